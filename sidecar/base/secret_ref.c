@@ -1,0 +1,175 @@
+#include "base/secret_ref.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define COMMAND_MS 10000
+
+extern char **environ;
+
+const char *secret_ref_text(const struct secret_ref *ref, char *text, size_t size)
+{
+    static const char *const words[] = { "nothing", "file", "env", "command", "inline value" };
+    const char *name = ref->kind == SECRET_REF_COMMAND ? ref->argv[0] : ref->kind == SECRET_REF_INLINE ? "" : ref->name;
+    snprintf(text, size, "%s%s%s", words[ref->kind], name && *name ? " " : "", name ? name : "");
+    return text;
+}
+
+/* Reads fd to its end, or to the deadline, or over the cap.  Returns bytes, -errno. */
+static ssize_t read_all(int fd, char *bytes, size_t size, int64_t deadline_ms)
+{
+    size_t len = 0;
+    for (;;) {
+        int64_t left = deadline_ms - clock_mono_ms();
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        if (left <= 0 || poll(&p, 1, (int)left) == 0)
+            return -ETIMEDOUT;
+        ssize_t got = read(fd, bytes + len, size - len);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        if (got == 0)
+            return (ssize_t)len;
+        len += (size_t)got;
+        if (len == size)
+            return -EFBIG;
+    }
+}
+
+static int run_command(const struct secret_ref *ref, int *ret_fd, pid_t *ret_pid)
+{
+    int ends[2];
+    posix_spawn_file_actions_t actions;
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return -errno;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    int failed = posix_spawnp(ret_pid, ref->argv[0], &actions, NULL, ref->argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    if (failed) {
+        close(ends[0]);
+        return -failed;
+    }
+    *ret_fd = ends[0];
+    return 0;
+}
+
+static ssize_t command_output(const struct secret_ref *ref, char *bytes, size_t size)
+{
+    int fd = -1, status = 0;
+    pid_t pid = -1;
+    int failed = run_command(ref, &fd, &pid);
+    if (failed)
+        return failed;
+    ssize_t len = read_all(fd, bytes, size, clock_mono_ms() + COMMAND_MS);
+    close(fd);
+    if (len < 0)
+        kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return len < 0 ? len : status != 0 ? -ECHILD : len;
+}
+
+static ssize_t file_content(const char *path, char *bytes, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    ssize_t len = read_all(fd, bytes, size, clock_mono_ms() + COMMAND_MS);
+    close(fd);
+    return len;
+}
+
+static ssize_t env_value(const char *name, char *bytes, size_t size)
+{
+    const char *value = getenv(name);
+    if (!value)
+        return -ENOENT;
+    size_t len = strlen(value);
+    if (len >= size)
+        return -EFBIG;
+    memcpy(bytes, value, len);
+    return (ssize_t)len;
+}
+
+static const char *why(ssize_t failed)
+{
+    switch (-failed) {
+    case ECHILD: return "the command failed";
+    case ETIMEDOUT: return "no end of output within 10 s";
+    case EFBIG: return "larger than 64 KiB";
+    default: return strerror((int)-failed);
+    }
+}
+
+int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err *e)
+{
+    char bytes[SECRET_REF_MAX_BYTES + 1], text[256];
+    ssize_t len = -EINVAL;
+    switch (ref->kind) {
+    case SECRET_REF_NONE: return err_set(e, "no secret is configured");
+    case SECRET_REF_FILE: len = file_content(ref->name, bytes, sizeof bytes); break;
+    case SECRET_REF_ENV: len = env_value(ref->name, bytes, sizeof bytes); break;
+    case SECRET_REF_COMMAND: len = command_output(ref, bytes, sizeof bytes); break;
+    case SECRET_REF_INLINE: return secret_set(ret, slice_str(ref->name)) ? err_set(e, "out of memory") : 0;
+    }
+    if (len > 0 && bytes[len - 1] == '\n')
+        len--;
+    int failed = 0;
+    if (len < 0)
+        failed = err_set(e, "cannot read the secret from %s: %s", secret_ref_text(ref, text, sizeof text), why(len));
+    else if (len == 0)
+        failed = err_set(e, "the secret from %s is empty", secret_ref_text(ref, text, sizeof text));
+    else if (secret_set(ret, slice_of(bytes, (size_t)len)) != 0)
+        failed = err_set(e, "out of memory");
+    explicit_bzero(bytes, sizeof bytes);
+    return failed;
+}
+
+static char **copy_argv(char *const *argv)
+{
+    size_t n = 0;
+    while (argv[n])
+        n++;
+    char **copy = calloc(n + 1, sizeof *copy);
+    for (size_t i = 0; copy && i < n; i++)
+        if (!(copy[i] = strdup(argv[i]))) {
+            while (i--)
+                free(copy[i]);
+            free(copy);
+            return NULL;
+        }
+    return copy;
+}
+
+int secret_ref_copy(struct secret_ref *to, const struct secret_ref *from)
+{
+    struct secret_ref copy = { .kind = from->kind };
+    if ((from->name && !(copy.name = strdup(from->name))) || (from->argv && !(copy.argv = copy_argv(from->argv)))) {
+        secret_ref_done(&copy);
+        return -ENOMEM;
+    }
+    *to = copy;
+    return 0;
+}
+
+void secret_ref_done(struct secret_ref *ref)
+{
+    for (char **arg = ref->argv; arg && *arg; arg++)
+        free(*arg);
+    free(ref->argv);
+    free(ref->name);
+    *ref = (struct secret_ref){ SECRET_REF_NONE, NULL, NULL };
+}

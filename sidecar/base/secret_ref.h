@@ -1,0 +1,30 @@
+/* base/secret_ref.h: where a secret is to be had: {file: …}, {env: …}, {command: […]} or, when allowed, inline.
+ * The supervisor and the workers hold references only; the keeper alone calls secret_ref_read().
+ * Owner  whoever embeds it, through secret_ref_done().  A zeroed struct means "not given". */
+#ifndef SIDEKEY_BASE_SECRET_REF_H
+#define SIDEKEY_BASE_SECRET_REF_H
+
+#include "base/err.h"
+#include "base/secret.h"
+
+enum secret_ref_kind { SECRET_REF_NONE, SECRET_REF_FILE, SECRET_REF_ENV, SECRET_REF_COMMAND, SECRET_REF_INLINE };
+
+struct secret_ref {
+    enum secret_ref_kind kind;
+    char *name;  /* path, variable, or inline value; heap */
+    char **argv; /* SECRET_REF_COMMAND: NULL-terminated, heap */
+};
+
+#define SECRET_REF_MAX_BYTES (64 * 1024)
+
+/* Reads the secret now: one trailing newline is dropped, empty or over SECRET_REF_MAX_BYTES is an error.
+ * A command runs without a shell, stdin from /dev/null, at most 10 s (it blocks: start and refresh time only).
+ * Returns 0; -1 with e naming the reference (never the value). */
+MUST_CHECK int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err *e);
+/* For messages: "file /run/secrets/x", "env NAME", "command /bin/x".  Returns text, cut at size. */
+const char *secret_ref_text(const struct secret_ref *ref, char *text, size_t size);
+/* Deep copy.  Returns 0; -ENOMEM. */
+MUST_CHECK int secret_ref_copy(struct secret_ref *to, const struct secret_ref *from);
+void secret_ref_done(struct secret_ref *ref);
+
+#endif

@@ -1,0 +1,119 @@
+#include "base/str.h"
+
+#include <errno.h>
+
+int str_add_hex(struct buf *out, struct slice bytes)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *at = buf_reserve(out, bytes.len * 2);
+    if (!at)
+        return -ENOBUFS;
+    for (size_t i = 0; i < bytes.len; i++) {
+        *at++ = digits[(unsigned char)bytes.ptr[i] >> 4];
+        *at++ = digits[(unsigned char)bytes.ptr[i] & 15];
+    }
+    buf_grow(out, bytes.len * 2);
+    return 0;
+}
+
+static int add_base64(struct buf *out, struct slice in, const char *alphabet, bool pad)
+{
+    size_t tail = in.len % 3, len = in.len / 3 * 4 + (tail ? (pad ? 4 : tail + 1) : 0);
+    char *at = buf_reserve(out, len);
+    if (!at)
+        return -ENOBUFS;
+    const unsigned char *p = (const unsigned char *)in.ptr;
+    for (size_t i = 0; i < in.len; i += 3) {
+        size_t have = in.len - i < 3 ? in.len - i : 3;
+        unsigned word = (unsigned)p[i] << 16 | (have > 1 ? (unsigned)p[i + 1] << 8 : 0) | (have > 2 ? p[i + 2] : 0U);
+        for (size_t k = 0; k < 4; k++)
+            if (k <= have)
+                *at++ = alphabet[word >> (18 - 6 * k) & 63];
+            else if (pad)
+                *at++ = '=';
+    }
+    buf_grow(out, len);
+    return 0;
+}
+
+int str_add_base64(struct buf *out, struct slice bytes)
+{
+    return add_base64(out, bytes, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", true);
+}
+
+int str_add_base64url(struct buf *out, struct slice bytes)
+{
+    return add_base64(out, bytes, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", false);
+}
+
+static int sextet(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+}
+
+int str_add_unbase64(struct buf *out, struct slice text)
+{
+    while (text.len && text.ptr[text.len - 1] == '=')
+        text.len--;
+    if (text.len % 4 == 1)
+        return -EINVAL;
+    char *at = buf_reserve(out, text.len / 4 * 3 + 3);
+    if (!at)
+        return -ENOBUFS;
+    size_t len = 0;
+    unsigned word = 0;
+    int bits = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        int six = sextet(text.ptr[i]);
+        if (six < 0)
+            return -EINVAL;
+        word = word << 6 | (unsigned)six;
+        bits += 6;
+        if (bits >= 8) {
+            bits -= 8;
+            at[len++] = (char)(word >> bits & 255);
+        }
+    }
+    buf_grow(out, len);
+    return 0;
+}
+
+static bool unreserved(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' ||
+           c == '*';
+}
+
+int str_add_form(struct buf *out, struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        int failed = unreserved(c) ? buf_add(out, slice_of(&c, 1))
+                     : c == ' '    ? buf_add(out, SLICE("+"))
+                                   : buf_printf(out, "%%%02X", (unsigned char)c);
+        if (failed)
+            return failed;
+    }
+    return 0;
+}
+
+int str_add_json(struct buf *out, struct slice text)
+{
+    int failed = buf_add(out, SLICE("\""));
+    for (size_t i = 0; i < text.len && failed == 0; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c == '"' || c == '\\')
+            failed = buf_printf(out, "\\%c", c);
+        else if (c < 0x20)
+            failed = buf_printf(out, "\\u%04x", c);
+        else
+            failed = buf_add(out, slice_of(&text.ptr[i], 1));
+    }
+    return failed ? failed : buf_add(out, SLICE("\""));
+}

@@ -1,0 +1,19 @@
+/* base/str.h: the encodings that more than one room needs.   Pure.   All append to a buf and return its errors (0, -ENOBUFS, -ENOMEM). */
+#ifndef SIDEKEY_BASE_STR_H
+#define SIDEKEY_BASE_STR_H
+
+#include "base/buf.h"
+
+MUST_CHECK int str_add_hex(struct buf *out, struct slice bytes);
+/* RFC 4648 §4, padded. */
+MUST_CHECK int str_add_base64(struct buf *out, struct slice bytes);
+/* RFC 4648 §5, no padding (JWT). */
+MUST_CHECK int str_add_base64url(struct buf *out, struct slice bytes);
+/* Accepts §4 and §5 alphabets, padding optional.  -EINVAL on anything else; out keeps its length then. */
+MUST_CHECK int str_add_unbase64(struct buf *out, struct slice text);
+/* application/x-www-form-urlencoded (WHATWG URL §5.2): space is '+', unreserved bytes stay. */
+MUST_CHECK int str_add_form(struct buf *out, struct slice text);
+/* A JSON string with its quotes; bytes >= 0x80 are passed as they are. */
+MUST_CHECK int str_add_json(struct buf *out, struct slice text);
+
+#endif

@@ -1,0 +1,35 @@
+/* net/address.h: which addresses may be dialled (HTTP.md §6).   Pure.
+ * Judged on the address that is dialled, after resolution; IPv4-mapped, NAT64 and 6to4 addresses are judged by the IPv4 address inside. */
+#ifndef SIDEKEY_NET_ADDRESS_H
+#define SIDEKEY_NET_ADDRESS_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "base/err.h"
+
+enum address_class { ADDRESS_PUBLIC, ADDRESS_PRIVATE, ADDRESS_LOOPBACK, ADDRESS_LINK_LOCAL, ADDRESS_METADATA, ADDRESS_UNUSABLE };
+
+struct address { /* one socket address, or with a prefix length a network */
+    struct sockaddr_storage sa;
+    socklen_t len;
+    unsigned prefix; /* bits; for networks */
+};
+
+struct address_policy {
+    const struct address *allow; /* networks that are private or loopback and allowed all the same; borrowed */
+    size_t allow_count;
+};
+
+/* "1.2.3.4", "[::1]", with ":port" or default_port.  -EINVAL. */
+MUST_CHECK int address_parse(struct slice text, uint16_t default_port, struct address *ret);
+/* "10.0.0.0/8", "fd00::/8", or one address. -EINVAL. */
+MUST_CHECK int address_parse_network(struct slice text, struct address *ret);
+enum address_class address_class_of(const struct sockaddr *sa);
+const char *address_class_name(enum address_class c);
+/* Metadata, link-local and unusable never; private and loopback only when listed. */
+bool address_allowed(const struct address_policy *policy, const struct sockaddr *sa);
+/* "1.2.3.4:80" or "[::1]:80".  text: 64 bytes at least. */
+const char *address_text(const struct sockaddr *sa, char *text, size_t size);
+
+#endif

@@ -1,0 +1,52 @@
+/* proxy/rule.h: what the operator asked for, as plain data, and which rule wins.   Pure.   Filled by app/config, used by workers and by "why".
+ * Owner  the config; everything is heap or NULL, freed by rule_done(). */
+#ifndef SIDEKEY_PROXY_RULE_H
+#define SIDEKEY_PROXY_RULE_H
+
+#include "http/authority.h"
+
+enum inject_in { INJECT_HEADER, INJECT_QUERY, INJECT_USERINFO };
+
+struct inject_item {
+    enum inject_in in;
+    char *name;   /* field name (lower case), or query key; NULL for userinfo */
+    char *format; /* "Bearer {access_token}"; {…} names access_token or an extra of the token answer */
+};
+struct name_value {
+    char *name, *value;
+};
+
+struct rule {
+    char *name;       /* label in logs and metrics; default: the host pattern */
+    char *host;       /* exact, or "*.suffix" (exactly one label); normalised */
+    uint16_t port;    /* default 443 (80 with allow_http); never 0 */
+    char **paths;     /* NULL-terminated patterns, '*' at the end only matches any rest; NULL: all */
+    char **methods;   /* NULL-terminated; NULL: all */
+    char *credential; /* NULL: forwarded without one */
+    struct inject_item *inject;
+    size_t inject_count;
+    char **strip;                /* NULL-terminated field names; NULL: none */
+    char **strip_query;          /* NULL-terminated query keys; NULL: none */
+    struct name_value *append, *set_if_absent;
+    size_t append_count, set_if_absent_count;
+    char *only_if_header, *only_if_equals; /* inject only over this placeholder; NULL: always */
+    bool allow_http;
+    int unauthorized[8];         /* statuses, 0-terminated; default {401} */
+    uint64_t replay_max_bytes;   /* default 1 MiB */
+    char *ca_file, *cert_file, *key_file;
+};
+
+void rule_done(struct rule *r);
+
+enum rule_match {
+    RULE_NONE,     /* no rule knows this host and port: policy "unmatched" */
+    RULE_FOUND,
+    RULE_REFUSED,  /* rules know host and port, but none this method and path: 403, never a silent skip */
+};
+/* Does any rule speak of this host and port (asked at CONNECT, before there is a request)? */
+bool rule_known_host(const struct rule *rules, size_t count, const struct authority *a0);
+/* Precedence: exact host > wildcard > longest literal path > order.  path: origin-form, query ignored. */
+enum rule_match rule_find(const struct rule *rules, size_t count, const struct authority *a0, struct slice method, struct slice path,
+                          const struct rule **ret);
+
+#endif

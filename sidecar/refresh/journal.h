@@ -1,0 +1,39 @@
+/* refresh/journal.h: what must survive a crash of the keeper between a token request and its commit (REFRESH.md B1, B13, P2).   Keeper only.
+ *
+ * Per credential one file in dir/journal/, 0600: INTENT ("about to spend refresh token fp on top of generation g"), then ANSWER (the sealed new state).
+ * Every call blocks until the bytes are on disk (write, fsync, rename, fsync of the directory): the keeper is not on the hot path.
+ * Owner  journal_open()'s caller, through journal_close(). */
+#ifndef SIDEKEY_REFRESH_JOURNAL_H
+#define SIDEKEY_REFRESH_JOURNAL_H
+
+#include "crypto/seal.h"
+#include "refresh/state.h"
+
+struct journal;
+
+enum journal_kind { JOURNAL_NONE, JOURNAL_INTENT, JOURNAL_ANSWER };
+
+struct journal_entry {
+    enum journal_kind kind;
+    uint64_t parent_gen;
+    char refresh_fp[9];   /* "" when no refresh token was spent */
+    int64_t wall_ms;      /* when it was written */
+    int64_t pid;          /* of the keeper that wrote it: several keepers may share the directory */
+    struct state state;   /* ANSWER */
+};
+
+/* ring is borrowed for the journal's life.  NULL with e naming the path. */
+MUST_CHECK struct journal *journal_open(const char *dir, const struct seal_ring *ring, struct err *e);
+void journal_close(struct journal *j);
+/* Before the first byte of the token request.  0; -errno (then the request must not be sent when a refresh token would be spent). */
+MUST_CHECK int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t wall_ms);
+/* After a good answer, before the store.  0; -errno (go on, from memory: it must be reported). */
+MUST_CHECK int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state, int64_t wall_ms);
+/* The commit is done, or nothing was sent.  0; -errno. */
+MUST_CHECK int journal_clear(struct journal *j, const char *cred);
+/* What is pending for this credential; ret's state is initialised by this call and the caller's to free (journal_entry_done).
+ * 0 (kind NONE: nothing); -EBADMSG, -ENOKEY (kept beside as *.bad, reported by e), -errno. */
+MUST_CHECK int journal_read(struct journal *j, const char *cred, struct journal_entry *ret, struct err *e);
+void journal_entry_done(struct journal_entry *entry);
+
+#endif

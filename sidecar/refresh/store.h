@@ -1,0 +1,95 @@
+/* refresh/store.h: where credential state lives, and the lease on it.   Keeper only.   REFRESH.md A, B3–B5, E; DESIGN.md §5.
+ *
+ * One vtable, two engines (file, redis), one conformance suite.  Every operation answers through a callback, later, never from inside the call (the file
+ * engine too), exactly once, unless store_cancel().  One operation at a time per credential and owner; operations of different credentials may overlap.
+ * generation: 0 = nothing stored yet; every commit makes parent + 1. */
+#ifndef SIDEKEY_REFRESH_STORE_H
+#define SIDEKEY_REFRESH_STORE_H
+
+#include "base/err.h"
+#include "refresh/state.h"
+
+#define STORE_OWNER_BYTES 16
+
+struct store_owner { /* 128 random bits, new for every flight */
+    unsigned char bytes[STORE_OWNER_BYTES];
+};
+
+enum store_result {
+    STORE_FRESH, /* begin: state holds something newer than known_gen; no lease taken */
+    STORE_WON,   /* begin: the lease is ours; state is what is stored (generation 0: nothing) */
+    STORE_BUSY,  /* begin: somebody else's lease, for ttl_ms more */
+    STORE_OK,    /* renew, commit, release, load, mark */
+    STORE_STALE, /* commit: the parent is gone; state is what is stored now.  The lease, if ours, is released */
+    STORE_LOST,  /* renew, release: not ours any more */
+    STORE_ERROR, /* err says why: never to be read as "held" */
+};
+
+struct store_answer {
+    enum store_result result;
+    const struct state *state; /* FRESH, WON, STALE, load; valid during the call */
+    uint64_t generation;       /* commit OK: the new one */
+    int64_t ttl_ms;            /* BUSY */
+    const char *error;         /* ERROR: for people, no secret */
+};
+
+struct store;
+struct store_op;
+typedef void store_fn(void *arg, const struct store_answer *answer);
+typedef void store_change_fn(void *arg, const char *credential); /* something about it has changed: read again */
+
+struct store_engine {
+    const char *name; /* "file", "redis" */
+    struct store_op *(*begin)(struct store *, const char *cred, const struct store_owner *, int64_t ttl_ms, uint64_t known_gen, store_fn *, void *arg);
+    struct store_op *(*renew)(struct store *, const char *cred, const struct store_owner *, int64_t ttl_ms, store_fn *, void *arg);
+    /* CAS on parent_gen; publishes; releases the lease when it is ours.  A lapsed lease does not matter as long as the parent is current (B5). */
+    struct store_op *(*commit)(struct store *, const char *cred, const struct store_owner *, uint64_t parent_gen, const struct state *, store_fn *, void *arg);
+    struct store_op *(*release)(struct store *, const char *cred, const struct store_owner *, store_fn *, void *arg);
+    /* The stored state without a lease (OK; generation 0: nothing). */
+    struct store_op *(*load)(struct store *, const char *cred, store_fn *, void *arg);
+    /* fn runs whenever the stored state of any credential changed, by us or by others. */
+    void (*watch)(struct store *, store_change_fn *, void *arg);
+    void (*cancel)(struct store_op *);
+    bool (*up)(const struct store *);
+    void (*free)(struct store *);
+};
+
+struct store { /* first member of each engine's own struct */
+    const struct store_engine *engine;
+};
+
+static inline struct store_op *store_begin(struct store *s, const char *cred, const struct store_owner *o, int64_t ttl_ms, uint64_t known_gen,
+                                           store_fn *fn, void *arg)
+{
+    return s->engine->begin(s, cred, o, ttl_ms, known_gen, fn, arg);
+}
+static inline struct store_op *store_renew(struct store *s, const char *cred, const struct store_owner *o, int64_t ttl_ms, store_fn *fn, void *arg)
+{
+    return s->engine->renew(s, cred, o, ttl_ms, fn, arg);
+}
+static inline struct store_op *store_commit(struct store *s, const char *cred, const struct store_owner *o, uint64_t parent_gen, const struct state *st,
+                                            store_fn *fn, void *arg)
+{
+    return s->engine->commit(s, cred, o, parent_gen, st, fn, arg);
+}
+static inline struct store_op *store_release(struct store *s, const char *cred, const struct store_owner *o, store_fn *fn, void *arg)
+{
+    return s->engine->release(s, cred, o, fn, arg);
+}
+static inline struct store_op *store_load(struct store *s, const char *cred, store_fn *fn, void *arg)
+{
+    return s->engine->load(s, cred, fn, arg);
+}
+/* The callback will not come.  The effect may still happen.  Accepts NULL. */
+static inline void store_cancel(struct store *s, struct store_op *op)
+{
+    if (op)
+        s->engine->cancel(op);
+}
+static inline void store_free(struct store *s)
+{
+    if (s)
+        s->engine->free(s);
+}
+
+#endif
