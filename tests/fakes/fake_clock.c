@@ -1,5 +1,6 @@
 /* Stands in for base/clock.c: time is two numbers. */
 #include "base/clock.h"
+#include "tests/fakes/fake_clock.h"
 
 int64_t fake_mono_ms = 1000000, fake_wall_ms = 1700000000000;
 
