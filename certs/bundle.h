@@ -7,8 +7,9 @@
 
 /* Path of the system's root bundle: $SSL_CERT_FILE when it exists, else the distributions' well-known places; NULL: none found. */
 const char *bundle_system_path(void);
-/* Writes dir/ca.pem and dir/bundle.pem (dir is made, 0755, when it does not exist). extra_roots (path, may be NULL) is put in as well.
- * Returns 0; -1 with e naming the file. */
-MUST_CHECK int bundle_publish(const char *dir, struct slice ca_pem, const char *extra_roots, struct err *e);
+/* Writes dir/ca.pem and dir/bundle.pem (dir is made, 0755, when it does not exist): system roots, the files of extra_roots (NULL-terminated
+ * paths; NULL: none), then ours. A system without a bundle gets one without its roots; a bundle that we published before is never read back.
+ * Returns 0; -1 with e naming the file: the old files stay as they were. */
+MUST_CHECK int bundle_publish(const char *dir, struct slice ca_pem, const char *const *extra_roots, struct err *e);
 
 #endif
