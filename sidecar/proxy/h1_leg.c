@@ -1,0 +1,363 @@
+#include "proxy/h1_leg.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define READS_PER_WAKE 4
+#define REST_MAX (MESSAGE_HEAD_MAX_BYTES + 2 * LEG_READ_BYTES)
+#define READ_AHEAD_MAX LEG_READ_BYTES /* pipelined bytes kept while an exchange runs */
+
+struct h1_leg {
+    struct leg base;
+    struct stream *stream;
+    struct h1 *parser;
+    enum h1_role reads;
+    struct buf rest;      /* read, not parsed yet */
+    struct later resume;  /* goes on with rest outside the call that asked */
+    struct later burial;
+    bool want, ended, upgraded, dead, fed, keep;
+    bool peer_done;       /* EOF came while rest still waits */
+    bool writing, close_after; /* a message is being written; the connection ends with it */
+    enum framing out;
+    uint64_t out_left;
+};
+
+static char scratch[LEG_READ_BYTES]; /* one loop, one thread, and events never nest */
+
+static const struct leg_ops h1_ops;
+static void on_stream(void *owner, enum stream_event event);
+static void on_resume(struct later *later);
+static void on_burial(struct later *later);
+
+struct h1_leg *h1_leg_new(struct stream *s, enum h1_role reads, const struct leg_events *events, void *owner)
+{
+    struct h1_leg *l = calloc(1, sizeof *l);
+    if (!l || !(l->parser = h1_new(reads))) {
+        free(l);
+        return NULL;
+    }
+    l->base = (struct leg){ &h1_ops, events, owner };
+    l->stream = s;
+    l->reads = reads;
+    buf_init(&l->rest, REST_MAX);
+    later_init(&l->resume, on_resume);
+    later_init(&l->burial, on_burial);
+    stream_own(s, on_stream, l);
+    return l;
+}
+
+static void on_burial(struct later *later)
+{
+    struct h1_leg *l = LIST_ENTRY(later, struct h1_leg, burial);
+    h1_free(l->parser);
+    buf_done(&l->rest);
+    free(l);
+}
+
+/* The memory outlives this turn of the loop: a caller further up may still look at dead. */
+static void bury(struct h1_leg *l)
+{
+    l->dead = true;
+    l->stream = NULL;
+    later_cancel(&l->resume);
+    later_ask(&l->burial);
+}
+
+void h1_leg_free(struct h1_leg *l)
+{
+    if (!l || l->dead)
+        return;
+    stream_free(l->stream);
+    bury(l);
+}
+
+void h1_leg_free_gently(struct h1_leg *l)
+{
+    if (!l || l->dead)
+        return;
+    stream_linger(l->stream);
+    bury(l);
+}
+
+struct leg *h1_leg_base(struct h1_leg *l)
+{
+    return &l->base;
+}
+
+struct stream *h1_leg_stream(struct h1_leg *l)
+{
+    return l->stream;
+}
+
+void h1_leg_own(struct h1_leg *l, const struct leg_events *events, void *owner)
+{
+    l->base.events = events;
+    l->base.owner = owner;
+}
+
+int h1_leg_preload(struct h1_leg *l, struct slice bytes)
+{
+    return buf_add(&l->rest, bytes);
+}
+
+struct stream *h1_leg_detach(struct h1_leg *l, struct buf *leftover)
+{
+    struct stream *s = l->stream;
+    int failed = buf_add(leftover, buf_slice(&l->rest));
+    stream_want_read(s, false);
+    if (failed) {
+        stream_free(s);
+        s = NULL;
+    }
+    bury(l);
+    return s;
+}
+
+void h1_leg_expect(struct h1_leg *l, struct slice method)
+{
+    h1_expect(l->parser, method);
+}
+
+bool h1_leg_started(const struct h1_leg *l)
+{
+    return l->fed;
+}
+
+bool h1_leg_reusable(const struct h1_leg *l)
+{
+    return !l->dead && l->ended && l->keep && !l->writing && !l->close_after && !l->upgraded && !l->peer_done && l->rest.len == 0;
+}
+
+/* --- reading --- */
+
+static bool wants(const struct h1_leg *l)
+{
+    return l->want && !l->dead && !l->ended && !l->upgraded;
+}
+
+/* A client is listened to while its request is being answered: its hang-up must reach the upstream. */
+static bool listens(const struct h1_leg *l)
+{
+    return l->want && !l->dead && !l->upgraded && !l->peer_done && (!l->ended || (l->reads == H1_REQUESTS && l->rest.len < READ_AHEAD_MAX));
+}
+
+static void set_interest(struct h1_leg *l)
+{
+    if (!l->dead)
+        stream_want_read(l->stream, listens(l));
+}
+
+static void gone(struct h1_leg *l, const struct leg_fault *fault)
+{
+    l->want = false;
+    set_interest(l);
+    l->base.events->gone(l->base.owner, fault);
+}
+
+static void gone_bad(struct h1_leg *l)
+{
+    bool request = l->reads == H1_REQUESTS;
+    gone(l, &(struct leg_fault){ .status = request ? h1_status(l->parser) : 502,
+                                 .label = request ? h1_reason(l->parser) : "http_protocol_error",
+                                 .text = h1_reason(l->parser) });
+}
+
+static void gone_stream(struct h1_leg *l)
+{
+    gone(l, &(struct leg_fault){ .status = 502, .label = stream_error_label(l->stream), .text = stream_error(l->stream),
+                                 .verify = stream_verify_failed(l->stream) });
+}
+
+static void gone_eof(struct h1_leg *l)
+{
+    switch (l->ended && l->reads == H1_REQUESTS ? H1_MORE : h1_eof(l->parser)) {
+    case H1_END:
+        l->ended = true;
+        l->keep = false;
+        l->base.events->end(l->base.owner, NULL);
+        return;
+    case H1_MORE: gone(l, &(struct leg_fault){ .clean = true, .status = 502, .label = "connection_terminated", .text = "the connection was closed" }); return;
+    default: gone(l, &(struct leg_fault){ .status = 502, .label = "http_response_incomplete", .text = "the message was cut short" }); return;
+    }
+}
+
+/* Parses what there is until nothing is complete or events are unwanted; what is left stays in *in. */
+static void feed(struct h1_leg *l, struct slice *in)
+{
+    struct slice data;
+    while (wants(l)) {
+        switch (h1_next(l->parser, in, &data)) {
+        case H1_MORE: return;
+        case H1_HEAD:
+            l->keep = h1_head(l->parser)->keep_alive;
+            l->base.events->head(l->base.owner, h1_head(l->parser));
+            break;
+        case H1_DATA: l->base.events->data(l->base.owner, data); break;
+        case H1_END:
+            l->ended = true;
+            l->base.events->end(l->base.owner, h1_trailers(l->parser));
+            break;
+        case H1_UPGRADED: l->upgraded = true; return;
+        case H1_BAD: gone_bad(l); return;
+        }
+    }
+}
+
+static bool keep_rest(struct h1_leg *l, struct slice in)
+{
+    if (l->dead || in.len == 0 || buf_add(&l->rest, in) == 0)
+        return true;
+    gone(l, &(struct leg_fault){ .status = 502, .label = "internal_error", .text = "out of memory" });
+    return false;
+}
+
+static void feed_rest(struct h1_leg *l)
+{
+    struct slice in = buf_slice(&l->rest);
+    size_t before = in.len;
+    feed(l, &in);
+    if (!l->dead)
+        buf_consume(&l->rest, before - in.len);
+    if (!l->dead && l->peer_done && wants(l) && l->rest.len == 0)
+        gone_eof(l);
+}
+
+static bool read_once(struct h1_leg *l)
+{
+    size_t got = 0;
+    switch (stream_read(l->stream, scratch, sizeof scratch, &got)) {
+    case STREAM_AGAIN: return false;
+    case STREAM_EOF:
+        l->peer_done = true;
+        if (l->rest.len == 0 || l->ended)
+            gone_eof(l);
+        return false;
+    case STREAM_ERROR: gone_stream(l); return false;
+    case STREAM_OK: break;
+    }
+    struct slice in = slice_of(scratch, got);
+    l->fed = true;
+    if (l->rest.len == 0)
+        feed(l, &in);
+    if (!keep_rest(l, in))
+        return false;
+    if (!l->dead && l->rest.len && wants(l))
+        feed_rest(l);
+    return got == sizeof scratch;
+}
+
+static void pump(struct h1_leg *l)
+{
+    for (int i = 0; i < READS_PER_WAKE && listens(l); i++)
+        if (!read_once(l))
+            break;
+    set_interest(l);
+}
+
+static void on_resume(struct later *later)
+{
+    struct h1_leg *l = LIST_ENTRY(later, struct h1_leg, resume);
+    if (wants(l))
+        feed_rest(l);
+    set_interest(l);
+}
+
+static void on_stream(void *owner, enum stream_event event)
+{
+    struct h1_leg *l = owner;
+    switch (event) {
+    case STREAM_READABLE: pump(l); break;
+    case STREAM_DRAINED: l->base.events->room(l->base.owner); break;
+    case STREAM_FAILED: gone_stream(l); break;
+    case STREAM_SECURED: break;
+    }
+}
+
+static void h1_want(struct leg *base, bool want)
+{
+    struct h1_leg *l = (struct h1_leg *)base;
+    if (l->dead || l->want == want)
+        return;
+    l->want = want;
+    if (want)
+        later_ask(&l->resume); /* also for an END that needs no more bytes */
+    set_interest(l);
+}
+
+static void h1_go_on(struct leg *base)
+{
+    struct h1_leg *l = (struct h1_leg *)base;
+    l->ended = false;
+    l->fed = l->rest.len > 0;
+    if (l->rest.len || l->peer_done)
+        later_ask(&l->resume);
+    set_interest(l);
+}
+
+/* --- writing --- */
+
+static int h1_write_head(struct leg *base, const struct message *m, bool head_only)
+{
+    struct h1_leg *l = (struct h1_leg *)base;
+    struct buf *out = stream_out(l->stream);
+    int failed = l->reads == H1_REQUESTS ? h1_write_response(out, m, head_only) : h1_write_request(out, m);
+    bool interim = l->reads == H1_REQUESTS && m->status < 200 && m->status != 101;
+    if (!interim) {
+        l->writing = true;
+        l->out = head_only ? FRAMING_NONE : m->framing;
+        l->out_left = m->framing == FRAMING_LENGTH ? m->length : 0;
+        l->close_after = l->close_after || !m->keep_alive;
+    }
+    stream_kick(l->stream);
+    return failed;
+}
+
+static int h1_write_data(struct leg *base, struct slice data)
+{
+    struct h1_leg *l = (struct h1_leg *)base;
+    switch (l->out) {
+    case FRAMING_NONE: return data.len ? -EPROTO : 0;
+    case FRAMING_EOF: return stream_write(l->stream, data);
+    case FRAMING_LENGTH:
+        if (data.len > l->out_left)
+            return -EPROTO;
+        l->out_left -= data.len;
+        return stream_write(l->stream, data);
+    case FRAMING_CHUNKED: break;
+    }
+    int failed = h1_write_chunk(stream_out(l->stream), data);
+    stream_kick(l->stream);
+    return failed;
+}
+
+static int h1_write_end(struct leg *base, const struct message *trailers)
+{
+    struct h1_leg *l = (struct h1_leg *)base;
+    int failed = 0;
+    if (l->out == FRAMING_LENGTH && l->out_left)
+        return -EPROTO;
+    if (l->out == FRAMING_CHUNKED) {
+        failed = h1_write_last_chunk(stream_out(l->stream), trailers);
+        stream_kick(l->stream);
+    }
+    l->writing = false;
+    return failed;
+}
+
+static size_t h1_room(struct leg *base)
+{
+    return stream_room(((struct h1_leg *)base)->stream);
+}
+
+static void h1_abort(struct leg *base)
+{
+    struct h1_leg *l = (struct h1_leg *)base;
+    if (l->dead)
+        return;
+    stream_abort(l->stream);
+    bury(l);
+}
+
+static const struct leg_ops h1_ops = {
+    .head = h1_write_head, .data = h1_write_data, .end = h1_write_end, .room = h1_room, .want = h1_want, .next = h1_go_on, .abort = h1_abort,
+};

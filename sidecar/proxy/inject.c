@@ -1,0 +1,183 @@
+#include "proxy/inject.h"
+
+#include "base/str.h"
+
+#define VALUE_MAX (MSG_TOKEN_MAX * 2)
+
+bool inject_active(const struct rule *rule)
+{
+    return rule->credential && rule->inject_count > 0;
+}
+
+static struct slice lookup(const struct token *token, struct slice name)
+{
+    if (slice_eq(name, SLICE("access_token")))
+        return secret_peek(&token->secret);
+    for (size_t i = 0; i < token->extra_count; i++)
+        if (slice_eq(name, slice_str(token->extras[i].key)))
+            return slice_str(token->extras[i].value);
+    return (struct slice){ NULL, 0 };
+}
+
+/* "Bearer {access_token}" → value.  A brace without its partner is text. */
+static enum inject_result render(const char *format, const struct token *token, struct buf *out)
+{
+    struct slice left = slice_str(format);
+    while (left.len) {
+        size_t open = slice_find(left, '{'), len = slice_find(slice_skip(left, open), '}');
+        if (open + len == left.len)
+            open = left.len;
+        if (buf_add(out, slice_of(left.ptr, open)) != 0)
+            return INJECT_TOO_LARGE;
+        left = slice_skip(left, open);
+        if (!left.len)
+            break;
+        struct slice value = lookup(token, slice_of(left.ptr + 1, len - 1));
+        if (!value.len)
+            return INJECT_NO_VALUE;
+        if (buf_add(out, value) != 0)
+            return INJECT_TOO_LARGE;
+        left = slice_skip(left, len + 1);
+    }
+    return INJECT_DONE;
+}
+
+/* target without the query member key; bytes of the others untouched. */
+static int query_without(struct slice target, struct slice key, struct buf *out)
+{
+    struct slice query, member, name, value;
+    size_t mark = slice_find(target, '?');
+    char glue = '?';
+    int failed = buf_add(out, slice_of(target.ptr, mark));
+    for (query = slice_skip(target, mark + 1); query.len && failed == 0;) {
+        member = slice_cut(query, '&', &query);
+        name = slice_cut(member, '=', &value);
+        if (slice_eq(name, key))
+            continue;
+        if ((failed = buf_add(out, slice_of(&glue, 1))) == 0)
+            failed = buf_add(out, member);
+        glue = '&';
+    }
+    return failed;
+}
+
+static int set_target(struct message *request, struct buf *target)
+{
+    return message_put(request, buf_slice(target), &request->target);
+}
+
+static int strip_query(struct message *request, struct slice key)
+{
+    struct buf target;
+    if (slice_find(message_target(request), '?') == message_target(request).len)
+        return 0;
+    buf_init_secret(&target, MESSAGE_LINE_MAX_BYTES * 2);
+    int failed = query_without(message_target(request), key, &target);
+    if (failed == 0 && target.len != message_target(request).len)
+        failed = set_target(request, &target);
+    buf_done(&target);
+    return failed;
+}
+
+static int set_query(struct message *request, struct slice key, struct slice value)
+{
+    struct buf target;
+    buf_init_secret(&target, MESSAGE_LINE_MAX_BYTES + VALUE_MAX * 3);
+    int failed = query_without(message_target(request), key, &target);
+    bool has_query = slice_find(buf_slice(&target), '?') != target.len;
+    if (failed == 0 && (failed = buf_add(&target, has_query ? SLICE("&") : SLICE("?"))) == 0 && (failed = buf_add(&target, key)) == 0 &&
+        (failed = buf_add(&target, SLICE("="))) == 0 && (failed = str_add_form(&target, value)) == 0)
+        failed = set_target(request, &target);
+    buf_done(&target);
+    return failed;
+}
+
+/* "user:{access_token}" → Authorization: Basic. */
+static int set_userinfo(struct message *request, struct slice value)
+{
+    struct buf field;
+    buf_init_secret(&field, VALUE_MAX * 2);
+    int failed = buf_add(&field, SLICE("Basic "));
+    if (failed == 0 && (failed = str_add_base64(&field, value)) == 0)
+        failed = message_set(request, SLICE("authorization"), buf_slice(&field));
+    buf_done(&field);
+    return failed;
+}
+
+static enum inject_result inject_item(const struct inject_item *item, const struct token *token, struct message *request)
+{
+    struct buf value;
+    int failed = 0;
+    buf_init_secret(&value, VALUE_MAX);
+    enum inject_result result = render(item->format, token, &value);
+    if (result == INJECT_DONE) {
+        switch (item->in) {
+        case INJECT_HEADER: failed = message_set(request, slice_str(item->name), buf_slice(&value)); break;
+        case INJECT_QUERY: failed = set_query(request, slice_str(item->name), buf_slice(&value)); break;
+        case INJECT_USERINFO: failed = set_userinfo(request, buf_slice(&value)); break;
+        }
+    }
+    buf_done(&value);
+    return failed ? INJECT_TOO_LARGE : result;
+}
+
+static int append_token(struct message *request, struct slice name, struct slice value)
+{
+    struct buf joined;
+    struct slice old;
+    if (message_has_token(request, name, value))
+        return 0;
+    old = message_get(request, name, NULL);
+    if (!old.ptr)
+        return message_add(request, name, value);
+    buf_init(&joined, MESSAGE_HEAD_MAX_BYTES);
+    int failed = buf_add(&joined, old);
+    if (failed == 0 && (failed = buf_add(&joined, SLICE(","))) == 0 && (failed = buf_add(&joined, value)) == 0)
+        failed = message_set(request, name, buf_slice(&joined));
+    buf_done(&joined);
+    return failed;
+}
+
+static bool carries_placeholder(const struct rule *rule, const struct message *request)
+{
+    size_t count = 0;
+    if (!rule->only_if_header)
+        return true;
+    struct slice value = message_get(request, slice_str(rule->only_if_header), &count);
+    return count == 1 && slice_eq(value, slice_str(rule->only_if_equals));
+}
+
+static int strip_all(const struct rule *rule, struct message *request)
+{
+    int failed = 0;
+    for (char **name = rule->strip; name && *name; name++)
+        message_remove(request, slice_str(*name));
+    for (char **key = rule->strip_query; key && *key && failed == 0; key++)
+        failed = strip_query(request, slice_str(*key));
+    return failed;
+}
+
+static int add_fixed(const struct rule *rule, struct message *request)
+{
+    int failed = 0;
+    for (size_t i = 0; i < rule->append_count && failed == 0; i++)
+        failed = append_token(request, slice_str(rule->append[i].name), slice_str(rule->append[i].value));
+    for (size_t i = 0; i < rule->set_if_absent_count && failed == 0; i++)
+        if (!message_get(request, slice_str(rule->set_if_absent[i].name), NULL).ptr)
+            failed = message_add(request, slice_str(rule->set_if_absent[i].name), slice_str(rule->set_if_absent[i].value));
+    return failed;
+}
+
+enum inject_result inject_request(const struct rule *rule, const struct token *token, struct message *request, bool again)
+{
+    if (!again && !carries_placeholder(rule, request))
+        return INJECT_SKIPPED;
+    if (strip_all(rule, request) != 0)
+        return INJECT_TOO_LARGE;
+    for (size_t i = 0; i < rule->inject_count; i++) {
+        enum inject_result result = inject_item(&rule->inject[i], token, request);
+        if (result != INJECT_DONE)
+            return result;
+    }
+    return add_fixed(rule, request) == 0 ? INJECT_DONE : INJECT_TOO_LARGE;
+}

@@ -1,0 +1,22 @@
+/* proxy/inject.h: puts the credential on a request, as the rule says (PROVIDERS.md "Injection as data").   Pure. */
+#ifndef SIDEKEY_PROXY_INJECT_H
+#define SIDEKEY_PROXY_INJECT_H
+
+#include "http/message.h"
+#include "proxy/rule.h"
+#include "proxy/tokens.h"
+
+enum inject_result {
+    INJECT_DONE,
+    INJECT_SKIPPED,   /* only_if: the request does not carry the placeholder; it goes as it is */
+    INJECT_NO_VALUE,  /* a format names something that the token answer did not have */
+    INJECT_TOO_LARGE, /* the head has no room for it */
+};
+
+/* Deletes every client copy of the managed fields, then sets ours.  May be called again with a newer token on the same message: the result is as if it
+ * had been called with that token alone.  again: the placeholder was judged before and is gone now. */
+enum inject_result inject_request(const struct rule *rule, const struct token *token, struct message *request, bool again);
+/* Does the rule put something on requests at all? */
+bool inject_active(const struct rule *rule);
+
+#endif

@@ -1,0 +1,200 @@
+#include "proxy/leaves.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define EXPIRY_MARGIN_S 3600 /* a leaf that ends within the hour is minted anew */
+
+struct entry {
+    struct list recent; /* in leaves.recent while it has a leaf, else single */
+    struct list waits;
+    struct tls_leaf *leaf;
+    int64_t until_s;
+    char host[];
+};
+
+struct leaves {
+    struct tls_server *server;
+    struct hash *by_host;
+    struct list recent; /* most recently used first */
+    size_t count;
+    leaves_send_fn *send;
+    void *arg;
+};
+
+struct leaves *leaves_new(struct tls_server *server, leaves_send_fn *send, void *arg)
+{
+    struct leaves *l = calloc(1, sizeof *l);
+    if (!l || !(l->by_host = hash_new())) {
+        free(l);
+        return NULL;
+    }
+    l->server = server;
+    l->send = send;
+    l->arg = arg;
+    list_init(&l->recent);
+    return l;
+}
+
+static void drop_leaf(struct leaves *l, struct entry *e)
+{
+    if (!e->leaf)
+        return;
+    tls_leaf_free(e->leaf);
+    e->leaf = NULL;
+    list_remove(&e->recent);
+    l->count--;
+}
+
+static void drop_entry(struct leaves *l, struct entry *e)
+{
+    drop_leaf(l, e);
+    if (!list_empty(&e->waits))
+        return;
+    hash_remove(l->by_host, slice_str(e->host));
+    free(e);
+}
+
+static void free_one(void *arg, struct slice key, void *value)
+{
+    struct entry *e = value;
+    (void)key;
+    drop_leaf(arg, e);
+    free(e);
+}
+
+void leaves_free(struct leaves *l)
+{
+    if (!l)
+        return;
+    hash_each(l->by_host, free_one, l);
+    hash_free(l->by_host);
+    free(l);
+}
+
+struct tls_leaf *leaves_get(struct leaves *l, const char *host)
+{
+    struct entry *e = hash_get(l->by_host, slice_str(host));
+    if (!e || !e->leaf)
+        return NULL;
+    if (e->until_s - EXPIRY_MARGIN_S < clock_wall_ms() / 1000) {
+        drop_entry(l, e);
+        return NULL;
+    }
+    list_remove(&e->recent);
+    list_unshift(&l->recent, &e->recent);
+    return tls_leaf_ref(e->leaf);
+}
+
+static struct entry *entry_for(struct leaves *l, struct slice host)
+{
+    struct entry *e = hash_get(l->by_host, host);
+    if (e || !(e = calloc(1, sizeof *e + host.len + 1)))
+        return e;
+    memcpy(e->host, host.ptr, host.len);
+    list_init(&e->recent);
+    list_init(&e->waits);
+    if (hash_put(l->by_host, host, e) != 0) {
+        free(e);
+        return NULL;
+    }
+    return e;
+}
+
+static void mint(struct leaves *l, struct entry *e)
+{
+    l->send(l->arg, &(struct msg){ .type = MSG_MINT, .name = slice_str(e->host), .der = tls_server_spki(l->server) });
+}
+
+void leaf_wait_cancel(struct leaf_wait *w)
+{
+    if (!w->node.next)
+        return;
+    list_remove(&w->node);
+    deadline_stop(&w->deadline);
+}
+
+static void on_wait_over(void *arg)
+{
+    struct leaf_wait *w = arg;
+    leaf_wait_cancel(w);
+    w->fn(w->arg, NULL, "the keeper did not answer in time");
+}
+
+int leaves_wait(struct leaves *l, const char *host, struct leaf_wait *w, int64_t wait_ms,
+                void (*fn)(void *arg, struct tls_leaf *leaf, const char *error), void *arg)
+{
+    struct entry *e = entry_for(l, slice_str(host));
+    if (!e)
+        return -ENOMEM;
+    bool first = list_empty(&e->waits);
+    *w = (struct leaf_wait){ .fn = fn, .arg = arg };
+    list_init(&w->node);
+    list_push(&e->waits, &w->node);
+    deadline_init(&w->deadline, on_wait_over, w);
+    deadline_set(&w->deadline, wait_ms);
+    if (first)
+        mint(l, e);
+    return 0;
+}
+
+static void keep(struct leaves *l, struct entry *e, struct tls_leaf *leaf, int64_t until_s)
+{
+    drop_leaf(l, e);
+    e->leaf = leaf;
+    e->until_s = until_s;
+    list_unshift(&l->recent, &e->recent);
+    if (++l->count > LEAVES_MAX)
+        drop_entry(l, LIST_ENTRY(l->recent.prev, struct entry, recent));
+}
+
+void leaves_message(struct leaves *l, const struct msg *m)
+{
+    struct entry *e = hash_get(l->by_host, m->name);
+    struct list waits;
+    char error[256] = "the leaf that the keeper signed does not fit this worker's key";
+    if (!e)
+        return;
+    struct tls_leaf *leaf = m->der.len ? tls_leaf_new(l->server, m->der) : NULL;
+    if (m->der.len == 0) {
+        size_t len = m->text.len < sizeof error - 1 ? m->text.len : sizeof error - 1;
+        if (len)
+            memcpy(error, m->text.ptr, len);
+        error[len] = '\0';
+    }
+    list_take(&waits, &e->waits);
+    if (leaf)
+        keep(l, e, tls_leaf_ref(leaf), m->until_s);
+    else
+        drop_entry(l, e); /* e is gone unless it had a leaf that still serves */
+    for (struct list *n; (n = list_shift(&waits));) {
+        struct leaf_wait *w = LIST_ENTRY(n, struct leaf_wait, node);
+        leaf_wait_cancel(w);
+        w->fn(w->arg, leaf ? tls_leaf_ref(leaf) : NULL, leaf ? NULL : error);
+    }
+    tls_leaf_free(leaf);
+}
+
+struct again {
+    struct leaves *leaves;
+    bool fresh;
+};
+
+static void again_one(void *arg, struct slice key, void *value)
+{
+    struct again *again = arg;
+    struct entry *e = value;
+    (void)key;
+    if (!list_empty(&e->waits))
+        mint(again->leaves, e);
+    if (again->fresh)
+        drop_entry(again->leaves, e);
+}
+
+void leaves_keeper_back(struct leaves *l, bool fresh)
+{
+    hash_each(l->by_host, again_one, &(struct again){ l, fresh });
+}

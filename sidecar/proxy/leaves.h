@@ -1,0 +1,39 @@
+/* proxy/leaves.h: the worker's cache of leaf certificates; misses are minted by the keeper, one at a time per name.   Worker process.
+ * X509 only (the key is the worker's one), LRU of LEAVES_MAX, expiry judged at use. */
+#ifndef SIDEKEY_PROXY_LEAVES_H
+#define SIDEKEY_PROXY_LEAVES_H
+
+#include "base/list.h"
+#include "net/msg.h"
+#include "net/tls.h"
+#include "proxy/deadline.h"
+
+#define LEAVES_MAX 1024
+
+struct leaves;
+
+struct leaf_wait {
+    struct list node;
+    struct deadline deadline;
+    /* leaf: the callee's reference, or NULL and why not. */
+    void (*fn)(void *arg, struct tls_leaf *leaf, const char *error);
+    void *arg;
+};
+
+typedef void leaves_send_fn(void *arg, const struct msg *mint);
+
+MUST_CHECK struct leaves *leaves_new(struct tls_server *server, leaves_send_fn *send, void *arg);
+void leaves_free(struct leaves *l);
+/* A reference for the caller, or NULL: not cached, call leaves_wait(). */
+struct tls_leaf *leaves_get(struct leaves *l, const char *host);
+/* fn is called once, later, within wait_ms, unless cancelled.  Returns 0; -ENOMEM. */
+MUST_CHECK int leaves_wait(struct leaves *l, const char *host, struct leaf_wait *w, int64_t wait_ms,
+                           void (*fn)(void *arg, struct tls_leaf *leaf, const char *error), void *arg);
+/* Harmless on a zeroed or finished wait. */
+void leaf_wait_cancel(struct leaf_wait *w);
+/* From the keeper: MSG_LEAF. */
+void leaves_message(struct leaves *l, const struct msg *m);
+/* A new keeper has a new CA: what it did not sign is of no use any more when fresh is true; asks again for everyone who waits. */
+void leaves_keeper_back(struct leaves *l, bool fresh);
+
+#endif

@@ -1,0 +1,59 @@
+/* proxy/leg.h: one side of an exchange, whatever the protocol: five events in, the same five out.   Worker process.
+ *
+ * A codec (h1_leg.c; HTTP/2 will be one more) owns the bytes; the exchange sees heads, data, ends.  Backpressure is two numbers: leg_room() says how many
+ * body bytes the leg takes now, leg_want() says whether its events are wanted.
+ * Events are never delivered from inside a leg_* call.  After leg_want(false) none come, except gone. */
+#ifndef SIDEKEY_PROXY_LEG_H
+#define SIDEKEY_PROXY_LEG_H
+
+#include "http/message.h"
+
+struct leg;
+
+struct leg_fault {
+    bool clean;        /* the peer ended between two messages: no fault */
+    bool verify;       /* upstream certificate or name did not verify */
+    int status;        /* what to answer: 400… for a request that does not parse, 502 for an upstream */
+    const char *label; /* RFC 9209 §2.3 error, or a reason for the metric */
+    const char *text;  /* for people; valid during the event */
+};
+
+struct leg_events {
+    void (*head)(void *owner, struct message *head);    /* the leg's own, until the next message begins; may be changed */
+    void (*data)(void *owner, struct slice data);       /* valid during the call */
+    void (*end)(void *owner, struct message *trailers); /* the message is complete; nothing more until leg_next() */
+    void (*room)(void *owner);                          /* there is room again after leg_room() was short */
+    void (*gone)(void *owner, const struct leg_fault *fault);
+};
+
+struct leg_ops {
+    int (*head)(struct leg *, const struct message *, bool head_only);
+    int (*data)(struct leg *, struct slice);
+    int (*end)(struct leg *, const struct message *trailers);
+    size_t (*room)(struct leg *);
+    void (*want)(struct leg *, bool);
+    void (*next)(struct leg *);
+    void (*abort)(struct leg *);
+};
+
+struct leg {
+    const struct leg_ops *ops;
+    const struct leg_events *events;
+    void *owner;
+};
+
+/* Reads are asked for in this size; a leg whose room is below it is to be waited for. */
+#define LEG_READ_BYTES (16 * 1024)
+
+/* Each returns 0 or -errno; after a failure the leg is only good for leg_abort(). */
+static inline int leg_head(struct leg *l, const struct message *m, bool head_only) { return l->ops->head(l, m, head_only); }
+static inline int leg_data(struct leg *l, struct slice data) { return l->ops->data(l, data); }
+static inline int leg_end(struct leg *l, const struct message *trailers) { return l->ops->end(l, trailers); }
+static inline size_t leg_room(struct leg *l) { return l->ops->room(l); }
+static inline void leg_want(struct leg *l, bool want) { l->ops->want(l, want); }
+/* The message that ended is done with: read the next one. */
+static inline void leg_next(struct leg *l) { l->ops->next(l); }
+/* What was begun cannot be finished and the peer must not take it for whole: resets the connection and frees the leg. */
+static inline void leg_abort(struct leg *l) { l->ops->abort(l); }
+
+#endif

@@ -1,0 +1,71 @@
+/* proxy/tokens.h: the worker's table of access tokens, and the requests that wait for one.   Worker process.
+ * Reading a fresh token is the hot path: a pointer, two comparisons, no IPC.   Times are clock_mono_ms().
+ * Never hands out an expired token (REFRESH.md P4).  Owner  tokens_new()'s caller. */
+#ifndef SIDEKEY_PROXY_TOKENS_H
+#define SIDEKEY_PROXY_TOKENS_H
+
+#include "base/list.h"
+#include "base/secret.h"
+#include "net/msg.h"
+#include "proxy/deadline.h"
+
+struct tokens;
+struct credential; /* an entry: lives as long as the table */
+
+struct token_extra {
+    char *key, *value;
+};
+
+struct token { /* valid until the next message of the keeper */
+    uint64_t generation;
+    struct secret secret;
+    int64_t expires_ms, refresh_at_ms;
+    struct token_extra extras[MSG_EXTRAS_MAX];
+    size_t extra_count;
+};
+
+enum token_verdict {
+    TOKEN_OK,      /* tokens_get() will give one now */
+    TOKEN_REFUSED, /* the keeper said no: class, retry_after_ms, text */
+    TOKEN_TIMEOUT, /* the waiter's deadline passed */
+};
+struct token_refusal {
+    enum msg_class class_;
+    int64_t retry_after_ms; /* 0: unknown */
+    char text[256];
+};
+
+struct token_wait {
+    struct list node;
+    struct deadline deadline;
+    struct credential *credential;
+    enum msg_reason reason;
+    uint64_t rejected;  /* wants a generation above this; 0: any fresh token */
+    int64_t until_ms;
+    void (*fn)(void *arg, enum token_verdict verdict, const struct token_refusal *refusal);
+    void *arg;
+};
+
+/* How a WANT gets to the keeper (m is complete).  Never calls back into tokens. */
+typedef void tokens_send_fn(void *arg, const struct msg *want);
+
+MUST_CHECK struct tokens *tokens_new(tokens_send_fn *send, void *arg);
+void tokens_free(struct tokens *t);
+/* The entry of that name, made empty at the first call.  NULL when out of memory. */
+struct credential *tokens_credential(struct tokens *t, const char *name);
+const char *credential_name(const struct credential *c);
+/* The token, when it is fresh; near its end the keeper is asked once in the background.  NULL: wait. */
+const struct token *tokens_get(struct tokens *t, struct credential *c, int64_t now_ms);
+/* Waits; w->fn is called once, later, unless cancelled.  rejected: see token_wait.  Fills w. */
+void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, uint64_t rejected, int64_t wait_ms,
+                 void (*fn)(void *arg, enum token_verdict, const struct token_refusal *), void *arg);
+/* Harmless on a zeroed or finished wait. */
+void token_wait_cancel(struct token_wait *w);
+size_t tokens_waiting(const struct tokens *t);
+
+/* From the keeper: MSG_TOKEN or MSG_FAIL. */
+void tokens_message(struct tokens *t, const struct msg *m);
+/* A new keeper is there: asks again for everyone who waits. */
+void tokens_keeper_back(struct tokens *t);
+
+#endif
