@@ -1,17 +1,30 @@
 # sidekey: make | demo | test | help.  Quiet unless V=1.  Everything that is made goes to build/.
 VERSION  := 0.1.0
 PREFIX   ?= /usr/local
+DESTDIR  ?=
 CC       ?= cc
 BUILD    ?= build
 V        ?= 0
 Q        := $(if $(filter 1,$(V)),,@)
 say       = @printf '  %-7s %s\n' $(1) $(2)
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
 
-PKGS     := libev-or-header openssl libcurl jansson libcares yaml-0.1
-pkg       = $(shell pkg-config $(1) $(filter-out libev-or-header,$(PKGS)) 2>/dev/null)
+# What is missing on this machine is installed first (Debian, root) or named; tests/tools/deps has the list.
+NO_DEPS  := clean help dist deps fmt floors install uninstall
+STAGE    := $(if $(filter-out all demo $(NO_DEPS) $(BUILD)/%,$(MAKECMDGOALS)),test,$(if $(filter demo,$(MAKECMDGOALS)),demo,build))
+ifeq ($(MAKELEVEL)$(if $(MAKECMDGOALS),$(if $(filter-out $(NO_DEPS),$(MAKECMDGOALS)),,skip)),0)
+ifneq ($(shell tests/tools/deps $(STAGE) >&2 && echo there),there)
+$(error something that sidekey needs is missing)
+endif
+endif
+
+PKGS     := openssl libcurl jansson libcares yaml-0.1 $(if $(wildcard sidecar/http/h2.c),libnghttp2) $(if $(wildcard sidecar/refresh/store_redis.c),hiredis)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla -Werror
-HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2) $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
+HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3) $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
 OPT      ?= -O2 -g
 SAN      ?=
 CFLAGS   ?=
@@ -22,17 +35,15 @@ LDHARD   := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 LLHTTP_SRC := $(if $(shell pkg-config --exists libllhttp 2>/dev/null && echo y),,$(wildcard /usr/share/llhttp/llhttp.c /usr/share/llhttp/api.c /usr/share/llhttp/http.c))
 LLHTTP_INC := $(if $(LLHTTP_SRC),-isystem /usr/share/include/llhttp -isystem /usr/share/include)
 LLHTTP_LIB := $(if $(LLHTTP_SRC),,$(shell pkg-config --libs libllhttp 2>/dev/null))
-LIBS      = $(call pkg,--libs) -lev $(LLHTTP_LIB)
+LIBS     := $(PKG_LIBS) -lev $(LLHTTP_LIB)
 
 SRC      := $(wildcard sidecar/base/*.c sidecar/crypto/*.c sidecar/net/*.c sidecar/http/*.c sidecar/refresh/*.c sidecar/refresh/grant/*.c sidecar/proxy/*.c sidecar/app/*.c certs/*.c)
 OBJ      := $(patsubst %.c,$(BUILD)/%.o,$(SRC)) $(patsubst /usr/share/llhttp/%.c,$(BUILD)/llhttp/%.o,$(LLHTTP_SRC))
 LIBOBJ   := $(filter-out $(BUILD)/sidecar/app/main.o,$(OBJ))
 PRELOAD_SRC := $(wildcard preload/*.c)
 
-.DEFAULT_GOAL := all
-.DELETE_ON_ERROR:
 .PHONY: all
-all: $(BUILD)/sidekey $(BUILD)/libsidekey-preload.so
+all: $(BUILD)/sidekey $(BUILD)/libsidekey-preload.so ## the program and the preload library (default)
 
 $(BUILD)/sidekey: $(OBJ)
 	$(call say,LINK,$@)
@@ -45,11 +56,37 @@ $(BUILD)/libsidekey.a: $(LIBOBJ)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(ALLFLAGS) $(LLHTTP_INC) $(call pkg,--cflags) -c -o $@ $<
+	$(Q)$(CC) $(ALLFLAGS) $(LLHTTP_INC) $(PKG_CFLAGS) -c -o $@ $<
 
 $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c
 	@mkdir -p $(@D)
+	$(call say,CC,$<)
 	$(Q)$(CC) -O2 -g -fPIE $(SAN) $(LLHTTP_INC) -c -o $@ $<
 
 -include $(OBJ:.o=.d)
 include tests/rules.mk preload/rules.mk
+
+# --- putting it in its place ---
+DOC      := $(DESTDIR)$(PREFIX)/share/doc/sidekey
+MAN      := $(wildcard docs/man/*.[1-8])
+.PHONY: install uninstall dist clean
+install: all ## PREFIX=/usr/local, DESTDIR= for packagers
+	$(Q)install -D -m 755 $(BUILD)/sidekey $(DESTDIR)$(PREFIX)/bin/sidekey
+	$(Q)install -D -m 755 $(BUILD)/libsidekey-preload.so $(DESTDIR)$(PREFIX)/lib/sidekey/libsidekey-preload.so
+	$(Q)for page in $(MAN); do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit; done
+	$(Q)install -d $(DOC) && install -m 644 README.md $(wildcard docs/*.md docs/*.json) $(DOC)/
+	$(Q)install -D -m 644 examples/systemd/sidekey.service $(DOC)/examples/sidekey.service
+	$(Q)install -D -m 644 examples/completions/sidekey.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sidekey
+	$(Q)install -D -m 644 examples/completions/_sidekey $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sidekey
+	$(Q)install -D -m 644 examples/completions/sidekey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sidekey.fish
+
+uninstall: ## takes away what install put there
+	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/sidekey $(addprefix $(DESTDIR)$(PREFIX)/share/,$(foreach m,$(MAN),man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))) \
+	    $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions/sidekey zsh/site-functions/_sidekey fish/vendor_completions.d/sidekey.fish)
+	$(Q)rm -rf $(DESTDIR)$(PREFIX)/lib/sidekey $(DOC)
+
+dist: ## build/sidekey-VERSION.tar.gz from HEAD
+	$(Q)mkdir -p $(BUILD) && git archive --prefix=sidekey-$(VERSION)/ HEAD | gzip -9n >$(BUILD)/sidekey-$(VERSION).tar.gz
+
+clean: ## removes build/
+	$(Q)rm -rf $(BUILD)

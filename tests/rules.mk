@@ -1,1 +1,85 @@
-# What is run and checked.
+# What is run and checked.  `make test` is everything a user would run; its stages are targets of their own.
+PYTHON       ?= $(firstword $(wildcard /usr/bin/python3) python3)
+FUZZ_SECONDS ?= 60
+ASAN         := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANITIZED     = $(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN="$(ASAN)" OPT="-O1 -g -fno-omit-frame-pointer"
+LINK_TEST     = $(Q)$(CC) $(SAN) $(LDHARD) -o $@ $^
+
+# The objects of the fakes that a test names in its first line: /* links: tests/fakes/fake_clock.c */.
+# They stand before the archive, so the linker never looks for the real module.
+links = $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n '1s|^/\* links: \([^*]*\)\*/.*|\1|p' $(1)))
+
+.PHONY: test unit e2e asan ubsan asan-unit asan-e2e fuzz floors lint fmt demo deps help node bench
+test: all node ## everything: floors, unit, end to end, sanitizers, a short fuzz run
+	@BUILD=$(BUILD) FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),5) tests/tools/stages floors unit e2e asan-unit asan-e2e fuzz
+
+deps: ## installs what build and tests need (Debian, root), or says what is missing
+	@tests/tools/deps test
+
+demo: all ## the main job, before your eyes, in half a minute
+	@BUILD=$(BUILD) $(PYTHON) examples/quickstart/demo.py
+
+# --- unit: cmocka ---
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+define unit_rule
+$(1): $(1).o $(call links,$(patsubst $(BUILD)/%,%.c,$(1))) $(BUILD)/libsidekey.a
+	$$(call say,LINK,$$@)
+	$$(LINK_TEST) -lcmocka $$(LIBS)
+endef
+$(foreach t,$(UNIT),$(eval $(call unit_rule,$(t))))
+-include $(UNIT:=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/fakes/*.c tests/fuzz/*.c))
+.SECONDARY: $(UNIT:=.o)
+
+unit: $(UNIT) ## the unit tests
+	@tests/tools/unit $(UNIT)
+
+asan-unit: ## the unit tests under AddressSanitizer and UBSan
+	@$(SANITIZED) unit
+
+# --- end to end: pytest, real peers ---
+node: $(BUILD)/node/.ready
+NODE_LOCK := $(shell tests/tools/node-packages --lock)
+$(BUILD)/node/.ready: $(NODE_LOCK)
+	$(call say,NPM,$(@D))
+	$(Q)tests/tools/node-packages $(@D) && touch $@
+
+pytest = BUILD=$(1) SIDEKEY_NODE=$(BUILD)/node PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider -rfEs $(PYTEST_ARGS)
+e2e: all node ## the real program against real servers and clients (E2E=tests/e2e/test_x.py::name for some)
+	@$(call pytest,$(BUILD)) $(or $(E2E),tests/e2e)
+
+asan-e2e: node ## a short end-to-end run of the sanitized program
+	@$(SANITIZED) $(BUILD)/asan/sidekey $(BUILD)/asan/libsidekey-preload.so
+	@$(call pytest,$(BUILD)/asan) -m "not slow and not release" tests/e2e/test_main_job.py tests/e2e/test_proxy.py tests/e2e/test_config.py
+
+asan ubsan: asan-unit asan-e2e ## both sanitizer runs
+
+bench: all node ## what the proxy costs: requests a second, latency, memory
+	@for b in tests/bench/*.py; do [ ! -e "$$b" ] || BUILD=$(BUILD) SIDEKEY_NODE=$(BUILD)/node $(PYTHON) $$b || exit; done
+
+# --- fuzzing: clang's libFuzzer, FUZZ_SECONDS each ---
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzz: ## each parser against libFuzzer for FUZZ_SECONDS (60)
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang OPT="-O1 -g" SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
+	    $(addprefix $(BUILD)/fuzz/tests/fuzz/,$(FUZZERS))
+	@tests/tools/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZERS)
+
+define fuzz_rule
+$(BUILD)/tests/fuzz/$(1): $(BUILD)/tests/fuzz/$(1).o $(call links,tests/fuzz/$(1).c) $(BUILD)/libsidekey.a
+	$$(call say,LINK,$$@)
+	$$(LINK_TEST) -fsanitize=fuzzer $$(LIBS)
+endef
+$(foreach f,$(FUZZERS),$(eval $(call fuzz_rule,$(f))))
+
+# --- reading, not running ---
+floors: ## the house rules: who may include whom, sizes, guards
+	@$(PYTHON) tests/tools/floors.py
+
+lint: floors ## a build with clang -Werror, then cppcheck, shellcheck and man where they are installed
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang OPT="-O1" all
+	@BUILD=$(BUILD) tests/tools/lint
+
+fmt: ## clang-format over the C files that you changed (FILES="a.c b.h" to choose)
+	@clang-format -i $(or $(FILES),$(shell git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h'))
+
+help: ## this list
+	@sed -nE 's/^([a-z0-9 -]+):[^#=]*## (.*)/\1	\2/p' Makefile tests/rules.mk preload/rules.mk | sort | awk -F'\t' '{ printf "  %-12s %s\n", $$1, $$2 }'

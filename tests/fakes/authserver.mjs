@@ -1,0 +1,233 @@
+// A real authorization server for the tests: oidc-provider with rotation and reuse detection, and the API that takes only its live tokens.
+//
+//   node authserver.mjs '{"access_ttl": 2, "pki": "DIR", "www": "DIR"}'
+//
+// Prints one JSON line when ready: {"issuer", "token_url", "control", "api_port", "client_id", "client_secret"}; ends when its stdin ends.
+// `control` is the way in for a test (all answers are JSON):
+//   POST /mint {ttl?}            a refresh token of a new grant -> {refresh_token, grant}
+//   GET  /counts                 what was asked and what happened since the last POST /reset
+//   GET  /events  /secrets       everything that happened, in order; every token and secret ever made
+//   POST /revoke_access {grant?} the access tokens of one grant (or all) are dead from now on: the API answers 401
+//   POST /ttl {access}           life of the access tokens made from now on, in seconds
+//   POST /faults [{...}]         one entry for each of the next token requests; see faulty() below
+//   GET  /requests   POST /requests/clear   what the API saw
+// The package is taken from $SIDEKEY_NODE (a folder with node_modules), else ../../build/node.
+import http from 'node:http';
+import path from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { startApi } from './api.mjs';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const node = path.resolve(process.env.SIDEKEY_NODE ?? path.join(here, '../../build/node'));
+const { Provider, default: OldProvider } = await import(
+  pathToFileURL(path.join(node, 'node_modules/oidc-provider/lib/index.js')));
+
+const options = { access_ttl: 60, refresh_ttl: 3600, scope: 'openid offline_access', ...JSON.parse(process.argv[2] ?? '{}') };
+const secrets = new Set();
+const events = [];
+const faults = [];
+let counts;
+const zero = () => ({
+  token_requests: 0, refreshes: 0, client_credentials: 0, errors: 0, reuse: 0, double_spend: 0,
+  grants_revoked: 0, introspections: 0, access_revoked: 0, faults: 0,
+});
+counts = zero();
+
+function note(what, detail = {}) {
+  events.push({ at_ms: Date.now(), what, ...detail });
+}
+
+// --- storage: as the package's own, but without its bound of 1000 entries, and with the moment of birth in milliseconds:
+// the package counts whole seconds, by which a token of two seconds may live one.
+const stored = new Map();
+
+class Adapter {
+  constructor(model) { this.model = model; }
+  key(id) { return `${this.model}:${id}`; }
+  async upsert(id, payload, expiresIn) {
+    if (['AccessToken', 'RefreshToken', 'ClientCredentials'].includes(this.model)) secrets.add(id);
+    stored.set(this.key(id), { ...payload, born_ms: Date.now(), ttl_ms: expiresIn === undefined ? Infinity : expiresIn * 1000 });
+  }
+  async find(id) { return stored.get(this.key(id)); }
+  async findByUid(uid) { return [...stored.values()].find((p) => p.uid === uid); }
+  async findByUserCode(code) { return [...stored.values()].find((p) => p.userCode === code); }
+  async destroy(id) { stored.delete(this.key(id)); }
+  async consume(id) {
+    const payload = stored.get(this.key(id));
+    if (payload.consumed) counts.double_spend += 1;
+    payload.consumed = Math.floor(Date.now() / 1000);
+  }
+  async revokeByGrantId(grant) { revoke((key, payload) => payload.grantId === grant && key.startsWith(`${this.model}:`)); }
+}
+
+function revoke(which) {
+  let n = 0;
+  for (const [key, payload] of stored) {
+    if (which(key, payload)) { stored.delete(key); n += 1; }
+  }
+  return n;
+}
+
+function isLive(token) {
+  const payload = stored.get(`AccessToken:${token}`) ?? stored.get(`ClientCredentials:${token}`);
+  return payload !== undefined && Date.now() < payload.born_ms + payload.ttl_ms;
+}
+
+// --- the provider ---------------------------------------------------------------------------------------------------------
+const client = {
+  client_id: 'sidekey-tests',
+  client_secret: `secret-${randomBytes(12).toString('hex')}`,
+  grant_types: ['authorization_code', 'refresh_token', 'client_credentials'],
+  response_types: ['code'],
+  redirect_uris: ['https://client.sidekey.test/cb'],
+};
+const publicClient = {
+  ...client, client_id: 'sidekey-public', client_secret: undefined, token_endpoint_auth_method: 'none', grant_types: ['authorization_code', 'refresh_token'],
+};
+const postClient = { ...client, client_id: 'sidekey-post', token_endpoint_auth_method: 'client_secret_post' };
+secrets.add(client.client_secret);
+
+const server = http.createServer();
+await new Promise((done) => { server.listen(options.port ?? 0, '127.0.0.1', done); });
+const issuer = `http://127.0.0.1:${server.address().port}`;
+const Oidc = Provider ?? OldProvider;
+const provider = new Oidc(issuer, {
+  adapter: Adapter,
+  clients: [client, publicClient, postClient],
+  rotateRefreshToken: true,
+  scopes: ['openid', 'offline_access', 'api'],
+  ttl: {
+    AccessToken: () => options.access_ttl, ClientCredentials: () => options.access_ttl,
+    RefreshToken: (ctx, token) => token.madeFor ?? options.refresh_ttl, Grant: 86400, IdToken: 60, Session: 60, Interaction: 60,
+  },
+  features: {
+    clientCredentials: { enabled: true }, introspection: { enabled: true }, revocation: { enabled: true },
+    devInteractions: { enabled: false },
+  },
+  cookies: { keys: [randomBytes(16).toString('hex')] },
+  findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+});
+
+provider.on('grant.success', (ctx) => {
+  const type = ctx.oidc.params.grant_type;
+  if (type === 'refresh_token') counts.refreshes += 1;
+  else counts[type] = (counts[type] ?? 0) + 1;
+  note('grant.success', { type });
+});
+provider.on('grant.error', (ctx, error) => {
+  counts.errors += 1;
+  if (error.error_detail === 'refresh token already used') counts.reuse += 1;
+  note('grant.error', { error: error.error, detail: error.error_detail });
+});
+provider.on('grant.revoked', (ctx, grant) => { counts.grants_revoked += 1; note('grant.revoked', { grant }); });
+provider.on('server_error', (ctx, error) => note('server_error', { error: String(error) }));
+
+async function mint({ ttl } = {}) {
+  const grant = new provider.Grant({ clientId: client.client_id, accountId: 'someone' });
+  grant.addOIDCScope(options.scope);
+  await grant.save();
+  const token = new provider.RefreshToken({
+    client: await provider.Client.find(client.client_id), accountId: 'someone', grantId: grant.jti, gty: 'authorization_code',
+    scope: options.scope, expiresWithSession: false, expiresIn: ttl,
+  });
+  return { refresh_token: await token.save(), grant: grant.jti };
+}
+
+// --- faults at the token endpoint ---------------------------------------------------------------------------------------------
+// {delay_ms}                 wait, then answer as ever
+// {kind: "drop"}             the token is rotated, the answer is lost
+// {kind: "half"}             the token is rotated, the connection ends in the middle of the answer
+// {kind: "half_json"}        half of the JSON in an answer that is complete for HTTP (before the rotation, as the next)
+// {kind: "html"} {kind: "empty"} {kind: "refuse"} {kind: "status", status, retry_after?, body?, type?}
+function faulty(fault, req, res, next) {
+  counts.faults += 1;
+  note('fault', fault);
+  const answer = (status, type, body, headers = {}) => {
+    req.resume();
+    res.writeHead(status, { ...(type ? { 'content-type': type } : {}), 'content-length': Buffer.byteLength(body), ...headers });
+    res.end(body);
+  };
+  switch (fault.kind) {
+    case undefined: next(); break;
+    case 'drop': res.end = () => { res.socket.destroy(); return res; }; next(); break;
+    case 'half':
+      res.end = (body) => {
+        const bytes = Buffer.from(body ?? '');
+        res.write(bytes.subarray(0, bytes.length >> 1), () => res.socket.destroy());
+        return res;
+      };
+      next();
+      break;
+    case 'refuse': res.socket.destroy(); break;
+    case 'half_json': answer(200, 'application/json', '{"access_token": "half-an-answer", "expires_'); break;
+    case 'html': answer(fault.status ?? 200, 'text/html', '<!doctype html><html><title>Just a moment...</title></html>'); break;
+    case 'empty': answer(fault.status ?? 200, undefined, ''); break;
+    case 'status':
+      answer(fault.status, fault.type ?? 'application/json', fault.body ?? '{"error":"temporarily_unavailable"}',
+        fault.retry_after === undefined ? {} : { 'retry-after': String(fault.retry_after) });
+      break;
+    default: answer(500, 'text/plain', `no such fault: ${fault.kind}`);
+  }
+}
+
+const handle = provider.callback();
+server.on('request', (req, res) => {
+  const isToken = req.method === 'POST' && req.url === '/token';
+  if (isToken) { counts.token_requests += 1; note('token_request'); }
+  if (req.url.startsWith('/token/introspection')) counts.introspections += 1;
+  const fault = isToken ? faults.shift() : undefined;
+  if (!fault) handle(req, res);
+  else setTimeout(() => faulty(fault, req, res, () => handle(req, res)), fault.delay_ms ?? 0);
+});
+
+// --- control -------------------------------------------------------------------------------------------------------------------
+const api = options.pki ? await startApi({ isLive, pki: options.pki, www: options.www }) : undefined;
+
+const commands = {
+  'POST /mint': async (body) => {
+    const made = await mint(body);
+    if (body.ttl) stored.get(`RefreshToken:${made.refresh_token}`).ttl_ms = body.ttl * 1000;
+    return made;
+  },
+  'GET /counts': () => ({ ...counts, ...(api ? api.counts() : {}) }),
+  'POST /reset': () => { counts = zero(); faults.length = 0; api?.clear(); return {}; },
+  'GET /events': () => events,
+  'GET /secrets': () => [...secrets],
+  'POST /revoke_access': ({ grant }) => {
+    const n = revoke((key, payload) => /^(AccessToken|ClientCredentials):/.test(key) && (!grant || payload.grantId === grant));
+    counts.access_revoked += n;
+    note('access_revoked', { n });
+    return { revoked: n };
+  },
+  'POST /revoke_grant': ({ grant }) => ({ revoked: revoke((key, payload) => payload.grantId === grant || key === `Grant:${grant}`) }),
+  'POST /ttl': ({ access }) => { options.access_ttl = access; return { access }; },
+  'POST /faults': (body) => { faults.push(...[body].flat()); return { pending: faults.length }; },
+  'POST /faults/clear': () => { faults.length = 0; return {}; },
+  'GET /requests': () => api.requests(),
+  'POST /requests/clear': () => { api.clear(); return {}; },
+};
+
+const control = http.createServer(async (req, res) => {
+  let text = '';
+  for await (const piece of req) text += piece;
+  let status = 200;
+  let answer;
+  try {
+    const run = commands[`${req.method} ${req.url}`];
+    if (run) answer = await run(text ? JSON.parse(text) : {});
+    else { status = 404; answer = { error: 'no such command', commands: Object.keys(commands) }; }
+  } catch (error) { status = 500; answer = { error: String(error), stack: error.stack }; }
+  const body = JSON.stringify(answer);
+  res.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
+  res.end(body);
+});
+await new Promise((done) => { control.listen(0, '127.0.0.1', done); });
+
+console.log(JSON.stringify({
+  issuer, token_url: `${issuer}/token`, control: `http://127.0.0.1:${control.address().port}`,
+  api_port: api?.port, client_id: client.client_id, client_secret: client.client_secret,
+}));
+process.stdin.resume();
+process.stdin.on('end', () => process.exit(0));
+process.on('SIGTERM', () => process.exit(0));

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""The house rules that a script can check (docs/architecture.md): who includes whom, which room may know which library, sizes, guards.
+
+Prints each break as FILE:LINE: what, and a warning for what is only long.  Exit status 1 when a rule is broken.
+"""
+import pathlib
+import re
+import sys
+
+FLOOR = {"base": 0, "net": 1, "http": 1, "crypto": 1, "certs": 1, "refresh": 2, "proxy": 2, "app": 3}
+# A library's headers and the files that may include them.
+LIBRARIES = [
+    ("OpenSSL", r"openssl/", r"sidecar/net/tls\w*\.[ch]|sidecar/crypto/\w+\.[ch]|certs/\w+\.[ch]"),
+    ("llhttp", r"llhttp(\.h|/)", r"sidecar/http/h1\w*\.c"),
+    ("nghttp2", r"nghttp2/", r"sidecar/http/h2\w*\.c"),
+    ("libcurl", r"curl/", r"sidecar/refresh/fetch\w*\.c"),
+    ("hiredis", r"hiredis/|hiredis\.h", r"sidecar/refresh/store_redis\w*\.c"),
+    ("c-ares", r"ares", r"sidecar/net/resolve\w*\.c"),
+    ("libyaml", r"yaml\.h", r"sidecar/app/\w+\.c"),
+    ("jansson", r"jansson\.h", r"sidecar/(refresh|app|http|proxy)/(\w+/)?\w+\.[ch]"),
+    ("libev", r"ev\.h", r"sidecar/(net|proxy|refresh|app)/\w+\.[ch]"),
+]
+C_LINES = 500
+FUNCTION_LINES = 60
+INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]')
+
+
+def room_of(path):
+    parts = path.split("/")
+    return parts[1] if parts[0] == "sidecar" and len(parts) > 2 else parts[0] if parts[0] in ("certs", "preload") else None
+
+
+def module_of(path):
+    return re.sub(r"\.[ch]$", "", path)
+
+
+def resolve(root, name):
+    for at in (f"sidecar/{name}", name):
+        if (root / at).is_file():
+            return at
+    return None
+
+
+def functions(lines):
+    """(first line, name, length) of each function: house style opens its body with "{" in the first column."""
+    start, name = None, "?"
+    for n, line in enumerate(lines, 1):
+        if line.startswith("{"):
+            start = n
+            for back in range(n - 2, max(n - 8, -1), -1):
+                found = re.match(r"^[A-Za-z_].*?(\w+)\(", lines[back])
+                if found:
+                    name, start = found[1], back + 1
+                    break
+        elif line.startswith("}") and start:
+            yield start, name, n - start + 1
+            start = None
+
+
+def cycles(graph):
+    """Strongly connected parts with more than one module (Tarjan)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(v):
+        index[v] = low[v] = len(index)
+        stack.append(v)
+        for w in graph.get(v, ()):
+            if w not in index:
+                visit(w)
+                low[v] = min(low[v], low[w])
+            elif w in stack:
+                low[v] = min(low[v], index[w])
+        if low[v] == index[v]:
+            part = []
+            while True:
+                part.append(stack.pop())
+                if part[-1] == v:
+                    break
+            if len(part) > 1:
+                found.append(sorted(part))
+
+    sys.setrecursionlimit(10_000)
+    for v in sorted(graph):
+        if v not in index:
+            visit(v)
+    return found
+
+
+def check_includes(root, path, lines, graph, complain):
+    room = room_of(path)
+    for n, line in enumerate(lines, 1):
+        found = INCLUDE.match(line)
+        if not found:
+            continue
+        quote, name = found.groups()
+        for library, headers, where in LIBRARIES:
+            if quote == "<" and re.match(headers, name) and room != "preload" and not re.fullmatch(where, path):
+                complain(path, n, f"only {where} may include {library} ({name})")
+        if quote == "<":
+            if room == "preload" and "/" in name and not name.startswith(("sys/", "linux/", "netinet/", "arpa/", "asm/", "net/", "bits/")):
+                complain(path, n, f"preload knows libc only ({name})")
+            continue
+        target = resolve(root, name) or resolve(root, str(pathlib.PurePosixPath(path).parent / name))
+        if not target:
+            complain(path, n, f'"{name}" is neither below sidecar/ nor below the top')
+            continue
+        graph.setdefault(module_of(path), set()).add(module_of(target))
+        other = room_of(target)
+        if room == "preload" and other != "preload":
+            complain(path, n, "preload stands alone")
+        elif room in FLOOR and other in FLOOR:
+            if FLOOR[other] > FLOOR[room]:
+                complain(path, n, f"{room} (floor {FLOOR[room]}) includes {other} (floor {FLOOR[other]})")
+            elif FLOOR[other] == FLOOR[room] == 2 and other != room:
+                complain(path, n, f"{room} and {other} never include each other: the only door is a message")
+
+
+def check_shape(path, lines, complain, warn):
+    if path.endswith(".h"):
+        guard = "SIDEKEY_" + re.sub(r"\W", "_", path.removeprefix("sidecar/")).upper()
+        text = "\n".join(lines)
+        if f"#ifndef {guard}\n#define {guard}" not in text and "#pragma once" not in text:
+            complain(path, 1, f"the guard should be {guard}")
+        return
+    if len(lines) > C_LINES:
+        complain(path, len(lines), f"{len(lines)} lines; a module has {C_LINES} at most: more than one room?")
+    for start, name, length in functions(lines):
+        if length > FUNCTION_LINES:
+            warn(path, start, f"{name}() has {length} lines; one screen is {FUNCTION_LINES}")
+
+
+def check(root):
+    broken, warned, graph = [], [], {}
+    complain = lambda path, line, what: broken.append(f"{path}:{line}: {what}")
+    warn = lambda path, line, what: warned.append(f"{path}:{line}: warning: {what}")
+    files = sorted(str(p.relative_to(root)) for top in ("sidecar", "certs", "preload") for p in (root / top).rglob("*.[ch]"))
+    for path in files:
+        lines = (root / path).read_text(encoding="utf-8").splitlines()
+        check_includes(root, path, lines, graph, complain)
+        check_shape(path, lines, complain, warn)
+    for part in cycles(graph):
+        broken.append(f"{part[0]}: modules include each other in a circle: {' '.join(part)}")
+    return broken, warned, files
+
+
+def main():
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__).resolve()
+    root = root if root.is_dir() else root.parents[2]
+    broken, warned, files = check(root)
+    print("\n".join(warned + broken + [f"floors: {len(files)} files, {len(broken)} rules broken, {len(warned)} warnings"]))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
