@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 
+/* From harmless to dangerous. */
 enum address_class { ADDRESS_PUBLIC, ADDRESS_PRIVATE, ADDRESS_LOOPBACK, ADDRESS_LINK_LOCAL, ADDRESS_METADATA, ADDRESS_UNUSABLE };
 
 struct address { /* one socket address, or with a prefix length a network */
