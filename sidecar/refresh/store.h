@@ -2,7 +2,8 @@
  *
  * One vtable, two engines (file, redis), one conformance suite.  Every operation answers through a callback, later, never from inside the call (the file
  * engine too), exactly once, unless store_cancel().  One operation at a time per credential and owner; operations of different credentials may overlap.
- * generation: 0 = nothing stored yet; every commit makes parent + 1. */
+ * Each returns the operation for store_cancel(); NULL: out of memory, nothing was asked and fn will not run.  What is passed by pointer is copied.
+ * generation: 0 = nothing stored yet; every commit makes parent + 1.  The callback may ask, cancel and free the store. */
 #ifndef SIDEKEY_REFRESH_STORE_H
 #define SIDEKEY_REFRESH_STORE_H
 
@@ -47,7 +48,7 @@ struct store_engine {
     struct store_op *(*release)(struct store *, const char *cred, const struct store_owner *, store_fn *, void *arg);
     /* The stored state without a lease (OK; generation 0: nothing). */
     struct store_op *(*load)(struct store *, const char *cred, store_fn *, void *arg);
-    /* fn runs whenever the stored state of any credential changed, by us or by others. */
+    /* fn runs whenever the stored state of any credential changed from now on, by us or by others; one fn a store, NULL ends it. */
     void (*watch)(struct store *, store_change_fn *, void *arg);
     void (*cancel)(struct store_op *);
     bool (*up)(const struct store *);
@@ -86,6 +87,7 @@ static inline void store_cancel(struct store *s, struct store_op *op)
     if (op)
         s->engine->cancel(op);
 }
+/* Accepts NULL.  Callbacks of what is pending will not come; leases of ours end at once (file) or by their time (redis). */
 static inline void store_free(struct store *s)
 {
     if (s)
