@@ -1,0 +1,184 @@
+"""Fixtures: one authorization server and API for the session, one sidekey for each test that asks for it."""
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[1] / "fakes")]
+import harness  # noqa: E402
+import pki as pki_maker  # noqa: E402
+
+TEST_SECONDS = 150
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than some seconds")
+    config.addinivalue_line("markers", "release: judges the release build only (time, memory)")
+
+
+def pytest_sessionstart(session):
+    if not harness.SIDEKEY.exists() and not session.config.option.collectonly:
+        pytest.exit(f"{harness.SIDEKEY} is not there: run make first", 2)
+
+
+@pytest.hookimpl(tryfirst=True, hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for process in getattr(item, "sidekey_processes", []):
+            for name, text in process.logs().items():
+                report.sections.append((name, text[-12_000:].decode("utf-8", "replace")))
+        for path in getattr(item, "sidekey_reports", []):
+            report.sections.append((path.name, path.read_text(errors="replace")[:12_000]))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Leaves the counts for tests/tools/stages."""
+    if os.environ.get("TALLY"):
+        count = lambda *names: sum(len(terminalreporter.stats.get(n, [])) for n in names)
+        with open(os.environ["TALLY"], "w", encoding="ascii") as tally:
+            tally.write(f"{count('passed')} {count('failed', 'error')} {count('skipped')}\n")
+
+
+@pytest.fixture(autouse=True)
+def time_limit():
+    """No test may hang the run."""
+    def late(*_):
+        raise TimeoutError(f"the test took more than {TEST_SECONDS} s")
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(TEST_SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="session")
+def folder():
+    """A short path: names of unix sockets have 108 bytes."""
+    with tempfile.TemporaryDirectory(prefix="sk-") as where:
+        yield pathlib.Path(where)
+
+
+@pytest.fixture(scope="session")
+def pki(folder):
+    return pki_maker.make(folder / "pki")
+
+
+@pytest.fixture(scope="session")
+def git_repo(folder):
+    """A bare repository that a plain file server can serve."""
+    work, bare = folder / "work", folder / "www" / "repo.git"
+    git = lambda *args: subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@sidekey.test", *args], check=True, capture_output=True)
+    git("init", "-q", "-b", "main", str(work))
+    (work / "hello.txt").write_text("hello from the repository\n")
+    git("-C", str(work), "add", ".")
+    git("-C", str(work), "commit", "-q", "-m", "first")
+    git("clone", "-q", "--bare", str(work), str(bare))
+    git("-C", str(bare), "update-server-info")
+    return bare
+
+
+@pytest.fixture(scope="session")
+def auth_server(folder, pki, git_repo):
+    server = harness.AuthServer(folder, pki, www=git_repo.parent)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def auth(auth_server, request):
+    """The servers, with counts at zero and tokens that live an hour."""
+    auth_server.reset()
+    auth_server.access_ttl(3600)
+    request.node.sidekey_processes = [auth_server]
+    return auth_server
+
+
+@pytest.fixture
+def place(folder):
+    """A folder for one test."""
+    return pathlib.Path(tempfile.mkdtemp(prefix="t-", dir=folder))
+
+
+@pytest.fixture
+def make_config(auth, pki, place):
+    """The config of a test: make_config(**changes of the top keys).  The grant is minted at the call: make_config.grant."""
+    def write(name, text):
+        path = place / name
+        path.write_text(text)
+        path.chmod(0o600)
+        return {"file": str(path)}
+
+    def make(name="crm", ttl=None, **changes):
+        minted = auth.mint(ttl=ttl) if ttl else auth.mint()
+        make.grant = minted["grant"]
+        hosts = [harness.API, "git.sidekey.test", "expired.sidekey.test", "selfsigned.sidekey.test", "wrong.sidekey.test"]
+        server = f"127.0.0.1:{auth.api_port}"
+        config = {
+            "listen": {"proxy": "127.0.0.1:0", "admin": "127.0.0.1:0"},
+            "ca": {"publish": str(place / "ca")},
+            "unmatched": "tunnel",
+            "store": {"file": str(place / "state"), "seal_key": write("seal", "5ea1" * 16)},
+            "credentials": {name: {
+                "grant": "refresh_token", "token_url": auth.token_url, "client_id": auth.client_id,
+                "client_secret": write("client-secret", auth.client_secret),
+                "refresh_token": write("refresh-token", minted["refresh_token"]), "required": True,
+            }},
+            "rules": [{
+                "match": {"host": host}, "credential": name, "tls": {"ca_file": str(pki / "ca.pem")},
+                "inject": [{"in": "header", "name": "authorization", "format": "Bearer {access_token}"}],
+            } for host in hosts],
+            "network": {"resolve": {f"{host}:443": server for host in [*hosts, "open.sidekey.test"]}},
+            "limits": {"drain": "3s"},
+        }
+        (place / "state").mkdir(mode=0o700, exist_ok=True)
+        (place / "ca").mkdir(mode=0o755, exist_ok=True)
+        config.update(changes)
+        return config
+    make.write = write
+    return make
+
+
+@pytest.fixture
+def start(request, auth, make_config, place):
+    """start(config?, **changes): a ready sidekey.  At the end each one must end cleanly and have kept every secret to itself."""
+    running = []
+
+    def begin(config=None, name=None, env=None, args=(), **changes):
+        process = harness.Sidekey(place, config or make_config(**changes), args, env, name or f"sidekey{len(running) or ''}")
+        running.append(process)
+        request.node.sidekey_processes.append(process)
+        return process.ready()
+
+    yield begin
+    problems = []
+    for process in running:
+        if not getattr(process, "expected_dead", False):
+            status = process.stop()
+            if status != 0:
+                problems.append(f"{process.name} ended with {status} after SIGTERM")
+        problems += judge_logs(process, auth)
+    request.node.sidekey_reports = [r for p in running for r in p.sanitizer_reports()]
+    if request.node.sidekey_reports:
+        problems.append("sanitizer reports: " + " ".join(r.name for r in request.node.sidekey_reports))
+    assert not problems, problems
+
+
+def judge_logs(process, auth):
+    secrets = [*auth.secrets, "5ea1" * 16]
+    for name, text in process.logs().items():
+        if harness.SANITIZER.search(text):
+            yield f"{name} holds a sanitizer report"
+        for secret in secrets:
+            if secret.encode() in text:
+                yield f"{name} holds a secret ({secret[:6]}...)"
+
+
+@pytest.fixture
+def sidekey(start):
+    return start()

@@ -1,0 +1,167 @@
+"""What an operator gets wrong, and what is said about it: message and exit status."""
+import json
+import os
+import re
+import socket
+
+import harness
+import pytest
+from harness import SIDEKEY, environment, run
+
+EX_CONFIG, EX_UNAVAILABLE, EX_IOERR, EX_NOPERM, EX_NOINPUT, EX_USAGE, EX_DATAERR = 78, 69, 74, 77, 66, 64, 65
+
+
+def serve(place, config, text=None, args=(), env=None):
+    """The end of a `sidekey serve` that cannot start."""
+    path = place / "broken.yaml"
+    path.write_text(text if text is not None else json.dumps(config, indent=1))
+    done = run([SIDEKEY, "serve", "-c", path, *args], environment(place, env), seconds=20)
+    return done.returncode, (done.stderr + done.stdout).decode()
+
+
+def refused(place, config, status, *words, **kw):
+    code, said = serve(place, config, **kw)
+    assert code in (status if isinstance(status, tuple) else (status,)), (code, said)
+    for word in words:
+        assert re.search(word, said), (word, said)
+    assert not harness.SANITIZER.search(said.encode()), said
+    return said
+
+
+def test_an_unknown_key_is_named_with_its_line_and_the_nearest_one(place, make_config):
+    refused(place, make_config(unmatchd="deny"), EX_CONFIG, r"broken\.yaml:\d+:\d+", "unmatchd", "unmatched")
+
+
+def test_a_repeated_key_is_refused(place):
+    refused(place, None, EX_CONFIG, r"broken\.yaml:2:\d+", "unmatched", text="unmatched: deny\nunmatched: tunnel\n")
+
+
+def test_an_alias_is_refused(place):
+    refused(place, None, EX_CONFIG, r"broken\.yaml:\d+:\d+", text="store: &a {file: /tmp/x}\nca: *a\n")
+
+
+WRONG = {
+    "a list where a text belongs": {"unmatched": ["deny"]},
+    "a word that is none of the three": {"unmatched": "allow"},
+    "a port beyond 65535": {"listen": {"proxy": "127.0.0.1:70000"}},
+    "a duration without a unit": {"limits": {"drain": "soon"}},
+    "rules that are no list": {"rules": {"host": "x"}},
+    "no workers at all": {"workers": 0},
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_value_of_the_wrong_kind_is_refused_with_its_place(place, make_config, what):
+    refused(place, make_config(**WRONG[what]), EX_CONFIG, r"broken\.yaml:\d+:\d+", next(iter(WRONG[what])))
+
+
+def test_a_rule_with_an_unknown_credential_is_refused(place, make_config):
+    config = make_config()
+    config["rules"][0]["credential"] = "cmr"
+    refused(place, config, EX_CONFIG, "cmr", "crm")
+
+
+def test_a_secret_written_into_the_file_is_refused_and_not_repeated(place, make_config):
+    config = make_config()
+    config["credentials"]["crm"]["client_secret"] = "literal-secret-in-the-file"
+    said = refused(place, config, EX_CONFIG, r"broken\.yaml:\d+:\d+", "client_secret")
+    assert "literal-secret-in-the-file" not in said
+
+
+def test_a_token_url_in_the_clear_is_refused(place, make_config):
+    config = make_config()
+    config["credentials"]["crm"]["token_url"] = "http://login.example.test/token"
+    refused(place, config, EX_CONFIG, "token_url", "https")
+
+
+def test_a_file_that_is_no_yaml_is_refused(place):
+    refused(place, None, EX_CONFIG, r"broken\.yaml:\d+", text="a: [1, 2\nb: }\n")
+
+
+def test_a_config_that_is_not_there(place):
+    done = run([SIDEKEY, "serve", "-c", place / "nowhere.yaml"], environment(place))
+    assert done.returncode in (EX_NOINPUT, EX_CONFIG) and b"nowhere.yaml" in done.stderr
+
+
+def test_an_unknown_command_or_option_is_a_usage_error(place):
+    for argv in (["sevre"], ["serve", "--no-such-option"]):
+        done = run([SIDEKEY, *argv], environment(place))
+        assert done.returncode == EX_USAGE, (argv, done)
+        assert done.stderr
+
+
+def test_a_port_in_use_is_named(place, make_config):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = make_config(listen={"proxy": f"127.0.0.1:{port}", "admin": "127.0.0.1:0"})
+        refused(place, config, (EX_UNAVAILABLE, EX_IOERR), str(port), "(?i)in use")
+
+
+def test_a_missing_ca_file_of_a_rule_is_named(place, make_config):
+    config = make_config()
+    config["rules"][0]["tls"]["ca_file"] = "/nonexistent/corp-ca.pem"
+    refused(place, config, (EX_CONFIG, EX_NOINPUT, EX_IOERR), "corp-ca.pem")
+
+
+def test_a_missing_secret_file_is_told_where_it_matters(start, make_config):
+    """The program runs (the file may come later); the request that needs the credential says what is missing."""
+    config = make_config()
+    config["credentials"]["crm"]["refresh_token"] = {"file": "/nonexistent/refresh-token"}
+    config["limits"]["token_wait"] = "1s"
+    sidekey = start(config)
+    answer = sidekey.request()
+    assert answer[0] == 503
+    assert "/nonexistent/refresh-token" in json.dumps(harness.problem(answer)) + sidekey.out.read_text() + sidekey.err.read_text()
+
+
+def test_check_finds_a_missing_secret_file(place, make_config):
+    config = make_config()
+    config["credentials"]["crm"]["refresh_token"] = {"file": "/nonexistent/refresh-token"}
+    path = place / "checked.yaml"
+    path.write_text(json.dumps(config))
+    done = run([SIDEKEY, "check", "-c", path], environment(place))
+    assert done.returncode == EX_CONFIG and b"/nonexistent/refresh-token" in done.stderr + done.stdout
+    path.write_text(json.dumps(make_config()))
+    done = run([SIDEKEY, "check", "-c", path], environment(place))
+    assert done.returncode == 0, done
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/proc/self/ns/user"), reason="needs a user namespace")
+def test_a_state_directory_that_cannot_be_used_is_named(place, make_config):
+    (place / "a-file").write_text("not a directory")
+    config = make_config(store={"file": str(place / "a-file" / "state")})
+    refused(place, config, (EX_IOERR, EX_NOPERM, EX_CONFIG), "a-file/state")
+
+
+def test_a_wrong_seal_key_is_told_and_the_state_is_kept(start, make_config, auth, place):
+    config = make_config()
+    first = start(config, name="first")
+    assert first.request()[0] == 200
+    first.stop()
+    before = {p.name: p.read_bytes() for p in (place / "state").iterdir() if p.is_file()}
+    (place / "seal").write_text("bad0" * 16)
+    code, said = serve(place, config, env={"SIDEKEY_TEST": "1"})
+    assert code in (EX_CONFIG, EX_DATAERR, EX_NOPERM), (code, said)
+    assert re.search("(?i)seal", said), said
+    assert "bad0bad0" not in said
+    after = {p.name: p.read_bytes() for p in (place / "state").iterdir() if p.is_file()}
+    assert {k: v for k, v in after.items() if k in before} == before, "the state was touched"
+    (place / "seal").write_text("5ea1" * 16)
+    assert start(config, name="third").request()[0] == 200
+    auth.healthy()
+
+
+def test_an_environment_variable_overrides_the_file(start, make_config):
+    sidekey = start(make_config(unmatched="tunnel"), env={"SIDEKEY_UNMATCHED": "deny"})
+    sock, head = sidekey.tunnel("open.sidekey.test:443")
+    sock.close()
+    assert head.startswith(b"HTTP/1.1 403"), head
+
+
+def test_why_tells_the_rule_and_never_the_value(sidekey, auth):
+    done = run([SIDEKEY, "why", "-c", sidekey.file, "GET", f"https://{harness.API}/v2/x"], environment(sidekey.folder))
+    said = done.stdout.decode()
+    assert done.returncode == 0 and "crm" in said and "authorization" in said.lower(), done
+    assert not [s for s in auth.secrets if s in said]
