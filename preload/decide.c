@@ -1,0 +1,283 @@
+#include "preload/decide.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
+static bool same_text(const char *a, const char *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (lower(a[i]) != lower(b[i]))
+            return false;
+    return true;
+}
+
+static bool space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* The next item of a comma-separated list without the spaces around it; NULL at the end.  *io_list moves on. */
+static const char *next_item(const char **io_list, size_t *ret_length)
+{
+    const char *at = *io_list;
+    while (*at == ',' || space(*at))
+        at++;
+    if (*at == '\0')
+        return NULL;
+    const char *end = at;
+    while (*end != '\0' && *end != ',')
+        end++;
+    *io_list = end;
+    while (end > at && space(end[-1]))
+        end--;
+    *ret_length = (size_t)(end - at);
+    return at;
+}
+
+static uint16_t port_of(const char *text, size_t length)
+{
+    uint32_t port = 0;
+    if (length == 0 || length > 5)
+        return 0;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return 0;
+        port = port * 10 + (uint32_t)(text[i] - '0');
+    }
+    return port <= 65535 ? (uint16_t)port : 0;
+}
+
+uint16_t decide_port_number(const char *text)
+{
+    return text ? port_of(text, strlen(text)) : 0;
+}
+
+void decide_set_ports(struct policy *p, const char *list)
+{
+    size_t length;
+    p->port_count = 0;
+    if (!list || *list == '\0')
+        list = "80,443";
+    for (const char *item; (item = next_item(&list, &length)) && p->port_count < POLICY_PORTS_MAX;) {
+        uint16_t port = port_of(item, length);
+        if (port)
+            p->ports[p->port_count++] = port;
+    }
+}
+
+void decide_set_bypass(struct policy *p, const char *list)
+{
+    size_t length = list ? strlen(list) : 0;
+    if (length >= POLICY_BYPASS_MAX)
+        for (length = POLICY_BYPASS_MAX - 1; length > 0 && list[length] != ',';)
+            length--;
+    if (length)
+        memcpy(p->bypass, list, length);
+    p->bypass[length] = '\0';
+}
+
+bool decide_port(const struct policy *p, uint16_t port)
+{
+    for (size_t i = 0; i < p->port_count; i++)
+        if (p->ports[i] == port)
+            return true;
+    return false;
+}
+
+bool decide_service(const struct policy *p, const char *service)
+{
+    if (!service || *service == '\0' || strcmp(service, "0") == 0)
+        return true;
+    uint16_t port = decide_port_number(service);
+    if (!port && strcmp(service, "https") == 0)
+        port = 443;
+    if (!port && strcmp(service, "http") == 0)
+        port = 80;
+    return port && decide_port(p, port);
+}
+
+bool decide_bypassed(const struct policy *p, const char *name)
+{
+    const char *list = p->bypass;
+    size_t length, size = strlen(name);
+    for (const char *item; (item = next_item(&list, &length));) {
+        if (length > 2 && item[0] == '*' && item[1] == '.')
+            item++, length--;
+        if (length > 1 && item[0] == '.') {
+            if (size > length && same_text(name + size - length, item, length))
+                return true;
+        } else if (length == size && same_text(name, item, length)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool localhost(const char *name, size_t length)
+{
+    static const char *const local[] = { "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback" };
+    static const char word[] = "localhost";
+    size_t n = sizeof word - 1;
+    if (length >= n && memcmp(name + length - n, word, n) == 0 && (length == n || name[length - n - 1] == '.'))
+        return true; /* RFC 6761 §6.3: localhost and every name below it */
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++)
+        if (strcmp(name, local[i]) == 0)
+            return true;
+    return false;
+}
+
+enum name_class decide_name(const struct policy *p, const char *node, char ret_name[TABLE_TEXT])
+{
+    size_t length = node ? strlen(node) : 0;
+    char name[TABLE_TEXT];
+    if (length > 1 && node[length - 1] == '.')
+        length--;
+    if (length == 0 || length >= TABLE_TEXT)
+        return NAME_AS_IS;
+    for (size_t i = 0; i < length; i++)
+        name[i] = lower(node[i]);
+    name[length] = '\0';
+    /* The last label decides what inet_aton() would take for a number; "0x7f" has letters but is one. */
+    const char *last = memrchr(name, '.', length);
+    last = last ? last + 1 : name;
+    if (table_name_length(name, length) != length || (last[0] == '0' && last[1] == 'x'))
+        return NAME_AS_IS;
+    memcpy(ret_name, name, length + 1);
+    return localhost(name, length) || decide_bypassed(p, name) ? NAME_DIRECT : NAME_OURS;
+}
+
+bool decide_target(const struct sockaddr *sa, socklen_t len, struct target *ret)
+{
+    const socklen_t short_in6 = 24; /* without sin6_scope_id: the kernel takes it (SIN6_LEN_RFC2133) */
+    if (!sa || len < sizeof sa->sa_family)
+        return false;
+    if (sa->sa_family == AF_INET && len >= sizeof(struct sockaddr_in)) {
+        struct sockaddr_in in;
+        memcpy(&in, sa, sizeof in);
+        *ret = (struct target){ .family = 4, .port = ntohs(in.sin_port), .address = { [10] = 0xff, [11] = 0xff } };
+        memcpy(ret->address + 12, &in.sin_addr, 4);
+        return true;
+    }
+    if (sa->sa_family == AF_INET6 && len >= short_in6) {
+        const char *bytes = (const char *)sa;
+        uint16_t port;
+        memcpy(&port, bytes + offsetof(struct sockaddr_in6, sin6_port), sizeof port);
+        *ret = (struct target){ .family = 6, .port = ntohs(port) };
+        memcpy(ret->address, bytes + offsetof(struct sockaddr_in6, sin6_addr), sizeof ret->address);
+        return true;
+    }
+    return false;
+}
+
+bool decide_local(const struct target *t)
+{
+    static const uint8_t zero[16], one[16] = { [15] = 1 }, mapped_any[16] = { [10] = 0xff, [11] = 0xff };
+    if (memcmp(t->address, zero, 16) == 0 || memcmp(t->address, one, 16) == 0 || memcmp(t->address, mapped_any, 16) == 0)
+        return true;
+    uint32_t v4 = table_mapped(t->address);
+    if (v4 == 0)
+        return t->address[0] == 0xff;
+    return v4 >> 24 == 127 || v4 >> 28 == 0xe || v4 == 0xffffffffu;
+}
+
+static char *put_decimal(char *at, unsigned n)
+{
+    if (n >= 10)
+        at = put_decimal(at, n / 10);
+    *at++ = (char)('0' + n % 10);
+    return at;
+}
+
+void decide_text(const struct target *t, char ret[48])
+{
+    static const char hex[] = "0123456789abcdef";
+    const uint8_t *a = t->address;
+    if (table_mapped(a)) {
+        for (int i = 12; i < 16; i++) {
+            ret = put_decimal(ret, a[i]);
+            *ret++ = '.';
+        }
+    } else {
+        for (int i = 0; i < 16; i += 2) {
+            unsigned word = (unsigned)a[i] << 8 | a[i + 1], shift = 12;
+            while (shift && !(word >> shift))
+                shift -= 4;
+            for (; shift; shift -= 4)
+                *ret++ = hex[word >> shift & 15];
+            *ret++ = hex[word & 15];
+            *ret++ = ':';
+        }
+    }
+    ret[-1] = '\0';
+}
+
+bool decide_hosts_line(const char *line, size_t length, const char *name)
+{
+    const char *end = memchr(line, '#', length), *at = line;
+    if (!end)
+        end = line + length;
+    bool first = true, found = false;
+    while (at < end) {
+        while (at < end && space(*at))
+            at++;
+        const char *word = at;
+        while (at < end && !space(*at))
+            at++;
+        size_t n = (size_t)(at - word);
+        if (n == 0)
+            break;
+        if (first && !(n >= 4 && memcmp(word, "127.", 4) == 0) && !(n == 3 && memcmp(word, "::1", 3) == 0))
+            return false;
+        if (!first && strlen(name) == n && same_text(word, name, n))
+            found = true;
+        first = false;
+    }
+    return found;
+}
+
+bool decide_ca(const char *path)
+{
+    static const char *const whole[] = {
+        "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Ubuntu, Alpine, Arch, Gentoo */
+        "/usr/lib/ssl/cert.pem",                             /* Debian's OPENSSLDIR; normally absent */
+        "/etc/ssl/cert.pem",                                 /* Alpine, BSD habit */
+        "/etc/pki/tls/certs/ca-bundle.crt",                  /* Fedora, RHEL */
+        "/etc/pki/tls/cert.pem",
+        "/etc/pki/tls/cacert.pem",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/ssl/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",                            /* openSUSE */
+        "/var/lib/ca-certificates/ca-bundle.pem",
+        "/usr/local/ssl/cert.pem",                           /* OpenSSL built from source */
+    };
+    static const char *const ends[] = { "/certifi/cacert.pem", "/botocore/cacert.pem", "/ssl/cacert.pem" };
+    size_t n = path ? strlen(path) : 0;
+    /* open() is hot: nearly every path ends here. */
+    if (n < 8 || path[0] != '/' || (memcmp(path + n - 4, ".crt", 4) != 0 && memcmp(path + n - 4, ".pem", 4) != 0))
+        return false;
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
+        if (strcmp(path, whole[i]) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        size_t m = strlen(ends[i]);
+        if (n > m && memcmp(path + n - m, ends[i], m) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool decide_read_only(int flags)
+{
+    return (flags & O_ACCMODE) == O_RDONLY && !(flags & (O_CREAT | O_TRUNC | O_PATH | O_DIRECTORY));
+}
+
+bool decide_read_mode(const char *mode)
+{
+    return mode && mode[0] == 'r' && !strchr(mode, '+');
+}

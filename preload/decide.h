@@ -1,0 +1,59 @@
+/* preload/decide.h: what goes through us and what does not.   Pure: no calls, no globals; the hooks ask, this answers.
+ * Source  CLIENTS.md "preload": ports and names of the policy, loopback and numeric hosts untouched, known CA bundles. */
+#ifndef SIDEKEY_PRELOAD_DECIDE_H
+#define SIDEKEY_PRELOAD_DECIDE_H
+
+#include <sys/socket.h>
+
+#include "preload/table.h"
+
+#define POLICY_PORTS_MAX 64
+#define POLICY_BYPASS_MAX 4096
+
+struct policy {
+    uint16_t ports[POLICY_PORTS_MAX]; /* redirected ports */
+    size_t port_count;
+    char bypass[POLICY_BYPASS_MAX]; /* names that go direct: "a.test,.b.test" */
+};
+
+struct target {
+    uint8_t family; /* 4 or 6 */
+    uint16_t port;
+    uint8_t address[16]; /* IPv4 as ::ffff:a.b.c.d */
+};
+
+enum name_class {
+    NAME_AS_IS,  /* no name at all, numeric, or nothing that we could carry: libc's business */
+    NAME_DIRECT, /* localhost, or on the bypass list: resolve truly and let its addresses pass */
+    NAME_OURS,
+};
+
+/* "80" or "1…65535"; 0 when it is no port. */
+uint16_t decide_port_number(const char *text);
+/* Comma-separated list; what is no port is skipped. An empty or NULL list means 80 and 443. */
+void decide_set_ports(struct policy *p, const char *list);
+/* A list that is too long is cut after the last item that fits: the rest goes through us, the safe side. */
+void decide_set_bypass(struct policy *p, const char *list);
+bool decide_port(const struct policy *p, uint16_t port);
+/* getaddrinfo's service: false when it names a port that is not redirected, so that the true address is needed. NULL, "", "0": unknown, true. */
+bool decide_service(const struct policy *p, const char *service);
+/* ret_name: lower case, no trailing dot; set unless NAME_AS_IS. */
+enum name_class decide_name(const struct policy *p, const char *node, char ret_name[TABLE_TEXT]);
+/* name or address text is on the bypass list.  ".b.test" and "*.b.test" mean every name below b.test, not b.test itself. */
+bool decide_bypassed(const struct policy *p, const char *name);
+/* Takes sa apart.  False: not IPv4 or IPv6, or too short. */
+bool decide_target(const struct sockaddr *sa, socklen_t len, struct target *ret);
+/* Loopback, unspecified (which connects to loopback), multicast and broadcast: never through us. */
+bool decide_local(const struct target *t);
+/* Writes t's address as text (at most 46 bytes with NUL) in the form that inet_ntop would take as input. */
+void decide_text(const struct target *t, char ret[48]);
+/* One line of hosts(5): name is there with a loopback address. */
+bool decide_hosts_line(const char *line, size_t length, const char *name);
+/* A CA bundle that programs open by themselves (exact paths of the distributions, certifi and botocore copies). */
+bool decide_ca(const char *path);
+/* open(2) flags that only read what exists. */
+bool decide_read_only(int flags);
+/* fopen(3) mode that only reads. */
+bool decide_read_mode(const char *mode);
+
+#endif

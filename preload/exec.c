@@ -1,0 +1,203 @@
+/* Starting programs: whatever environment a child is given, it gets LD_PRELOAD, our variables and the CA's, unless it has its own.
+ * Everything is on the stack of the calling hook: a vfork child must not write anywhere else. */
+#include "preload/preload.h"
+
+#include <spawn.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define ENV_MAX 65536 /* variables or arguments that we would copy to the stack */
+
+extern char **environ;
+
+typedef int execve_fn(const char *, char *const[], char *const[]);
+typedef int execv_fn(const char *, char *const[]);
+typedef int fexecve_fn(int, char *const[], char *const[]);
+typedef int execveat_fn(int, const char *, char *const[], char *const[], int);
+typedef int spawn_fn(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]);
+typedef int system_fn(const char *);
+typedef void *popen_fn(const char *, const char *);
+
+static bool same_name(const char *entry, const char *name_and_value)
+{
+    size_t n = strcspn(name_and_value, "=") + 1;
+    return strncmp(entry, name_and_value, n) == 0;
+}
+
+static char *const *find(char *const *env, const char *name_and_value)
+{
+    for (; env && *env; env++)
+        if (same_name(*env, name_and_value))
+            return env;
+    return NULL;
+}
+
+/* LD_PRELOAD in env lacks us; *ret_at: its entry, or NULL. */
+static bool preload_missing(const struct preload *p, char *const *env, char *const **ret_at)
+{
+    *ret_at = find(env, "LD_PRELOAD=");
+    return p->preload && !(*ret_at && strstr(**ret_at, "libsidekey-preload"));
+}
+
+static size_t count_of(char *const *list)
+{
+    size_t n = 0;
+    while (list && list[n])
+        n++;
+    return n;
+}
+
+/* Bytes of stack that env_fill() needs; 0: env can be used as it is. */
+static size_t env_room(enum hook h, char *const *env)
+{
+    const struct preload *p = preload_get();
+    char *const *old;
+    size_t more = 0, text = 0;
+    if (p->off[h] || p->keep_count == 0)
+        return 0;
+    for (size_t i = 0; i < p->keep_count; i++)
+        more += !find(env, p->text + p->keep[i]);
+    if (preload_missing(p, env, &old)) {
+        text = sizeof "LD_PRELOAD=:" + strlen(p->text + p->preload) + (old ? strlen(*old) : 0);
+        more++;
+    }
+    return more ? (count_of(env) + more + 1) * sizeof(char *) + text : 0;
+}
+
+/* env and what it lacks, in memory of env_room() bytes. */
+static char *const *env_fill(char **memory, char *const *env)
+{
+    const struct preload *p = preload_get();
+    char *const *old;
+    size_t n = 0;
+    bool lacks_us = preload_missing(p, env, &old);
+    for (char *const *e = env; e && *e; e++)
+        if (!(lacks_us && e == old))
+            memory[n++] = *e;
+    for (size_t i = 0; i < p->keep_count; i++)
+        if (!find(env, p->text + p->keep[i]))
+            memory[n++] = (char *)(uintptr_t)(p->text + p->keep[i]);
+    if (lacks_us) {
+        size_t name = sizeof "LD_PRELOAD=" - 1;
+        char *text = (char *)(memory + n + 2), *at;
+        memory[n++] = text;
+        at = stpcpy(stpcpy(text, "LD_PRELOAD="), p->text + p->preload);
+        if (old && (*old)[name] != '\0')
+            stpcpy(stpcpy(at, ":"), *old + name);
+    }
+    memory[n] = NULL;
+    return memory;
+}
+
+/* As env, complete.  A macro, because alloca()'s memory ends with the function that called it. */
+#define COMPLETE(h, env)                                                                                               \
+    __extension__({                                                                                                    \
+        size_t room_ = count_of(env) <= ENV_MAX ? env_room(h, env) : 0;                                                \
+        room_ ? env_fill(__builtin_alloca(room_), env) : (env);                                                        \
+    })
+
+/* The arguments after first up to their NULL, as an array on the stack. */
+#define COLLECT(args, first, ret_argv)                                                                                 \
+    do {                                                                                                               \
+        va_list count_;                                                                                                \
+        size_t n_ = 1;                                                                                                 \
+        va_copy(count_, args);                                                                                         \
+        for (const char *a_ = first; a_; a_ = va_arg(count_, const char *))                                            \
+            n_++;                                                                                                      \
+        va_end(count_);                                                                                                \
+        ret_argv = __builtin_alloca(n_ * sizeof(char *));                                                              \
+        n_ = 0;                                                                                                        \
+        for (const char *a_ = first; a_; a_ = va_arg(args, const char *))                                              \
+            ret_argv[n_++] = (char *)(uintptr_t)a_;                                                                    \
+        ret_argv[n_] = NULL;                                                                                           \
+    } while (0)
+
+static int missing(void)
+{
+    errno = ENOSYS;
+    return -1;
+}
+
+HOOK(int, execve, const char *path, char *const argv[], char *const env[])
+{
+    execve_fn *real = REAL(execve_fn, execve);
+    return real ? real(path, argv, COMPLETE(HOOK_execve, env)) : missing();
+}
+
+HOOK(int, execv, const char *path, char *const argv[])
+{
+    execve_fn *real = REAL(execve_fn, execve);
+    return real ? real(path, argv, COMPLETE(HOOK_execv, environ)) : missing();
+}
+
+HOOK(int, execvpe, const char *file, char *const argv[], char *const env[])
+{
+    execve_fn *real = REAL(execve_fn, execvpe);
+    return real ? real(file, argv, COMPLETE(HOOK_execvpe, env)) : missing();
+}
+
+HOOK(int, execvp, const char *file, char *const argv[])
+{
+    execve_fn *real = REAL(execve_fn, execvpe);
+    return real ? real(file, argv, COMPLETE(HOOK_execvp, environ)) : missing();
+}
+
+HOOK(int, execl, const char *path, const char *first, ...)
+{
+    execve_fn *real = REAL(execve_fn, execve);
+    char **argv;
+    va_list args;
+    va_start(args, first);
+    COLLECT(args, first, argv);
+    va_end(args);
+    return real ? real(path, argv, COMPLETE(HOOK_execl, environ)) : missing();
+}
+
+HOOK(int, execlp, const char *file, const char *first, ...)
+{
+    execve_fn *real = REAL(execve_fn, execvpe);
+    char **argv;
+    va_list args;
+    va_start(args, first);
+    COLLECT(args, first, argv);
+    va_end(args);
+    return real ? real(file, argv, COMPLETE(HOOK_execlp, environ)) : missing();
+}
+
+HOOK(int, execle, const char *path, const char *first, ...)
+{
+    execve_fn *real = REAL(execve_fn, execve);
+    char **argv, *const *env;
+    va_list args;
+    va_start(args, first);
+    COLLECT(args, first, argv);
+    env = va_arg(args, char *const *);
+    va_end(args);
+    return real ? real(path, argv, COMPLETE(HOOK_execle, env)) : missing();
+}
+
+HOOK(int, fexecve, int fd, char *const argv[], char *const env[])
+{
+    fexecve_fn *real = REAL(fexecve_fn, fexecve);
+    return real ? real(fd, argv, COMPLETE(HOOK_fexecve, env)) : missing();
+}
+
+HOOK(int, execveat, int at, const char *path, char *const argv[], char *const env[], int flags)
+{
+    execveat_fn *real = REAL(execveat_fn, execveat);
+    return real ? real(at, path, argv, COMPLETE(HOOK_execveat, env), flags) : missing();
+}
+
+HOOK(int, posix_spawn, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+     char *const argv[], char *const env[])
+{
+    spawn_fn *real = REAL(spawn_fn, posix_spawn);
+    return real ? real(pid, path, actions, attr, argv, COMPLETE(HOOK_posix_spawn, env)) : ENOSYS;
+}
+
+HOOK(int, posix_spawnp, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+     char *const argv[], char *const env[])
+{
+    spawn_fn *real = REAL(spawn_fn, posix_spawnp);
+    return real ? real(pid, file, actions, attr, argv, COMPLETE(HOOK_posix_spawnp, env)) : ENOSYS;
+}

@@ -1,0 +1,173 @@
+#include "preload/preload.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static const uint8_t fake6[12] = TABLE_FAKE6;
+
+struct table *table_map(const char *path)
+{
+    uint64_t size = 0;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+    if (fd < 0)
+        return NULL;
+    /* lseek instead of fstat: no structure that differs between machines.  A short file would mean SIGBUS later. */
+    long end = syscall(SYS_lseek, fd, 0L, 2 /* SEEK_END */);
+    size = end > 0 ? (uint64_t)end : 0;
+    void *at = MAP_FAILED;
+    if (size == sizeof(struct table))
+        at = mmap(NULL, sizeof(struct table), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    syscall(SYS_close, fd);
+    if (at == MAP_FAILED)
+        return NULL;
+    struct table *t = at;
+    if (t->magic == TABLE_MAGIC)
+        return t;
+    munmap(at, sizeof(struct table));
+    return NULL;
+}
+
+/* FNV-1a, finished so that near keys (1.2.3.4, 1.2.3.5) do not cluster. */
+static uint32_t hash_of(const void *bytes, size_t n, uint32_t seed)
+{
+    const uint8_t *at = bytes;
+    uint64_t h = 0xcbf29ce484222325u ^ seed;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ at[i]) * 0x100000001b3u;
+    h ^= h >> 33;
+    h *= 0xff51afd7ed558ccdu;
+    return (uint32_t)(h >> 32);
+}
+
+/* .0 and .255 look like network and broadcast addresses to some programs. */
+static bool name_index_usable(uint32_t i)
+{
+    return (i & 0xff) != 0 && (i & 0xff) != 255;
+}
+
+bool table_name_put(struct table *t, const char *name, uint32_t *ret_index)
+{
+    size_t length = strlen(name);
+    uint32_t start = hash_of(name, length, 0);
+    for (uint32_t probe = 0; probe < TABLE_NAMES; probe++) {
+        uint32_t i = (start + probe) % TABLE_NAMES;
+        struct table_name *n = &t->names[i];
+        uint8_t state = __atomic_load_n(&n->state, __ATOMIC_ACQUIRE);
+        if (!name_index_usable(i))
+            continue;
+        if (state == TABLE_READY && n->length == length && memcmp(n->text, name, length) == 0) {
+            *ret_index = i;
+            return true;
+        }
+        if (state != TABLE_EMPTY || !__atomic_compare_exchange_n(&n->state, &state, TABLE_CLAIMED, false,
+                                                                 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            continue;
+        n->length = (uint8_t)length;
+        memcpy(n->text, name, length + 1);
+        __atomic_store_n(&n->state, TABLE_READY, __ATOMIC_RELEASE);
+        *ret_index = i;
+        return true;
+    }
+    return false;
+}
+
+const char *table_name_get(const struct table *t, uint32_t index)
+{
+    if (index >= TABLE_NAMES || __atomic_load_n(&t->names[index].state, __ATOMIC_ACQUIRE) != TABLE_READY)
+        return NULL;
+    return t->names[index].text;
+}
+
+bool table_fake_index(const uint8_t address[16], uint32_t *ret_index)
+{
+    uint32_t v4 = table_mapped(address), index;
+    if (v4 != 0)
+        index = v4 - TABLE_FAKE4;
+    else if (memcmp(address, fake6, sizeof fake6) == 0)
+        index = (uint32_t)address[12] << 24 | (uint32_t)address[13] << 16 | (uint32_t)address[14] << 8 | address[15];
+    else
+        return false;
+    if (index >= TABLE_NAMES)
+        return false;
+    *ret_index = index;
+    return true;
+}
+
+static bool same_dest(const struct table_dest *a, const struct table_dest *b)
+{
+    return a->kind == b->kind && a->port == b->port && a->family == b->family && a->name == b->name &&
+           memcmp(a->address, b->address, sizeof a->address) == 0;
+}
+
+/* Finds want, or (insert) puts it into the first empty slot on its way. */
+static bool dest_find(struct table *t, const struct table_dest *want, bool insert, uint32_t *ret_index)
+{
+    uint32_t start = hash_of(want->address, sizeof want->address, (uint32_t)want->port << 8 | want->kind);
+    for (uint32_t probe = 0; probe < TABLE_DESTS; probe++) {
+        uint32_t i = (start + probe) % TABLE_DESTS;
+        struct table_dest *d = &t->dests[i];
+        uint32_t state = __atomic_load_n(&d->state, __ATOMIC_ACQUIRE);
+        if (state == TABLE_READY && same_dest(d, want)) {
+            *ret_index = i;
+            return true;
+        }
+        if (state != TABLE_EMPTY)
+            continue;
+        if (!insert)
+            return false;
+        if (!__atomic_compare_exchange_n(&d->state, &state, TABLE_CLAIMED, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            continue;
+        d->name = want->name;
+        d->port = want->port;
+        d->kind = want->kind;
+        d->family = want->family;
+        memcpy(d->address, want->address, sizeof d->address);
+        __atomic_store_n(&d->state, TABLE_READY, __ATOMIC_RELEASE);
+        *ret_index = i;
+        return true;
+    }
+    return false;
+}
+
+bool table_dest_put(struct table *t, const struct target *to, uint32_t name, uint32_t *ret_index)
+{
+    struct table_dest want = { .name = name, .port = to->port, .kind = TABLE_VIA_US, .family = to->family };
+    memcpy(want.address, to->address, sizeof want.address);
+    return dest_find(t, &want, true, ret_index);
+}
+
+bool table_dest_get(const struct table *t, uint32_t index, struct target *ret)
+{
+    const struct table_dest *d = &t->dests[index];
+    if (__atomic_load_n(&d->state, __ATOMIC_ACQUIRE) != TABLE_READY || d->kind != TABLE_VIA_US)
+        return false;
+    ret->family = d->family;
+    ret->port = d->port;
+    memcpy(ret->address, d->address, sizeof ret->address);
+    return true;
+}
+
+static struct table_dest direct_mark(const uint8_t address[16])
+{
+    struct table_dest mark = { .name = TABLE_NO_NAME, .kind = TABLE_DIRECT };
+    memcpy(mark.address, address, sizeof mark.address);
+    return mark;
+}
+
+void table_direct_put(struct table *t, const uint8_t address[16])
+{
+    struct table_dest mark = direct_mark(address);
+    uint32_t index;
+    (void)dest_find(t, &mark, true, &index); /* full: the address goes through us, the safe side */
+}
+
+bool table_direct(const struct table *t, const uint8_t address[16])
+{
+    struct table_dest mark = direct_mark(address);
+    uint32_t index;
+    return dest_find((struct table *)(uintptr_t)t, &mark, false, &index);
+}

@@ -1,0 +1,129 @@
+/* Reading a CA bundle: whoever opens one of the system's for reading gets the merged bundle, which has those roots and ours.
+ * The calls that only look whether a bundle is there answer for the merged one too, so that size and content agree. */
+#include "preload/preload.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+typedef int open_fn(const char *, int, ...);
+typedef int open_2_fn(const char *, int);
+typedef int openat_fn(int, const char *, int, ...);
+typedef int openat_2_fn(int, const char *, int);
+typedef void *fopen_fn(const char *, const char *);
+typedef int access_fn(const char *, int);
+typedef int faccessat_fn(int, const char *, int, int);
+typedef int stat_fn(const char *, void *);
+typedef int xstat_fn(int, const char *, void *);
+typedef int fstatat_fn(int, const char *, void *, int);
+typedef int fxstatat_fn(int, int, const char *, void *, int);
+typedef int statx_fn(int, const char *, int, unsigned, void *);
+
+static const char *bundle_for(enum hook h, const char *path)
+{
+    if (!decide_ca(path))
+        return path;
+    const struct preload *p = preload_get();
+    return p->ca[0] && !p->off[h] ? p->ca : path;
+}
+
+static int missing(void)
+{
+    errno = ENOSYS;
+    return -1;
+}
+
+/* Only these flags come with a mode; reading one that was not passed is undefined. */
+static bool has_mode(int flags)
+{
+    return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
+}
+
+#define OPEN_HOOK(name)                                                                                                \
+    HOOK(int, name, const char *path, int flags, ...)                                                                  \
+    {                                                                                                                  \
+        open_fn *real = REAL(open_fn, name);                                                                           \
+        unsigned mode = 0;                                                                                             \
+        if (has_mode(flags)) {                                                                                         \
+            va_list args;                                                                                              \
+            va_start(args, flags);                                                                                     \
+            mode = va_arg(args, unsigned);                                                                             \
+            va_end(args);                                                                                              \
+        }                                                                                                              \
+        if (!real)                                                                                                     \
+            return missing();                                                                                          \
+        return real(decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path, flags, mode);                      \
+    }
+OPEN_HOOK(open)
+OPEN_HOOK(open64)
+
+#define OPENAT_HOOK(name)                                                                                              \
+    HOOK(int, name, int at, const char *path, int flags, ...)                                                          \
+    {                                                                                                                  \
+        openat_fn *real = REAL(openat_fn, name);                                                                       \
+        unsigned mode = 0;                                                                                             \
+        if (has_mode(flags)) {                                                                                         \
+            va_list args;                                                                                              \
+            va_start(args, flags);                                                                                     \
+            mode = va_arg(args, unsigned);                                                                             \
+            va_end(args);                                                                                              \
+        }                                                                                                              \
+        if (!real)                                                                                                     \
+            return missing();                                                                                          \
+        return real(at, decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path, flags, mode);                  \
+    }
+OPENAT_HOOK(openat)
+OPENAT_HOOK(openat64)
+
+/* What a fortified program calls (glibc). */
+#define OPEN_2_HOOK(name)                                                                                              \
+    HOOK(int, name, const char *path, int flags)                                                                       \
+    {                                                                                                                  \
+        open_2_fn *real = REAL(open_2_fn, name);                                                                       \
+        return real ? real(decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path, flags) : missing();         \
+    }
+OPEN_2_HOOK(__open_2)
+OPEN_2_HOOK(__open64_2)
+
+#define OPENAT_2_HOOK(name)                                                                                            \
+    HOOK(int, name, int at, const char *path, int flags)                                                               \
+    {                                                                                                                  \
+        openat_2_fn *real = REAL(openat_2_fn, name);                                                                   \
+        return real ? real(at, decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path, flags) : missing();     \
+    }
+OPENAT_2_HOOK(__openat_2)
+OPENAT_2_HOOK(__openat64_2)
+
+#define FOPEN_HOOK(name)                                                                                               \
+    HOOK(void *, name, const char *path, const char *mode)                                                             \
+    {                                                                                                                  \
+        fopen_fn *real = REAL(fopen_fn, name);                                                                         \
+        if (!real) {                                                                                                   \
+            errno = ENOSYS;                                                                                            \
+            return NULL;                                                                                               \
+        }                                                                                                              \
+        return real(decide_read_mode(mode) ? bundle_for(HOOK_##name, path) : path, mode);                              \
+    }
+FOPEN_HOOK(fopen)
+FOPEN_HOOK(fopen64)
+
+/* The rest only look.  One line each: the real call with the path looked up. */
+#define LOOK_HOOK(name, type, params, ...)                                                                             \
+    HOOK(int, name, params)                                                                                            \
+    {                                                                                                                  \
+        type *real = REAL(type, name);                                                                                 \
+        const char *at_path = bundle_for(HOOK_##name, path);                                                           \
+        return real ? real(__VA_ARGS__) : missing();                                                                   \
+    }
+#define PARAMS(...) __VA_ARGS__
+LOOK_HOOK(access, access_fn, PARAMS(const char *path, int mode), at_path, mode)
+LOOK_HOOK(faccessat, faccessat_fn, PARAMS(int at, const char *path, int mode, int flags), at, at_path, mode, flags)
+LOOK_HOOK(stat, stat_fn, PARAMS(const char *path, void *ret), at_path, ret)
+LOOK_HOOK(stat64, stat_fn, PARAMS(const char *path, void *ret), at_path, ret)
+LOOK_HOOK(__xstat, xstat_fn, PARAMS(int version, const char *path, void *ret), version, at_path, ret)
+LOOK_HOOK(__xstat64, xstat_fn, PARAMS(int version, const char *path, void *ret), version, at_path, ret)
+LOOK_HOOK(fstatat, fstatat_fn, PARAMS(int at, const char *path, void *ret, int flags), at, at_path, ret, flags)
+LOOK_HOOK(fstatat64, fstatat_fn, PARAMS(int at, const char *path, void *ret, int flags), at, at_path, ret, flags)
+LOOK_HOOK(__fxstatat, fxstatat_fn, PARAMS(int version, int at, const char *path, void *ret, int flags), version, at, at_path, ret, flags)
+LOOK_HOOK(__fxstatat64, fxstatat_fn, PARAMS(int version, int at, const char *path, void *ret, int flags), version, at, at_path, ret, flags)
+LOOK_HOOK(statx, statx_fn, PARAMS(int at, const char *path, int flags, unsigned mask, void *ret), at, at_path, flags, mask, ret)
