@@ -16,6 +16,12 @@ static struct {
     int fd;
 } log_to = { "main", LOG_INFO, LOG_JSON, STDERR_FILENO };
 
+static struct {
+    bool on;
+    size_t len;
+    char bytes[32 * 1024];
+} waiting;
+
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 
 struct line {
@@ -49,6 +55,26 @@ int log_level_parse(struct slice text, enum log_level *ret)
             return 0;
         }
     return -EINVAL;
+}
+
+void log_buffer(bool on)
+{
+    log_flush();
+    waiting.on = on;
+}
+
+void log_flush(void)
+{
+    size_t done = 0;
+    while (done < waiting.len) {
+        ssize_t put = write(log_to.fd, waiting.bytes + done, waiting.len - done);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            break; /* nobody reads: a log must not stop the proxy */
+        done += (size_t)put;
+    }
+    waiting.len = 0;
 }
 
 static void put(struct line *l, const char *bytes, size_t n)
@@ -128,7 +154,11 @@ void log_write(enum log_level level, const struct log_field *fields)
     if (log_to.format == LOG_JSON)
         l.bytes[l.len++] = '}';
     l.bytes[l.len++] = '\n';
-    while (write(log_to.fd, l.bytes, l.len) < 0 && errno == EINTR)
-        ;
+    if (waiting.len + l.len > sizeof waiting.bytes)
+        log_flush();
+    memcpy(waiting.bytes + waiting.len, l.bytes, l.len);
+    waiting.len += l.len;
+    if (!waiting.on || level >= LOG_WARN)
+        log_flush();
     errno = saved;
 }

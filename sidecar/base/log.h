@@ -20,6 +20,9 @@ struct log_field {
 void log_setup(const char *proc, enum log_level least, enum log_format format, int fd);
 /* Changes only the process name (after fork). */
 void log_proc(const char *proc);
+/* true: lines below warn wait in memory until log_flush(), a warning or 32 KiB: one write a turn of the loop instead of one a line. */
+void log_buffer(bool on);
+void log_flush(void);
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const struct log_field *fields);
 /* Parses "debug" "info" "warn" "error".  Returns 0; -EINVAL. */

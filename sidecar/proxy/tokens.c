@@ -108,6 +108,16 @@ const char *credential_name(const struct credential *c)
     return c->name;
 }
 
+uint64_t credential_generation(const struct credential *c)
+{
+    return c->token.generation;
+}
+
+struct credential *tokens_find(struct tokens *t, struct slice name)
+{
+    return hash_get(t->by_name, name);
+}
+
 static bool fresh(const struct credential *c, int64_t now_ms)
 {
     return c->token.generation && !secret_empty(&c->token.secret) && now_ms < c->token.expires_ms;
@@ -160,10 +170,10 @@ static void on_wait_over(void *arg)
     finish(arg, TOKEN_TIMEOUT, &late);
 }
 
-void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, uint64_t rejected, int64_t wait_ms,
+void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, enum msg_reason reason, uint64_t rejected, int64_t wait_ms,
                  void (*fn)(void *arg, enum token_verdict, const struct token_refusal *), void *arg)
 {
-    *w = (struct token_wait){ .credential = c, .reason = rejected ? MSG_REJECTED : MSG_MISSING, .rejected = rejected,
+    *w = (struct token_wait){ .credential = c, .reason = reason, .rejected = rejected,
                               .until_ms = clock_mono_ms() + wait_ms, .fn = fn, .arg = arg };
     list_init(&w->node);
     list_push(&c->waits, &w->node);

@@ -54,10 +54,14 @@ void tokens_free(struct tokens *t);
 /* The entry of that name, made empty at the first call.  NULL when out of memory. */
 struct credential *tokens_credential(struct tokens *t, const char *name);
 const char *credential_name(const struct credential *c);
+/* The generation at hand, fresh or not; 0: none. */
+uint64_t credential_generation(const struct credential *c);
+/* An entry that exists already; NULL: no rule uses that name. */
+struct credential *tokens_find(struct tokens *t, struct slice name);
 /* The token, when it is fresh; near its end the keeper is asked once in the background.  NULL: wait. */
 const struct token *tokens_get(struct tokens *t, struct credential *c, int64_t now_ms);
-/* Waits; w->fn is called once, later, unless cancelled.  rejected: see token_wait.  Fills w. */
-void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, uint64_t rejected, int64_t wait_ms,
+/* Waits; w->fn is called once, later, unless cancelled.  reason MISSING, REJECTED or FORCED; rejected: see token_wait.  Fills w. */
+void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, enum msg_reason reason, uint64_t rejected, int64_t wait_ms,
                  void (*fn)(void *arg, enum token_verdict, const struct token_refusal *), void *arg);
 /* Harmless on a zeroed or finished wait. */
 void token_wait_cancel(struct token_wait *w);

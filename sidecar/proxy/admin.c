@@ -1,0 +1,257 @@
+#include "proxy/admin.h"
+
+#include "base/log.h"
+#include "proxy/problem.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ADMIN_IDLE_MS 30000
+#define ANSWER_MS 2000
+#define REFRESH_MS 30000
+#define ADMIN_CLIENTS_MAX 64
+#define BODY_MAX (IPC_BODY_MAX + 1024)
+#define IPC_BODY_MAX (64 * 1024)
+
+struct admin {
+    struct context *ctx;
+    struct list clients;
+    size_t count;
+    uint64_t next_tag;
+};
+
+struct admin_client {
+    struct list node;
+    struct admin *admin;
+    struct h1_leg *leg;
+    struct deadline deadline;
+    struct token_wait token_wait;
+    uint64_t tag;      /* of the question that is out; 0: none */
+    const char *type;  /* media type of the answer */
+    bool openmetrics, keep, ended, head_only;
+};
+
+static const struct leg_events admin_events;
+
+static void end(struct admin_client *c, bool gently)
+{
+    list_remove(&c->node);
+    c->admin->count--;
+    deadline_stop(&c->deadline);
+    token_wait_cancel(&c->token_wait);
+    if (gently)
+        h1_leg_free_gently(c->leg);
+    else
+        h1_leg_free(c->leg);
+    free(c);
+}
+
+static void go_on(struct admin_client *c)
+{
+    if (!c->keep) {
+        end(c, true);
+        return;
+    }
+    deadline_set(&c->deadline, ADMIN_IDLE_MS);
+    if (c->ended) {
+        c->ended = false;
+        leg_next(h1_leg_base(c->leg));
+    }
+    leg_want(h1_leg_base(c->leg), true);
+}
+
+static void respond(struct admin_client *c, int status, const char *type, struct slice body)
+{
+    struct message m;
+    message_init(&m);
+    int failed = message_start_response(&m, status, slice_str(problem_phrase(status)));
+    m.framing = FRAMING_LENGTH;
+    m.length = body.len;
+    m.keep_alive = c->keep;
+    if (failed == 0 && (failed = message_add(&m, SLICE("Content-Type"), slice_str(type))) == 0 &&
+        (failed = message_add(&m, SLICE("Cache-Control"), SLICE("no-store"))) == 0)
+        failed = leg_head(h1_leg_base(c->leg), &m, c->head_only);
+    if (failed == 0 && !c->head_only)
+        failed = leg_data(h1_leg_base(c->leg), body);
+    if (failed == 0)
+        failed = leg_end(h1_leg_base(c->leg), NULL);
+    message_done(&m);
+    if (failed)
+        c->keep = false;
+    c->tag = 0;
+    go_on(c);
+}
+
+static void on_deadline(void *arg)
+{
+    struct admin_client *c = arg;
+    if (c->tag)
+        respond(c, 503, "text/plain", SLICE("[-]keeper does not answer\n"));
+    else
+        end(c, false);
+}
+
+/* --- questions --- */
+
+static void ask(struct admin_client *c, enum msg_ask what, const char *type)
+{
+    c->tag = ++c->admin->next_tag;
+    c->type = type;
+    deadline_set(&c->deadline, ANSWER_MS);
+    c->admin->ctx->ask(c->admin->ctx, what, c->tag);
+}
+
+void admin_answer(struct admin *a, const struct msg *m)
+{
+    for (struct list *n = a->clients.next; n != &a->clients; n = n->next) {
+        struct admin_client *c = LIST_ENTRY(n, struct admin_client, node);
+        struct buf body;
+        if (c->tag != m->tag || m->tag == 0)
+            continue;
+        buf_init(&body, BODY_MAX);
+        int failed = buf_add(&body, m->text);
+        if (failed == 0 && c->openmetrics)
+            failed = buf_add_str(&body, "# EOF\n");
+        respond(c, m->ok && !failed ? 200 : 503, c->type, buf_slice(&body));
+        buf_done(&body);
+        return;
+    }
+}
+
+static void on_refreshed(void *arg, enum token_verdict verdict, const struct token_refusal *refusal)
+{
+    struct admin_client *c = arg;
+    struct slice text = verdict == TOKEN_OK ? SLICE("refreshed") : slice_str(refusal->text);
+    struct buf body;
+    c->tag = 0;
+    buf_init(&body, 1024);
+    if (buf_add(&body, text) == 0 && buf_add_str(&body, "\n") == 0)
+        respond(c, verdict == TOKEN_OK ? 200 : 503, "text/plain", buf_slice(&body));
+    else
+        end(c, false);
+    buf_done(&body);
+}
+
+static void refresh(struct admin_client *c, struct slice name)
+{
+    struct tokens *t = c->admin->ctx->tokens;
+    struct credential *credential = tokens_find(t, name);
+    if (!credential) {
+        respond(c, 404, "text/plain", SLICE("no rule uses a credential of that name\n"));
+        return;
+    }
+    deadline_set(&c->deadline, REFRESH_MS + 1000);
+    c->tag = ++c->admin->next_tag;
+    tokens_wait(t, credential, &c->token_wait, MSG_FORCED, credential_generation(credential), REFRESH_MS, on_refreshed, c);
+}
+
+static void answer(struct admin_client *c, struct message *head)
+{
+    struct slice path = message_target(head), query;
+    bool get = slice_eq(message_method(head), SLICE("GET")) || (c->head_only = slice_eq(message_method(head), SLICE("HEAD")));
+    bool post = slice_eq(message_method(head), SLICE("POST"));
+    struct slice accept = message_get(head, SLICE("accept"), NULL);
+    path = slice_cut(path, '?', &query);
+    c->openmetrics = false;
+    if (get && slice_eq(path, SLICE("/livez")))
+        respond(c, 200, "text/plain", SLICE("ok\n"));
+    else if (get && (slice_eq(path, SLICE("/readyz")) || slice_eq(path, SLICE("/healthz"))))
+        ask(c, MSG_ASK_READY, "text/plain");
+    else if (get && slice_eq(path, SLICE("/status")))
+        ask(c, MSG_ASK_STATUS, "application/json");
+    else if (get && slice_eq(path, SLICE("/ca.pem")))
+        ask(c, MSG_ASK_CA, "application/x-pem-file");
+    else if (get && slice_eq(path, SLICE("/metrics"))) {
+        c->openmetrics = slice_starts(slice_trim(accept), SLICE("application/openmetrics-text"));
+        ask(c, MSG_ASK_METRICS, c->openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8" : "text/plain; version=0.0.4; charset=utf-8");
+    } else if (post && slice_starts(path, SLICE("/refresh/")))
+        refresh(c, slice_skip(path, 9));
+    else
+        respond(c, get || post ? 404 : 405, "text/plain", SLICE("/livez /readyz /metrics /status, POST /refresh/NAME\n"));
+}
+
+/* --- legs --- */
+
+static void admin_head(void *owner, struct message *head)
+{
+    struct admin_client *c = owner;
+    leg_want(h1_leg_base(c->leg), false);
+    c->head_only = false;
+    c->keep = head->keep_alive && head->framing == FRAMING_NONE; /* a body is not read: the connection ends with the answer */
+    answer(c, head);
+}
+
+static void admin_data(void *owner, struct slice data)
+{
+    (void)owner;
+    (void)data;
+}
+
+static void admin_end(void *owner, struct message *trailers)
+{
+    struct admin_client *c = owner;
+    (void)trailers;
+    c->ended = true;
+    if (!c->tag)
+        go_on(c);
+}
+
+static void admin_room(void *owner)
+{
+    (void)owner;
+}
+
+static void admin_gone(void *owner, const struct leg_fault *fault)
+{
+    (void)fault;
+    end(owner, true);
+}
+
+static const struct leg_events admin_events = { admin_head, admin_data, admin_end, admin_room, admin_gone };
+
+static void no_event(void *owner, enum stream_event event)
+{
+    (void)owner;
+    (void)event;
+}
+
+void admin_accept(struct admin *a, int fd)
+{
+    struct admin_client *c = a->count < ADMIN_CLIENTS_MAX ? calloc(1, sizeof *c) : NULL;
+    struct stream *s = c ? stream_new(fd, no_event, NULL) : NULL;
+    if (!s) {
+        close(fd);
+        free(c);
+        return;
+    }
+    if (!(c->leg = h1_leg_new(s, H1_REQUESTS, &admin_events, c))) {
+        stream_free(s);
+        free(c);
+        return;
+    }
+    c->admin = a;
+    deadline_init(&c->deadline, on_deadline, c);
+    deadline_set(&c->deadline, ADMIN_IDLE_MS);
+    list_push(&a->clients, &c->node);
+    a->count++;
+    leg_want(h1_leg_base(c->leg), true);
+}
+
+struct admin *admin_new(struct context *ctx)
+{
+    struct admin *a = calloc(1, sizeof *a);
+    if (a) {
+        a->ctx = ctx;
+        list_init(&a->clients);
+    }
+    return a;
+}
+
+void admin_free(struct admin *a)
+{
+    if (!a)
+        return;
+    while (!list_empty(&a->clients))
+        end(LIST_ENTRY(a->clients.next, struct admin_client, node), false);
+    free(a);
+}

@@ -1,0 +1,17 @@
+/* proxy/client.h: one client connection from accept to close (DESIGN.md §4).   Worker process.
+ * Owner: itself; it is in context.clients while it lives. */
+#ifndef SIDEKEY_PROXY_CLIENT_H
+#define SIDEKEY_PROXY_CLIENT_H
+
+#include "proxy/context.h"
+
+/* A connection on the proxy listener: CONNECT or absolute-form.  Takes fd over. */
+void client_accept(struct context *ctx, int fd);
+/* A connection on the transparent listener: the name comes from the hint that its local address carries. */
+void client_accept_transparent(struct context *ctx, int fd);
+/* Drain: those between requests are closed now, the others after their answer. */
+void clients_drain(struct context *ctx);
+/* Everything is closed at once. */
+void clients_close(struct context *ctx);
+
+#endif

@@ -1,0 +1,31 @@
+/* proxy/context.h: what every client and exchange of one worker shares.   Worker process.   Owner: worker.c. */
+#ifndef SIDEKEY_PROXY_CONTEXT_H
+#define SIDEKEY_PROXY_CONTEXT_H
+
+#include "net/hints.h"
+#include "net/listen.h"
+#include "proxy/leaves.h"
+#include "proxy/meter.h"
+#include "proxy/replay.h"
+#include "proxy/tokens.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+
+struct context {
+    const struct worker_options *options;
+    struct tokens *tokens;
+    struct leaves *leaves;
+    struct dialer *dialer;
+    struct pool *pool;
+    struct tls_server *tls;
+    struct hints *hints; /* NULL: no transparent listener */
+    struct meter *meter;
+    struct replay_pool replay;
+    struct list clients;
+    unsigned client_count;
+    bool draining;
+    void (*on_client_end)(struct context *); /* a connection slot is free again */
+    void (*ask)(struct context *, enum msg_ask what, uint64_t tag); /* an admin question to the keeper */
+};
+
+#endif

@@ -1,0 +1,303 @@
+#include "proxy/exchange.h"
+
+#include "http/rules.h"
+#include "proxy/exchange_private.h"
+#include "proxy/inject.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void on_burial(struct later *later)
+{
+    free(LIST_ENTRY(later, struct exchange, burial));
+}
+
+static void release(struct exchange *x)
+{
+    deadline_stop(&x->deadline);
+    token_wait_cancel(&x->token_wait);
+    upstream_wait_cancel(&x->upstream_wait);
+    later_cancel(&x->finish);
+    if (x->up)
+        upstream_drop(x->up);
+    x->up = NULL;
+    replay_done(&x->replay);
+    message_done(&x->trailers);
+    x->state = EXCHANGE_OVER;
+    later_ask(&x->burial);
+}
+
+void exchange_cancel(struct exchange *x)
+{
+    if (x->state != EXCHANGE_OVER)
+        exchange_account(x, 499);
+    release(x);
+}
+
+static void on_finish(struct later *later)
+{
+    struct exchange *x = LIST_ENTRY(later, struct exchange, finish);
+    x->done(x->owner, x->end);
+    release(x);
+}
+
+/* The one way to the end: what is still open upstream is closed, the owner learns of it at the end of this turn. */
+void exchange_finish(struct exchange *x, enum exchange_end end)
+{
+    if (x->state == EXCHANGE_OVER)
+        return;
+    x->state = EXCHANGE_OVER;
+    x->end = end;
+    deadline_stop(&x->deadline);
+    token_wait_cancel(&x->token_wait);
+    upstream_wait_cancel(&x->upstream_wait);
+    exchange_account(x, x->status);
+    later_ask(&x->finish);
+}
+
+struct stream *exchange_upgrade(struct exchange *x, struct buf *leftover)
+{
+    struct upstream *u = x->up;
+    x->up = NULL;
+    return upstream_detach(u, leftover);
+}
+
+static bool body_left(const struct exchange *x)
+{
+    return !x->request_done && x->request->framing != FRAMING_NONE;
+}
+
+void exchange_fail(struct exchange *x, const struct problem *p)
+{
+    struct message m;
+    struct buf body;
+    bool reuse = !body_left(x) && x->client_keeps && p->status != 400 && !x->ctx->draining;
+    meter_refused(x->ctx->meter, p->reason);
+    x->reason = p->reason;
+    if (x->status) { /* an answer is under way: all that is left is to make its end visible */
+        exchange_abort_client(x);
+        return;
+    }
+    message_init(&m);
+    buf_init(&body, 16 * 1024);
+    int failed = problem_build(p, reuse, &m, &body);
+    if (failed == 0)
+        failed = leg_head(x->client, &m, x->head_only);
+    if (failed == 0 && !x->head_only)
+        failed = leg_data(x->client, buf_slice(&body));
+    if (failed == 0)
+        failed = leg_end(x->client, NULL);
+    x->status = p->status;
+    buf_done(&body);
+    message_done(&m);
+    exchange_finish(x, failed ? EXCHANGE_CLOSE : reuse ? EXCHANGE_REUSE : EXCHANGE_CLOSE);
+}
+
+void exchange_abort_client(struct exchange *x)
+{
+    leg_abort(x->client);
+    exchange_finish(x, EXCHANGE_ABORTED);
+}
+
+/* --- from the client --- */
+
+static void client_head(void *owner, struct message *head)
+{
+    (void)owner;
+    (void)head; /* the leg gives no second head before leg_next() */
+}
+
+static void client_data(void *owner, struct slice data)
+{
+    struct exchange *x = owner;
+    x->sent_body = true;
+    replay_add(&x->replay, data);
+    if (x->state == EXCHANGE_HELD || x->state == EXCHANGE_CONNECT) { /* it goes out with the second send */
+        if (replay_space(&x->replay) < LEG_READ_BYTES)
+            leg_want(x->client, false);
+        return;
+    }
+    if (x->state != EXCHANGE_RELAY || !x->up)
+        return; /* what nobody wants any more */
+    if (leg_data(exchange_up(x), data) != 0) {
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "request body does not fit its framing" });
+        return;
+    }
+    exchange_progress(x);
+    if (leg_room(exchange_up(x)) < LEG_READ_BYTES)
+        leg_want(x->client, false);
+}
+
+static void client_end(void *owner, struct message *trailers)
+{
+    struct exchange *x = owner;
+    x->request_done = true;
+    if (trailers && trailers->field_count && x->request->framing == FRAMING_CHUNKED) {
+        exchange_filter_trailers(x, trailers);
+        if (message_copy(&x->trailers, trailers) != 0)
+            message_clear(&x->trailers);
+    }
+    if (x->state == EXCHANGE_RELAY && x->up && !x->resending)
+        exchange_end_upload(x);
+}
+
+static void client_room(void *owner)
+{
+    struct exchange *x = owner;
+    if (x->state == EXCHANGE_RELAY && x->up)
+        leg_want(exchange_up(x), true);
+}
+
+static void client_gone(void *owner, const struct leg_fault *fault)
+{
+    struct exchange *x = owner;
+    bool request_broken = !fault->clean && fault->status && fault->status != 502;
+    if (x->state == EXCHANGE_OVER)
+        return;
+    if (request_broken && !x->status) {
+        x->client_keeps = false;
+        exchange_fail(x, &(struct problem){ .status = fault->status, .error = "http_request_error", .reason = fault->label, .detail = fault->text });
+        return;
+    }
+    x->reason = "client_gone";
+    x->status = x->status ? x->status : 499;
+    h1_leg_free(x->client_leg);
+    exchange_finish(x, EXCHANGE_ABORTED);
+}
+
+static const struct leg_events client_events = { client_head, client_data, client_end, client_room, client_gone };
+
+/* --- the way up --- */
+
+static void need_upstream(struct exchange *x);
+
+static void on_token(void *arg, enum token_verdict verdict, const struct token_refusal *refusal)
+{
+    struct exchange *x = arg;
+    if (verdict == TOKEN_OK)
+        need_upstream(x);
+    else
+        exchange_fail_token(x, refusal);
+}
+
+static void on_upstream(void *arg, struct upstream *u, const struct leg_fault *fault)
+{
+    struct exchange *x = arg;
+    if (!u) {
+        exchange_fail_upstream(x, fault);
+        return;
+    }
+    x->up = u;
+    exchange_send(x);
+}
+
+/* Also the second send comes by here: the token is read anew at the last moment. */
+static void need_upstream(struct exchange *x)
+{
+    struct upstream_target target = { &x->a0, x->rule };
+    x->state = EXCHANGE_CONNECT;
+    struct upstream *u = pool_take(x->ctx->pool, &target, &x->upstream_wait, on_upstream, x);
+    if (u) {
+        x->up = u;
+        exchange_send(x);
+    }
+}
+
+void exchange_resend(struct exchange *x)
+{
+    need_upstream(x);
+}
+
+static bool injects(const struct exchange *x)
+{
+    return x->rule && inject_active(x->rule);
+}
+
+static bool is_loopback(const struct authority *a0)
+{
+    return slice_eq(slice_str(a0->host), SLICE("localhost")) || slice_eq(slice_str(a0->host), SLICE("::1")) ||
+           (a0->kind == HOST_IPV4 && slice_starts(slice_str(a0->host), SLICE("127.")));
+}
+
+/* Returns true when the request may go on. */
+static bool admit(struct exchange *x)
+{
+    const struct worker_options *o = x->ctx->options;
+    struct rules_verdict v = rules_check_authority(x->request, &x->a0);
+    if (v.status == 0)
+        v = rules_forward_request(x->request, &x->a0, o->via);
+    if (v.status) {
+        x->client_keeps = x->client_keeps && v.status == 421;
+        exchange_fail(x, &(struct problem){ .status = v.status, .reason = v.reason, .detail = "the request's authority or framing is not acceptable",
+                                            .hint = "Host, SNI and CONNECT must name the same host and port" });
+        return false;
+    }
+    enum rule_match match = rule_find(o->rules, o->rule_count, &x->a0, message_method(x->request), message_target(x->request), &x->rule);
+    if (match == RULE_REFUSED || (match == RULE_NONE && o->unmatched == UNMATCHED_DENY)) {
+        exchange_fail(x, &(struct problem){ .status = 403, .error = "http_request_denied",
+                                            .reason = match == RULE_REFUSED ? "method_or_path_not_allowed" : "host_not_allowed",
+                                            .detail = match == RULE_REFUSED ? "rules know this host, but none allows this method and path"
+                                                                            : "no rule knows this host, and unmatched is deny",
+                                            .hint = "sidekey why METHOD URL shows which rule is tried" });
+        return false;
+    }
+    if (injects(x) && slice_eq(message_method(x->request), SLICE("TRACE"))) {
+        exchange_fail(x, &(struct problem){ .status = 405, .error = "http_request_denied", .reason = "trace_refused",
+                                            .detail = "TRACE would echo the credential" });
+        return false;
+    }
+    if (injects(x) && x->a0.scheme == SCHEME_HTTP && !x->rule->allow_http && !is_loopback(&x->a0)) {
+        exchange_fail(x, &(struct problem){ .status = 403, .error = "http_request_denied", .reason = "plain_http", .credential = x->rule->credential,
+                                            .detail = "a credential is not sent over plain http", .hint = "use https, or set allow_http: true in the rule" });
+        return false;
+    }
+    return true;
+}
+
+static void start(struct exchange *x)
+{
+    if (!admit(x))
+        return;
+    replay_init(&x->replay, &x->ctx->replay, injects(x) ? x->rule->replay_max_bytes : LEG_READ_BYTES);
+    if (!injects(x)) {
+        need_upstream(x);
+        return;
+    }
+    x->credential = tokens_credential(x->ctx->tokens, x->rule->credential);
+    if (!x->credential) {
+        exchange_fail(x, &(struct problem){ .status = 500, .reason = "out_of_memory" });
+        return;
+    }
+    if (tokens_get(x->ctx->tokens, x->credential, clock_mono_ms())) {
+        need_upstream(x);
+        return;
+    }
+    x->state = EXCHANGE_TOKEN;
+    tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_MISSING, 0, x->ctx->options->limits.token_wait_ms, on_token, x);
+}
+
+static void on_deadline(void *arg)
+{
+    struct exchange *x = arg;
+    exchange_upstream_gone(x, &(struct leg_fault){ .status = 504, .label = x->status ? "connection_read_timeout" : "http_response_timeout",
+                                                   .text = "the upstream did not answer in time" });
+}
+
+struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct message *request, const struct authority *a0,
+                              exchange_done_fn *done, void *owner)
+{
+    struct exchange *x = calloc(1, sizeof *x);
+    if (!x)
+        return NULL;
+    *x = (struct exchange){ .ctx = ctx, .client_leg = client, .client = h1_leg_base(client), .request = request, .a0 = *a0, .done = done, .owner = owner,
+                            .started_ms = clock_mono_ms(), .started = ev_now(loop_get()), .client_keeps = request->keep_alive,
+                            .client_minor = request->minor, .head_only = slice_eq(message_method(request), SLICE("HEAD")) };
+    later_init(&x->finish, on_finish);
+    later_init(&x->burial, on_burial);
+    deadline_init(&x->deadline, on_deadline, x);
+    message_init(&x->trailers);
+    h1_leg_own(client, &client_events, x);
+    leg_want(x->client, false);
+    start(x);
+    return x;
+}

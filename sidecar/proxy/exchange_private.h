@@ -1,0 +1,71 @@
+/* proxy/exchange_private.h: the exchange seen by its own files: exchange.c (client side, ends), exchange_up.c (upstream side, 401), exchange_report.c. */
+#ifndef SIDEKEY_PROXY_EXCHANGE_PRIVATE_H
+#define SIDEKEY_PROXY_EXCHANGE_PRIVATE_H
+
+#include "base/clock.h"
+#include "proxy/exchange.h"
+#include "proxy/problem.h"
+
+enum exchange_state {
+    EXCHANGE_TOKEN,   /* waits for a token; deadline: token_wait */
+    EXCHANGE_CONNECT, /* waits for an upstream connection; deadline: upstream_wait */
+    EXCHANGE_RELAY,   /* bytes flow; deadline: first_byte_ms, then idle_ms */
+    EXCHANGE_HELD,    /* a 401 is held while a newer token is fetched; deadline: token_wait */
+    EXCHANGE_OVER,
+};
+
+struct exchange {
+    struct context *ctx;
+    struct h1_leg *client_leg;
+    struct leg *client;
+    struct message *request; /* the client leg's */
+    struct authority a0;
+    exchange_done_fn *done;
+    void *owner;
+    enum exchange_state state;
+    enum exchange_end end;
+    const struct rule *rule; /* NULL: forwarded as it is */
+    struct credential *credential;
+    uint64_t generation;     /* of the token that the last send carried; 0: none */
+    struct upstream *up;
+    struct upstream_wait upstream_wait;
+    struct token_wait token_wait;
+    struct deadline deadline;
+    struct later finish, burial;
+    struct replay replay;
+    size_t replayed;         /* bytes of replay that the current upstream has */
+    struct message trailers; /* of the request */
+    struct message *held;    /* the 401's head, the upstream leg's; valid in HELD */
+    int64_t started_ms;
+    ev_tstamp started;
+    int status;              /* of the answer whose head was written; 0: none yet */
+    int sends;               /* heads written upstream */
+    int client_minor;
+    const char *reason;      /* why it was refused or cut; for the log */
+    bool client_keeps, head_only;
+    bool request_done, sent_body, resending, injected, refreshed, answer_eof;
+};
+
+static inline struct leg *exchange_up(struct exchange *x)
+{
+    return h1_leg_base(upstream_leg(x->up));
+}
+
+/* exchange.c */
+void exchange_finish(struct exchange *x, enum exchange_end end);
+void exchange_fail(struct exchange *x, const struct problem *p);
+void exchange_abort_client(struct exchange *x);
+void exchange_resend(struct exchange *x);
+/* exchange_up.c */
+void exchange_send(struct exchange *x);
+void exchange_end_upload(struct exchange *x);
+void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault);
+void exchange_filter_trailers(struct exchange *x, struct message *trailers);
+void exchange_progress(struct exchange *x);
+/* exchange_report.c */
+void exchange_account(struct exchange *x, int status);
+void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal);
+void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault);
+void exchange_fail_inject(struct exchange *x, bool too_large);
+
+#endif

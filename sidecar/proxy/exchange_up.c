@@ -1,0 +1,349 @@
+#include "proxy/exchange_private.h"
+
+#include "http/rules.h"
+#include "proxy/inject.h"
+
+#include <errno.h>
+
+static void answer(struct exchange *x, struct message *head);
+
+/* Every step of the exchange pushes its deadline back. */
+void exchange_progress(struct exchange *x)
+{
+    const struct worker_limits *limits = &x->ctx->options->limits;
+    deadline_set(&x->deadline, x->status ? limits->idle_ms : limits->first_byte_ms);
+}
+
+void exchange_filter_trailers(struct exchange *x, struct message *trailers)
+{
+    const char *managed[9] = { NULL };
+    for (size_t i = 0, n = 0; x->rule && i < x->rule->inject_count && n < 8; i++)
+        if (x->rule->inject[i].in == INJECT_HEADER)
+            managed[n++] = x->rule->inject[i].name;
+    rules_filter_trailers(trailers, managed);
+}
+
+/* --- sending --- */
+
+void exchange_end_upload(struct exchange *x)
+{
+    if (leg_end(exchange_up(x), x->trailers.field_count ? &x->trailers : NULL) != 0)
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "request body does not fit its framing" });
+}
+
+/* The second send: first what was kept, as the upstream takes it, then whatever still comes from the client. */
+static void push_replay(struct exchange *x)
+{
+    struct slice kept = slice_skip(buf_slice(&x->replay.bytes), x->replayed);
+    while (kept.len && leg_room(exchange_up(x)) >= LEG_READ_BYTES) {
+        struct slice part = slice_of(kept.ptr, kept.len < LEG_READ_BYTES ? kept.len : LEG_READ_BYTES);
+        if (leg_data(exchange_up(x), part) != 0) {
+            exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "replayed body does not fit its framing" });
+            return;
+        }
+        x->replayed += part.len;
+        kept = slice_skip(kept, part.len);
+    }
+    exchange_progress(x);
+    if (kept.len)
+        return;
+    x->resending = false;
+    if (x->request_done)
+        exchange_end_upload(x);
+    else
+        leg_want(x->client, true);
+}
+
+static bool put_credential(struct exchange *x)
+{
+    const struct token *token;
+    if (!x->credential)
+        return true;
+    token = tokens_get(x->ctx->tokens, x->credential, clock_mono_ms());
+    if (!token) { /* it ran out while the connection was made */
+        static const struct token_refusal late = { MSG_TRANSIENT, 1000, "the token expired before it could be used" };
+        exchange_fail_token(x, &late);
+        return false;
+    }
+    switch (inject_request(x->rule, token, x->request, x->injected)) {
+    case INJECT_DONE:
+        x->injected = true;
+        x->generation = token->generation;
+        return true;
+    case INJECT_SKIPPED: x->credential = NULL; return true;
+    case INJECT_NO_VALUE: exchange_fail_inject(x, false); return false;
+    case INJECT_TOO_LARGE: break;
+    }
+    exchange_fail_inject(x, true);
+    return false;
+}
+
+static const struct leg_events up_events;
+
+void exchange_send(struct exchange *x)
+{
+    struct h1_leg *leg = upstream_leg(x->up);
+    if (x->sends && !x->replay.whole) {
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "the body could not be kept for a second send" });
+        return;
+    }
+    if (!put_credential(x))
+        return;
+    if (x->sends++ == 0)
+        meter_overhead(x->ctx->meter, ev_time() - x->started);
+    x->state = EXCHANGE_RELAY;
+    x->request->keep_alive = true;
+    x->replayed = 0;
+    h1_leg_own(leg, &up_events, x);
+    h1_leg_expect(leg, message_method(x->request));
+    if (leg_head(exchange_up(x), x->request, false) != 0) {
+        exchange_fail_inject(x, true);
+        return;
+    }
+    leg_want(exchange_up(x), true);
+    x->resending = x->replay.bytes.len > 0;
+    if (x->resending) {
+        leg_want(x->client, false);
+        push_replay(x);
+        return;
+    }
+    exchange_progress(x);
+    if (x->request_done)
+        exchange_end_upload(x);
+    leg_want(x->client, true); /* also when the request is whole: a client that hangs up is heard */
+}
+
+/* --- 401 --- */
+
+static bool is_unauthorized(const struct exchange *x, int status)
+{
+    if (!x->credential || !x->generation)
+        return false;
+    for (const int *s = x->rule->unauthorized; *s; s++)
+        if (*s == status)
+            return true;
+    return false;
+}
+
+static void pass_held(struct exchange *x, const char *action)
+{
+    struct message *head = x->held;
+    x->held = NULL;
+    x->state = EXCHANGE_RELAY;
+    meter_unauthorized(x->ctx->meter, x->rule, action);
+    if (!x->up) { /* its connection broke meanwhile: the head is gone with it */
+        exchange_fail(x, &(struct problem){ .status = 502, .error = "connection_terminated", .reason = "unauthorized_lost", .credential = x->rule->credential,
+                                            .detail = "the upstream answered 401 and closed; no newer token could be had" });
+        return;
+    }
+    answer(x, head);
+}
+
+static void send_again(struct exchange *x, const char *action)
+{
+    meter_unauthorized(x->ctx->meter, x->rule, action);
+    x->held = NULL;
+    x->refreshed = true;
+    if (x->up) {
+        if (x->request_done)
+            upstream_give_back_unread(x->up);
+        else
+            upstream_drop(x->up);
+        x->up = NULL;
+    }
+    exchange_resend(x);
+}
+
+static void on_newer_token(void *arg, enum token_verdict verdict, const struct token_refusal *refusal)
+{
+    struct exchange *x = arg;
+    (void)refusal;
+    if (verdict == TOKEN_OK && x->replay.whole)
+        send_again(x, "refreshed");
+    else
+        pass_held(x, verdict == TOKEN_OK ? "too_large" : "passed");
+}
+
+/* True: the answer is held and the client sees nothing of it yet. */
+static bool hold(struct exchange *x, struct message *head)
+{
+    const struct token *token;
+    if (!is_unauthorized(x, head->status))
+        return false;
+    if (x->sends >= 2 || !x->replay.whole) {
+        meter_unauthorized(x->ctx->meter, x->rule, x->replay.whole ? "passed" : "too_large");
+        return false;
+    }
+    leg_want(exchange_up(x), false);
+    deadline_stop(&x->deadline);
+    x->held = head;
+    x->state = EXCHANGE_HELD;
+    token = tokens_get(x->ctx->tokens, x->credential, clock_mono_ms());
+    if (token && token->generation > x->generation) {
+        send_again(x, "replayed");
+        return true;
+    }
+    tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_REJECTED, x->generation, x->ctx->options->limits.token_wait_ms, on_newer_token, x);
+    if (!x->request_done && replay_space(&x->replay) >= LEG_READ_BYTES)
+        leg_want(x->client, true); /* go on reading the upload into the buffer */
+    return true;
+}
+
+/* --- the answer --- */
+
+static void frame_answer(struct exchange *x, struct message *head)
+{
+    bool bodiless = head->framing == FRAMING_NONE;
+    bool streamed = head->framing == FRAMING_EOF || head->framing == FRAMING_CHUNKED;
+    head->keep_alive = x->client_keeps && x->request_done && !x->ctx->draining;
+    if (streamed && x->client_minor == 0) {
+        head->framing = FRAMING_EOF;
+        head->keep_alive = false;
+    } else if (streamed) {
+        head->framing = FRAMING_CHUNKED;
+    }
+    x->answer_eof = !bodiless && head->framing == FRAMING_EOF;
+    x->client_keeps = head->keep_alive;
+}
+
+static void answer(struct exchange *x, struct message *head)
+{
+    bool head_only = x->head_only || head->status == 304;
+    rules_forward_response(head, x->ctx->options->via);
+    frame_answer(x, head);
+    if (leg_head(x->client, head, head_only) != 0) {
+        exchange_fail(x, &(struct problem){ .status = 502, .error = "http_response_header_section_size", .reason = "response_head",
+                                            .detail = "the upstream's answer has a head that cannot be forwarded" });
+        return;
+    }
+    x->status = head->status;
+    exchange_progress(x);
+    leg_want(exchange_up(x), true);
+}
+
+static void switch_protocols(struct exchange *x, struct message *head)
+{
+    if (!x->request->upgrade) {
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "http_upgrade_failed", .text = "a 101 answer that nobody asked for" });
+        return;
+    }
+    rules_forward_response(head, x->ctx->options->via);
+    if (leg_head(x->client, head, false) != 0) {
+        exchange_abort_client(x);
+        return;
+    }
+    x->status = 101;
+    exchange_finish(x, EXCHANGE_UPGRADED);
+}
+
+static void up_head(void *owner, struct message *head)
+{
+    struct exchange *x = owner;
+    if (x->state != EXCHANGE_RELAY)
+        return;
+    exchange_progress(x);
+    if (head->status == 101) {
+        switch_protocols(x, head);
+        return;
+    }
+    if (head->status < 200) {
+        rules_forward_response(head, x->ctx->options->via);
+        if (x->client_minor > 0 && leg_head(x->client, head, false) != 0)
+            exchange_abort_client(x);
+        return;
+    }
+    if (!hold(x, head))
+        answer(x, head);
+}
+
+static void up_data(void *owner, struct slice data)
+{
+    struct exchange *x = owner;
+    if (x->state != EXCHANGE_RELAY || !x->status)
+        return;
+    if (leg_data(x->client, data) != 0) {
+        exchange_abort_client(x);
+        return;
+    }
+    exchange_progress(x);
+    if (leg_room(x->client) < LEG_READ_BYTES)
+        leg_want(exchange_up(x), false);
+}
+
+static void up_end(void *owner, struct message *trailers)
+{
+    struct exchange *x = owner;
+    bool reuse = x->client_keeps && x->request_done && !x->answer_eof;
+    if (x->state != EXCHANGE_RELAY)
+        return;
+    if (x->status < 200) { /* that was a 1xx: the answer is still to come */
+        leg_next(exchange_up(x));
+        return;
+    }
+    if (trailers)
+        rules_filter_trailers(trailers, (const char *const[]){ NULL });
+    if (leg_end(x->client, trailers) != 0) {
+        exchange_abort_client(x);
+        return;
+    }
+    if (x->request_done)
+        upstream_give_back(x->up);
+    else
+        upstream_drop(x->up); /* the answer came before the upload was over */
+    x->up = NULL;
+    exchange_finish(x, reuse ? EXCHANGE_REUSE : EXCHANGE_CLOSE);
+}
+
+static void up_room(void *owner)
+{
+    struct exchange *x = owner;
+    if (x->state != EXCHANGE_RELAY)
+        return;
+    if (x->resending)
+        push_replay(x);
+    else if (!x->request_done)
+        leg_want(x->client, true);
+}
+
+/* RFC 9110 §9.2.2: idempotent methods. */
+static bool idempotent(const struct exchange *x)
+{
+    static const char *const methods[] = { "GET", "HEAD", "OPTIONS", "PUT", "DELETE" };
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (slice_eq(message_method(x->request), slice_str(methods[i])))
+            return true;
+    return false;
+}
+
+static bool may_try_fresh_connection(const struct exchange *x)
+{
+    return x->up && upstream_reused(x->up) && !x->status && x->sends < 2 && !h1_leg_started(upstream_leg(x->up)) && x->replay.whole && idempotent(x);
+}
+
+void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)
+{
+    bool stale = may_try_fresh_connection(x);
+    if (x->state == EXCHANGE_OVER)
+        return;
+    if (x->up)
+        upstream_drop(x->up);
+    x->up = NULL;
+    if (x->state == EXCHANGE_HELD)
+        return; /* the token decides; pass_held() knows what to say */
+    if (x->status) {
+        x->reason = fault->label;
+        exchange_abort_client(x);
+    } else if (stale) {
+        leg_want(x->client, false);
+        exchange_resend(x);
+    } else {
+        exchange_fail_upstream(x, fault);
+    }
+}
+
+static void up_gone(void *owner, const struct leg_fault *fault)
+{
+    exchange_upstream_gone(owner, fault);
+}
+
+static const struct leg_events up_events = { up_head, up_data, up_end, up_room, up_gone };

@@ -1,0 +1,28 @@
+/* proxy/meter.h: the worker's counters, found once and then only added to.   Worker process. */
+#ifndef SIDEKEY_PROXY_METER_H
+#define SIDEKEY_PROXY_METER_H
+
+#include "base/metrics.h"
+#include "proxy/rule.h"
+
+struct meter;
+
+enum meter_leg { METER_CLIENT, METER_UPSTREAM, METER_TUNNEL };
+enum meter_injected { METER_NO, METER_YES };
+
+MUST_CHECK struct meter *meter_new(const struct rule *rules, size_t count);
+void meter_free(struct meter *m);
+/* rule: NULL for requests that no rule knows. seconds: from head to end. */
+void meter_request(struct meter *m, const struct rule *rule, int status, enum meter_injected injected, double seconds);
+/* seconds: from the request's head to its first byte upstream, waiting for a token or a connection included. */
+void meter_overhead(struct meter *m, double seconds);
+/* action: replayed, refreshed, passed, too_large. */
+void meter_unauthorized(struct meter *m, const struct rule *rule, const char *action);
+/* reason: a constant from a bounded set. */
+void meter_refused(struct meter *m, const char *reason);
+void meter_gauge(struct meter *m, enum meter_leg leg, double value);
+void meter_waiters(struct meter *m, double value);
+/* Appends the text for MSG_STATS when something changed since the last call (*ret_changed). 0; -ENOBUFS, -ENOMEM. */
+MUST_CHECK int meter_write(struct meter *m, struct buf *out, bool *ret_changed);
+
+#endif

@@ -1,0 +1,53 @@
+/* proxy/upstream.h: connections to upstreams: dial, TLS, and the pool in which they wait between exchanges (HTTP.md §5, §6).   Worker process.
+ * A connection belongs to the pool, or to one exchange.  Pool key: authority + TLS identity.  A connection that can be read from while idle is dropped. */
+#ifndef SIDEKEY_PROXY_UPSTREAM_H
+#define SIDEKEY_PROXY_UPSTREAM_H
+
+#include "net/dial.h"
+#include "proxy/deadline.h"
+#include "proxy/h1_leg.h"
+#include "proxy/worker.h"
+
+struct pool;
+struct upstream;
+
+struct upstream_target {
+    const struct authority *a0;
+    const struct rule *rule; /* its tls files are the identity; NULL: none */
+};
+
+struct upstream_wait {
+    struct list node;
+    struct deadline deadline;
+    /* u: now the callee's; or NULL and why. */
+    void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault);
+    void *arg;
+};
+
+MUST_CHECK struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits);
+void pool_free(struct pool *p);
+/* Makes the TLS context of a rule now, so that a missing file is told at start.  0; -1 with e. */
+MUST_CHECK int pool_prepare(struct pool *p, const struct rule *rule, struct err *e);
+/* The connection that was used last, when one is idle: the caller's now.  Else NULL, and w->fn comes later (within dial_ms + tls_ms). */
+struct upstream *pool_take(struct pool *p, const struct upstream_target *target, struct upstream_wait *w,
+                           void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault), void *arg);
+/* Harmless on a zeroed or finished wait. */
+void upstream_wait_cancel(struct upstream_wait *w);
+/* An idle connection is there, or on its way with nobody waiting for it. */
+bool pool_has(struct pool *p, const struct upstream_target *target);
+/* Takes a connected TCP socket over: goes on with TLS, then idle or to who waits. */
+void pool_adopt(struct pool *p, const struct upstream_target *target, int fd);
+/* The exchange is over.  Reusable → idle; else closed. */
+void upstream_give_back(struct upstream *u);
+/* The answer is not wanted: reads at most 64 KiB of it to keep the connection, else closes. */
+void upstream_give_back_unread(struct upstream *u);
+void upstream_drop(struct upstream *u);
+struct h1_leg *upstream_leg(struct upstream *u);
+/* It had carried an exchange before: it may be stale. */
+bool upstream_reused(const struct upstream *u);
+/* For a protocol switch: the pool forgets it; leftover gets unread bytes.  NULL: out of memory, closed. */
+struct stream *upstream_detach(struct upstream *u, struct buf *leftover);
+/* Open connections, idle and busy. */
+size_t pool_open(const struct pool *p);
+
+#endif

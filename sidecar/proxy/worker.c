@@ -1,0 +1,327 @@
+#include "proxy/worker.h"
+
+#include "base/log.h"
+#include "net/ipc.h"
+#include "proxy/admin.h"
+#include "proxy/client.h"
+#include "proxy/context.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define STATS_EVERY_S 1.0
+#define MSG_BUF_MAX (64 * 1024)
+
+struct worker {
+    struct context ctx; /* first: callbacks get it */
+    struct worker_sockets sockets;
+    struct ipc *supervisor, *keeper;
+    struct admin *admin;
+    struct listener *proxy_listener, *transparent_listener, *admin_listener;
+    ev_timer stats;
+    ev_prepare flush;
+    struct deadline drain;
+    bool ready, over;
+    int status;
+};
+
+static void send_to(struct ipc *to, const struct msg *m)
+{
+    struct buf packet;
+    if (!to)
+        return;
+    buf_init_secret(&packet, MSG_BUF_MAX);
+    int failed = msg_encode(m, &packet);
+    if (failed == 0)
+        failed = ipc_send(to, buf_slice(&packet), -1);
+    if (failed)
+        log_debug(log_msg("message not sent"), log_int("type", m->type), log_int("errno", -failed));
+    buf_done(&packet);
+}
+
+static void send_want(void *arg, const struct msg *m)
+{
+    send_to(((struct worker *)arg)->keeper, m);
+}
+
+static void finish(struct worker *w, int status)
+{
+    w->over = true;
+    w->status = status;
+    ev_break(loop_get(), EVBREAK_ALL);
+}
+
+static void send_stats(struct worker *w)
+{
+    struct buf text;
+    bool changed = false;
+    meter_gauge(w->ctx.meter, METER_UPSTREAM, (double)pool_open(w->ctx.pool));
+    meter_waiters(w->ctx.meter, (double)tokens_waiting(w->ctx.tokens));
+    buf_init(&text, MSG_BUF_MAX - 64);
+    if (meter_write(w->ctx.meter, &text, &changed) == 0 && changed)
+        send_to(w->keeper, &(struct msg){ .type = MSG_STATS, .tag = w->sockets.slot, .text = buf_slice(&text) });
+    buf_done(&text);
+}
+
+static void on_stats(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    (void)loop;
+    (void)revents;
+    send_stats(timer->data);
+}
+
+static void ask_keeper(struct context *ctx, enum msg_ask what, uint64_t tag)
+{
+    struct worker *w = (struct worker *)ctx;
+    if (what == MSG_ASK_METRICS)
+        send_stats(w); /* same socket, so it arrives first */
+    send_to(w->keeper, &(struct msg){ .type = MSG_ASK, .ask = what, .tag = tag });
+}
+
+/* --- keeper --- */
+
+static void on_keeper_packet(void *arg, struct slice packet, int fd)
+{
+    struct worker *w = arg;
+    struct msg m;
+    if (fd >= 0)
+        close(fd);
+    if (msg_decode(packet, &m) != 0) {
+        log_error(log_msg("a message of the keeper cannot be read"));
+        return;
+    }
+    switch (m.type) {
+    case MSG_TOKEN:
+    case MSG_FAIL: tokens_message(w->ctx.tokens, &m); return;
+    case MSG_LEAF: leaves_message(w->ctx.leaves, &m); return;
+    case MSG_ANSWER: admin_answer(w->admin, &m); return;
+    case MSG_CONFIG:
+        if (!w->ready)
+            send_to(w->supervisor, &(struct msg){ .type = MSG_READY, .name = SLICE("worker"), .tag = w->sockets.slot });
+        w->ready = true;
+        return;
+    default: return;
+    }
+}
+
+static void on_keeper_gone(void *arg)
+{
+    struct worker *w = arg;
+    log_warn(log_msg("the keeper is gone: serving on from cached tokens"));
+    ipc_free(w->keeper);
+    w->keeper = NULL;
+}
+
+static void meet_keeper(struct worker *w, int fd)
+{
+    ipc_free(w->keeper);
+    w->keeper = ipc_new(fd, on_keeper_packet, on_keeper_gone, w);
+    if (!w->keeper) {
+        close(fd);
+        return;
+    }
+    send_to(w->keeper, &(struct msg){ .type = MSG_HELLO, .name = SLICE("worker"), .tag = w->sockets.slot });
+    tokens_keeper_back(w->ctx.tokens);
+    leaves_keeper_back(w->ctx.leaves, false);
+}
+
+/* --- supervisor --- */
+
+static void on_drain_over(void *arg)
+{
+    struct worker *w = arg;
+    log_warn(log_msg("drain time is over"), log_int("connections", w->ctx.client_count));
+    finish(w, 0);
+}
+
+static void start_drain(struct worker *w)
+{
+    if (w->ctx.draining)
+        return;
+    w->ctx.draining = true;
+    if (w->proxy_listener)
+        listener_set(w->proxy_listener, false);
+    if (w->transparent_listener)
+        listener_set(w->transparent_listener, false);
+    deadline_set(&w->drain, w->ctx.options->limits.drain_ms);
+    clients_drain(&w->ctx);
+    if (w->ctx.client_count == 0)
+        finish(w, 0);
+}
+
+static void on_supervisor_packet(void *arg, struct slice packet, int fd)
+{
+    struct worker *w = arg;
+    struct msg m;
+    if (msg_decode(packet, &m) == 0 && m.type == MSG_WIRE && fd >= 0) {
+        meet_keeper(w, fd);
+        return;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (m.type == MSG_DRAIN)
+        start_drain(w);
+}
+
+static void on_supervisor_gone(void *arg)
+{
+    finish(arg, 0); /* nobody would start us again: do not outlive it */
+}
+
+/* --- clients --- */
+
+static void set_accepting(struct worker *w)
+{
+    bool accept = !w->ctx.draining && w->ctx.client_count < w->ctx.options->limits.connections;
+    if (w->proxy_listener)
+        listener_set(w->proxy_listener, accept);
+    if (w->transparent_listener)
+        listener_set(w->transparent_listener, accept);
+}
+
+static void on_client_end(struct context *ctx)
+{
+    struct worker *w = (struct worker *)ctx;
+    if (ctx->draining && ctx->client_count == 0)
+        finish(w, 0);
+    else if (ctx->client_count + 1 == ctx->options->limits.connections)
+        set_accepting(w);
+}
+
+static void on_proxy_accept(void *arg, int fd, const struct sockaddr *peer)
+{
+    struct worker *w = arg;
+    (void)peer;
+    client_accept(&w->ctx, fd);
+    set_accepting(w);
+}
+
+static void on_transparent_accept(void *arg, int fd, const struct sockaddr *peer)
+{
+    struct worker *w = arg;
+    (void)peer;
+    client_accept_transparent(&w->ctx, fd);
+    set_accepting(w);
+}
+
+static void on_admin_accept(void *arg, int fd, const struct sockaddr *peer)
+{
+    struct worker *w = arg;
+    (void)peer;
+    admin_accept(w->admin, fd);
+}
+
+/* --- life --- */
+
+static void on_flush(struct ev_loop *loop, ev_prepare *p, int revents)
+{
+    (void)loop;
+    (void)p;
+    (void)revents;
+    log_flush();
+}
+
+static int prepare_tokens(struct worker *w)
+{
+    for (size_t i = 0; i < w->ctx.options->rule_count; i++) {
+        const char *name = w->ctx.options->rules[i].credential;
+        if (name && !tokens_credential(w->ctx.tokens, name))
+            return -1;
+    }
+    return 0;
+}
+
+static int prepare_upstreams(struct worker *w, struct err *e)
+{
+    for (size_t i = 0; i < w->ctx.options->rule_count; i++)
+        if (pool_prepare(w->ctx.pool, &w->ctx.options->rules[i], e) != 0)
+            return err_wrap(e, "rule %s: ", w->ctx.options->rules[i].name);
+    return 0;
+}
+
+static int build(struct worker *w, const struct worker_options *o, struct slice ticket_key, struct err *e)
+{
+    struct context *c = &w->ctx;
+    c->options = o;
+    c->on_client_end = on_client_end;
+    c->ask = ask_keeper;
+    c->replay = (struct replay_pool){ 0, o->limits.replay_total_bytes };
+    list_init(&c->clients);
+    err_set(e, "out of memory");
+    if (!(c->tls = tls_server_new(ticket_key, e)) || !(c->dialer = dialer_new(&o->network, e)))
+        return -1;
+    if (o->hints_path && !(c->hints = hints_open(o->hints_path, e)))
+        return -1;
+    if (!(c->meter = meter_new(o->rules, o->rule_count)) || !(c->tokens = tokens_new(send_want, w)) ||
+        !(c->leaves = leaves_new(c->tls, send_want, w)) || !(c->pool = pool_new(c->dialer, &o->limits)) || !(w->admin = admin_new(c)) ||
+        prepare_tokens(w) != 0)
+        return -1;
+    return prepare_upstreams(w, e);
+}
+
+static int open_ears(struct worker *w)
+{
+    const struct worker_sockets *s = &w->sockets;
+    if ((s->proxy >= 0 && !(w->proxy_listener = listener_new(s->proxy, on_proxy_accept, w))) ||
+        (s->transparent >= 0 && !(w->transparent_listener = listener_new(s->transparent, on_transparent_accept, w))) ||
+        (s->admin >= 0 && !(w->admin_listener = listener_new(s->admin, on_admin_accept, w))))
+        return -1;
+    return (w->supervisor = ipc_new(s->supervisor, on_supervisor_packet, on_supervisor_gone, w)) ? 0 : -1;
+}
+
+/* No core dump, no look from outside: access tokens are in this memory. */
+static void harden(void)
+{
+    prctl(PR_SET_DUMPABLE, 0);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+    signal(SIGINT, SIG_IGN); /* the supervisor decides */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+}
+
+static void tear_down(struct worker *w)
+{
+    clients_close(&w->ctx);
+    admin_free(w->admin);
+    pool_free(w->ctx.pool);
+    leaves_free(w->ctx.leaves);
+    tokens_free(w->ctx.tokens);
+    meter_free(w->ctx.meter);
+    dialer_free(w->ctx.dialer);
+    tls_server_free(w->ctx.tls);
+    if (w->ctx.hints)
+        hints_close(w->ctx.hints);
+    listener_free(w->proxy_listener);
+    listener_free(w->transparent_listener);
+    listener_free(w->admin_listener);
+    ipc_free(w->keeper);
+    ipc_free(w->supervisor);
+}
+
+int worker_run(const struct worker_options *options, const struct worker_sockets *sockets, struct slice ticket_key)
+{
+    struct worker w = { .sockets = *sockets };
+    struct err e;
+    harden();
+    if (build(&w, options, ticket_key, &e) != 0 || open_ears(&w) != 0) {
+        log_error(log_msg("the worker cannot start"), log_str("reason", e.text));
+        return 78;
+    }
+    deadline_init(&w.drain, on_drain_over, &w);
+    ev_timer_init(&w.stats, on_stats, STATS_EVERY_S, STATS_EVERY_S);
+    w.stats.data = &w;
+    ev_timer_start(loop_get(), &w.stats);
+    ev_prepare_init(&w.flush, on_flush);
+    ev_set_priority(&w.flush, EV_MINPRI);
+    ev_prepare_start(loop_get(), &w.flush);
+    log_buffer(true);
+    while (!w.over)
+        ev_run(loop_get(), 0);
+    send_stats(&w);
+    log_buffer(false);
+    tear_down(&w);
+    return w.status;
+}
