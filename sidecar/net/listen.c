@@ -1,0 +1,156 @@
+#include "net/listen.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define BACKLOG 1024
+#define ACCEPTS_PER_WAKE 16
+#define PAUSE_S 0.1
+
+static const char *hint(int number)
+{
+    switch (number) {
+    case EADDRINUSE: return ": another process listens there; \"ss -ltnp\" shows which";
+    case EADDRNOTAVAIL: return ": no interface of this machine has that address";
+    case EACCES: return ": ports below 1024 need CAP_NET_BIND_SERVICE";
+    default: return "";
+    }
+}
+
+static int set_up(int fd, struct address *io_at, bool shared)
+{
+    const int on = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0)
+        return -1;
+    if (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+        return -1;
+    if (bind(fd, (const struct sockaddr *)&io_at->sa, io_at->len) != 0 || listen(fd, BACKLOG) != 0)
+        return -1;
+    socklen_t len = sizeof io_at->sa;
+    if (getsockname(fd, (struct sockaddr *)&io_at->sa, &len) != 0)
+        return -1;
+    io_at->len = len;
+    return 0;
+}
+
+int listen_open(struct address *io_at, bool shared, struct err *e)
+{
+    char text[64];
+    int fd = socket(io_at->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && set_up(fd, io_at, shared) == 0)
+        return fd;
+    int number = errno;
+    if (fd >= 0)
+        close(fd);
+    return err_set(e, "cannot listen on %s: %s%s", address_text((const struct sockaddr *)&io_at->sa, text, sizeof text),
+                   number == EADDRINUSE ? "address already in use" : strerrordesc_np(number), hint(number));
+}
+
+struct listener {
+    ev_io io;
+    ev_timer pause;
+    listen_fn *fn;
+    void *arg;
+    bool accepting; /* as the owner wants it */
+    bool *gone;     /* while fn runs: set to true when the listener was freed */
+    bool short_of;  /* out of descriptors or memory: said so, and not yet over it */
+};
+
+/* The one place that starts and stops watchers. */
+static void settle(struct listener *l)
+{
+    bool watch = l->accepting && !ev_is_active(&l->pause);
+    if (watch)
+        ev_io_start(loop_get(), &l->io);
+    else
+        ev_io_stop(loop_get(), &l->io);
+}
+
+static void on_pause_end(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    settle(LIST_ENTRY(w, struct listener, pause));
+}
+
+/* The connection stays in the backlog, so the descriptor stays readable: only time helps. */
+static void pause_accepting(struct listener *l, int number)
+{
+    if (!l->short_of)
+        log_warn(log_msg("accepting is paused until descriptors or memory are free again"), log_str("cause", strerrordesc_np(number)));
+    l->short_of = true;
+    ev_timer_set(&l->pause, PAUSE_S, 0.);
+    ev_timer_start(loop_get(), &l->pause);
+    settle(l);
+}
+
+/* Hands one connection over.  false: the listener is gone. */
+static bool hand_over(struct listener *l, int fd, const struct sockaddr *peer)
+{
+    const int on = 1;
+    bool gone = false;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    l->short_of = false;
+    l->gone = &gone;
+    l->fn(l->arg, fd, peer);
+    if (!gone)
+        l->gone = NULL;
+    return !gone;
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *w, int revents)
+{
+    struct listener *l = LIST_ENTRY(w, struct listener, io);
+    (void)loop;
+    (void)revents;
+    for (int i = 0; i < ACCEPTS_PER_WAKE && l->accepting; i++) {
+        struct sockaddr_storage peer;
+        socklen_t len = sizeof peer;
+        int fd = accept4(w->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+            pause_accepting(l, errno);
+            return;
+        }
+        if (fd < 0 && errno == EAGAIN)
+            return;
+        if (fd < 0) /* that connection failed before we came to it (accept(2): "already-pending network errors"); go on with the next */
+            continue;
+        if (!hand_over(l, fd, (const struct sockaddr *)&peer))
+            return;
+    }
+}
+
+struct listener *listener_new(int fd, listen_fn *fn, void *arg)
+{
+    struct listener *l = calloc(1, sizeof *l);
+    if (!l)
+        return NULL;
+    l->fn = fn;
+    l->arg = arg;
+    l->accepting = true;
+    ev_io_init(&l->io, on_readable, fd, EV_READ);
+    ev_timer_init(&l->pause, on_pause_end, PAUSE_S, 0.);
+    settle(l);
+    return l;
+}
+
+void listener_set(struct listener *l, bool accepting)
+{
+    l->accepting = accepting;
+    settle(l);
+}
+
+void listener_free(struct listener *l)
+{
+    if (!l)
+        return;
+    if (l->gone)
+        *l->gone = true;
+    ev_io_stop(loop_get(), &l->io);
+    ev_timer_stop(loop_get(), &l->pause);
+    free(l);
+}
