@@ -4,6 +4,7 @@
 #ifndef SIDEKEY_APP_CONFIG_H
 #define SIDEKEY_APP_CONFIG_H
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "proxy/worker.h"
 #include "refresh/spec.h"
@@ -20,6 +21,7 @@ struct config {
     struct rule *rules;
     size_t rule_count;
     struct worker_limits limits;
+    uint64_t replay_body_bytes;       /* limits.replay_body: what rules take that say nothing of their own */
     enum unmatched unmatched;
     struct address *allow_private;
     size_t allow_private_count;
@@ -34,9 +36,16 @@ struct config {
     enum log_level log_level;
 };
 
-struct config_options {
+/* text: "FILE:LINE:COLUMN: key.path: what"; valid during the call. */
+typedef void config_report_fn(void *arg, bool warning, const char *text);
+
+struct config_options {         /* NULL where one is asked for: all zero */
     const char *path;           /* -c; NULL: $SIDEKEY_CONFIG, ./sidekey.yaml, $XDG_CONFIG_HOME/sidekey/sidekey.yaml, /etc/sidekey/sidekey.yaml */
     bool allow_inline_secrets;
+    bool check_files;           /* a file that is named and cannot be read is an error ("check"); otherwise it may still come */
+    const char *const *set;     /* flags: NULL-terminated "listen.proxy=127.0.0.1:0"; win over SIDEKEY_* and file.  At most 64 */
+    config_report_fn *report;   /* told of every error and warning; NULL: the first error in e is all there is */
+    void *report_arg;
 };
 
 /* Reads, checks, fills the defaults.  NULL with e: "FILE:LINE:COLUMN: what (did you mean …?)".  *ret_exit: 78 (config), 66/74/77 (file). */

@@ -1,0 +1,12 @@
+/* certs/describe.h: what a certificate says, in words for a person. */
+#ifndef SIDEKEY_CERTS_DESCRIBE_H
+#define SIDEKEY_CERTS_DESCRIBE_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* Appends lines "subject …", "valid …", "sha256 …", "key …", "only for …" (name constraints) for the first certificate in pem.
+ * Returns 0; -1 with e: no certificate, out of memory. */
+MUST_CHECK int describe_certificate(struct slice pem, struct buf *out, struct err *e);
+
+#endif

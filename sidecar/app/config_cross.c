@@ -1,0 +1,300 @@
+#include "app/config_cross.h"
+
+#include "app/config_values.h"
+#include "app/words.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define UNSAID_AUTH ((enum client_auth)(CLIENT_AUTH_NONE + 1))
+
+void cross_init_spec(void *spec)
+{
+    ((struct spec *)spec)->client_auth = UNSAID_AUTH;
+}
+
+void cross_init_rule(void *rule)
+{
+    struct rule *r = rule;
+    r->unauthorized[0] = 401;
+    r->replay_max_bytes = UINT64_MAX; /* until limits.replay_body takes its place */
+}
+
+/* Complains at the value of key when it is written and has no meaning. */
+static int refuse_key(struct schema *s, const json_t *node, const char *key, const char *why)
+{
+    const json_t *value = json_object_get(node, key);
+    if (!value || tree_is_null(s->tree, value))
+        return 0;
+    return schema_error_key(s, value, "%s has no meaning with %s: leave it out", key, why);
+}
+
+static int need_key(struct schema *s, const json_t *node, bool there, const char *key, const char *why)
+{
+    return there ? 0 : schema_error(s, node, "%s is missing: %s needs it", key, why);
+}
+
+static int check_pair(struct schema *s, const json_t *node, const char *cert, const char *key)
+{
+    if (!cert == !key)
+        return 0;
+    return schema_error(s, node, "cert_file and key_file belong together: %s is missing", cert ? "key_file" : "cert_file");
+}
+
+static int check_static(struct schema *s, const json_t *node, const struct spec *c)
+{
+    static const char *const others[] = { "token_url", "client_id",   "client_secret", "refresh_token", "scope", "audience",
+                                          "params",    "client_auth", "body",          "tls" };
+    int failed = need_key(s, node, c->token.kind != SECRET_REF_NONE, "token", "grant: static");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        failed |= refuse_key(s, node, others[i], "grant: static");
+    return failed;
+}
+
+static int check_oauth(struct schema *s, const json_t *node, const struct spec *c)
+{
+    bool refresh = c->grant == GRANT_REFRESH_TOKEN, secret = c->client_secret.kind != SECRET_REF_NONE;
+    const char *grant = refresh ? "grant: refresh_token" : "grant: client_credentials";
+    int failed = need_key(s, node, c->token_url, "token_url", grant) | refuse_key(s, node, "token", grant);
+    if (refresh)
+        failed |= need_key(s, node, c->refresh_token.kind != SECRET_REF_NONE, "refresh_token", grant);
+    else
+        failed |= need_key(s, node, secret || c->client_auth == CLIENT_AUTH_NONE, "client_secret", grant) | refuse_key(s, node, "refresh_token", grant);
+    return failed;
+}
+
+int cross_check_spec(struct schema *s, const json_t *node, void *spec)
+{
+    struct spec *c = spec;
+    bool secret = c->client_secret.kind != SECRET_REF_NONE, said = c->client_auth != UNSAID_AUTH;
+    int failed = c->grant == GRANT_STATIC ? check_static(s, node, c) : check_oauth(s, node, c);
+    failed |= check_pair(s, json_object_get(node, "tls"), c->cert_file, c->key_file);
+    if (!said)
+        c->client_auth = secret ? CLIENT_AUTH_BASIC : CLIENT_AUTH_NONE;
+    if (failed || c->grant == GRANT_STATIC)
+        return failed;
+    if (c->client_auth != CLIENT_AUTH_NONE && !secret)
+        return schema_error(s, json_object_get(node, "client_auth"), "needs a client_secret: add it, or write client_auth: none");
+    if (c->client_auth == CLIENT_AUTH_NONE && secret)
+        return refuse_key(s, node, "client_secret", "client_auth: none");
+    if (!c->client_id && (c->client_auth != CLIENT_AUTH_NONE || c->grant == GRANT_CLIENT_CREDENTIALS))
+        return need_key(s, node, false, "client_id", "this client_auth");
+    return 0;
+}
+
+static int set_text(struct schema *s, const json_t *node, char **to, const char *text)
+{
+    return *to || (*to = strdup(text)) ? 0 : schema_error(s, node, "out of memory");
+}
+
+int cross_check_inject(struct schema *s, const json_t *node, void *item)
+{
+    struct inject_item *i = item;
+    const json_t *name = json_object_get(node, "name");
+    const char *wrong = NULL, *format = "{access_token}";
+    switch (i->in) {
+    case INJECT_HEADER:
+        if (set_text(s, node, &i->name, "authorization") != 0)
+            return -1;
+        if (!(wrong = value_field(&i->name)) && strcmp(i->name, "authorization") == 0)
+            format = "Bearer {access_token}";
+        break;
+    case INJECT_QUERY:
+        wrong = i->name ? value_query_key(&i->name) : "name is missing: which query key takes the token?";
+        break;
+    case INJECT_USERINFO:
+        format = "x-access-token:{access_token}";
+        wrong = i->name                                ? "name has no meaning with in: userinfo: write format: \"user:{access_token}\""
+                : i->format && !strchr(i->format, ':') ? "userinfo is user:password: write format: \"user:{access_token}\""
+                                                       : NULL;
+    }
+    if (wrong)
+        return schema_error(s, name ? name : node, "%s", wrong);
+    return set_text(s, node, &i->format, format);
+}
+
+/* The field that an item sets. */
+static const char *field_of(const struct inject_item *i)
+{
+    return i->in == INJECT_QUERY ? "" : i->in == INJECT_USERINFO ? "authorization" : i->name;
+}
+
+static bool has_name(const struct name_value *list, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static bool same_place(const struct inject_item *a, const struct inject_item *b)
+{
+    if (a->in == INJECT_QUERY || b->in == INJECT_QUERY)
+        return a->in == b->in && strcmp(a->name, b->name) == 0;
+    return strcmp(field_of(a), field_of(b)) == 0;
+}
+
+/* Two ways to set one field contradict each other. */
+static int check_places(struct schema *s, const json_t *node, const struct rule *r)
+{
+    for (size_t i = 0; i < r->inject_count; i++) {
+        const char *field = field_of(&r->inject[i]);
+        for (size_t j = 0; j < i; j++)
+            if (same_place(&r->inject[i], &r->inject[j]))
+                return schema_error(s, json_array_get(json_object_get(node, "inject"), i), "the same place is injected twice");
+        if (*field && has_name(r->append, r->append_count, field))
+            return schema_error(s, json_object_get(node, "append"), "\"%.64s\" is injected already", field);
+        if (*field && has_name(r->set_if_absent, r->set_if_absent_count, field))
+            return schema_error(s, json_object_get(node, "set_if_absent"), "\"%.64s\" is injected already", field);
+    }
+    return 0;
+}
+
+static int check_credential(struct schema *s, const json_t *node, const struct rule *r)
+{
+    const struct config *c = s->root;
+    const json_t *at = json_object_get(node, "credential");
+    const char *best = NULL;
+    for (size_t i = 0; i < c->credential_count; i++) {
+        if (strcmp(c->credentials[i].name, r->credential) == 0)
+            return 0;
+        words_nearer(r->credential, c->credentials[i].name, &best);
+    }
+    if (best)
+        return schema_error(s, at, "there is no credential \"%s\": did you mean \"%s\"?", r->credential, best);
+    return schema_error(s, at, "there is no credential \"%s\": add it under credentials", r->credential);
+}
+
+static int default_inject(struct schema *s, const json_t *node, struct rule *r)
+{
+    struct inject_item *item = calloc(1, sizeof *item);
+    if (!item)
+        return schema_error(s, node, "out of memory");
+    free(r->inject);
+    r->inject = item;
+    r->inject_count = 1;
+    return cross_check_inject(s, NULL, item);
+}
+
+static int check_needs_credential(struct schema *s, const json_t *node, const struct rule *r)
+{
+    const char *key = r->inject_count ? "inject" : r->only_if_header ? "only_if" : NULL;
+    if (!key)
+        return 0;
+    return schema_error(s, json_object_get(node, key), "%s has nothing to inject: add credential: NAME to the rule", key);
+}
+
+static int check_name(struct schema *s, const json_t *node, struct rule *r)
+{
+    const struct config *c = s->root;
+    if (!r->name)
+        return set_text(s, node, &r->name, r->host);
+    for (const struct rule *other = c->rules; other < r; other++)
+        if (strcmp(other->name, r->name) == 0 && strcmp(other->name, other->host) != 0)
+            return schema_error(s, json_object_get(node, "name"), "another rule has this name: metrics could not tell them apart");
+    return 0;
+}
+
+int cross_check_rule(struct schema *s, const json_t *node, void *rule)
+{
+    struct rule *r = rule;
+    const struct config *c = s->root;
+    if (!r->port)
+        r->port = r->allow_http ? 80 : 443;
+    if (r->replay_max_bytes == UINT64_MAX)
+        r->replay_max_bytes = c->replay_body_bytes;
+    int failed = check_name(s, node, r) | check_pair(s, json_object_get(node, "tls"), r->cert_file, r->key_file);
+    failed |= r->credential ? check_credential(s, node, r) : check_needs_credential(s, node, r);
+    if (!failed && r->credential && r->inject_count == 0)
+        failed = default_inject(s, node, r);
+    return failed ? failed : check_places(s, node, r);
+}
+
+int cross_check_config(struct schema *s, const json_t *node, void *config)
+{
+    const struct config *c = config;
+    int failed = check_pair(s, json_object_get(node, "ca"), c->ca_cert_file, c->ca_key_file);
+    if (c->seal_key_previous.kind != SECRET_REF_NONE && c->seal_key.kind == SECRET_REF_NONE)
+        failed = schema_error(s, json_object_get(node, "store"), "seal_key_previous is the key before seal_key, which is missing");
+    if (c->limits.replay_total_bytes < c->replay_body_bytes)
+        failed = schema_error(s, json_object_get(node, "limits"), "replay_total is less than replay_body: no body could be kept");
+    return failed;
+}
+
+int cross_read_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule)
+{
+    int *to = ((struct rule *)rule)->unauthorized;
+    size_t most = sizeof((struct rule *)0)->unauthorized / sizeof *to - 1, count = json_array_size(node);
+    (void)f;
+    if (!json_is_array(node) || count > most)
+        return schema_error(s, node, "needs a list of at most %zu statuses, like [401]", most);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t status;
+        const json_t *item = json_array_get(node, i);
+        const char *text = schema_text(s, item);
+        if (!text)
+            return -1;
+        if (!tree_mark(s->tree, item).plain || slice_u64(slice_str(text), 599, &status) != 0 || status < 400)
+            return schema_error(s, item, "\"%.20s\" is no status that refuses: write 400 to 599, without quotes", text);
+        to[i] = (int)status;
+    }
+    to[count] = 0;
+    return 0;
+}
+
+int cross_read_networks(struct schema *s, const struct field *f, const json_t *node, void *config)
+{
+    struct config *c = config;
+    (void)f;
+    if (!json_is_array(node))
+        return schema_error(s, node, "needs a list of networks, like [10.20.0.0/16]");
+    if (!(c->allow_private = calloc(json_array_size(node) + 1, sizeof *c->allow_private)))
+        return schema_error(s, node, "out of memory");
+    for (size_t i = 0; i < json_array_size(node); i++) {
+        const json_t *item = json_array_get(node, i);
+        const char *text = schema_text(s, item);
+        if (!text)
+            return -1;
+        if (address_parse_network(slice_str(text), &c->allow_private[i]) != 0)
+            return schema_error(s, item, "\"%.60s\" is no network: write 10.20.0.0/16, fd00::/8 or one address", text);
+        c->allow_private_count = i + 1;
+    }
+    return 0;
+}
+
+static int read_override(struct schema *s, const char *key, const json_t *value, struct dial_override *to)
+{
+    struct authority from;
+    size_t colons = 0;
+    for (const char *c = key; *c; c++)
+        colons += *c == ':';
+    bool port = *key == '[' ? strstr(key, "]:") != NULL : colons == 1;
+    if (authority_parse(slice_str(key), SCHEME_HTTPS, 443, &from) != 0)
+        return schema_error_key(s, value, "\"%.100s\" is no host: write host or host:port", key);
+    const char *text = schema_text(s, value);
+    if (!text)
+        return -1;
+    if (address_parse(slice_str(text), 0, &to->to) != 0)
+        return schema_error(s, value, "\"%.60s\" is no address: write IP or IP:PORT", text);
+    to->port = port ? from.port : 0;
+    to->host = strdup(from.host);
+    return to->host ? 0 : schema_error(s, value, "out of memory");
+}
+
+int cross_read_resolve(struct schema *s, const struct field *f, const json_t *node, void *config)
+{
+    struct config *c = config;
+    const char *key;
+    json_t *value;
+    int failed = 0;
+    (void)f;
+    if (!json_is_object(node))
+        return schema_error(s, node, "needs pairs of host[:port] and address, like {\"api.example.com:443\": \"127.0.0.1:8443\"}");
+    if (!(c->overrides = calloc(json_object_size(node) + 1, sizeof *c->overrides)))
+        return schema_error(s, node, "out of memory");
+    json_object_foreach((json_t *)(uintptr_t)node, key, value)
+    {
+        failed |= read_override(s, key, value, &c->overrides[c->override_count++]);
+    }
+    return failed;
+}

@@ -1,0 +1,20 @@
+/* app/config_cross.h: what no single value can say: keys that need, forbid or imply each other, and readers of compound values.
+ * Called by the walker through config_table; s->root is the struct config. */
+#ifndef SIDEKEY_APP_CONFIG_CROSS_H
+#define SIDEKEY_APP_CONFIG_CROSS_H
+
+#include "app/config.h"
+#include "app/schema.h"
+
+void cross_init_spec(void *spec);
+void cross_init_rule(void *rule);
+/* Each: 0; -1, reported.  Fill what follows from other keys. */
+int cross_check_spec(struct schema *s, const json_t *node, void *spec);
+int cross_check_inject(struct schema *s, const json_t *node, void *item);
+int cross_check_rule(struct schema *s, const json_t *node, void *rule);
+int cross_check_config(struct schema *s, const json_t *node, void *config);
+int cross_read_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule);
+int cross_read_networks(struct schema *s, const struct field *f, const json_t *node, void *config);
+int cross_read_resolve(struct schema *s, const struct field *f, const json_t *node, void *config);
+
+#endif

@@ -1,0 +1,121 @@
+/* The program is a table of commands. */
+#include "app/cmd.h"
+#include "app/words.h"
+
+#include <stdio.h>
+#include <sysexits.h>
+
+#define CONFIG_HELP                                                                                       \
+    "  -c, --config FILE         else $SIDEKEY_CONFIG, ./sidekey.yaml,\n"                                 \
+    "                            $XDG_CONFIG_HOME/sidekey/sidekey.yaml, /etc/sidekey/sidekey.yaml\n"      \
+    "  --set SECTION.KEY=VALUE   wins over $SIDEKEY_SECTION_KEY, which wins over the file\n"              \
+    "  --allow-inline-secrets    take literal secrets in the file\n"
+
+static int cmd_help(int argc, char **argv);
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary; /* NULL: not listed */
+    const char *help;
+} commands[] = {
+    { "serve", cmd_serve, "run the proxy",
+      "Example: sidekey serve -c sidekey.yaml\n\n"
+      "Runs until SIGTERM (drains, then ends) or a second one (ends at once).\n"
+      "Ready when it prints: ready proxy=127.0.0.1:8118 admin=127.0.0.1:9118\n\n" CONFIG_HELP },
+    { "run", cmd_run, "run a program behind a proxy of its own",
+      "Example: sidekey run -- curl https://api.example.com/v1/items\n\n"
+      "Starts the proxy, tells the program about it by its environment, and ends with the program's status.\n\n" CONFIG_HELP },
+    { "env", cmd_env, "print the variables that bring programs through the proxy",
+      "Example: eval \"$(sidekey env)\"\n\n"
+      "  -f, --format sh|docker|k8s|json   default sh\n"
+      "  --java                    with JAVA_TOOL_OPTIONS (every JVM prints a line about it)\n"
+      "  --proxy HOST:PORT         the proxy as the program sees it; default listen.proxy\n"
+      "  --ca-dir DIR              ca.pem and bundle.pem as the program sees them; default ca.publish\n" CONFIG_HELP },
+    { "check", cmd_check, "check the configuration",
+      "Example: sidekey check -c sidekey.yaml\n\n"
+      "Prints everything that is wrong, with line and column.  Exit status 0: good, 78: not.\n\n" CONFIG_HELP },
+    { "why", cmd_why, "say which rule wins for a request, and what would be sent",
+      "Example: sidekey why GET https://api.example.com/v1/items\n\n"
+      "Never shows a token.  Exit status 0: a rule injects, 1: none does.\n\n" CONFIG_HELP },
+    { "ca", cmd_ca, "show the certificate that programs must trust",
+      "Example: sidekey ca show > ca.pem\n\n"
+      "The certificate goes to stdout, what it says to stderr.\n\n" CONFIG_HELP },
+    { "healthcheck", cmd_healthcheck, "ask a running proxy whether it is ready",
+      "Example: sidekey healthcheck\n\n"
+      "Asks listen.admin for /readyz.  Exit status 0: ready, 69: not.\n\n" CONFIG_HELP },
+    { "version", cmd_version, "print the version",
+      "Example: sidekey version --verbose\n\n"
+      "  -v, --verbose             with the versions of the libraries\n" },
+    { "help", cmd_help, "print this, or the help of a command", "Example: sidekey help env\n" },
+    { NULL, NULL, NULL, NULL },
+};
+
+static const struct command *find(const char *name)
+{
+    for (const struct command *c = commands; c->name; c++)
+        if (strcmp(c->name, name) == 0)
+            return c;
+    return NULL;
+}
+
+static void print_overview(FILE *to)
+{
+    fputs("Example: sidekey run -- curl https://api.example.com/v1/items\n\n"
+          "sidekey stands beside a program and puts fresh credentials on its outbound HTTPS.\n\n",
+          to);
+    for (const struct command *c = commands; c->name; c++)
+        fprintf(to, "  %-12s %s\n", c->name, c->summary);
+    fputs("\nRead more: sidekey help COMMAND, man sidekey, man sidekey.yaml\n", to);
+}
+
+static int print_help(const struct command *c)
+{
+    printf("sidekey %s: %s\n\n%s", c->name, c->summary, c->help);
+    return EX_OK;
+}
+
+static int unknown(const char *name)
+{
+    const char *best = NULL;
+    for (const struct command *c = commands; c->name; c++)
+        words_nearer(name, c->name, &best);
+    if (best)
+        fprintf(stderr, "sidekey: unknown command \"%.40s\": did you mean \"%s\"?\n", name, best);
+    else
+        fprintf(stderr, "sidekey: unknown command \"%.40s\": see sidekey help\n", name);
+    return EX_USAGE;
+}
+
+static int cmd_help(int argc, char **argv)
+{
+    if (argc > 1) {
+        const struct command *c = find(argv[1]);
+        return c ? print_help(c) : unknown(argv[1]);
+    }
+    print_overview(stdout);
+    return EX_OK;
+}
+
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_overview(stderr);
+        return EX_USAGE;
+    }
+    if (is_help(argv[1]))
+        return cmd_help(1, argv);
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+        return cmd_version(1, argv + 1);
+    const struct command *c = find(argv[1]);
+    if (!c)
+        return unknown(argv[1]);
+    if (argc > 2 && is_help(argv[2]))
+        return print_help(c);
+    return c->run(argc - 1, argv + 1);
+}
