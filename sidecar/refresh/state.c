@@ -188,7 +188,7 @@ int state_write(const struct state *s, struct buf *out)
 static int read_base64(struct secret *token, struct slice text)
 {
     struct buf bytes;
-    buf_init_secret(&bytes, text.len);
+    buf_init_secret(&bytes, text.len + 3); /* it reserves whole groups */
     int failed = str_add_unbase64(&bytes, text);
     if (failed == 0)
         failed = secret_set(token, buf_slice(&bytes));
