@@ -1,0 +1,74 @@
+#include "certs/constraints.h"
+
+#include "certs/x509.h"
+
+/* What no host can have (RFC 6761 §6.4): permitting it alone permits no name.  An excluded "" would say the same, and Java refuses that. */
+#define NO_NAME "invalid"
+
+static bool add(STACK_OF(GENERAL_SUBTREE) **list, GENERAL_NAME *base)
+{
+    GENERAL_SUBTREE *subtree = base ? GENERAL_SUBTREE_new() : NULL;
+    if (!subtree || (!*list && !(*list = sk_GENERAL_SUBTREE_new_null()))) {
+        GENERAL_SUBTREE_free(subtree);
+        GENERAL_NAME_free(base);
+        return false;
+    }
+    GENERAL_NAME_free(subtree->base);
+    subtree->base = base;
+    if (sk_GENERAL_SUBTREE_push(*list, subtree) > 0)
+        return true;
+    GENERAL_SUBTREE_free(subtree);
+    return false;
+}
+
+/* A network is written as address and mask. */
+static GENERAL_NAME *network(const unsigned char *ip, size_t len, unsigned char mask)
+{
+    unsigned char both[32];
+    memcpy(both, ip, len);
+    memset(both + len, mask, len);
+    GENERAL_NAME *name = GENERAL_NAME_new();
+    ASN1_OCTET_STRING *value = name ? ASN1_OCTET_STRING_new() : NULL;
+    if (!value || ASN1_OCTET_STRING_set(value, both, (int)(2 * len)) != 1) {
+        ASN1_OCTET_STRING_free(value);
+        GENERAL_NAME_free(name);
+        return NULL;
+    }
+    GENERAL_NAME_set0_value(name, GEN_IPADD, value);
+    return name;
+}
+
+static int permit(NAME_CONSTRAINTS *nc, const char *host, bool *io_names, bool *io_ips, struct err *e)
+{
+    struct slice name = slice_str(host);
+    unsigned char ip[16];
+    if (slice_starts(name, SLICE("*.")))
+        name = slice_skip(name, 2);
+    size_t kind = x509_host(name, ip);
+    if (kind == 0)
+        return err_set(e, "cannot permit the host \"%.200s\": not a host name (lower case, A-labels) or IP address", host);
+    *(kind == 1 ? io_names : io_ips) = true;
+    return add(&nc->permittedSubtrees, kind == 1 ? x509_general_name(name) : network(ip, kind, 0xff)) ? 0 : err_set(e, "out of memory");
+}
+
+NAME_CONSTRAINTS *constraints_new(const char *const *hosts, struct err *e)
+{
+    static const unsigned char any[16];
+    NAME_CONSTRAINTS *nc = NAME_CONSTRAINTS_new();
+    bool names = false, ips = false;
+    if (!nc)
+        goto out_of_memory;
+    for (; *hosts; hosts++)
+        if (permit(nc, *hosts, &names, &ips, e) != 0)
+            goto failed;
+    if (!names && !add(&nc->permittedSubtrees, x509_general_name(SLICE(NO_NAME))))
+        goto out_of_memory;
+    if (!ips && (!add(&nc->excludedSubtrees, network(any, 4, 0)) || !add(&nc->excludedSubtrees, network(any, 16, 0))))
+        goto out_of_memory;
+    return nc;
+out_of_memory:
+    err_set(e, "out of memory");
+failed:
+    NAME_CONSTRAINTS_free(nc);
+    return NULL;
+}

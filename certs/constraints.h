@@ -1,0 +1,14 @@
+/* certs/constraints.h: X.509 name constraints from the hosts of the rules (RFC 5280 §4.2.1.10; HTTP.md §5).
+ * A client that trusts our CA then trusts it for these names alone. */
+#ifndef SIDEKEY_CERTS_CONSTRAINTS_H
+#define SIDEKEY_CERTS_CONSTRAINTS_H
+
+#include <openssl/x509v3.h>
+
+#include "base/err.h"
+
+/* hosts: NULL-terminated dNSNames ("*.x.test" permits the subtree x.test) and IP literals.  Without an IP literal all IPs are excluded, without
+ * a name all names.  Caller frees with NAME_CONSTRAINTS_free().  NULL with e: not a host, out of memory. */
+MUST_CHECK NAME_CONSTRAINTS *constraints_new(const char *const *hosts, struct err *e);
+
+#endif
