@@ -1,0 +1,398 @@
+#include "refresh/account.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rand.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+
+static const double seconds[] = { .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60 };
+
+static int64_t wall_ms(const struct account *a)
+{
+    return clock_wall_ms() + a->env->flights->skew_ms;
+}
+
+enum msg_state account_state(const struct account *a)
+{
+    return a->state.dead_fp[0] ? MSG_REAUTH : account_usable(a) ? MSG_USABLE : MSG_NONE;
+}
+
+bool account_usable(const struct account *a)
+{
+    return !secret_empty(&a->state.access_token) && clock_mono_ms() < a->times.expires_ms;
+}
+
+int64_t account_next_ms(const struct account *a)
+{
+    if (a->spec->grant == GRANT_STATIC && !secret_empty(&a->state.access_token))
+        return MSG_NEVER;
+    return credential_next_ms(&a->tries, &a->times, !secret_empty(&a->state.access_token), clock_mono_ms());
+}
+
+static void schedule(struct account *a)
+{
+    int64_t next_ms = account_next_ms(a);
+    alarm_stop(&a->timer);
+    if (next_ms != MSG_NEVER && !a->flight && !a->draining && a->loaded)
+        alarm_set(&a->timer, next_ms - clock_mono_ms());
+}
+
+/* ---- what is known ---- */
+
+static void recompute(struct account *a, bool same_token, int64_t old_end_wall_ms)
+{
+    const struct credential_life life = { a->state.obtained_wall_ms, a->state.expires_wall_ms, a->state.refresh_in_ms };
+    a->times = credential_times(&life, a->env->flights->jitter, clock_mono_ms(), wall_ms(a));
+    if (same_token && a->state.expires_wall_ms <= old_end_wall_ms)
+        credential_times_same(&a->times, clock_mono_ms());
+}
+
+/* A newer state, or another token under the same number (a provisional one that lost its race). */
+static void take(struct account *a, const struct state *state)
+{
+    bool same = slice_eq_secret(secret_peek(&state->access_token), secret_peek(&a->state.access_token));
+    bool was_dead = a->state.dead_fp[0];
+    int64_t old_end = a->state.expires_wall_ms;
+    if (state->generation < a->state.generation || (state->generation == a->state.generation && same && a->loaded))
+        return;
+    if (state_copy(&a->state, state) != 0) {
+        log_error(log_msg("token not taken"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
+        return;
+    }
+    recompute(a, same && !secret_empty(&state->access_token), old_end);
+    if (was_dead && !a->state.dead_fp[0])
+        credential_unstick(&a->tries);
+    a->env->publish(a->env->arg, a);
+}
+
+static void on_loaded(void *arg, const struct store_answer *answer)
+{
+    struct account *a = arg;
+    a->load = NULL;
+    a->loaded = true;
+    if (answer->result == STORE_OK)
+        take(a, answer->state);
+    else
+        log_warn(log_msg("state not read"), log_str("credential", a->spec->name), log_str("reason", answer->error ? answer->error : "unknown"));
+    if (a->load_again) {
+        a->load_again = false;
+        account_changed(a);
+    }
+    schedule(a);
+}
+
+static void load(struct account *a)
+{
+    if (a->load) {
+        a->load_again = true;
+        return;
+    }
+    a->load = store_load(a->env->flights->store, a->spec->name, on_loaded, a);
+    if (!a->load) {
+        a->loaded = true;
+        schedule(a);
+    }
+}
+
+void account_changed(struct account *a)
+{
+    if (a->flight)
+        flight_nudge(a->flight);
+    if (a->spec->grant != GRANT_STATIC)
+        load(a);
+}
+
+/* ---- a flight ---- */
+
+static const char *trigger_name(const struct account *a)
+{
+    static const char *const names[] = { [MSG_EXPIRING] = "expiring", [MSG_MISSING] = "missing", [MSG_REJECTED] = "rejected", [MSG_FORCED] = "forced" };
+    return a->need.background ? "background" : names[a->need.reason];
+}
+
+static void count_end(struct account *a, const struct flight_result *r)
+{
+    static const char *const ends[] = { [FLIGHT_REFRESHED] = "refreshed", [FLIGHT_ADOPTED] = "adopted", [FLIGHT_SKIPPED] = "skipped" };
+    char labels[128];
+    double took = (double)(clock_mono_ms() - a->flight_ms) / 1000;
+    (*metrics_at(a->env->metrics, "sidekey_refreshes_total{credential=\"%s\",trigger=\"%s\",result=\"%s\"}", a->spec->name, trigger_name(a),
+                 r->end == FLIGHT_FAILED ? msg_class_name(r->class_) : ends[r->end]))++;
+    snprintf(labels, sizeof labels, "credential=\"%s\"", a->spec->name);
+    struct histogram h = metrics_histogram(a->env->metrics, "sidekey_refresh_duration_seconds", labels, seconds, sizeof seconds / sizeof *seconds);
+    if (r->requested)
+        histogram_observe(&h, took);
+}
+
+static void log_end(const struct account *a, const struct flight_result *r)
+{
+    if (r->end == FLIGHT_FAILED)
+        log_warn(log_msg("refresh failed"), log_str("credential", a->spec->name), log_int("generation", (int64_t)a->state.generation),
+                 log_str("class", msg_class_name(r->class_)), log_str("trigger", trigger_name(a)), log_str("reason", r->text),
+                 log_int("dur_ms", clock_mono_ms() - a->flight_ms));
+    else if (r->end == FLIGHT_REFRESHED)
+        log_info(log_msg("refreshed"), log_str("credential", a->spec->name), log_int("generation", (int64_t)a->state.generation),
+                 log_str("trigger", trigger_name(a)), log_int("dur_ms", clock_mono_ms() - a->flight_ms));
+    else
+        log_debug(log_msg("refresh not needed"), log_str("credential", a->spec->name), log_str("trigger", trigger_name(a)),
+                  log_str("reason", r->text));
+}
+
+static void on_state(void *arg, const struct state *state)
+{
+    struct account *a = arg;
+    a->loaded = true;
+    take(a, state);
+}
+
+static void on_lease(void *arg, enum store_result result)
+{
+    static const char *const names[] = { [STORE_FRESH] = "fresh", [STORE_WON] = "won",     [STORE_BUSY] = "busy", [STORE_OK] = "ok",
+                                         [STORE_STALE] = "stale", [STORE_LOST] = "lost",   [STORE_ERROR] = "error" };
+    struct account *a = arg;
+    (*metrics_at(a->env->metrics, "sidekey_lease_total{result=\"%s\"}", names[result]))++;
+}
+
+static bool needed(const struct account *a, const struct credential_need *need)
+{
+    return credential_needs(&a->times, !secret_empty(&a->state.access_token), a->state.generation, need, clock_mono_ms());
+}
+
+static int64_t left_ms(int64_t until_ms)
+{
+    int64_t left = until_ms - clock_mono_ms();
+    return left > 1 ? left : 1;
+}
+
+/* Every refusal says when it makes sense to ask again. */
+static void refuse(struct account *a, enum msg_class class_, const char *text)
+{
+    int64_t after_ms = class_ == MSG_DEAD     ? 0
+                       : class_ == MSG_RECENT ? left_ms(a->tries.forced_ms + a->spec->forced_floor_ms)
+                                              : left_ms(a->tries.urgent_ms);
+    a->env->refuse(a->env->arg, a, class_, after_ms, text);
+}
+
+static void note_failure(struct account *a, const struct flight_result *r)
+{
+    bool counts = r->requested && r->class_ != MSG_TRANSIENT && r->class_ != MSG_STORE && credential_need_forced(&a->need);
+    uint64_t random;
+    rand_bytes(&random, sizeof random);
+    credential_failed(&a->tries, r->class_, r->retry_after_ms, counts, random, clock_mono_ms());
+    snprintf(a->last_error, sizeof a->last_error, "%s", r->text ? r->text : "");
+    if (r->class_ == MSG_THROTTLE && a->host[0])
+        a->env->throttled(a->env->arg, a->host, a->tries.urgent_ms);
+    if (!a->need.background)
+        refuse(a, r->class_, a->last_error);
+}
+
+static void note_success(struct account *a, const struct flight_result *r)
+{
+    struct credential_need need = a->need;
+    bool still = !need.background && needed(a, &need);
+    credential_succeeded(&a->tries, r->requested && credential_need_forced(&need), clock_mono_ms());
+    a->last_error[0] = '\0';
+    if (need.background)
+        return;
+    if (!still)
+        a->env->publish(a->env->arg, a); /* whoever joined late has not seen the first one */
+    else if (r->requested) {
+        credential_failed(&a->tries, MSG_TRANSIENT, 1000, false, 0, clock_mono_ms());
+        refuse(a, MSG_TRANSIENT, "the new token has expired already");
+    } else
+        keeper_want(a, &need); /* what was adopted is not what the late ones need: they may ask once more (B6) */
+}
+
+static void on_secret_changed(void *arg);
+
+static void on_end(void *arg, const struct flight_result *r)
+{
+    struct account *a = arg;
+    struct flight *f = a->flight;
+    a->flight = NULL;
+    count_end(a, r);
+    log_end(a, r);
+    a->waiters = 0;
+    a->replay = a->replay && r->end != FLIGHT_ADOPTED && r->end != FLIGHT_REFRESHED;
+    if (r->end == FLIGHT_FAILED)
+        note_failure(a, r);
+    else if (r->end == FLIGHT_SKIPPED) {
+        credential_skipped(&a->tries, clock_mono_ms());
+        if (!a->need.background)
+            a->env->refuse(a->env->arg, a, MSG_TRANSIENT, 200, r->text);
+    } else
+        note_success(a, r);
+    flight_free(f); /* r->text lived in it */
+    if (a->draining)
+        a->env->idle(a->env->arg);
+    else if (a->changed && !a->flight)
+        on_secret_changed(a);
+    schedule(a);
+}
+
+static void fly(struct account *a, const struct credential_need *need)
+{
+    const struct flight_hooks hooks = { on_state, on_lease, on_end, a };
+    a->need = *need;
+    a->flight_ms = clock_mono_ms();
+    a->waiters = !need->background;
+    alarm_stop(&a->timer);
+    a->flight = flight_start(a->env->flights, a->spec, &a->state, need, a->replay, &hooks);
+    if (a->flight)
+        return;
+    log_error(log_msg("refresh not started"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
+    credential_failed(&a->tries, MSG_TRANSIENT, 0, false, 0, clock_mono_ms());
+    schedule(a);
+}
+
+void keeper_want(struct account *a, const struct credential_need *want)
+{
+    struct credential_need need = *want;
+    if (need.reason == MSG_FORCED)
+        need.rejected = a->state.generation;
+    if (!needed(a, &need)) {
+        a->env->publish(a->env->arg, a);
+        return;
+    }
+    if (a->flight) {
+        credential_need_merge(&a->need, &need);
+        flight_join(a->flight, &need);
+        a->waiters++;
+        return;
+    }
+    switch (a->draining ? CREDENTIAL_LATER : credential_may(&a->tries, &need, a->spec->forced_floor_ms, clock_mono_ms())) {
+    case CREDENTIAL_SATISFIED: a->env->publish(a->env->arg, a); break;
+    case CREDENTIAL_GO: fly(a, &need); break;
+    case CREDENTIAL_LATER:
+        if (need.reason != MSG_EXPIRING && !need.background)
+            refuse(a, a->tries.failed ? a->tries.class_ : MSG_TRANSIENT, a->last_error);
+        break;
+    case CREDENTIAL_RECENT: refuse(a, MSG_RECENT, "a forced refresh ran a moment ago"); break;
+    case CREDENTIAL_STUCK: refuse(a, MSG_DEAD, a->last_error[0] ? a->last_error : "the refresh token is dead"); break;
+    }
+}
+
+/* ---- time and files ---- */
+
+static void on_time(void *arg)
+{
+    struct account *a = arg;
+    struct credential_need need = { secret_empty(&a->state.access_token) ? MSG_MISSING : MSG_EXPIRING, 0, true };
+    if (a->flight || a->draining)
+        return;
+    if (needed(a, &need) && credential_may(&a->tries, &need, a->spec->forced_floor_ms, clock_mono_ms()) == CREDENTIAL_GO)
+        fly(a, &need);
+    else
+        schedule(a);
+}
+
+static void on_secret_changed(void *arg)
+{
+    struct account *a = arg;
+    bool dead = a->state.dead_fp[0], was_well = !a->tries.failed && !dead;
+    /* After a dead verdict the new secret is tried at once, also while the old access token still serves. */
+    struct credential_need need = { dead ? MSG_FORCED : MSG_MISSING, a->state.generation, false };
+    a->changed = false;
+    if (a->draining)
+        return;
+    credential_unstick(&a->tries);
+    if (a->flight)
+        a->changed = a->spec->grant == GRANT_STATIC || !was_well;
+    else if (a->spec->grant == GRANT_STATIC || !was_well || needed(a, &need)) {
+        log_info(log_msg("secret file changed"), log_str("credential", a->spec->name));
+        fly(a, &need);
+    }
+}
+
+static int watch_file(struct account *a, const struct secret_ref *ref, size_t i)
+{
+    if (ref->kind != SECRET_REF_FILE)
+        return 0;
+    a->watches[i] = secret_watch_new(ref->name, on_secret_changed, a);
+    return a->watches[i] ? 0 : -ENOMEM;
+}
+
+/* ---- life ---- */
+
+int account_init(struct account *a, const struct spec *spec, const struct account_env *env)
+{
+    memset(a, 0, sizeof *a);
+    a->spec = spec;
+    a->env = env;
+    state_init(&a->state);
+    recompute(a, false, 0);
+    alarm_init(&a->timer, on_time, a);
+    if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)
+        a->host[0] = '\0';
+    int failed = watch_file(a, &spec->token, 0);
+    if (failed == 0)
+        failed = watch_file(a, &spec->refresh_token, 1);
+    return failed ? failed : watch_file(a, &spec->client_secret, 2);
+}
+
+void account_done(struct account *a)
+{
+    flight_free(a->flight);
+    a->flight = NULL;
+    if (a->load)
+        store_cancel(a->env->flights->store, a->load);
+    a->load = NULL;
+    alarm_stop(&a->timer);
+    for (size_t i = 0; i < sizeof a->watches / sizeof *a->watches; i++)
+        secret_watch_free(a->watches[i]);
+    state_done(&a->state);
+}
+
+static bool journal_has_answer(struct account *a)
+{
+    struct journal_entry entry;
+    struct err e;
+    if (journal_read(a->env->flights->journal, a->spec->name, &entry, &e) != 0) {
+        log_warn(log_msg("journal unreadable"), log_str("credential", a->spec->name), log_str("reason", e.text));
+        return false;
+    }
+    bool answer = entry.kind == JOURNAL_ANSWER;
+    journal_entry_done(&entry);
+    return answer;
+}
+
+void account_start(struct account *a)
+{
+    a->replay = a->spec->grant == GRANT_REFRESH_TOKEN && journal_has_answer(a);
+    if (a->replay || a->spec->grant == GRANT_STATIC)
+        fly(a, &(struct credential_need){ MSG_MISSING, 0, false });
+    else
+        load(a);
+}
+
+void account_hold(struct account *a, int64_t until_ms)
+{
+    credential_hold(&a->tries, until_ms);
+    schedule(a);
+}
+
+void account_drain(struct account *a)
+{
+    a->draining = true;
+    alarm_stop(&a->timer);
+    if (a->flight)
+        flight_drain(a->flight);
+}
+
+bool account_busy(const struct account *a)
+{
+    return a->flight != NULL;
+}
+
+void account_gauges(const struct account *a)
+{
+    struct metrics *m = a->env->metrics;
+    const char *name = a->spec->name;
+    for (enum msg_state s = MSG_NONE; s <= MSG_REAUTH; s++)
+        *metrics_at(m, "sidekey_credential_state{credential=\"%s\",state=\"%s\"}", name, msg_state_name(s)) = account_state(a) == s;
+    *metrics_at(m, "sidekey_token_generation{credential=\"%s\"}", name) = (double)a->state.generation;
+    *metrics_at(m, "sidekey_token_expiry_timestamp_seconds{credential=\"%s\"}", name) = (double)(a->state.expires_wall_ms / 1000);
+    *metrics_at(m, "sidekey_refresh_waiters{credential=\"%s\"}", name) = a->waiters;
+}

@@ -1,0 +1,71 @@
+/* refresh/account.h: one credential at the keeper: what is known of it, when it is refreshed, and the one door to a refresh.   Keeper only.
+ * Owner  the keeper (embedded), through account_done(). */
+#ifndef SIDEKEY_REFRESH_ACCOUNT_H
+#define SIDEKEY_REFRESH_ACCOUNT_H
+
+#include "base/metrics.h"
+#include "refresh/alarm.h"
+#include "refresh/flight.h"
+#include "refresh/secret_watch.h"
+
+struct account;
+
+struct account_env { /* borrowed, one for all accounts */
+    struct flight_env *flights;
+    struct metrics *metrics;
+    /* Tell every worker what the account holds now. */
+    void (*publish)(void *arg, const struct account *a);
+    /* Tell every worker that there is no (newer) token to be had. */
+    void (*refuse)(void *arg, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text);
+    /* The token host asks for fewer requests: hold every account of the same host. */
+    void (*throttled)(void *arg, const char *host, int64_t until_ms);
+    /* A flight has ended while draining. */
+    void (*idle)(void *arg);
+    void *arg;
+};
+
+struct account {
+    const struct spec *spec;
+    const struct account_env *env;
+    char host[300];               /* of the token endpoint; "" none */
+    struct state state;           /* newest; published */
+    struct credential_times times;
+    struct credential_tries tries;
+    struct flight *flight;        /* at most one */
+    struct credential_need need;  /* of the flight, with all who joined */
+    int64_t flight_ms;            /* when it started */
+    unsigned waiters;             /* WANTs that joined */
+    bool changed;                 /* the secret's file changed while a flight was under way */
+    bool replay;                  /* the journal's answer has not reached the store yet */
+    bool draining, loaded;
+    struct store_op *load;
+    bool load_again;
+    struct alarm timer;
+    struct secret_watch *watches[3];
+    char last_error[256];         /* of the last flight; "" after a good one */
+};
+
+/* flights as in env.  0; -ENOMEM. */
+MUST_CHECK int account_init(struct account *a, const struct spec *spec, const struct account_env *env);
+void account_done(struct account *a);
+/* Journal, store, and the first token. */
+void account_start(struct account *a);
+/* The single door (REFRESH.md B14): somebody wants a token, or a newer one.  Answers by publish or refuse, now or after a flight. */
+void keeper_want(struct account *a, const struct credential_need *need);
+/* The stored state has changed, by whomever. */
+void account_changed(struct account *a);
+/* No request before until_ms. */
+void account_hold(struct account *a, int64_t until_ms);
+/* Background passes end; a flight that has asked goes on.  account_busy(): it still does. */
+void account_drain(struct account *a);
+bool account_busy(const struct account *a);
+/* What workers are told: NONE, USABLE, REAUTH. */
+enum msg_state account_state(const struct account *a);
+/* Has a token that has not expired. */
+bool account_usable(const struct account *a);
+/* When the background pass looks again; MSG_NEVER. */
+int64_t account_next_ms(const struct account *a);
+/* Writes gauges of this account to its metrics. */
+void account_gauges(const struct account *a);
+
+#endif

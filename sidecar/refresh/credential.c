@@ -1,0 +1,174 @@
+#include "refresh/credential.h"
+
+#define SECOND 1000
+#define MINUTE (60 * SECOND)
+#define SKIPPED_MS (5 * SECOND)
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Length of the advisory window: from here to the end of the life. */
+static int64_t advisory_window(int64_t lifetime_ms, unsigned jitter)
+{
+    int64_t window = min64(max64(lifetime_ms / 5, MINUTE), 15 * MINUTE);
+    window = min64(window, lifetime_ms / 2);
+    /* "Minus" jitter makes the window shorter, so each replica asks at another moment and the first one serves all. */
+    return window - window * (jitter > CREDENTIAL_JITTER_MAX ? CREDENTIAL_JITTER_MAX : jitter) / 1000;
+}
+
+struct credential_times credential_times(const struct credential_life *life, unsigned jitter, int64_t now_ms, int64_t now_wall_ms)
+{
+    int64_t base_ms = now_ms - now_wall_ms; /* wall + base = monotonic */
+    struct credential_times t = { MSG_NEVER, MSG_NEVER, MSG_NEVER };
+    if (life->expires_wall_ms) {
+        int64_t lifetime_ms = life->obtained_wall_ms ? life->expires_wall_ms - life->obtained_wall_ms : life->expires_wall_ms - now_wall_ms;
+        lifetime_ms = max64(lifetime_ms, 0);
+        t.expires_ms = life->expires_wall_ms + base_ms;
+        t.mandatory_ms = t.expires_ms - min64(30 * SECOND, lifetime_ms / 10);
+        t.advisory_ms = t.expires_ms - advisory_window(lifetime_ms, jitter);
+    }
+    if (life->refresh_in_ms > 0 && life->obtained_wall_ms)
+        t.advisory_ms = min64(t.mandatory_ms, life->obtained_wall_ms + life->refresh_in_ms + base_ms);
+    return t;
+}
+
+void credential_times_same(struct credential_times *t, int64_t now_ms)
+{
+    if (t->expires_ms != MSG_NEVER)
+        t->advisory_ms = max64(t->advisory_ms, now_ms + max64(t->expires_ms - now_ms, 0) / 2);
+}
+
+bool credential_need_forced(const struct credential_need *need)
+{
+    return need->reason == MSG_REJECTED || need->reason == MSG_FORCED;
+}
+
+void credential_need_merge(struct credential_need *to, const struct credential_need *more)
+{
+    bool forced = credential_need_forced(more), was_forced = credential_need_forced(to);
+    to->background = to->background && more->background;
+    if (forced)
+        to->rejected = was_forced && to->rejected > more->rejected ? to->rejected : more->rejected;
+    if (forced || (!was_forced && more->reason == MSG_MISSING))
+        to->reason = more->reason;
+}
+
+bool credential_needs(const struct credential_times *t, bool has_token, uint64_t generation, const struct credential_need *need,
+                      int64_t now_ms)
+{
+    if (!has_token || now_ms >= t->expires_ms)
+        return true;
+    switch (need->reason) {
+    case MSG_REJECTED:
+    case MSG_FORCED: return generation <= need->rejected;
+    case MSG_MISSING: return now_ms >= t->mandatory_ms;
+    case MSG_EXPIRING: return now_ms >= t->advisory_ms;
+    }
+    return false;
+}
+
+enum credential_verdict credential_may(const struct credential_tries *tries, const struct credential_need *need, int64_t forced_floor_ms,
+                                       int64_t now_ms)
+{
+    bool forced = credential_need_forced(need);
+    bool eager = need->background || need->reason == MSG_EXPIRING;
+    if (tries->failed && tries->class_ == MSG_DEAD)
+        return CREDENTIAL_STUCK;
+    if (forced && tries->forced && now_ms - tries->forced_ms < forced_floor_ms)
+        return CREDENTIAL_RECENT;
+    return now_ms < (eager ? tries->quiet_ms : tries->urgent_ms) ? CREDENTIAL_LATER : CREDENTIAL_GO;
+}
+
+static void note_end(struct credential_tries *tries, bool forced, int64_t now_ms)
+{
+    tries->last_ms = now_ms;
+    if (forced) {
+        tries->forced = true;
+        tries->forced_ms = now_ms;
+    }
+}
+
+void credential_succeeded(struct credential_tries *tries, bool forced, int64_t now_ms)
+{
+    note_end(tries, forced, now_ms);
+    tries->failures = 0;
+    tries->failed = false;
+    tries->urgent_ms = 0;
+    tries->quiet_ms = now_ms + CREDENTIAL_EAGER_MS;
+}
+
+/* Full jitter: uniform in (0, base · 2ⁿ capped], AWS architecture blog "Exponential backoff and jitter". */
+static int64_t backoff(int64_t base_ms, int64_t cap_ms, unsigned failures, uint64_t random)
+{
+    int64_t ceiling = base_ms;
+    for (unsigned i = 1; i < failures && ceiling < cap_ms; i++)
+        ceiling *= 2;
+    ceiling = min64(ceiling, cap_ms);
+    return 1 + (int64_t)(random % (uint64_t)ceiling);
+}
+
+/* One row per class: how long nobody may try, when somebody waits and when nobody does. */
+static const struct {
+    int64_t urgent_base_ms, urgent_cap_ms, quiet_base_ms, quiet_cap_ms, quiet_least_ms;
+} pauses[] = {
+    [MSG_TRANSIENT] = { 200, 5 * SECOND, 5 * SECOND, 5 * MINUTE, 0 },
+    [MSG_AMBIGUOUS] = { 200, 5 * SECOND, 5 * SECOND, 5 * MINUTE, 0 },
+    [MSG_THROTTLE] = { 5 * SECOND, MINUTE, 5 * SECOND, 5 * MINUTE, SECOND },
+    [MSG_CLOCK] = { 5 * SECOND, MINUTE, 10 * MINUTE, 10 * MINUTE, 5 * MINUTE },
+    [MSG_CONFIG_ERROR] = { 10 * SECOND, MINUTE, 10 * MINUTE, 10 * MINUTE, 5 * MINUTE }, /* slow probe 5…15 min */
+    [MSG_DEAD] = { MINUTE, MINUTE, MINUTE, MINUTE, 0 },                                /* not used: stuck */
+    [MSG_STORE] = { 200, 5 * SECOND, 5 * SECOND, MINUTE, 0 },
+    [MSG_RECENT] = { 200, 5 * SECOND, 5 * SECOND, MINUTE, 0 },
+    [MSG_UNKNOWN_CREDENTIAL] = { MINUTE, MINUTE, MINUTE, MINUTE, 0 },
+};
+
+void credential_failed(struct credential_tries *tries, enum msg_class class_, int64_t retry_after_ms, bool forced, uint64_t random,
+                       int64_t now_ms)
+{
+    note_end(tries, forced, now_ms);
+    if (!tries->failed || tries->class_ != class_)
+        tries->failures = 0;
+    tries->failures += tries->failures < 64;
+    tries->failed = true;
+    tries->class_ = class_;
+    tries->urgent_ms = now_ms + backoff(pauses[class_].urgent_base_ms, pauses[class_].urgent_cap_ms, tries->failures, random);
+    tries->quiet_ms = now_ms + pauses[class_].quiet_least_ms
+                      + backoff(pauses[class_].quiet_base_ms, pauses[class_].quiet_cap_ms, tries->failures, random >> 16);
+    if (retry_after_ms > 0)
+        credential_hold(tries, now_ms + retry_after_ms);
+}
+
+void credential_skipped(struct credential_tries *tries, int64_t now_ms)
+{
+    tries->quiet_ms = max64(tries->quiet_ms, now_ms + SKIPPED_MS);
+}
+
+void credential_unstick(struct credential_tries *tries)
+{
+    tries->failures = 0;
+    tries->failed = false;
+    tries->urgent_ms = tries->quiet_ms = 0;
+}
+
+void credential_hold(struct credential_tries *tries, int64_t until_ms)
+{
+    tries->urgent_ms = max64(tries->urgent_ms, until_ms);
+    tries->quiet_ms = max64(tries->quiet_ms, until_ms);
+}
+
+int64_t credential_next_ms(const struct credential_tries *tries, const struct credential_times *t, bool has_token, int64_t now_ms)
+{
+    if (tries->failed && tries->class_ == MSG_DEAD)
+        return MSG_NEVER;
+    int64_t due_ms = has_token ? t->advisory_ms : now_ms;
+    if (due_ms == MSG_NEVER)
+        return MSG_NEVER;
+    return max64(now_ms, max64(due_ms, tries->quiet_ms));
+}

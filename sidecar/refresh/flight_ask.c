@@ -1,0 +1,338 @@
+/* The token request of a flight: the last check before it, the journal, the request itself, and the first look at its outcome. */
+#include "refresh/flight_room.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "refresh/classify.h"
+#include "refresh/successor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LATE_MS 5000 /* libcurl keeps the request's own deadline; this is for the day when it does not */
+
+/* ---- check: is it still needed, and what does the journal know ---- */
+
+static bool other_keeper_lives(int64_t pid)
+{
+    return pid > 0 && pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+}
+
+/* An answer that never reached the store is worth more than any request: it goes there now. */
+static bool take_journalled(struct flight *f, struct journal_entry *entry)
+{
+    if (entry->parent_gen < f->base.generation) { /* it did reach the store, or has lost against a newer one */
+        flight_forget(f);
+        return false;
+    }
+    if (state_copy(&f->fresh, &entry->state) != 0)
+        return false;
+    f->fresh.generation = f->base.generation + 1;
+    log_info(log_msg("answer taken from the journal"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->fresh.generation));
+    f->hooks.on_state(f->hooks.arg, &f->fresh);
+    return true;
+}
+
+enum past { PAST_NOTHING, PAST_ANSWER, PAST_UNDER_WAY };
+
+/* An older intent says that an answer may have been lost, or, when its keeper lives and it is young, that one may still come. */
+static enum past weigh_intent(struct flight *f, const struct journal_entry *entry)
+{
+    if (entry->parent_gen != f->base.generation)
+        return PAST_NOTHING;
+    if (other_keeper_lives(entry->pid) && clock_wall_ms() - entry->wall_ms < FLIGHT_HOLDS * f->env->lease_ms)
+        return PAST_UNDER_WAY;
+    f->outcome_unknown = true;
+    memcpy(f->spent_fp, entry->refresh_fp, sizeof f->spent_fp);
+    return PAST_NOTHING;
+}
+
+static enum past ask_journal(struct flight *f)
+{
+    struct journal_entry entry;
+    struct err e;
+    enum past past = PAST_NOTHING;
+    if (journal_read(f->env->journal, f->spec->name, &entry, &e) != 0) {
+        log_warn(log_msg("journal unreadable"), log_str("credential", f->spec->name), log_str("reason", e.text));
+        return PAST_NOTHING;
+    }
+    if (entry.kind == JOURNAL_ANSWER)
+        past = take_journalled(f, &entry) ? PAST_ANSWER : PAST_NOTHING;
+    else if (entry.kind == JOURNAL_INTENT)
+        past = weigh_intent(f, &entry);
+    journal_entry_done(&entry);
+    return past;
+}
+
+static bool is_dead(const struct flight *f, struct slice token, char fp[9])
+{
+    return f->base.dead_fp[0] && strcmp(seal_fingerprint(f->env->ring, token, fp), f->base.dead_fp) == 0;
+}
+
+/* The refresh token to spend: the stored one; when that is dead or missing, the configured one, if that is another. */
+static enum step choose_token(struct flight *f)
+{
+    char fp[9];
+    struct err e;
+    struct slice stored = secret_peek(f->alt_tried ? &f->base.alt_refresh : &f->base.refresh_token);
+    if (stored.len && !is_dead(f, stored, fp)) {
+        if (secret_set(&f->spent, stored) != 0)
+            return flight_fail(f, MSG_TRANSIENT, "out of memory");
+        return flight_enter(f, FLIGHT_INTENT);
+    }
+    if (f->spec->refresh_token.kind == SECRET_REF_NONE)
+        return flight_fail(f, stored.len ? MSG_DEAD : MSG_CONFIG_ERROR, stored.len ? "the refresh token is dead" : "there is no refresh token");
+    if (secret_ref_read(&f->spec->refresh_token, &f->spent, &e) != 0)
+        return flight_fail(f, MSG_CONFIG_ERROR, e.text);
+    if (is_dead(f, secret_peek(&f->spent), fp))
+        return flight_fail(f, MSG_DEAD, "the refresh token is dead, and the configured one is the same");
+    return flight_enter(f, FLIGHT_INTENT);
+}
+
+/* grant "static": the secret is the token.  Only its fingerprint is stored, so that its generation outlives the process. */
+static enum step read_static(struct flight *f)
+{
+    struct err e;
+    char fp[9];
+    if (secret_ref_read(&f->spec->token, &f->spent, &e) != 0)
+        return flight_fail(f, MSG_CONFIG_ERROR, e.text);
+    struct slice token = secret_peek(&f->spent);
+    for (size_t i = 0; i < token.len; i++)
+        if (token.ptr[i] <= ' ' || token.ptr[i] >= 0x7f || token.len > GRANT_TOKEN_MAX)
+            return flight_fail(f, MSG_CONFIG_ERROR, "the static token holds bytes that no header may carry, or is longer than 16 KiB");
+    seal_fingerprint(f->env->ring, token, fp);
+    bool same = f->base.generation && strcmp(fp, f->base.refresh_fp) == 0;
+    if (state_copy(&f->fresh, &f->base) != 0 || secret_set(&f->fresh.access_token, token) != 0)
+        return flight_fail(f, MSG_TRANSIENT, "out of memory");
+    f->fresh.generation += !same;
+    snprintf(f->fresh.refresh_fp, sizeof f->fresh.refresh_fp, "%s", fp);
+    if (!same)
+        f->fresh.obtained_wall_ms = clock_wall_ms();
+    f->hooks.on_state(f->hooks.arg, &f->fresh);
+    secret_done(&f->fresh.access_token);
+    return same ? flight_end_as(f, FLIGHT_ADOPTED, "the secret is the same") : flight_enter(f, FLIGHT_COMMIT);
+}
+
+enum step flight_check(struct flight *f)
+{
+    if (f->spec->grant == GRANT_STATIC)
+        return read_static(f);
+    /* The store has forgotten what we know (a failover, a restored disk): its refresh token is an old one and must not come back from the dead.
+     * The parent for the compare-and-swap stays what is stored. */
+    if (f->base.generation < f->known.generation) {
+        uint64_t stored = f->base.generation;
+        log_warn(log_msg("the store has lost a write"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->known.generation));
+        if (state_copy(&f->base, &f->known) != 0)
+            return flight_fail(f, MSG_TRANSIENT, "out of memory");
+        f->base.generation = stored;
+    }
+    enum past past = grant_of(f->spec->grant)->spends_refresh_token ? ask_journal(f) : PAST_NOTHING;
+    if (past == PAST_ANSWER)
+        return flight_enter(f, FLIGHT_COMMIT);
+    if (f->replay || !flight_needed(f, &f->base))
+        return flight_end_as(f, FLIGHT_ADOPTED, "fresh already");
+    if (f->draining)
+        return flight_end_as(f, FLIGHT_SKIPPED, "draining");
+    if (past == PAST_UNDER_WAY) /* a keeper that was stopped for longer than its lease: spending the token again would look like theft */
+        return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
+    return grant_of(f->spec->grant)->spends_refresh_token ? choose_token(f) : flight_enter(f, FLIGHT_INTENT);
+}
+
+/* ---- intent ---- */
+
+static int build(struct flight *f, struct err *e)
+{
+    struct secret client = { 0 };
+    int failed = 0;
+    grant_request_done(&f->request);
+    if (f->spec->client_secret.kind != SECRET_REF_NONE)
+        failed = secret_ref_read(&f->spec->client_secret, &client, e);
+    struct grant_secrets secrets = { secret_peek(&client), secret_peek(&f->spent) };
+    if (failed == 0)
+        failed = grant_build(f->spec, &secrets, &f->request, e);
+    secret_done(&client);
+    return failed;
+}
+
+static int64_t time_for_request(const struct flight *f)
+{
+    int64_t left_ms = f->lease_end_ms - clock_mono_ms() - FLIGHT_MARGIN_MS;
+    return !f->leased || left_ms > f->env->request_timeout_ms ? f->env->request_timeout_ms : left_ms;
+}
+
+enum step flight_intent(struct flight *f)
+{
+    struct err e;
+    bool spends = grant_of(f->spec->grant)->spends_refresh_token;
+    if (build(f, &e) != 0)
+        return flight_fail(f, MSG_CONFIG_ERROR, e.text);
+    if (time_for_request(f) < FLIGHT_MARGIN_MS)
+        return flight_fail(f, MSG_TRANSIENT, "too little of the lease is left for a request");
+    if (!spends)
+        return flight_enter(f, FLIGHT_FETCH);
+    char fp[9];
+    seal_fingerprint(f->env->ring, secret_peek(&f->spent), fp);
+    /* An older intent counts only when it was for this very token. */
+    f->outcome_unknown = f->outcome_unknown && strcmp(fp, f->spent_fp) == 0;
+    memcpy(f->spent_fp, fp, sizeof fp);
+    int failed = journal_intent(f->env->journal, f->spec->name, f->base.generation, fp, clock_wall_ms());
+    if (failed) {
+        log_error(log_msg("journal not writable"), log_str("credential", f->spec->name), log_str("reason", strerror(-failed)));
+        return flight_fail(f, MSG_STORE, "the journal cannot be written: the refresh token is not spent");
+    }
+    return flight_enter(f, FLIGHT_FETCH);
+}
+
+/* ---- the request ---- */
+
+/* Nothing was spent: the intent goes, unless an earlier one for the same token is still open. */
+static void drop_intent(struct flight *f)
+{
+    if (grant_of(f->spec->grant)->spends_refresh_token && !f->outcome_unknown)
+        flight_forget(f);
+}
+
+static enum step judge(struct flight *f, enum msg_class class_, const char *text)
+{
+    bool spends = grant_of(f->spec->grant)->spends_refresh_token;
+    snprintf(f->text, sizeof f->text, "%s", text);
+    f->result.class_ = class_;
+    if (spends && class_ == MSG_AMBIGUOUS)
+        f->outcome_unknown = true;
+    if (spends && (class_ == MSG_AMBIGUOUS || class_ == MSG_DEAD))
+        return flight_enter(f, FLIGHT_RECOVER);
+    drop_intent(f);
+    return flight_end_as(f, FLIGHT_FAILED, f->text);
+}
+
+static enum step keep(struct flight *f, const struct grant_answer *answer)
+{
+    bool spends = grant_of(f->spec->grant)->spends_refresh_token;
+    int64_t wall_ms = clock_wall_ms() + f->env->skew_ms;
+    state_done(&f->fresh);
+    state_init(&f->fresh);
+    if (successor_make(&f->base, answer, secret_peek(&f->spent), spends ? f->spent_fp : "", f->spec->default_lifetime_ms, wall_ms, &f->fresh) != 0)
+        return judge(f, MSG_AMBIGUOUS, "out of memory with the answer in hand");
+    int failed = spends ? journal_answer(f->env->journal, f->spec->name, f->base.generation, &f->fresh, wall_ms) : 0;
+    if (failed)
+        log_error(log_msg("persist failed: the answer is in memory only"), log_str("credential", f->spec->name),
+                  log_int("generation", (int64_t)f->fresh.generation), log_str("reason", strerror(-failed)));
+    f->hooks.on_state(f->hooks.arg, &f->fresh);
+    return flight_enter(f, FLIGHT_COMMIT);
+}
+
+/* Date has whole seconds, and a day off is a broken server, not our clock. */
+static int64_t skew(int64_t difference_ms)
+{
+    return llabs(difference_ms) > 2000 && llabs(difference_ms) < 24 * 3600 * INT64_C(1000) ? difference_ms : 0;
+}
+
+static enum step first_look(struct flight *f, const struct fetch_answer *a)
+{
+    char why[128] = "", text[256];
+    struct grant_answer answer = { .lifetime_ms = 0 };
+    enum grant_result result = a->status ? grant_parse(a->status, a->body, &answer, why) : GRANT_BROKEN;
+    enum step step;
+    if (a->status && a->date_s)
+        f->env->skew_ms = skew(a->date_s * 1000 - clock_wall_ms());
+    if (a->status >= 200 && a->status < 300 && result == GRANT_TOKEN)
+        step = keep(f, &answer);
+    else {
+        struct classify_input in = { a->sent, a->status, slice_str(answer.code), answer.html, grant_of(f->spec->grant)->spends_refresh_token };
+        if (a->status)
+            snprintf(text, sizeof text, "token endpoint: HTTP %d, %s%s", a->status, why,
+                     classify_reused(slice_str(answer.code)) && !f->outcome_unknown ? " (foreign_rotation: somebody else has spent it)" : "");
+        else
+            snprintf(text, sizeof text, "token endpoint: %s", a->error ? a->error : "no answer");
+        f->result.retry_after_ms = classify_retry_after_ms(a->retry_after, a->date_s, clock_wall_ms() / 1000);
+        step = judge(f, classify(&in), text);
+    }
+    grant_answer_done(&answer);
+    return step;
+}
+
+/* The renewal belongs to the request: its answer must not be taken for the next operation's. */
+static void end_request(struct flight *f)
+{
+    f->job = NULL;
+    flight_stop_renewal(f);
+    grant_request_done(&f->request);
+}
+
+static void on_fetched(void *arg, const struct fetch_answer *answer)
+{
+    struct flight *f = arg;
+    end_request(f);
+    flight_drive(f, first_look(f, answer));
+}
+
+enum step flight_fetch(struct flight *f)
+{
+    struct err e;
+    const struct spec *s = f->spec;
+    int64_t timeout_ms = time_for_request(f);
+    struct fetch_request r = { s->token_url, f->request.content_type, buf_slice(&f->request.authorization), buf_slice(&f->request.body),
+                               s->ca_file, s->cert_file, s->key_file, timeout_ms };
+    f->job = fetch_start(f->env->fetch, &r, on_fetched, f, &e);
+    if (!f->job) {
+        grant_request_done(&f->request);
+        return judge(f, MSG_TRANSIENT, e.text);
+    }
+    f->asked++;
+    alarm_set(&f->deadline, timeout_ms + LATE_MS);
+    if (f->leased)
+        alarm_set(&f->renewal, f->env->lease_ms / 3);
+    return STEP_WAIT;
+}
+
+enum step flight_fetch_late(struct flight *f)
+{
+    fetch_cancel(f->job);
+    end_request(f);
+    return judge(f, MSG_AMBIGUOUS, "token endpoint: no answer in time");
+}
+
+/* ---- keeping the lease while the request is out, and while the store does not take its answer ---- */
+
+void flight_stop_renewal(struct flight *f)
+{
+    alarm_stop(&f->renewal);
+    if (f->renewing) {
+        store_cancel(f->env->store, f->op);
+        f->op = NULL;
+        f->renewing = false;
+    }
+}
+
+void flight_renew(void *arg)
+{
+    struct flight *f = arg;
+    int64_t now_ms = clock_mono_ms();
+    if (!f->leased || f->op || now_ms >= f->hold_end_ms)
+        return;
+    f->renewing = true;
+    f->lease_end_ms = now_ms + f->env->lease_ms;
+    f->op = store_renew(f->env->store, f->spec->name, &f->owner, f->env->lease_ms, flight_store_answer, f);
+    if (!f->op) {
+        f->renewing = false;
+        alarm_set(&f->renewal, f->env->lease_ms / 6);
+    }
+}
+
+enum step flight_renewed(struct flight *f, const struct store_answer *answer)
+{
+    f->renewing = false;
+    if (answer->result == STORE_LOST) {
+        /* The request goes on: its answer may be the only child of the token, and the commit will tell whether the parent still stands (B5). */
+        f->leased = false;
+        f->lease_lost = true;
+        f->hooks.on_lease(f->hooks.arg, STORE_LOST);
+        log_warn(log_msg("lease lost while the request was out"), log_str("credential", f->spec->name),
+                 log_int("generation", (int64_t)f->base.generation));
+    } else
+        alarm_set(&f->renewal, answer->result == STORE_OK ? f->env->lease_ms / 3 : f->env->lease_ms / 6);
+    return STEP_WAIT;
+}

@@ -1,0 +1,105 @@
+/* refresh/flight_room.h: inside the flight, for flight*.c only: the struct, the states, the steps.
+ * flight.c has the table, the wheel and the lease; flight_ask.c the token request; flight_keep.c what happens to its outcome. */
+#ifndef SIDEKEY_REFRESH_FLIGHT_ROOM_H
+#define SIDEKEY_REFRESH_FLIGHT_ROOM_H
+
+#include "refresh/alarm.h"
+#include "refresh/flight.h"
+#include "refresh/grant/grant.h"
+
+#define FLIGHT_STORE_MS 10000      /* one store operation */
+#define FLIGHT_POLL_FIRST_MS 100   /* waiting for somebody else: 100 → 400 ms */
+#define FLIGHT_POLL_LAST_MS 400
+#define FLIGHT_MARGIN_MS 500       /* the request's deadline is before the lease's end by this much */
+#define FLIGHT_HOLDS 5             /* most time that a lease is held, in lease times */
+
+enum flight_state {
+    FLIGHT_NEW,          /* the start was asked for */
+    FLIGHT_BEGIN,        /* the store is asked for the lease */
+    FLIGHT_BUSY,         /* somebody else has it: wait, then ask again */
+    FLIGHT_STORE_WAIT,   /* the store does not answer, and the policy says wait */
+    FLIGHT_DEGRADED,     /* … or says proceed: a random delay first */
+    FLIGHT_LOAD,         /* … then read without the lease */
+    FLIGHT_CHECK,        /* is it still needed?  what does the journal know? */
+    FLIGHT_INTENT,       /* build the request, journal that it will be sent */
+    FLIGHT_FETCH,        /* the request is out; the lease is renewed */
+    FLIGHT_COMMIT,       /* the new state goes to the store */
+    FLIGHT_COMMIT_WAIT,  /* it would not take it: again, for ever */
+    FLIGHT_RECOVER,      /* refused or no answer: what is stored now? */
+    FLIGHT_RECOVER_WAIT, /* another owner may be about to store the same token's child */
+    FLIGHT_BURY,         /* the verdict "dead" goes to the store */
+    FLIGHT_RELEASE,
+    FLIGHT_DONE,
+    FLIGHT_STATES
+};
+
+enum step { STEP_AGAIN, STEP_WAIT };
+
+struct flight {
+    struct flight_env *env;
+    const struct spec *spec;
+    struct flight_hooks hooks;
+    struct credential_need need;
+    enum flight_state state;
+    bool replay, draining;
+
+    struct store_owner owner;
+    bool leased;             /* as far as we know */
+    bool lease_lost;         /* it was ours and is not any more: somebody else may be spending the same token */
+    int64_t lease_end_ms, hold_end_ms;
+    struct store_op *op;     /* the one operation under way */
+    bool renewing;           /* op is a renewal */
+    struct alarm deadline;   /* of the state */
+    struct alarm renewal;
+
+    struct state known;      /* newest that we have seen and published */
+    struct state base;       /* what is stored: the parent */
+    struct state fresh;      /* what we want to store */
+    int64_t poll_ms, pause_ms;
+
+    struct grant_request request;
+    struct fetch_job *job;
+    struct secret spent;     /* the refresh token that is in the request */
+    char spent_fp[9];
+    unsigned asked;          /* requests started */
+    bool resent, alt_tried, outcome_unknown, double_spend, alt_kept;
+    unsigned bury_tries;
+
+    struct flight_result result;
+    char text[256];
+};
+
+/* flight.c */
+enum step flight_enter(struct flight *f, enum flight_state next);
+enum step flight_end_as(struct flight *f, enum flight_end end, const char *text);
+enum step flight_fail(struct flight *f, enum msg_class class_, const char *text);
+void flight_store_answer(void *arg, const struct store_answer *answer);
+enum step flight_op(struct flight *f, struct store_op *op);
+void flight_drive(struct flight *f, enum step step);
+/* Takes a stored state as the newest one: copies, publishes when it is newer.  0; -ENOMEM. */
+MUST_CHECK int flight_see(struct flight *f, const struct state *stored);
+bool flight_needed(const struct flight *f, const struct state *s);
+
+/* flight_ask.c */
+enum step flight_check(struct flight *f);
+enum step flight_intent(struct flight *f);
+enum step flight_fetch(struct flight *f);
+enum step flight_fetch_late(struct flight *f);
+void flight_renew(void *arg);
+void flight_stop_renewal(struct flight *f);
+enum step flight_renewed(struct flight *f, const struct store_answer *answer);
+
+/* flight_keep.c */
+enum step flight_commit(struct flight *f);
+enum step flight_committed(struct flight *f, const struct store_answer *answer);
+enum step flight_commit_wait(struct flight *f);
+enum step flight_commit_again(struct flight *f);
+enum step flight_recover(struct flight *f);
+enum step flight_recovered(struct flight *f, const struct store_answer *answer);
+enum step flight_recover_wait(struct flight *f);
+enum step flight_recover_again(struct flight *f);
+enum step flight_bury(struct flight *f);
+enum step flight_buried(struct flight *f, const struct store_answer *answer);
+void flight_forget(struct flight *f);
+
+#endif

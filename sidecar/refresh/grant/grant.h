@@ -1,0 +1,81 @@
+/* refresh/grant/grant.h: a grant is a pure pair: build the token request, parse the answer.   Pure: no I/O, no clock, no log.
+ * One file per grant (refresh_token.c, client_credentials.c, static.c); the answer is the same for all (answer.c).
+ * Source  RFC 6749 §2.3.1, §4.4, §5.1, §5.2, §6; PROVIDERS.md. */
+#ifndef SIDEKEY_REFRESH_GRANT_GRANT_H
+#define SIDEKEY_REFRESH_GRANT_GRANT_H
+
+#include "base/buf.h"
+#include "refresh/spec.h"
+
+#include <jansson.h>
+
+#define GRANT_REQUEST_MAX (512 * 1024) /* bytes of a body: a refresh token of 64 KiB, percent-encoded, fits */
+#define GRANT_TOKEN_MAX 16384          /* an access token, as MSG_TOKEN_MAX */
+#define GRANT_REFRESH_MAX 65536        /* a refresh token */
+#define GRANT_CODE_MAX 64
+#define GRANT_ANSWER_DEPTH 16          /* JSON nesting of an answer */
+
+/* What a request is made of besides the spec.  Borrowed. */
+struct grant_secrets {
+    struct slice client_secret; /* may be empty */
+    struct slice refresh_token; /* grant refresh_token */
+};
+
+/* A request ready to be sent by POST.  A zeroed struct is empty.  Owner  grant_build()'s caller, through grant_request_done(). */
+struct grant_request {
+    const char *content_type;
+    struct buf body;          /* secret */
+    struct buf authorization; /* secret: value of the Authorization field; empty: none */
+};
+
+/* The body while it is made: members in a form or in a JSON object. */
+struct grant_writer {
+    enum grant_body as;
+    struct buf *out;
+    int failed; /* the first error; later calls do nothing */
+};
+
+struct grant {
+    const char *name;
+    bool spends_refresh_token;
+    bool asks_server; /* false: the token is read from its reference */
+    /* Adds this grant's own members; the common ones (client, scope, audience, params) are grant_build()'s.  NULL: asks nobody. */
+    void (*add)(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets);
+};
+
+extern const struct grant grant_static, grant_refresh_token, grant_client_credentials;
+
+/* Never NULL. */
+const struct grant *grant_of(enum grant_kind kind);
+/* Fills *ret (which was empty).  0; -1 with e (a secret is missing, too large, out of memory): *ret is empty then. */
+MUST_CHECK int grant_build(const struct spec *spec, const struct grant_secrets *secrets, struct grant_request *ret, struct err *e);
+void grant_request_done(struct grant_request *r);
+/* For grants: one member; empty value: left out. */
+void grant_add(struct grant_writer *w, const char *name, struct slice value);
+
+enum grant_result {
+    GRANT_TOKEN,  /* a usable access token */
+    GRANT_ERROR,  /* the server said no: code */
+    GRANT_BROKEN, /* neither: empty, cut, HTML, no token in it, a token that no header may carry */
+};
+
+/* A zeroed struct is empty.  Owner  grant_parse()'s caller, through grant_answer_done(). */
+struct grant_answer {
+    struct secret access_token;
+    struct secret refresh_token;  /* empty: keep the old one (RFC 6749 §6) */
+    int64_t lifetime_ms;          /* from the moment of the answer; 0: not given */
+    int64_t expires_wall_ms;      /* given as a point in time; 0: not given */
+    int64_t refresh_in_ms;        /* 0: none */
+    json_t *extra;                /* every other member, secrets of the protocol left out; NULL: none */
+    char code[GRANT_CODE_MAX + 1]; /* GRANT_ERROR: [a-zA-Z0-9_.-], cut */
+    bool html;
+};
+
+/* Reads the body of an answer: JSON, or form-encoded (sniffed, the Content-Type is not believed).  Fills *ret (which was empty).
+ * status: of HTTP; over 299 is never GRANT_TOKEN.  why: 128 bytes for people, no secret; set when the result is not GRANT_TOKEN. */
+enum grant_result grant_parse(int status, struct slice body, struct grant_answer *ret, char *why);
+void grant_answer_done(struct grant_answer *a);
+/* "exp" of a JWT as wall milliseconds (not verified: only a hint when to refresh); 0: no JWT, none, or nonsense. */
+int64_t grant_jwt_expiry(struct slice token);
+
+#endif

@@ -1,0 +1,270 @@
+#include "refresh/keeper_room.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rand.h"
+#include "certs/bundle.h"
+#include "refresh/store_file.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define DRAIN_MS 20000 /* below the supervisor's patience: what is not stored by then is in the journal */
+#define LEASE_MS 60000
+#define REQUEST_MS 30000
+
+/* ---- before anything secret is in memory ---- */
+
+static void wipe_free(void *ptr)
+{
+    if (ptr)
+        explicit_bzero(ptr, malloc_usable_size(ptr));
+    free(ptr);
+}
+
+static void harden(void)
+{
+    static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR1, SIGUSR2 };
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        (void)signal(ignored[i], SIG_IGN); /* the supervisor decides */
+    json_set_alloc_funcs(malloc, wipe_free); /* token answers and states are JSON for a moment */
+}
+
+/* ---- start ---- */
+
+static int open_ring(struct keeper *k, struct err *e)
+{
+    const struct keeper_options *o = k->options;
+    struct secret current = { 0 }, previous = { 0 };
+    int failed = o->seal_key.kind == SECRET_REF_NONE ? store_file_seal_key(o->state_dir, &current, e) : secret_ref_read(&o->seal_key, &current, e);
+    if (failed == 0 && o->seal_key_previous.kind != SECRET_REF_NONE)
+        failed = secret_ref_read(&o->seal_key_previous, &previous, e);
+    if (failed == 0 && !(k->ring = seal_ring_new(secret_peek(&current), secret_peek(&previous), e)))
+        failed = -1;
+    secret_done(&current);
+    secret_done(&previous);
+    return failed;
+}
+
+/* A directory that we may not use is a matter of permission, everything else one of the disk. */
+static int directory_status(const char *dir)
+{
+    return access(dir, R_OK | W_OK | X_OK) != 0 && (errno == EACCES || errno == EPERM || errno == EROFS) ? EX_NOPERM : EX_IOERR;
+}
+
+static int open_stores(struct keeper *k, struct err *e)
+{
+    const char *dir = k->options->state_dir;
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        int failed = errno;
+        err_set(e, "cannot make the state directory %s: %s", dir, strerror(failed));
+        return failed == EACCES || failed == EPERM || failed == EROFS ? EX_NOPERM : EX_IOERR;
+    }
+    if (open_ring(k, e) != 0)
+        return k->options->seal_key.kind == SECRET_REF_NONE ? directory_status(dir) : EX_CONFIG;
+    if (!(k->store = store_file_new(dir, k->ring, e)) || !(k->journal = journal_open(dir, k->ring, e)))
+        return directory_status(dir);
+    return 0;
+}
+
+static int open_ca(struct keeper *k, struct err *e)
+{
+    const struct keeper_options *o = k->options;
+    struct ca_options ca = { .permit_hosts = o->permit_hosts, .cert_file = o->ca_cert_file, .key_file = o->ca_key_file };
+    struct buf pem;
+    buf_init(&pem, 64 * 1024);
+    int status = 0;
+    if (!(k->ca = ca_new(&ca, clock_wall_ms() / 1000, e)) || ca_add_pem(k->ca, &pem) != 0)
+        status = EX_CONFIG;
+    else if (o->ca_publish && bundle_publish(o->ca_publish, buf_slice(&pem), o->extra_roots, e) != 0)
+        status = directory_status(o->ca_publish);
+    else
+        k->ca_published = o->ca_publish != NULL;
+    buf_done(&pem);
+    return status;
+}
+
+static void on_throttled(void *arg, const char *host, int64_t until_ms)
+{
+    struct keeper *k = arg;
+    for (size_t i = 0; i < k->account_count; i++)
+        if (strcmp(k->accounts[i].host, host) == 0)
+            account_hold(&k->accounts[i], until_ms);
+}
+
+static void on_idle(void *arg)
+{
+    struct keeper *k = arg;
+    later_ask(&k->finished);
+}
+
+static void on_store_change(void *arg, const char *credential)
+{
+    struct keeper *k = arg;
+    struct account *a = keeper_find(k, slice_str(credential));
+    if (a && !k->draining)
+        account_changed(a);
+}
+
+static int open_accounts(struct keeper *k, struct err *e)
+{
+    const struct keeper_options *o = k->options;
+    int64_t lease_ms = o->lease_ms > 0 ? o->lease_ms : LEASE_MS;
+    int64_t request_ms = o->request_timeout_ms > 0 ? o->request_timeout_ms : REQUEST_MS;
+    k->flights = (struct flight_env){ k->store, k->journal, k->fetch, k->ring, o->on_lock_error, lease_ms,
+                                      request_ms < lease_ms ? request_ms : lease_ms / 2, (unsigned)rand_below(CREDENTIAL_JITTER_MAX + 1), 0 };
+    k->env = (struct account_env){ &k->flights, k->metrics, keeper_publish, keeper_refuse, on_throttled, on_idle, k };
+    k->accounts = calloc(o->spec_count ? o->spec_count : 1, sizeof *k->accounts);
+    for (size_t i = 0; k->accounts && i < o->spec_count; i++) {
+        k->account_count = i + 1;
+        if (account_init(&k->accounts[i], &o->specs[i], &k->env) != 0)
+            return err_set(e, "out of memory");
+    }
+    return k->accounts ? 0 : err_set(e, "out of memory");
+}
+
+static int open_all(struct keeper *k, struct err *e)
+{
+    int status;
+    if (!(k->metrics = metrics_new()) || !(k->gone = metrics_new())) {
+        err_set(e, "out of memory");
+        return EX_OSERR;
+    }
+    if ((status = open_stores(k, e)) != 0 || (status = open_ca(k, e)) != 0)
+        return status;
+    if (!(k->fetch = fetch_new(&k->options->network, e)) || open_accounts(k, e) != 0)
+        return EX_OSERR;
+    return 0;
+}
+
+/* ---- drain ---- */
+
+static bool busy(const struct keeper *k)
+{
+    for (size_t i = 0; i < k->account_count; i++)
+        if (account_busy(&k->accounts[i]))
+            return true;
+    return false;
+}
+
+static void on_finished(struct later *l)
+{
+    struct keeper *k = LIST_ENTRY(l, struct keeper, finished);
+    if (!busy(k))
+        ev_break(loop_get(), EVBREAK_ALL);
+}
+
+static void on_drain_end(void *arg)
+{
+    (void)arg;
+    log_warn(log_msg("drain is over, a refresh is not: its answer is in the journal"));
+    ev_break(loop_get(), EVBREAK_ALL);
+}
+
+static void drain(struct keeper *k)
+{
+    if (k->draining)
+        return;
+    k->draining = true;
+    for (size_t i = 0; i < k->account_count; i++)
+        account_drain(&k->accounts[i]);
+    alarm_set(&k->drain_end, DRAIN_MS);
+    later_ask(&k->finished);
+}
+
+/* ---- the supervisor ---- */
+
+static void on_supervisor(void *arg, struct slice packet, int fd)
+{
+    struct keeper *k = arg;
+    struct msg m;
+    bool known = msg_decode(packet, &m) == 0;
+    if (known && m.type == MSG_WIRE && fd >= 0) {
+        keeper_add_worker(k, fd);
+        return;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (known && m.type == MSG_DRAIN)
+        drain(k);
+    else
+        log_warn(log_msg("unexpected message from the supervisor"), log_int("type", known ? (int64_t)m.type : -1));
+}
+
+static void on_supervisor_gone(void *arg)
+{
+    struct keeper *k = arg;
+    ipc_free(k->supervisor);
+    k->supervisor = NULL;
+    drain(k);
+}
+
+static int say_ready(struct keeper *k)
+{
+    struct buf packet;
+    buf_init(&packet, 1024);
+    int failed = msg_encode(&(struct msg){ .type = MSG_READY, .name = SLICE("keeper") }, &packet);
+    if (failed == 0)
+        failed = ipc_send(k->supervisor, buf_slice(&packet), -1);
+    buf_done(&packet);
+    return failed;
+}
+
+/* ---- life ---- */
+
+static void close_all(struct keeper *k)
+{
+    alarm_stop(&k->drain_end);
+    later_cancel(&k->finished);
+    keeper_drop_workers(k);
+    ipc_free(k->supervisor);
+    for (size_t i = 0; i < k->account_count; i++)
+        account_done(&k->accounts[i]);
+    free(k->accounts);
+    fetch_free(k->fetch);
+    journal_close(k->journal);
+    store_free(k->store);
+    ca_free(k->ca);
+    seal_ring_free(k->ring);
+    metrics_free(k->metrics);
+    metrics_free(k->gone);
+}
+
+static int serve(struct keeper *k)
+{
+    k->store->engine->watch(k->store, on_store_change, k);
+    for (size_t i = 0; i < k->account_count; i++)
+        account_start(&k->accounts[i]);
+    if (say_ready(k) != 0)
+        drain(k);
+    ev_run(loop_get(), 0);
+    return 0;
+}
+
+int keeper_run(const struct keeper_options *options, int supervisor_fd)
+{
+    struct keeper k = { .options = options };
+    struct err e = { "" };
+    harden();
+    list_init(&k.workers);
+    later_init(&k.finished, on_finished);
+    alarm_init(&k.drain_end, on_drain_end, &k);
+    int status = open_all(&k, &e);
+    if (status == 0 && !(k.supervisor = ipc_new(supervisor_fd, on_supervisor, on_supervisor_gone, &k)))
+        status = EX_OSERR;
+    if (status == 0)
+        status = serve(&k);
+    else
+        log_error(log_msg("the keeper cannot start"), log_str("reason", e.text), log_int("status", status));
+    close_all(&k);
+    return status;
+}

@@ -1,0 +1,166 @@
+/* The keeper's side of the workers: who is there, what they ask, what all of them are told. */
+#include "refresh/keeper_room.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define EXTRA_MAX_BYTES 2048
+#define STATS_MAX_BYTES IPC_PACKET_MAX
+
+struct account *keeper_find(struct keeper *k, struct slice name)
+{
+    for (size_t i = 0; i < k->account_count; i++)
+        if (slice_eq(name, slice_str(k->accounts[i].spec->name)))
+            return &k->accounts[i];
+    return NULL;
+}
+
+void keeper_send(struct worker_link *w, const struct msg *m)
+{
+    struct buf packet;
+    buf_init_secret(&packet, IPC_PACKET_MAX);
+    int failed = msg_encode(m, &packet);
+    if (failed == 0)
+        failed = ipc_send(w->ipc, buf_slice(&packet), -1);
+    buf_done(&packet);
+    if (failed)
+        log_warn(log_msg("message to a worker not sent"), log_int("slot", (int64_t)w->slot), log_int("type", m->type),
+                 log_str("reason", strerror(-failed)));
+}
+
+static void send_all(struct keeper *k, const struct msg *m)
+{
+    for (struct list *n = k->workers.next; n != &k->workers; n = n->next) {
+        struct worker_link *w = LIST_ENTRY(n, struct worker_link, node);
+        if (w->greeted)
+            keeper_send(w, m);
+    }
+}
+
+/* Members beside the token that an injection rule may name (instance_url …). What looks like another secret stays here. */
+static bool is_extra(const char *key, const json_t *value)
+{
+    return json_is_string(value) && json_string_length(value) > 0 && json_string_length(value) <= EXTRA_MAX_BYTES && strlen(key) <= MSG_NAME_MAX
+           && !strcasestr(key, "token") && !strcasestr(key, "secret") && !strcasestr(key, "password");
+}
+
+static void add_extras(json_t *extra, struct msg *m)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(extra, key, value) {
+        if (m->extra_count == MSG_EXTRAS_MAX)
+            return;
+        if (is_extra(key, value))
+            m->extras[m->extra_count++] = (struct msg_extra){ slice_str(key), slice_of(json_string_value(value), json_string_length(value)) };
+    }
+}
+
+static struct msg token_message(const struct account *a)
+{
+    struct msg m = { .type = MSG_TOKEN, .name = slice_str(a->spec->name), .generation = a->state.generation, .state = account_state(a) };
+    m.expires_ms = a->times.expires_ms;
+    m.refresh_at_ms = a->times.advisory_ms;
+    if (account_usable(a)) /* an expired token is of no use to anybody */
+        m.token = secret_peek(&a->state.access_token);
+    add_extras(a->state.extra, &m);
+    return m;
+}
+
+void keeper_publish(void *keeper, const struct account *a)
+{
+    struct msg m = token_message(a);
+    send_all(keeper, &m);
+}
+
+void keeper_refuse(void *keeper, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text)
+{
+    send_all(keeper, &(struct msg){ .type = MSG_FAIL, .name = slice_str(a->spec->name), .generation = a->state.generation, .class_ = class_,
+                                    .retry_after_ms = retry_after_ms, .text = slice_str(text) });
+}
+
+static void on_hello(struct worker_link *w, const struct msg *m)
+{
+    struct keeper *k = w->keeper;
+    w->greeted = true;
+    w->slot = m->tag;
+    for (size_t i = 0; i < k->account_count; i++) {
+        struct msg token = token_message(&k->accounts[i]);
+        keeper_send(w, &token);
+    }
+    keeper_send(w, &(struct msg){ .type = MSG_CONFIG });
+}
+
+static void on_want(struct worker_link *w, const struct msg *m)
+{
+    struct account *a = keeper_find(w->keeper, m->name);
+    if (a)
+        keeper_want(a, &(struct credential_need){ m->reason, m->generation, m->reason == MSG_EXPIRING });
+    else
+        keeper_send(w, &(struct msg){ .type = MSG_FAIL, .name = m->name, .class_ = MSG_UNKNOWN_CREDENTIAL, .text = SLICE("no such credential") });
+}
+
+static void on_stats(struct worker_link *w, const struct msg *m)
+{
+    buf_clear(&w->stats);
+    if (buf_add(&w->stats, m->text) != 0)
+        log_warn(log_msg("worker's metrics not kept"), log_int("slot", (int64_t)w->slot));
+}
+
+static void drop_worker(struct worker_link *w)
+{
+    keeper_fold(w->keeper, buf_slice(&w->stats));
+    list_remove(&w->node);
+    ipc_free(w->ipc);
+    buf_done(&w->stats);
+    free(w);
+}
+
+static void on_gone(void *arg)
+{
+    drop_worker(arg);
+}
+
+static void on_packet(void *arg, struct slice packet, int fd)
+{
+    struct worker_link *w = arg;
+    struct msg m;
+    if (fd >= 0)
+        close(fd); /* workers have none to give */
+    if (msg_decode(packet, &m) != 0) {
+        log_warn(log_msg("unreadable message from a worker"), log_int("slot", (int64_t)w->slot));
+        return;
+    }
+    switch (m.type) {
+    case MSG_HELLO: on_hello(w, &m); break;
+    case MSG_WANT: on_want(w, &m); break;
+    case MSG_MINT: keeper_mint(w, &m); break;
+    case MSG_STATS: on_stats(w, &m); break;
+    case MSG_ASK: keeper_report(w, &m); break;
+    default: log_warn(log_msg("unexpected message from a worker"), log_int("type", m.type));
+    }
+}
+
+void keeper_add_worker(struct keeper *k, int fd)
+{
+    struct worker_link *w = calloc(1, sizeof *w);
+    if (!w || !(w->ipc = ipc_new(fd, on_packet, on_gone, w))) {
+        log_error(log_msg("worker not connected"), log_str("reason", "out of memory"));
+        free(w);
+        close(fd);
+        return;
+    }
+    w->keeper = k;
+    buf_init(&w->stats, STATS_MAX_BYTES);
+    list_init(&w->node);
+    list_push(&k->workers, &w->node);
+}
+
+void keeper_drop_workers(struct keeper *k)
+{
+    while (!list_empty(&k->workers))
+        drop_worker(LIST_ENTRY(k->workers.next, struct worker_link, node));
+}

@@ -1,0 +1,58 @@
+/* refresh/keeper_room.h: inside the keeper, for keeper*.c, mint.c and report.c only. */
+#ifndef SIDEKEY_REFRESH_KEEPER_ROOM_H
+#define SIDEKEY_REFRESH_KEEPER_ROOM_H
+
+#include "certs/ca.h"
+#include "net/ipc.h"
+#include "net/msg.h"
+#include "refresh/account.h"
+#include "refresh/keeper.h"
+
+struct keeper {
+    const struct keeper_options *options;
+    struct seal_ring *ring;
+    struct store *store;
+    struct journal *journal;
+    struct fetch *fetch;
+    struct ca *ca;
+    bool ca_published;
+    struct metrics *metrics;
+    struct metrics *gone;      /* counters of workers that are gone */
+    struct flight_env flights;
+    struct account_env env;
+    struct account *accounts;
+    size_t account_count;
+    struct ipc *supervisor;
+    struct list workers;
+    bool draining;
+    struct alarm drain_end;
+    struct later finished;     /* ends the loop once nothing is in flight */
+};
+
+struct worker_link { /* one worker's connection */
+    struct list node;
+    struct keeper *keeper;
+    struct ipc *ipc;
+    bool greeted;              /* HELLO came: it gets tokens */
+    uint64_t slot;
+    struct buf stats;          /* its last metrics text */
+};
+
+/* keeper_ipc.c */
+void keeper_add_worker(struct keeper *k, int fd);
+void keeper_drop_workers(struct keeper *k);
+/* One message to one worker; what cannot be sent is a worker that is gone. */
+void keeper_send(struct worker_link *w, const struct msg *m);
+void keeper_publish(void *keeper, const struct account *a);
+void keeper_refuse(void *keeper, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text);
+struct account *keeper_find(struct keeper *k, struct slice name);
+
+/* mint.c: MINT → LEAF. */
+void keeper_mint(struct worker_link *w, const struct msg *m);
+
+/* report.c: ASK → ANSWER. */
+void keeper_report(struct worker_link *w, const struct msg *m);
+/* Keeps what a gone worker has counted (its gauges go with it). */
+void keeper_fold(struct keeper *k, struct slice stats);
+
+#endif

@@ -1,0 +1,153 @@
+/* What the keeper answers to admin questions: readiness, metrics, status, the CA's certificate.  Never a token. */
+#include "refresh/keeper_room.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#define ANSWER_MAX_BYTES (IPC_PACKET_MAX - 1024) /* the packet's other members need room too */
+
+/* ---- metrics ---- */
+
+/* A counter's or a histogram's series, by its name's end. */
+static bool only_grows(struct slice line)
+{
+    static const char *const ends[] = { "_total", "_sum", "_count", "_bucket" };
+    size_t brace = slice_find(line, '{'), space = slice_find(line, ' ');
+    struct slice name = slice_of(line.ptr, brace < space ? brace : space);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t n = strlen(ends[i]);
+        if (name.len > n && memcmp(name.ptr + name.len - n, ends[i], n) == 0)
+            return true;
+    }
+    return false;
+}
+
+void keeper_fold(struct keeper *k, struct slice stats)
+{
+    while (stats.len) {
+        struct slice line = slice_cut(stats, '\n', &stats);
+        if (line.len && line.ptr[0] != '#' && only_grows(line))
+            metrics_merge(k->gone, line);
+    }
+}
+
+static int own_metrics(struct keeper *k, struct buf *out)
+{
+    *metrics_at(k->metrics, "sidekey_store_up") = k->store->engine->up(k->store);
+    for (size_t i = 0; i < k->account_count; i++)
+        account_gauges(&k->accounts[i]);
+    int failed = metrics_write(k->metrics, false, out);
+    return failed ? failed : metrics_write(k->gone, false, out);
+}
+
+static int add_metrics(struct keeper *k, struct buf *out)
+{
+    struct metrics *all = metrics_new();
+    struct buf own;
+    if (!all)
+        return -1;
+    buf_init(&own, 1024 * 1024);
+    int failed = own_metrics(k, &own);
+    metrics_merge(all, buf_slice(&own));
+    for (struct list *n = k->workers.next; n != &k->workers; n = n->next)
+        metrics_merge(all, buf_slice(&LIST_ENTRY(n, struct worker_link, node)->stats));
+    *metrics_at(all, "sidekey_build_info{version=\"%s\"}", SIDEKEY_VERSION) = 1;
+    if (failed == 0)
+        failed = metrics_write(all, false, out);
+    buf_done(&own);
+    metrics_free(all);
+    return failed;
+}
+
+/* ---- readiness ---- */
+
+static int add_check(struct buf *out, bool good, const char *kind, const char *name, const char *why, bool *all)
+{
+    *all = *all && good;
+    return good ? buf_printf(out, "[+]%s%s ok\n", kind, name) : buf_printf(out, "[-]%s%s %s\n", kind, name, why);
+}
+
+static const char *why_not(const struct account *a)
+{
+    if (a->last_error[0])
+        return a->last_error;
+    return a->state.dead_fp[0] ? "needs a person: the refresh token is dead" : a->flight ? "the first token is being fetched" : "has no token yet";
+}
+
+static int add_ready(struct keeper *k, struct buf *out, bool *ok)
+{
+    *ok = true;
+    bool optional = true; /* those that nobody waits for are shown all the same */
+    int failed = add_check(out, k->ca_published || !k->options->ca_publish, "ca", "", "is not published", ok);
+    if (failed == 0)
+        failed = add_check(out, k->store->engine->up(k->store), "store", "", "does not answer", ok);
+    for (size_t i = 0; i < k->account_count && failed == 0; i++) {
+        const struct account *a = &k->accounts[i];
+        failed = add_check(out, account_usable(a), "credential/", a->spec->name, why_not(a), a->spec->required ? ok : &optional);
+    }
+    return failed;
+}
+
+/* ---- status ---- */
+
+static json_t *time_or_null(int64_t wall_ms)
+{
+    char text[32];
+    time_t at = (time_t)(wall_ms / 1000);
+    struct tm utc;
+    if (wall_ms <= 0 || !gmtime_r(&at, &utc) || !strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc))
+        return json_null();
+    return json_string(text);
+}
+
+static json_t *account_json(const struct account *a)
+{
+    int64_t next_ms = account_next_ms(a);
+    json_t *next = a->flight ? json_string("now") : next_ms == MSG_NEVER ? json_null() : time_or_null(clock_wall_ms() + next_ms - clock_mono_ms());
+    return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:o?, s:o?, s:b}", "name", a->spec->name, "state", msg_state_name(account_state(a)), "usable",
+                     account_usable(a), "generation", (json_int_t)a->state.generation, "expires_at", time_or_null(a->state.expires_wall_ms),
+                     "next_refresh", next, "last_error_class", a->tries.failed ? json_string(msg_class_name(a->tries.class_)) : json_null(),
+                     "last_error", a->last_error[0] ? json_string(a->last_error) : json_null(), "required", a->spec->required);
+}
+
+static int add_status(struct keeper *k, struct buf *out)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < k->account_count; i++)
+        (void)json_array_append_new(list, account_json(&k->accounts[i]));
+    json_t *root = json_pack("{s:s, s:{s:s, s:b}, s:o}", "version", SIDEKEY_VERSION, "store", "engine", k->store->engine->name, "up",
+                             k->store->engine->up(k->store), "credentials", list);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    int failed = text ? buf_add_str(out, text) : -1;
+    free(text);
+    json_decref(root);
+    return failed;
+}
+
+/* ---- */
+
+void keeper_report(struct worker_link *w, const struct msg *m)
+{
+    struct keeper *k = w->keeper;
+    struct msg answer = { .type = MSG_ANSWER, .ask = m->ask, .tag = m->tag, .ok = true };
+    struct buf text;
+    int failed = -1;
+    buf_init(&text, ANSWER_MAX_BYTES);
+    switch (m->ask) {
+    case MSG_ASK_READY: failed = add_ready(k, &text, &answer.ok); break;
+    case MSG_ASK_METRICS: failed = add_metrics(k, &text); break;
+    case MSG_ASK_STATUS: failed = add_status(k, &text); break;
+    case MSG_ASK_CA: failed = ca_add_pem(k->ca, &text); break;
+    }
+    if (failed) {
+        answer.ok = false;
+        buf_clear(&text);
+        log_warn(log_msg("answer not made"), log_int("ask", m->ask));
+    }
+    answer.text = buf_slice(&text);
+    keeper_send(w, &answer);
+    buf_done(&text);
+}
