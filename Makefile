@@ -76,9 +76,9 @@ install: all ## PREFIX=/usr/local, DESTDIR= for packagers
 	$(Q)for page in $(MAN); do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit; done
 	$(Q)install -d $(DOC) && install -m 644 README.md $(wildcard docs/*.md docs/*.json) $(DOC)/
 	$(Q)install -D -m 644 examples/systemd/sidekey.service $(DOC)/examples/sidekey.service
-	$(Q)install -D -m 644 examples/completions/sidekey.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sidekey
-	$(Q)install -D -m 644 examples/completions/_sidekey $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sidekey
-	$(Q)install -D -m 644 examples/completions/sidekey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sidekey.fish
+	$(Q)install -D -m 644 docs/completions/sidekey.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sidekey
+	$(Q)install -D -m 644 docs/completions/_sidekey $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sidekey
+	$(Q)install -D -m 644 docs/completions/sidekey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sidekey.fish
 
 uninstall: ## takes away what install put there
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/sidekey $(addprefix $(DESTDIR)$(PREFIX)/share/,$(foreach m,$(MAN),man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))) \

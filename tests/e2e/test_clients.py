@@ -4,7 +4,6 @@ import shutil
 import sys
 import textwrap
 
-import harness
 import pytest
 from harness import API, PLACEHOLDER, program_environment, run
 

@@ -258,6 +258,7 @@ async def mixed(sidekey, connections, each):
         for _ in range(each):
             status, _, _ = await client.request(*dice.choice(kinds))
             statuses.append(status)
+            await asyncio.sleep(dice.random() * 0.04)  # long enough in all for several tokens to come and go
         client.close()
 
     await asyncio.gather(*[program(seed) for seed in range(connections)])

@@ -1,0 +1,211 @@
+"""The examples are read, checked and run, so that none of them goes stale."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import harness
+import pytest
+from harness import BUILD, ROOT, environment, run
+
+EXAMPLES = ROOT / "examples"
+KUBERNETES = EXAMPLES / "kubernetes"
+release = pytest.mark.skipif(harness.SANITIZED, reason="judges the release build")
+
+
+def manifests(*files):
+    return run(["node", ROOT / "tests/e2e/manifests.mjs", *files], {**os.environ, "SIDEKEY_NODE": str(harness.NODE_DIR)})
+
+
+@pytest.fixture(scope="module")
+def docs():
+    done = manifests(*sorted(p for p in KUBERNETES.glob("*.yaml") if p.name != "sidekey.yaml"))
+    assert done.returncode == 0, done.stderr.decode()
+    return {doc["kind"]: doc for doc in json.loads(done.stdout)}
+
+
+@pytest.fixture(scope="module")
+def pod(docs):
+    return docs["Pod"]["spec"]
+
+
+def test_the_validator_sees_unknown_fields_and_wrong_types(place):
+    text = (KUBERNETES / "pod.yaml").read_text()
+    for good, bad, complaint in (("image: my-app", "imagee: my-app", "unknown field"), ("runAsUser: 65532", "runAsUser: root", "must be integer")):
+        (place / "bad.yaml").write_text(text.replace(good, bad))
+        done = manifests(place / "bad.yaml")
+        assert done.returncode == 1 and complaint in done.stderr.decode(), done
+
+
+def test_the_kustomization_names_files_that_are_there(docs):
+    files = docs["Kustomization"]["resources"] + docs["Kustomization"]["configMapGenerator"][0]["files"]
+    assert all((KUBERNETES / f).is_file() for f in files)
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_kubectl_builds_the_kustomization(place):
+    done = run(["kubectl", "kustomize", KUBERNETES], {**os.environ, "HOME": str(place), "KUBECONFIG": "/nonexistent"})
+    assert done.returncode == 0, done.stderr
+    assert b"kind: ConfigMap" in done.stdout and b"name: sidekey-" in done.stdout
+
+
+def test_sidekey_is_a_native_sidecar_that_starts_first(pod):
+    first = pod["initContainers"][0]
+    assert first["name"] == "sidekey" and first["restartPolicy"] == "Always"
+    assert first["startupProbe"]["httpGet"]["path"] == "/readyz" and first["livenessProbe"]["httpGet"]["path"] == "/livez"
+
+
+def test_the_pod_fits_the_restricted_standard(pod):
+    assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+    for container in pod["initContainers"] + pod["containers"]:
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False and security["capabilities"] == {"drop": ["ALL"]}, container["name"]
+        assert security["readOnlyRootFilesystem"] is True
+    assert not any("hostPath" in volume for volume in pod["volumes"])
+    assert not pod.get("hostNetwork") and not pod.get("hostPID")
+
+
+def test_the_app_holds_no_secret(pod):
+    app = pod["containers"][0]
+    assert {m["name"] for m in app["volumeMounts"]} == {"ca"}
+    assert all("valueFrom" not in variable for variable in app["env"])
+    memory = next(v for v in pod["volumes"] if v["name"] == "ca")["emptyDir"]
+    assert memory["medium"] == "Memory"
+
+
+def test_the_app_is_told_what_sidekey_env_prints(pod):
+    done = run([harness.SIDEKEY, "env", "--format", "json", "-c", KUBERNETES / "sidekey.yaml"], environment("/tmp"))
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    told = {v["name"]: v["value"] for v in pod["containers"][0]["env"]}
+    assert told.keys() <= printed.keys(), told.keys() - printed.keys()
+    for name in ("HTTPS_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"):
+        assert printed[name].rstrip("/") == told[name], name
+
+
+def test_the_probes_of_the_pod_are_answered_by_its_configuration(start, auth, pod, place):
+    """The real sidecar.yaml, but for paths, ports and the token endpoint."""
+    text = (KUBERNETES / "sidekey.yaml").read_text()
+    for path in ("/run/secrets/sidekey", "/run/sidekey", "/var/lib/sidekey"):
+        (place / path.strip("/")).mkdir(parents=True)
+    (place / "run/secrets/sidekey/client-secret").write_text(auth.client_secret)
+    for old, new in (("/run/", f"{place}/run/"), ("/var/lib/", f"{place}/var/lib/"), ("127.0.0.1:8118", "127.0.0.1:0"), ("0.0.0.0:9118", "127.0.0.1:0"),
+                     ("https://login.example.com/oauth2/token", auth.token_url), ("client_id: my-app", f"client_id: {auth.client_id}")):
+        assert old in text, old
+        text = text.replace(old, new)
+    (place / "pod.yaml").write_text(text)
+    sidekey = harness.Sidekey(place, {"see": "pod.yaml"}, name="pod-sidekey", args=["-c", place / "pod.yaml"])
+    try:
+        sidekey.ready()
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            path = pod["initContainers"][0][probe]["httpGet"]["path"]
+            harness.until(path, lambda path=path: sidekey.get_admin(path)[0] == 200)
+    finally:
+        assert sidekey.stop() == 0
+
+
+# --- the image ------------------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """What the Dockerfile's last stage would hold: make install, the collected libraries, and what the base image brings."""
+    into = tmp_path_factory.mktemp("image")
+    done = run(["make", "-s", f"BUILD={os.path.relpath(BUILD, ROOT)}", "install", f"DESTDIR={into}", "PREFIX=/usr"], cwd=ROOT, env={**os.environ, "MAKELEVEL": "0"})
+    assert done.returncode == 0, done.stderr
+    done = run([EXAMPLES / "docker/collect-libraries", into, into / "usr/bin/sidekey"])
+    assert done.returncode == 0, done.stderr
+    return into, done.stdout.decode().split()
+
+
+def dockerfile():
+    return (EXAMPLES / "docker/Dockerfile").read_text()
+
+
+def test_the_dockerfile_copies_what_is_there(image):
+    into, _ = image
+    for source, target in re.findall(r"^COPY --from=build (?:--chown=\S+ )?/out(\S+) (\S+)$", dockerfile(), re.M):
+        assert source.rstrip("/") == target.rstrip("/")
+        made_there = re.search(rf"^RUN install -d .*/out{re.escape(target)}\b", dockerfile(), re.M)
+        assert (into / source.strip("/")).exists() or made_there, source
+
+
+def test_the_dockerfile_is_a_non_root_distroless_multi_stage_build():
+    text = dockerfile()
+    final = text[text.rindex("\nFROM "):]
+    assert "distroless/cc-debian13:nonroot" in text and re.search(r"^FROM \$\{BUILDER\} AS build$", text, re.M)
+    assert re.search(r"^USER 65532:65532$", final, re.M) and not re.search(r"^RUN ", final, re.M), "there is no shell in the base"
+    assert '"/usr/bin/sidekey", "healthcheck"' in final and "STOPSIGNAL SIGTERM" in final
+    for label in ("title", "description", "version", "revision", "created"):
+        assert f"org.opencontainers.image.{label}" in final
+
+
+@release
+def test_the_libraries_of_the_image_are_all_that_the_program_needs(image):
+    into, collected = image
+    listed = run(["ldd", into / "usr/bin/sidekey"]).stdout.decode()
+    needed = {os.path.basename(p) for p in re.findall(r"=> (/\S+)", listed)}
+    base = {n for n in needed if re.match(r"(ld-linux|libc|libm|libdl|libpthread|librt|libresolv|libgcc_s|libssl|libcrypto)\b", n)}
+    assert {os.path.basename(p) for p in collected} == needed - base
+    assert all((into / p.lstrip("/")).is_file() for p in collected)
+
+
+@release
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+def test_the_image_runs_in_a_chroot_without_a_network(image):
+    into, _ = image
+    for base in re.findall(r"(/\S*(?:ld-linux|lib(?:c|m|dl|pthread|rt|resolv|gcc_s|ssl|crypto)\.so)\S*)", run(["ldd", into / "usr/bin/sidekey"]).stdout.decode()):
+        target = into / ("usr/lib/" + base.split("/lib/", 1)[1] if "/lib/" in base and not base.startswith("/lib64") else base.lstrip("/"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            shutil.copy(os.path.realpath(base), target)
+    if not (into / "lib").exists():
+        (into / "lib").symlink_to("usr/lib")
+    (into / "tmp").mkdir(exist_ok=True)
+    done = run(["unshare", "--net", "chroot", into, "/usr/bin/sidekey", "version"], {})
+    assert done.returncode == 0 and b"sidekey" in done.stdout, done
+    (into / "tmp/sidekey.yaml").write_text("rules: []\n")
+    done = run(["unshare", "--net", "chroot", into, "/usr/bin/sidekey", "check", "-c", "/tmp/sidekey.yaml"], {})
+    assert done.returncode == 0, done
+
+
+@release
+def test_install_and_uninstall_leave_nothing_behind(place):
+    make = lambda target: run(["make", "-s", f"BUILD={os.path.relpath(BUILD, ROOT)}", target, f"DESTDIR={place}/root"], cwd=ROOT, env={**os.environ, "MAKELEVEL": "0"})
+    assert make("install").returncode == 0
+    assert (place / "root/usr/local/bin/sidekey").is_file() and (place / "root/usr/local/lib/sidekey/libsidekey-preload.so").is_file()
+    assert make("uninstall").returncode == 0
+    assert [str(p) for p in (place / "root").rglob("*") if not p.is_dir()] == []
+
+
+# --- systemd, demo, client programs -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_the_unit_is_confined(place):
+    shutil.copy(EXAMPLES / "systemd/sidekey.service", place / "sidekey.service")
+    done = run(["systemd-analyze", "security", "--offline=true", "--threshold=20", place / "sidekey.service"])
+    assert done.returncode == 0, done.stdout[-500:]
+    assert re.search(rb"exposure level for sidekey.service: [01]\.\d", done.stdout), done.stdout[-300:]
+
+
+def test_the_unit_speaks_of_files_and_options_that_exist():
+    unit = (EXAMPLES / "systemd/sidekey.service").read_text()
+    for line in ("Type=notify", "WatchdogSec=", "LoadCredential=", "DynamicUser=yes", "RestartPreventExitStatus=78"):
+        assert line in unit
+
+
+@release
+@pytest.mark.slow
+def test_the_demo_happens():
+    done = subprocess.run([sys.executable, EXAMPLES / "quickstart/demo.py"], capture_output=True, timeout=90, check=False, env={**os.environ, "BUILD": str(BUILD)})
+    assert done.returncode == 0, done.stdout.decode()
+    assert "✘" not in done.stdout.decode() and done.stdout.decode().count("✔") >= 12
+
+
+@pytest.mark.parametrize("shell, name", [("bash", "sidekey.bash"), ("zsh", "_sidekey"), ("fish", "sidekey.fish")])
+def test_a_completion_file_parses(shell, name):
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    done = run([shell, "-n", ROOT / "docs/completions" / name])
+    assert done.returncode == 0, done.stderr
