@@ -150,11 +150,7 @@ int ipc_send(struct ipc *i, struct slice packet, int fd)
     int failed = list_empty(&i->queue) ? send_now(i->io.fd, packet, fd) : -EAGAIN;
     if (is_full(failed))
         return enqueue(i, packet, fd);
-    if (failed) {
-        die(i);
-        return -EPIPE;
-    }
-    return 0;
+    return failed ? -EPIPE : 0; /* what the peer sent before it went is still read; its end comes after that */
 }
 
 static void flush(struct ipc *i)
@@ -164,11 +160,10 @@ static void flush(struct ipc *i)
         int failed = send_now(i->io.fd, slice_of(p->bytes, p->len), p->fd);
         if (is_full(failed))
             return;
-        if (failed) {
-            die(i);
-            return;
-        }
-        drop(i, p);
+        if (failed)
+            drop_all(i);
+        else
+            drop(i, p);
     }
 }
 
@@ -201,7 +196,7 @@ static ssize_t receive(struct ipc *i, char *dst, size_t size, int *ret_fd)
     ssize_t got;
     do
         got = recvmsg(i->io.fd, &m, MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
+    while (got < 0 && (errno == EINTR || errno == ECONNRESET)); /* a reset is told once, before the packets that came earlier */
     if (got < 0)
         return errno == EAGAIN ? 0 : -1;
     bool bad = got == 0 || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;

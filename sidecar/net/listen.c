@@ -57,7 +57,7 @@ struct listener {
     void *arg;
     bool accepting; /* as the owner wants it */
     bool *gone;     /* while fn runs: set to true when the listener was freed */
-    bool short_of;  /* out of descriptors or memory: said so, and not yet over it */
+    bool troubled;  /* accepting failed: said so, and not yet over it */
 };
 
 /* The one place that starts and stops watchers. */
@@ -77,12 +77,12 @@ static void on_pause_end(struct ev_loop *loop, ev_timer *w, int revents)
     settle(LIST_ENTRY(w, struct listener, pause));
 }
 
-/* The connection stays in the backlog, so the descriptor stays readable: only time helps. */
+/* EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog and the descriptor readable, so only time helps. */
 static void pause_accepting(struct listener *l, int number)
 {
-    if (!l->short_of)
-        log_warn(log_msg("accepting is paused until descriptors or memory are free again"), log_str("cause", strerrordesc_np(number)));
-    l->short_of = true;
+    if (!l->troubled)
+        log_warn(log_msg("new connections wait: accepting fails, tried again every 100 ms"), log_str("cause", strerrordesc_np(number)));
+    l->troubled = true;
     ev_timer_set(&l->pause, PAUSE_S, 0.);
     ev_timer_start(loop_get(), &l->pause);
     settle(l);
@@ -94,7 +94,7 @@ static bool hand_over(struct listener *l, int fd, const struct sockaddr *peer)
     const int on = 1;
     bool gone = false;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    l->short_of = false;
+    l->troubled = false;
     l->gone = &gone;
     l->fn(l->arg, fd, peer);
     if (!gone)
@@ -111,14 +111,12 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int revents)
         struct sockaddr_storage peer;
         socklen_t len = sizeof peer;
         int fd = accept4(w->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
-            pause_accepting(l, errno);
-            return;
-        }
-        if (fd < 0 && errno == EAGAIN)
-            return;
-        if (fd < 0) /* that connection failed before we came to it (accept(2): "already-pending network errors"); go on with the next */
+        if (fd < 0 && (errno == ECONNABORTED || errno == EINTR)) /* that one gave up before we came to it */
             continue;
+        if (fd < 0 && errno != EAGAIN)
+            pause_accepting(l, errno);
+        if (fd < 0)
+            return;
         if (!hand_over(l, fd, (const struct sockaddr *)&peer))
             return;
     }
