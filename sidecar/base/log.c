@@ -63,11 +63,20 @@ void log_buffer(bool on)
     waiting.on = on;
 }
 
+/* Whole lines, at most PIPE_BUF bytes: a pipe that several processes write to never mixes them. */
+static size_t batch_from(size_t done)
+{
+    size_t n = waiting.len - done < LINE_MAX_BYTES ? waiting.len - done : LINE_MAX_BYTES;
+    while (n && waiting.bytes[done + n - 1] != '\n')
+        n--;
+    return n;
+}
+
 void log_flush(void)
 {
-    size_t done = 0;
-    while (done < waiting.len) {
-        ssize_t put = write(log_to.fd, waiting.bytes + done, waiting.len - done);
+    size_t done = 0, n;
+    while ((n = batch_from(done)) > 0) {
+        ssize_t put = write(log_to.fd, waiting.bytes + done, n);
         if (put < 0 && errno == EINTR)
             continue;
         if (put <= 0)

@@ -155,7 +155,7 @@ static void start_drain(struct worker *w)
 static void on_supervisor_packet(void *arg, struct slice packet, int fd)
 {
     struct worker *w = arg;
-    struct msg m;
+    struct msg m = { .type = 0 };
     if (msg_decode(packet, &m) == 0 && m.type == MSG_WIRE && fd >= 0) {
         meet_keeper(w, fd);
         return;

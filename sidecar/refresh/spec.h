@@ -48,6 +48,7 @@ struct keeper_options {
     const char *const *permit_hosts;
     const char *ca_cert_file, *ca_key_file;
     const char *const *extra_roots; /* NULL-terminated; put into bundle.pem */
+    int vault_fd;             /* memfd that keeps a made CA over the death of a keeper; -1: none */
     int64_t request_timeout_ms; /* of one token request; default 30 s, always below lease_ms */
 };
 
