@@ -14,7 +14,7 @@
 #include "certs/x509.h"
 
 #define DAY_S ((int64_t)24 * 60 * 60)
-#define CA_LIFETIME_S (30 * DAY_S)
+#define CA_LIFETIME_S (3650 * DAY_S) /* a sidecar may run for years, and nothing renews what programs have read at their start */
 #define LEAF_LIFETIME_S (14 * DAY_S)
 #define BACKDATE_S DAY_S /* clients' clocks run behind */
 #define KEY_ID_BYTES 20
@@ -204,6 +204,19 @@ int ca_add_pem(const struct ca *ca, struct buf *out)
     }
     BIO_free(bio);
     ERR_clear_error();
+    return failed;
+}
+
+int ca_add_key_pem(const struct ca *ca, struct buf *out)
+{
+    char *pem = NULL;
+    BIO *bio = BIO_new(BIO_s_secmem());
+    int failed = -ENOMEM;
+    if (bio && PEM_write_bio_PKCS8PrivateKey(bio, ca->key, NULL, NULL, 0, NULL, NULL) == 1) {
+        long len = BIO_get_mem_data(bio, &pem);
+        failed = len > 0 ? buf_add(out, slice_of(pem, (size_t)len)) : -ENOMEM;
+    }
+    BIO_free(bio);
     return failed;
 }
 

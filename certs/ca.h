@@ -12,7 +12,7 @@ struct ca_options {
     const char *const *permit_hosts; /* name constraints: NULL-terminated dNSNames or IP literals of the rules; "*.x.test" permits x.test's subtree.
                                         NULL: unconstrained */
     const char *cert_file, *key_file; /* both given: use these instead of making one */
-    int64_t lifetime_s;               /* of a made CA; 0: 30 days */
+    int64_t lifetime_s;               /* of a made CA; 0: ten years, as the key never leaves memory */
     bool rsa;                         /* RSA-2048 instead of P-256 */
 };
 
@@ -21,6 +21,9 @@ MUST_CHECK struct ca *ca_new(const struct ca_options *options, int64_t now_s, st
 void ca_free(struct ca *ca);
 /* Appends the certificate (never the key).  0; -ENOBUFS, -ENOMEM. */
 MUST_CHECK int ca_add_pem(const struct ca *ca, struct buf *out);
+/* Appends the private key (PKCS#8 PEM) to a secret buf: only for the memory that outlives a keeper (spec.h vault_fd), never for a disk.
+ * 0; -ENOBUFS, -ENOMEM. */
+MUST_CHECK int ca_add_key_pem(const struct ca *ca, struct buf *out);
 /* Seconds since 1970 after which it is no longer valid. */
 int64_t ca_not_after_s(const struct ca *ca);
 

@@ -1,0 +1,250 @@
+#include "base/log.h"
+#include "proxy/client_private.h"
+
+#include <unistd.h>
+
+const struct rule *client_first_rule(const struct context *ctx, const struct authority *a0)
+{
+    for (size_t i = 0; i < ctx->options->rule_count; i++)
+        if (rule_known_host(&ctx->options->rules[i], 1, a0))
+            return &ctx->options->rules[i];
+    return NULL;
+}
+
+/* --- tunnels --- */
+
+static void on_tunnel_done(void *owner)
+{
+    struct client *c = owner;
+    c->tunnel = NULL;
+    client_end(c, false);
+}
+
+void client_start_tunnel(struct client *c, struct stream *up, struct slice from_up)
+{
+    struct stream *s = c->stream;
+    c->stream = NULL;
+    client_enter(c, CLIENT_EXCHANGE);
+    c->tunnel = tunnel_new(s, up, buf_slice(&c->early), from_up, c->ctx->options->limits.tunnel_idle_ms, on_tunnel_done, c);
+    buf_done(&c->early);
+    if (!c->tunnel)
+        client_end(c, false);
+}
+
+void client_ignore_event(void *owner, enum stream_event event)
+{
+    (void)owner;
+    (void)event;
+}
+
+static void tunnel_to_dialled(struct client *c)
+{
+    struct stream *up = stream_new(c->up_fd, client_ignore_event, NULL);
+    if (!up) {
+        client_end(c, false);
+        return;
+    }
+    c->up_fd = -1;
+    client_start_tunnel(c, up, (struct slice){ NULL, 0 });
+}
+
+/* --- inside the tunnel --- */
+
+static void on_client_tls(void *owner, enum stream_event event)
+{
+    struct client *c = owner;
+    char host[AUTHORITY_TEXT_MAX];
+    if (event == STREAM_SECURED) {
+        client_enter_http(c);
+        return;
+    }
+    if (event != STREAM_FAILED)
+        return;
+    meter_refused(c->ctx->meter, "client_tls");
+    log_warn(log_msg("TLS handshake with the client failed"), log_str("host", authority_key(&c->a0, host)), log_str("reason", stream_error(c->stream)),
+             log_str("hint", "does the program trust ca.pem, and does its SNI name the host of its CONNECT?"));
+    client_end(c, false);
+}
+
+static bool any_credential(const struct client *c)
+{
+    const struct worker_options *o = c->ctx->options;
+    for (size_t i = 0; i < o->rule_count; i++)
+        if (o->rules[i].credential && rule_known_host(&o->rules[i], 1, &c->a0))
+            return true;
+    return false;
+}
+
+static void accept_tls(struct client *c, struct tls_leaf *leaf)
+{
+    bool sni_optional = c->a0.kind != HOST_NAME || !any_credential(c);
+    client_enter(c, CLIENT_TLS);
+    stream_own(c->stream, on_client_tls, c);
+    int failed = stream_accept_tls(c->stream, c->ctx->tls, leaf, c->a0.host, sni_optional, buf_slice(&c->early));
+    tls_leaf_free(leaf);
+    buf_done(&c->early);
+    if (failed)
+        client_end(c, false);
+}
+
+static void on_leaf(void *arg, struct tls_leaf *leaf, const char *error)
+{
+    struct client *c = arg;
+    char host[AUTHORITY_TEXT_MAX];
+    if (leaf) {
+        accept_tls(c, leaf);
+        return;
+    }
+    meter_refused(c->ctx->meter, "no_leaf");
+    log_error(log_msg("no certificate for host"), log_str("host", authority_key(&c->a0, host)), log_str("reason", error));
+    client_end(c, false);
+}
+
+/* The connection that CONNECT waited for goes to the pool: the first exchange will find it there. */
+static void warm_upstream(struct client *c)
+{
+    struct upstream_target target = { &c->a0, c->rule };
+    if (c->up_fd < 0)
+        return;
+    int fd = c->up_fd;
+    c->up_fd = -1;
+    pool_adopt(c->ctx->pool, &target, fd);
+}
+
+static void judge_first_byte(struct client *c)
+{
+    bool tls = buf_slice(&c->early).ptr[0] == 0x16; /* RFC 8446 §5.1: handshake record */
+    stream_want_read(c->stream, false);
+    c->a0.scheme = tls ? SCHEME_HTTPS : SCHEME_HTTP;
+    if (!c->rule && c->transparent) {
+        tunnel_to_dialled(c);
+        return;
+    }
+    warm_upstream(c);
+    if (!tls) {
+        client_enter_http(c);
+        return;
+    }
+    struct tls_leaf *leaf = leaves_get(c->ctx->leaves, c->a0.host);
+    if (leaf) {
+        accept_tls(c, leaf);
+        return;
+    }
+    client_enter(c, CLIENT_LEAF);
+    if (leaves_wait(c->ctx->leaves, c->a0.host, &c->leaf_wait, c->ctx->options->limits.tls_ms, on_leaf, c) != 0)
+        client_end(c, false);
+}
+
+static void on_sniff(void *owner, enum stream_event event)
+{
+    struct client *c = owner;
+    size_t got = 0;
+    char *at;
+    if (event == STREAM_FAILED) {
+        client_end(c, false);
+        return;
+    }
+    if (event != STREAM_READABLE || c->state != CLIENT_SNIFF)
+        return;
+    if (!(at = buf_reserve(&c->early, LEG_READ_BYTES))) {
+        client_end(c, false);
+        return;
+    }
+    switch (stream_read(c->stream, at, LEG_READ_BYTES, &got)) {
+    case STREAM_AGAIN: return;
+    case STREAM_EOF:
+    case STREAM_ERROR: client_end(c, false); return;
+    case STREAM_OK: break;
+    }
+    buf_grow(&c->early, got);
+    judge_first_byte(c);
+}
+
+static void sniff(struct client *c)
+{
+    client_enter(c, CLIENT_SNIFF);
+    c->in_tunnel = true;
+    stream_own(c->stream, on_sniff, c);
+    if (c->early.len)
+        judge_first_byte(c);
+    else
+        stream_want_read(c->stream, true);
+}
+
+/* --- CONNECT --- */
+
+void client_connect_refused(struct client *c, enum dial_error error, const char *text)
+{
+    int status = error == DIAL_FORBIDDEN ? 403 : error == DIAL_TIMEOUT ? 504 : 502;
+    if (c->transparent) {
+        meter_refused(c->ctx->meter, "upstream_unreachable");
+        log_warn(log_msg("upstream not reached"), log_str("reason", text));
+        client_end(c, false);
+        return;
+    }
+    client_refuse(c, &(struct problem){ .status = status, .error = dial_error_label(error), .detail = text,
+                                 .reason = error == DIAL_FORBIDDEN ? "address_not_allowed" : "upstream_unreachable",
+                                 .hint = error == DIAL_FORBIDDEN ? "private and loopback addresses are listed in network.allow_private" : NULL },
+           false);
+}
+
+static void connect_ready(struct client *c)
+{
+    if (!c->transparent) {
+        c->stream = h1_leg_detach(c->leg, &c->early);
+        c->leg = NULL;
+        if (!c->stream || stream_write(c->stream, SLICE("HTTP/1.1 200 Connection established\r\n\r\n")) != 0) {
+            client_end(c, false);
+            return;
+        }
+    }
+    if (c->rule || c->transparent)
+        sniff(c);
+    else
+        tunnel_to_dialled(c);
+}
+
+static void on_dialled(void *arg, int fd, enum dial_error error, const char *text)
+{
+    struct client *c = arg;
+    c->dial = NULL;
+    c->up_fd = fd;
+    if (error == DIAL_OK)
+        connect_ready(c);
+    else
+        client_connect_refused(c, error, text);
+}
+
+/* a0 is fixed.  Dial first: who asked learns at once when the upstream is down. */
+void client_reach(struct client *c)
+{
+    struct upstream_target target = { &c->a0, c->rule };
+    client_enter(c, CLIENT_DIAL);
+    if (c->rule && pool_has(c->ctx->pool, &target)) {
+        connect_ready(c);
+        return;
+    }
+    c->dial = dial_start(c->ctx->dialer, &c->a0, on_dialled, c);
+    if (!c->dial)
+        client_end(c, false);
+}
+
+void client_connect(struct client *c, const struct message *head)
+{
+    const struct worker_options *o = c->ctx->options;
+    if (authority_parse(message_target(head), SCHEME_HTTPS, 0, &c->a0) != 0) {
+        client_refuse(c, &(struct problem){ .status = 400, .reason = "connect_target", .detail = "CONNECT needs host:port",
+                                     .hint = "names are lower-case letters, digits, '-', '_' and '.'; addresses are dotted quads or [v6]" },
+               false);
+        return;
+    }
+    c->rule = client_first_rule(c->ctx, &c->a0);
+    if (!c->rule && o->unmatched == UNMATCHED_DENY) {
+        client_refuse(c, &(struct problem){ .status = 403, .error = "http_request_denied", .reason = "host_not_allowed",
+                                     .detail = "no rule knows this host and port, and unmatched is deny", .hint = "sidekey why GET https://HOST/ explains" },
+               false);
+        return;
+    }
+    client_reach(c);
+}
+

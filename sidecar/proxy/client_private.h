@@ -1,0 +1,58 @@
+/* proxy/client_private.h: a client seen by its two files: client.c (life, requests) and client_connect.c (from CONNECT to HTTP inside the tunnel). */
+#ifndef SIDEKEY_PROXY_CLIENT_PRIVATE_H
+#define SIDEKEY_PROXY_CLIENT_PRIVATE_H
+
+#include "proxy/client.h"
+#include "proxy/exchange.h"
+#include "proxy/problem.h"
+#include "proxy/tunnel.h"
+
+enum client_state {
+    CLIENT_PROXY,    /* reads CONNECT or absolute-form requests */
+    CLIENT_DIAL,     /* CONNECT: waits for the upstream's TCP connection */
+    CLIENT_SNIFF,    /* tunnel is open: the first byte tells TLS from plain HTTP */
+    CLIENT_LEAF,     /* waits for the leaf certificate */
+    CLIENT_TLS,      /* handshake with the client */
+    CLIENT_SERVE,    /* between requests inside the tunnel */
+    CLIENT_EXCHANGE, /* an exchange or a tunnel has the streams; they have deadlines of their own */
+    CLIENT_OVER,
+};
+
+enum client_look { LOOK_NONE, LOOK_IDLE, LOOK_PARTIAL };
+
+struct client {
+    struct list node;
+    struct context *ctx;
+    enum client_state state;
+    struct stream *stream; /* while there is no leg */
+    struct h1_leg *leg;
+    struct exchange *exchange;
+    struct tunnel *tunnel;
+    struct authority a0;   /* fixed by CONNECT or by the hint */
+    const struct rule *rule; /* the first that knows a0's host: its TLS identity warms the upstream; NULL: not intercepted */
+    bool transparent, in_tunnel;
+    struct dial *dial;
+    int up_fd;             /* dialled, not yet used */
+    struct leaf_wait leaf_wait;
+    struct buf early;      /* read before it was known what it is */
+    struct deadline deadline;
+    struct later burial;
+    enum client_look look; /* what the last deadline saw */
+};
+
+#define CLIENT_EARLY_MAX (128 * 1024)
+
+/* client.c */
+void client_enter(struct client *c, enum client_state next);
+void client_end(struct client *c, bool gently);
+void client_refuse(struct client *c, const struct problem *p, bool keep);
+void client_enter_http(struct client *c);
+void client_ignore_event(void *owner, enum stream_event event);
+/* client_connect.c */
+void client_connect(struct client *c, const struct message *head);
+void client_reach(struct client *c);
+void client_connect_refused(struct client *c, enum dial_error error, const char *text);
+void client_start_tunnel(struct client *c, struct stream *up, struct slice from_up);
+const struct rule *client_first_rule(const struct context *ctx, const struct authority *a0);
+
+#endif
