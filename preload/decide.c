@@ -217,28 +217,31 @@ void decide_text(const struct target *t, char ret[48])
     ret[-1] = '\0';
 }
 
-bool decide_hosts_line(const char *line, size_t length, const char *name)
+static const char *next_word(const char **io_at, const char *end, size_t *ret_length)
+{
+    const char *at = *io_at, *word;
+    while (at < end && space(*at))
+        at++;
+    for (word = at; at < end && !space(*at);)
+        at++;
+    *io_at = at;
+    *ret_length = (size_t)(at - word);
+    return at > word ? word : NULL;
+}
+
+bool decide_hosts_line(const char *line, size_t length, const char *name, const char *self)
 {
     const char *end = memchr(line, '#', length), *at = line;
+    size_t n;
     if (!end)
         end = line + length;
-    bool first = true, found = false;
-    while (at < end) {
-        while (at < end && space(*at))
-            at++;
-        const char *word = at;
-        while (at < end && !space(*at))
-            at++;
-        size_t n = (size_t)(at - word);
-        if (n == 0)
-            break;
-        if (first && !(n >= 4 && memcmp(word, "127.", 4) == 0) && !(n == 3 && memcmp(word, "::1", 3) == 0))
-            return false;
-        if (!first && strlen(name) == n && same_text(word, name, n))
-            found = true;
-        first = false;
+    const char *word = next_word(&at, end, &n);
+    bool ours = word && ((n > 4 && memcmp(word, "127.", 4) == 0) || (n == 3 && memcmp(word, "::1", 3) == 0)), found = false;
+    while (word && (word = next_word(&at, end, &n))) {
+        found |= strlen(name) == n && same_text(word, name, n);
+        ours |= strlen(self) == n && same_text(word, self, n);
     }
-    return found;
+    return found && ours;
 }
 
 bool decide_ca(const char *path)

@@ -47,8 +47,8 @@ bool decide_target(const struct sockaddr *sa, socklen_t len, struct target *ret)
 bool decide_local(const struct target *t);
 /* Writes t's address as text (at most 46 bytes with NUL) in the form that inet_ntop would take as input. */
 void decide_text(const struct target *t, char ret[48]);
-/* One line of hosts(5): name is there with a loopback address. */
-bool decide_hosts_line(const char *line, size_t length, const char *name);
+/* One line of hosts(5): name is there, and means this machine: by a loopback address, or by self (the host's own name) beside it. */
+bool decide_hosts_line(const char *line, size_t length, const char *name, const char *self);
 /* A CA bundle that programs open by themselves (exact paths of the distributions, certifi and botocore copies). */
 bool decide_ca(const char *path);
 /* open(2) flags that only read what exists. */

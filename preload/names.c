@@ -18,8 +18,8 @@ typedef struct hostent *gethostbyname2_fn(const char *, int);
 typedef int gethostbyname_r_fn(const char *, struct hostent *, char *, size_t, struct hostent **, int *);
 typedef int gethostbyname2_r_fn(const char *, int, struct hostent *, char *, size_t, struct hostent **, int *);
 
-/* /etc/hosts gives name a loopback address: it is this machine under another name. */
-static bool loopback_in_hosts(const char *name)
+/* name is this machine's by /etc/hosts: loopback, or a line that names self too. */
+static bool ours_in_hosts(const char *name, const char *self)
 {
     char text[4096];
     size_t held = 0;
@@ -28,34 +28,35 @@ static bool loopback_in_hosts(const char *name)
     for (long n; fd >= 0 && !found && (n = syscall(SYS_read, fd, text + held, sizeof text - held)) > 0;) {
         char *line = text, *end = text + held + n, *newline;
         for (; !found && (newline = memchr(line, '\n', (size_t)(end - line))); line = newline + 1, skip = false)
-            found = !skip && decide_hosts_line(line, (size_t)(newline - line), name);
+            found = !skip && decide_hosts_line(line, (size_t)(newline - line), name, self);
         held = (size_t)(end - line);
         memmove(text, line, held);
         if (held == sizeof text)
             held = 0, skip = true; /* a line that long is nobody's */
     }
     if (!found && held && !skip)
-        found = decide_hosts_line(text, held, name);
+        found = decide_hosts_line(text, held, name, self);
     if (fd >= 0)
         syscall(SYS_close, fd);
     return found;
 }
 
-/* Programs bind to the address of their own name. */
+/* Programs bind to the address of their own name: a fake one would be no use to them. */
 static bool own_name(const char *name)
 {
-    struct utsname us;
+    struct utsname us = { .nodename = "" };
     struct policy none = { .port_count = 0 };
-    char canonical[TABLE_TEXT];
-    return syscall(SYS_uname, &us) == 0 && decide_name(&none, us.nodename, canonical) != NAME_AS_IS &&
-           strcmp(canonical, name) == 0;
+    char self[TABLE_TEXT] = "";
+    if (syscall(SYS_uname, &us) == 0 && decide_name(&none, us.nodename, self) != NAME_AS_IS && strcmp(self, name) == 0)
+        return true;
+    return ours_in_hosts(name, self);
 }
 
 static enum name_class class_of(const struct preload *p, const char *node, char ret_name[TABLE_TEXT])
 {
     enum name_class c = decide_name(&p->policy, node, ret_name);
     int saved = errno;
-    if (c == NAME_OURS && (own_name(ret_name) || loopback_in_hosts(ret_name)))
+    if (c == NAME_OURS && own_name(ret_name))
         c = NAME_DIRECT;
     errno = saved;
     return c;
@@ -112,7 +113,7 @@ static int fake_getaddrinfo(getaddrinfo_fn *real, const char *name, const char *
         ask.ai_socktype = hints->ai_socktype;
         ask.ai_protocol = hints->ai_protocol;
     }
-    ask.ai_flags = (asked & (AI_PASSIVE | AI_NUMERICSERV)) | AI_NUMERICHOST;
+    ask.ai_flags = (asked & AI_NUMERICSERV) | AI_NUMERICHOST;
     if (!fake_text(name, ask.ai_family, text, &interned))
         return EAI_FAIL;
     int rc = real(text, service, &ask, ret);
@@ -123,11 +124,12 @@ HOOK(int, getaddrinfo, const char *node, const char *service, const struct addri
 {
     getaddrinfo_fn *real = REAL(getaddrinfo_fn, getaddrinfo);
     const struct preload *p = preload_routing(HOOK_getaddrinfo);
-    int family = hints ? hints->ai_family : AF_UNSPEC;
+    int family = hints ? hints->ai_family : AF_UNSPEC, flags = hints ? hints->ai_flags : 0;
     char name[TABLE_TEXT];
     if (!real)
         return EAI_SYSTEM;
-    if (!p || !node || (hints && hints->ai_flags & AI_NUMERICHOST) || !decide_service(&p->policy, service) ||
+    /* AI_PASSIVE: a server looks for the address that it will bind. */
+    if (!p || !node || (flags & (AI_NUMERICHOST | AI_PASSIVE)) || !decide_service(&p->policy, service) ||
         (family != AF_UNSPEC && family != AF_INET && family != AF_INET6))
         return real(node, service, hints, ret);
     switch (class_of(p, node, name)) {

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define COMMAND_MAX (128 * 1024) /* the kernel takes no longer argument (MAX_ARG_STRLEN) */
+#define COMMAND_MAX (128 * 1024) /* the kernel takes no longer argument (MAX_ARG_STRLEN): such a command fails by itself */
 
 extern char **environ;
 
@@ -64,8 +64,8 @@ static size_t command_room(enum hook h, const char *command)
 {
     const struct preload *p = preload_get();
     size_t n = command && !p->off[h] && p->keep_count ? add_exports(p, NULL) : 0;
-    size_t whole = n ? n + strlen(command) + 1 : 0;
-    return whole <= COMMAND_MAX ? whole : 0;
+    size_t length = n ? strlen(command) : 0;
+    return n && length <= COMMAND_MAX ? n + length + 1 : 0;
 }
 
 static const char *command_fill(char *memory, const char *command)
