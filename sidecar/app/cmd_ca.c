@@ -48,7 +48,7 @@ static int load_and_show(struct cmd_config *load)
 int cmd_ca(int argc, char **argv)
 {
     static const struct option flags[] = { CMD_CONFIG_LONG, CMD_LONG_END };
-    struct cmd_config load = { .quiet = true };
+    struct cmd_config load = { .quiet = true, .options.files = SCHEMA_FILES_NONE };
     bool asked = false;
     int flag, failed;
     for (;;) { /* flags may stand on either side of "show" */

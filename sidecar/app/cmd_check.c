@@ -18,7 +18,7 @@ static int print_schema(void)
 int cmd_check(int argc, char **argv)
 {
     static const struct option flags[] = { CMD_CONFIG_LONG, { "schema", no_argument, NULL, CMD_OWN }, CMD_LONG_END };
-    struct cmd_config load = { .options.check_files = true };
+    struct cmd_config load = { .options.files = SCHEMA_FILES_ALL };
     int flag, failed;
     while ((flag = cmd_flag(argc, argv, CMD_CONFIG_SHORT, flags)) != -1) {
         if (flag == '?')

@@ -161,7 +161,7 @@ static struct config *load(struct cmd_config *flags, int *ret_exit)
 
 int cmd_env(int argc, char **argv)
 {
-    struct env_flags f = { .load.quiet = true, .format = "sh" };
+    struct env_flags f = { .load.quiet = true, .load.options.files = SCHEMA_FILES_NONE, .format = "sh" };
     int status = read_flags(argc, argv, &f);
     if (status)
         return status;

@@ -160,7 +160,7 @@ static int answer(const struct question *q)
 int cmd_why(int argc, char **argv)
 {
     static const struct option flags[] = { CMD_CONFIG_LONG, CMD_LONG_END };
-    struct cmd_config load = { .quiet = true };
+    struct cmd_config load = { .quiet = true, .options.files = SCHEMA_FILES_NONE };
     struct question q;
     int flag, status;
     while ((flag = cmd_flag(argc, argv, CMD_CONFIG_SHORT, flags)) != -1) {

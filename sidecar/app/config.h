@@ -4,7 +4,7 @@
 #ifndef SIDEKEY_APP_CONFIG_H
 #define SIDEKEY_APP_CONFIG_H
 
-#include "base/buf.h"
+#include "app/schema.h"
 #include "base/log.h"
 #include "proxy/worker.h"
 #include "refresh/spec.h"
@@ -36,15 +36,12 @@ struct config {
     enum log_level log_level;
 };
 
-/* text: "FILE:LINE:COLUMN: key.path: what"; valid during the call. */
-typedef void config_report_fn(void *arg, bool warning, const char *text);
-
 struct config_options {         /* NULL where one is asked for: all zero */
     const char *path;           /* -c; NULL: $SIDEKEY_CONFIG, ./sidekey.yaml, $XDG_CONFIG_HOME/sidekey/sidekey.yaml, /etc/sidekey/sidekey.yaml */
     bool allow_inline_secrets;
-    bool check_files;           /* a file that is named and cannot be read is an error ("check"); otherwise it may still come */
+    enum schema_files files;    /* which of the named files must be there */
     const char *const *set;     /* flags: NULL-terminated "listen.proxy=127.0.0.1:0"; win over SIDEKEY_* and file.  At most 64 */
-    config_report_fn *report;   /* told of every error and warning; NULL: the first error in e is all there is */
+    schema_report_fn *report;   /* told of every error and warning; NULL: the first error in e is all there is */
     void *report_arg;
 };
 

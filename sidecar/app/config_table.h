@@ -2,7 +2,7 @@
 #ifndef SIDEKEY_APP_CONFIG_TABLE_H
 #define SIDEKEY_APP_CONFIG_TABLE_H
 
-#include "app/schema.h"
+#include "app/field.h"
 
 /* Fills a struct config; FIELD_ENV marks what --set and SIDEKEY_* may give. */
 extern const struct table config_table;

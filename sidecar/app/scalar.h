@@ -2,7 +2,8 @@
 #ifndef SIDEKEY_APP_SCALAR_H
 #define SIDEKEY_APP_SCALAR_H
 
-#include "app/schema.h"
+#include "app/field.h"
+#include "base/err.h"
 
 /* plain: written without quotes.  0; -1 with e: what is wrong and how to write it.  The value is repeated only where it cannot be a secret. */
 MUST_CHECK int scalar_read(const struct field *f, const char *text, bool plain, void *base, struct err *e);

@@ -15,21 +15,22 @@ struct pair {
     char *name, *value;
 };
 
-size_t schema_enter(struct schema *s, const char *key)
+/* Enters a part of the path; the caller leaves it with the mark. */
+static size_t enter(struct schema *s, const char *key)
 {
     size_t mark = strlen(s->path);
     snprintf(s->path + mark, sizeof s->path - mark, "%s%.64s", mark ? "." : "", key);
     return mark;
 }
 
-size_t schema_enter_item(struct schema *s, size_t index)
+static size_t enter_item(struct schema *s, size_t index)
 {
     size_t mark = strlen(s->path);
     snprintf(s->path + mark, sizeof s->path - mark, "[%zu]", index);
     return mark;
 }
 
-void schema_leave(struct schema *s, size_t mark)
+static void leave(struct schema *s, size_t mark)
 {
     s->path[mark] = '\0';
 }
@@ -137,12 +138,10 @@ static int check_keys(struct schema *s, const struct table *t, const json_t *nod
     return s->errors == before ? 0 : -1;
 }
 
-/* A file that a value names.  Only "check" looks: at run time a missing secret may still come. */
+/* A file that a value names. */
 static int check_file(struct schema *s, const json_t *node, const char *path, bool key)
 {
     struct stat st;
-    if (!s->check_files)
-        return 0;
     if (stat(path, &st) != 0)
         return schema_error(s, node, "%.200s: %s: write the file, or mend the path", path, strerror(errno));
     if (S_ISDIR(st.st_mode))
@@ -162,7 +161,7 @@ static int read_scalar(struct schema *s, const struct field *f, const json_t *no
         return -1;
     if (scalar_read(f, text, tree_mark(s->tree, node).plain, base, &e) != 0)
         return schema_error(s, node, "%s", e.text);
-    return f->flags & FIELD_FILE ? check_file(s, node, text, f->flags & FIELD_KEY) : 0;
+    return f->flags & FIELD_FILE && s->files != SCHEMA_FILES_NONE ? check_file(s, node, text, f->flags & FIELD_KEY) : 0;
 }
 
 static int read_strings(struct schema *s, const struct field *f, const json_t *node, void *base)
@@ -249,9 +248,11 @@ static int read_reference(struct schema *s, const json_t *node, struct secret_re
     if (!*text || !(ref->name = strdup(text)))
         return schema_error(s, value, *text ? "out of memory" : "is empty");
     ref->kind = strcmp(key, "file") == 0 ? SECRET_REF_FILE : SECRET_REF_ENV;
+    if (s->files != SCHEMA_FILES_ALL)
+        return 0;
     if (ref->kind == SECRET_REF_FILE)
         return check_file(s, value, text, true);
-    if (s->check_files && !getenv(text))
+    if (!getenv(text))
         schema_warn(s, value, "the variable %.100s is not set here", text);
     return 0;
 }
@@ -300,9 +301,9 @@ static int read_list(struct schema *s, const struct field *f, const json_t *node
         if (f->table->init)
             f->table->init(element);
         *count = i + 1;
-        mark = schema_enter_item(s, i);
+        mark = enter_item(s, i);
         failed |= read_element(s, f->table, json_array_get(node, i), element);
-        schema_leave(s, mark);
+        leave(s, mark);
     }
     return failed;
 }
@@ -325,11 +326,11 @@ static int read_map(struct schema *s, const struct field *f, const json_t *node,
             f->table->init(element);
         char **name = (char **)(void *)((char *)element + f->table->name_at);
         const char *wrong = !(*name = strdup(key)) ? "out of memory" : f->check ? f->check(name) : NULL;
-        size_t mark = schema_enter(s, key);
+        size_t mark = enter(s, key);
         if (wrong)
             failed = schema_error_key(s, value, "%s", wrong);
         failed |= read_element(s, f->table, value, element);
-        schema_leave(s, mark);
+        leave(s, mark);
     }
     return failed;
 }
@@ -414,9 +415,9 @@ int schema_read(struct schema *s, const struct table *t, const json_t *node, voi
 {
     int failed = node ? check_keys(s, t, node) : 0;
     for (const struct field *f = t->fields; f->key; f++) {
-        size_t mark = schema_enter(s, f->key);
+        size_t mark = enter(s, f->key);
         failed |= read_field(s, f, node, base);
-        schema_leave(s, mark);
+        leave(s, mark);
     }
     if (!failed && t->check)
         failed = t->check(s, node, base);

@@ -1,0 +1,645 @@
+/* Unit tests of the configuration: what a file becomes, what its author gets wrong, and what is said about it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "app/config.h"
+#include "app/config_table.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define CRM                                                                                          \
+    "credentials:\n  crm:\n    grant: refresh_token\n    token_url: https://login.test/token\n"      \
+    "    client_id: me\n    client_secret: {env: SECRET}\n    refresh_token: {file: /run/r}\n"
+#define RULE "rules:\n  - match: {host: api.test}\n    credential: crm\n"
+#define RULE_IS(more) CRM RULE "    " more "\n"
+#define SPEC_IS(text) "credentials: {a: " text "}\n"
+
+struct said {
+    char text[8192];
+    unsigned errors, warnings;
+};
+
+static void hear(void *arg, bool warning, const char *text)
+{
+    struct said *s = arg;
+    size_t len = strlen(s->text);
+    snprintf(s->text + len, sizeof s->text - len, "%s%s\n", warning ? "warning: " : "", text);
+    *(warning ? &s->warnings : &s->errors) += 1;
+}
+
+static struct config *good(const char *text)
+{
+    struct err e = { "" };
+    struct config *c = config_parse(slice_str(text), "f", NULL, &e);
+    if (!c)
+        fail_msg("%s\ngave %s", text, e.text);
+    return c;
+}
+
+/* The whole text of what is wrong; place: "f:3:4: " or "" for any. */
+static void bad(const char *text, const char *place, const char *why)
+{
+    struct said said = { "", 0, 0 };
+    struct config_options o = { .report = hear, .report_arg = &said };
+    struct err e = { "" };
+    struct config *c = config_parse(slice_str(text), "f", &o, &e);
+    if (c || !said.errors || !strstr(said.text, why) || !strstr(said.text, place))
+        fail_msg("%s\ngave %s", text, said.text);
+    if (!strstr(said.text, e.text) || !*e.text)
+        fail_msg("the first error is not the one returned: %s / %s", e.text, said.text);
+}
+
+static const char *text_of(const struct address *a)
+{
+    static char text[64];
+    return address_text((const struct sockaddr *)&a->sa, text, sizeof text);
+}
+
+static void an_empty_file_means_the_defaults(void **state)
+{
+    (void)state;
+    struct config *c = good("");
+    assert_string_equal(text_of(&c->listen_proxy), "127.0.0.1:8118");
+    assert_string_equal(text_of(&c->listen_admin), "127.0.0.1:9118");
+    assert_true(c->ca_constrain);
+    assert_int_equal(c->unmatched, UNMATCHED_TUNNEL);
+    assert_int_equal(c->on_lock_error, ON_LOCK_ERROR_PROCEED);
+    assert_int_equal(c->lease_ms, 60000);
+    assert_int_equal(c->workers, 1);
+    assert_int_equal(c->log_level, LOG_INFO);
+    assert_int_equal(c->limits.drain_ms, 25000);
+    assert_int_equal(c->limits.connect_head_ms, 10000);
+    assert_int_equal(c->limits.tls_ms, 10000);
+    assert_int_equal(c->limits.head_ms, 30000);
+    assert_int_equal(c->limits.dial_ms, 10000);
+    assert_int_equal(c->limits.first_byte_ms, 600000);
+    assert_int_equal(c->limits.idle_ms, 600000);
+    assert_int_equal(c->limits.tunnel_idle_ms, 600000);
+    assert_int_equal(c->limits.token_wait_ms, 10000);
+    assert_int_equal(c->limits.upstream_idle_ms, 4000);
+    assert_int_equal(c->limits.replay_total_bytes, 64 << 20);
+    assert_int_equal(c->limits.connections, 10000);
+    assert_int_equal(c->limits.per_upstream, 256);
+    assert_non_null(c->store_file);
+    assert_non_null(c->ca_publish);
+    assert_null(c->permit_hosts[0]);
+    config_free(c);
+}
+
+static void a_whole_file_becomes_structs(void **state)
+{
+    (void)state;
+    struct config *c = good(
+        "listen: {proxy: '[::1]:0', admin: off}\nca: {publish: /p, constrain: false}\nunmatched: deny\n"
+        "store: {file: /s, seal_key: {command: [pass, show]}, seal_key_previous: {env: OLD}, lease: 20s, on_lock_error: wait}\n" CRM
+        "    scope: a b\n    audience: https://aud\n    params: {resource: r}\n    client_auth: body\n    body: json\n    required: true\n"
+        "    default_lifetime: 1h\n    forced_refresh_floor: 5s\n  key: {grant: static, token: {file: /t}}\n"
+        "rules:\n"
+        "  - name: one\n    match: {host: '*.API.test.', port: 8443, paths: [/v2/*, /x], methods: [GET]}\n    credential: crm\n"
+        "    inject: [{in: query, name: key}, {in: userinfo}, {name: X-Token, format: 't={instance_url}/{access_token}'}]\n"
+        "    strip: [X-Api-Key]\n    strip_query: [key]\n    append: {Anthropic-Beta: oauth}\n    set_if_absent: {X-A: ''}\n"
+        "    only_if: {header: Authorization, equals: Bearer sk-no}\n    allow_http: true\n"
+        "    on_unauthorized: {statuses: [401, 403], max_body: 2MiB}\n"
+        "  - {match: {host: '::1'}, credential: key}\n"
+        "  - {match: {host: plain.test}, allow_http: true, on_unauthorized: {statuses: []}}\n"
+        "network: {allow_private: [10.0.0.0/8, '::1'], resolve: {'a.test:443': '127.0.0.1:8443', B.test: 10.0.0.1}, parent_proxy: null}\n"
+        "limits: {replay_body: 3MiB, drain: 250ms}\nworkers: 4\nlog: {level: debug}\n");
+    assert_int_equal(c->listen_admin.len, 0);
+    assert_string_equal(text_of(&c->listen_proxy), "[::1]:0");
+    assert_int_equal(c->seal_key.kind, SECRET_REF_COMMAND);
+    assert_string_equal(c->seal_key.argv[1], "show");
+    assert_int_equal(c->on_lock_error, ON_LOCK_ERROR_WAIT);
+    assert_int_equal(c->credential_count, 2);
+    const struct spec *crm = &c->credentials[0];
+    assert_string_equal(crm->name, "crm");
+    assert_int_equal(crm->client_auth, CLIENT_AUTH_BODY);
+    assert_int_equal(crm->body, GRANT_BODY_JSON);
+    assert_string_equal(crm->params[0].value, "r");
+    assert_int_equal(crm->default_lifetime_ms, 3600000);
+    assert_int_equal(crm->forced_floor_ms, 5000);
+    assert_true(crm->required);
+    assert_int_equal(crm->refresh_token.kind, SECRET_REF_FILE);
+    assert_string_equal(crm->refresh_token.name, "/run/r");
+    const struct rule *one = &c->rules[0], *two = &c->rules[1], *three = &c->rules[2];
+    assert_string_equal(one->host, "*.api.test");
+    assert_int_equal(one->port, 8443);
+    assert_string_equal(one->paths[1], "/x");
+    assert_int_equal(one->inject_count, 3);
+    assert_string_equal(one->inject[0].format, "{access_token}");
+    assert_string_equal(one->inject[1].format, "x-access-token:{access_token}");
+    assert_null(one->inject[1].name);
+    assert_string_equal(one->inject[2].name, "x-token");
+    assert_string_equal(one->strip[0], "x-api-key");
+    assert_string_equal(one->append[0].name, "anthropic-beta");
+    assert_string_equal(one->set_if_absent[0].value, "");
+    assert_string_equal(one->only_if_header, "authorization");
+    assert_int_equal(one->unauthorized[1], 403);
+    assert_int_equal(one->unauthorized[2], 0);
+    assert_int_equal(one->replay_max_bytes, 2 << 20);
+    assert_string_equal(two->host, "::1");
+    assert_string_equal(two->name, "::1");
+    assert_int_equal(two->port, 443);
+    assert_int_equal(two->replay_max_bytes, 3 << 20);
+    assert_string_equal(two->inject[0].name, "authorization");
+    assert_string_equal(two->inject[0].format, "Bearer {access_token}");
+    assert_int_equal(two->unauthorized[0], 401);
+    assert_int_equal(three->port, 80);
+    assert_int_equal(three->inject_count, 0);
+    assert_int_equal(three->unauthorized[0], 0);
+    assert_int_equal(c->allow_private_count, 2);
+    assert_int_equal(c->override_count, 2);
+    assert_int_equal(c->overrides[0].port, 443);
+    assert_string_equal(c->overrides[1].host, "b.test");
+    assert_int_equal(c->overrides[1].port, 0);
+    assert_string_equal(text_of(&c->overrides[1].to), "10.0.0.1:0");
+    assert_string_equal(c->permit_hosts[2], "plain.test");
+    assert_null(c->permit_hosts[3]);
+    config_free(c);
+}
+
+static void json_is_taken_as_it_is(void **state)
+{
+    (void)state;
+    struct config *c = good("{\n\t\"workers\": 2, \"ca\": {\"constrain\": false},\n\t\"rules\": [{\"match\": {\"host\": \"a.test\", \"port\": 99}}]\n}\n");
+    assert_int_equal(c->workers, 2);
+    assert_int_equal(c->rules[0].port, 99);
+    config_free(c);
+}
+
+static void a_word_that_yaml_takes_for_a_boolean_stays_a_word(void **state)
+{
+    (void)state;
+    struct config *c = good("credentials: {no: {grant: static, token: {env: on}, required: false}}\nrules: [{name: yes, match: {host: no.test}, credential: no}]\n");
+    assert_string_equal(c->credentials[0].name, "no");
+    assert_string_equal(c->credentials[0].token.name, "on");
+    assert_string_equal(c->rules[0].name, "yes");
+    config_free(c);
+}
+
+static void a_key_with_nothing_behind_it_is_as_if_it_were_not_there(void **state)
+{
+    (void)state;
+    struct config *c = good("rules:\nlisten:\n  proxy:\nlimits: ~\nstore: {redis: null}\nnetwork: {parent_proxy: null}\n");
+    assert_int_equal(c->rule_count, 0);
+    assert_string_equal(text_of(&c->listen_proxy), "127.0.0.1:8118");
+    config_free(c);
+}
+
+static void mistakes_are_named_with_their_place_and_the_way_out(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *place, *why;
+    } rows[] = {
+        { "unmatchd: deny\n", "f:1:1: ", "unknown key \"unmatchd\": did you mean \"unmatched\"?" },
+        { "listen:\n  prxy: 1\n", "f:2:3: listen: ", "did you mean \"proxy\"?" },
+        { "zebra: 1\n", "f:1:1: ", "unknown key \"zebra\"\n" },
+        { "rules: [{host: a.test}]\n", "f:1:10: ", "it belongs under \"match\"" },
+        { "unmatched: tunel\n", "f:1:12: unmatched: ", "did you mean \"tunnel\"?" },
+        { "unmatched: allow\n", "f:1:12: ", "write tunnel, deny or report" },
+        { "unmatched: [deny]\n", "f:1:12: ", "not a list" },
+        { "workers: '3'\n", "f:1:10: workers: ", "write 3 without quotes" },
+        { "workers: 0\n", "f:1:10: ", "write 1 to 64" },
+        { "workers: 65\n", "f:1:10: ", "write 1 to 64" },
+        { "workers: three\n", "f:1:10: ", "digits only" },
+        { "workers: 99999999999999999999\n", "f:1:10: ", "out of range" },
+        { "ca: {constrain: no}\n", "f:1:17: ", "write true or false, without quotes" },
+        { "ca: {constrain: 'true'}\n", "f:1:17: ", "without quotes" },
+        { "limits: {drain: 30}\n", "f:1:17: limits.drain: ", "like 250ms, 30s, 5m or 1h" },
+        { "limits: {drain: 2h}\n", "f:1:17: ", "write 1ms to 1h" },
+        { "limits: {replay_body: 1MB}\n", "f:1:23: ", "like 512B, 64KiB or 1MiB" },
+        { "limits: {replay_body: 2GiB}\n", "f:1:23: ", "write 0B to 1GiB" },
+        { "limits: {replay_body: 1MiB, replay_total: 1KiB}\n", "f:1:9: ", "replay_total is less than replay_body" },
+        { "listen: {proxy: localhost:1}\n", "f:1:17: ", "like 127.0.0.1:8118 or [::1]:8118\n" },
+        { "listen: {admin: localhost:1}\n", "f:1:17: ", "or off" },
+        { "listen: {proxy: 127.0.0.1}\n", "f:1:17: ", "has no port" },
+        { "listen: {proxy: off}\n", "f:1:17: ", "is no address" },
+        { "listen: {proxy: 127.0.0.1:70000}\n", "f:1:17: ", "is no address" },
+        { "rules: {a: 1}\n", "f:1:8: rules: ", "needs a list" },
+        { "rules: [x]\n", "f:1:9: rules[0]: ", "needs keys and values" },
+        { "credentials: [x]\n", "f:1:14: ", "needs keys and values" },
+        { "- a\n", "f:1:1: ", "needs keys and values" },
+        { "a: [1, 2\nb: }\n", "f:2:", "" },
+        { "unmatched: deny\nunmatched: deny\n", "f:2:1: ", "given twice" },
+        { "ca: {cert_file: /dev/null}\n", "f:1:5: ", "belong together: key_file is missing" },
+        { "store: {seal_key_previous: {env: X}}\n", "f:1:8: ", "seal_key, which is missing" },
+        { "ca: {publish: ''}\n", "f:1:15: ", "is empty" },
+        { "network: {allow_private: 10.0.0.0/8}\n", "f:1:26: ", "needs a list of networks" },
+        { "network: {allow_private: [example.com]}\n", "f:1:27: ", "is no network" },
+        { "network: {resolve: [a]}\n", "f:1:20: ", "needs pairs" },
+        { "network: {resolve: {a.test: b.test}}\n", "f:1:29: ", "is no address" },
+        { "network: {resolve: {'u@a.test': 127.0.0.1}}\n", "f:1:21: ", "is no host" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        bad(rows[i].text, rows[i].place, rows[i].why);
+}
+
+static void what_a_later_version_will_do_is_called_so(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "listen: {gateway: 127.0.0.1:8119}\n", "store: {redis: {url: x}}\n",           "network: {parent_proxy: http://p:1}\n", SPEC_IS("{grant: jwt_bearer}"),
+        SPEC_IS("{grant: token_exchange}"),    SPEC_IS("{grant: github_app}"),         SPEC_IS("{grant: metadata}"),            SPEC_IS("{grant: command}"),
+        SPEC_IS("{grant: client_credentials, client_auth: private_key_jwt}"),
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        bad(rows[i], "f:1:", "not supported in this version (0.1)");
+}
+
+static void credentials_that_cannot_work_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *why;
+    } rows[] = {
+        { SPEC_IS("{}"), "credentials.a.grant: is missing" },
+        { SPEC_IS("{grant: static}"), "token is missing" },
+        { SPEC_IS("{grant: static, token: {env: X}, token_url: 'https://a.test/'}"), "token_url has no meaning with grant: static" },
+        { SPEC_IS("{grant: refresh_token, client_id: x, refresh_token: {env: X}}"), "token_url is missing" },
+        { SPEC_IS("{grant: refresh_token, client_id: x, token_url: 'https://a.test/'}"), "refresh_token is missing" },
+        { SPEC_IS("{grant: refresh_token, token: {env: X}}"), "token has no meaning with grant: refresh_token" },
+        { SPEC_IS("{grant: client_credentials, client_id: x, token_url: 'https://a.test/'}"), "client_secret is missing" },
+        { SPEC_IS("{grant: client_credentials, client_secret: {env: X}, token_url: 'https://a.test/'}"), "client_id is missing" },
+        { SPEC_IS("{grant: client_credentials, refresh_token: {env: X}}"), "refresh_token has no meaning" },
+        { SPEC_IS("{grant: refresh_token, client_id: x, client_auth: body, refresh_token: {env: X}, token_url: 'https://a.test/'}"), "needs a client_secret" },
+        { SPEC_IS("{grant: client_credentials, client_id: x, client_auth: none, client_secret: {env: X}, token_url: 'https://a.test/'}"),
+          "client_secret has no meaning with client_auth: none" },
+        { SPEC_IS("{grant: refresh_token, token_url: 'http://a.test/'}"), "would send secrets in the clear" },
+        { SPEC_IS("{grant: refresh_token, token_url: 'https://u:p@a.test/'}"), "without user, password" },
+        { SPEC_IS("{grant: refresh_token, tls: {cert_file: /dev/null}}"), "key_file is missing" },
+        { SPEC_IS("{grant: refresh_token, params: {client_secret: x}}"), "has a key of its own" },
+        { SPEC_IS("{grant: refresh_token, params: {a: \"x\\r\\ny\"}}"), "control bytes" },
+        { SPEC_IS("{grant: refresh_token, client_id: \"x\\ny\"}"), "control bytes" },
+        { "credentials: {CRM: {grant: static, token: {env: X}}}\n", "a-z, 0-9, dot, underscore and hyphen" },
+        { "credentials: {'': {grant: static, token: {env: X}}}\n", "a-z, 0-9" },
+        { SPEC_IS("{grant: static, token: {fil: x}}"), "did you mean \"file\"?" },
+        { SPEC_IS("{grant: static, token: {}}"), "exactly one of file, env and command" },
+        { SPEC_IS("{grant: static, token: {file: a, env: b}}"), "exactly one of file, env and command" },
+        { SPEC_IS("{grant: static, token: {command: []}}"), "names no program" },
+        { SPEC_IS("{grant: static, token: {command: ls}}"), "needs a list" },
+        { SPEC_IS("{grant: static, token: {file: ''}}"), "is empty" },
+        { SPEC_IS("{grant: static, token: {file: }}"), "a value is missing" },
+        { SPEC_IS("{grant: static, token: [x]}"), "write {file: PATH} or {env: NAME}" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        bad(rows[i].text, "f:1:", rows[i].why);
+}
+
+static void rules_that_cannot_work_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *why;
+    } rows[] = {
+        { CRM "rules: [{credential: crm}]\n", "rules[0].match: is missing" },
+        { "rules: [{match: {port: 1}}]\n", "rules[0].match.host: is missing" },
+        { CRM "rules: [{match: {host: a.test}, credential: cmr}]\n", "there is no credential \"cmr\": did you mean \"crm\"?" },
+        { "rules: [{match: {host: a.test}, credential: x}]\n", "add it under credentials" },
+        { "rules: [{match: {host: a.test}, inject: [{}]}]\n", "inject has nothing to inject" },
+        { "rules: [{match: {host: a.test}, only_if: {header: a, equals: b}}]\n", "only_if has nothing to inject" },
+        { "rules: [{match: {host: 'a.test:443'}}]\n", "write the port under port" },
+        { "rules: [{match: {host: '[::1]:443'}}]\n", "write the port under port" },
+        { "rules: [{match: {host: 'https://a.test'}}]\n", "leave the scheme out" },
+        { "rules: [{match: {host: '*'}}]\n", "a rule names its hosts" },
+        { "rules: [{match: {host: 'a.*.test'}}]\n", "no host name" },
+        { "rules: [{match: {host: '*.10.0.0.1'}}]\n", "before a name" },
+        { "rules: [{match: {host: '127.1'}}]\n", "no host name" },
+        { "rules: [{match: {host: 'u@a.test'}}]\n", "no host name" },
+        { "rules: [{match: {host: b\xc3\xbc" "cher.test}}]\n", "IDNs as xn--" },
+        { "rules: [{match: {host: a.test, port: 0}}]\n", "write 1 to 65535" },
+        { "rules: [{match: {host: a.test, port: '443'}}]\n", "write 443 without quotes" },
+        { "rules: [{match: {host: a.test, paths: [v2]}}]\n", "begins with /" },
+        { "rules: [{match: {host: a.test, paths: ['/a*b']}}]\n", "only at the end" },
+        { "rules: [{match: {host: a.test, paths: ['/a?b']}}]\n", "without query" },
+        { "rules: [{match: {host: a.test, paths: ['/a/../b']}}]\n", "no dot segments" },
+        { "rules: [{match: {host: a.test, paths: ['']}}]\n", "is empty" },
+        { "rules: [{match: {host: a.test, methods: [get]}}]\n", "upper case" },
+        { "rules: [{match: {host: a.test, methods: ['G T']}}]\n", "no HTTP method" },
+        { "rules: [{match: {host: a.test}, name: 'a b'}]\n", "a rule's name" },
+        { "rules: [{match: {host: a.test}, name: x}, {match: {host: b.test}, name: x}]\n", "another rule has this name" },
+        { RULE_IS("inject: [{name: Host}]"), "can never touch" },
+        { RULE_IS("inject: [{name: 'a b'}]"), "no header field name" },
+        { RULE_IS("inject: [{in: query}]"), "name is missing" },
+        { RULE_IS("inject: [{in: query, name: 'a=b'}]"), "a query key has" },
+        { RULE_IS("inject: [{in: userinfo, name: x}]"), "name has no meaning" },
+        { RULE_IS("inject: [{in: userinfo, format: '{access_token}'}]"), "user:password" },
+        { RULE_IS("inject: [{format: Bearer sk-literal}]"), "has no {access_token}" },
+        { RULE_IS("inject: [{format: '{access_token'}]"), "followed by a name and }" },
+        { RULE_IS("inject: [{format: 'a}{access_token}'}]"), "a } without its {" },
+        { RULE_IS("inject: [{format: \"{access_token}\\r\\nx: y\"}]"), "control bytes" },
+        { RULE_IS("inject: [{}, {in: userinfo}]"), "injected twice" },
+        { RULE_IS("inject: [{in: query, name: k}, {in: query, name: k}]"), "injected twice" },
+        { RULE_IS("append: {Authorization: x}"), "is injected already" },
+        { RULE_IS("set_if_absent: {authorization: x}"), "is injected already" },
+        { RULE_IS("append: {Connection: x}"), "can never touch" },
+        { RULE_IS("append: {a: \"x\\ny\"}"), "control bytes" },
+        { RULE_IS("append: {a: [x]}"), "a single value" },
+        { RULE_IS("append: [x]"), "needs keys and values" },
+        { RULE_IS("strip: [Transfer-Encoding]"), "can never touch" },
+        { RULE_IS("strip: x"), "needs a list" },
+        { RULE_IS("strip: [[x]]"), "not a list or an object" },
+        { RULE_IS("strip_query: ['a&b']"), "a query key has" },
+        { RULE_IS("only_if: {header: x}"), "only_if.equals: is missing" },
+        { RULE_IS("on_unauthorized: {statuses: [200]}"), "400 to 599" },
+        { RULE_IS("on_unauthorized: {statuses: ['401']}"), "without quotes" },
+        { RULE_IS("on_unauthorized: {statuses: [401, 402, 403, 404, 405, 406, 407, 408]}"), "at most 7" },
+        { RULE_IS("on_unauthorized: {statuses: 401}"), "needs a list" },
+        { RULE_IS("tls: {key_file: /dev/null}"), "cert_file is missing" },
+        { RULE_IS("tls: {ca_file: /nonexistent/ca.pem}"), "/nonexistent/ca.pem: No such file" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        bad(rows[i].text, "f:", rows[i].why);
+}
+
+static void everything_that_is_wrong_is_told_at_once(void **state)
+{
+    (void)state;
+    struct said said = { "", 0, 0 };
+    struct config_options o = { .report = hear, .report_arg = &said };
+    struct err e;
+    assert_null(config_parse(SLICE("workers: 0\nlog: {level: loud}\nlimits: {idle: x, head: y}\nzebra: 1\n"), "f", &o, &e));
+    assert_int_equal(said.errors, 5);
+}
+
+static void a_literal_secret_is_refused_and_never_repeated(void **state)
+{
+    (void)state;
+    static const char text[] = SPEC_IS("{grant: static, token: hunter2-literal}") "store: {seal_key: hunter2-seal}\n";
+    struct said said = { "", 0, 0 };
+    struct config_options o = { .report = hear, .report_arg = &said };
+    struct err e = { "" };
+    assert_null(config_parse(slice_str(text), "f", &o, &e));
+    assert_int_equal(said.errors, 2);
+    assert_null(strstr(said.text, "hunter2"));
+    assert_null(strstr(e.text, "hunter2"));
+    o.allow_inline_secrets = true;
+    struct config *c = config_parse(slice_str(text), "f", &o, &e);
+    assert_non_null(c);
+    assert_int_equal(c->credentials[0].token.kind, SECRET_REF_INLINE);
+    assert_string_equal(c->seal_key.name, "hunter2-seal");
+    config_free(c);
+}
+
+static void check_looks_for_every_file_and_serve_only_for_certificates(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/test-config-XXXXXX", text[1024], open[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(open, sizeof open, "%s/open", folder);
+    FILE *f = fopen(open, "w");
+    assert_non_null(f);
+    fclose(f);
+    assert_int_equal(chmod(open, 0644), 0);
+    snprintf(text, sizeof text,
+             "credentials:\n  a: {grant: static, token: {file: %s/missing}}\n  b: {grant: static, token: {file: %s}}\n  c: {grant: static, token: {file: %s}}\n"
+             "  d: {grant: static, token: {env: TEST_CONFIG_UNSET}}\n",
+             folder, folder, open);
+    struct said said = { "", 0, 0 };
+    struct config_options o = { .report = hear, .report_arg = &said };
+    struct err e;
+    struct config *c = config_parse(slice_str(text), "f", &o, &e);
+    assert_non_null(c);
+    config_free(c);
+    said = (struct said){ "", 0, 0 };
+    o.files = SCHEMA_FILES_ALL;
+    assert_null(config_parse(slice_str(text), "f", &o, &e));
+    assert_non_null(strstr(said.text, "f:2:36: credentials.a.token: "));
+    assert_non_null(strstr(said.text, "missing: No such file or directory"));
+    assert_non_null(strstr(said.text, "is a directory"));
+    assert_non_null(strstr(said.text, "warning: f:4:36: credentials.c.token: "));
+    assert_non_null(strstr(said.text, "(mode 0644): chmod o-rw it"));
+    assert_non_null(strstr(said.text, "TEST_CONFIG_UNSET is not set here"));
+    assert_int_equal(said.errors, 2);
+    o.files = SCHEMA_FILES_NONE;
+    c = config_parse(SLICE(RULE_IS("tls: {ca_file: /nonexistent/ca.pem}")), "f", &o, &e);
+    assert_non_null(c);
+    assert_string_equal(c->extra_roots[0], "/nonexistent/ca.pem");
+    config_free(c);
+    unlink(open);
+    rmdir(folder);
+}
+
+static void flag_wins_over_variable_over_file_over_default(void **state)
+{
+    (void)state;
+    static const char text[] = "workers: 2\nlog: {level: warn}\n";
+    static const char *const set[] = { "workers=4", "limits.idle=7s", NULL };
+    struct config_options o = { .set = set };
+    struct err e;
+    struct config *c = good(text);
+    assert_int_equal(c->workers, 2);
+    config_free(c);
+    setenv("SIDEKEY_WORKERS", "3", 1);
+    setenv("SIDEKEY_LISTEN_ADMIN", "off", 1);
+    setenv("SIDEKEY_LIMITS_REPLAY_BODY", "5KiB", 1);
+    setenv("SIDEKEY_SOMETHING_ELSE", "x", 1);
+    c = good(text);
+    assert_int_equal(c->workers, 3);
+    assert_int_equal(c->log_level, LOG_WARN);
+    assert_int_equal(c->listen_admin.len, 0);
+    assert_int_equal(c->replay_body_bytes, 5120);
+    config_free(c);
+    c = config_parse(slice_str(text), "f", &o, &e);
+    assert_non_null(c);
+    assert_int_equal(c->workers, 4);
+    assert_int_equal(c->limits.idle_ms, 7000);
+    config_free(c);
+    setenv("SIDEKEY_WORKERS", "many", 1);
+    bad(text, "", "SIDEKEY_WORKERS: workers: \"many\" is no number");
+    unsetenv("SIDEKEY_WORKERS");
+    unsetenv("SIDEKEY_LISTEN_ADMIN");
+    unsetenv("SIDEKEY_LIMITS_REPLAY_BODY");
+    unsetenv("SIDEKEY_SOMETHING_ELSE");
+}
+
+static void a_flag_that_sets_nothing_is_an_error(void **state)
+{
+    (void)state;
+    static const char *const rows[] = { "lisen.proxy=1", "rules=x", "store.seal_key=x", "workers", "credentials.a.scope=x" };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const char *const set[] = { rows[i], NULL };
+        struct config_options o = { .set = set };
+        struct err e = { "" };
+        assert_null(config_parse(SLICE(""), "f", &o, &e));
+        assert_non_null(strstr(e.text, "--set: "));
+        assert_non_null(strstr(e.text, rows[i]));
+    }
+}
+
+static void what_is_probably_not_meant_is_a_warning(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *why;
+    } rows[] = {
+        { "", "no rules" },
+        { CRM, "f:3:5: credentials.crm: no rule uses it" },
+        { "listen: {proxy: 0.0.0.0:8118}\n", "f:1:17: listen.proxy: 0.0.0.0:8118 is open to other machines" },
+        { "rules: [{match: {host: '*.test'}}]\n", "whole top-level domain" },
+        { RULE_IS("allow_http: true"), "in the clear" },
+        { "rules: [{match: {host: a.test}}, {match: {host: a.test, methods: [GET]}}]\n", "rules[1] can never win" },
+        { "rules: [{match: {host: a.test, paths: [/a]}}, {match: {host: a.test, paths: [/a]}}]\n", "rules[1] can never win" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct said said = { "", 0, 0 };
+        struct config_options o = { .report = hear, .report_arg = &said };
+        struct err e;
+        struct config *c = config_parse(slice_str(rows[i].text), "f", &o, &e);
+        assert_non_null(c);
+        config_free(c);
+        if (!strstr(said.text, rows[i].why))
+            fail_msg("%s\ngave %s", rows[i].text, said.text);
+    }
+}
+
+static void a_good_file_gives_no_warning(void **state)
+{
+    (void)state;
+    struct said said = { "", 0, 0 };
+    struct config_options o = { .report = hear, .report_arg = &said };
+    struct err e;
+    struct config *c = config_parse(SLICE(CRM "rules:\n  - {match: {host: api.test, methods: [GET]}, credential: crm}\n  - {match: {host: api.test}}\n"
+                                          "  - {match: {host: api.test, paths: [/a]}}\n"), "f", &o, &e);
+    assert_non_null(c);
+    config_free(c);
+    assert_string_equal(said.text, "");
+}
+
+static void the_two_processes_get_what_they_need(void **state)
+{
+    (void)state;
+    struct config *c = good(CRM RULE "  - {match: {host: b.test}}\nstore: {file: /s, lease: 20s}\nca: {constrain: false}\nnetwork: {allow_private: [10.0.0.0/8]}\n");
+    struct keeper_options k = config_keeper(c);
+    struct worker_options w = config_worker(c);
+    assert_ptr_equal(k.specs, c->credentials);
+    assert_string_equal(k.state_dir, "/s");
+    assert_null(k.permit_hosts);
+    assert_true(k.request_timeout_ms < k.lease_ms);
+    assert_int_equal(k.network.policy.allow_count, 1);
+    assert_int_equal(w.rule_count, 2);
+    assert_true(w.via);
+    assert_null(w.proxy_password);
+    config_free(c);
+    c = good(CRM RULE);
+    k = config_keeper(c);
+    assert_string_equal(k.permit_hosts[0], "api.test");
+    assert_int_equal(k.request_timeout_ms, 30000);
+    config_free(c);
+}
+
+static void the_client_auth_follows_the_secret(void **state)
+{
+    (void)state;
+    struct config *c = good(CRM "  open: {grant: refresh_token, token_url: 'http://127.0.0.1:9/', refresh_token: {env: X}}\n");
+    assert_int_equal(c->credentials[0].client_auth, CLIENT_AUTH_BASIC);
+    assert_int_equal(c->credentials[1].client_auth, CLIENT_AUTH_NONE);
+    config_free(c);
+}
+
+static void a_file_is_found_by_its_exit_status(void **state)
+{
+    (void)state;
+    struct err e;
+    int status = 0;
+    char path[] = "/tmp/test-config-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "workers: x\n", 11), 11);
+    close(fd);
+    struct config_options o = { .path = "/nonexistent/sidekey.yaml" };
+    assert_null(config_load(&o, &status, &e));
+    assert_int_equal(status, 66);
+    assert_string_equal(e.text, "/nonexistent/sidekey.yaml: No such file or directory");
+    o.path = "/";
+    assert_null(config_load(&o, &status, &e));
+    assert_int_equal(status, 74);
+    o.path = path;
+    assert_null(config_load(&o, &status, &e));
+    assert_int_equal(status, 78);
+    setenv("SIDEKEY_CONFIG", path, 1);
+    assert_null(config_load(NULL, &status, &e));
+    assert_non_null(strstr(e.text, path));
+    unsetenv("SIDEKEY_CONFIG");
+    unlink(path);
+}
+
+/* Each key of the table, in schema order: "limits.idle". */
+static void each_key(const struct table *t, void (*fn)(const struct field *f, const char *text), const char *text)
+{
+    for (const struct field *f = t->fields; f->key; f++) {
+        fn(f, text);
+        if (f->table)
+            each_key(f->table, fn, text);
+    }
+}
+
+static void must_stand(const struct field *f, const char *text)
+{
+    if (f->type != FIELD_LATER && !strstr(text, f->key))
+        fail_msg("\"%s\" is not in it", f->key);
+    assert_non_null(f->about);
+}
+
+static void compare_file(const char *path, const struct buf *expected)
+{
+    static char text[256 * 1024];
+    FILE *f = fopen(path, "r");
+    if (!f)
+        fail_msg("%s is not here: run the tests from the top of the tree", path);
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    fclose(f);
+    each_key(&config_table, must_stand, text);
+    if (expected && !slice_eq(slice_str(text), buf_slice(expected)))
+        fail_msg("%s is not what \"sidekey check --schema\" prints: make it anew", path);
+}
+
+static void the_documents_name_every_key(void **state)
+{
+    (void)state;
+    struct buf schema;
+    buf_init(&schema, 256 * 1024);
+    assert_int_equal(config_schema(&schema), 0);
+    json_t *parsed = json_loadb(buf_slice(&schema).ptr, schema.len, 0, NULL);
+    assert_non_null(parsed);
+    assert_non_null(json_object_get(json_object_get(parsed, "properties"), "rules"));
+    json_decref(parsed);
+    compare_file("docs/config.schema.json", &schema);
+    compare_file("docs/configuration.md", NULL);
+    compare_file("docs/sidekey.yaml.5", NULL);
+    buf_done(&schema);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_empty_file_means_the_defaults),
+        cmocka_unit_test(a_whole_file_becomes_structs),
+        cmocka_unit_test(json_is_taken_as_it_is),
+        cmocka_unit_test(a_word_that_yaml_takes_for_a_boolean_stays_a_word),
+        cmocka_unit_test(a_key_with_nothing_behind_it_is_as_if_it_were_not_there),
+        cmocka_unit_test(mistakes_are_named_with_their_place_and_the_way_out),
+        cmocka_unit_test(what_a_later_version_will_do_is_called_so),
+        cmocka_unit_test(credentials_that_cannot_work_are_refused),
+        cmocka_unit_test(rules_that_cannot_work_are_refused),
+        cmocka_unit_test(everything_that_is_wrong_is_told_at_once),
+        cmocka_unit_test(a_literal_secret_is_refused_and_never_repeated),
+        cmocka_unit_test(check_looks_for_every_file_and_serve_only_for_certificates),
+        cmocka_unit_test(flag_wins_over_variable_over_file_over_default),
+        cmocka_unit_test(a_flag_that_sets_nothing_is_an_error),
+        cmocka_unit_test(what_is_probably_not_meant_is_a_warning),
+        cmocka_unit_test(a_good_file_gives_no_warning),
+        cmocka_unit_test(the_two_processes_get_what_they_need),
+        cmocka_unit_test(the_client_auth_follows_the_secret),
+        cmocka_unit_test(a_file_is_found_by_its_exit_status),
+        cmocka_unit_test(the_documents_name_every_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
