@@ -19,10 +19,12 @@ struct authority {
 
 /* "host", "host:port", "[v6]:port"; default_port when there is none (0: a port is required).
  * Lower-cases, drops one trailing dot. Refused (-EINVAL): empty, userinfo, NUL, space, '@', '\', '%', zones, IPv4 in integer, hex or short form,
- * labels that are empty or over 63, bytes outside [a-z0-9-_.], an all-digit last label that is no dotted quad, port 0 or over 65535. */
+ * labels that are empty or over 63, bytes outside [a-z0-9-_.], an all-digit or hexadecimal (0x…) last label that is no dotted quad, a port that is empty, 0 or over 65535. */
 MUST_CHECK int authority_parse(struct slice text, enum scheme scheme, uint16_t default_port, struct authority *ret);
-/* Absolute-form "http://host[:port]/path?query": fills ret and *ret_path ("/…" inside target; "" means "/").  -EINVAL as above, or other schemes. */
+/* Absolute-form "http://host[:port]/path?query": (or https) fills ret and *ret_path ("/…" inside target; "" means "/", "?…" means
+ * "/?…").  -EINVAL as above, a fragment, or other schemes. */
 MUST_CHECK int authority_parse_uri(struct slice target, struct authority *ret, struct slice *ret_path);
+/* Scheme, host and port are the same. */
 bool authority_eq(const struct authority *a, const struct authority *b);
 /* The port that need not be written: 80 or 443. */
 uint16_t scheme_port(enum scheme scheme);

@@ -6,11 +6,13 @@
  *     DATA  *ret_data = a run of body bytes, inside in's memory (chunked coding removed, extensions dropped)
  *     END   the message is over; trailers (if any) are the fields of h1_trailers(p); the next bytes start a new message
  *     MORE  all of *in was taken and nothing is complete: read more
- *     UPGRADED  after the END of a request with method CONNECT or of a 101 response: *in is at the first byte of the other protocol
- *     BAD   h1_status(p), h1_reason(p) say why; the parser must not be used again
+ *     UPGRADED  after the END of a request with method CONNECT, of a 101, or of a 2xx that answers CONNECT: *in is at the first byte of the
+ *           other protocol
+ *     BAD   h1_status(p), h1_reason(p) say why; the parser must not be used again.  Also for bytes behind a message that closes
  * Refused beyond llhttp (HTTP.md §2): versions other than 1.0 and 1.1, methods and protocols that are not HTTP, CL with TE, more than one CL,
- * TE other than exactly "chunked", TE in 1.0, 1xx and 204, empty or missing parts, heads over 64 KiB, lines over 8 KiB, over 100 fields,
- * chunk extensions over 8 KiB in a body, over 32 1xx responses in a row; response: chunked not last. */
+ * TE other than exactly "chunked", TE in 1.0, 1xx and 204, a length over 0 in 1xx and 204, empty or missing parts, heads and trailers over
+ * 64 KiB, start lines over 8 KiB, over 100 fields, chunk extensions over 8 KiB in a body, over 32 1xx responses in a row; response: chunked
+ * not last.  The verdict is the same with every release of llhttp from 8.1 on (h1_lines.h, h1_chunk.h), and however the bytes are cut. */
 #ifndef SIDEKEY_HTTP_H1_H
 #define SIDEKEY_HTTP_H1_H
 
@@ -37,16 +39,19 @@ struct message *h1_head(struct h1 *p);
 struct message *h1_trailers(struct h1 *p);
 /* True between messages: no byte of a next one has been taken. */
 bool h1_idle(const struct h1 *p);
-/* After BAD: the status to answer (400, 413, 414, 431, 501, 505) and a short reason: a constant from a bounded set, usable as a label. */
+/* After BAD: the status to answer (400, 413, 414, 431, 501; 503 out of memory) and a short reason: a constant from a bounded set, usable
+ * as a label.  For responses the caller answers 502 instead. */
 int h1_status(const struct h1 *p);
 const char *h1_reason(const struct h1 *p);
 
-/* Writing.  Each appends to out and returns its errors (0, -ENOBUFS, -ENOMEM); on failure out may hold a part: close the connection.
- * Refuses (-EINVAL) CR, LF or NUL in any part and empty or non-token names: a head that we write cannot be split. */
+/* Writing.  Each appends to out and returns its errors (0, -ENOBUFS, -ENOMEM); on failure out is as it was.
+ * Refuses (-EINVAL) CR, LF or NUL in any part and empty or non-token names: a head that we write cannot be split; and framing that the
+ * status forbids (a body in 1xx, 204, 304) or that a request cannot have (FRAMING_EOF).  The version is always 1.1. */
 /* Start line and fields, then the framing fields from m->framing and m->length (Transfer-Encoding or Content-Length; a request or
  * response with FRAMING_NONE gets "Content-Length: 0" where the method or status needs it: POST, PUT, PATCH; responses other than 1xx, 204, 304
- * and those to HEAD: see no_body), then "Connection: close" when !m->keep_alive.  Content-Length, Transfer-Encoding and
- * Connection among the fields are skipped except Connection: upgrade when m->upgrade. */
+ * and those to HEAD: see head_only), then Connection with "close" when !m->keep_alive, "upgrade" when m->upgrade, "TE" where that field is
+ * sent, and "keep-alive" in a response with minor 0 that keeps the connection.  Content-Length, Transfer-Encoding and Connection among
+ * the fields are skipped. */
 MUST_CHECK int h1_write_request(struct buf *out, const struct message *m);
 /* head_only: the response answers HEAD or is 304: FRAMING_LENGTH is written as the field, no body follows. */
 MUST_CHECK int h1_write_response(struct buf *out, const struct message *m, bool head_only);

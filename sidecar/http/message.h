@@ -2,7 +2,7 @@
  * Owner  whoever embeds it, through message_done().  All strings are copied into one buffer of the message (cap 64 KiB),
  * kept over message_clear(), so a connection that serves many requests allocates once.
  * Field names keep the case in which they came; comparison folds ASCII case.  Order and duplicates are kept.
- * Slices that are handed out live until the next call that changes the message. */
+ * Slices that are handed out live until the next call that changes the message; that call itself may be given them. */
 #ifndef SIDEKEY_HTTP_MESSAGE_H
 #define SIDEKEY_HTTP_MESSAGE_H
 
@@ -57,6 +57,8 @@ static inline struct slice message_target(const struct message *m) { return mess
 
 /* Appends a field.  Returns 0; -ENOBUFS (64 KiB or 100 fields: the caller answers 431), -ENOMEM. */
 MUST_CHECK int message_add(struct message *m, struct slice name, struct slice value);
+/* As message_add(), for a name and a value that are in the text already: nothing is copied. */
+MUST_CHECK int message_add_parts(struct message *m, struct message_part name, struct message_part value);
 /* Deletes every field of that name; then appends one.  Same errors; on failure all copies are gone. */
 MUST_CHECK int message_set(struct message *m, struct slice name, struct slice value);
 /* Deletes every field of that name; returns how many there were. */

@@ -6,12 +6,13 @@
 #include "http/message.h"
 
 struct rules_verdict {
-    int status;         /* 0: go on; else what to answer: 400, 405, 421, 508 */
+    int status;         /* 0: go on; else what to answer: 400, 405, 421, 508; 431 no room left in the head, 503 no memory; 502 for a response */
     const char *reason; /* constant from a bounded set, usable as a metric label: "host_missing", "host_differs" … */
 };
 
 /* A request inside a tunnel (or on a plain connection whose A0 is already fixed): exactly one Host equal to a0, or absolute-form equal to a0
- * (target is then rewritten to origin-form and Host regenerated), or "OPTIONS *".  Missing, double, malformed → 400; different → 421. */
+ * (target is then rewritten to origin-form and Host regenerated), or "OPTIONS *".  Missing, double, malformed → 400; different → 421;
+ * CONNECT → 405.  A request in HTTP/1.0 with absolute-form needs no Host. */
 struct rules_verdict rules_check_authority(struct message *request, const struct authority *a0);
 
 /* Makes a request fit for the next hop: drops hop-by-hop fields and all that Connection names (never host, content-length,
@@ -21,7 +22,8 @@ struct rules_verdict rules_check_authority(struct message *request, const struct
 struct rules_verdict rules_forward_request(struct message *request, const struct authority *a0, bool via);
 
 /* The same for a response: hop-by-hop fields, Alt-Svc, Proxy-Authenticate are dropped, a Proxy-Status member that claims to be
- * ours is removed, Via appended when via.  101 keeps Upgrade and Connection: upgrade. */
+ * ours is removed (a malformed Proxy-Status as a whole), Via appended when via.  101 keeps Upgrade and m->upgrade; one that is not to
+ * "websocket", or whose Connection does not name it → 502. */
 struct rules_verdict rules_forward_response(struct message *response, bool via);
 
 /* Trailers, either direction: framing, routing, auth and hop-by-hop names dropped; with injected (NULL-terminated field names that we manage)

@@ -1,0 +1,30 @@
+/* http/chars.h: the character classes of HTTP as one table (RFC 9110 §5.5, §5.6.2, RFC 3986 §2).   Pure. */
+#ifndef SIDEKEY_HTTP_CHARS_H
+#define SIDEKEY_HTTP_CHARS_H
+
+#include "base/slice.h"
+
+enum {
+    CHAR_TOKEN = 1,  /* tchar: methods, field names */
+    CHAR_VALUE = 2,  /* field values: HTAB, SP, visible, 0x80–0xff */
+    CHAR_TARGET = 4, /* request targets: visible ASCII without '#', which would begin a fragment */
+    CHAR_DIGIT = 8,
+};
+
+extern const uint8_t chars_class[256];
+
+static inline bool char_is(char c, unsigned cls)
+{
+    return (chars_class[(unsigned char)c] & cls) != 0;
+}
+
+/* Every byte is of that class (true when empty). */
+static inline bool chars_all(struct slice text, unsigned cls)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (!char_is(text.ptr[i], cls))
+            return false;
+    return true;
+}
+
+#endif

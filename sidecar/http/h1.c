@@ -1,0 +1,438 @@
+#include "http/h1.h"
+
+#include <errno.h>
+#include <llhttp.h>
+#include <stdlib.h>
+
+#include "http/chars.h"
+#include "http/h1_chunk.h"
+#include "http/h1_framing.h"
+#include "http/h1_lines.h"
+
+#define INFORMATIONAL_MAX 32
+
+enum h1_state {
+    STATE_START, /* between messages */
+    STATE_START_LF,
+    STATE_HEAD,
+    STATE_LENGTH,
+    STATE_UNTIL_EOF,
+    STATE_CHUNKS,
+    STATE_TRAILERS,
+    STATE_END, /* END has not been handed out yet */
+    STATE_CLOSED,
+    STATE_UPGRADED,
+    STATE_BAD,
+};
+
+struct h1 {
+    enum h1_role role;
+    enum h1_state state;
+    enum h1_state after;  /* the state behind END */
+    bool empty_line;      /* one was skipped before this message */
+    bool to_head, to_connect;
+    unsigned informational; /* 1xx in a row */
+    uint64_t left;        /* STATE_LENGTH: bytes that have not come yet */
+    struct lines lines;
+    struct chunk chunk;
+    llhttp_t llhttp;
+    struct message head, trailers;
+    struct message *into; /* the one that llhttp fills now */
+    struct message_part name, value; /* the field that is being read */
+    int status;
+    const char *reason;
+};
+
+struct h1 *h1_new(enum h1_role role)
+{
+    struct h1 *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->role = role;
+    message_init(&p->head);
+    message_init(&p->trailers);
+    return p;
+}
+
+void h1_free(struct h1 *p)
+{
+    if (!p)
+        return;
+    message_done(&p->head);
+    message_done(&p->trailers);
+    free(p);
+}
+
+void h1_expect(struct h1 *p, struct slice request_method)
+{
+    p->to_head = slice_eq(request_method, SLICE("HEAD"));
+    p->to_connect = slice_eq(request_method, SLICE("CONNECT"));
+}
+
+struct message *h1_head(struct h1 *p)
+{
+    return &p->head;
+}
+
+struct message *h1_trailers(struct h1 *p)
+{
+    return &p->trailers;
+}
+
+bool h1_idle(const struct h1 *p)
+{
+    return p->state == STATE_START || p->state == STATE_CLOSED;
+}
+
+int h1_status(const struct h1 *p)
+{
+    return p->status;
+}
+
+const char *h1_reason(const struct h1 *p)
+{
+    return p->reason ? p->reason : "";
+}
+
+static enum h1_event bad(struct h1 *p, int status, const char *reason)
+{
+    p->state = STATE_BAD;
+    p->status = status;
+    p->reason = reason;
+    return H1_BAD;
+}
+
+/* --- llhttp: lines to a model.  It is stopped behind each head and started anew: bodies are delimited here. --- */
+
+/* Pieces of one part come in a row, so they lie in the text in a row. */
+static int append(struct h1 *p, struct message_part *part, const char *at, size_t len)
+{
+    struct message_part piece;
+    int failed = message_put(p->into, slice_of(at, len), &piece);
+    if (failed != 0) {
+        bad(p, failed == -ENOMEM ? 503 : 431, failed == -ENOMEM ? "out_of_memory" : "head_too_large");
+        return HPE_USER;
+    }
+    if (part->len == 0)
+        part->at = piece.at;
+    part->len += piece.len;
+    return 0;
+}
+
+static int on_method(llhttp_t *llhttp, const char *at, size_t len)
+{
+    struct h1 *p = llhttp->data;
+    return append(p, &p->into->method, at, len);
+}
+
+/* llhttp knows methods by number; behind UNLINK come those of ICE, HTTP/2, RTSP, and what later releases added. */
+static int on_method_complete(llhttp_t *llhttp)
+{
+    if (llhttp->method <= HTTP_UNLINK)
+        return 0;
+    bad(llhttp->data, 501, "method_unknown");
+    return HPE_USER;
+}
+
+static int on_url(llhttp_t *llhttp, const char *at, size_t len)
+{
+    struct h1 *p = llhttp->data;
+    return append(p, &p->into->target, at, len);
+}
+
+static int on_status(llhttp_t *llhttp, const char *at, size_t len)
+{
+    struct h1 *p = llhttp->data;
+    return append(p, &p->into->reason, at, len);
+}
+
+static int on_header_field(llhttp_t *llhttp, const char *at, size_t len)
+{
+    struct h1 *p = llhttp->data;
+    return append(p, &p->name, at, len);
+}
+
+static int on_header_value(llhttp_t *llhttp, const char *at, size_t len)
+{
+    struct h1 *p = llhttp->data;
+    return append(p, &p->value, at, len);
+}
+
+static int on_header_value_complete(llhttp_t *llhttp)
+{
+    struct h1 *p = llhttp->data;
+    p->value.len = (uint32_t)slice_trim(message_slice(p->into, p->value)).len; /* llhttp drops what is before it */
+    int failed = message_add_parts(p->into, p->name, p->value);
+    p->name = p->value = (struct message_part){ 0, 0 };
+    if (failed == 0)
+        return 0;
+    bad(p, failed == -ENOMEM ? 503 : 431, failed == -ENOMEM ? "out_of_memory" : "too_many_fields");
+    return HPE_USER;
+}
+
+static int on_headers_complete(llhttp_t *llhttp)
+{
+    (void)llhttp;
+    return HPE_PAUSED;
+}
+
+static const llhttp_settings_t head_settings = {
+    .on_method = on_method,
+    .on_method_complete = on_method_complete,
+    .on_url = on_url,
+    .on_status = on_status,
+    .on_header_field = on_header_field,
+    .on_header_value = on_header_value,
+    .on_header_value_complete = on_header_value_complete,
+    .on_headers_complete = on_headers_complete,
+};
+
+static const llhttp_settings_t trailer_settings = {
+    .on_header_field = on_header_field,
+    .on_header_value = on_header_value,
+    .on_header_value_complete = on_header_value_complete,
+    .on_headers_complete = on_headers_complete,
+};
+
+static void start_lines(struct h1 *p, struct message *into, enum lines_kind kind)
+{
+    lines_start(&p->lines, kind);
+    llhttp_init(&p->llhttp, kind == LINES_RESPONSE ? HTTP_RESPONSE : HTTP_REQUEST,
+                kind == LINES_TRAILERS ? &trailer_settings : &head_settings);
+    p->llhttp.data = p;
+    p->into = into;
+    p->name = p->value = (struct message_part){ 0, 0 };
+}
+
+/* llhttp and framing_request() refuse the same mixtures, each release at another byte: the label is made from the fields alone. */
+static const char *framing_reason(const struct h1 *p)
+{
+    struct slice current = message_slice(p->into, p->name);
+    bool length = slice_ieq(current, SLICE("content-length")), coding = slice_ieq(current, SLICE("transfer-encoding"));
+    size_t lengths, codings;
+    message_get(p->into, SLICE("content-length"), &lengths);
+    message_get(p->into, SLICE("transfer-encoding"), &codings);
+    if ((lengths || length) && (codings || coding))
+        return "length_with_transfer_encoding";
+    if (lengths && length)
+        return "content_length_repeated";
+    return lengths || length ? "content_length_invalid" : "transfer_encoding_invalid";
+}
+
+static enum h1_event bad_llhttp(struct h1 *p, llhttp_errno_t error)
+{
+    if (p->state == STATE_BAD) /* one of the callbacks has said why */
+        return H1_BAD;
+    switch ((int)error) {
+    case HPE_INVALID_METHOD: return bad(p, 501, "method_unknown");
+    case HPE_INVALID_URL: return bad(p, 400, "target_invalid");
+    case HPE_INVALID_STATUS: return bad(p, 400, "status_invalid");
+    case HPE_UNEXPECTED_CONTENT_LENGTH:
+    case HPE_INVALID_CONTENT_LENGTH:
+    case HPE_INVALID_TRANSFER_ENCODING: return bad(p, 400, framing_reason(p));
+    default: return bad(p, 400, "head_invalid");
+    }
+}
+
+/* Lines that passed the strict reader go on to llhttp; both must see the end at the same byte.
+ * Returns H1_HEAD when it was reached. */
+static enum h1_event read_lines(struct h1 *p, struct slice *in)
+{
+    size_t good = lines_read(&p->lines, *in);
+    llhttp_errno_t error = good ? llhttp_execute(&p->llhttp, in->ptr, good) : HPE_OK;
+    if (error != (p->lines.done ? HPE_PAUSED : HPE_OK))
+        return bad_llhttp(p, error);
+    if (p->lines.status)
+        return bad(p, p->lines.status, p->lines.reason);
+    *in = slice_skip(*in, good);
+    return p->lines.done ? H1_HEAD : H1_MORE;
+}
+
+/* --- heads --- */
+
+static const char *check_request_line(struct h1 *p)
+{
+    struct slice target = message_target(&p->head);
+    bool origin = target.len && target.ptr[0] == '/', star = target.len && target.ptr[0] == '*';
+    switch (p->llhttp.method) {
+    case HTTP_CONNECT: return slice_find(target, '/') < target.len || star ? "target_invalid" : NULL;
+    case HTTP_OPTIONS: return star && target.len > 1 ? "target_invalid" : NULL;
+    default: return star || (!origin && slice_find(target, '/') == target.len) ? "target_invalid" : NULL;
+    }
+}
+
+static enum h1_state body_state(struct h1 *p)
+{
+    struct message *m = &p->head;
+    if (p->role == H1_RESPONSES && (p->to_head || m->status == 304))
+        return STATE_END;
+    switch (m->framing) {
+    case FRAMING_LENGTH: p->left = m->length; return m->length ? STATE_LENGTH : STATE_END;
+    case FRAMING_CHUNKED: chunk_start(&p->chunk); return STATE_CHUNKS;
+    case FRAMING_EOF: return STATE_UNTIL_EOF;
+    default: return STATE_END;
+    }
+}
+
+static enum h1_event finish_request_head(struct h1 *p)
+{
+    struct message *m = &p->head;
+    m->minor = p->llhttp.http_minor;
+    const char *refused = check_request_line(p);
+    if (!refused)
+        refused = framing_request(m);
+    if (refused)
+        return bad(p, 400, refused);
+    p->after = p->llhttp.method == HTTP_CONNECT ? STATE_UPGRADED : m->keep_alive ? STATE_START : STATE_CLOSED;
+    p->state = body_state(p);
+    return H1_HEAD;
+}
+
+static enum h1_event finish_response_head(struct h1 *p)
+{
+    struct message *m = &p->head;
+    m->minor = p->llhttp.http_minor;
+    m->status = p->llhttp.status_code;
+    if (m->status < 100 || m->status > 599)
+        return bad(p, 400, "status_invalid");
+    bool informational = m->status < 200 && m->status != 101;
+    if (informational && p->informational++ == INFORMATIONAL_MAX)
+        return bad(p, 400, "too_many_informational");
+    const char *refused = framing_response(m, p->to_head, p->to_connect);
+    if (refused)
+        return bad(p, 400, refused);
+    p->after = m->keep_alive ? STATE_START : STATE_CLOSED;
+    if (m->status == 101 || (p->to_connect && m->status / 100 == 2))
+        p->after = STATE_UPGRADED;
+    p->state = body_state(p);
+    if (informational) {
+        p->after = STATE_START; /* the answer proper is still to come, whatever Connection says here */
+        return H1_HEAD;
+    }
+    p->informational = 0;
+    p->to_head = p->to_connect = false;
+    return H1_HEAD;
+}
+
+/* --- h1_next(): one step per state; H1_MORE with input left means: go on in the new state --- */
+
+static enum h1_event step_start(struct h1 *p, struct slice *in)
+{
+    bool empty_line = p->role == H1_REQUESTS && !p->empty_line && in->ptr[0] == '\r';
+    if (empty_line) { /* RFC 9112 §2.2: old clients send one behind a body */
+        p->empty_line = true;
+        p->state = STATE_START_LF;
+        *in = slice_skip(*in, 1);
+        return H1_MORE;
+    }
+    p->empty_line = false;
+    message_clear(&p->head);
+    message_clear(&p->trailers);
+    start_lines(p, &p->head, p->role == H1_REQUESTS ? LINES_REQUEST : LINES_RESPONSE);
+    p->state = STATE_HEAD;
+    return H1_MORE;
+}
+
+static enum h1_event step_start_lf(struct h1 *p, struct slice *in)
+{
+    if (in->ptr[0] != '\n')
+        return bad(p, 400, "bare_cr");
+    *in = slice_skip(*in, 1);
+    p->state = STATE_START;
+    return H1_MORE;
+}
+
+static enum h1_event step_head(struct h1 *p, struct slice *in)
+{
+    enum h1_event event = read_lines(p, in);
+    if (event != H1_HEAD)
+        return event;
+    return p->role == H1_REQUESTS ? finish_request_head(p) : finish_response_head(p);
+}
+
+static enum h1_event step_body(struct h1 *p, struct slice *in, struct slice *ret_data)
+{
+    bool counted = p->state == STATE_LENGTH;
+    size_t n = counted && p->left < in->len ? (size_t)p->left : in->len;
+    *ret_data = slice_of(in->ptr, n);
+    *in = slice_skip(*in, n);
+    if (counted && (p->left -= n) == 0)
+        p->state = STATE_END;
+    return H1_DATA;
+}
+
+static enum h1_event step_chunks(struct h1 *p, struct slice *in, struct slice *ret_data)
+{
+    /* llhttp reads trailers as the fields of a request that never was. */
+    static const char before[] = "GET / HTTP/1.1\r\n";
+    switch (chunk_next(&p->chunk, in, ret_data)) {
+    case CHUNK_DATA: return H1_DATA;
+    case CHUNK_MORE: return H1_MORE;
+    case CHUNK_BAD: return bad(p, p->chunk.status, p->chunk.reason);
+    case CHUNK_LAST: break;
+    }
+    start_lines(p, &p->trailers, LINES_TRAILERS);
+    if (llhttp_execute(&p->llhttp, before, sizeof before - 1) != HPE_OK)
+        return bad(p, 400, "head_invalid");
+    p->state = STATE_TRAILERS;
+    return H1_MORE;
+}
+
+static enum h1_event step_trailers(struct h1 *p, struct slice *in)
+{
+    enum h1_event event = read_lines(p, in);
+    if (event != H1_HEAD)
+        return event;
+    const char *refused = framing_trailers(&p->trailers);
+    if (refused)
+        return bad(p, 400, refused);
+    p->state = STATE_END;
+    return H1_MORE;
+}
+
+static enum h1_event step(struct h1 *p, struct slice *in, struct slice *ret_data)
+{
+    switch (p->state) {
+    case STATE_START: return step_start(p, in);
+    case STATE_START_LF: return step_start_lf(p, in);
+    case STATE_HEAD: return step_head(p, in);
+    case STATE_LENGTH:
+    case STATE_UNTIL_EOF: return step_body(p, in, ret_data);
+    case STATE_CHUNKS: return step_chunks(p, in, ret_data);
+    case STATE_TRAILERS: return step_trailers(p, in);
+    case STATE_CLOSED: return bad(p, 400, "data_after_close");
+    default: return H1_BAD;
+    }
+}
+
+enum h1_event h1_next(struct h1 *p, struct slice *in, struct slice *ret_data)
+{
+    for (;;) {
+        if (p->state == STATE_END) {
+            p->state = p->after;
+            return H1_END;
+        }
+        if (p->state == STATE_UPGRADED)
+            return H1_UPGRADED;
+        if (p->state == STATE_BAD)
+            return H1_BAD;
+        if (in->len == 0)
+            return H1_MORE;
+        enum h1_event event = step(p, in, ret_data);
+        if (event != H1_MORE)
+            return event;
+    }
+}
+
+enum h1_event h1_eof(struct h1 *p)
+{
+    switch (p->state) {
+    case STATE_UNTIL_EOF:
+    case STATE_END: p->state = p->state == STATE_END ? p->after : STATE_CLOSED; return H1_END;
+    case STATE_START:
+    case STATE_CLOSED:
+    case STATE_UPGRADED: return H1_MORE;
+    case STATE_BAD: return H1_BAD;
+    default: return bad(p, 400, "cut_short");
+    }
+}

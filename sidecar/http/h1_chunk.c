@@ -1,0 +1,133 @@
+#include "http/h1_chunk.h"
+
+#include "http/chars.h"
+
+enum chunk_state {
+    SIZE,
+    EXTENSION, /* first byte behind ';' */
+    EXTENSION_NAME,
+    EXTENSION_VALUE, /* first byte behind '=' */
+    EXTENSION_TOKEN,
+    EXTENSION_QUOTED,
+    EXTENSION_PAIR, /* behind a backslash */
+    EXTENSION_DONE, /* behind the closing quote */
+    SIZE_LF,
+    DATA,
+    DATA_CR,
+    DATA_LF,
+};
+
+void chunk_start(struct chunk *c)
+{
+    *c = (struct chunk){ .state = SIZE };
+}
+
+static bool refuse(struct chunk *c, int status, const char *reason)
+{
+    c->status = status;
+    c->reason = reason;
+    return false;
+}
+
+static bool go(struct chunk *c, enum chunk_state next)
+{
+    c->state = (int)next;
+    return true;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    char lower = (char)(c | 0x20);
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+static bool take_size(struct chunk *c, char byte)
+{
+    int digit = hex_digit(byte);
+    if (digit >= 0) {
+        if (c->digits++ == CHUNK_SIZE_MAX_DIGITS || c->left > (uint64_t)INT64_MAX >> 4)
+            return refuse(c, 400, "chunk_size_overflow");
+        c->left = c->left << 4 | (uint64_t)digit;
+        return true;
+    }
+    if (c->digits && byte == '\r')
+        return go(c, SIZE_LF);
+    if (c->digits && byte == ';')
+        return go(c, EXTENSION);
+    return refuse(c, 400, byte == '\n' ? "bare_lf" : "chunk_size_invalid");
+}
+
+/* What may follow a whole extension. */
+static bool take_extension_end(struct chunk *c, char byte)
+{
+    if (byte == ';')
+        return go(c, EXTENSION);
+    if (byte == '\r')
+        return go(c, SIZE_LF);
+    return refuse(c, 400, byte == '\n' ? "bare_lf" : "chunk_extension_invalid");
+}
+
+static bool take_extension(struct chunk *c, char byte)
+{
+    bool token = char_is(byte, CHAR_TOKEN), text = char_is(byte, CHAR_VALUE);
+    if (++c->extension_bytes > CHUNK_EXTENSIONS_MAX_BYTES)
+        return refuse(c, 413, "chunk_extensions_too_long");
+    switch ((enum chunk_state)c->state) {
+    case EXTENSION: return token ? go(c, EXTENSION_NAME) : refuse(c, 400, "chunk_extension_invalid");
+    case EXTENSION_NAME: return token ? true : byte == '=' ? go(c, EXTENSION_VALUE) : take_extension_end(c, byte);
+    case EXTENSION_VALUE:
+        if (byte == '"')
+            return go(c, EXTENSION_QUOTED);
+        return token ? go(c, EXTENSION_TOKEN) : refuse(c, 400, "chunk_extension_invalid");
+    case EXTENSION_TOKEN: return token ? true : take_extension_end(c, byte);
+    case EXTENSION_QUOTED:
+        if (byte == '"')
+            return go(c, EXTENSION_DONE);
+        if (byte == '\\')
+            return go(c, EXTENSION_PAIR);
+        return text ? true : refuse(c, 400, "chunk_extension_invalid");
+    case EXTENSION_PAIR: return text ? go(c, EXTENSION_QUOTED) : refuse(c, 400, "chunk_extension_invalid");
+    default: return take_extension_end(c, byte); /* EXTENSION_DONE */
+    }
+}
+
+static bool take(struct chunk *c, char byte)
+{
+    switch ((enum chunk_state)c->state) {
+    case SIZE: return take_size(c, byte);
+    case SIZE_LF: return byte == '\n' ? go(c, DATA) : refuse(c, 400, "bare_cr");
+    case DATA_CR: return byte == '\r' ? go(c, DATA_LF) : refuse(c, 400, "chunk_end_invalid");
+    case DATA_LF:
+        c->digits = 0;
+        return byte == '\n' ? go(c, SIZE) : refuse(c, 400, "chunk_end_invalid");
+    default: return take_extension(c, byte);
+    }
+}
+
+static enum chunk_event take_data(struct chunk *c, struct slice *in, struct slice *ret_data)
+{
+    size_t n = in->len < c->left ? in->len : (size_t)c->left;
+    *ret_data = slice_of(in->ptr, n);
+    *in = slice_skip(*in, n);
+    c->left -= n;
+    if (c->left == 0)
+        c->state = DATA_CR;
+    return CHUNK_DATA;
+}
+
+enum chunk_event chunk_next(struct chunk *c, struct slice *in, struct slice *ret_data)
+{
+    for (;;) {
+        if (c->state == DATA && c->left == 0)
+            return CHUNK_LAST;
+        if (in->len == 0)
+            return CHUNK_MORE;
+        if (c->state == DATA)
+            return take_data(c, in, ret_data);
+        if (!take(c, in->ptr[0]))
+            return CHUNK_BAD;
+        *in = slice_skip(*in, 1);
+    }
+}

@@ -1,0 +1,122 @@
+#include "http/h1_framing.h"
+
+struct framing_fields {
+    size_t lengths, codings, upgrades;
+    struct slice length, coding;
+    bool close, keep_alive, names_upgrade; /* members of Connection */
+    bool expect_100;
+};
+
+static void read_connection(struct framing_fields *f, struct slice list)
+{
+    while (list.len) {
+        struct slice member = slice_trim(slice_cut(list, ',', &list));
+        if (slice_ieq(member, SLICE("close")))
+            f->close = true;
+        else if (slice_ieq(member, SLICE("keep-alive")))
+            f->keep_alive = true;
+        else if (slice_ieq(member, SLICE("upgrade")))
+            f->names_upgrade = true;
+    }
+}
+
+static struct framing_fields read_fields(const struct message *m)
+{
+    struct framing_fields f = { 0 };
+    for (size_t i = 0; i < m->field_count; i++) {
+        struct slice name = message_name_at(m, i), value = message_value_at(m, i);
+        if (slice_ieq(name, SLICE("content-length"))) {
+            f.lengths++;
+            f.length = value;
+        } else if (slice_ieq(name, SLICE("transfer-encoding"))) {
+            f.codings++;
+            f.coding = value;
+        } else if (slice_ieq(name, SLICE("connection"))) {
+            read_connection(&f, value);
+        } else if (slice_ieq(name, SLICE("upgrade"))) {
+            f.upgrades++;
+        } else if (slice_ieq(name, SLICE("expect"))) {
+            f.expect_100 = f.expect_100 || slice_ieq(value, SLICE("100-continue"));
+        }
+    }
+    return f;
+}
+
+/* One Content-Length of plain digits, or one Transfer-Encoding that is "chunked", or none: every other mixture is refused. */
+static const char *read_delimiter(const struct framing_fields *f, enum framing *ret, uint64_t *ret_length)
+{
+    if (f->lengths && f->codings)
+        return "length_with_transfer_encoding";
+    if (f->lengths > 1)
+        return "content_length_repeated";
+    if (f->lengths && slice_u64(f->length, INT64_MAX, ret_length) != 0)
+        return "content_length_invalid";
+    if (f->codings && (f->codings > 1 || !slice_ieq(f->coding, SLICE("chunked"))))
+        return "transfer_encoding_invalid";
+    *ret = f->lengths ? FRAMING_LENGTH : f->codings ? FRAMING_CHUNKED : FRAMING_NONE;
+    return NULL;
+}
+
+static const char *read_common(struct message *m, const struct framing_fields *f)
+{
+    const char *bad = read_delimiter(f, &m->framing, &m->length);
+    if (bad)
+        return bad;
+    if (m->framing == FRAMING_CHUNKED && m->minor == 0)
+        return "transfer_encoding_in_1_0";
+    m->keep_alive = !f->close && (m->minor == 1 || f->keep_alive);
+    return NULL;
+}
+
+const char *framing_request(struct message *m)
+{
+    struct framing_fields f = read_fields(m);
+    const char *bad = read_common(m, &f);
+    if (bad)
+        return bad;
+    if (slice_eq(message_method(m), SLICE("CONNECT"))) {
+        if (m->framing == FRAMING_CHUNKED || m->length > 0)
+            return "connect_with_body";
+        m->framing = FRAMING_NONE;
+    }
+    /* Both are ignored in HTTP/1.0 (RFC 9110 §7.8, §10.1.1). */
+    m->expect_100 = f.expect_100 && m->minor == 1;
+    m->upgrade = f.upgrades && f.names_upgrade && m->minor == 1;
+    return NULL;
+}
+
+static bool never_has_body(int status)
+{
+    return status < 200 || status == 204;
+}
+
+const char *framing_response(struct message *m, bool to_head, bool to_connect)
+{
+    struct framing_fields f = read_fields(m);
+    const char *bad = read_common(m, &f);
+    if (bad)
+        return bad;
+    m->upgrade = m->status == 101;
+    if (never_has_body(m->status)) {
+        if (m->framing == FRAMING_CHUNKED)
+            return "transfer_encoding_without_body";
+        if (m->length > 0)
+            return "content_length_without_body";
+        m->framing = FRAMING_NONE;
+    } else if (to_connect && m->status < 300) {
+        m->framing = FRAMING_NONE; /* RFC 9112 §6.3: both fields mean nothing here */
+        m->length = 0;
+    } else if (m->framing == FRAMING_NONE && !to_head && m->status != 304) {
+        m->framing = FRAMING_EOF;
+        m->keep_alive = false;
+    }
+    return NULL;
+}
+
+const char *framing_trailers(const struct message *m)
+{
+    struct framing_fields f = read_fields(m);
+    enum framing framing;
+    uint64_t length;
+    return read_delimiter(&f, &framing, &length);
+}

@@ -1,0 +1,160 @@
+#include "http/h1_lines.h"
+
+#include "http/chars.h"
+#include "http/message.h"
+
+enum lines_state {
+    LINE_METHOD,
+    LINE_TARGET,
+    LINE_REQUEST_VERSION,
+    LINE_REQUEST_CR,
+    LINE_RESPONSE_VERSION,
+    LINE_STATUS,
+    LINE_STATUS_SP,
+    LINE_REASON,
+    LINE_LF,
+    LINE_FIELD, /* first byte of a line behind the start line */
+    LINE_NAME,
+    LINE_VALUE,
+    LINE_LAST_LF,
+};
+
+void lines_start(struct lines *l, enum lines_kind kind)
+{
+    static const int first[] = {
+        [LINES_REQUEST] = LINE_METHOD,
+        [LINES_RESPONSE] = LINE_RESPONSE_VERSION,
+        [LINES_TRAILERS] = LINE_FIELD,
+    };
+    *l = (struct lines){ .state = first[kind] };
+}
+
+static bool refuse(struct lines *l, int status, const char *reason)
+{
+    l->status = status;
+    l->reason = reason;
+    return false;
+}
+
+/* A byte that no line may hold gets its own label: these are the smuggler's tools. */
+static bool refuse_byte(struct lines *l, char c, const char *otherwise)
+{
+    if (c == '\n')
+        return refuse(l, 400, "bare_lf");
+    if (!char_is(c, CHAR_VALUE) && c != '\r')
+        return refuse(l, 400, "control_character");
+    return refuse(l, 400, otherwise);
+}
+
+static bool go(struct lines *l, enum lines_state next)
+{
+    l->state = (int)next;
+    l->at = 0;
+    return true;
+}
+
+/* "HTTP/1.0" or "HTTP/1.1", a byte at a time. */
+static bool take_version(struct lines *l, char c, enum lines_state next)
+{
+    static const char text[] = "HTTP/1.";
+    static const size_t len = sizeof text - 1;
+    size_t at = l->at++;
+    if (at < 5)
+        return c == text[at] ? true : refuse_byte(l, c, "start_line_invalid");
+    bool good = at < len ? c == text[at] : c == '0' || c == '1';
+    if (!good)
+        return refuse_byte(l, c, "version_unsupported");
+    return at < len ? true : go(l, next);
+}
+
+static bool take_status(struct lines *l, char c)
+{
+    if (l->at == 0 && c != ' ')
+        return refuse_byte(l, c, "start_line_invalid");
+    if (l->at > 0 && !char_is(c, CHAR_DIGIT))
+        return refuse_byte(l, c, "status_invalid");
+    return l->at++ < 3 ? true : go(l, LINE_STATUS_SP);
+}
+
+static bool take_field_start(struct lines *l, char c)
+{
+    if (c == '\r')
+        return go(l, LINE_LAST_LF);
+    if (c == ' ' || c == '\t')
+        return refuse(l, 400, "folded_line");
+    if (!char_is(c, CHAR_TOKEN))
+        return refuse_byte(l, c, "field_name_invalid");
+    if (l->field_count++ == MESSAGE_FIELDS_MAX)
+        return refuse(l, 431, "too_many_fields");
+    return go(l, LINE_NAME);
+}
+
+static bool take_start_line(struct lines *l, char c)
+{
+    if (++l->line_bytes > MESSAGE_LINE_MAX_BYTES + 1) /* its CR may follow */
+        return l->state <= LINE_REQUEST_CR ? refuse(l, 414, "request_line_too_long") : refuse(l, 400, "status_line_too_long");
+    switch ((enum lines_state)l->state) {
+    case LINE_METHOD:
+        if (c == ' ' && l->at)
+            return go(l, LINE_TARGET);
+        l->at = 1;
+        return char_is(c, CHAR_TOKEN) ? true : refuse_byte(l, c, "start_line_invalid");
+    case LINE_TARGET:
+        if (c == ' ' && l->at)
+            return go(l, LINE_REQUEST_VERSION);
+        l->at = 1;
+        return char_is(c, CHAR_TARGET) ? true : refuse_byte(l, c, "target_invalid");
+    case LINE_REQUEST_VERSION: return take_version(l, c, LINE_REQUEST_CR);
+    case LINE_REQUEST_CR: return c == '\r' ? go(l, LINE_LF) : refuse_byte(l, c, "start_line_invalid");
+    case LINE_RESPONSE_VERSION: return take_version(l, c, LINE_STATUS);
+    case LINE_STATUS: return take_status(l, c);
+    case LINE_STATUS_SP: /* many servers leave the SP out when there is no reason */
+        return c == '\r' ? go(l, LINE_LF) : c == ' ' ? go(l, LINE_REASON) : refuse_byte(l, c, "status_invalid");
+    default: /* LINE_REASON */
+        return c == '\r' ? go(l, LINE_LF) : char_is(c, CHAR_VALUE) ? true : refuse_byte(l, c, "start_line_invalid");
+    }
+}
+
+static bool take(struct lines *l, char c)
+{
+    switch ((enum lines_state)l->state) {
+    case LINE_LF: return c == '\n' ? go(l, LINE_FIELD) : refuse(l, 400, "bare_cr");
+    case LINE_FIELD: return take_field_start(l, c);
+    case LINE_NAME:
+        if (c == ':')
+            return go(l, LINE_VALUE);
+        return char_is(c, CHAR_TOKEN) ? true : refuse_byte(l, c, "field_name_invalid");
+    case LINE_VALUE:
+        if (c == '\r')
+            return go(l, LINE_LF);
+        return char_is(c, CHAR_VALUE) ? true : refuse_byte(l, c, "field_value_invalid");
+    case LINE_LAST_LF:
+        l->done = c == '\n';
+        return l->done ? true : refuse(l, 400, "bare_cr");
+    default: return take_start_line(l, c);
+    }
+}
+
+/* The long runs, without the switch: names and values. */
+static size_t skip_run(const struct lines *l, struct slice in, size_t at)
+{
+    unsigned cls = l->state == LINE_NAME ? CHAR_TOKEN : l->state == LINE_VALUE ? CHAR_VALUE : 0;
+    if (cls)
+        while (at < in.len && char_is(in.ptr[at], cls))
+            at++;
+    return at;
+}
+
+size_t lines_read(struct lines *l, struct slice in)
+{
+    size_t room = MESSAGE_HEAD_MAX_BYTES - l->bytes;
+    size_t end = in.len < room ? in.len : room;
+    size_t at = 0;
+    struct slice part = { in.ptr, end };
+    while ((at = skip_run(l, part, at)) < end && !l->done && take(l, in.ptr[at]))
+        at++;
+    l->bytes += (uint32_t)at;
+    if (at == room && !l->done && in.len > room)
+        refuse(l, 431, "head_too_large");
+    return at;
+}
