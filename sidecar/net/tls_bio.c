@@ -65,10 +65,12 @@ static int bio_write(BIO *bio, const char *src, int size)
     while (put < 0 && errno == EINTR);
     if (put >= 0)
         return (int)put;
-    if (errno == EAGAIN)
+    if (errno == EAGAIN) {
         BIO_set_retry_write(bio);
-    else
-        t->io_errno = errno;
+        return -1;
+    }
+    t->io_errno = errno;
+    t->dry = false; /* why it hung up may have come meanwhile */
     return -1;
 }
 

@@ -27,7 +27,7 @@ void tls_fail(struct tls_session *t, const char *label, const char *format, ...)
 
 static void fail_errno(struct tls_session *t)
 {
-    const char *during = SSL_is_init_finished(t->ssl) ? "" : " during the TLS handshake";
+    const char *during = t->established ? "" : " during the TLS handshake";
     switch (t->io_errno) {
     case 0: tls_fail(t, LABEL_CUT, "connection closed by peer%s", during); break;
     case EPIPE: tls_fail(t, LABEL_CUT, "connection closed by peer%s", during); break;
@@ -36,15 +36,23 @@ static void fail_errno(struct tls_session *t)
     }
 }
 
+/* OpenSSL says "tlsv1 alert unknown ca" (SSL_alert_desc_string_long() does not know the alerts of TLS 1.3). */
+static const char *alert_words(const char *words)
+{
+    const char *name = words ? strstr(words, "alert ") : NULL;
+    return name ? name + strlen("alert ") : "unknown";
+}
+
 static void fail_library(struct tls_session *t, unsigned long code)
 {
     int reason = ERR_GET_REASON(code);
     const char *words = ERR_reason_error_string(code);
     if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-        tls_fail(t, LABEL_CUT, SSL_is_init_finished(t->ssl) ? "connection closed by peer without close_notify: data may be missing"
-                                                            : "connection closed by peer during the TLS handshake");
+        tls_fail(t, LABEL_CUT,
+                 t->established ? "connection closed by peer without close_notify: data may be missing"
+                                : "connection closed by peer during the TLS handshake");
     else if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET)
-        tls_fail(t, LABEL_ALERT, "peer sent the TLS alert \"%s\"", SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
+        tls_fail(t, LABEL_ALERT, "peer sent the TLS alert %d (%s)", reason - SSL_AD_REASON_OFFSET, alert_words(words));
     else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) /* without the callback's words: no certificate at all */
         tls_fail(t, LABEL_CERTIFICATE, "certificate of %s could not be verified", t->host);
     else

@@ -37,6 +37,7 @@ struct tls_session {
     unsigned dry_turn;  /* turn of the loop in which the socket was read empty */
     bool dry;           /* dry_turn counts */
     bool eof;           /* the peer's FIN was read */
+    bool established;   /* the handshake was completed */
     bool sni_optional;
     bool verify_failed;
     char *already;      /* client leg: bytes that were read before TLS began, heap, until they are used up */

@@ -93,7 +93,7 @@ void tls_session_free(struct tls_session *t)
     if (!t)
         return;
     /* A connection that ended without close_notify would take its session with it; TLS 1.1 dropped that rule (RFC 4346 §7.2.1). */
-    if (t->ssl && SSL_is_init_finished(t->ssl) && (!t->label || t->eof))
+    if (t->established && (!t->label || t->eof))
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(t->ssl);
     tls_client_unref(t->client);
@@ -129,6 +129,7 @@ enum tls_io tls_session_handshake(struct tls_session *t)
 {
     ERR_clear_error();
     enum tls_io io = outcome(t, SSL_do_handshake(t->ssl));
+    t->established = io == TLS_OK;
     if (io != TLS_EOF)
         return io;
     tls_fail(t, "connection_terminated", "connection closed by peer during the TLS handshake");
