@@ -1,0 +1,66 @@
+# bash completion for sidekey(1)
+
+_sidekey()
+{
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command='' i
+    local commands='serve run env check why ca healthcheck version help'
+    local config='--config --set --allow-inline-secrets --help'
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        -*) ;;
+        *)
+            command=${COMP_WORDS[i]}
+            break
+            ;;
+        esac
+    done
+    COMPREPLY=()
+    if [[ -z $command ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands --help --version" -- "$word")
+        return
+    fi
+    if [[ $command == run ]]; then # behind "--" stands another program's own line
+        for ((i = 2; i < COMP_CWORD; i++)); do
+            if [[ ${COMP_WORDS[i]} == -- ]]; then
+                if ((i + 1 == COMP_CWORD)); then
+                    mapfile -t COMPREPLY < <(compgen -c -- "$word")
+                else
+                    mapfile -t COMPREPLY < <(compgen -f -- "$word")
+                fi
+                return
+            fi
+        done
+    fi
+    case $before in
+    -c | --config)
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        compopt -o filenames 2>/dev/null
+        return
+        ;;
+    -f | --format)
+        mapfile -t COMPREPLY < <(compgen -W 'sh docker k8s json' -- "$word")
+        return
+        ;;
+    --ca-dir)
+        mapfile -t COMPREPLY < <(compgen -d -- "$word")
+        return
+        ;;
+    --set | --proxy) return ;;
+    esac
+    case $command in
+    env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir $config" -- "$word") ;;
+    ca) mapfile -t COMPREPLY < <(compgen -W "show $config" -- "$word") ;;
+    version) mapfile -t COMPREPLY < <(compgen -W '--verbose --help' -- "$word") ;;
+    help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
+    why)
+        if [[ $word == -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "$config" -- "$word")
+        else
+            mapfile -t COMPREPLY < <(compgen -W 'GET POST PUT PATCH DELETE HEAD OPTIONS' -- "$word")
+        fi
+        ;;
+    *) mapfile -t COMPREPLY < <(compgen -W "$config" -- "$word") ;;
+    esac
+}
+
+complete -F _sidekey sidekey

@@ -1,0 +1,27 @@
+# fish completion for sidekey(1)
+
+set -l commands serve run env check why ca healthcheck version help
+set -l configured serve run env check why ca healthcheck
+
+complete -c sidekey -f
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the proxy'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a run -d 'run a program behind a proxy of its own'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a env -d 'print the variables that bring programs through the proxy'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a check -d 'check the configuration'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a why -d 'say which rule wins for a request'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a ca -d 'show the certificate that programs must trust'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a healthcheck -d 'ask a running proxy whether it is ready'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a version -d 'print the version'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a help -d 'print the commands, or the help of one'
+complete -c sidekey -n "__fish_seen_subcommand_from $configured" -s c -l config -r -F -d 'configuration'
+complete -c sidekey -n "__fish_seen_subcommand_from $configured" -l set -x -d 'a single value: section.key=value'
+complete -c sidekey -n "__fish_seen_subcommand_from $configured" -l allow-inline-secrets -d 'take literal secrets in the file'
+complete -c sidekey -n '__fish_seen_subcommand_from env' -s f -l format -x -a 'sh docker k8s json' -d 'format'
+complete -c sidekey -n '__fish_seen_subcommand_from env' -l java -d 'with JAVA_TOOL_OPTIONS'
+complete -c sidekey -n '__fish_seen_subcommand_from env' -l proxy -x -d 'as the program sees it: host:port'
+complete -c sidekey -n '__fish_seen_subcommand_from env' -l ca-dir -x -a '(__fish_complete_directories)' -d 'as the program sees it'
+complete -c sidekey -n '__fish_seen_subcommand_from why' -a 'GET POST PUT PATCH DELETE HEAD OPTIONS'
+complete -c sidekey -n '__fish_seen_subcommand_from ca' -a show
+complete -c sidekey -n '__fish_seen_subcommand_from version' -s v -l verbose -d 'with the versions of the libraries'
+complete -c sidekey -n '__fish_seen_subcommand_from help' -a "$commands"
+complete -c sidekey -n '__fish_seen_subcommand_from run' -a '(__fish_complete_subcommand)'
