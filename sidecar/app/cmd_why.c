@@ -29,7 +29,8 @@ static void print_format(const char *format, const char *credential)
 
 static void print_inject(const struct rule *r)
 {
-    for (const struct inject_item *i = r->inject; i < r->inject + r->inject_count; i++) {
+    for (size_t n = 0; n < r->inject_count; n++) {
+        const struct inject_item *i = &r->inject[n];
         switch (i->in) {
         case INJECT_HEADER: printf("  set     %s: ", i->name); break;
         case INJECT_QUERY: printf("  set     ?%s=", i->name); break;
@@ -88,7 +89,8 @@ static void print_again(const struct rule *r)
 static void print_network(const struct question *q)
 {
     const struct config *c = q->config;
-    for (const struct dial_override *o = c->overrides; o < c->overrides + c->override_count; o++) {
+    for (size_t i = 0; i < c->override_count; i++) {
+        const struct dial_override *o = &c->overrides[i];
         char text[64];
         if (strcmp(o->host, q->to.host) != 0 || (o->port && o->port != q->to.port))
             continue;
@@ -100,9 +102,10 @@ static void print_network(const struct question *q)
 static void print_rules(const struct question *q, const struct rule *winner)
 {
     const struct config *c = q->config;
-    for (const struct rule *r = c->rules; r < c->rules + c->rule_count; r++) {
+    for (size_t i = 0; i < c->rule_count; i++) {
+        const struct rule *r = &c->rules[i];
         const char *differs = rule_mismatch(r, &q->to, q->method, q->path);
-        printf("rules[%zu]:   %-24s ", (size_t)(r - c->rules), r->name);
+        printf("rules[%zu]:   %-24s ", i, r->name);
         if (differs)
             printf("no: another %s (%s:%u)\n", differs, r->host, r->port);
         else

@@ -190,7 +190,8 @@ static int check_name(struct schema *s, const json_t *node, struct rule *r)
     if (!r->name)
         return set_text(s, node, &r->name, r->host);
     for (const struct rule *other = c->rules; other < r; other++)
-        if (strcmp(other->name, r->name) == 0 && strcmp(other->name, other->host) != 0)
+        if (other->name && other->host && strcmp(other->name, r->name) == 0 && /* what it lacks was reported there */
+            strcmp(other->name, other->host) != 0)
             return schema_error(s, json_object_get(node, "name"), "another rule has this name: metrics could not tell them apart");
     return 0;
 }

@@ -27,7 +27,8 @@ static int derive(struct config *c)
     c->extra_roots = calloc(c->rule_count + 1, sizeof *c->extra_roots);
     if (!c->permit_hosts || !c->extra_roots)
         return -ENOMEM;
-    for (const struct rule *r = c->rules; r < c->rules + c->rule_count; r++) {
+    for (size_t i = 0; i < c->rule_count; i++) {
+        const struct rule *r = &c->rules[i];
         failed |= add_once(c->permit_hosts, r->host);
         if (r->ca_file)
             failed |= add_once(c->extra_roots, r->ca_file);
@@ -41,8 +42,8 @@ static int derive(struct config *c)
 
 static bool is_used(const struct config *c, const char *credential)
 {
-    for (const struct rule *r = c->rules; r < c->rules + c->rule_count; r++)
-        if (r->credential && strcmp(r->credential, credential) == 0)
+    for (size_t i = 0; i < c->rule_count; i++)
+        if (c->rules[i].credential && strcmp(c->rules[i].credential, credential) == 0)
             return true;
     return false;
 }

@@ -148,7 +148,8 @@ enum rule_match rule_find(const struct rule *rules, size_t count, const struct a
     bool known = false;
     path.len = slice_find(path, '?');
     bool ambiguous = is_ambiguous(path);
-    for (const struct rule *r = rules; r < rules + count; r++) {
+    for (size_t i = 0; i < count; i++) {
+        const struct rule *r = &rules[i];
         if (!knows(r, a0))
             continue;
         known = true;

@@ -15,11 +15,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         return 0;
     }
-    for (const struct rule *r = c->rules; r < c->rules + c->rule_count; r++)
+    for (size_t i = 0; i < c->rule_count; i++) {
+        const struct rule *r = &c->rules[i];
         if (!r->host || !r->name || !r->port || (r->credential && !r->inject_count) || r->replay_max_bytes == UINT64_MAX)
             abort();
-    for (const struct spec *s = c->credentials; s < c->credentials + c->credential_count; s++)
-        if (!s->name || s->client_auth > CLIENT_AUTH_NONE)
+    }
+    for (size_t i = 0; i < c->credential_count; i++)
+        if (!c->credentials[i].name || c->credentials[i].client_auth > CLIENT_AUTH_NONE)
             abort();
     config_free(c);
     return 0;

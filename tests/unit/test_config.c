@@ -325,6 +325,8 @@ static void rules_that_cannot_work_are_refused(void **state)
         { "rules: [{match: {host: a.test, methods: ['G T']}}]\n", "no HTTP method" },
         { "rules: [{match: {host: a.test}, name: 'a b'}]\n", "a rule's name" },
         { "rules: [{match: {host: a.test}, name: x}, {match: {host: b.test}, name: x}]\n", "another rule has this name" },
+        { "rules: [{match: {}}, {match: {host: a.test}, name: x}]\n", "rules[0].match.host: is missing" },
+        { "rules: [{match: {host: a.test}, name: 'a b'}, {match: {host: a.test}, name: x}]\n", "a rule's name" },
         { RULE_IS("inject: [{name: Host}]"), "can never touch" },
         { RULE_IS("inject: [{name: 'a b'}]"), "no header field name" },
         { RULE_IS("inject: [{in: query}]"), "name is missing" },
