@@ -14,7 +14,11 @@ struct resolve; /* one question */
 typedef void resolve_fn(void *arg, const struct address *addresses, size_t count, const char *error);
 
 MUST_CHECK struct resolver *resolver_new(struct err *e);
+/* Questions that wait then are never answered; their owners cancel them all the same. */
 void resolver_free(struct resolver *r);
+/* Other name servers than resolv.conf's ("127.0.0.1:53,[::1]:5353"; NULL: as before), another limit than 5 s (0: as before).
+ * 0; -EINVAL: not a list of addresses. */
+MUST_CHECK int resolver_tune(struct resolver *r, const char *servers, int64_t timeout_ms);
 /* Asks; fn is called later, never from inside this call, at most 5 s later.  NULL when out of memory. */
 MUST_CHECK struct resolve *resolve_start(struct resolver *r, const char *host, resolve_fn *fn, void *arg);
 /* fn will not be called.  Accepts NULL. */
