@@ -14,13 +14,37 @@ static const char *const hook_names[HOOK_COUNT] = {
 
 /* Handed on to children whatever environment they are given: ours, and those by which runtimes find a CA bundle. */
 static const char *const kept_names[] = {
-    "SIDEKEY_PRELOAD_TABLE", "SIDEKEY_PRELOAD_PORT", "SIDEKEY_PRELOAD_CA", "SIDEKEY_PRELOAD_PORTS", "SIDEKEY_PRELOAD_BYPASS",
-    "SIDEKEY_PRELOAD_DISABLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO",
-    "NODE_EXTRA_CA_CERTS", "AWS_CA_BUNDLE", "PIP_CERT", "npm_config_cafile", "YARN_HTTPS_CA_FILE_PATH", "DENO_CERT",
-    "HTTPLIB2_CA_CERTS", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "CARGO_HTTP_CAINFO",
-    "PERL_LWP_SSL_CA_FILE", "HTTPS_CA_FILE", "HEX_CACERTS_PATH", "NIX_SSL_CERT_FILE", "WGETRC", "PHP_INI_SCAN_DIR", "APT_CONFIG",
+    "SIDEKEY_PRELOAD_TABLE",
+    "SIDEKEY_PRELOAD_PORT",
+    "SIDEKEY_PRELOAD_CA",
+    "SIDEKEY_PRELOAD_JKS",
+    "SIDEKEY_PRELOAD_PORTS",
+    "SIDEKEY_PRELOAD_BYPASS",
+    "SIDEKEY_PRELOAD_DISABLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "AWS_CA_BUNDLE",
+    "PIP_CERT",
+    "npm_config_cafile",
+    "YARN_HTTPS_CA_FILE_PATH",
+    "DENO_CERT",
+    "HTTPLIB2_CA_CERTS",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "CARGO_HTTP_CAINFO",
+    "PERL_LWP_SSL_CA_FILE",
+    "HTTPS_CA_FILE",
+    "HEX_CACERTS_PATH",
+    "NIX_SSL_CERT_FILE",
+    "WGETRC",
+    "PHP_INI_SCAN_DIR",
+    "APT_CONFIG",
 };
-#define OWN_NAMES 6 /* of them are ours; the others are kept only when we were given a bundle */
+#define OWN_NAMES 7 /* of them are ours; the others are kept only when we were given a bundle */
 
 static struct preload preload;
 static int preload_ready;
@@ -35,7 +59,7 @@ any_fn *real_of(enum hook h)
     int saved = errno;
     void *found = dlsym(RTLD_NEXT, hook_names[h]);
     if (!found)
-        (void)dlerror(); /* or the program would find our question in its next dlerror() */
+        (void)dlerror();            /* or the program would find our question in its next dlerror() */
     memcpy(&fn, &found, sizeof fn); /* ISO C has no cast from object to function pointer */
     __atomic_store_n(&real[h], fn, __ATOMIC_RELEASE);
     errno = saved;
@@ -117,6 +141,7 @@ static void read_environment(struct preload *p)
     const char *table = env_value("SIDEKEY_PRELOAD_TABLE"), *port = env_value("SIDEKEY_PRELOAD_PORT");
     take_path(p->table_path, sizeof p->table_path, table);
     take_path(p->ca, sizeof p->ca, env_value("SIDEKEY_PRELOAD_CA"));
+    take_path(p->jks, sizeof p->jks, env_value("SIDEKEY_PRELOAD_JKS"));
     p->listen_port = decide_port_number(port);
     p->routing = table || port; /* one without the other is a mistake: connections fail rather than go direct */
     decide_set_ports(&p->policy, env_value("SIDEKEY_PRELOAD_PORTS"));
@@ -156,7 +181,7 @@ struct table *preload_table(void)
     if (t || p->table_path[0] == '\0' || p->listen_port == 0)
         return t;
     int saved = errno;
-    t = table_map(p->table_path);
+    t = shared_map(p->table_path);
     if (t && !__atomic_compare_exchange_n(&shared_table, &none, t, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         munmap(t, sizeof *t);
         t = none;

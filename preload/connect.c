@@ -46,15 +46,15 @@ static bool is_tcp(int fd, const struct target *to)
 static bool bypassed_address(const struct preload *p, const struct table *t, const struct target *to)
 {
     char text[48];
-    if (t && table_direct(t, to->address))
+    if (t && shared_direct(t, to->address))
         return true;
     decide_text(to, text);
     return p->policy.bypass[0] != '\0' && decide_bypassed(&p->policy, text);
 }
 
 /* Where a socket that is sent to sa should go.  ret_name: an index or TABLE_NO_NAME. */
-static enum route route_of(const struct preload *p, int fd, const struct sockaddr *sa, socklen_t len, struct target *ret_to,
-                           uint32_t *ret_name)
+static enum route route_of(const struct preload *p, int fd, const struct sockaddr *sa, socklen_t len,
+                           struct target *ret_to, uint32_t *ret_name)
 {
     uint32_t index;
     *ret_name = TABLE_NO_NAME;
@@ -62,7 +62,7 @@ static enum route route_of(const struct preload *p, int fd, const struct sockadd
         return ROUTE_AS_IS;
     struct table *t = preload_table();
     /* A fake address leads nowhere else, so every port of it is ours. */
-    bool fake = t && table_fake_index(ret_to->address, &index) && table_name_get(t, index);
+    bool fake = t && shared_fake_index(ret_to->address, &index) && shared_name_get(t, index);
     if (fake)
         *ret_name = index;
     else if (!decide_port(&p->policy, ret_to->port) || bypassed_address(p, t, ret_to))
@@ -76,7 +76,7 @@ static enum route route_of(const struct preload *p, int fd, const struct sockadd
 static int dial_token(const struct preload *p, connect_fn *real, int fd, const struct target *to, uint32_t name)
 {
     uint32_t index;
-    if (!table_dest_put(preload_table(), to, name, &index))
+    if (!shared_dest_put(preload_table(), to, name, &index))
         return fail(ENETUNREACH);
     uint32_t token = htonl(TABLE_TOKEN + index);
     if (to->family == 4) {
@@ -149,7 +149,7 @@ HOOK(int, getpeername, int fd, struct sockaddr *sa, socklen_t *len)
     if (rc != 0)
         return rc;
     if (decide_target((struct sockaddr *)&peer, size, &to) && to.port == p->listen_port &&
-        table_token(table_mapped(to.address), &index) && table_dest_get(t, index, &to))
+        table_token(table_mapped(to.address), &index) && shared_dest_get(t, index, &to))
         size = original_peer(&to, &peer);
     memcpy(sa, &peer, *len < size ? *len : size);
     *len = size;

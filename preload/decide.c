@@ -121,7 +121,8 @@ bool decide_bypassed(const struct policy *p, const char *name)
 
 static bool localhost(const char *name, size_t length)
 {
-    static const char *const local[] = { "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback" };
+    static const char *const local[] = { "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost",
+                                         "ip6-loopback" };
     static const char word[] = "localhost";
     size_t n = sizeof word - 1;
     if (length >= n && memcmp(name + length - n, word, n) == 0 && (length == n || name[length - n - 1] == '.'))
@@ -178,7 +179,8 @@ bool decide_target(const struct sockaddr *sa, socklen_t len, struct target *ret)
 bool decide_local(const struct target *t)
 {
     static const uint8_t zero[16], one[16] = { [15] = 1 }, mapped_any[16] = { [10] = 0xff, [11] = 0xff };
-    if (memcmp(t->address, zero, 16) == 0 || memcmp(t->address, one, 16) == 0 || memcmp(t->address, mapped_any, 16) == 0)
+    if (memcmp(t->address, zero, 16) == 0 || memcmp(t->address, one, 16) == 0 ||
+        memcmp(t->address, mapped_any, 16) == 0)
         return true;
     uint32_t v4 = table_mapped(t->address);
     if (v4 == 0)
@@ -236,7 +238,8 @@ bool decide_hosts_line(const char *line, size_t length, const char *name, const 
     if (!end)
         end = line + length;
     const char *word = next_word(&at, end, &n);
-    bool ours = word && ((n > 4 && memcmp(word, "127.", 4) == 0) || (n == 3 && memcmp(word, "::1", 3) == 0)), found = false;
+    bool ours = word && ((n > 4 && memcmp(word, "127.", 4) == 0) || (n == 3 && memcmp(word, "::1", 3) == 0)),
+         found = false;
     while (word && (word = next_word(&at, end, &n))) {
         found |= strlen(name) == n && same_text(word, name, n);
         ours |= strlen(self) == n && same_text(word, self, n);
@@ -244,35 +247,44 @@ bool decide_hosts_line(const char *line, size_t length, const char *name, const 
     return found && ours;
 }
 
-bool decide_ca(const char *path)
+static bool ends_with(const char *text, size_t length, const char *end)
+{
+    size_t n = strlen(end);
+    return length > n && memcmp(text + length - n, end, n) == 0;
+}
+
+enum bundle decide_bundle(const char *path)
 {
     static const char *const whole[] = {
-        "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Ubuntu, Alpine, Arch, Gentoo */
-        "/usr/lib/ssl/cert.pem",                             /* Debian's OPENSSLDIR; normally absent */
-        "/etc/ssl/cert.pem",                                 /* Alpine, BSD habit */
-        "/etc/pki/tls/certs/ca-bundle.crt",                  /* Fedora, RHEL */
+        "/etc/ssl/certs/ca-certificates.crt", /* Debian, Ubuntu, Alpine, Arch, Gentoo */
+        "/usr/lib/ssl/cert.pem",              /* Debian's OPENSSLDIR; normally absent */
+        "/etc/ssl/cert.pem",                  /* Alpine, BSD habit */
+        "/etc/pki/tls/certs/ca-bundle.crt",   /* Fedora, RHEL */
         "/etc/pki/tls/cert.pem",
         "/etc/pki/tls/cacert.pem",
         "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
         "/etc/ssl/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",                            /* openSUSE */
+        "/etc/ssl/ca-bundle.pem", /* openSUSE */
         "/var/lib/ca-certificates/ca-bundle.pem",
-        "/usr/local/ssl/cert.pem",                           /* OpenSSL built from source */
+        "/usr/local/ssl/cert.pem", /* OpenSSL built from source */
     };
     static const char *const ends[] = { "/certifi/cacert.pem", "/botocore/cacert.pem", "/ssl/cacert.pem" };
     size_t n = path ? strlen(path) : 0;
     /* open() is hot: nearly every path ends here. */
-    if (n < 8 || path[0] != '/' || (memcmp(path + n - 4, ".crt", 4) != 0 && memcmp(path + n - 4, ".pem", 4) != 0))
-        return false;
+    if (n < 8 || path[0] != '/')
+        return BUNDLE_NONE;
+    if (ends_with(path, n, "/cacerts"))
+        return ends_with(path, n, "/lib/security/cacerts") || ends_with(path, n, "/java/cacerts") ? BUNDLE_JKS
+                                                                                                  : BUNDLE_NONE;
+    if (!ends_with(path, n, ".crt") && !ends_with(path, n, ".pem"))
+        return BUNDLE_NONE;
     for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
         if (strcmp(path, whole[i]) == 0)
-            return true;
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        size_t m = strlen(ends[i]);
-        if (n > m && memcmp(path + n - m, ends[i], m) == 0)
-            return true;
-    }
-    return false;
+            return BUNDLE_PEM;
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+        if (ends_with(path, n, ends[i]))
+            return BUNDLE_PEM;
+    return BUNDLE_NONE;
 }
 
 bool decide_read_only(int flags)

@@ -22,6 +22,8 @@ struct target {
     uint8_t address[16]; /* IPv4 as ::ffff:a.b.c.d */
 };
 
+enum bundle { BUNDLE_NONE, BUNDLE_PEM, BUNDLE_JKS };
+
 enum name_class {
     NAME_AS_IS,  /* no name at all, numeric, or nothing that we could carry: libc's business */
     NAME_DIRECT, /* localhost, or on the bypass list: resolve truly and let its addresses pass */
@@ -49,8 +51,8 @@ bool decide_local(const struct target *t);
 void decide_text(const struct target *t, char ret[48]);
 /* One line of hosts(5): name is there, and means this machine: by a loopback address, or by self (the host's own name) beside it. */
 bool decide_hosts_line(const char *line, size_t length, const char *name, const char *self);
-/* A CA bundle that programs open by themselves (exact paths of the distributions, certifi and botocore copies). */
-bool decide_ca(const char *path);
+/* Which of our two bundles stands in for path: exact paths of the distributions, certifi's and botocore's copies; a JVM's cacerts. */
+enum bundle decide_bundle(const char *path);
 /* open(2) flags that only read what exists. */
 bool decide_read_only(int flags);
 /* fopen(3) mode that only reads. */

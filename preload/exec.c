@@ -14,7 +14,8 @@ typedef int execve_fn(const char *, char *const[], char *const[]);
 typedef int execv_fn(const char *, char *const[]);
 typedef int fexecve_fn(int, char *const[], char *const[]);
 typedef int execveat_fn(int, const char *, char *const[], char *const[], int);
-typedef int spawn_fn(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]);
+typedef int spawn_fn(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+                     char *const[], char *const[]);
 typedef int system_fn(const char *);
 typedef void *popen_fn(const char *, const char *);
 
@@ -188,15 +189,15 @@ HOOK(int, execveat, int at, const char *path, char *const argv[], char *const en
     return real ? real(at, path, argv, COMPLETE(HOOK_execveat, env), flags) : missing();
 }
 
-HOOK(int, posix_spawn, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
-     char *const argv[], char *const env[])
+HOOK(int, posix_spawn, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+     const posix_spawnattr_t *attr, char *const argv[], char *const env[])
 {
     spawn_fn *real = REAL(spawn_fn, posix_spawn);
     return real ? real(pid, path, actions, attr, argv, COMPLETE(HOOK_posix_spawn, env)) : ENOSYS;
 }
 
-HOOK(int, posix_spawnp, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
-     char *const argv[], char *const env[])
+HOOK(int, posix_spawnp, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+     const posix_spawnattr_t *attr, char *const argv[], char *const env[])
 {
     spawn_fn *real = REAL(spawn_fn, posix_spawnp);
     return real ? real(pid, file, actions, attr, argv, COMPLETE(HOOK_posix_spawnp, env)) : ENOSYS;

@@ -69,14 +69,14 @@ static bool fake_text(const char *name, int family, char *text, const char **ret
     struct table *t = preload_table();
     struct target fake = { .family = 6, .address = { [10] = 0xff, [11] = 0xff } };
     uint32_t index;
-    if (!t || !table_name_put(t, name, &index))
+    if (!t || !shared_name_put(t, name, &index))
         return false;
     uint32_t low = htonl(family == AF_INET6 ? index : TABLE_FAKE4 + index);
     if (family == AF_INET6)
         memcpy(fake.address, prefix6, sizeof prefix6);
     memcpy(fake.address + 12, &low, sizeof low);
     decide_text(&fake, text);
-    *ret_interned = table_name_get(t, index);
+    *ret_interned = shared_name_get(t, index);
     return true;
 }
 
@@ -85,7 +85,7 @@ static void mark_direct(const struct sockaddr *sa, socklen_t len)
     struct target to;
     struct table *t = preload_table();
     if (t && decide_target(sa, len, &to) && !decide_local(&to))
-        table_direct_put(t, to.address);
+        shared_direct_put(t, to.address);
 }
 
 /* freeaddrinfo() frees the canonical name in glibc and not in musl, where it lies inside the answer.  So glibc's must come from malloc: the
@@ -144,8 +144,8 @@ HOOK(int, getaddrinfo, const char *node, const char *service, const struct addri
 }
 
 /* A fake address has a name without any question to a server. */
-HOOK(int, getnameinfo, const struct sockaddr *sa, socklen_t len, char *host, socklen_t host_size, char *service, socklen_t service_size,
-     int flags)
+HOOK(int, getnameinfo, const struct sockaddr *sa, socklen_t len, char *host, socklen_t host_size, char *service,
+     socklen_t service_size, int flags)
 {
     getnameinfo_fn *real = REAL(getnameinfo_fn, getnameinfo);
     const struct preload *p = preload_routing(HOOK_getnameinfo);
@@ -155,8 +155,9 @@ HOOK(int, getnameinfo, const struct sockaddr *sa, socklen_t len, char *host, soc
     const char *name = NULL;
     if (!real)
         return EAI_SYSTEM;
-    if (t && host && host_size && !(flags & NI_NUMERICHOST) && decide_target(sa, len, &of) && table_fake_index(of.address, &index))
-        name = table_name_get(t, index);
+    if (t && host && host_size && !(flags & NI_NUMERICHOST) && decide_target(sa, len, &of) &&
+        shared_fake_index(of.address, &index))
+        name = shared_name_get(t, index);
     if (!name)
         return real(sa, len, host, host_size, service, service_size, flags);
     size_t n = strlen(name);
@@ -172,7 +173,8 @@ HOOK(int, getnameinfo, const struct sockaddr *sa, socklen_t len, char *host, soc
 }
 
 /* Which node to give the real call: the program's own, or the fake address in text.  NULL: no room.  *ret_interned: the name when faked. */
-static const char *host_node(enum hook h, const char *node, int family, char *text, const char **ret_interned, bool *ret_direct)
+static const char *host_node(enum hook h, const char *node, int family, char *text, const char **ret_interned,
+                             bool *ret_direct)
 {
     const struct preload *p = preload_routing(h);
     char name[TABLE_TEXT];
@@ -236,7 +238,8 @@ HOOK(struct hostent *, gethostbyname2, const char *node, int family)
     return host;
 }
 
-HOOK(int, gethostbyname_r, const char *node, struct hostent *host, char *buffer, size_t size, struct hostent **ret, int *ret_error)
+HOOK(int, gethostbyname_r, const char *node, struct hostent *host, char *buffer, size_t size, struct hostent **ret,
+     int *ret_error)
 {
     gethostbyname_r_fn *real = REAL(gethostbyname_r_fn, gethostbyname_r);
     char text[48];
@@ -253,8 +256,8 @@ HOOK(int, gethostbyname_r, const char *node, struct hostent *host, char *buffer,
     return rc;
 }
 
-HOOK(int, gethostbyname2_r, const char *node, int family, struct hostent *host, char *buffer, size_t size, struct hostent **ret,
-     int *ret_error)
+HOOK(int, gethostbyname2_r, const char *node, int family, struct hostent *host, char *buffer, size_t size,
+     struct hostent **ret, int *ret_error)
 {
     gethostbyname2_r_fn *real = REAL(gethostbyname2_r_fn, gethostbyname2_r);
     char text[48];

@@ -1,5 +1,5 @@
 /* preload/preload.h: the inside of libsidekey-preload.so.   Loads under glibc and musl: no NEEDED entry, undefined symbols come from the
- * libc that is there.   One file per family of libc calls; decide.c and table.c are what they share.
+ * libc that is there.   One file per family of libc calls; decide.c and shared.c are what they share.
  *
  * A hook never allocates, locks, blocks, prints, starts a thread or keeps a descriptor (fake_getaddrinfo's canonical name is the one
  * exception, and says why); errno is what the real call leaves.  It works before our constructor has run, in a signal handler and in a
@@ -10,9 +10,10 @@
 
 #include <errno.h>
 
-#include "preload/decide.h"
+#include "preload/shared.h"
 
 /* Every symbol that we interpose; exports.map lists the same. */
+/* clang-format off */
 #define PRELOAD_HOOKS(X)                                                                                               \
     X(connect) X(__connect) X(getpeername) X(sendto) X(sendmsg) X(sendmmsg)                                            \
     X(getaddrinfo) X(getnameinfo) X(gethostbyname) X(gethostbyname2) X(gethostbyname_r) X(gethostbyname2_r)            \
@@ -28,6 +29,7 @@ enum hook {
 #undef X
     HOOK_COUNT
 };
+/* clang-format on */
 
 #define HOOK(type, name, ...)                                                                                          \
     __attribute__((visibility("default"))) type hook_##name(__VA_ARGS__) __asm__(#name);                               \
@@ -40,15 +42,16 @@ any_fn *real_of(enum hook h);
 
 /* What the environment said when the process started. */
 struct preload {
-    bool routing;             /* a table and a port were given */
-    uint16_t listen_port;     /* of the worker's transparent listener, on every address of 127.0.0.0/8 */
-    bool off[HOOK_COUNT];     /* SIDEKEY_PRELOAD_DISABLE */
+    bool routing;         /* a table and a port were given */
+    uint16_t listen_port; /* of the worker's transparent listener, on every address of 127.0.0.0/8 */
+    bool off[HOOK_COUNT]; /* SIDEKEY_PRELOAD_DISABLE */
     char table_path[1024];
-    char ca[1024];            /* the merged bundle; "": leave bundles alone */
+    char ca[1024];  /* the merged bundle, PEM; "": leave bundles alone */
+    char jks[1024]; /* the same for JVMs */
     struct policy policy;
-    size_t keep_count;        /* variables that children must have: offsets of "NAME=value" in text */
+    size_t keep_count; /* variables that children must have: offsets of "NAME=value" in text */
     uint16_t keep[40];
-    uint16_t preload;         /* offset of our own element of LD_PRELOAD in text; 0: we were loaded in another way */
+    uint16_t preload; /* offset of our own element of LD_PRELOAD in text; 0: we were loaded in another way */
     uint16_t text_length;
     char text[16384];
 };
@@ -59,22 +62,5 @@ const struct preload *preload_get(void);
 const struct preload *preload_routing(enum hook h);
 /* The shared table, mapped at first use and for good.  NULL: cannot be mapped (then what belongs to us must fail). */
 struct table *preload_table(void);
-
-/* --- table.c --- */
-/* NULL: absent, of another size, or not ours. */
-struct table *table_map(const char *path);
-/* Interns.  name is canonical (decide_name).  False: full. */
-bool table_name_put(struct table *t, const char *name, uint32_t *ret_index);
-/* NULL: no such name. The text lives as long as the process. */
-const char *table_name_get(const struct table *t, uint32_t index);
-/* address lies in one of our two fake ranges. */
-bool table_fake_index(const uint8_t address[16], uint32_t *ret_index);
-/* Interns; name: an index or TABLE_NO_NAME.  *ret_index makes the token.  False: full. */
-bool table_dest_put(struct table *t, const struct target *to, uint32_t name, uint32_t *ret_index);
-/* index < TABLE_DESTS.  False: nothing there. */
-bool table_dest_get(const struct table *t, uint32_t index, struct target *ret);
-/* Addresses that bypassed names resolved to. */
-void table_direct_put(struct table *t, const uint8_t address[16]);
-bool table_direct(const struct table *t, const uint8_t address[16]);
 
 #endif

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-#define COMMAND_MAX (128 * 1024) /* the kernel takes no longer argument (MAX_ARG_STRLEN): such a command fails by itself */
+#define COMMAND_MAX                                                                                                    \
+    (128 * 1024) /* the kernel takes no longer argument (MAX_ARG_STRLEN): such a command fails by itself */
 
 extern char **environ;
 

@@ -18,11 +18,14 @@
 #define TABLE_MAGIC UINT64_C(0x31656c6261746b73) /* "sktable1" */
 #define TABLE_NAMES 131072u
 #define TABLE_DESTS 1048576u
-#define TABLE_TEXT 254             /* a DNS name of 253 bytes and its NUL */
-#define TABLE_NO_NAME UINT32_MAX   /* the program gave an address, no name is known for it */
-#define TABLE_FAKE4 0xc6120000u    /* 198.18.0.0/15, host order: benchmarking range, RFC 2544 */
-#define TABLE_TOKEN 0x7f400000u    /* 127.64.0.0/12, host order: no one's usual loopback address is in it */
-#define TABLE_FAKE6 { 0xfd, 0x73, 0x69, 0x64, 0x65, 0x6b, 0x65, 0x79, 0, 0, 0, 0 } /* ULA /96, RFC 4193 */
+#define TABLE_TEXT 254           /* a DNS name of 253 bytes and its NUL */
+#define TABLE_NO_NAME UINT32_MAX /* the program gave an address, no name is known for it */
+#define TABLE_FAKE4 0xc6120000u  /* 198.18.0.0/15, host order: benchmarking range, RFC 2544 */
+#define TABLE_TOKEN 0x7f400000u  /* 127.64.0.0/12, host order: no one's usual loopback address is in it */
+/* ULA /96, RFC 4193. */
+/* clang-format off */
+#define TABLE_FAKE6 { 0xfd, 0x73, 0x69, 0x64, 0x65, 0x6b, 0x65, 0x79, 0, 0, 0, 0 }
+/* clang-format on */
 
 enum table_state { TABLE_EMPTY = 0, TABLE_CLAIMED = 1, TABLE_READY = 2 };
 enum table_kind {
@@ -37,10 +40,10 @@ struct table_name {
 
 struct table_dest {
     uint32_t state;
-    uint32_t name;    /* index into names[] or TABLE_NO_NAME */
-    uint16_t port;    /* host order */
+    uint32_t name; /* index into names[] or TABLE_NO_NAME */
+    uint16_t port; /* host order */
     uint8_t kind;
-    uint8_t family;   /* 4 or 6: the family of the program's socket */
+    uint8_t family;      /* 4 or 6: the family of the program's socket */
     uint8_t address[16]; /* network order; IPv4 as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2) */
     uint32_t reserved;
 };

@@ -21,10 +21,12 @@ typedef int statx_fn(int, const char *, int, unsigned, void *);
 
 static const char *bundle_for(enum hook h, const char *path)
 {
-    if (!decide_ca(path))
+    enum bundle b = decide_bundle(path);
+    if (b == BUNDLE_NONE)
         return path;
     const struct preload *p = preload_get();
-    return p->ca[0] && !p->off[h] ? p->ca : path;
+    const char *ours = b == BUNDLE_JKS ? p->jks : p->ca;
+    return ours[0] && !p->off[h] ? ours : path;
 }
 
 static int missing(void)
@@ -124,6 +126,9 @@ LOOK_HOOK(__xstat, xstat_fn, PARAMS(int version, const char *path, void *ret), v
 LOOK_HOOK(__xstat64, xstat_fn, PARAMS(int version, const char *path, void *ret), version, at_path, ret)
 LOOK_HOOK(fstatat, fstatat_fn, PARAMS(int at, const char *path, void *ret, int flags), at, at_path, ret, flags)
 LOOK_HOOK(fstatat64, fstatat_fn, PARAMS(int at, const char *path, void *ret, int flags), at, at_path, ret, flags)
-LOOK_HOOK(__fxstatat, fxstatat_fn, PARAMS(int version, int at, const char *path, void *ret, int flags), version, at, at_path, ret, flags)
-LOOK_HOOK(__fxstatat64, fxstatat_fn, PARAMS(int version, int at, const char *path, void *ret, int flags), version, at, at_path, ret, flags)
-LOOK_HOOK(statx, statx_fn, PARAMS(int at, const char *path, int flags, unsigned mask, void *ret), at, at_path, flags, mask, ret)
+LOOK_HOOK(__fxstatat, fxstatat_fn, PARAMS(int version, int at, const char *path, void *ret, int flags), version, at,
+          at_path, ret, flags)
+LOOK_HOOK(__fxstatat64, fxstatat_fn, PARAMS(int version, int at, const char *path, void *ret, int flags), version, at,
+          at_path, ret, flags)
+LOOK_HOOK(statx, statx_fn, PARAMS(int at, const char *path, int flags, unsigned mask, void *ret), at, at_path, flags,
+          mask, ret)

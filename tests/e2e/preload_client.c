@@ -141,7 +141,8 @@ static void fastopen(void)
 {
     struct addrinfo *ai = resolve(host, AF_INET);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK(sendto(fd, request, sizeof request - 1, MSG_FASTOPEN, ai->ai_addr, ai->ai_addrlen) == (ssize_t)sizeof request - 1);
+    CHECK(sendto(fd, request, sizeof request - 1, MSG_FASTOPEN, ai->ai_addr, ai->ai_addrlen) ==
+          (ssize_t)sizeof request - 1);
     check_peer(fd, ai);
     print_answer(fd);
     struct iovec part = { (void *)request, sizeof request - 1 };
@@ -154,7 +155,8 @@ static void fastopen(void)
     CHECK(sendmmsg(fd, &mm, 1, MSG_FASTOPEN) == 1 && mm.msg_len == sizeof request - 1);
     print_answer(fd);
     fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    CHECK(sendto(fd, request, sizeof request - 1, MSG_FASTOPEN, ai->ai_addr, ai->ai_addrlen) == -1 && errno == EINPROGRESS);
+    CHECK(sendto(fd, request, sizeof request - 1, MSG_FASTOPEN, ai->ai_addr, ai->ai_addrlen) == -1 &&
+          errno == EINPROGRESS);
     struct pollfd p = { .fd = fd, .events = POLLOUT };
     CHECK(poll(&p, 1, 3000) == 1);
     CHECK(fcntl(fd, F_SETFL, 0) == 0);
@@ -218,7 +220,8 @@ static void names(void)
     freeaddrinfo(ai);
     CHECK(getaddrinfo(NULL, "80", NULL, &ai) == 0);
     freeaddrinfo(ai);
-    CHECK(getaddrinfo(host, NULL, NULL, &ai) == 0 && ((struct sockaddr_in *)ai->ai_addr)->sin_addr.s_addr == in.sin_addr.s_addr);
+    CHECK(getaddrinfo(host, NULL, NULL, &ai) == 0 &&
+          ((struct sockaddr_in *)ai->ai_addr)->sin_addr.s_addr == in.sin_addr.s_addr);
     freeaddrinfo(ai);
     CHECK(getaddrinfo("localhost", "443", NULL, &ai) == 0);
     CHECK(ai->ai_family == AF_INET6 || ntohl(((struct sockaddr_in *)ai->ai_addr)->sin_addr.s_addr) >> 24 == 127);
@@ -394,15 +397,20 @@ static void load(int flags)
     fn(host, "443");
 }
 
-static void deepbind(void) { load(RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND); }
+static void deepbind(void)
+{
+    load(RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+}
 
 static const struct {
     const char *name;
     void (*run)(void);
-} modes[] = { { "blocking", blocking }, { "epoll", with_epoll },  { "v6only", v6only },     { "mapped", mapped },
-              { "fastopen", fastopen }, { "udp", udp },           { "literal", literal },   { "hosts", hosts },
-              { "names", names },       { "children", children }, { "shells", shells },     { "keeps", keeps },
-              { "threads", threads },   { "bundle", bundle },     { "descriptors", descriptors }, { "deepbind", deepbind } };
+} modes[] = { { "blocking", blocking }, { "epoll", with_epoll },  { "v6only", v6only },
+              { "mapped", mapped },     { "fastopen", fastopen }, { "udp", udp },
+              { "literal", literal },   { "hosts", hosts },       { "names", names },
+              { "children", children }, { "shells", shells },     { "keeps", keeps },
+              { "threads", threads },   { "bundle", bundle },     { "descriptors", descriptors },
+              { "deepbind", deepbind } };
 
 #ifdef AS_LIBRARY
 void deep(const char *to, const char *at)
@@ -412,7 +420,10 @@ void deep(const char *to, const char *at)
 }
 #ifdef AT_START
 /* Runs before the preload library's own constructor. */
-__attribute__((constructor)) static void early(void) { deep(getenv("EARLY_HOST"), "443"); }
+__attribute__((constructor)) static void early(void)
+{
+    deep(getenv("EARLY_HOST"), "443");
+}
 #endif
 #else
 int main(int argc, char **argv)

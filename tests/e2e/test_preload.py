@@ -169,7 +169,7 @@ def test_the_object_exports_what_the_map_says_and_needs_no_library():
     assert exported == listed == hooks
     assert "NEEDED" not in run("readelf", "-d", LIB)
     # Both libcs have these, and none allocates but strdup (fake canonical names).
-    assert undefined <= set("""__errno_location __h_errno_location dlerror dlsym environ memchr memcmp memcpy memmem memmove memrchr memset mmap munmap
+    assert undefined <= set("""__errno_location bcmp __h_errno_location dlerror dlsym environ memchr memcmp memcpy memmem memmove memrchr memset mmap munmap
         stpcpy strchr strcmp strcpy strcspn strdup strlen strncmp strnlen strspn strstr strrchr syscall""".split())
 
 
@@ -283,6 +283,35 @@ def test_a_full_table_fails_and_does_not_go_direct(server, client):
     assert go(server, client, "blocking", HOST, 443, expect=2) == "getaddrinfo -4\n"
 
 
+# A network of its own, where a name has a true address that is not loopback and a server listens on it.
+DIRECT = r"""
+ip link set lo up && ip address add 192.0.2.50/32 dev lo && mount --bind "$HOSTS" /etc/hosts || exit 77
+exec env LD_PRELOAD="$OBJECT" /usr/bin/python3 -c '
+import socket, sys, threading
+s = socket.create_server(("192.0.2.50", 443))
+threading.Thread(target=lambda: [s.accept()[0].sendall(b"direct") for _ in (1, 2)], daemon=True).start()
+def ask(host, **kw):
+    try:
+        c = socket.create_connection((host, 443), timeout=5)
+        return c.recv(6).decode(), c.getpeername()[0]
+    except OSError as e:
+        return e.errno
+print(ask("192.0.2.50"), ask("direct.example.test"), ask("192.0.2.50"), ask("other.example.test"))
+'
+"""
+
+
+def test_a_bypassed_name_connects_directly_and_nothing_else_does(server):
+    hosts = server.dir / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n192.0.2.50 direct.example.test other.example.test\n")
+    env = environment(server, LD_PRELOAD="", OBJECT=LIB, HOSTS=hosts, SIDEKEY_PRELOAD_BYPASS="direct.example.test")
+    p = subprocess.run(["unshare", "-Urnm", "sh", "-c", DIRECT], env=env, capture_output=True, text=True, timeout=30)
+    if p.returncode != 0 and ("unshare" in p.stderr or p.returncode == 77):
+        pytest.skip("no user namespaces here: " + p.stderr.strip())
+    # No worker in that network: what is redirected is refused (111).
+    assert p.stdout == "111 ('direct', '192.0.2.50') ('direct', '192.0.2.50') 111\n", p.stderr
+
+
 def test_single_hooks_can_be_switched_off(server, client):
     assert go(server, client, "blocking", HOST, 443, SIDEKEY_PRELOAD_DISABLE="gethostbyname,getaddrinfo", expect=2).startswith("getaddrinfo -")
     assert go(server, client, "blocking", HOST, 443, SIDEKEY_PRELOAD_DISABLE="gethostbyname,nonsense") == f"{HOST}:443\n"
@@ -342,6 +371,8 @@ def test_reading_a_bundle_reads_the_merged_one(server, client, path):
 
 def test_a_library_loaded_with_deepbind_is_covered(server, clients):
     build("cc", server.dir / "libdeep.so", "-shared", "-fPIC", "-DAS_LIBRARY")
+    escaped = go(server, clients["glibc"], "deepbind", HOST, server.dir / "libdeep.so", expect=2, SIDEKEY_PRELOAD_DISABLE="dlopen")
+    assert escaped.startswith("getaddrinfo -")  # or this test would prove nothing
     assert go(server, clients["glibc"], "deepbind", HOST, server.dir / "libdeep.so") == f"{HOST}:443\n"
 
 
@@ -435,11 +466,14 @@ public class Main {
 def test_java(server):
     java, keytool = need("java"), need("keytool")
     store = server.dir / "trust.jks"
-    run(keytool, "-importcert", "-noprompt", "-alias", "ca", "-keystore", store, "-storepass", "changeit", "-file", server.dir / "ca.pem")
+    run(keytool, "-importcert", "-noprompt", "-alias", "ca", "-storetype", "JKS", "-keystore", store,
+            "-storepass", "changeit", "-file", server.dir / "ca.pem")
     source = server.dir / "Main.java"
     source.write_text(JAVA)
-    out = go(server, java, f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit", source, f"https://{HOST}/")
+    # Without any property: the JVM's own cacerts is read from our store.
+    out = go(server, java, source, f"https://{HOST}/", SIDEKEY_PRELOAD_JKS=store)
     assert out == f"{HOST}:443\n" * 2
+    go(server, java, source, f"https://{HOST}/", expect=1, quiet=False)
 
 
 def test_programs_that_do_not_connect_behave_as_ever(server, tmp_path):

@@ -47,7 +47,8 @@ static int close_table(void **state)
 
 static void put_name(uint32_t index, struct table_name name)
 {
-    assert_int_equal(pwrite(raw, &name, sizeof name, (off_t)(offsetof(struct table, names) + index * sizeof name)), sizeof name);
+    assert_int_equal(pwrite(raw, &name, sizeof name, (off_t)(offsetof(struct table, names) + index * sizeof name)),
+                     sizeof name);
 }
 
 static void put_dest(uint32_t index, struct table_dest d)
@@ -73,7 +74,11 @@ static const char *token_text(uint32_t index)
 }
 
 static const struct table_dest good_dest = {
-    .state = TABLE_READY, .name = TABLE_NO_NAME, .port = 443, .kind = TABLE_VIA_US, .family = 4,
+    .state = TABLE_READY,
+    .name = TABLE_NO_NAME,
+    .port = 443,
+    .kind = TABLE_VIA_US,
+    .family = 4,
     .address = { [10] = 0xff, [11] = 0xff, 192, 0, 2, 7 },
 };
 static const struct table_name good_name = { .state = TABLE_READY, .length = 16, .text = "api.example.test" };
@@ -164,8 +169,10 @@ static void an_address_without_a_name_is_given_as_text(void **state)
         struct table_dest d;
         const char *host;
     } table[] = {
-        { { TABLE_READY, TABLE_NO_NAME, 443, TABLE_VIA_US, 4, { [10] = 0xff, [11] = 0xff, 192, 0, 2, 7 }, 0 }, "192.0.2.7" },
-        { { TABLE_READY, TABLE_NO_NAME, 443, TABLE_VIA_US, 6, { [10] = 0xff, [11] = 0xff, 192, 0, 2, 7 }, 0 }, "192.0.2.7" },
+        { { TABLE_READY, TABLE_NO_NAME, 443, TABLE_VIA_US, 4, { [10] = 0xff, [11] = 0xff, 192, 0, 2, 7 }, 0 },
+          "192.0.2.7" },
+        { { TABLE_READY, TABLE_NO_NAME, 443, TABLE_VIA_US, 6, { [10] = 0xff, [11] = 0xff, 192, 0, 2, 7 }, 0 },
+          "192.0.2.7" },
         { { TABLE_READY, TABLE_NO_NAME, 443, TABLE_VIA_US, 6, { 0x20, 1, 0xd, 0xb8, [15] = 9 }, 0 }, "2001:db8::9" },
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -180,9 +187,9 @@ static void an_address_without_a_name_is_given_as_text(void **state)
 static void an_address_that_is_no_token_is_not_found(void **state)
 {
     (void)state;
-    static const char *const locals[] = { "127.0.0.1",  "127.63.255.255", "127.80.0.0",         "127.64.0.0", "127.79.255.255",
-                                          "10.64.0.1",  "192.0.2.1",      "::1",                "2001:db8::1", "::ffff:10.65.17.112",
-                                          "0.0.0.0",    "255.255.255.255" };
+    static const char *const locals[] = { "127.0.0.1",      "127.63.255.255",      "127.80.0.0", "127.64.0.0",
+                                          "127.79.255.255", "10.64.0.1",           "192.0.2.1",  "::1",
+                                          "2001:db8::1",    "::ffff:10.65.17.112", "0.0.0.0",    "255.255.255.255" };
     char host[HINTS_HOST_SIZE];
     uint16_t port;
     put_dest(SLOT, good_dest);
@@ -233,8 +240,21 @@ static void a_destination_that_lies_is_refused(void **state)
 static void a_name_that_lies_is_refused(void **state)
 {
     (void)state;
-    static const char *const texts[] = { "",         "API.example.test", "a b",      "a..b",  ".a",   "a.",          "10.0.0.1", "1",
-                                         "a/../b",   "a:443",            "user@host", "a\r\nb", "\xc3\xa9.test", "a%00b",     "[::1]",
+    static const char *const texts[] = { "",
+                                         "API.example.test",
+                                         "a b",
+                                         "a..b",
+                                         ".a",
+                                         "a.",
+                                         "10.0.0.1",
+                                         "1",
+                                         "a/../b",
+                                         "a:443",
+                                         "user@host",
+                                         "a\r\nb",
+                                         "\xc3\xa9.test",
+                                         "a%00b",
+                                         "[::1]",
                                          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.test" };
     struct table_dest d = good_dest;
     char host[HINTS_HOST_SIZE];

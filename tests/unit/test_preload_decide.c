@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "preload/decide.c"
-#include "preload/table.c"
+#include "preload/shared.c"
 
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -47,8 +47,9 @@ static void ports_are_read_from_a_list(void **state)
         const char *list;
         uint16_t yes, no;
     } table[] = {
-        { NULL, 443, 8443 },  { "", 80, 81 },          { "80,443", 443, 8080 },  { " 8443 , 80 ", 8443, 443 },
-        { "443x,80", 80, 443 }, { "65536,65535", 65535, 0 }, { ",,443,", 443, 80 }, { "0,1", 1, 0 }, { "-1,22", 22, 1 },
+        { NULL, 443, 8443 },          { "", 80, 81 },         { "80,443", 443, 8080 },
+        { " 8443 , 80 ", 8443, 443 }, { "443x,80", 80, 443 }, { "65536,65535", 65535, 0 },
+        { ",,443,", 443, 80 },        { "0,1", 1, 0 },        { "-1,22", 22, 1 },
     };
     for (size_t i = 0; i < COUNT(table); i++) {
         struct policy p = policy_of(table[i].list, NULL);
@@ -75,8 +76,9 @@ static void a_service_outside_the_policy_needs_the_true_address(void **state)
     static const struct {
         const char *service;
         bool ours;
-    } table[] = { { NULL, true },    { "", true },      { "0", true },     { "443", true },  { "https", true }, { "http", true },
-                  { "5432", false }, { "smtp", false }, { "4430", false }, { "x", false },   { "99999", false } };
+    } table[] = { { NULL, true },    { "", true },     { "0", true },     { "443", true },
+                  { "https", true }, { "http", true }, { "5432", false }, { "smtp", false },
+                  { "4430", false }, { "x", false },   { "99999", false } };
     struct policy p = policy_of(NULL, NULL), only443 = policy_of("443", NULL);
     for (size_t i = 0; i < COUNT(table); i++)
         assert_int_equal(decide_service(&p, table[i].service), table[i].ours);
@@ -123,7 +125,9 @@ static void names_are_sorted_into_ours_direct_and_as_is(void **state)
         { "::1", NAME_AS_IS, "" },
         { "fe80::1%eth0", NAME_AS_IS, "" },
         { "a b", NAME_AS_IS, "" },
-        { "b\xc3\xbc" "cher.test", NAME_AS_IS, "" },
+        { "b\xc3\xbc"
+          "cher.test",
+          NAME_AS_IS, "" },
         { "a/b", NAME_AS_IS, "" },
         { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.test", NAME_AS_IS, "" },
     };
@@ -171,9 +175,11 @@ static void a_literal_address_may_be_bypassed(void **state)
     static const struct {
         const char *address, *text;
         bool bypassed;
-    } table[] = { { "192.0.2.1", "192.0.2.1", true },           { "192.0.2.10", "192.0.2.10", false },
-                  { "::ffff:192.0.2.1", "192.0.2.1", true },    { "2001:db8::1", "2001:db8:0:0:0:0:0:1", true },
-                  { "255.10.0.255", "255.10.0.255", false },    { "fd00:1:20:300:4000::", "fd00:1:20:300:4000:0:0:0", false } };
+    } table[] = {
+        { "192.0.2.1", "192.0.2.1", true },        { "192.0.2.10", "192.0.2.10", false },
+        { "::ffff:192.0.2.1", "192.0.2.1", true }, { "2001:db8::1", "2001:db8:0:0:0:0:0:1", true },
+        { "255.10.0.255", "255.10.0.255", false }, { "fd00:1:20:300:4000::", "fd00:1:20:300:4000:0:0:0", false }
+    };
     for (size_t i = 0; i < COUNT(table); i++) {
         char text[48];
         struct target t = target_of(table[i].address, 443);
@@ -190,10 +196,23 @@ static void local_addresses_are_left_alone(void **state)
         const char *text;
         bool local;
     } table[] = {
-        { "127.0.0.1", true },   { "127.64.0.1", true },        { "0.0.0.0", true },          { "224.0.0.1", true },   { "255.255.255.255", true },
-        { "::1", true },         { "::", true },                { "::ffff:127.0.0.1", true }, { "ff02::1", true },     { "::ffff:0.0.0.0", true },
-        { "192.0.2.1", false },  { "::ffff:192.0.2.1", false }, { "2001:db8::1", false },     { "10.0.0.1", false },   { "198.18.0.1", false },
-        { "128.0.0.1", false },  { "fd73:6964:656b:6579::1", false },
+        { "127.0.0.1", true },
+        { "127.64.0.1", true },
+        { "0.0.0.0", true },
+        { "224.0.0.1", true },
+        { "255.255.255.255", true },
+        { "::1", true },
+        { "::", true },
+        { "::ffff:127.0.0.1", true },
+        { "ff02::1", true },
+        { "::ffff:0.0.0.0", true },
+        { "192.0.2.1", false },
+        { "::ffff:192.0.2.1", false },
+        { "2001:db8::1", false },
+        { "10.0.0.1", false },
+        { "198.18.0.1", false },
+        { "128.0.0.1", false },
+        { "fd73:6964:656b:6579::1", false },
     };
     for (size_t i = 0; i < COUNT(table); i++) {
         struct target t = target_of(table[i].text, 443);
@@ -226,12 +245,23 @@ static void the_hosts_file_names_this_machine(void **state)
         const char *line;
         bool loopback;
     } table[] = {
-        { "127.0.0.1 localhost box", true }, { "127.0.1.1\tBOX.example box", true }, { "::1 box", true },
-        { "  127.0.0.1   a  box  ", true },  { "10.0.0.1 box", false },              { "127.0.0.1 boxer", false },
-        { "# 127.0.0.1 box", false },        { "127.0.0.1 a # box", false },         { "", false },
-        { "box", false },                    { "127.0.0.1", false },                 { "::11 box", false },
-        { "127.0.0.1 box\r", true },         { "10.0.0.1 me.example me box", true },  { "10.0.0.1 box me # x", true },
-        { "10.0.0.1 box # me", false },      { "me box", false },
+        { "127.0.0.1 localhost box", true },
+        { "127.0.1.1\tBOX.example box", true },
+        { "::1 box", true },
+        { "  127.0.0.1   a  box  ", true },
+        { "10.0.0.1 box", false },
+        { "127.0.0.1 boxer", false },
+        { "# 127.0.0.1 box", false },
+        { "127.0.0.1 a # box", false },
+        { "", false },
+        { "box", false },
+        { "127.0.0.1", false },
+        { "::11 box", false },
+        { "127.0.0.1 box\r", true },
+        { "10.0.0.1 me.example me box", true },
+        { "10.0.0.1 box me # x", true },
+        { "10.0.0.1 box # me", false },
+        { "me box", false },
     };
     for (size_t i = 0; i < COUNT(table); i++)
         assert_int_equal(decide_hosts_line(table[i].line, strlen(table[i].line), "box", "me"), table[i].loopback);
@@ -244,24 +274,39 @@ static void only_bundles_and_only_reading_are_redirected(void **state)
         const char *path;
         bool bundle;
     } table[] = {
-        { "/etc/ssl/certs/ca-certificates.crt", true },  { "/usr/lib/ssl/cert.pem", true }, { "/etc/ssl/cert.pem", true },
-        { "/etc/pki/tls/certs/ca-bundle.crt", true },    { "/etc/ssl/ca-bundle.pem", true },
+        { "/etc/ssl/certs/ca-certificates.crt", true },
+        { "/usr/lib/ssl/cert.pem", true },
+        { "/etc/ssl/cert.pem", true },
+        { "/etc/pki/tls/certs/ca-bundle.crt", true },
+        { "/etc/ssl/ca-bundle.pem", true },
         { "/venv/lib/python3/site-packages/certifi/cacert.pem", true },
         { "/venv/lib/python3/site-packages/pip/_vendor/certifi/cacert.pem", true },
-        { "/x/botocore/cacert.pem", true },              { "/opt/conda/ssl/cacert.pem", true },
-        { "/etc/ssl/certs/ISRG_Root_X1.pem", false },    { "/etc/ssl/certs/ca-certificates.crt.bak", false },
-        { "etc/ssl/cert.pem", false },                   { "certifi/cacert.pem", false },   { "/cert.pem", false },
-        { "/home/me/cert.pem", false },                  { "/home/me/mycertifi/cacert.pem", false },
-        { "", false },                                   { NULL, false },                   { "/a.pem", false },
+        { "/x/botocore/cacert.pem", true },
+        { "/opt/conda/ssl/cacert.pem", true },
+        { "/etc/ssl/certs/ISRG_Root_X1.pem", false },
+        { "/etc/ssl/certs/ca-certificates.crt.bak", false },
+        { "etc/ssl/cert.pem", false },
+        { "certifi/cacert.pem", false },
+        { "/cert.pem", false },
+        { "/home/me/cert.pem", false },
+        { "/home/me/mycertifi/cacert.pem", false },
+        { "", false },
+        { NULL, false },
+        { "/a.pem", false },
     };
     for (size_t i = 0; i < COUNT(table); i++)
-        assert_int_equal(decide_ca(table[i].path), table[i].bundle);
+        assert_int_equal(decide_bundle(table[i].path) == BUNDLE_PEM, table[i].bundle);
+    assert_int_equal(decide_bundle("/usr/lib/jvm/java-17-openjdk-amd64/lib/security/cacerts"), BUNDLE_JKS);
+    assert_int_equal(decide_bundle("/etc/ssl/certs/java/cacerts"), BUNDLE_JKS);
+    assert_int_equal(decide_bundle("/opt/app/cacerts"), BUNDLE_NONE);
     assert_true(decide_read_only(O_RDONLY | O_CLOEXEC));
-    static const int writing[] = { O_WRONLY, O_RDWR, O_RDONLY | O_CREAT, O_RDONLY | O_TRUNC, O_PATH, O_RDONLY | O_DIRECTORY };
+    static const int writing[] = { O_WRONLY,           O_RDWR, O_RDONLY | O_CREAT,
+                                   O_RDONLY | O_TRUNC, O_PATH, O_RDONLY | O_DIRECTORY };
     for (size_t i = 0; i < COUNT(writing); i++)
         assert_false(decide_read_only(writing[i]));
     assert_true(decide_read_mode("r") && decide_read_mode("rb") && decide_read_mode("rce"));
-    assert_false(decide_read_mode("r+") || decide_read_mode("rb+") || decide_read_mode("w") || decide_read_mode("a") || decide_read_mode(NULL));
+    assert_false(decide_read_mode("r+") || decide_read_mode("rb+") || decide_read_mode("w") || decide_read_mode("a") ||
+                 decide_read_mode(NULL));
 }
 
 /* --- the table --- */
@@ -278,7 +323,7 @@ static int map(void **state)
     if (fd < 0 || ftruncate(fd, sizeof(struct table)) != 0 || pwrite(fd, &magic, sizeof magic, 0) != sizeof magic)
         return -1;
     close(fd);
-    return (table = table_map(path)) ? 0 : -1;
+    return (table = shared_map(path)) ? 0 : -1;
 }
 
 static int unmap(void **state)
@@ -293,39 +338,39 @@ static void a_table_of_another_layout_is_not_mapped(void **state)
     (void)state;
     int fd = open(path, O_RDWR);
     assert_int_equal(pwrite(fd, "x", 1, 0), 1);
-    assert_null(table_map(path));
+    assert_null(shared_map(path));
     assert_int_equal(ftruncate(fd, 100), 0);
-    assert_null(table_map(path));
+    assert_null(shared_map(path));
     close(fd);
-    assert_null(table_map("/nowhere/at/all"));
-    assert_null(table_map("/dev/null"));
+    assert_null(shared_map("/nowhere/at/all"));
+    assert_null(shared_map("/dev/null"));
 }
 
 static void a_name_has_one_index_and_the_index_the_name(void **state)
 {
     (void)state;
     uint32_t a, b, again;
-    assert_true(table_name_put(table, "a.test", &a));
-    assert_true(table_name_put(table, "b.test", &b));
-    assert_true(table_name_put(table, "a.test", &again));
+    assert_true(shared_name_put(table, "a.test", &a));
+    assert_true(shared_name_put(table, "b.test", &b));
+    assert_true(shared_name_put(table, "a.test", &again));
     assert_int_equal(a, again);
     assert_int_not_equal(a, b);
-    assert_string_equal(table_name_get(table, a), "a.test");
-    assert_string_equal(table_name_get(table, b), "b.test");
-    assert_null(table_name_get(table, TABLE_NAMES));
-    assert_null(table_name_get(table, TABLE_NO_NAME));
+    assert_string_equal(shared_name_get(table, a), "a.test");
+    assert_string_equal(shared_name_get(table, b), "b.test");
+    assert_null(shared_name_get(table, TABLE_NAMES));
+    assert_null(shared_name_get(table, TABLE_NO_NAME));
 }
 
 static void a_slot_that_someone_died_in_is_passed_by(void **state)
 {
     (void)state;
     uint32_t before, after;
-    assert_true(table_name_put(table, "a.test", &before));
+    assert_true(shared_name_put(table, "a.test", &before));
     table->names[before].state = TABLE_CLAIMED;
-    assert_null(table_name_get(table, before));
-    assert_true(table_name_put(table, "a.test", &after));
+    assert_null(shared_name_get(table, before));
+    assert_true(shared_name_put(table, "a.test", &after));
     assert_int_not_equal(before, after);
-    assert_string_equal(table_name_get(table, after), "a.test");
+    assert_string_equal(shared_name_get(table, after), "a.test");
 }
 
 static void fake_addresses_lead_back_to_their_index(void **state)
@@ -336,15 +381,22 @@ static void fake_addresses_lead_back_to_their_index(void **state)
         bool fake;
         uint32_t index;
     } cases[] = {
-        { "198.18.0.1", true, 1 },  { "198.19.255.254", true, 131070 },        { "::ffff:198.18.1.0", true, 256 },
-        { "198.20.0.0", false, 0 }, { "198.17.255.255", false, 0 },            { "fd73:6964:656b:6579::1:2", true, 65538 },
-        { "10.0.0.1", false, 0 },   { "fd73:6964:656b:6579::2:0", false, 0 },  { "fd73:6964:656b:6578::1", false, 0 },
-        { "::1", false, 0 },        { "fd73:6964:656b:6579:0:1:0:1", false, 0 },
+        { "198.18.0.1", true, 1 },
+        { "198.19.255.254", true, 131070 },
+        { "::ffff:198.18.1.0", true, 256 },
+        { "198.20.0.0", false, 0 },
+        { "198.17.255.255", false, 0 },
+        { "fd73:6964:656b:6579::1:2", true, 65538 },
+        { "10.0.0.1", false, 0 },
+        { "fd73:6964:656b:6579::2:0", false, 0 },
+        { "fd73:6964:656b:6578::1", false, 0 },
+        { "::1", false, 0 },
+        { "fd73:6964:656b:6579:0:1:0:1", false, 0 },
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct target t = target_of(cases[i].text, 1);
         uint32_t index = 0;
-        assert_int_equal(table_fake_index(t.address, &index), cases[i].fake);
+        assert_int_equal(shared_fake_index(t.address, &index), cases[i].fake);
         assert_int_equal(index, cases[i].index);
     }
 }
@@ -355,31 +407,32 @@ static void a_full_table_of_names_says_so(void **state)
     uint32_t index;
     for (uint32_t i = 0; i < TABLE_NAMES; i++) /* all but one are taken by others */
         table->names[i].state = i == 777 ? TABLE_EMPTY : TABLE_CLAIMED;
-    assert_true(table_name_put(table, "a.test", &index));
+    assert_true(shared_name_put(table, "a.test", &index));
     assert_int_equal(index, 777);
-    assert_true(table_name_put(table, "a.test", &index));
-    assert_false(table_name_put(table, "b.test", &index));
+    assert_true(shared_name_put(table, "a.test", &index));
+    assert_false(shared_name_put(table, "b.test", &index));
 }
 
 static void a_destination_has_one_token(void **state)
 {
     (void)state;
-    struct target a = target_of("198.18.0.1", 443), b = target_of("198.18.0.1", 80), c = target_of("::ffff:198.18.0.1", 443), back;
+    struct target a = target_of("198.18.0.1", 443), b = target_of("198.18.0.1", 80),
+                  c = target_of("::ffff:198.18.0.1", 443), back;
     uint32_t at[4], again;
-    assert_true(table_dest_put(table, &a, 1, &at[0]));
-    assert_true(table_dest_put(table, &b, 1, &at[1]));
-    assert_true(table_dest_put(table, &c, 1, &at[2]));
-    assert_true(table_dest_put(table, &a, TABLE_NO_NAME, &at[3]));
+    assert_true(shared_dest_put(table, &a, 1, &at[0]));
+    assert_true(shared_dest_put(table, &b, 1, &at[1]));
+    assert_true(shared_dest_put(table, &c, 1, &at[2]));
+    assert_true(shared_dest_put(table, &a, TABLE_NO_NAME, &at[3]));
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < i; j++)
             assert_int_not_equal(at[i], at[j]);
-    assert_true(table_dest_put(table, &a, 1, &again));
+    assert_true(shared_dest_put(table, &a, 1, &again));
     assert_int_equal(again, at[0]);
-    assert_true(table_dest_get(table, at[2], &back));
+    assert_true(shared_dest_get(table, at[2], &back));
     assert_int_equal(back.family, 6);
     assert_int_equal(back.port, 443);
     assert_memory_equal(back.address, c.address, 16);
-    assert_false(table_dest_get(table, (at[0] + 12345) % TABLE_DESTS, &back));
+    assert_false(shared_dest_get(table, (at[0] + 12345) % TABLE_DESTS, &back));
 }
 
 static void a_full_table_of_destinations_says_so(void **state)
@@ -389,21 +442,21 @@ static void a_full_table_of_destinations_says_so(void **state)
     uint32_t index;
     for (uint32_t i = 0; i < TABLE_DESTS; i++)
         table->dests[i].state = TABLE_CLAIMED;
-    assert_false(table_dest_put(table, &a, TABLE_NO_NAME, &index));
-    table_direct_put(table, a.address);
-    assert_false(table_direct(table, a.address));
+    assert_false(shared_dest_put(table, &a, TABLE_NO_NAME, &index));
+    shared_direct_put(table, a.address);
+    assert_false(shared_direct(table, a.address));
 }
 
 static void an_address_marked_direct_is_no_token(void **state)
 {
     (void)state;
     struct target a = target_of("192.0.2.1", 443), b = target_of("192.0.2.2", 443), back;
-    assert_false(table_direct(table, a.address));
-    table_direct_put(table, a.address);
-    assert_true(table_direct(table, a.address));
-    assert_false(table_direct(table, b.address));
+    assert_false(shared_direct(table, a.address));
+    shared_direct_put(table, a.address);
+    assert_true(shared_direct(table, a.address));
+    assert_false(shared_direct(table, b.address));
     for (uint32_t i = 0; i < TABLE_DESTS; i++)
-        assert_false(table_dest_get(table, i, &back));
+        assert_false(shared_dest_get(table, i, &back));
 }
 
 static void *intern_many(void *failed)
@@ -412,9 +465,11 @@ static void *intern_many(void *failed)
         char name[32];
         uint32_t index, dest;
         snprintf(name, sizeof name, "host-%u.test", i);
-        struct target t = { .family = 4, .port = 443, .address = { [10] = 0xff, 0xff, 10, 0, (uint8_t)(i >> 8), (uint8_t)i } };
-        if (!table_name_put(table, name, &index) || strcmp(table_name_get(table, index), name) != 0 ||
-            !table_dest_put(table, &t, index, &dest))
+        struct target t = { .family = 4,
+                            .port = 443,
+                            .address = { [10] = 0xff, 0xff, 10, 0, (uint8_t)(i >> 8), (uint8_t)i } };
+        if (!shared_name_put(table, name, &index) || strcmp(shared_name_get(table, index), name) != 0 ||
+            !shared_dest_put(table, &t, index, &dest))
             return failed;
     }
     return NULL;

@@ -1,4 +1,4 @@
-#include "preload/preload.h"
+#include "preload/shared.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -9,7 +9,7 @@
 
 static const uint8_t fake6[12] = TABLE_FAKE6;
 
-struct table *table_map(const char *path)
+struct table *shared_map(const char *path)
 {
     uint64_t size = 0;
     int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
@@ -49,7 +49,7 @@ static bool name_index_usable(uint32_t i)
     return (i & 0xff) != 0 && (i & 0xff) != 255;
 }
 
-bool table_name_put(struct table *t, const char *name, uint32_t *ret_index)
+bool shared_name_put(struct table *t, const char *name, uint32_t *ret_index)
 {
     size_t length = strlen(name);
     uint32_t start = hash_of(name, length, 0);
@@ -63,8 +63,8 @@ bool table_name_put(struct table *t, const char *name, uint32_t *ret_index)
             *ret_index = i;
             return true;
         }
-        if (state != TABLE_EMPTY || !__atomic_compare_exchange_n(&n->state, &state, TABLE_CLAIMED, false,
-                                                                 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        if (state != TABLE_EMPTY ||
+            !__atomic_compare_exchange_n(&n->state, &state, TABLE_CLAIMED, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
             continue;
         n->length = (uint8_t)length;
         memcpy(n->text, name, length + 1);
@@ -75,14 +75,14 @@ bool table_name_put(struct table *t, const char *name, uint32_t *ret_index)
     return false;
 }
 
-const char *table_name_get(const struct table *t, uint32_t index)
+const char *shared_name_get(const struct table *t, uint32_t index)
 {
     if (index >= TABLE_NAMES || __atomic_load_n(&t->names[index].state, __ATOMIC_ACQUIRE) != TABLE_READY)
         return NULL;
     return t->names[index].text;
 }
 
-bool table_fake_index(const uint8_t address[16], uint32_t *ret_index)
+bool shared_fake_index(const uint8_t address[16], uint32_t *ret_index)
 {
     uint32_t v4 = table_mapped(address), index;
     if (v4 != 0)
@@ -133,14 +133,14 @@ static bool dest_find(struct table *t, const struct table_dest *want, bool inser
     return false;
 }
 
-bool table_dest_put(struct table *t, const struct target *to, uint32_t name, uint32_t *ret_index)
+bool shared_dest_put(struct table *t, const struct target *to, uint32_t name, uint32_t *ret_index)
 {
     struct table_dest want = { .name = name, .port = to->port, .kind = TABLE_VIA_US, .family = to->family };
     memcpy(want.address, to->address, sizeof want.address);
     return dest_find(t, &want, true, ret_index);
 }
 
-bool table_dest_get(const struct table *t, uint32_t index, struct target *ret)
+bool shared_dest_get(const struct table *t, uint32_t index, struct target *ret)
 {
     const struct table_dest *d = &t->dests[index];
     if (__atomic_load_n(&d->state, __ATOMIC_ACQUIRE) != TABLE_READY || d->kind != TABLE_VIA_US)
@@ -158,14 +158,14 @@ static struct table_dest direct_mark(const uint8_t address[16])
     return mark;
 }
 
-void table_direct_put(struct table *t, const uint8_t address[16])
+void shared_direct_put(struct table *t, const uint8_t address[16])
 {
     struct table_dest mark = direct_mark(address);
     uint32_t index;
     (void)dest_find(t, &mark, true, &index); /* full: the address goes through us, the safe side */
 }
 
-bool table_direct(const struct table *t, const uint8_t address[16])
+bool shared_direct(const struct table *t, const uint8_t address[16])
 {
     struct table_dest mark = direct_mark(address);
     uint32_t index;
