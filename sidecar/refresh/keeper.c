@@ -7,7 +7,6 @@
 #include "refresh/store_file.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -22,13 +21,6 @@
 
 /* ---- before anything secret is in memory ---- */
 
-static void wipe_free(void *ptr)
-{
-    if (ptr)
-        explicit_bzero(ptr, malloc_usable_size(ptr));
-    free(ptr);
-}
-
 static void harden(void)
 {
     static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR1, SIGUSR2 };
@@ -36,7 +28,6 @@ static void harden(void)
     (void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         (void)signal(ignored[i], SIG_IGN); /* the supervisor decides */
-    json_set_alloc_funcs(malloc, wipe_free); /* token answers and states are JSON for a moment */
 }
 
 /* ---- start ---- */

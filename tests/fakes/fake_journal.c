@@ -1,0 +1,74 @@
+/* Stands in for refresh/journal.c. */
+#include "tests/fakes/fake_journal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+struct fake_journal fake_journal;
+
+void fake_journal_reset(void)
+{
+    state_done(&fake_journal.state);
+    memset(&fake_journal, 0, sizeof fake_journal);
+    state_init(&fake_journal.state);
+}
+
+int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t wall_ms)
+{
+    (void)j;
+    (void)cred;
+    if (fake_journal.fail_intent)
+        return -fake_journal.fail_intent;
+    fake_journal.intents++;
+    fake_journal.kind = JOURNAL_INTENT;
+    fake_journal.parent_gen = parent_gen;
+    fake_journal.wall_ms = wall_ms;
+    fake_journal.pid = getpid();
+    snprintf(fake_journal.refresh_fp, sizeof fake_journal.refresh_fp, "%s", refresh_fp);
+    return 0;
+}
+
+int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state, int64_t wall_ms)
+{
+    (void)j;
+    (void)cred;
+    (void)wall_ms;
+    if (fake_journal.fail_answer)
+        return -fake_journal.fail_answer;
+    fake_journal.answers++;
+    fake_journal.kind = JOURNAL_ANSWER;
+    fake_journal.parent_gen = parent_gen;
+    return state_copy(&fake_journal.state, state);
+}
+
+int journal_clear(struct journal *j, const char *cred)
+{
+    (void)j;
+    (void)cred;
+    fake_journal.clears++;
+    fake_journal.kind = JOURNAL_NONE;
+    return 0;
+}
+
+int journal_read(struct journal *j, const char *cred, struct journal_entry *ret, struct err *e)
+{
+    (void)j;
+    (void)cred;
+    state_init(&ret->state);
+    if (fake_journal.fail_read) {
+        err_set(e, "unreadable");
+        return -fake_journal.fail_read;
+    }
+    ret->kind = fake_journal.kind;
+    ret->parent_gen = fake_journal.parent_gen;
+    ret->wall_ms = fake_journal.wall_ms;
+    ret->pid = fake_journal.pid;
+    memcpy(ret->refresh_fp, fake_journal.refresh_fp, sizeof ret->refresh_fp);
+    return state_copy(&ret->state, &fake_journal.state);
+}
+
+void journal_entry_done(struct journal_entry *entry)
+{
+    state_done(&entry->state);
+}

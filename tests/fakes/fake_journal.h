@@ -1,0 +1,21 @@
+/* tests/fakes/fake_journal.h: a journal in memory, with the order of what was written. */
+#ifndef SIDEKEY_TESTS_FAKE_JOURNAL_H
+#define SIDEKEY_TESTS_FAKE_JOURNAL_H
+
+#include "refresh/journal.h"
+
+struct fake_journal {
+    enum journal_kind kind;
+    uint64_t parent_gen;
+    char refresh_fp[9];
+    int64_t wall_ms, pid;
+    struct state state;
+    int intents, answers, clears;
+    int fail_intent, fail_answer, fail_read; /* errno to fail with */
+};
+
+extern struct fake_journal fake_journal;
+
+void fake_journal_reset(void);
+
+#endif

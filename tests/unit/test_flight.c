@@ -1,0 +1,1369 @@
+/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c tests/fakes/fake_journal.c */
+/* Every row of the flight's state table, and every way out of it, under a store, a token endpoint, a journal and a clock that do as they are told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "refresh/flight.h"
+#include "tests/fakes/fake_alarm.h"
+#include "tests/fakes/fake_clock.h"
+#include "tests/fakes/fake_fetch.h"
+#include "tests/fakes/fake_journal.h"
+#include "tests/fakes/fake_store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LEASE_MS 60000
+#define REQUEST_MS 30000
+#define GOOD "{\"access_token\":\"at-new\",\"refresh_token\":\"rt-new\",\"expires_in\":3600}"
+
+static struct world {
+    struct fake_store store;
+    struct flight_env env;
+    struct spec spec;
+    struct state known;
+    struct flight *flight;
+    int published, ended;
+    uint64_t published_gen;
+    char published_token[64], published_dead[9];
+    struct flight_result result;
+    char text[256];
+    int leases[STORE_ERROR + 1];
+} w;
+
+static void on_state(void *arg, const struct state *s)
+{
+    struct slice token = secret_peek(&s->access_token);
+    (void)arg;
+    w.published++;
+    w.published_gen = s->generation;
+    snprintf(w.published_token, sizeof w.published_token, "%.*s", (int)token.len, token.ptr ? token.ptr : "");
+    snprintf(w.published_dead, sizeof w.published_dead, "%s", s->dead_fp);
+}
+
+static void on_lease(void *arg, enum store_result r)
+{
+    (void)arg;
+    w.leases[r]++;
+}
+
+static void on_end(void *arg, const struct flight_result *r)
+{
+    (void)arg;
+    w.ended++;
+    w.result = *r;
+    snprintf(w.text, sizeof w.text, "%s", r->text ? r->text : "");
+    flight_free(w.flight); /* allowed here, and what the keeper does */
+    w.flight = NULL;
+}
+
+static int setup(void **state)
+{
+    struct err e;
+    (void)state;
+    memset(&w, 0, sizeof w);
+    memset(&fake_fetch, 0, sizeof fake_fetch);
+    fake_journal_reset();
+    fake_store_init(&w.store);
+    fake_mono_ms = 1000000;
+    fake_wall_ms = 1700000000000;
+    w.spec = (struct spec){ .name = "crm", .grant = GRANT_REFRESH_TOKEN, .token_url = "https://login.test/token", .client_id = "id",
+                            .client_auth = CLIENT_AUTH_NONE, .forced_floor_ms = 30000 };
+    w.env = (struct flight_env){ .store = &w.store.store, .lease_ms = LEASE_MS, .request_timeout_ms = REQUEST_MS };
+    w.env.ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), &e);
+    state_init(&w.known);
+    fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms - 1000);
+    assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+    return w.env.ring ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    flight_free(w.flight);
+    int left = fake_alarm_count();
+    state_done(&w.known);
+    fake_store_done(&w.store);
+    fake_journal_reset();
+    seal_ring_free((struct seal_ring *)(uintptr_t)w.env.ring);
+    return left; /* an alarm that outlives its flight is a bug */
+}
+
+static void start(enum msg_reason reason, uint64_t rejected, bool background, bool replay)
+{
+    const struct flight_hooks hooks = { on_state, on_lease, on_end, NULL };
+    w.flight = flight_start(&w.env, &w.spec, &w.known, &(struct credential_need){ reason, rejected, background }, replay, &hooks);
+    assert_non_null(w.flight);
+    assert_string_equal(flight_state_name(w.flight), "new"); /* nothing happens inside the call */
+    assert_int_equal(w.store.begins, 0);
+}
+
+/* Lets everything happen that is due now: alarms, and answers of the store as its state demands. */
+static void settle(void)
+{
+    bool moved = true;
+    while (moved) {
+        moved = fake_alarm_next(0);
+        if (w.store.pending != FAKE_NONE) {
+            fake_store_answer(&w.store);
+            moved = true;
+        }
+    }
+}
+
+static void in(const char *state)
+{
+    assert_non_null(w.flight);
+    assert_string_equal(flight_state_name(w.flight), state);
+}
+
+static void ended(enum flight_end end)
+{
+    assert_null(w.flight);
+    assert_int_equal(w.ended, 1);
+    if (w.result.end != end)
+        print_error("ended %d: %s\n", w.result.end, w.text);
+    assert_int_equal(w.result.end, end);
+    assert_false(fake_fetch.pending);
+    assert_int_equal(w.store.pending, FAKE_NONE);
+}
+
+static void failed(enum msg_class class_)
+{
+    ended(FLIGHT_FAILED);
+    if (w.result.class_ != class_)
+        print_error("failed with %s: %s\n", msg_class_name(w.result.class_), w.text);
+    assert_int_equal(w.result.class_, class_);
+}
+
+static void to_fetch(void)
+{
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("fetch");
+    assert_int_equal(fake_fetch.starts, 1);
+}
+
+/* ---- the straight way ---- */
+
+static void test_lease_intent_request_journal_publish_commit_in_this_order(void **s)
+{
+    (void)s;
+    to_fetch();
+    assert_int_equal(fake_journal.kind, JOURNAL_INTENT);
+    assert_int_equal(fake_journal.parent_gen, 5);
+    assert_non_null(strstr(fake_fetch.body, "grant_type=refresh_token&refresh_token=rt-old"));
+    assert_int_equal(w.store.known_gen, 5);
+    fake_fetch_say(200, GOOD);
+    in("commit");
+    assert_int_equal(fake_journal.kind, JOURNAL_ANSWER); /* durable before the store is asked */
+    assert_int_equal(w.published_gen, 6);                /* and served before it has answered */
+    assert_string_equal(w.published_token, "at-new");
+    assert_int_equal(w.store.parent_gen, 5);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_true(w.result.requested);
+    assert_int_equal(w.store.stored.generation, 6);
+    assert_string_equal(w.store.stored.refresh_fp, fake_journal.refresh_fp);
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+    assert_int_equal(w.store.releases, 0); /* the commit releases */
+    assert_int_equal(w.published, 1);
+}
+
+static void test_client_credentials_need_no_journal(void **s)
+{
+    (void)s;
+    w.spec.grant = GRANT_CLIENT_CREDENTIALS;
+    to_fetch();
+    assert_non_null(strstr(fake_fetch.body, "grant_type=client_credentials"));
+    fake_fetch_say(200, "{\"access_token\":\"at-new\",\"expires_in\":60}");
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(fake_journal.intents + fake_journal.answers + fake_journal.clears, 0);
+}
+
+static void test_an_answer_without_a_refresh_token_keeps_the_old_one(void **s)
+{
+    static const char *const bodies[] = { "{\"access_token\":\"at-new\",\"expires_in\":60}",
+                                          "{\"access_token\":\"at-new\",\"expires_in\":60,\"refresh_token\":\"\"}" };
+    (void)s;
+    for (size_t i = 0; i < 2; i++) {
+        teardown(NULL);
+        setup(NULL);
+        to_fetch();
+        fake_fetch_say(200, bodies[i]);
+        settle();
+        ended(FLIGHT_REFRESHED);
+        assert_true(slice_eq(secret_peek(&w.store.stored.refresh_token), SLICE("rt-old")));
+    }
+}
+
+/* ---- begin ---- */
+
+static void test_newer_state_is_adopted_without_a_request(void **s)
+{
+    (void)s;
+    fake_store_put(&w.store, 7, "at-other", "rt-other", fake_wall_ms + 3600000);
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.published_gen, 7);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(w.store.releases, 0); /* FRESH took no lease */
+    assert_int_equal(w.leases[STORE_FRESH], 1);
+}
+
+static void test_newer_state_that_has_expired_as_well_leads_to_the_lease(void **s)
+{
+    (void)s;
+    fake_store_put(&w.store, 7, "at-other", "rt-other", fake_wall_ms - 1);
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("fetch");
+    assert_int_equal(w.store.begins, 2);
+    assert_int_equal(w.store.known_gen, 7);
+    assert_non_null(strstr(fake_fetch.body, "rt-other")); /* never the stale copy's token */
+}
+
+static void test_state_that_is_fresh_under_the_lease_is_success_without_a_request(void **s)
+{
+    (void)s;
+    fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 3600000);
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(w.store.releases, 1);
+}
+
+static void test_a_rejected_generation_is_refreshed_although_it_looks_fresh(void **s)
+{
+    (void)s;
+    fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 3600000);
+    start(MSG_REJECTED, 5, false, false);
+    settle();
+    in("fetch");
+}
+
+static void test_a_rejected_generation_that_is_not_current_costs_no_request(void **s)
+{
+    (void)s;
+    fake_store_put(&w.store, 6, "at-new", "rt-new", fake_wall_ms + 3600000);
+    start(MSG_REJECTED, 5, false, false);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(fake_fetch.starts, 0);
+}
+
+static void test_held_elsewhere_is_skipped_when_nobody_waits(void **s)
+{
+    (void)s;
+    w.store.held = true;
+    start(MSG_EXPIRING, 0, true, false);
+    settle();
+    ended(FLIGHT_SKIPPED);
+    assert_int_equal(w.store.releases, 0);
+    assert_int_equal(w.store.commits + w.store.loads, 0);
+}
+
+static void test_a_waiter_polls_100_200_400_ms_until_the_winner_commits(void **s)
+{
+    static const int64_t pauses[] = { 100, 200, 400, 400 };
+    (void)s;
+    w.store.held = true;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    for (int i = 0; i < 4; i++) {
+        in("busy");
+        assert_int_equal(w.store.begins, i + 1);
+        fake_alarm_run(pauses[i] - 1);
+        assert_int_equal(w.store.begins, i + 1);
+        fake_alarm_run(1);
+        settle();
+    }
+    fake_store_put(&w.store, 6, "at-winner", "rt-winner", fake_wall_ms + 3600000);
+    fake_alarm_run(400);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.published_gen, 6);
+    assert_int_equal(fake_fetch.starts, 0);
+}
+
+static void test_a_change_in_the_store_wakes_a_waiter_at_once(void **s)
+{
+    (void)s;
+    w.store.held = true;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("busy");
+    fake_store_put(&w.store, 6, "at-winner", "rt-winner", fake_wall_ms + 3600000);
+    flight_nudge(w.flight);
+    settle();
+    ended(FLIGHT_ADOPTED);
+}
+
+static void test_when_the_lease_runs_out_a_waiter_wins_it(void **s)
+{
+    (void)s;
+    w.store.held = true;
+    w.store.busy_ttl_ms = 40;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    w.store.held = false;
+    fake_alarm_run(40); /* sooner than the poll */
+    settle();
+    in("fetch");
+}
+
+static void test_a_holder_that_never_ends_is_waited_for_up_to_the_maximum_hold(void **s)
+{
+    (void)s;
+    w.store.held = true;
+    start(MSG_MISSING, 0, false, false);
+    for (int i = 0; i < 2000 && w.flight; i++) {
+        settle();
+        fake_alarm_next(1000);
+    }
+    failed(MSG_TRANSIENT);
+    assert_in_range(fake_mono_ms, 1000000 + 5 * LEASE_MS, 1000000 + 5 * LEASE_MS + 1000);
+}
+
+static void test_a_background_flight_that_somebody_joins_waits_for_the_holder(void **s)
+{
+    (void)s;
+    w.store.held = true;
+    start(MSG_EXPIRING, 0, true, false);
+    flight_join(w.flight, &(struct credential_need){ MSG_MISSING, 0, false });
+    settle();
+    in("busy");
+}
+
+/* ---- a store in trouble ---- */
+
+static void test_lock_error_policies(void **s)
+{
+    static const struct {
+        enum on_lock_error policy;
+        const char *state;
+    } rows[] = { { ON_LOCK_ERROR_PROCEED, "degraded" }, { ON_LOCK_ERROR_WAIT, "store_wait" }, { ON_LOCK_ERROR_FAIL, NULL } };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        teardown(NULL);
+        setup(NULL);
+        w.store.down = true;
+        w.env.on_lock_error = rows[i].policy;
+        start(MSG_MISSING, 0, false, false);
+        fake_alarm_next(0);
+        fake_store_answer(&w.store);
+        assert_int_equal(w.leases[STORE_ERROR], 1);
+        if (rows[i].state)
+            in(rows[i].state);
+        else
+            failed(MSG_STORE);
+    }
+}
+
+static void begin_fails(void)
+{
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
+}
+
+static void test_waiting_for_the_store_ends_with_the_lease_or_with_the_hold(void **s)
+{
+    (void)s;
+    w.env.on_lock_error = ON_LOCK_ERROR_WAIT;
+    begin_fails();
+    in("store_wait");
+    fake_alarm_run(400);
+    settle();
+    in("fetch");
+    teardown(NULL);
+    setup(NULL);
+    w.env.on_lock_error = ON_LOCK_ERROR_WAIT;
+    w.store.down = true;
+    start(MSG_MISSING, 0, false, false);
+    for (int i = 0; i < 3000 && w.flight; i++) {
+        settle();
+        fake_alarm_next(1000);
+    }
+    failed(MSG_STORE);
+}
+
+static void test_proceeding_unlocked_rereads_and_never_releases(void **s)
+{
+    (void)s;
+    begin_fails();
+    in("degraded");
+    fake_store_put(&w.store, 6, "at-6", "rt-6", fake_wall_ms - 1);
+    fake_alarm_run(2000);
+    settle();
+    in("fetch");
+    assert_int_equal(w.store.loads, 1);
+    assert_non_null(strstr(fake_fetch.body, "rt-6"));
+    fake_fetch_say(400, "{\"error\":\"invalid_client\"}");
+    settle();
+    failed(MSG_CONFIG_ERROR);
+    assert_int_equal(w.store.releases, 0);
+}
+
+static void reread_fails(int64_t expires_wall_ms, uint64_t generation)
+{
+    teardown(NULL);
+    setup(NULL);
+    w.known.generation = generation;
+    w.known.expires_wall_ms = expires_wall_ms;
+    w.known.obtained_wall_ms = expires_wall_ms - 600000;
+    w.store.down = true;
+    start(MSG_EXPIRING, 0, true, false);
+    fake_alarm_next(0);
+    fake_store_answer(&w.store);
+    fake_alarm_run(2000);
+    if (w.store.pending == FAKE_LOAD)
+        fake_store_answer(&w.store);
+}
+
+static void test_a_failed_reread_closes_while_the_token_serves_and_at_generation_0(void **s)
+{
+    (void)s;
+    reread_fails(1700000000000 + 45000, 5); /* inside the advisory window, before the mandatory one */
+    failed(MSG_STORE);
+    assert_int_equal(fake_fetch.starts, 0);
+    reread_fails(1700000000000 - 1, 0); /* a seed is always old */
+    failed(MSG_STORE);
+    assert_int_equal(fake_fetch.starts, 0);
+    reread_fails(1700000000000 - 1, 5); /* nothing serves any more: proceed means proceed */
+    in("fetch");
+}
+
+static void test_client_credentials_need_no_stored_state(void **s)
+{
+    (void)s;
+    w.spec.grant = GRANT_CLIENT_CREDENTIALS;
+    w.store.down = true;
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    fake_store_answer(&w.store);
+    fake_alarm_run(2000);
+    fake_store_answer(&w.store);
+    in("fetch");
+}
+
+static void test_a_store_that_is_silent_is_an_error_after_its_deadline(void **s)
+{
+    (void)s;
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    in("begin");
+    fake_alarm_next(10000);
+    assert_int_equal(w.store.cancels, 1);
+    in("degraded");
+}
+
+static void test_a_store_that_takes_no_operation_is_an_error_too(void **s)
+{
+    (void)s;
+    w.store.refuse_null = true;
+    w.env.on_lock_error = ON_LOCK_ERROR_FAIL;
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_run(1);
+    failed(MSG_STORE);
+}
+
+static void test_what_the_store_has_forgotten_does_not_come_back_from_the_dead(void **s)
+{
+    (void)s;
+    fake_store_put(&w.store, 3, "at-3", "rt-3", fake_wall_ms - 9000);
+    to_fetch();
+    assert_non_null(strstr(fake_fetch.body, "rt-old")); /* generation 5's, which we know */
+    fake_fetch_say(200, GOOD);
+    assert_int_equal(w.store.parent_gen, 3);
+    settle();
+    ended(FLIGHT_REFRESHED);
+}
+
+/* ---- before the request ---- */
+
+static void test_no_journal_no_request(void **s)
+{
+    (void)s;
+    fake_journal.fail_intent = ENOSPC;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_STORE);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(w.store.releases, 1);
+}
+
+static void test_a_request_that_cannot_start_was_not_sent(void **s)
+{
+    (void)s;
+    fake_fetch.refuse = true;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_TRANSIENT);
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+    assert_false(w.result.requested);
+}
+
+static void test_a_missing_secret_is_a_matter_of_configuration(void **s)
+{
+    (void)s;
+    w.spec.client_secret = (struct secret_ref){ SECRET_REF_FILE, "/nonexistent/secret", NULL };
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_CONFIG_ERROR);
+    assert_int_equal(w.store.releases, 1);
+    assert_non_null(strstr(w.text, "/nonexistent/secret"));
+}
+
+static void test_the_first_refresh_token_comes_from_the_configuration(void **s)
+{
+    (void)s;
+    state_done(&w.store.stored);
+    state_done(&w.known);
+    w.spec.refresh_token = (struct secret_ref){ SECRET_REF_INLINE, "rt-seed", NULL };
+    to_fetch();
+    assert_non_null(strstr(fake_fetch.body, "rt-seed"));
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(w.store.stored.generation, 1);
+}
+
+static void test_no_refresh_token_anywhere_is_a_matter_of_configuration(void **s)
+{
+    (void)s;
+    state_done(&w.store.stored);
+    state_done(&w.known);
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_CONFIG_ERROR);
+}
+
+static void test_the_request_ends_before_the_lease_does(void **s)
+{
+    (void)s;
+    to_fetch();
+    assert_int_equal(fake_fetch.timeout_ms, REQUEST_MS);
+    teardown(NULL);
+    setup(NULL);
+    w.env.request_timeout_ms = 90000;
+    to_fetch();
+    assert_int_equal(fake_fetch.timeout_ms, LEASE_MS - 500);
+    teardown(NULL);
+    setup(NULL);
+    w.env.lease_ms = 900; /* the begin took longer than is left */
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_TRANSIENT);
+    assert_int_equal(fake_fetch.starts, 0);
+}
+
+/* ---- while the request is out ---- */
+
+static void test_the_lease_is_renewed_at_a_third_up_to_the_maximum_hold(void **s)
+{
+    (void)s;
+    w.env.request_timeout_ms = 59000;
+    w.env.lease_ms = 60000;
+    to_fetch();
+    fake_alarm_run(20000);
+    assert_int_equal(w.store.renews, 1);
+    settle();
+    fake_alarm_run(20000);
+    assert_int_equal(w.store.renews, 2);
+    settle();
+    assert_int_equal(w.store.renews, 2);
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+}
+
+static void test_an_answer_during_a_renewal_does_not_mix_the_two_up(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_alarm_run(20000);
+    assert_int_equal(w.store.pending, FAKE_RENEW);
+    fake_fetch_say(200, GOOD);
+    assert_int_equal(w.store.pending, FAKE_COMMIT);
+    settle();
+    ended(FLIGHT_REFRESHED);
+}
+
+static void test_a_failed_renewal_is_tried_again_sooner(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_alarm_run(20000);
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
+    fake_alarm_run(9999);
+    assert_int_equal(w.store.renews, 1);
+    fake_alarm_run(1);
+    assert_int_equal(w.store.renews, 2);
+    settle();
+    in("fetch");
+}
+
+static void test_a_lost_lease_does_not_throw_the_answer_away(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_alarm_run(20000);
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_LOST });
+    in("fetch");
+    assert_int_equal(w.leases[STORE_LOST], 1);
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED); /* the parent still stood */
+    assert_int_equal(w.store.stored.generation, 6);
+}
+
+static void test_a_request_that_libcurl_forgets_is_ambiguous(void **s)
+{
+    (void)s;
+    to_fetch();
+    w.store.down = false;
+    for (int i = 0; i < 20 && fake_fetch.cancels == 0; i++) {
+        fake_alarm_next(10000);
+        if (w.store.pending == FAKE_RENEW)
+            fake_store_answer(&w.store);
+    }
+    assert_int_equal(fake_fetch.cancels, 1);
+    settle();
+    in("fetch"); /* the one try that an unknown outcome is worth */
+    assert_int_equal(fake_fetch.starts, 2);
+}
+
+/* ---- what comes back ---- */
+
+static void test_failures_that_spent_nothing_end_the_flight_and_the_intent(void **s)
+{
+    static const struct {
+        int status;
+        const char *body;
+        enum msg_class class_;
+    } rows[] = {
+        { 0, NULL, MSG_TRANSIENT },
+        { 400, "{\"error\":\"invalid_client\"}", MSG_CONFIG_ERROR },
+        { 400, "{\"error\":\"invalid_scope\"}", MSG_CONFIG_ERROR },
+        { 429, "", MSG_THROTTLE },
+        { 403, "<html>blocked</html>", MSG_TRANSIENT },
+        { 302, "", MSG_TRANSIENT },
+        { 503, "{\"error\":\"temporarily_unavailable\"}", MSG_TRANSIENT },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        teardown(NULL);
+        setup(NULL);
+        to_fetch();
+        if (rows[i].status)
+            fake_fetch_say(rows[i].status, rows[i].body);
+        else
+            fake_fetch_fail(false, "could not connect");
+        settle();
+        failed(rows[i].class_);
+        assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+        assert_int_equal(w.store.releases, 1);
+        assert_int_equal(w.published, 0);
+    }
+}
+
+static void test_retry_after_travels_to_the_keeper(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch.pending = false;
+    fake_fetch.fn(fake_fetch.arg, &(struct fetch_answer){ .status = 429, .sent = true, .retry_after = SLICE("7") });
+    settle();
+    failed(MSG_THROTTLE);
+    assert_int_equal(w.result.retry_after_ms, 7000);
+}
+
+static void ambiguous_once(void)
+{
+    to_fetch();
+    fake_fetch_fail(true, "reset");
+    in("recover");
+    settle();
+}
+
+static void test_an_unknown_outcome_is_reread_and_tried_once_more_with_the_same_token(void **s)
+{
+    (void)s;
+    ambiguous_once();
+    in("fetch");
+    assert_int_equal(fake_fetch.starts, 2);
+    assert_non_null(strstr(fake_fetch.body, "rt-old"));
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+}
+
+static void test_two_unknown_outcomes_leave_the_intent_in_the_journal(void **s)
+{
+    static const int statuses[] = { 500, 503, 408, 200 };
+    (void)s;
+    for (size_t i = 0; i < 4; i++) {
+        teardown(NULL);
+        setup(NULL);
+        ambiguous_once();
+        fake_fetch_say(statuses[i], "");
+        settle();
+        failed(MSG_AMBIGUOUS);
+        assert_int_equal(fake_fetch.starts, 2);
+        assert_int_equal(fake_journal.kind, JOURNAL_INTENT);
+        assert_int_equal(w.store.releases, 1);
+    }
+}
+
+static void test_a_refusal_after_an_unknown_outcome_says_what_was_probably_lost(void **s)
+{
+    (void)s;
+    ambiguous_once();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    failed(MSG_DEAD);
+    assert_non_null(strstr(w.text, "rotation probably lost in flight"));
+}
+
+static void test_an_unknown_outcome_whose_token_was_stored_by_another_is_success(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_fail(true, "reset");
+    fake_store_put(&w.store, 6, "at-other", "rt-other", fake_wall_ms + 3600000);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_int_equal(w.published_gen, 6);
+}
+
+static void test_another_refusal_after_an_unknown_outcome_keeps_the_intent(void **s)
+{
+    (void)s;
+    ambiguous_once();
+    fake_fetch_say(429, "");
+    settle();
+    failed(MSG_THROTTLE);
+    assert_int_equal(fake_journal.kind, JOURNAL_INTENT);
+}
+
+static void test_an_unknown_outcome_without_a_refresh_token_is_no_drama(void **s)
+{
+    (void)s;
+    w.spec.grant = GRANT_CLIENT_CREDENTIALS;
+    to_fetch();
+    fake_fetch_fail(true, "reset");
+    settle();
+    failed(MSG_AMBIGUOUS);
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_int_equal(w.store.loads, 0);
+}
+
+/* ---- dead, or a lost race ---- */
+
+static void test_a_refused_token_that_is_still_the_stored_one_is_buried_by_compare_and_swap(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\",\"error_description\":\"rt-old is bad\"}");
+    in("recover");
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(w.store.parent_gen, 5);
+    assert_int_equal(w.store.stored.generation, 6);
+    assert_string_equal(w.store.stored.dead_fp, fake_journal.refresh_fp);
+    assert_true(slice_eq(secret_peek(&w.store.stored.access_token), SLICE("at-old"))); /* it serves until it expires */
+    assert_string_equal(w.published_dead, w.store.stored.dead_fp);
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+    assert_null(strstr(w.text, "rt-old")); /* a description may echo anything */
+}
+
+static void test_a_refused_token_that_has_a_stored_successor_is_a_recovered_race(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_store_put(&w.store, 6, "at-winner", "rt-winner", fake_wall_ms + 3600000);
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.published_gen, 6);
+    assert_int_equal(w.store.commits, 0);
+}
+
+static void lose_lease_and_be_refused(void)
+{
+    to_fetch();
+    fake_alarm_run(20000);
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_LOST });
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    in("recover_wait");
+}
+
+static void test_while_another_owner_may_store_a_refusal_is_no_verdict(void **s)
+{
+    (void)s;
+    lose_lease_and_be_refused();
+    for (int i = 0; i < 50; i++) {
+        fake_alarm_run(400);
+        settle();
+        in("recover_wait");
+    }
+    fake_store_put(&w.store, 6, "at-winner", "rt-winner", fake_wall_ms + 3600000);
+    flight_nudge(w.flight);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.store.commits, 0);
+}
+
+static void test_after_the_maximum_hold_the_verdict_falls(void **s)
+{
+    (void)s;
+    lose_lease_and_be_refused();
+    for (int i = 0; i < 1000 && w.flight; i++) {
+        fake_alarm_next(400);
+        settle();
+    }
+    failed(MSG_DEAD);
+    assert_in_range(fake_mono_ms, 1000000 + 5 * LEASE_MS, 1000000 + 5 * LEASE_MS + 500);
+}
+
+static void test_a_verdict_never_overwrites_a_newer_generation(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    fake_store_answer(&w.store); /* the re-read: unchanged */
+    in("bury");
+    fake_store_put(&w.store, 6, "at-late", "rt-late", fake_wall_ms + 3600000);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.published_gen, 6);
+    assert_string_equal(w.published_dead, "");
+    assert_string_equal(w.store.stored.dead_fp, "");
+}
+
+static void test_a_verdict_that_the_store_does_not_take_stands_in_memory(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    fake_store_answer(&w.store);
+    in("bury");
+    w.store.down = true;
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(w.store.commits, 3);
+    assert_string_not_equal(w.published_dead, "");
+}
+
+static void test_no_verdict_while_the_store_cannot_be_read(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    w.store.down = true;
+    settle();
+    in("recover_wait");
+    for (int i = 0; i < 1000 && w.flight; i++) {
+        fake_alarm_next(400);
+        settle();
+    }
+    failed(MSG_STORE);
+    assert_int_equal(w.store.commits, 0);
+}
+
+static void test_a_dead_token_is_not_sent_again_until_the_configured_one_differs(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+    w.ended = 0;
+    w.store.begins = 0;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 1);
+    w.spec.refresh_token = (struct secret_ref){ SECRET_REF_INLINE, "rt-old", NULL }; /* the same one */
+    w.ended = 0;
+    w.store.begins = 0;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 1);
+    w.spec.refresh_token.name = "rt-by-a-person";
+    w.ended = 0;
+    w.store.begins = 0;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "rt-by-a-person"));
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_string_equal(w.store.stored.dead_fp, "");
+}
+
+static void test_the_losing_child_gets_one_fallback_try(void **s)
+{
+    (void)s;
+    assert_int_equal(secret_set(&w.store.stored.alt_refresh, SLICE("rt-alt")), 0);
+    to_fetch();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "rt-alt"));
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 2);
+    assert_true(secret_empty(&w.store.stored.alt_refresh));
+    /* The verdict names the stored token: the next flight must not send it. */
+    char fp[9];
+    assert_string_equal(w.store.stored.dead_fp, seal_fingerprint(w.env.ring, SLICE("rt-old"), fp));
+}
+
+static void test_a_reused_token_is_named_foreign_rotation(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(401, "{\"error\":{\"code\":\"refresh_token_reused\"}}");
+    settle();
+    failed(MSG_DEAD);
+    assert_non_null(strstr(w.text, "foreign_rotation"));
+}
+
+/* ---- commit ---- */
+
+static void test_a_store_that_is_down_gets_the_answer_again_and_again(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(200, GOOD);
+    w.store.down = true;
+    for (int i = 0; i < 20; i++) {
+        settle();
+        in("commit_wait");
+        fake_alarm_next(20000);
+    }
+    assert_in_range(w.store.commits, 5, 21);
+    assert_int_equal(fake_journal.kind, JOURNAL_ANSWER);
+    w.store.down = false;
+    for (int i = 0; i < 5 && w.flight; i++) {
+        settle();
+        fake_alarm_next(20000);
+    }
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(w.store.stored.generation, 6);
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+}
+
+static void test_a_commit_whose_answer_was_lost_is_recognised(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(200, GOOD);
+    assert_int_equal(state_copy(&w.store.stored, &w.store.committed), 0); /* it was written … */
+    w.store.stored.generation = 6;
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "cut" }); /* … and the answer lost */
+    in("commit_wait");
+    fake_alarm_next(1000);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(w.store.stored.generation, 6);
+}
+
+static void test_a_losing_answer_is_kept_beside_the_winner(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_store_put(&w.store, 6, "at-winner", "rt-winner", fake_wall_ms + 3600000);
+    fake_fetch_say(200, GOOD);
+    assert_string_equal(w.published_token, "at-new");
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_non_null(strstr(w.text, "double_spend"));
+    assert_string_equal(w.published_token, "at-winner");
+    assert_int_equal(w.published_gen, 7);
+    assert_true(slice_eq(secret_peek(&w.store.stored.refresh_token), SLICE("rt-winner")));
+    assert_true(slice_eq(secret_peek(&w.store.stored.alt_refresh), SLICE("rt-new")));
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+}
+
+static void test_a_losing_answer_that_loses_again_gives_up(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_store_put(&w.store, 6, "at-winner", "rt-winner", fake_wall_ms + 3600000);
+    fake_fetch_say(200, GOOD);
+    fake_store_answer(&w.store);
+    in("commit");
+    fake_store_put(&w.store, 9, "at-9", "rt-9", fake_wall_ms + 3600000);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.published_gen, 9);
+    assert_int_equal(w.store.commits, 2);
+}
+
+static void test_an_answer_that_no_disk_takes_is_still_served_and_stored(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_journal.fail_answer = EIO;
+    fake_fetch_say(200, GOOD);
+    assert_string_equal(w.published_token, "at-new");
+    settle();
+    ended(FLIGHT_REFRESHED);
+}
+
+static void test_the_lease_is_kept_while_the_store_does_not_take_the_answer(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(200, GOOD);
+    for (int i = 0; i < 40; i++) {
+        if (w.store.pending == FAKE_COMMIT)
+            fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
+        else if (w.store.pending == FAKE_RENEW)
+            fake_store_answer(&w.store);
+        fake_alarm_next(10000);
+    }
+    assert_true(w.store.renews >= 2);
+    assert_true(w.store.leased);
+}
+
+/* ---- the journal after a crash ---- */
+
+static void journalled_answer(uint64_t parent)
+{
+    fake_journal.kind = JOURNAL_ANSWER;
+    fake_journal.parent_gen = parent;
+    fake_journal.state.generation = parent + 1;
+    fake_journal.state.expires_wall_ms = fake_wall_ms + 3600000;
+    assert_int_equal(secret_set(&fake_journal.state.access_token, SLICE("at-spooled")), 0);
+    assert_int_equal(secret_set(&fake_journal.state.refresh_token, SLICE("rt-spooled")), 0);
+}
+
+static void test_a_journalled_answer_is_committed_before_anything_else(void **s)
+{
+    static const struct {
+        bool replay;
+        enum msg_reason reason;
+    } rows[] = { { true, MSG_MISSING }, { false, MSG_MISSING }, { false, MSG_REJECTED } };
+    (void)s;
+    for (size_t i = 0; i < 3; i++) {
+        teardown(NULL);
+        setup(NULL);
+        journalled_answer(5);
+        start(rows[i].reason, 5, false, rows[i].replay);
+        settle();
+        ended(FLIGHT_ADOPTED);
+        assert_int_equal(fake_fetch.starts, 0);
+        assert_int_equal(w.store.stored.generation, 6);
+        assert_string_equal(w.published_token, "at-spooled");
+        assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+    }
+}
+
+static void test_a_journalled_answer_that_was_stored_is_forgotten(void **s)
+{
+    (void)s;
+    journalled_answer(4);
+    start(MSG_MISSING, 0, false, true);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.store.commits, 0);
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+    assert_int_equal(w.store.releases, 1);
+}
+
+static void old_intent(uint64_t parent, int64_t pid)
+{
+    fake_journal.kind = JOURNAL_INTENT;
+    fake_journal.parent_gen = parent;
+    fake_journal.wall_ms = fake_wall_ms - 1000;
+    fake_journal.pid = pid;
+    seal_fingerprint(w.env.ring, SLICE("rt-old"), fake_journal.refresh_fp);
+}
+
+static void test_after_a_crash_with_an_intent_the_same_token_is_tried_once(void **s)
+{
+    (void)s;
+    old_intent(5, getpid());
+    to_fetch();
+    assert_non_null(strstr(fake_fetch.body, "rt-old"));
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    failed(MSG_DEAD);
+    assert_non_null(strstr(w.text, "rotation probably lost in flight"));
+}
+
+static void test_an_intent_of_another_generation_tells_nothing(void **s)
+{
+    (void)s;
+    old_intent(4, getpid());
+    to_fetch();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    failed(MSG_DEAD);
+    assert_null(strstr(w.text, "lost in flight"));
+}
+
+static void test_another_living_keepers_intent_is_not_run_over(void **s)
+{
+    (void)s;
+    old_intent(5, getppid());
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_TRANSIENT);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(fake_journal.kind, JOURNAL_INTENT);
+    assert_int_equal(w.store.releases, 1);
+    fake_wall_ms += 5 * LEASE_MS; /* nobody holds that long */
+    w.ended = 0;
+    w.store.begins = 0;
+    to_fetch();
+}
+
+static void test_an_unreadable_journal_stops_nothing(void **s)
+{
+    (void)s;
+    fake_journal.fail_read = EBADMSG;
+    to_fetch();
+}
+
+/* ---- drain, static, join ---- */
+
+static void test_a_drain_ends_what_has_not_asked_and_finishes_what_has(void **s)
+{
+    (void)s;
+    start(MSG_MISSING, 0, false, false);
+    flight_drain(w.flight);
+    settle();
+    ended(FLIGHT_SKIPPED);
+    assert_int_equal(w.store.begins, 0);
+
+    teardown(NULL);
+    setup(NULL);
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    flight_drain(w.flight); /* the lease is on its way */
+    settle();
+    ended(FLIGHT_SKIPPED);
+    assert_int_equal(w.store.releases, 1);
+
+    teardown(NULL);
+    setup(NULL);
+    w.store.held = true;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("busy");
+    flight_drain(w.flight);
+    settle();
+    ended(FLIGHT_SKIPPED);
+
+    teardown(NULL);
+    setup(NULL);
+    to_fetch();
+    flight_drain(w.flight);
+    settle();
+    in("fetch");
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(w.store.stored.generation, 6);
+}
+
+static void test_a_drain_asks_no_second_time_and_gives_no_verdict(void **s)
+{
+    (void)s;
+    to_fetch();
+    flight_drain(w.flight);
+    fake_fetch_fail(true, "reset");
+    settle();
+    failed(MSG_AMBIGUOUS);
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_int_equal(fake_journal.kind, JOURNAL_INTENT);
+
+    teardown(NULL);
+    setup(NULL);
+    lose_lease_and_be_refused();
+    flight_drain(w.flight);
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(w.store.commits, 0);
+
+    teardown(NULL);
+    setup(NULL);
+    begin_fails();
+    in("degraded");
+    flight_drain(w.flight);
+    settle();
+    ended(FLIGHT_SKIPPED);
+}
+
+static void test_a_static_secret_gets_a_new_generation_only_when_it_changes(void **s)
+{
+    (void)s;
+    state_done(&w.store.stored);
+    state_done(&w.known);
+    w.spec.grant = GRANT_STATIC;
+    w.spec.token = (struct secret_ref){ SECRET_REF_INLINE, "key-1", NULL };
+    static const struct {
+        const char *key;
+        uint64_t generation;
+        enum flight_end end;
+    } rows[] = { { "key-1", 1, FLIGHT_REFRESHED }, { "key-1", 1, FLIGHT_ADOPTED }, { "key-2", 2, FLIGHT_REFRESHED } };
+    for (size_t i = 0; i < 3; i++) {
+        w.spec.token.name = (char *)(uintptr_t)rows[i].key;
+        w.ended = w.store.begins = 0;
+        start(MSG_MISSING, 0, false, false);
+        settle();
+        ended(rows[i].end);
+        assert_int_equal(w.published_gen, rows[i].generation);
+        assert_string_equal(w.published_token, rows[i].key);
+        assert_true(secret_empty(&w.store.stored.access_token)); /* its place is its file */
+    }
+    assert_int_equal(fake_fetch.starts, 0);
+}
+
+static void test_a_static_secret_that_no_header_can_carry_is_refused(void **s)
+{
+    (void)s;
+    w.spec.grant = GRANT_STATIC;
+    static const char *const bad[] = { "two words", "line\nbreak", "\x7f", "caf\xc3\xa9" };
+    for (size_t i = 0; i < 4; i++) {
+        teardown(NULL);
+        setup(NULL);
+        w.spec.grant = GRANT_STATIC;
+        w.spec.token = (struct secret_ref){ SECRET_REF_INLINE, (char *)(uintptr_t)bad[i], NULL };
+        start(MSG_MISSING, 0, false, false);
+        settle();
+        failed(MSG_CONFIG_ERROR);
+        assert_int_equal(w.published, 0);
+    }
+}
+
+static void test_a_join_can_only_ask_for_more(void **s)
+{
+    (void)s;
+    fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 3600000);
+    start(MSG_EXPIRING, 0, true, false);
+    flight_join(w.flight, &(struct credential_need){ MSG_REJECTED, 5, false });
+    flight_join(w.flight, &(struct credential_need){ MSG_REJECTED, 3, false }); /* a late one */
+    flight_join(w.flight, &(struct credential_need){ MSG_EXPIRING, 0, true });
+    settle();
+    in("fetch");
+}
+
+static void test_the_clock_of_the_server_corrects_what_is_stored(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch.pending = false;
+    fake_fetch.fn(fake_fetch.arg, &(struct fetch_answer){ .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = fake_wall_ms / 1000 + 600 });
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(w.env.skew_ms, 600000);
+    assert_int_equal(w.store.stored.expires_wall_ms, fake_wall_ms + 600000 + 3600000);
+    teardown(NULL);
+    setup(NULL);
+    to_fetch();
+    fake_fetch.pending = false;
+    fake_fetch.fn(fake_fetch.arg, &(struct fetch_answer){ .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = 86400 });
+    settle();
+    assert_int_equal(w.env.skew_ms, 0); /* 1970 is the server's trouble */
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(lease_intent_request_journal_publish_commit_in_this_order),
+        T(client_credentials_need_no_journal),
+        T(an_answer_without_a_refresh_token_keeps_the_old_one),
+        T(newer_state_is_adopted_without_a_request),
+        T(newer_state_that_has_expired_as_well_leads_to_the_lease),
+        T(state_that_is_fresh_under_the_lease_is_success_without_a_request),
+        T(a_rejected_generation_is_refreshed_although_it_looks_fresh),
+        T(a_rejected_generation_that_is_not_current_costs_no_request),
+        T(held_elsewhere_is_skipped_when_nobody_waits),
+        T(a_waiter_polls_100_200_400_ms_until_the_winner_commits),
+        T(a_change_in_the_store_wakes_a_waiter_at_once),
+        T(when_the_lease_runs_out_a_waiter_wins_it),
+        T(a_holder_that_never_ends_is_waited_for_up_to_the_maximum_hold),
+        T(a_background_flight_that_somebody_joins_waits_for_the_holder),
+        T(lock_error_policies),
+        T(waiting_for_the_store_ends_with_the_lease_or_with_the_hold),
+        T(proceeding_unlocked_rereads_and_never_releases),
+        T(a_failed_reread_closes_while_the_token_serves_and_at_generation_0),
+        T(client_credentials_need_no_stored_state),
+        T(a_store_that_is_silent_is_an_error_after_its_deadline),
+        T(a_store_that_takes_no_operation_is_an_error_too),
+        T(what_the_store_has_forgotten_does_not_come_back_from_the_dead),
+        T(no_journal_no_request),
+        T(a_request_that_cannot_start_was_not_sent),
+        T(a_missing_secret_is_a_matter_of_configuration),
+        T(the_first_refresh_token_comes_from_the_configuration),
+        T(no_refresh_token_anywhere_is_a_matter_of_configuration),
+        T(the_request_ends_before_the_lease_does),
+        T(the_lease_is_renewed_at_a_third_up_to_the_maximum_hold),
+        T(an_answer_during_a_renewal_does_not_mix_the_two_up),
+        T(a_failed_renewal_is_tried_again_sooner),
+        T(a_lost_lease_does_not_throw_the_answer_away),
+        T(a_request_that_libcurl_forgets_is_ambiguous),
+        T(failures_that_spent_nothing_end_the_flight_and_the_intent),
+        T(retry_after_travels_to_the_keeper),
+        T(an_unknown_outcome_is_reread_and_tried_once_more_with_the_same_token),
+        T(two_unknown_outcomes_leave_the_intent_in_the_journal),
+        T(a_refusal_after_an_unknown_outcome_says_what_was_probably_lost),
+        T(an_unknown_outcome_whose_token_was_stored_by_another_is_success),
+        T(another_refusal_after_an_unknown_outcome_keeps_the_intent),
+        T(an_unknown_outcome_without_a_refresh_token_is_no_drama),
+        T(a_refused_token_that_is_still_the_stored_one_is_buried_by_compare_and_swap),
+        T(a_refused_token_that_has_a_stored_successor_is_a_recovered_race),
+        T(while_another_owner_may_store_a_refusal_is_no_verdict),
+        T(after_the_maximum_hold_the_verdict_falls),
+        T(a_verdict_never_overwrites_a_newer_generation),
+        T(a_verdict_that_the_store_does_not_take_stands_in_memory),
+        T(no_verdict_while_the_store_cannot_be_read),
+        T(a_dead_token_is_not_sent_again_until_the_configured_one_differs),
+        T(the_losing_child_gets_one_fallback_try),
+        T(a_reused_token_is_named_foreign_rotation),
+        T(a_store_that_is_down_gets_the_answer_again_and_again),
+        T(a_commit_whose_answer_was_lost_is_recognised),
+        T(a_losing_answer_is_kept_beside_the_winner),
+        T(a_losing_answer_that_loses_again_gives_up),
+        T(an_answer_that_no_disk_takes_is_still_served_and_stored),
+        T(the_lease_is_kept_while_the_store_does_not_take_the_answer),
+        T(a_journalled_answer_is_committed_before_anything_else),
+        T(a_journalled_answer_that_was_stored_is_forgotten),
+        T(after_a_crash_with_an_intent_the_same_token_is_tried_once),
+        T(an_intent_of_another_generation_tells_nothing),
+        T(another_living_keepers_intent_is_not_run_over),
+        T(an_unreadable_journal_stops_nothing),
+        T(a_drain_ends_what_has_not_asked_and_finishes_what_has),
+        T(a_drain_asks_no_second_time_and_gives_no_verdict),
+        T(a_static_secret_gets_a_new_generation_only_when_it_changes),
+        T(a_static_secret_that_no_header_can_carry_is_refused),
+        T(a_join_can_only_ask_for_more),
+        T(the_clock_of_the_server_corrects_what_is_stored),
+    };
+    log_setup("test", LOG_ERROR + 1, LOG_LOGFMT, 2);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
