@@ -387,10 +387,9 @@ static void the_server_name_must_be_the_host_that_was_connected_to(void **state)
     };
     const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
     for (size_t i = 0; i < 2 * sizeof table / sizeof table[0]; i++) {
-        const typeof(table[0]) *row = &table[i / 2];
-        bool done = say_hello((struct hello){ .sni = row->sni, .max_version = versions[i % 2] }, HOST, row->optional);
-        assert_int_equal(done, row->accepted);
-        if (!row->accepted) {
+                bool done = say_hello((struct hello){ .sni = table[i / 2].sni, .max_version = versions[i % 2] }, HOST, table[i / 2].optional);
+        assert_int_equal(done, table[i / 2].accepted);
+        if (!done) {
             assert_int_equal(peer_alert(), SSL_AD_UNRECOGNIZED_NAME);
             assert_int_equal(server.events[STREAM_FAILED], 1);
             assert_non_null(strstr(stream_error(server.s), HOST));
