@@ -45,10 +45,15 @@ _sidekey()
         mapfile -t COMPREPLY < <(compgen -d -- "$word")
         return
         ;;
-    --set | --proxy) return ;;
+    --layers)
+        mapfile -t COMPREPLY < <(compgen -W 'env preload env,preload' -- "$word")
+        return
+        ;;
+    --set | --proxy | --placeholder) return ;;
     esac
     case $command in
     env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir $config" -- "$word") ;;
+    run) mapfile -t COMPREPLY < <(compgen -W "--layers --placeholder --java --verbose -- $config" -- "$word") ;;
     ca) mapfile -t COMPREPLY < <(compgen -W "show $config" -- "$word") ;;
     version) mapfile -t COMPREPLY < <(compgen -W '--verbose --help' -- "$word") ;;
     help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;

@@ -24,4 +24,8 @@ complete -c sidekey -n '__fish_seen_subcommand_from why' -a 'GET POST PUT PATCH 
 complete -c sidekey -n '__fish_seen_subcommand_from ca' -a show
 complete -c sidekey -n '__fish_seen_subcommand_from version' -s v -l verbose -d 'with the versions of the libraries'
 complete -c sidekey -n '__fish_seen_subcommand_from help' -a "$commands"
+complete -c sidekey -n '__fish_seen_subcommand_from run' -l layers -x -a 'env preload env,preload' -d 'how the program is told'
+complete -c sidekey -n '__fish_seen_subcommand_from run' -l placeholder -x -d 'a variable of the program: name=value'
+complete -c sidekey -n '__fish_seen_subcommand_from run' -l java -d 'options for Java'
+complete -c sidekey -n '__fish_seen_subcommand_from run' -s v -l verbose -d 'say more'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -a '(__fish_complete_subcommand)'

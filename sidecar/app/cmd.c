@@ -54,7 +54,7 @@ static void unknown_flag(const char *name, const char *arg, const struct option 
 int cmd_flag(int argc, char **argv, const char *flags, const struct option *long_flags)
 {
     char only[64]; /* '+': flags end at the first word; ':': a missing value is told apart */
-    snprintf(only, sizeof only, "+:%s", flags);
+    snprintf(only, sizeof only, "+:%s", flags + (*flags == '+'));
     opterr = 0;
     int at = optind, flag = getopt_long(argc, argv, only, long_flags, NULL);
     if (flag == ':') {

@@ -1,5 +1,7 @@
 #include "app/env_table.h"
 
+#define USER "sidekey"
+
 static const struct env_row rows[] = {
     /* Lower case first: curl and wget read http_proxy and never HTTP_PROXY. */
     { "http_proxy", ENV_PROXY, NULL },
@@ -16,6 +18,8 @@ static const struct env_row rows[] = {
     { "CLOUDSDK_PROXY_TYPE", ENV_CONSTANT, "http" },
     { "CLOUDSDK_PROXY_ADDRESS", ENV_HOST, NULL },
     { "CLOUDSDK_PROXY_PORT", ENV_PORT, NULL },
+    { "CLOUDSDK_PROXY_USERNAME", ENV_USER, NULL },
+    { "CLOUDSDK_PROXY_PASSWORD", ENV_PASSWORD, NULL },
     { "NODE_USE_ENV_PROXY", ENV_CONSTANT, "1" },
     { "PERL_LWP_ENV_PROXY", ENV_CONSTANT, "1" },
     { "GIT_HTTP_PROXY_AUTHMETHOD", ENV_CONSTANT, "basic" }, /* else git waits for a 407 */
@@ -60,7 +64,7 @@ static const char *old_value(const struct env_inputs *in, const char *name)
 static int add_proxy(const struct env_inputs *in, struct buf *out)
 {
     bool v6 = strchr(in->host, ':');
-    return buf_printf(out, "http://%s%s%s%s%s%s:%s", in->password ? "sidekey:" : "", in->password ? in->password : "", in->password ? "@" : "",
+    return buf_printf(out, "http://%s%s%s%s%s%s:%s", in->password ? USER ":" : "", in->password ? in->password : "", in->password ? "@" : "",
                       v6 ? "[" : "", in->host, v6 ? "]" : "", in->port);
 }
 
@@ -83,6 +87,9 @@ static int add_java(const struct env_inputs *in, const char *name, struct buf *o
     const char *old = old_value(in, name);
     int failed = buf_printf(out, "-Dhttp.proxyHost=%s -Dhttp.proxyPort=%s -Dhttps.proxyHost=%s -Dhttps.proxyPort=%s -Dhttp.nonProxyHosts=localhost|127.*|[::1]",
                             in->host, in->port, in->host, in->port);
+    if (!failed && in->password) /* read by most HTTP libraries; the JDK's own clients ask an Authenticator */
+        failed = buf_printf(out, " -Dhttp.proxyUser=" USER " -Dhttp.proxyPassword=%s -Dhttps.proxyUser=" USER " -Dhttps.proxyPassword=%s"
+                                 " -Djdk.http.auth.tunneling.disabledSchemes=", in->password, in->password);
     if (!failed && in->java_trust)
         failed = buf_printf(out, " -Djavax.net.ssl.trustStore=%s", in->java_trust);
     if (!failed && old)
@@ -96,6 +103,8 @@ static int add_value(const struct env_inputs *in, const struct env_row *row, str
     case ENV_PROXY: return add_proxy(in, out);
     case ENV_HOST: return buf_add_str(out, in->host);
     case ENV_PORT: return buf_add_str(out, in->port);
+    case ENV_USER: return buf_add_str(out, USER);
+    case ENV_PASSWORD: return buf_add_str(out, in->password);
     case ENV_BYPASS: return add_bypass(in, row->name, out);
     case ENV_BUNDLE: return buf_add_str(out, in->bundle);
     case ENV_CA: return buf_add_str(out, in->ca);
@@ -111,7 +120,7 @@ int env_table_each(const struct env_inputs *in, env_fn *fn, void *arg)
     int failed = 0;
     buf_init_secret(&value, 64 * 1024); /* the proxy's password is in there */
     for (const struct env_row *row = rows; row->name && !failed; row++) {
-        if (row->kind == ENV_JAVA && !in->java)
+        if ((row->kind == ENV_JAVA && !in->java) || ((row->kind == ENV_USER || row->kind == ENV_PASSWORD) && !in->password))
             continue;
         buf_clear(&value);
         failed = add_value(in, row, &value);

@@ -9,6 +9,8 @@ enum env_kind {
     ENV_PROXY,    /* "http://user:password@host:port" */
     ENV_HOST,     /* the proxy's host alone, … */
     ENV_PORT,     /* … its port */
+    ENV_USER,     /* who we say we are, when there is a password, … */
+    ENV_PASSWORD, /* … and the password alone */
     ENV_BYPASS,   /* hosts that go direct: ours and the old value */
     ENV_BUNDLE,   /* replaces the runtime's roots: system roots and our CA together */
     ENV_CA,       /* is added to the runtime's roots: our CA alone */

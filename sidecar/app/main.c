@@ -25,7 +25,11 @@ static const struct command {
       "Ready when it prints: ready proxy=127.0.0.1:8118 admin=127.0.0.1:9118\n\n" CONFIG_HELP },
     { "run", cmd_run, "run a program behind a proxy of its own",
       "Example: sidekey run -- curl https://api.example.com/v1/items\n\n"
-      "Starts the proxy, tells the program about it by its environment, and ends with the program's status.\n\n" CONFIG_HELP },
+      "Starts the proxy, tells the program about it, and ends with the program's status.\n\n"
+      "  --layers env,preload      how it is told: by variables (the default), by libsidekey-preload.so, or both\n"
+      "  --placeholder NAME=VALUE  a variable for programs that insist on a credential of their own\n"
+      "  --java                    with a trust store and options for Java (every JVM prints a line about it)\n"
+      "  -v, --verbose             say which proxy and layers, and log to stderr\n" CONFIG_HELP },
     { "env", cmd_env, "print the variables that bring programs through the proxy",
       "Example: eval \"$(sidekey env)\"\n\n"
       "  -f, --format sh|docker|k8s|json   default sh\n"

@@ -85,7 +85,8 @@ static void a_password_and_an_ipv6_host_make_a_right_url(void **state)
     struct env_inputs in = inputs();
     in.host = "::1";
     in.password = "aB3-_x";
-    static const char *const lines[] = { "https_proxy=http://sidekey:aB3-_x@[::1]:8118", "CLOUDSDK_PROXY_ADDRESS=::1" };
+    static const char *const lines[] = { "https_proxy=http://sidekey:aB3-_x@[::1]:8118", "CLOUDSDK_PROXY_ADDRESS=::1", "CLOUDSDK_PROXY_USERNAME=sidekey",
+                                         "CLOUDSDK_PROXY_PASSWORD=aB3-_x" };
     expect(&in, lines, COUNT(lines));
 }
 
@@ -130,6 +131,7 @@ static void java_is_told_only_on_request_and_keeps_its_options(void **state)
     struct list l = { "" };
     assert_int_equal(env_table_each(&in, collect, &l), 0);
     assert_null(strstr(l.text, "JAVA"));
+    assert_null(strstr(l.text, "PASSWORD")); /* the proxy is open */
     in.java = true;
     in.java_trust = "/run/sk/bundle.jks";
     in.old = old_variable;
