@@ -30,15 +30,18 @@ struct dial_options {
     const struct dial_override *overrides; /* borrowed for the life of the dialer */
     size_t override_count;
     int64_t timeout_ms; /* in all; 0: 10 s */
+    const char *name_servers; /* "127.0.0.1:53,[::1]:5353" instead of resolv.conf's; NULL: those */
 };
 
 /* fd >= 0 (the callee owns it, non-blocking, TCP_NODELAY) and DIAL_OK, or -1 and why; text is for people. */
 typedef void dial_fn(void *arg, int fd, enum dial_error error, const char *text);
 
 MUST_CHECK struct dialer *dialer_new(const struct dial_options *options, struct err *e);
+/* Every dial has ended or been cancelled. */
 void dialer_free(struct dialer *d);
 /* fn is called later, never from inside this call.  NULL when out of memory. */
 MUST_CHECK struct dial *dial_start(struct dialer *d, const struct authority *to, dial_fn *fn, void *arg);
+/* fn will not be called.  Accepts NULL; not for a dial whose fn was called. */
 void dial_cancel(struct dial *d);
 /* RFC 9209 §2.3 name. */
 const char *dial_error_label(enum dial_error error);
