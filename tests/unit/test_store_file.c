@@ -138,6 +138,13 @@ static struct got renew(struct store *s, const char *cred, const struct store_ow
     return wait_for(&got);
 }
 
+static struct got release(struct store *s, const char *cred, const struct store_owner *owner)
+{
+    struct got got = { 0 };
+    store_release(s, cred, owner, on_answer, &got);
+    return wait_for(&got);
+}
+
 static struct got load(struct store *s, const char *cred)
 {
     struct got got = { 0 };
@@ -520,24 +527,34 @@ static void the_same_owner_may_begin_twice(void **state)
     assert_result(renew(a, "cred", &alice), STORE_OK);
 }
 
-static void a_line_of_another_boot_or_a_broken_one_is_no_lease(void **state)
+/* alice has the lease and lives; the line on disk says otherwise.  Bob must get it, and alice learn that she lost it. */
+static void assert_no_lease(const char *line, size_t len)
 {
-    (void)state;
-    char line[256], boot[40] = { 0 };
     assert_result(begin(a, "cred", &alice), STORE_WON);
-    size_t len = read_file(in_dir("cred.lock"), line, sizeof line);
-    char *last = memrchr(line, ' ', len), *before = memrchr(line, ' ', (size_t)(last - line));
-    memcpy(boot, before + 1, (size_t)(last - before - 1));
     assert_result(begin(b, "cred", &bob), STORE_BUSY);
-    for (size_t cut = 0; cut < (size_t)(last - line); cut++) { /* everything up to the end of the boot id is needed */
-        write_file(in_dir("cred.lock"), line, cut);
-        assert_result(renew(a, "cred", &alice), STORE_LOST);
-        write_file(in_dir("cred.lock"), line, len);
-    }
-    before[1] = before[1] == 'z' ? 'y' : 'z';
     write_file(in_dir("cred.lock"), line, len);
     assert_result(begin(b, "cred", &bob), STORE_WON);
     assert_result(renew(a, "cred", &alice), STORE_LOST);
+    assert_result(release(b, "cred", &bob), STORE_OK);
+}
+
+static void a_line_of_another_boot_or_a_broken_one_is_no_lease(void **state)
+{
+    (void)state;
+    char line[256];
+    assert_result(begin(a, "cred", &alice), STORE_WON);
+    size_t len = read_file(in_dir("cred.lock"), line, sizeof line);
+    assert_result(release(a, "cred", &alice), STORE_OK);
+    char *last = memrchr(line, ' ', len), *boot = (char *)memrchr(line, ' ', (size_t)(last - line)) + 1;
+    for (const char *end = line; end < last; end++) /* everything up to the end of the boot id is needed */
+        assert_no_lease(line, (size_t)(end - line));
+    for (size_t at = 0; at < 16; at++) { /* the magic */
+        line[at] ^= 1;
+        assert_no_lease(line, len);
+        line[at] ^= 1;
+    }
+    boot[0] = boot[0] == '0' ? '1' : '0';
+    assert_no_lease(line, len);
 }
 
 static void who_removes_the_lock_file_breaks_the_lease(void **state)
@@ -626,6 +643,20 @@ static void the_watch_tells_of_files_put_back_damaged_or_removed(void **state)
     wait_changes(&count, 3);
     assert_result(commit(a, "cred", 0), STORE_OK);
     wait_changes(&count, 4);
+}
+
+static void the_watch_does_not_wait_for_its_poll(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 10 };
+    unsigned count = 0;
+    b->engine->watch(b, on_change, &count);
+    double start_s = ev_time();
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        assert_result(commit(a, "cred", i), STORE_OK);
+        wait_changes(&count, i + 1);
+    }
+    assert_true(ev_time() - start_s < (ROUNDS - 2) * 0.5); /* by the poll alone it takes one period each */
 }
 
 static void a_watch_that_ended_is_silent(void **state)
@@ -761,6 +792,7 @@ int main(void)
         TEST(a_taken_section_is_tried_again_until_it_is_free),
         TEST(a_process_that_is_stopped_in_the_section_is_an_error_and_not_a_hang),
         TEST(the_watch_tells_of_files_put_back_damaged_or_removed),
+        TEST(the_watch_does_not_wait_for_its_poll),
         TEST(a_watch_that_ended_is_silent),
         TEST(the_seal_key_is_made_once_and_for_this_user_alone),
         TEST(a_seal_key_that_cannot_be_trusted_is_refused),
