@@ -1,0 +1,334 @@
+/* Token requests as bytes, token answers as the wild has them, and the state that follows from them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/str.h"
+#include "refresh/grant/grant.h"
+#include "refresh/successor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WALL INT64_C(1700000000000)
+
+/* ---- requests ---- */
+
+static const struct grant_secrets both = { { "s p/c=t", 7 }, { "rt+1&x", 6 } };
+
+static void check(const struct spec *spec, const char *body, const char *authorization, const char *type)
+{
+    struct grant_request r = { 0 };
+    struct err e;
+    assert_int_equal(grant_build(spec, &both, &r, &e), 0);
+    struct slice b = buf_slice(&r.body), a = buf_slice(&r.authorization);
+    if (!slice_eq(b, slice_str(body)))
+        fail_msg("body: %.*s", (int)b.len, b.ptr);
+    if (!slice_eq(a, slice_str(authorization)))
+        fail_msg("authorization: %.*s", (int)a.len, a.ptr);
+    assert_string_equal(r.content_type, type);
+    grant_request_done(&r);
+}
+
+#define FORM "application/x-www-form-urlencoded"
+
+static void test_refresh_requests_by_client_authentication_and_body(void **s)
+{
+    struct spec spec = { .name = "x", .grant = GRANT_REFRESH_TOKEN, .client_id = "id:1", .client_auth = CLIENT_AUTH_BASIC };
+    (void)s;
+    /* id%3A1:s+p%2Fc%3Dt: form-encoded before base64 (RFC 6749 §2.3.1) */
+    check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x", "Basic aWQlM0ExOnMrcCUyRmMlM0R0", FORM);
+    spec.client_auth = CLIENT_AUTH_BODY;
+    check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x&client_id=id%3A1&client_secret=s+p%2Fc%3Dt", "", FORM);
+    spec.client_auth = CLIENT_AUTH_NONE;
+    check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x&client_id=id%3A1", "", FORM);
+    spec.body = GRANT_BODY_JSON;
+    spec.client_auth = CLIENT_AUTH_BODY;
+    check(&spec, "{\"grant_type\":\"refresh_token\",\"refresh_token\":\"rt+1&x\",\"client_id\":\"id:1\",\"client_secret\":\"s p/c=t\"}", "",
+          "application/json");
+}
+
+static void test_client_credentials_carry_scope_audience_and_params(void **s)
+{
+    struct spec_param params[] = { { "resource", "https://api.test/" }, { "empty", "" } };
+    struct spec spec = { .name = "x", .grant = GRANT_CLIENT_CREDENTIALS, .client_id = "id", .client_auth = CLIENT_AUTH_NONE, .scope = "a b",
+                         .audience = "aud", .params = params, .param_count = 2 };
+    (void)s;
+    check(&spec, "grant_type=client_credentials&client_id=id&scope=a+b&audience=aud&resource=https%3A%2F%2Fapi.test%2F", "", FORM);
+}
+
+static void test_what_cannot_be_asked_is_an_error(void **s)
+{
+    struct spec spec = { .name = "x", .grant = GRANT_REFRESH_TOKEN };
+    const struct grant_secrets none = { { NULL, 0 }, { NULL, 0 } };
+    struct grant_request r = { 0 };
+    struct err e;
+    (void)s;
+    assert_int_equal(grant_build(&spec, &none, &r, &e), -1);
+    spec.grant = GRANT_STATIC;
+    assert_int_equal(grant_build(&spec, &both, &r, &e), -1);
+    char *huge = malloc(GRANT_REQUEST_MAX);
+    assert_non_null(huge);
+    memset(huge, '%', GRANT_REQUEST_MAX);
+    spec.grant = GRANT_REFRESH_TOKEN;
+    const struct grant_secrets large = { { NULL, 0 }, { huge, GRANT_REQUEST_MAX } };
+    assert_int_equal(grant_build(&spec, &large, &r, &e), -1);
+    assert_null(r.body.data);
+    free(huge);
+}
+
+/* ---- answers ---- */
+
+#define AT "\"access_token\":\"at\""
+
+static void test_lifetimes_as_the_wild_has_them(void **s)
+{
+    static const struct {
+        const char *body;
+        int64_t lifetime_ms, expires_wall_ms;
+    } rows[] = {
+        { "{" AT ",\"expires_in\":3600}", 3600000, 0 },
+        { "{" AT ",\"expires_in\":\"3600\"}", 3600000, 0 },
+        { "{" AT ",\"expires_in\":3599.5}", 3599500, 0 },
+        { "{" AT ",\"expires_in\":\" 3599.5 \"}", 3599500, 0 },
+        { "{" AT "}", 0, 0 },
+        { "{" AT ",\"expires_in\":0}", 0, 0 },
+        { "{" AT ",\"expires_in\":-5}", 0, 0 },
+        { "{" AT ",\"expires_in\":null}", 0, 0 },
+        { "{" AT ",\"expires_in\":true}", 0, 0 },
+        { "{" AT ",\"expires_in\":\"soon\"}", 0, 0 },
+        { "{" AT ",\"expires_in\":\"nan\"}", 0, 0 },
+        { "{" AT ",\"expires_in\":\"1e400\"}", 2147483647000, 0 },
+        { "{" AT ",\"expires_in\":1e300}", 2147483647000, 0 },
+        { "{" AT ",\"expires_at\":\"2030-01-02T03:04:05Z\"}", 0, 1893553445000 },
+        { "{\"token\":\"at\",\"expires_at\":\"2030-01-02T03:04:05Z\"}", 0, 1893553445000 },
+        { "{\"accessToken\":\"at\",\"expireTime\":\"2030-01-02T04:04:05.123456+01:00\"}", 0, 1893553445000 },
+        { "{" AT ",\"expires_at\":\"2030-01-01T22:04:05-05:00\"}", 0, 1893553445000 },
+        { "{" AT ",\"expires_at\":\"2030-01-02\"}", 0, 0 },
+        { "{" AT ",\"expires_at\":\"2030-01-02T03:04:05+25:00\"}", 0, 0 },
+        { "{" AT ",\"expires_at\":\"tomorrow\"}", 0, 0 },
+        { "{" AT ",\"expires_on\":\"1893553445\"}", 0, 1893553445000 },
+        { "{" AT ",\"expires_at\":1893553445000}", 0, 1893553445000 },
+        { "{" AT ",\"expires_in\":60,\"expires_at\":\"2030-01-02T03:04:05Z\"}", 60000, 0 },
+        { "access_token=at&expires_in=28800&token_type=bearer", 28800000, 0 },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct grant_answer a = { 0 };
+        char why[128] = "";
+        if (grant_parse(200, slice_str(rows[i].body), &a, why) != GRANT_TOKEN || a.lifetime_ms != rows[i].lifetime_ms
+            || a.expires_wall_ms != rows[i].expires_wall_ms)
+            fail_msg("%s: %lld %lld %s", rows[i].body, (long long)a.lifetime_ms, (long long)a.expires_wall_ms, why);
+        assert_true(slice_eq(secret_peek(&a.access_token), SLICE("at")));
+        grant_answer_done(&a);
+    }
+}
+
+static void test_what_is_no_token(void **s)
+{
+    static const struct {
+        int status;
+        const char *body;
+        enum grant_result result;
+        const char *code;
+    } rows[] = {
+        { 200, "", GRANT_BROKEN, "" },
+        { 200, " \r\n", GRANT_BROKEN, "" },
+        { 200, "<html>hello</html>", GRANT_BROKEN, "" },
+        { 200, "{" AT, GRANT_BROKEN, "" },
+        { 200, "[]", GRANT_BROKEN, "" },
+        { 200, "null", GRANT_BROKEN, "" },
+        { 200, "{}", GRANT_BROKEN, "" },
+        { 200, "{\"access_token\":\"\"}", GRANT_BROKEN, "" },
+        { 200, "{\"access_token\":5}", GRANT_BROKEN, "" },
+        { 200, "{\"access_token\":\"a b\"}", GRANT_BROKEN, "" },
+        { 200, "{\"access_token\":\"a\\r\\nX: y\"}", GRANT_BROKEN, "" },
+        { 200, "{\"access_token\":\"a\\u007f\"}", GRANT_BROKEN, "" },
+        { 200, "{\"access_token\":\"a\\u00e9\"}", GRANT_BROKEN, "" },
+        { 200, "access_token=a%0d%0ab", GRANT_BROKEN, "" },
+        { 200, "access_token=a%zz", GRANT_BROKEN, "" },
+        { 200, "access_token=a%4", GRANT_BROKEN, "" },
+        { 200, "access_token", GRANT_BROKEN, "" },
+        { 200, "{\"error\":\"bad_refresh_token\",\"error_description\":\"x\"}", GRANT_ERROR, "bad_refresh_token" },
+        { 200, "{" AT ",\"error\":\"invalid_grant\"}", GRANT_ERROR, "invalid_grant" },
+        { 200, "{\"ok\":false,\"error\":\"token_revoked\"}", GRANT_ERROR, "token_revoked" },
+        { 200, "{\"ok\":false}", GRANT_ERROR, "not_ok" },
+        { 200, "error=bad_refresh_token&error_description=The+token", GRANT_ERROR, "bad_refresh_token" },
+        { 401, "{\"error\":{\"code\":\"refresh_token_reused\",\"message\":\"m\"}}", GRANT_ERROR, "refresh_token_reused" },
+        { 401, "{\"error\":{\"type\":\"authentication_error\"}}", GRANT_ERROR, "authentication_error" },
+        { 401, "{\"error\":{}}", GRANT_ERROR, "unknown_error" },
+        { 400, "{\"error\":\"a b\\n\\\"c\"}", GRANT_ERROR, "a_b__c" },
+        { 400, "{" AT "}", GRANT_BROKEN, "" }, /* a refusal is a refusal */
+        { 500, "{\"message\":\"oops\"}", GRANT_BROKEN, "" },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct grant_answer a = { 0 };
+        char why[128] = "";
+        enum grant_result result = grant_parse(rows[i].status, slice_str(rows[i].body), &a, why);
+        if (result != rows[i].result || strcmp(a.code, rows[i].code) != 0 || why[0] == '\0')
+            fail_msg("%s: %d \"%s\" %s", rows[i].body, result, a.code, why);
+        assert_true(secret_empty(&a.access_token));
+        grant_answer_done(&a);
+    }
+}
+
+static void test_a_token_of_16_kib_is_taken_and_a_longer_one_is_not(void **s)
+{
+    (void)s;
+    for (size_t extra = 0; extra < 2; extra++) {
+        struct grant_answer a = { 0 };
+        struct buf body;
+        char why[128] = "", *token = malloc(GRANT_TOKEN_MAX + extra);
+        assert_non_null(token);
+        memset(token, 'x', GRANT_TOKEN_MAX + extra);
+        buf_init(&body, 65536);
+        assert_int_equal(buf_add_str(&body, "{\"access_token\":\"") | buf_add(&body, slice_of(token, GRANT_TOKEN_MAX + extra)) | buf_add_str(&body, "\"}"), 0);
+        assert_int_equal(grant_parse(200, buf_slice(&body), &a, why), extra ? GRANT_BROKEN : GRANT_TOKEN);
+        grant_answer_done(&a);
+        buf_done(&body);
+        free(token);
+    }
+}
+
+static void test_deep_nesting_is_refused(void **s)
+{
+    char body[4096] = "{" AT ",\"x\":";
+    struct grant_answer a = { 0 };
+    char why[128];
+    size_t at = strlen(body);
+    (void)s;
+    memset(body + at, '[', 1000);
+    memset(body + at + 1000, ']', 1000);
+    memcpy(body + at + 2000, "}", 2);
+    assert_int_equal(grant_parse(200, slice_str(body), &a, why), GRANT_BROKEN);
+    grant_answer_done(&a);
+    assert_int_equal(grant_parse(200, SLICE("{" AT ",\"x\":\"[[[[[[[[[[[[[[[[[[[[[[[[\\\"{{{{{{{{\"}"), &a, why), GRANT_TOKEN); /* text may hold brackets */
+    grant_answer_done(&a);
+}
+
+static void test_other_members_are_kept_and_secrets_are_not_among_them(void **s)
+{
+    struct grant_answer a = { 0 };
+    char why[128];
+    (void)s;
+    assert_int_equal(grant_parse(200, SLICE("{" AT ",\"refresh_token\":\"rt\",\"id_token\":\"jwt\",\"instance_url\":\"https://x.test\",\"scope\":\"\","
+                                            "\"token_type\":\"Bearer\",\"refresh_in\":\"1800\",\"n\":5}"), &a, why), GRANT_TOKEN);
+    assert_int_equal(json_object_size(a.extra), 3);
+    assert_string_equal(json_string_value(json_object_get(a.extra, "instance_url")), "https://x.test");
+    assert_true(slice_eq(secret_peek(&a.refresh_token), SLICE("rt")));
+    assert_int_equal(a.refresh_in_ms, 1800000);
+    grant_answer_done(&a);
+}
+
+static void test_nested_user_tokens_are_found(void **s)
+{
+    struct grant_answer a = { 0 };
+    char why[128];
+    (void)s;
+    assert_int_equal(grant_parse(200, SLICE("{\"ok\":true,\"authed_user\":{\"access_token\":\"xoxe\",\"refresh_token\":\"r\",\"expires_in\":43200}}"), &a, why),
+                     GRANT_TOKEN);
+    assert_true(slice_eq(secret_peek(&a.access_token), SLICE("xoxe")));
+    assert_int_equal(a.lifetime_ms, 43200000);
+    grant_answer_done(&a);
+}
+
+static void test_the_end_of_a_jwt_is_read_and_of_anything_else_is_not(void **s)
+{
+    static const struct {
+        const char *token;
+        int64_t at_ms;
+    } rows[] = {
+        { "eyJhbGciOiJub25lIn0.eyJleHAiOjE4OTM1NTM0NDV9.sig", 1893553445000 }, /* {"exp":1893553445} */
+        { "eyJhbGciOiJub25lIn0.eyJleHAiOjE4OTM1NTM0NDV9", 0 },                 /* two parts */
+        { "a.b.c", 0 },
+        { "opaque", 0 },
+        { "..", 0 },
+        { "a.!!!!.c", 0 },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_int_equal(grant_jwt_expiry(slice_str(rows[i].token)), rows[i].at_ms);
+}
+
+/* ---- the state that follows ---- */
+
+static struct state follow(const struct state *parent, const char *body, int64_t default_ms)
+{
+    struct grant_answer a = { 0 };
+    struct state next;
+    char why[128];
+    state_init(&next);
+    assert_int_equal(grant_parse(200, slice_str(body), &a, why), GRANT_TOKEN);
+    assert_int_equal(successor_make(parent, &a, SLICE("rt-old"), "0badcafe", default_ms, WALL, &next), 0);
+    grant_answer_done(&a);
+    return next;
+}
+
+static void test_a_lifetime_that_is_not_given_is_found(void **s)
+{
+    static const struct {
+        const char *body;
+        int64_t last_ms, default_ms, expires_ms;
+    } rows[] = {
+        { "{" AT ",\"expires_in\":60}", 3600000, 5000, 60000 },
+        { "{" AT "}", 3600000, 5000, 3600000 },                      /* the last known length, never the last end */
+        { "{" AT "}", 0, 5000, 5000 },
+        { "{" AT "}", 0, 0, -WALL },                                 /* unknown: 0 */
+        { "{" AT ",\"expires_at\":\"2023-11-14T23:13:20Z\"}", 0, 0, 3600000 },
+        { "{" AT ",\"expires_at\":\"2001-01-01T00:00:00Z\"}", 0, 5000, 5000 }, /* past already: nonsense */
+        { "{\"access_token\":\"eyJhbGciOiJub25lIn0.eyJleHAiOjE4OTM1NTM0NDV9.sig\"}", 0, 5000, 1893553445000 - WALL },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct state parent = { .generation = 4, .obtained_wall_ms = WALL - 9000000, .expires_wall_ms = WALL - 9000000 + rows[i].last_ms };
+        if (rows[i].last_ms == 0)
+            parent.expires_wall_ms = 0;
+        struct state next = follow(&parent, rows[i].body, rows[i].default_ms);
+        if (next.expires_wall_ms != WALL + rows[i].expires_ms)
+            fail_msg("row %zu: %lld", i, (long long)(next.expires_wall_ms - WALL));
+        assert_int_equal(next.generation, 5);
+        assert_string_equal(next.refresh_fp, "0badcafe");
+        state_done(&next);
+    }
+}
+
+static void test_unknown_members_survive_and_new_values_win(void **s)
+{
+    struct state parent;
+    (void)s;
+    state_init(&parent);
+    parent.extra = json_pack("{s:s, s:s, s:i}", "scope", "a", "kept", "yes", "n", 1);
+    struct state next = follow(&parent, "{" AT ",\"scope\":\"b\",\"fresh\":true}", 0);
+    assert_string_equal(json_string_value(json_object_get(next.extra, "scope")), "b");
+    assert_string_equal(json_string_value(json_object_get(next.extra, "kept")), "yes");
+    assert_int_equal(json_object_size(next.extra), 4);
+    state_done(&next);
+    next = follow(&parent, "{" AT ",\"scope\":\"\"}", 0); /* scope is stored only when non-empty */
+    assert_string_equal(json_string_value(json_object_get(next.extra, "scope")), "a");
+    assert_true(slice_eq(secret_peek(&next.refresh_token), SLICE("rt-old")));
+    state_done(&next);
+    state_done(&parent);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refresh_requests_by_client_authentication_and_body),
+        cmocka_unit_test(test_client_credentials_carry_scope_audience_and_params),
+        cmocka_unit_test(test_what_cannot_be_asked_is_an_error),
+        cmocka_unit_test(test_lifetimes_as_the_wild_has_them),
+        cmocka_unit_test(test_what_is_no_token),
+        cmocka_unit_test(test_a_token_of_16_kib_is_taken_and_a_longer_one_is_not),
+        cmocka_unit_test(test_deep_nesting_is_refused),
+        cmocka_unit_test(test_other_members_are_kept_and_secrets_are_not_among_them),
+        cmocka_unit_test(test_nested_user_tokens_are_found),
+        cmocka_unit_test(test_the_end_of_a_jwt_is_read_and_of_anything_else_is_not),
+        cmocka_unit_test(test_a_lifetime_that_is_not_given_is_found),
+        cmocka_unit_test(test_unknown_members_survive_and_new_values_win),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
