@@ -13,7 +13,7 @@ static X509 *read_pem(struct slice pem)
     return x;
 }
 
-static void print_names(BIO *to, const char *label, const STACK_OF(GENERAL_SUBTREE) *names)
+static void print_names(BIO *to, const char *label, const STACK_OF(GENERAL_SUBTREE) * names)
 {
     int count = sk_GENERAL_SUBTREE_num(names);
     BIO_printf(to, "%s", label);
@@ -45,7 +45,8 @@ static void print_all(BIO *to, X509 *x)
     ASN1_TIME_print(to, X509_get0_notBefore(x));
     BIO_printf(to, " to ");
     ASN1_TIME_print(to, X509_get0_notAfter(x));
-    BIO_printf(to, "\nkey       %s, %d bits\nsha256    ", key ? EVP_PKEY_get0_type_name(key) : "unknown", key ? EVP_PKEY_get_bits(key) : 0);
+    BIO_printf(to, "\nkey       %s, %d bits\nsha256    ", key ? EVP_PKEY_get0_type_name(key) : "unknown",
+               key ? EVP_PKEY_get_bits(key) : 0);
     if (X509_digest(x, EVP_sha256(), digest, &len))
         for (unsigned i = 0; i < len; i++)
             BIO_printf(to, "%s%02X", i ? ":" : "", digest[i]);

@@ -36,7 +36,8 @@ static int load_and_show(struct cmd_config *load)
     if (asprintf(&path, "%s/ca.pem", c->ca_publish) < 0)
         status = cmd_fail(EX_SOFTWARE, "ca", "out of memory");
     else if (config_file_read(path, &pem, &status, &e) != 0)
-        cmd_fail(status, "ca", "%s: it is published when \"sidekey serve\" starts (ca.publish: %s)", e.text, c->ca_publish);
+        cmd_fail(status, "ca", "%s: it is published when \"sidekey serve\" starts (ca.publish: %s)", e.text,
+                 c->ca_publish);
     else
         status = show(path, &pem);
     free(path);

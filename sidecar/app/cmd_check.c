@@ -35,8 +35,8 @@ int cmd_check(int argc, char **argv)
     struct config *c = cmd_config_load(&load, &failed);
     if (!c)
         return failed;
-    printf("%s: ok: %zu credential%s, %zu rule%s\n", c->path, c->credential_count, c->credential_count == 1 ? "" : "s", c->rule_count,
-           c->rule_count == 1 ? "" : "s");
+    printf("%s: ok: %zu credential%s, %zu rule%s\n", c->path, c->credential_count, c->credential_count == 1 ? "" : "s",
+           c->rule_count, c->rule_count == 1 ? "" : "s");
     config_free(c);
     return EX_OK;
 }

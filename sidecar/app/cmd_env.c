@@ -100,7 +100,8 @@ static int split_proxy(const struct config *c, const char *given, char *host, si
         from += 7;
     if (authority_parse(slice_str(from), SCHEME_HTTP, 0, &at) != 0)
         return given ? cmd_usage("env", "--proxy needs HOST:PORT, like 127.0.0.1:8118")
-                     : cmd_fail(EX_CONFIG, "env", "listen.proxy takes any free port: say which one with --proxy HOST:PORT");
+                     : cmd_fail(EX_CONFIG, "env",
+                                "listen.proxy takes any free port: say which one with --proxy HOST:PORT");
     bool any = strcmp(at.host, "0.0.0.0") == 0, any6 = strcmp(at.host, "::") == 0;
     snprintf(host, size, "%s", any ? "127.0.0.1" : any6 ? "::1" : at.host);
     snprintf(port, 8, "%u", at.port);
@@ -118,7 +119,9 @@ static int print_env(const struct config *c, const struct env_flags *f)
         const char *name;
         env_fn *print;
         bool here; /* for this machine: what is set here now is merged */
-    } formats[] = { { "sh", print_sh, true }, { "docker", print_docker, false }, { "k8s", print_k8s, false }, { "json", NULL, true } };
+    } formats[] = {
+        { "sh", print_sh, true }, { "docker", print_docker, false }, { "k8s", print_k8s, false }, { "json", NULL, true }
+    };
     char host[AUTHORITY_HOST_MAX + 1], port[8], *bundle = NULL, *ca = NULL, *jks = NULL;
     size_t i = 0, count = sizeof formats / sizeof *formats;
     while (i < count && strcmp(formats[i].name, f->format) != 0)
@@ -129,12 +132,20 @@ static int print_env(const struct config *c, const struct env_flags *f)
     if (failed)
         return failed;
     const char *dir = f->ca_dir ? f->ca_dir : c->ca_publish;
-    if (asprintf(&bundle, "%s/bundle.pem", dir) < 0 || asprintf(&ca, "%s/ca.pem", dir) < 0 || asprintf(&jks, "%s/bundle.jks", dir) < 0)
+    if (asprintf(&bundle, "%s/bundle.pem", dir) < 0 || asprintf(&ca, "%s/ca.pem", dir) < 0 ||
+        asprintf(&jks, "%s/bundle.jks", dir) < 0)
         return EX_SOFTWARE;
-    struct env_inputs in = { .host = host, .port = port, .bundle = bundle, .ca = ca, .java = f->java,
-                             .java_trust = access(jks, R_OK) == 0 ? jks : NULL, .old = formats[i].here ? old_variable : NULL };
+    struct env_inputs in = { .host = host,
+                             .port = port,
+                             .bundle = bundle,
+                             .ca = ca,
+                             .java = f->java,
+                             .java_trust = access(jks, R_OK) == 0 ? jks : NULL,
+                             .old = formats[i].here ? old_variable : NULL };
     if (f->java && !in.java_trust)
-        fprintf(stderr, "sidekey env: Java: %s is not there; import the CA instead: keytool -importcert -cacerts -file %s\n", jks, ca);
+        fprintf(stderr,
+                "sidekey env: Java: %s is not there; import the CA instead: keytool -importcert -cacerts -file %s\n",
+                jks, ca);
     failed = formats[i].print ? env_table_each(&in, formats[i].print, NULL) : print_json(&in);
     free(bundle);
     free(ca);

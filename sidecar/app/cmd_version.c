@@ -26,7 +26,8 @@ int cmd_version(int argc, char **argv)
         return cmd_usage("version", "takes no words");
     puts("sidekey " SIDEKEY_VERSION);
     if (verbose)
-        printf("%s\n%s\nc-ares %s\nlibev %d.%d\njansson %s\nlibyaml %s\n", OpenSSL_version(0), curl_version(), ares_version(NULL),
-               ev_version_major(), ev_version_minor(), jansson_version_str(), yaml_get_version_string());
+        printf("%s\n%s\nc-ares %s\nlibev %d.%d\njansson %s\nlibyaml %s\n", OpenSSL_version(0), curl_version(),
+               ares_version(NULL), ev_version_major(), ev_version_minor(), jansson_version_str(),
+               yaml_get_version_string());
     return EX_OK;
 }

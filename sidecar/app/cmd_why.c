@@ -53,7 +53,8 @@ static void print_changes(const struct rule *r)
     for (size_t i = 0; i < r->set_if_absent_count; i++)
         printf("  default %s: %s\n", r->set_if_absent[i].name, r->set_if_absent[i].value);
     if (r->only_if_header)
-        printf("  only if %s is exactly \"%s\"; else the request goes as it is\n", r->only_if_header, r->only_if_equals);
+        printf("  only if %s is exactly \"%s\"; else the request goes as it is\n", r->only_if_header,
+               r->only_if_equals);
 }
 
 static const struct spec *find_spec(const struct config *c, const char *name)
@@ -83,7 +84,8 @@ static void print_again(const struct rule *r)
     printf("refused:   ");
     for (const int *status = r->unauthorized; *status; status++)
         printf("%s %d", status == r->unauthorized ? "" : ",", *status);
-    printf(" refreshes and sends again, once; bodies up to %s\n", words_size_text(r->replay_max_bytes, size, sizeof size));
+    printf(" refreshes and sends again, once; bodies up to %s\n",
+           words_size_text(r->replay_max_bytes, size, sizeof size));
 }
 
 static void print_network(const struct question *q)
@@ -94,7 +96,8 @@ static void print_network(const struct question *q)
         char text[64];
         if (strcmp(o->host, q->to.host) != 0 || (o->port && o->port != q->to.port))
             continue;
-        printf("dials:      %s (network.resolve)\n", address_text((const struct sockaddr *)&o->to.sa, text, sizeof text));
+        printf("dials:      %s (network.resolve)\n",
+               address_text((const struct sockaddr *)&o->to.sa, text, sizeof text));
         return;
     }
 }
@@ -152,7 +155,8 @@ static int answer(const struct question *q)
     }
     if (r->credential)
         print_credential(find_spec(c, r->credential));
-    printf("sends:      %.*s %s://%s, and\n", (int)q->method.len, q->method.ptr, q->to.scheme == SCHEME_HTTP ? "http" : "https", q->host);
+    printf("sends:      %.*s %s://%s, and\n", (int)q->method.len, q->method.ptr,
+           q->to.scheme == SCHEME_HTTP ? "http" : "https", q->host);
     print_changes(r);
     if (r->credential)
         print_again(r);
@@ -176,7 +180,8 @@ int cmd_why(int argc, char **argv)
         return cmd_usage("why", "needs a method and a URL: sidekey why GET https://api.example.com/v1/x");
     q.method = slice_str(argv[optind]);
     if (url_parse(slice_str(argv[optind + 1]), &q.to, &q.path) != 0)
-        return cmd_usage("why", "the second word is no http or https URL (no user, no fragment): https://api.example.com/v1/x");
+        return cmd_usage(
+            "why", "the second word is no http or https URL (no user, no fragment): https://api.example.com/v1/x");
     struct config *c = cmd_config_load(&load, &status);
     if (!c)
         return status;

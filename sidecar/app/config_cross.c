@@ -38,13 +38,14 @@ static int check_pair(struct schema *s, const json_t *node, const char *cert, co
 {
     if (!cert == !key)
         return 0;
-    return schema_error(s, node, "cert_file and key_file belong together: %s is missing", cert ? "key_file" : "cert_file");
+    return schema_error(s, node, "cert_file and key_file belong together: %s is missing",
+                        cert ? "key_file" : "cert_file");
 }
 
 static int check_static(struct schema *s, const json_t *node, const struct spec *c)
 {
-    static const char *const others[] = { "token_url", "client_id",   "client_secret", "refresh_token", "scope", "audience",
-                                          "params",    "client_auth", "body",          "tls" };
+    static const char *const others[] = { "token_url", "client_id", "client_secret", "refresh_token", "scope",
+                                          "audience",  "params",    "client_auth",   "body",          "tls" };
     int failed = need_key(s, node, c->token.kind != SECRET_REF_NONE, "token", "grant: static");
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         failed |= refuse_key(s, node, others[i], "grant: static");
@@ -59,7 +60,8 @@ static int check_oauth(struct schema *s, const json_t *node, const struct spec *
     if (refresh)
         failed |= need_key(s, node, c->refresh_token.kind != SECRET_REF_NONE, "refresh_token", grant);
     else
-        failed |= need_key(s, node, secret || c->client_auth == CLIENT_AUTH_NONE, "client_secret", grant) | refuse_key(s, node, "refresh_token", grant);
+        failed |= need_key(s, node, secret || c->client_auth == CLIENT_AUTH_NONE, "client_secret", grant) |
+                  refuse_key(s, node, "refresh_token", grant);
     return failed;
 }
 
@@ -74,7 +76,8 @@ int cross_check_spec(struct schema *s, const json_t *node, void *spec)
     if (failed || c->grant == GRANT_STATIC)
         return failed;
     if (c->client_auth != CLIENT_AUTH_NONE && !secret)
-        return schema_error(s, json_object_get(node, "client_auth"), "needs a client_secret: add it, or write client_auth: none");
+        return schema_error(s, json_object_get(node, "client_auth"),
+                            "needs a client_secret: add it, or write client_auth: none");
     if (c->client_auth == CLIENT_AUTH_NONE && secret)
         return refuse_key(s, node, "client_secret", "client_auth: none");
     if (!c->client_id && (c->client_auth != CLIENT_AUTH_NONE || c->grant == GRANT_CLIENT_CREDENTIALS))
@@ -104,9 +107,10 @@ int cross_check_inject(struct schema *s, const json_t *node, void *item)
         break;
     case INJECT_USERINFO:
         format = "x-access-token:{access_token}";
-        wrong = i->name                                ? "name has no meaning with in: userinfo: write format: \"user:{access_token}\""
-                : i->format && !strchr(i->format, ':') ? "userinfo is user:password: write format: \"user:{access_token}\""
-                                                       : NULL;
+        wrong = i->name ? "name has no meaning with in: userinfo: write format: \"user:{access_token}\""
+                : i->format && !strchr(i->format, ':')
+                    ? "userinfo is user:password: write format: \"user:{access_token}\""
+                    : NULL;
     }
     if (wrong)
         return schema_error(s, name ? name : node, "%s", wrong);
@@ -141,7 +145,8 @@ static int check_places(struct schema *s, const json_t *node, const struct rule 
         const char *field = field_of(&r->inject[i]);
         for (size_t j = 0; j < i; j++)
             if (same_place(&r->inject[i], &r->inject[j]))
-                return schema_error(s, json_array_get(json_object_get(node, "inject"), i), "the same place is injected twice");
+                return schema_error(s, json_array_get(json_object_get(node, "inject"), i),
+                                    "the same place is injected twice");
         if (*field && has_name(r->append, r->append_count, field))
             return schema_error(s, json_object_get(node, "append"), "\"%.64s\" is injected already", field);
         if (*field && has_name(r->set_if_absent, r->set_if_absent_count, field))
@@ -181,7 +186,8 @@ static int check_needs_credential(struct schema *s, const json_t *node, const st
     const char *key = r->inject_count ? "inject" : r->only_if_header ? "only_if" : NULL;
     if (!key)
         return 0;
-    return schema_error(s, json_object_get(node, key), "%s has nothing to inject: add credential: NAME to the rule", key);
+    return schema_error(s, json_object_get(node, key), "%s has nothing to inject: add credential: NAME to the rule",
+                        key);
 }
 
 static int check_name(struct schema *s, const json_t *node, struct rule *r)
@@ -192,7 +198,8 @@ static int check_name(struct schema *s, const json_t *node, struct rule *r)
     for (const struct rule *other = c->rules; other < r; other++)
         if (other->name && other->host && strcmp(other->name, r->name) == 0 && /* what it lacks was reported there */
             strcmp(other->name, other->host) != 0)
-            return schema_error(s, json_object_get(node, "name"), "another rule has this name: metrics could not tell them apart");
+            return schema_error(s, json_object_get(node, "name"),
+                                "another rule has this name: metrics could not tell them apart");
     return 0;
 }
 
@@ -216,9 +223,11 @@ int cross_check_config(struct schema *s, const json_t *node, void *config)
     const struct config *c = config;
     int failed = check_pair(s, json_object_get(node, "ca"), c->ca_cert_file, c->ca_key_file);
     if (c->seal_key_previous.kind != SECRET_REF_NONE && c->seal_key.kind == SECRET_REF_NONE)
-        failed = schema_error(s, json_object_get(node, "store"), "seal_key_previous is the key before seal_key, which is missing");
+        failed = schema_error(s, json_object_get(node, "store"),
+                              "seal_key_previous is the key before seal_key, which is missing");
     if (c->limits.replay_total_bytes < c->replay_body_bytes)
-        failed = schema_error(s, json_object_get(node, "limits"), "replay_total is less than replay_body: no body could be kept");
+        failed = schema_error(s, json_object_get(node, "limits"),
+                              "replay_total is less than replay_body: no body could be kept");
     return failed;
 }
 
@@ -290,7 +299,8 @@ int cross_read_resolve(struct schema *s, const struct field *f, const json_t *no
     int failed = 0;
     (void)f;
     if (!json_is_object(node))
-        return schema_error(s, node, "needs pairs of host[:port] and address, like {\"api.example.com:443\": \"127.0.0.1:8443\"}");
+        return schema_error(
+            s, node, "needs pairs of host[:port] and address, like {\"api.example.com:443\": \"127.0.0.1:8443\"}");
     if (!(c->overrides = calloc(json_object_size(node) + 1, sizeof *c->overrides)))
         return schema_error(s, node, "out of memory");
     json_object_foreach((json_t *)(uintptr_t)node, key, value)

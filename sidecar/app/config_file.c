@@ -49,9 +49,11 @@ int config_file_find(const char *path, char **ret, int *ret_exit, struct err *e)
         if (places[i] && access(places[i], F_OK) == 0)
             chosen = i;
     *ret_exit = EX_NOINPUT;
-    int failed = chosen < count ? 0
-                                : err_set(e, "no configuration found (looked at $SIDEKEY_CONFIG, %s, %s, %s): name it with -c FILE",
-                                          places[0] ? places[0] : "?", places[1] ? places[1] : "?", places[2] ? places[2] : "?");
+    int failed =
+        chosen < count
+            ? 0
+            : err_set(e, "no configuration found (looked at $SIDEKEY_CONFIG, %s, %s, %s): name it with -c FILE",
+                      places[0] ? places[0] : "?", places[1] ? places[1] : "?", places[2] ? places[2] : "?");
     for (size_t i = 0; i < count; i++)
         if (i == chosen)
             *ret = places[i];

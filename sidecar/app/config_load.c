@@ -94,7 +94,8 @@ static void warn(struct schema *s, const struct config *c)
                     "listen.proxy: %s is open to other machines: whoever reaches it can use the credentials", text);
     for (size_t i = 0; i < c->credential_count; i++)
         if (!is_used(c, c->credentials[i].name))
-            schema_warn(s, json_object_get(credentials, c->credentials[i].name), "credentials.%s: no rule uses it", c->credentials[i].name);
+            schema_warn(s, json_object_get(credentials, c->credentials[i].name), "credentials.%s: no rule uses it",
+                        c->credentials[i].name);
     warn_rules(s, c, json_object_get(root, "rules"));
 }
 
@@ -104,7 +105,8 @@ static int check_flags(struct schema *s)
     s->foreign = "--set";
     for (size_t i = 0; s->set && s->set[i]; i++)
         if (i >= 64 || !(s->set_used & UINT64_C(1) << i))
-            failed = schema_error(s, NULL, "\"%.100s\" names no key that can be set so: write SECTION.KEY=VALUE", s->set[i]);
+            failed =
+                schema_error(s, NULL, "\"%.100s\" names no key that can be set so: write SECTION.KEY=VALUE", s->set[i]);
     s->foreign = NULL;
     return failed;
 }
@@ -130,9 +132,15 @@ struct config *config_parse(struct slice text, const char *name, const struct co
     struct config *c = calloc(1, sizeof *c);
     bool ready = c && (c->path = strdup(name));
     struct schema s = {
-        .tree = ready ? tree_parse(text, &why) : NULL, .file = name,      .root = c,
-        .allow_inline = o->allow_inline_secrets,       .set = o->set,     .files = o->files,
-        .report_arg = o->report_arg,                   .report = o->report, .e = e,
+        .tree = ready ? tree_parse(text, &why) : NULL,
+        .file = name,
+        .root = c,
+        .allow_inline = o->allow_inline_secrets,
+        .set = o->set,
+        .files = o->files,
+        .report_arg = o->report_arg,
+        .report = o->report,
+        .e = e,
     };
     int failed;
     if (s.tree) {
@@ -156,7 +164,8 @@ struct config *config_load(const struct config_options *options, int *ret_exit, 
     char *path = NULL;
     struct config *c = NULL;
     buf_init_secret(&text, TREE_MAX_BYTES + 4096);
-    if (config_file_find(options ? options->path : NULL, &path, ret_exit, e) == 0 && config_file_read(path, &text, ret_exit, e) == 0) {
+    if (config_file_find(options ? options->path : NULL, &path, ret_exit, e) == 0 &&
+        config_file_read(path, &text, ret_exit, e) == 0) {
         *ret_exit = EX_CONFIG;
         c = config_parse(buf_slice(&text), path, options, e);
     }

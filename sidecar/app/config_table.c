@@ -34,10 +34,13 @@ static const struct table listen_table = { .fields = listen_fields };
 
 static const struct field ca_fields[] = {
     { "publish", FIELD_STRING, FIELD_ENV, .at = CONFIG(ca_publish),
-      .about = "Directory for ca.pem and bundle.pem; default $RUNTIME_DIRECTORY, /run/sidekey for root, else $XDG_RUNTIME_DIR/sidekey." },
+      .about = "Directory for ca.pem and bundle.pem; default $RUNTIME_DIRECTORY, /run/sidekey for root, "
+               "else $XDG_RUNTIME_DIR/sidekey." },
     { "cert_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(ca_cert_file),
-      .about = "A CA certificate (PEM) of your own, with key_file; default: one is made at each start and its key never written." },
-    { "key_file", FIELD_STRING, FIELD_ENV | FIELD_FILE | FIELD_KEY, .at = CONFIG(ca_key_file), .about = "The key of cert_file (PEM)." },
+      .about = "A CA certificate (PEM) of your own, with key_file; default: one is made at each start and "
+               "its key never written." },
+    { "key_file", FIELD_STRING, FIELD_ENV | FIELD_FILE | FIELD_KEY, .at = CONFIG(ca_key_file),
+      .about = "The key of cert_file (PEM)." },
     { "constrain", FIELD_BOOL, FIELD_ENV, .at = CONFIG(ca_constrain), .initial = "true",
       .about = "Name constraints: the CA can only speak for the hosts of the rules." },
     END,
@@ -50,26 +53,32 @@ static const struct field store_fields[] = {
     { "redis", FIELD_LATER, .about = "state is kept in store.file" },
     { "seal_key", FIELD_SECRET, .at = CONFIG(seal_key),
       .about = "Key that seals stored state; default: one is made in the state directory at the first start." },
-    { "seal_key_previous", FIELD_SECRET, .at = CONFIG(seal_key_previous), .about = "The key before seal_key, still read while keys are changed." },
+    { "seal_key_previous", FIELD_SECRET, .at = CONFIG(seal_key_previous),
+      .about = "The key before seal_key, still read while keys are changed." },
     { "lease", FIELD_DURATION, FIELD_ENV, .at = CONFIG(lease_ms), .initial = "60s", .min = 5 * SECOND, .max = HOUR,
       .about = "How long one refresh may hold a credential's lease." },
-    { "on_lock_error", FIELD_ENUM, FIELD_ENV, .at = CONFIG(on_lock_error), .initial = "proceed", .words = on_lock_error,
+    { "on_lock_error", FIELD_ENUM, FIELD_ENV, .at = CONFIG(on_lock_error), .initial = "proceed",
+      .words = on_lock_error,
       .about = "When the lease cannot be asked for: refresh all the same, wait, or fail." },
     END,
 };
 static const struct table store_table = { .fields = store_fields };
 
 static const struct field spec_tls_fields[] = {
-    { "ca_file", FIELD_STRING, FIELD_FILE, .at = SPEC(ca_file), .about = "CA certificates (PEM), added to the system's." },
-    { "cert_file", FIELD_STRING, FIELD_FILE, .at = SPEC(cert_file), .about = "Client certificate (PEM), with key_file." },
+    { "ca_file", FIELD_STRING, FIELD_FILE, .at = SPEC(ca_file),
+      .about = "CA certificates (PEM), added to the system's." },
+    { "cert_file", FIELD_STRING, FIELD_FILE, .at = SPEC(cert_file),
+      .about = "Client certificate (PEM), with key_file." },
     { "key_file", FIELD_STRING, FIELD_FILE | FIELD_KEY, .at = SPEC(key_file), .about = "Key of cert_file (PEM)." },
     END,
 };
 static const struct table spec_tls_table = { .fields = spec_tls_fields };
 
 static const struct field spec_fields[] = {
-    { "grant", FIELD_ENUM, FIELD_REQUIRED, .at = SPEC(grant), .words = grants, .later = later_grants, .about = "How access tokens are got." },
-    { "token_url", FIELD_STRING, .at = SPEC(token_url), .check = value_token_url, .about = "The token endpoint: https, or http on loopback." },
+    { "grant", FIELD_ENUM, FIELD_REQUIRED, .at = SPEC(grant), .words = grants, .later = later_grants,
+      .about = "How access tokens are got." },
+    { "token_url", FIELD_STRING, .at = SPEC(token_url), .check = value_token_url,
+      .about = "The token endpoint: https, or http on loopback." },
     { "client_id", FIELD_STRING, .at = SPEC(client_id), .check = value_text, .about = "OAuth client id." },
     { "client_secret", FIELD_SECRET, .at = SPEC(client_secret), .about = "OAuth client secret." },
     { "refresh_token", FIELD_SECRET, .at = SPEC(refresh_token),
@@ -77,24 +86,31 @@ static const struct field spec_fields[] = {
     { "token", FIELD_SECRET, .at = SPEC(token), .about = "The token itself (grant: static)." },
     { "scope", FIELD_STRING, .at = SPEC(scope), .check = value_text, .about = "Scope to ask for." },
     { "audience", FIELD_STRING, .at = SPEC(audience), .check = value_text, .about = "Audience to ask for." },
-    { "params", FIELD_PAIRS, .at = SPEC(params), .count_at = SPEC(param_count), .check = value_param, .about = "More parameters of the token request." },
+    { "params", FIELD_PAIRS, .at = SPEC(params), .count_at = SPEC(param_count), .check = value_param,
+      .about = "More parameters of the token request." },
     { "client_auth", FIELD_ENUM, .at = SPEC(client_auth), .words = client_auths, .later = later_auths,
       .about = "How the client proves itself; default basic, or none without client_secret." },
-    { "body", FIELD_ENUM, .at = SPEC(body), .initial = "form", .words = bodies, .about = "Encoding of the token request." },
+    { "body", FIELD_ENUM, .at = SPEC(body), .initial = "form", .words = bodies,
+      .about = "Encoding of the token request." },
     { "tls", FIELD_OBJECT, .table = &spec_tls_table, .about = "TLS towards the token endpoint." },
-    { "required", FIELD_BOOL, .at = SPEC(required), .initial = "false", .about = "/readyz waits until this credential is usable." },
+    { "required", FIELD_BOOL, .at = SPEC(required), .initial = "false",
+      .about = "/readyz waits until this credential is usable." },
     { "default_lifetime", FIELD_DURATION, .at = SPEC(default_lifetime_ms), .max = 8784 * HOUR,
       .about = "Lifetime of tokens whose answer gives none; default: unknown, a 401 will tell." },
-    { "forced_refresh_floor", FIELD_DURATION, .at = SPEC(forced_floor_ms), .initial = "30s", .min = SECOND, .max = 24 * HOUR,
+    { "forced_refresh_floor", FIELD_DURATION, .at = SPEC(forced_floor_ms),
+      .initial = "30s", .min = SECOND, .max = 24 * HOUR,
       .about = "At most one forced refresh in this time." },
     END,
 };
-static const struct table spec_table = { .fields = spec_fields, .size = sizeof(struct spec), .name_at = SPEC(name), .init = cross_init_spec, .check = cross_check_spec };
+static const struct table spec_table = { .fields = spec_fields, .size = sizeof(struct spec), .name_at = SPEC(name),
+    .init = cross_init_spec, .check = cross_check_spec };
 
 static const struct field match_fields[] = {
-    { "host", FIELD_STRING, FIELD_REQUIRED, .at = RULE(host), .check = value_host, .about = "A host name, an IP address, or *.suffix for exactly one label." },
+    { "host", FIELD_STRING, FIELD_REQUIRED, .at = RULE(host), .check = value_host,
+      .about = "A host name, an IP address, or *.suffix for exactly one label." },
     { "port", FIELD_PORT, .at = RULE(port), .about = "Port; default 443, or 80 with allow_http." },
-    { "paths", FIELD_STRINGS, .at = RULE(paths), .check = value_path, .about = "Path patterns, a star only at the end; default all." },
+    { "paths", FIELD_STRINGS, .at = RULE(paths), .check = value_path,
+      .about = "Path patterns, a star only at the end; default all." },
     { "methods", FIELD_STRINGS, .at = RULE(methods), .check = value_method, .about = "Methods; default all." },
     END,
 };
@@ -103,58 +119,77 @@ static const struct table match_table = { .fields = match_fields };
 static const struct field inject_fields[] = {
     { "in", FIELD_ENUM, .at = offsetof(struct inject_item, in), .initial = "header", .words = places,
       .about = "Where the token goes: a header field, a query key, or Basic credentials (userinfo)." },
-    { "name", FIELD_STRING, .at = offsetof(struct inject_item, name), .check = value_text, .about = "Field name (default authorization) or query key." },
+    { "name", FIELD_STRING, .at = offsetof(struct inject_item, name), .check = value_text,
+      .about = "Field name (default authorization) or query key." },
     { "format", FIELD_STRING, .at = offsetof(struct inject_item, format), .check = value_format,
-      .about = "The value, with {access_token} or another member of the token answer; default Bearer {access_token} for authorization." },
+      .about = "The value, with {access_token} or another member of the token answer; default Bearer "
+               "{access_token} for authorization." },
     END,
 };
-static const struct table inject_table = { .fields = inject_fields, .size = sizeof(struct inject_item), .check = cross_check_inject };
+static const struct table inject_table = { .fields = inject_fields, .size = sizeof(struct inject_item),
+    .check = cross_check_inject };
 
 static const struct field only_if_fields[] = {
-    { "header", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_header), .check = value_field, .about = "The field that must hold the placeholder." },
-    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_equals), .check = value_text, .about = "The placeholder, in full." },
+    { "header", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_header), .check = value_field,
+      .about = "The field that must hold the placeholder." },
+    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_equals), .check = value_text,
+      .about = "The placeholder, in full." },
     END,
 };
 static const struct table only_if_table = { .fields = only_if_fields };
 
 static const struct field unauthorized_fields[] = {
-    { "statuses", FIELD_CUSTOM, .read = cross_read_statuses, .about = "Statuses that mean \"the token was refused\"; default [401], [] for none.",
+    { "statuses", FIELD_CUSTOM, .read = cross_read_statuses,
+      .about = "Statuses that mean \"the token was refused\"; default [401], [] for none.",
       .json = "{\"type\":\"array\",\"maxItems\":7,\"items\":{\"type\":\"integer\",\"minimum\":400,\"maximum\":599}}" },
-    { "max_body", FIELD_SIZE, .at = RULE(replay_max_bytes), .max = 1024 * MIB, .about = "Largest request body kept for sending again; default limits.replay_body." },
+    { "max_body", FIELD_SIZE, .at = RULE(replay_max_bytes), .max = 1024 * MIB,
+      .about = "Largest request body kept for sending again; default limits.replay_body." },
     END,
 };
 static const struct table unauthorized_table = { .fields = unauthorized_fields };
 
 static const struct field rule_tls_fields[] = {
-    { "ca_file", FIELD_STRING, FIELD_FILE, .at = RULE(ca_file), .about = "CA certificates (PEM), added to the system's." },
-    { "cert_file", FIELD_STRING, FIELD_FILE, .at = RULE(cert_file), .about = "Client certificate (PEM), with key_file." },
+    { "ca_file", FIELD_STRING, FIELD_FILE, .at = RULE(ca_file),
+      .about = "CA certificates (PEM), added to the system's." },
+    { "cert_file", FIELD_STRING, FIELD_FILE, .at = RULE(cert_file),
+      .about = "Client certificate (PEM), with key_file." },
     { "key_file", FIELD_STRING, FIELD_FILE | FIELD_KEY, .at = RULE(key_file), .about = "Key of cert_file (PEM)." },
     END,
 };
 static const struct table rule_tls_table = { .fields = rule_tls_fields };
 
 static const struct field rule_fields[] = {
-    { "name", FIELD_STRING, .at = RULE(name), .check = value_label, .about = "Label in logs and metrics; default the host." },
+    { "name", FIELD_STRING, .at = RULE(name), .check = value_label,
+      .about = "Label in logs and metrics; default the host." },
     { "match", FIELD_OBJECT, FIELD_REQUIRED, .table = &match_table, .about = "Which requests the rule is about." },
-    { "credential", FIELD_STRING, .at = RULE(credential), .check = value_credential, .about = "Name of the credential; none: forwarded without one." },
+    { "credential", FIELD_STRING, .at = RULE(credential), .check = value_credential,
+      .about = "Name of the credential; none: forwarded without one." },
     { "inject", FIELD_LIST, .at = RULE(inject), .count_at = RULE(inject_count), .table = &inject_table,
       .about = "How the token is put on the request; default the authorization field, Bearer." },
-    { "strip", FIELD_STRINGS, .at = RULE(strip), .check = value_field, .about = "Field names taken off the request." },
-    { "strip_query", FIELD_STRINGS, .at = RULE(strip_query), .check = value_query_key, .about = "Query keys taken off the request." },
-    { "append", FIELD_PAIRS, .at = RULE(append), .count_at = RULE(append_count), .check = value_field, .about = "Members added to list fields, such as anthropic-beta." },
-    { "set_if_absent", FIELD_PAIRS, .at = RULE(set_if_absent), .count_at = RULE(set_if_absent_count), .check = value_field, .about = "Fields set when the request has none." },
+    { "strip", FIELD_STRINGS, .at = RULE(strip), .check = value_field,
+      .about = "Field names taken off the request." },
+    { "strip_query", FIELD_STRINGS, .at = RULE(strip_query), .check = value_query_key,
+      .about = "Query keys taken off the request." },
+    { "append", FIELD_PAIRS, .at = RULE(append), .count_at = RULE(append_count), .check = value_field,
+      .about = "Members added to list fields, such as anthropic-beta." },
+    { "set_if_absent", FIELD_PAIRS, .at = RULE(set_if_absent), .count_at = RULE(set_if_absent_count), .check = value_field,
+      .about = "Fields set when the request has none." },
     { "only_if", FIELD_OBJECT, .table = &only_if_table, .about = "Inject only over this placeholder." },
-    { "allow_http", FIELD_BOOL, .at = RULE(allow_http), .initial = "false", .about = "Inject into plain http too: the token goes out in the clear." },
+    { "allow_http", FIELD_BOOL, .at = RULE(allow_http), .initial = "false",
+      .about = "Inject into plain http too: the token goes out in the clear." },
     { "on_unauthorized", FIELD_OBJECT, .table = &unauthorized_table, .about = "When to refresh and send again." },
     { "tls", FIELD_OBJECT, .table = &rule_tls_table, .about = "TLS towards the upstream." },
     END,
 };
-static const struct table rule_table = { .fields = rule_fields, .size = sizeof(struct rule), .init = cross_init_rule, .check = cross_check_rule };
+static const struct table rule_table = { .fields = rule_fields, .size = sizeof(struct rule),
+    .init = cross_init_rule, .check = cross_check_rule };
 
 static const struct field network_fields[] = {
-    { "allow_private", FIELD_CUSTOM, .read = cross_read_networks, .about = "Private and loopback networks that may be dialled.",
+    { "allow_private", FIELD_CUSTOM, .read = cross_read_networks,
+      .about = "Private and loopback networks that may be dialled.",
       .json = "{\"type\":\"array\",\"items\":{\"type\":\"string\"}}" },
-    { "resolve", FIELD_CUSTOM, .read = cross_read_resolve, .about = "host[:port] to ip[:port]: what is listed here is allowed.",
+    { "resolve", FIELD_CUSTOM, .read = cross_read_resolve,
+      .about = "host[:port] to ip[:port]: what is listed here is allowed.",
       .json = "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}" },
     { "parent_proxy", FIELD_LATER, .about = "upstreams are dialled directly" },
     END,
@@ -166,7 +201,8 @@ static const struct field limits_fields[] = {
     { "drain", LIMIT_MS(drain_ms, "25s", HOUR, "After SIGTERM, requests in flight may take this long.") },
     { "replay_body", FIELD_SIZE, FIELD_ENV, .at = CONFIG(replay_body_bytes), .initial = "1MiB", .max = 1024 * MIB,
       .about = "Largest request body kept for sending again." },
-    { "replay_total", FIELD_SIZE, FIELD_ENV, .at = CONFIG(limits.replay_total_bytes), .initial = "64MiB", .max = 65536 * MIB,
+    { "replay_total", FIELD_SIZE, FIELD_ENV, .at = CONFIG(limits.replay_total_bytes),
+      .initial = "64MiB", .max = 65536 * MIB,
       .about = "All such bodies of a worker together." },
     { "connect_head", LIMIT_MS(connect_head_ms, "10s", HOUR, "Time for the first request head of a connection.") },
     { "tls", LIMIT_MS(tls_ms, "10s", HOUR, "Time for a TLS handshake, either side.") },
@@ -177,14 +213,17 @@ static const struct field limits_fields[] = {
     { "tunnel_idle", LIMIT_MS(tunnel_idle_ms, "10m", 24 * HOUR, "The same in a tunnel.") },
     { "token_wait", LIMIT_MS(token_wait_ms, "10s", HOUR, "A request waits this long for a token.") },
     { "upstream_idle", LIMIT_MS(upstream_idle_ms, "4s", HOUR, "An unused upstream connection is kept this long.") },
-    { "connections", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.connections), .initial = "10000", .min = 1, .max = 1000000, .about = "Client connections of a worker." },
-    { "per_upstream", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.per_upstream), .initial = "256", .min = 1, .max = 100000, .about = "Connections to one upstream." },
+    { "connections", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.connections), .initial = "10000", .min = 1, .max = 1000000,
+      .about = "Client connections of a worker." },
+    { "per_upstream", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.per_upstream), .initial = "256", .min = 1, .max = 100000,
+      .about = "Connections to one upstream." },
     END,
 };
 static const struct table limits_table = { .fields = limits_fields };
 
 static const struct field log_fields[] = {
-    { "level", FIELD_ENUM, FIELD_ENV, .at = CONFIG(log_level), .initial = "info", .words = levels, .about = "Least level that is written." },
+    { "level", FIELD_ENUM, FIELD_ENV, .at = CONFIG(log_level), .initial = "info", .words = levels,
+      .about = "Least level that is written." },
     END,
 };
 static const struct table log_table = { .fields = log_fields };
@@ -197,11 +236,14 @@ static const struct field config_fields[] = {
       .about = "Hosts that no rule names: tunnel (bytes only), deny, or report (tunnel and log)." },
     { "store", FIELD_OBJECT, .table = &store_table, .about = "Where token state is kept." },
     { "limits", FIELD_OBJECT, .table = &limits_table, .about = "Deadlines, sizes and counts." },
-    { "credentials", FIELD_MAP, .at = CONFIG(credentials), .count_at = CONFIG(credential_count), .table = &spec_table, .check = value_credential,
+    { "credentials", FIELD_MAP, .at = CONFIG(credentials), .count_at = CONFIG(credential_count), .table = &spec_table,
+      .check = value_credential,
       .about = "Credentials by name." },
-    { "rules", FIELD_LIST, .at = CONFIG(rules), .count_at = CONFIG(rule_count), .table = &rule_table, .about = "Which credential goes where." },
+    { "rules", FIELD_LIST, .at = CONFIG(rules), .count_at = CONFIG(rule_count), .table = &rule_table,
+      .about = "Which credential goes where." },
     { "network", FIELD_OBJECT, .table = &network_table, .about = "How upstreams and token endpoints are reached." },
-    { "workers", FIELD_UINT, FIELD_ENV, .at = CONFIG(workers), .initial = "1", .min = 1, .max = 64, .about = "Worker processes." },
+    { "workers", FIELD_UINT, FIELD_ENV, .at = CONFIG(workers), .initial = "1", .min = 1, .max = 64,
+      .about = "Worker processes." },
     { "log", FIELD_OBJECT, .table = &log_table, .about = "Logging." },
     END,
 };

@@ -159,7 +159,9 @@ const char *value_token_url(char **io_text)
 
 const char *value_param(char **io_text)
 {
-    static const char *const own[] = { "grant_type", "client_id", "client_secret", "refresh_token", "scope", "audience" };
+    static const char *const own[] = {
+        "grant_type", "client_id", "client_secret", "refresh_token", "scope", "audience"
+    };
     if (!**io_text)
         return "a parameter needs a name";
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)

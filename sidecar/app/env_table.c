@@ -28,7 +28,8 @@ static const struct env_row rows[] = {
     { "no_grpc_proxy", ENV_BYPASS, NULL },
     { "npm_config_noproxy", ENV_BYPASS, NULL },
     { "GLOBAL_AGENT_NO_PROXY", ENV_BYPASS, NULL },
-    { "SSL_CERT_FILE", ENV_BUNDLE, NULL },  /* OpenSSL's default paths, httpx, uv, Go, Ruby, .NET, rustls-native-certs, Bun */
+    /* OpenSSL's default paths, httpx, uv, Go, Ruby, .NET, rustls-native-certs, Bun */
+    { "SSL_CERT_FILE", ENV_BUNDLE, NULL },
     { "CURL_CA_BUNDLE", ENV_BUNDLE, NULL }, /* the curl tool prefers it to SSL_CERT_FILE */
     { "GIT_SSL_CAINFO", ENV_BUNDLE, NULL }, /* the only one that git reads */
     { "REQUESTS_CA_BUNDLE", ENV_BUNDLE, NULL },
@@ -64,8 +65,8 @@ static const char *old_value(const struct env_inputs *in, const char *name)
 static int add_proxy(const struct env_inputs *in, struct buf *out)
 {
     bool v6 = strchr(in->host, ':');
-    return buf_printf(out, "http://%s%s%s%s%s%s:%s", in->password ? USER ":" : "", in->password ? in->password : "", in->password ? "@" : "",
-                      v6 ? "[" : "", in->host, v6 ? "]" : "", in->port);
+    return buf_printf(out, "http://%s%s%s%s%s%s:%s", in->password ? USER ":" : "", in->password ? in->password : "",
+                      in->password ? "@" : "", v6 ? "[" : "", in->host, v6 ? "]" : "", in->port);
 }
 
 /* The user's own exceptions stay; a second walk over our own output adds nothing. */
@@ -85,11 +86,16 @@ static int add_bypass(const struct env_inputs *in, const char *name, struct buf 
 static int add_java(const struct env_inputs *in, const char *name, struct buf *out)
 {
     const char *old = old_value(in, name);
-    int failed = buf_printf(out, "-Dhttp.proxyHost=%s -Dhttp.proxyPort=%s -Dhttps.proxyHost=%s -Dhttps.proxyPort=%s -Dhttp.nonProxyHosts=localhost|127.*|[::1]",
+    int failed = buf_printf(out,
+                            "-Dhttp.proxyHost=%s -Dhttp.proxyPort=%s -Dhttps.proxyHost=%s -Dhttps.proxyPort=%s "
+                            "-Dhttp.nonProxyHosts=localhost|127.*|[::1]",
                             in->host, in->port, in->host, in->port);
     if (!failed && in->password) /* read by most HTTP libraries; the JDK's own clients ask an Authenticator */
-        failed = buf_printf(out, " -Dhttp.proxyUser=" USER " -Dhttp.proxyPassword=%s -Dhttps.proxyUser=" USER " -Dhttps.proxyPassword=%s"
-                                 " -Djdk.http.auth.tunneling.disabledSchemes=", in->password, in->password);
+        failed = buf_printf(out,
+                            " -Dhttp.proxyUser=" USER " -Dhttp.proxyPassword=%s -Dhttps.proxyUser=" USER
+                            " -Dhttps.proxyPassword=%s"
+                            " -Djdk.http.auth.tunneling.disabledSchemes=",
+                            in->password, in->password);
     if (!failed && in->java_trust)
         failed = buf_printf(out, " -Djavax.net.ssl.trustStore=%s", in->java_trust);
     if (!failed && old)
@@ -120,7 +126,8 @@ int env_table_each(const struct env_inputs *in, env_fn *fn, void *arg)
     int failed = 0;
     buf_init_secret(&value, 64 * 1024); /* the proxy's password is in there */
     for (const struct env_row *row = rows; row->name && !failed; row++) {
-        if ((row->kind == ENV_JAVA && !in->java) || ((row->kind == ENV_USER || row->kind == ENV_PASSWORD) && !in->password))
+        if ((row->kind == ENV_JAVA && !in->java) ||
+            ((row->kind == ENV_USER || row->kind == ENV_PASSWORD) && !in->password))
             continue;
         buf_clear(&value);
         failed = add_value(in, row, &value);

@@ -47,7 +47,8 @@ static int read_number(const struct field *f, const char *text, bool plain, uint
     if (failed == -EINVAL)
         return err_set(e, "\"%.40s\" is no number: write digits only", text);
     if (failed || *ret > most || *ret < least)
-        return err_set(e, "%.40s is out of range: write %llu to %llu", text, (unsigned long long)least, (unsigned long long)most);
+        return err_set(e, "%.40s is out of range: write %llu to %llu", text, (unsigned long long)least,
+                       (unsigned long long)most);
     return 0;
 }
 
@@ -59,7 +60,8 @@ static int read_duration(const struct field *f, const char *text, void *base, st
     if (failed == -EINVAL)
         return err_set(e, "\"%.40s\" is no duration: write a number with its unit, like 250ms, 30s, 5m or 1h", text);
     if (failed || (f->max && ((uint64_t)ms < f->min || (uint64_t)ms > f->max)))
-        return err_set(e, "%.40s is out of range: write %s to %s", text, words_duration_text((int64_t)f->min, low, sizeof low),
+        return err_set(e, "%.40s is out of range: write %s to %s", text,
+                       words_duration_text((int64_t)f->min, low, sizeof low),
                        words_duration_text(f->max ? (int64_t)f->max : INT64_C(3162240000000), high, sizeof high));
     *(int64_t *)at(f, base) = ms;
     return 0;

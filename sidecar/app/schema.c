@@ -86,7 +86,9 @@ const char *schema_text(struct schema *s, const json_t *node)
 {
     if (json_is_string(node) && !tree_is_null(s->tree, node))
         return json_string_value(node);
-    schema_error(s, node, json_is_string(node) ? "a value is missing" : "a single value is needed here, not a list or an object");
+    schema_error(s, node,
+                 json_is_string(node) ? "a value is missing"
+                                      : "a single value is needed here, not a list or an object");
     return NULL;
 }
 
@@ -95,7 +97,9 @@ static bool has_type(struct schema *s, const json_t *node, json_type type)
     if (json_typeof(node) == type)
         return true;
     schema_error(s, node, "needs %s, and this is %s", type == JSON_ARRAY ? "a list" : "keys and values (an object)",
-                 json_is_string(node) ? "a single value" : json_is_array(node) ? "a list" : "an object");
+                 json_is_string(node)  ? "a single value"
+                 : json_is_array(node) ? "a list"
+                                       : "an object");
     return false;
 }
 
@@ -149,7 +153,8 @@ static int check_file(struct schema *s, const json_t *node, const char *path, bo
     if (access(path, R_OK) != 0)
         return schema_error(s, node, "%.200s cannot be read by uid %u: %s", path, (unsigned)geteuid(), strerror(errno));
     if (key && st.st_mode & (S_IROTH | S_IWOTH))
-        schema_warn(s, node, "%.200s is open to every user (mode %04o): chmod o-rw it", path, (unsigned)st.st_mode & 07777);
+        schema_warn(s, node, "%.200s is open to every user (mode %04o): chmod o-rw it", path,
+                    (unsigned)st.st_mode & 07777);
     return 0;
 }
 
@@ -222,7 +227,9 @@ static int read_pairs(struct schema *s, const struct field *f, const json_t *nod
 
 static int read_command(struct schema *s, const json_t *node, struct secret_ref *ref)
 {
-    static const struct field argv = { .key = "command", .type = FIELD_STRINGS, .at = offsetof(struct secret_ref, argv) };
+    static const struct field argv = { .key = "command",
+                                       .type = FIELD_STRINGS,
+                                       .at = offsetof(struct secret_ref, argv) };
     ref->kind = SECRET_REF_COMMAND;
     if (read_strings(s, &argv, node, ref) != 0)
         return -1;
@@ -272,7 +279,8 @@ static int read_secret(struct schema *s, const struct field *f, const json_t *no
 }
 
 /* Makes room for n elements and says where they are; NULL (reported) without memory. */
-static char *elements(struct schema *s, const struct field *f, const json_t *node, size_t n, void *base, size_t **ret_count)
+static char *elements(struct schema *s, const struct field *f, const json_t *node, size_t n, void *base,
+                      size_t **ret_count)
 {
     char *list = calloc(n ? n : 1, f->table->size);
     *(void **)((char *)base + f->at) = list;

@@ -12,7 +12,9 @@ struct unit {
 };
 
 static const struct unit durations[] = { { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 }, { NULL, 0 } };
-static const struct unit sizes[] = { { "GiB", 1u << 30 }, { "MiB", 1u << 20 }, { "KiB", 1u << 10 }, { "B", 1 }, { NULL, 0 } };
+static const struct unit sizes[] = {
+    { "GiB", 1u << 30 }, { "MiB", 1u << 20 }, { "KiB", 1u << 10 }, { "B", 1 }, { NULL, 0 }
+};
 
 static int scan(const struct unit *units, uint64_t max, struct slice text, uint64_t *ret)
 {

@@ -31,7 +31,8 @@ void rule_done(struct rule *r)
     free_list(r->strip_query);
     free_pairs(r->append, r->append_count);
     free_pairs(r->set_if_absent, r->set_if_absent_count);
-    char *const texts[] = { r->name, r->host, r->credential, r->only_if_header, r->only_if_equals, r->ca_file, r->cert_file, r->key_file };
+    char *const texts[] = { r->name,           r->host,    r->credential, r->only_if_header,
+                            r->only_if_equals, r->ca_file, r->cert_file,  r->key_file };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     memset(r, 0, sizeof *r);
@@ -140,8 +141,8 @@ static size_t path_weight(const struct rule *r, struct slice path, bool ambiguou
     return best;
 }
 
-enum rule_match rule_find(const struct rule *rules, size_t count, const struct authority *a0, struct slice method, struct slice path,
-                          const struct rule **ret)
+enum rule_match rule_find(const struct rule *rules, size_t count, const struct authority *a0, struct slice method,
+                          struct slice path, const struct rule **ret)
 {
     const struct rule *best = NULL;
     size_t best_weight = 0;
@@ -170,9 +171,9 @@ enum rule_match rule_find(const struct rule *rules, size_t count, const struct a
 const char *rule_mismatch(const struct rule *r, const struct authority *a0, struct slice method, struct slice path)
 {
     path.len = slice_find(path, '?');
-    return !host_matches(r, a0)                            ? "host"
-           : r->port != a0->port                           ? "port"
-           : !method_matches(r, method)                    ? "method"
+    return !host_matches(r, a0)                        ? "host"
+           : r->port != a0->port                       ? "port"
+           : !method_matches(r, method)                ? "method"
            : !path_weight(r, path, is_ambiguous(path)) ? "path"
-                                                           : NULL;
+                                                       : NULL;
 }
