@@ -39,7 +39,7 @@ static bool all(struct slice text, bool (*is)(char))
     return true;
 }
 
-/* "1", "0x7f", "0x": where inet_aton() and browsers would see an IPv4 address (WHATWG URL §3.5, "ends in a number"). */
+/* "1", "0x7f", "0x": where inet_aton() and browsers see an IPv4 address (WHATWG URL §3.5, "ends in a number"). */
 static bool looks_numeric(struct slice label)
 {
     return all(label, is_digit) || (slice_starts(label, SLICE("0x")) && all(slice_skip(label, 2), is_hex));
@@ -103,7 +103,9 @@ static int parse_port(struct slice text, uint16_t default_port, uint16_t *ret)
         *ret = default_port;
         return default_port ? 0 : -EINVAL;
     }
-    if (text.ptr[0] != ':' || text.len > sizeof ":65535" - 1 || slice_u64(slice_skip(text, 1), UINT16_MAX, &port) != 0 || port == 0)
+    if (text.ptr[0] != ':' || text.len > sizeof ":65535" - 1)
+        return -EINVAL;
+    if (slice_u64(slice_skip(text, 1), UINT16_MAX, &port) != 0 || port == 0)
         return -EINVAL;
     *ret = (uint16_t)port;
     return 0;

@@ -204,7 +204,7 @@ static void start_lines(struct h1 *p, struct message *into, enum lines_kind kind
     p->name = p->value = (struct message_part){ 0, 0 };
 }
 
-/* llhttp and framing_request() refuse the same mixtures, each release at another byte: the label is made from the fields alone. */
+/* llhttp refuses the same mixtures as framing_request(), each release at another byte: the label is made from the fields. */
 static const char *framing_reason(const struct h1 *p)
 {
     struct slice current = message_slice(p->into, p->name);
@@ -305,12 +305,10 @@ static enum h1_event finish_response_head(struct h1 *p)
     if (m->status == 101 || (p->to_connect && m->status / 100 == 2))
         p->after = STATE_UPGRADED;
     p->state = body_state(p);
-    if (informational) {
-        p->after = STATE_START; /* the answer proper is still to come, whatever Connection says here */
-        return H1_HEAD;
+    if (!informational) {
+        p->informational = 0;
+        p->to_head = p->to_connect = false;
     }
-    p->informational = 0;
-    p->to_head = p->to_connect = false;
     return H1_HEAD;
 }
 

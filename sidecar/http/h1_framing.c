@@ -42,7 +42,7 @@ static struct framing_fields read_fields(const struct message *m)
     return f;
 }
 
-/* One Content-Length of plain digits, or one Transfer-Encoding that is "chunked", or none: every other mixture is refused. */
+/* One Content-Length of plain digits, or one Transfer-Encoding that is "chunked", or none: all other mixtures are refused. */
 static const char *read_delimiter(const struct framing_fields *f, enum framing *ret, uint64_t *ret_length)
 {
     if (f->lengths && f->codings)
@@ -103,6 +103,7 @@ const char *framing_response(struct message *m, bool to_head, bool to_connect)
         if (m->length > 0)
             return "content_length_without_body";
         m->framing = FRAMING_NONE;
+        m->keep_alive = m->keep_alive || (m->status < 200 && !m->upgrade); /* an interim answer ends nothing */
     } else if (to_connect && m->status < 300) {
         m->framing = FRAMING_NONE; /* RFC 9112 §6.3: both fields mean nothing here */
         m->length = 0;

@@ -92,7 +92,8 @@ static bool take_field_start(struct lines *l, char c)
 static bool take_start_line(struct lines *l, char c)
 {
     if (++l->line_bytes > MESSAGE_LINE_MAX_BYTES + 1) /* its CR may follow */
-        return l->state <= LINE_REQUEST_CR ? refuse(l, 414, "request_line_too_long") : refuse(l, 400, "status_line_too_long");
+        return l->state <= LINE_REQUEST_CR ? refuse(l, 414, "request_line_too_long")
+                                           : refuse(l, 400, "status_line_too_long");
     switch ((enum lines_state)l->state) {
     case LINE_METHOD:
         if (c == ' ' && l->at)

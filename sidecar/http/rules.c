@@ -132,7 +132,7 @@ struct rules_verdict rules_check_authority(struct message *request, const struct
 
 /* --- forwarding (HTTP.md §3) --- */
 
-/* Names that Connection cannot take away: a client could strip what protects it or us (RFC 9110 §7.6.1 names end-to-end fields). */
+/* Names that Connection cannot take away: a client could strip what protects it or us (RFC 9110 §7.6.1). */
 static bool stays_when_named(struct slice name)
 {
     static const char *const names[] = { "host", "content-length", "transfer-encoding", "authorization", "cookie" };
@@ -237,7 +237,8 @@ static int narrow_upgrade(struct message *m)
 {
     size_t count;
     struct slice value = message_get(m, SLICE("upgrade"), &count);
-    bool wanted = m->upgrade && m->framing == FRAMING_NONE && message_has_token(m, SLICE("upgrade"), SLICE("websocket"));
+    bool wanted = m->upgrade && m->framing == FRAMING_NONE &&
+                  message_has_token(m, SLICE("upgrade"), SLICE("websocket"));
     m->upgrade = wanted;
     if (!wanted || (count == 1 && slice_ieq(value, SLICE("websocket"))))
         return 0;
@@ -270,8 +271,8 @@ static bool status_member_is_ours(struct slice member)
     return starts_fold(member, SLICE(OWN_NAME)) && (member.len == len || !char_is(member.ptr[len], CHAR_TOKEN));
 }
 
-/* Rewrites field i without the members that claim to be ours; returns false when nothing is left of it, or when it is malformed:
- * then readers may not agree where a member begins. */
+/* Rewrites field i without the members that claim to be ours; returns false when nothing is left of it, or when it is
+ * malformed: then readers may not agree where a member begins. */
 static bool clean_status(struct message *m, size_t i)
 {
     struct slice rest = message_value_at(m, i);
@@ -294,6 +295,7 @@ static bool clean_status(struct message *m, size_t i)
         }
         kept.len += (uint32_t)member.len;
     }
+    kept.len = (uint32_t)slice_trim(message_slice(m, kept)).len;
     m->fields[i].value = kept;
     return kept.len > 0 && whole;
 }

@@ -237,7 +237,7 @@ static const struct row responses[] = {
     { "a 100 is followed by the answer", RAW("HTTP/1.1 100 Continue\r\n\r\n" OK "Content-Length: 0\r\n\r\n"),
       "100 Continue 1.1 none end 200 OK 1.1 length=0 {Content-Length: 0} end", "" },
     { "Connection: close in an interim answer does not end the answer", RAW("HTTP/1.1 102 P\r\nConnection: close\r\n\r\n" OK "Content-Length: 0\r\n\r\n"),
-      "102 P 1.1 none close {Connection: close} end 200 OK 1.1 length=0 {Content-Length: 0} end", "" },
+      "102 P 1.1 none {Connection: close} end 200 OK 1.1 length=0 {Content-Length: 0} end", "" },
     { "a 1xx with chunks is refused", RAW("HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n"), "bad 400 transfer_encoding_without_body", "" },
     { "a 1xx with a length is refused", RAW("HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\n"), "bad 400 content_length_without_body", "" },
     { "a 101 hands over what follows", RAW("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x05"),

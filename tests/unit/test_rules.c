@@ -174,6 +174,7 @@ static const struct forward_row responses[] = {
     { "a forged member of Proxy-Status is dropped", "HTTP/1.1 204 No\r\nProxy-Status: a;b=\"c,d\", \"sidekey\"; error=x, e\r\nproxy-status: sidekey\r\nx: y\r\n\r\n",
       "204 No 1.1 none {Proxy-Status: a;b=\"c,d\", e} {x: y}", 0, "" },
     { "a forged first member of Proxy-Status is dropped", "HTTP/1.1 204 No\r\nProxy-Status: sidekey,a, sidekey ,b\r\n\r\n", "204 No 1.1 none {Proxy-Status: a,b}", 0, "" },
+    { "no space is left where a forged member was", "HTTP/1.1 204 No\r\nProxy-Status: a ,sidekey\r\n\r\n", "204 No 1.1 none {Proxy-Status: a}", 0, "" },
     { "a Proxy-Status that could be read in two ways is dropped", "HTTP/1.1 204 No\r\nProxy-Status: a; b=\"c, sidekey; error=x\r\n\r\n", "204 No 1.1 none", 0, "" },
     { "a 101 to websocket keeps its upgrade", "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nKeep-Alive: 1\r\n\r\n", "101 S 1.1 none upgrade {Upgrade: websocket}", 0, "" },
     { "a 101 to another protocol is refused", "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", NULL, 502, "upgrade_invalid" },
