@@ -192,11 +192,14 @@ static ssize_t receive(struct ipc *i, char *dst, size_t size, int *ret_fd)
 {
     union control control;
     struct iovec iov = { dst, size };
-    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+    struct msghdr m = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes
+    };
     ssize_t got;
     do
         got = recvmsg(i->io.fd, &m, MSG_CMSG_CLOEXEC);
-    while (got < 0 && (errno == EINTR || errno == ECONNRESET)); /* a reset is told once, before the packets that came earlier */
+    while (got < 0 &&
+           (errno == EINTR || errno == ECONNRESET)); /* a reset is told once, before the packets that came earlier */
     if (got < 0)
         return errno == EAGAIN ? 0 : -1;
     bool bad = got == 0 || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;

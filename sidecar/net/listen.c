@@ -81,7 +81,8 @@ static void on_pause_end(struct ev_loop *loop, ev_timer *w, int revents)
 static void pause_accepting(struct listener *l, int number)
 {
     if (!l->troubled)
-        log_warn(log_msg("new connections wait: accepting fails, tried again every 100 ms"), log_str("cause", strerrordesc_np(number)));
+        log_warn(log_msg("new connections wait: accepting fails, tried again every 100 ms"),
+                 log_str("cause", strerrordesc_np(number)));
     l->troubled = true;
     ev_timer_set(&l->pause, PAUSE_S, 0.);
     ev_timer_start(loop_get(), &l->pause);

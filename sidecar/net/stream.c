@@ -149,8 +149,8 @@ static void secure(struct stream *s, struct tls_session *tls)
     stream_settle(s);
 }
 
-int stream_accept_tls(struct stream *s, struct tls_server *server, struct tls_leaf *leaf, const char *host, bool sni_optional,
-                      struct slice already)
+int stream_accept_tls(struct stream *s, struct tls_server *server, struct tls_leaf *leaf, const char *host,
+                      bool sni_optional, struct slice already)
 {
     if (s->state == STREAM_BROKEN)
         return 0; /* FAILED comes, or came */

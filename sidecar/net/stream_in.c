@@ -74,4 +74,3 @@ void stream_want_read(struct stream *s, bool want)
     s->want_read = want;
     stream_settle(s);
 }
-

@@ -66,4 +66,3 @@ void stream_work_linger(struct stream *s)
     if (s->eof || s->read_wait != 0 || drop_input(s))
         stream_settle(s);
 }
-

@@ -4,7 +4,6 @@
 
 #include "net/stream_private.h"
 
-#define FULL_WHEN_LEFT (4 * 1024)  /* too little room to be worth a caller's while */
 #define KEEP_OUT_BYTES (16 * 1024) /* a queue of that size is kept for the next burst */
 
 enum stream_io stream_send_plain(struct stream *s, struct slice bytes, size_t *ret_n, int *ret_errno)
@@ -110,7 +109,7 @@ bool stream_flush_drains(struct stream *s)
 
 static void after_write(struct stream *s)
 {
-    if (s->out.len + FULL_WHEN_LEFT > STREAM_OUT_BODY)
+    if (s->out.len + STREAM_ROOM_SHORT > STREAM_OUT_BODY)
         s->was_full = true;
     stream_settle(s);
 }
@@ -161,4 +160,3 @@ void stream_finish(struct stream *s)
     s->finish = true;
     stream_settle(s);
 }
-

@@ -80,7 +80,7 @@ static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
     (void)pointer;
     const struct tls_session *t = BIO_get_data(bio);
     switch (command) {
-    case BIO_CTRL_FLUSH: return 1; /* nothing is held back */
+    case BIO_CTRL_FLUSH: return 1;    /* nothing is held back */
     case BIO_CTRL_EOF: return t->eof; /* how OpenSSL tells a cut stream from an empty one */
     default: return 0;
     }

@@ -6,7 +6,7 @@
 #include "net/tls_private.h"
 
 struct entry {
-    struct list node; /* cache.recent */
+    struct list node;                         /* cache.recent */
     SSL_SESSION *sessions[TLS_CACHE_PER_KEY]; /* newest first */
     size_t count;
     size_t key_len;
@@ -98,7 +98,8 @@ void tls_cache_put(struct tls_cache *c, struct slice key, SSL_SESSION *session)
 /* A resumed session is not verified again, so it may not outlive what was verified. */
 static bool still_good(const SSL_SESSION *session)
 {
-    if (!SSL_SESSION_is_resumable(session) || SSL_SESSION_get_time(session) + SSL_SESSION_get_timeout(session) <= (long)time(NULL))
+    if (!SSL_SESSION_is_resumable(session) ||
+        SSL_SESSION_get_time(session) + SSL_SESSION_get_timeout(session) <= (long)time(NULL))
         return false;
     X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)session);
     return peer && X509_cmp_current_time(X509_get0_notAfter(peer)) > 0;

@@ -31,9 +31,11 @@ static int load_identity(SSL_CTX *ctx, const struct tls_client_options *options,
         return 0;
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     if (SSL_CTX_use_certificate_chain_file(ctx, options->cert_file) != 1)
-        return err_set(e, "%s: no client certificate could be read: %s", options->cert_file, tls_queue_text(why, sizeof why));
+        return err_set(e, "%s: no client certificate could be read: %s", options->cert_file,
+                       tls_queue_text(why, sizeof why));
     if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1)
-        return err_set(e, "%s: no private key for %s could be read: %s", key_file, options->cert_file, tls_queue_text(why, sizeof why));
+        return err_set(e, "%s: no private key for %s could be read: %s", key_file, options->cert_file,
+                       tls_queue_text(why, sizeof why));
     if (SSL_CTX_check_private_key(ctx) != 1)
         return err_set(e, "%s: is not the key of %s", key_file, options->cert_file);
     return 0;
@@ -49,7 +51,8 @@ static SSL_CTX *make_context(void)
     }
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(ctx,
+                     SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(ctx, 1);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, tls_verify_explain);
     /* A CA file may hold an intermediate or the server's own certificate: what the operator lists is an anchor. */

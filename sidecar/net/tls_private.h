@@ -33,18 +33,18 @@ struct tls_session {
     SSL *ssl;
     struct tls_client *client; /* upstream leg, else NULL */
     int fd;
-    int io_errno;       /* of the last recv or send that failed for good */
-    unsigned dry_turn;  /* turn of the loop in which the socket was read empty */
-    bool dry;           /* dry_turn counts */
-    bool eof;           /* the peer's FIN was read */
-    bool established;   /* the handshake was completed */
+    int io_errno;      /* of the last recv or send that failed for good */
+    unsigned dry_turn; /* turn of the loop in which the socket was read empty */
+    bool dry;          /* dry_turn counts */
+    bool eof;          /* the peer's FIN was read */
+    bool established;  /* the handshake was completed */
     bool sni_optional;
     bool verify_failed;
-    char *already;      /* client leg: bytes that were read before TLS began, heap, until they are used up */
+    char *already; /* client leg: bytes that were read before TLS began, heap, until they are used up */
     size_t already_at, already_len;
-    const char *label;  /* NULL while nothing failed */
-    char *text;         /* heap, TLS_FAILURE_TEXT bytes, made at the first failure */
-    size_t key_len;     /* cache key: host, NUL, the caller's key */
+    const char *label; /* NULL while nothing failed */
+    char *text;        /* heap, TLS_FAILURE_TEXT bytes, made at the first failure */
+    size_t key_len;    /* cache key: host, NUL, the caller's key */
     char host[];
 };
 

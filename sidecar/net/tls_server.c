@@ -7,7 +7,8 @@
 #define TICKET_KEY_BYTES 80 /* OpenSSL's name, HMAC key and AES key */
 
 /* RFC 7301 §3.2: an offer without http/1.1 is refused, it would get a protocol that it did not ask for. */
-static int select_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_len, const unsigned char *offer, unsigned offer_len, void *arg)
+static int select_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_len, const unsigned char *offer,
+                       unsigned offer_len, void *arg)
 {
     (void)ssl;
     (void)arg;
@@ -73,7 +74,8 @@ static SSL_CTX *make_context(struct slice ticket_key)
         return NULL;
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(ctx,
+                     SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(ctx, 1);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* stateless tickets: they resume at every worker */
     SSL_CTX_set_num_tickets(ctx, 1);
@@ -128,7 +130,8 @@ struct tls_leaf *tls_leaf_new(struct tls_server *s, struct slice der)
         return NULL;
     leaf->refs = 1;
     leaf->cert = der.len <= 64 * 1024 ? d2i_X509(NULL, &p, (long)der.len) : NULL;
-    if (leaf->cert && p == (const unsigned char *)der.ptr + der.len && X509_check_private_key(leaf->cert, s->key) == 1) {
+    if (leaf->cert && p == (const unsigned char *)der.ptr + der.len &&
+        X509_check_private_key(leaf->cert, s->key) == 1) {
         EVP_PKEY_up_ref(s->key);
         leaf->key = s->key;
         return leaf;

@@ -31,7 +31,8 @@ static bool bind_to_host(SSL *ssl, const char *host)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned len = 0;
-    return EVP_Digest(host, strlen(host), digest, &len, EVP_sha256(), NULL) == 1 && SSL_set_session_id_context(ssl, digest, len) == 1;
+    return EVP_Digest(host, strlen(host), digest, &len, EVP_sha256(), NULL) == 1 &&
+           SSL_set_session_id_context(ssl, digest, len) == 1;
 }
 
 static bool keep_already(struct tls_session *t, struct slice already)
@@ -45,14 +46,15 @@ static bool keep_already(struct tls_session *t, struct slice already)
     return true;
 }
 
-struct tls_session *tls_session_accept(struct tls_server *server, struct tls_leaf *leaf, int fd, const char *host, bool sni_optional,
-                                       struct slice already)
+struct tls_session *tls_session_accept(struct tls_server *server, struct tls_leaf *leaf, int fd, const char *host,
+                                       bool sni_optional, struct slice already)
 {
     struct tls_session *t = session_new(server->ctx, fd, host, NULL);
     if (!t)
         return NULL;
     t->sni_optional = sni_optional;
-    if (keep_already(t, already) && bind_to_host(t->ssl, host) && SSL_use_cert_and_key(t->ssl, leaf->cert, leaf->key, NULL, 1) == 1) {
+    if (keep_already(t, already) && bind_to_host(t->ssl, host) &&
+        SSL_use_cert_and_key(t->ssl, leaf->cert, leaf->key, NULL, 1) == 1) {
         SSL_set_accept_state(t->ssl);
         return t;
     }
@@ -69,7 +71,8 @@ static void try_resumption(struct tls_session *t)
     SSL_SESSION_free(session);
 }
 
-struct tls_session *tls_session_connect(struct tls_client *client, int fd, const char *host, bool host_is_ip, const char *key)
+struct tls_session *tls_session_connect(struct tls_client *client, int fd, const char *host, bool host_is_ip,
+                                        const char *key)
 {
     struct tls_session *t = session_new(client->ctx, fd, host, key);
     if (!t)
@@ -77,7 +80,8 @@ struct tls_session *tls_session_connect(struct tls_client *client, int fd, const
     t->client = client;
     client->refs++;
     /* RFC 6066 §3: an IP literal is not a server name. */
-    if (tls_verify_expect(t->ssl, host, host_is_ip) == 0 && (host_is_ip || SSL_set_tlsext_host_name(t->ssl, host) == 1)) {
+    if (tls_verify_expect(t->ssl, host, host_is_ip) == 0 &&
+        (host_is_ip || SSL_set_tlsext_host_name(t->ssl, host) == 1)) {
         try_resumption(t);
         SSL_set_connect_state(t->ssl);
         ERR_clear_error();

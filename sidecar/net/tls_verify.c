@@ -74,7 +74,8 @@ int tls_verify_roots(SSL_CTX *ctx, const char *ca_file, struct err *e)
     if (!file && !hashed)
         file = bundle_system_path();
     if (!file && !hashed && !ca_file)
-        return err_set(e, "this system has no trusted root certificates: install ca-certificates, set SSL_CERT_FILE, or configure ca_file");
+        return err_set(e, "this system has no trusted root certificates: install ca-certificates, set SSL_CERT_FILE, "
+                          "or configure ca_file");
     if (file && load_file(ctx, file, e) != 0)
         return -1;
     return ca_file ? load_file(ctx, ca_file, e) : 0;
@@ -135,7 +136,8 @@ int tls_verify_explain(int ok, X509_STORE_CTX *store)
     if (cert && name)
         names_text(cert, names, sizeof names);
     t->verify_failed = true;
-    tls_fail(t, "tls_certificate_error", "%s (depth %d, subject %s, issuer %s) for %s%s", X509_verify_cert_error_string(error),
-             X509_STORE_CTX_get_error_depth(store), subject, issuer, t->host, names);
+    tls_fail(t, "tls_certificate_error", "%s (depth %d, subject %s, issuer %s) for %s%s",
+             X509_verify_cert_error_string(error), X509_STORE_CTX_get_error_depth(store), subject, issuer, t->host,
+             names);
     return ok;
 }

@@ -41,7 +41,8 @@ struct cert cert_make(struct cert_spec spec)
     X509_gmtime_adj(X509_getm_notBefore(c.x509), spec.from_s || spec.until_s ? spec.from_s : -86400);
     X509_gmtime_adj(X509_getm_notAfter(c.x509), spec.from_s || spec.until_s ? spec.until_s : 86400);
     if (spec.cn[0])
-        X509_NAME_add_entry_by_txt(X509_get_subject_name(c.x509), "CN", MBSTRING_ASC, (const unsigned char *)spec.cn, -1, -1, 0);
+        X509_NAME_add_entry_by_txt(X509_get_subject_name(c.x509), "CN", MBSTRING_ASC, (const unsigned char *)spec.cn,
+                                   -1, -1, 0);
     X509_set_issuer_name(c.x509, X509_get_subject_name(by->x509));
     X509_set_pubkey(c.x509, c.key);
     extend(c.x509, by->x509, NID_basic_constraints, spec.san ? "critical,CA:FALSE" : "critical,CA:TRUE");
@@ -206,7 +207,8 @@ void end_done(struct end *e)
     e->s = NULL;
 }
 
-void ends_secure(struct end *server, struct end *client, struct tls_leaf *leaf, const char *host, const char *expected, bool ip)
+void ends_secure(struct end *server, struct end *client, struct tls_leaf *leaf, const char *host, const char *expected,
+                 bool ip)
 {
     server->inside = client->inside = true;
     assert_int_equal(stream_accept_tls(server->s, world_server, leaf, host, ip, slice_of(NULL, 0)), 0);

@@ -203,7 +203,7 @@ static void a_peer_that_never_reads_counts_as_gone_at_the_cap(void **state)
     }
     assert_int_equal(failed, -EPIPE);
     assert_in_range(sent, 8 * 16, 8 * 16 + 16); /* 8 MiB, and what the kernel holds */
-    assert_int_equal(a.gone, 0); /* not from inside the call */
+    assert_int_equal(a.gone, 0);                /* not from inside the call */
     b.frees = true;
     turns(1);
     assert_int_equal(a.gone, 1);

@@ -47,7 +47,8 @@ static int part(void **state)
 }
 
 /* Streams that meet under given contexts; each stops where it stops. */
-static void meet(struct tls_leaf *with, struct tls_client *by, const char *host, const char *expected, bool ip, const char *key)
+static void meet(struct tls_leaf *with, struct tls_client *by, const char *host, const char *expected, bool ip,
+                 const char *key)
 {
     part(NULL);
     ends_meet(&server, &client);
@@ -102,7 +103,10 @@ static void a_certificate_is_judged_by_chain_time_and_name(void **state)
         { { .cn = "", .san = "DNS:*.example.test" }, HOST, false, NULL },
         { { .cn = "", .san = "IP:127.0.0.1" }, "127.0.0.1", true, NULL },
         { { .cn = "", .san = "IP:::1" }, "::1", true, NULL },
-        { { .cn = "x", .san = "DNS:other.test" }, HOST, false, "ostname mismatch (depth 0, subject CN=x, issuer CN=Test Authority) for " HOST },
+        { { .cn = "x", .san = "DNS:other.test" },
+          HOST,
+          false,
+          "ostname mismatch (depth 0, subject CN=x, issuer CN=Test Authority) for " HOST },
         { { .cn = "x", .san = "DNS:other.test,DNS:b.test" }, HOST, false, ": it is for DNS:other.test, DNS:b.test" },
         { { .cn = HOST, .san = "DNS:other.test" }, HOST, false, "mismatch" }, /* the CN does not count */
         { { .cn = HOST, .san = "email:a@b.test" }, HOST, false, "mismatch" },
@@ -110,10 +114,15 @@ static void a_certificate_is_judged_by_chain_time_and_name(void **state)
         { { .cn = "", .san = "DNS:*.test" }, HOST, false, "mismatch" },
         { { .cn = "", .san = "DNS:127.0.0.1" }, "127.0.0.1", true, "IP address mismatch" },
         { { .cn = "", .san = "IP:127.0.0.2" }, "127.0.0.1", true, "IP address mismatch" },
-        { { .cn = "old", .san = "DNS:" HOST, .from_s = -200, .until_s = -100 }, HOST, false,
+        { { .cn = "old", .san = "DNS:" HOST, .from_s = -200, .until_s = -100 },
+          HOST,
+          false,
           "certificate has expired (depth 0, subject CN=old, issuer CN=Test Authority) for " HOST },
         { { .cn = "new", .san = "DNS:" HOST, .from_s = 100, .until_s = 200 }, HOST, false, "not yet valid" },
-        { { .cn = "y", .san = "DNS:" HOST, .by = &stranger }, HOST, false, "unable to get local issuer certificate (depth 0, subject CN=y, issuer CN=Stranger)" },
+        { { .cn = "y", .san = "DNS:" HOST, .by = &stranger },
+          HOST,
+          false,
+          "unable to get local issuer certificate (depth 0, subject CN=y, issuer CN=Stranger)" },
         { { .cn = "line\nbreak", .san = "DNS:other.test" }, HOST, false, "subject CN=line\\0Abreak" },
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -184,7 +193,8 @@ static void roots_are_found_in_a_hashed_directory(void **state)
     (void)state;
     char dir[] = "/tmp/sidekey-test-XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/%08lx.0", dir, X509_NAME_hash_ex(X509_get_subject_name(world_ca.x509), NULL, NULL, NULL));
+    snprintf(path, sizeof path, "%s/%08lx.0", dir,
+             X509_NAME_hash_ex(X509_get_subject_name(world_ca.x509), NULL, NULL, NULL));
     assert_int_equal(symlink(world_ca_file, path), 0);
     setenv("SSL_CERT_DIR", dir, 1);
     setenv("SSL_CERT_FILE", "/nonexistent", 1);
@@ -275,7 +285,8 @@ static void a_client_certificate_is_shown_to_those_who_ask(void **state)
     (void)state;
     struct cert own = cert_make((struct cert_spec){ .cn = "me", .san = "DNS:me.test", .by = &world_ca });
     char *file = cert_file(own.x509, own.key); /* both in one */
-    struct tls_client *by = tls_client_new(&(struct tls_client_options){ .ca_file = world_ca_file, .cert_file = file }, NULL);
+    struct tls_client *by =
+        tls_client_new(&(struct tls_client_options){ .ca_file = world_ca_file, .cert_file = file }, NULL);
     assert_non_null(by);
     struct stranger x;
     stranger_up(&x);
@@ -387,7 +398,8 @@ static void the_server_name_must_be_the_host_that_was_connected_to(void **state)
     };
     const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
     for (size_t i = 0; i < 2 * sizeof table / sizeof table[0]; i++) {
-                bool done = say_hello((struct hello){ .sni = table[i / 2].sni, .max_version = versions[i % 2] }, HOST, table[i / 2].optional);
+        bool done = say_hello((struct hello){ .sni = table[i / 2].sni, .max_version = versions[i % 2] }, HOST,
+                              table[i / 2].optional);
         assert_int_equal(done, table[i / 2].accepted);
         if (!done) {
             assert_int_equal(peer_alert(), SSL_AD_UNRECOGNIZED_NAME);
@@ -428,7 +440,8 @@ static void the_protocol_is_http_1_1_or_none(void **state)
 }
 
 static struct slice offered;
-static int note_offer(SSL *ssl, const unsigned char **ret, unsigned char *ret_len, const unsigned char *offer, unsigned len, void *arg)
+static int note_offer(SSL *ssl, const unsigned char **ret, unsigned char *ret_len, const unsigned char *offer,
+                      unsigned len, void *arg)
 {
     static char copy[256];
     (void)ssl;
@@ -568,7 +581,8 @@ static void the_client_leg_resumes_by_ticket_at_any_worker_for_the_same_host_onl
         SSL_SESSION_free(mine);
 
         mine = SSL_SESSION_dup(kept); /* for another host it is just a stranger's ticket */
-        assert_true(say_hello((struct hello){ .sni = "other.test", .max_version = versions[v], .resume = mine }, "other.test", false));
+        assert_true(say_hello((struct hello){ .sni = "other.test", .max_version = versions[v], .resume = mine },
+                              "other.test", false));
         assert_false(SSL_session_reused(peer));
         hang_up();
         SSL_SESSION_free(mine);
