@@ -10,10 +10,9 @@ const authority = `${url.hostname}:${url.port || 443}`;
 http.request({ host: proxy.hostname, port: proxy.port, method: 'CONNECT', path: authority, headers: { host: authority } })
   .on('connect', (answer, socket) => {
     if (answer.statusCode !== 200) { console.error(`CONNECT: ${answer.statusCode}`); process.exit(1); }
-    https.get(url, {
-      agent: false, headers: { authorization: 'Bearer placeholder' },
-      createConnection: () => tls.connect({ socket, servername: url.hostname }),
-    }, async (res) => {
+    const agent = new https.Agent();
+    agent.createConnection = () => tls.connect({ socket, servername: url.hostname });
+    https.get(url, { agent, headers: { authorization: 'Bearer placeholder' } }, async (res) => {
       let body = '';
       for await (const piece of res) body += piece;
       console.log(body);

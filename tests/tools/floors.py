@@ -15,7 +15,7 @@ LIBRARIES = [
     ("nghttp2", r"nghttp2/", r"sidecar/http/h2\w*\.c"),
     ("libcurl", r"curl/", r"sidecar/refresh/fetch\w*\.c"),
     ("hiredis", r"hiredis/|hiredis\.h", r"sidecar/refresh/store_redis\w*\.c"),
-    ("c-ares", r"ares", r"sidecar/net/resolve\w*\.c"),
+    ("c-ares", r"ares", r"sidecar/net/(resolve|dns)\w*\.c"),
     ("libyaml", r"yaml\.h", r"sidecar/app/\w+\.c"),
     ("jansson", r"jansson\.h", r"sidecar/(refresh|app|http|proxy)/(\w+/)?\w+\.[ch]"),
     ("libev", r"ev\.h", r"sidecar/(net|proxy|refresh|app)/\w+\.[ch]"),
@@ -30,8 +30,15 @@ def room_of(path):
     return parts[1] if parts[0] == "sidecar" and len(parts) > 2 else parts[0] if parts[0] in ("certs", "preload") else None
 
 
-def module_of(path):
-    return re.sub(r"\.[ch]$", "", path)
+def module_of(path, families):
+    """A module is one .h and one .c.  One that has outgrown a screenful is a family: X_private.h (or X_room.h) and every X_*.[ch] are X."""
+    stem = re.sub(r"\.[ch]$", "", path)
+    return next((f for f in families if stem == f or stem.startswith(f + "_")), stem)
+
+
+def families_of(files):
+    """Longest first, so that the nearest family wins."""
+    return sorted({m[1] for m in (re.match(r"(.*)_(?:private|room)\.h$", f) for f in files) if m}, key=len, reverse=True)
 
 
 def resolve(root, name):
@@ -55,6 +62,19 @@ def functions(lines):
         elif line.startswith("}") and start:
             yield start, name, n - start + 1
             start = None
+
+
+def circle(graph, part):
+    """One shortest way round through the first module of the part."""
+    start, queue = part[0], [[part[0]]]
+    while queue:
+        way = queue.pop(0)
+        for w in sorted(graph.get(way[-1], ())):
+            if w == start:
+                return " -> ".join([*way, start])
+            if w in part and w not in way:
+                queue.append([*way, w])
+    return " ".join(part)
 
 
 def cycles(graph):
@@ -86,7 +106,7 @@ def cycles(graph):
     return found
 
 
-def check_includes(root, path, lines, graph, complain):
+def check_includes(root, path, lines, graph, families, complain):
     room = room_of(path)
     for n, line in enumerate(lines, 1):
         found = INCLUDE.match(line)
@@ -104,7 +124,8 @@ def check_includes(root, path, lines, graph, complain):
         if not target:
             complain(path, n, f'"{name}" is neither below sidecar/ nor below the top')
             continue
-        graph.setdefault(module_of(path), set()).add(module_of(target))
+        here, there = module_of(path, families), module_of(target, families)
+        graph.setdefault(here, set()).update({there} - {here})
         other = room_of(target)
         if room == "preload" and other != "preload":
             complain(path, n, "preload stands alone")
@@ -134,12 +155,13 @@ def check(root):
     complain = lambda path, line, what: broken.append(f"{path}:{line}: {what}")
     warn = lambda path, line, what: warned.append(f"{path}:{line}: warning: {what}")
     files = sorted(str(p.relative_to(root)) for top in ("sidecar", "certs", "preload") for p in (root / top).rglob("*.[ch]"))
+    families = families_of(files)
     for path in files:
         lines = (root / path).read_text(encoding="utf-8").splitlines()
-        check_includes(root, path, lines, graph, complain)
+        check_includes(root, path, lines, graph, families, complain)
         check_shape(path, lines, complain, warn)
     for part in cycles(graph):
-        broken.append(f"{part[0]}: modules include each other in a circle: {' '.join(part)}")
+        broken.append(f"{part[0]}: {len(part)} modules include each other in a circle: {circle(graph, part)}")
     return broken, warned, files
 
 
