@@ -51,6 +51,18 @@ static int preload_ready;
 static struct table *shared_table;
 static any_fn *real[HOOK_COUNT];
 
+/* The second try: musl since 1.2.4 has no open64 for dlsym() to find, though old programs still call it; its open is the same. */
+static void *without_64(const char *name)
+{
+    char plain[32];
+    size_t n = strlen(name);
+    if (n < 3 || n >= sizeof plain || memcmp(name + n - 2, "64", 2) != 0)
+        return NULL;
+    memcpy(plain, name, n - 2);
+    plain[n - 2] = '\0';
+    return dlsym(RTLD_NEXT, plain);
+}
+
 any_fn *real_of(enum hook h)
 {
     any_fn *fn = __atomic_load_n(&real[h], __ATOMIC_ACQUIRE);
@@ -58,6 +70,8 @@ any_fn *real_of(enum hook h)
         return fn;
     int saved = errno;
     void *found = dlsym(RTLD_NEXT, hook_names[h]);
+    if (!found)
+        found = without_64(hook_names[h]);
     if (!found)
         (void)dlerror();            /* or the program would find our question in its next dlerror() */
     memcpy(&fn, &found, sizeof fn); /* ISO C has no cast from object to function pointer */

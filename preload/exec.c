@@ -5,19 +5,18 @@
 #include <spawn.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define ENV_MAX 65536 /* variables or arguments that we would copy to the stack */
 
 extern char **environ;
 
 typedef int execve_fn(const char *, char *const[], char *const[]);
-typedef int execv_fn(const char *, char *const[]);
 typedef int fexecve_fn(int, char *const[], char *const[]);
 typedef int execveat_fn(int, const char *, char *const[], char *const[], int);
 typedef int spawn_fn(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
                      char *const[], char *const[]);
-typedef int system_fn(const char *);
-typedef void *popen_fn(const char *, const char *);
 
 static bool same_name(const char *entry, const char *name_and_value)
 {
@@ -186,7 +185,9 @@ HOOK(int, fexecve, int fd, char *const argv[], char *const env[])
 HOOK(int, execveat, int at, const char *path, char *const argv[], char *const env[], int flags)
 {
     execveat_fn *real = REAL(execveat_fn, execveat);
-    return real ? real(at, path, argv, COMPLETE(HOOK_execveat, env), flags) : missing();
+    char *const *complete = COMPLETE(HOOK_execveat, env);
+    /* Programs look whether libc has it and, finding ours, call it: where libc has none, the kernel has. */
+    return real ? real(at, path, argv, complete, flags) : (int)syscall(SYS_execveat, at, path, argv, complete, flags);
 }
 
 HOOK(int, posix_spawn, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,

@@ -1,7 +1,7 @@
 # The preload library: libc-neutral, one object for glibc and musl.  No fortify (its __*_chk are glibc's alone), no sanitizer, always -O2:
 # dlopen()'s last call must be a jump.
 PRELOAD_OBJ   := $(PRELOAD_SRC:%.c=$(BUILD)/%.o)
-PRELOAD_FLAGS := -std=gnu17 -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE -fno-stack-protector \
+PRELOAD_FLAGS := -std=gnu17 -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE -fstack-protector-strong \
                  $(if $(filter x86_64,$(shell uname -m)),-fcf-protection) -MMD -MP -I.
 PRELOAD_LINK  := -shared -nostdlib -Wl,--version-script=preload/exports.map -Wl,--hash-style=both -Wl,-z,relro,-z,now -Wl,-z,noexecstack
 

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 typedef int open_fn(const char *, int, ...);
 typedef int open_2_fn(const char *, int);
@@ -130,5 +132,11 @@ LOOK_HOOK(__fxstatat, fxstatat_fn, PARAMS(int version, int at, const char *path,
           at_path, ret, flags)
 LOOK_HOOK(__fxstatat64, fxstatat_fn, PARAMS(int version, int at, const char *path, void *ret, int flags), version, at,
           at_path, ret, flags)
-LOOK_HOOK(statx, statx_fn, PARAMS(int at, const char *path, int flags, unsigned mask, void *ret), at, at_path, flags,
-          mask, ret)
+
+/* Programs look whether libc has it and, finding ours, call it: where libc has none, the kernel has. */
+HOOK(int, statx, int at, const char *path, int flags, unsigned mask, void *ret)
+{
+    statx_fn *real = REAL(statx_fn, statx);
+    const char *at_path = bundle_for(HOOK_statx, path);
+    return real ? real(at, at_path, flags, mask, ret) : (int)syscall(SYS_statx, at, at_path, flags, mask, ret);
+}

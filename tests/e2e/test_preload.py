@@ -169,7 +169,7 @@ def test_the_object_exports_what_the_map_says_and_needs_no_library():
     assert exported == listed == hooks
     assert "NEEDED" not in run("readelf", "-d", LIB)
     # Both libcs have these, and none allocates but strdup (fake canonical names).
-    assert undefined <= set("""__errno_location bcmp __h_errno_location dlerror dlsym environ memchr memcmp memcpy memmem memmove memrchr memset mmap munmap
+    assert undefined <= set("""__errno_location __stack_chk_fail __stack_chk_guard bcmp __h_errno_location dlerror dlsym environ memchr memcmp memcpy memmem memmove memrchr memset mmap munmap
         stpcpy strchr strcmp strcpy strcspn strdup strlen strncmp strnlen strspn strstr strrchr syscall""".split())
 
 
@@ -380,6 +380,18 @@ def test_a_constructor_that_runs_before_ours_is_covered(server, clients):
     early = build("cc", server.dir / "libearly.so", "-shared", "-fPIC", "-DAS_LIBRARY", "-DAT_START")
     out = go(server, clients["glibc"], "blocking", HOST, 443, LD_PRELOAD=f"{LIB}:{early}", EARLY_HOST="early.example.test")
     assert out == f"early.example.test:443\n{HOST}:443\n"
+
+
+@pytest.mark.parametrize("sanitizer", ["address", "thread"])
+def test_a_sanitized_program_has_nothing_to_say_about_us(server, sanitizer):
+    options = {"ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"}  # gcc wants libasan to be first of all
+    try:
+        client = build("gcc", server.dir / f"client-{sanitizer}", f"-fsanitize={sanitizer}")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(f"no gcc with -fsanitize={sanitizer}")
+    if b"FATAL" in subprocess.run([client, "names", "localhost", "443"], env=options, capture_output=True, check=False).stderr:
+        pytest.skip(f"-fsanitize={sanitizer} does not run on this kernel")
+    assert go(server, client, "threads", HOST, 443, **options) == "done\n"
 
 
 # --- real programs, with nothing but the library ---
