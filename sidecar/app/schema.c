@@ -329,11 +329,14 @@ static int read_map(struct schema *s, const struct field *f, const json_t *node,
         return failed;
     json_object_foreach((json_t *)(uintptr_t)node, key, value)
     {
-        void *element = list + (*count)++ * f->table->size;
+        void *element = list + *count * f->table->size;
+        char **name = (char **)(void *)((char *)element + f->table->name_at);
         if (f->table->init)
             f->table->init(element);
-        char **name = (char **)(void *)((char *)element + f->table->name_at);
-        const char *wrong = !(*name = strdup(key)) ? "out of memory" : f->check ? f->check(name) : NULL;
+        if (!(*name = strdup(key))) /* no element is ever without its name */
+            return schema_error_key(s, value, "out of memory");
+        ++*count;
+        const char *wrong = f->check ? f->check(name) : NULL;
         size_t mark = enter(s, key);
         if (wrong)
             failed = schema_error_key(s, value, "%s", wrong);
