@@ -274,6 +274,7 @@ static int read_entry(struct journal *j, const char *cred, enum journal_kind kin
 {
     char name[STATE_DIR_FILE_SIZE];
     struct line line = { 0 };
+    struct err why = { "" };
     struct buf file, plain;
     buf_init(&file, FILE_MAX_BYTES);
     buf_init_secret(&plain, FILE_MAX_BYTES);
@@ -281,8 +282,10 @@ static int read_entry(struct journal *j, const char *cred, enum journal_kind kin
     bool there = failed != -ENOENT;
     if (failed == 0)
         failed = open_entry(j, cred, buf_slice(&file), &plain, &line);
-    if (failed == 0 && (line.kind != kind || (kind == JOURNAL_ANSWER && state_read(&ret->state, buf_slice(&plain), NULL) != 0)))
+    if (failed == 0 && line.kind != kind)
         failed = -EBADMSG;
+    if (failed == 0 && kind == JOURNAL_ANSWER && state_read(&ret->state, buf_slice(&plain), &why) != 0)
+        failed = -EPROTO; /* its seal is good, so it is not damaged: another version's, or no memory.  It stays where it is */
     buf_done(&plain);
     buf_done(&file);
     if (!there)
@@ -290,7 +293,7 @@ static int read_entry(struct journal *j, const char *cred, enum journal_kind kin
     if (failed == -EBADMSG || failed == -ENOKEY)
         return set_aside(j, name, failed, e);
     if (failed) {
-        err_set(e, "cannot read %s/%s: %s", j->dir.path, name, strerror(-failed));
+        err_set(e, "cannot read %s/%s: %s", j->dir.path, name, why.text[0] ? why.text : strerror(-failed));
         return failed;
     }
     ret->kind = kind;

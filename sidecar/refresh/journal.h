@@ -38,7 +38,8 @@ MUST_CHECK int journal_answer(struct journal *j, const char *cred, uint64_t pare
 MUST_CHECK int journal_clear(struct journal *j, const char *cred);
 /* What is pending for this credential, of whichever keeper: the answer if there is one, then (after journal_clear) the intent.
  * ret's state is initialised by this call and the caller's to free (journal_entry_done).
- * 0 (kind NONE: nothing); -EBADMSG, -ENOKEY (kept beside as *.bad, reported by e), -errno with e. */
+ * 0 (kind NONE: nothing); -EBADMSG, -ENOKEY (kept beside as *.bad, reported by e), -EPROTO (sealed well, but not a
+ * state that this version can read: left in its place), -errno; all with e. */
 MUST_CHECK int journal_read(struct journal *j, const char *cred, struct journal_entry *ret, struct err *e);
 void journal_entry_done(struct journal_entry *entry);
 

@@ -351,6 +351,23 @@ static void a_file_of_another_key_is_put_aside(void **state)
     seal_ring_free(other);
 }
 
+static void a_well_sealed_answer_that_this_version_cannot_read_stays(void **state)
+{
+    (void)state;
+    struct journal_entry entry;
+    struct err e = { "" };
+    struct buf file;
+    buf_init(&file, 4096);
+    assert_int_equal(buf_add_str(&file, "sidekey-journal 1 answer 1 - 1 1 5\n"), 0);
+    assert_int_equal(seal_blob(ring, SLICE("cred sidekey-journal 1 answer 1 - 1 1 5"), SLICE("{\"generation\":\"new\"}"), &file), 0);
+    write_file(path_of("cred.answer"), file.data, file.len);
+    buf_done(&file);
+    assert_int_equal(journal_read(a, "cred", &entry, &e), -EPROTO);
+    assert_non_null(strstr(e.text, "generation"));
+    journal_entry_done(&entry);
+    assert_int_equal(count_files("cred.answer"), 1);
+}
+
 /* ---- what goes wrong while writing ---- */
 
 static void limit_file_size(rlim_t bytes)
@@ -432,6 +449,7 @@ int main(void)
         TEST(a_file_that_was_changed_is_put_aside),
         TEST(a_file_in_the_place_of_another_is_put_aside),
         TEST(a_file_of_another_key_is_put_aside),
+        TEST(a_well_sealed_answer_that_this_version_cannot_read_stays),
         TEST(a_full_disk_is_told_and_harms_nothing),
         TEST(a_directory_that_is_gone_is_told),
         TEST(what_is_no_name_is_refused),
