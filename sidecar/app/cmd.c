@@ -8,7 +8,7 @@
 
 static void say(const char *name, const char *format, va_list args)
 {
-    fprintf(stderr, "sidekey %s: ", name);
+    fprintf(stderr, "sidekey%s%s: ", *name ? " " : "", name);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
 }
@@ -28,7 +28,7 @@ int cmd_usage(const char *name, const char *format, ...)
     va_start(args, format);
     say(name, format, args);
     va_end(args);
-    fprintf(stderr, "Read more: sidekey help %s\n", name);
+    fprintf(stderr, "Read more: sidekey help%s%s\n", *name ? " " : "", name);
     return EX_USAGE;
 }
 
