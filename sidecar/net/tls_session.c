@@ -97,7 +97,7 @@ void tls_session_free(struct tls_session *t)
     if (!t)
         return;
     /* A connection that ended without close_notify would take its session with it; TLS 1.1 dropped that rule (RFC 4346 §7.2.1). */
-    if (t->established && (!t->label || t->eof))
+    if (t->established && !t->label)
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(t->ssl);
     tls_client_unref(t->client);

@@ -625,6 +625,22 @@ static void the_upstream_leg_resumes_per_key_and_context(void **state)
     }
 }
 
+static void a_session_survives_our_own_abort(void **state)
+{
+    (void)state;
+    struct stranger x;
+    stranger_up(&x);
+    SSL_CTX_set_num_tickets(x.ctx, 1); /* no second one to fall back on */
+    struct tls_client *by = world_client_for(world_ca_file);
+    assert_true(stranger_meets(&x, by, "abort"));
+    stream_abort(client.s);
+    client.s = NULL;
+    stranger_parts(&x);
+    assert_true(resumes(&x, by, "abort"));
+    tls_client_free(by);
+    stranger_down(&x);
+}
+
 static void a_session_survives_a_server_that_hangs_up_without_a_word(void **state)
 {
     (void)state;
@@ -754,6 +770,7 @@ int main(void)
         TEST(a_request_that_comes_with_the_last_flight_is_seen),
         TEST(the_client_leg_resumes_by_ticket_at_any_worker_for_the_same_host_only),
         TEST(the_upstream_leg_resumes_per_key_and_context),
+        TEST(a_session_survives_our_own_abort),
         TEST(a_session_survives_a_server_that_hangs_up_without_a_word),
         TEST(the_session_cache_is_bounded_and_gives_tls_1_3_sessions_once),
         TEST(a_leaf_must_be_a_certificate_for_the_workers_key),
