@@ -36,7 +36,9 @@ struct journal {
     struct hash *notes;
 };
 
-static const char *const kind_names[] = { [JOURNAL_NONE] = "", [JOURNAL_INTENT] = "intent", [JOURNAL_ANSWER] = "answer" };
+static const char *const kind_names[] = {
+    [JOURNAL_NONE] = "", [JOURNAL_INTENT] = "intent", [JOURNAL_ANSWER] = "answer"
+};
 
 static const char *name_of(const char *cred, enum journal_kind kind, char name[STATE_DIR_FILE_SIZE])
 {
@@ -114,7 +116,10 @@ static bool is_fingerprint(struct slice fp)
 
 static struct line new_line(enum journal_kind kind, uint64_t parent_gen, const char *refresh_fp, int64_t wall_ms)
 {
-    struct line line = { .kind = kind, .parent_gen = parent_gen, .wall_ms = wall_ms > 0 ? (uint64_t)wall_ms : 0, .pid = (uint64_t)getpid() };
+    struct line line = { .kind = kind,
+                         .parent_gen = parent_gen,
+                         .wall_ms = wall_ms > 0 ? (uint64_t)wall_ms : 0,
+                         .pid = (uint64_t)getpid() };
     struct slice fp = slice_of(refresh_fp, strnlen(refresh_fp, 9));
     if (is_fingerprint(fp))
         memcpy(line.refresh_fp, fp.ptr, fp.len);
@@ -132,8 +137,9 @@ static int add_aad(struct buf *aad, const char *cred, struct slice line)
 
 static int write_line(const struct line *line, struct buf *out)
 {
-    return buf_printf(out, MAGIC " " VERSION " %s %" PRIu64 " %s %" PRIu64 " %" PRIu64 " %" PRIu64, kind_names[line->kind], line->parent_gen,
-                      line->refresh_fp[0] ? line->refresh_fp : "-", line->wall_ms, line->pid, line->id);
+    return buf_printf(out, MAGIC " " VERSION " %s %" PRIu64 " %s %" PRIu64 " %" PRIu64 " %" PRIu64,
+                      kind_names[line->kind], line->parent_gen, line->refresh_fp[0] ? line->refresh_fp : "-",
+                      line->wall_ms, line->pid, line->id);
 }
 
 static int parse_line(struct slice text, struct line *ret)
@@ -144,7 +150,8 @@ static int parse_line(struct slice text, struct line *ret)
     struct line line = { .kind = slice_eq(words[WORD_KIND], SLICE("answer")) ? JOURNAL_ANSWER : JOURNAL_INTENT };
     if (text.len != 0 || !slice_eq(words[WORD_MAGIC], SLICE(MAGIC)) || !slice_eq(words[WORD_VERSION], SLICE(VERSION)) ||
         !slice_eq(words[WORD_KIND], slice_str(kind_names[line.kind])) ||
-        slice_u64(words[WORD_PARENT], STATE_GENERATION_MAX, &line.parent_gen) != 0 || slice_u64(words[WORD_WALL], INT64_MAX, &line.wall_ms) != 0 ||
+        slice_u64(words[WORD_PARENT], STATE_GENERATION_MAX, &line.parent_gen) != 0 ||
+        slice_u64(words[WORD_WALL], INT64_MAX, &line.wall_ms) != 0 ||
         slice_u64(words[WORD_PID], INT64_MAX, &line.pid) != 0 || slice_u64(words[WORD_ID], UINT64_MAX, &line.id) != 0)
         return -EBADMSG;
     if (is_fingerprint(words[WORD_FP]))
@@ -246,8 +253,10 @@ static int set_aside(struct journal *j, const char *name, int why, struct err *e
     uint64_t random;
     rand_bytes(&random, sizeof random);
     snprintf(bad, sizeof bad, "%s.%016" PRIx64 ".bad", name, random);
-    const char *what = why == -ENOKEY ? "was sealed with another key: bring that key back as the previous one, and the file to its name"
-                                      : "is damaged: a token answer may be lost with it";
+    const char *what =
+        why == -ENOKEY
+            ? "was sealed with another key: bring that key back as the previous one, and the file to its name"
+            : "is damaged: a token answer may be lost with it";
     if (renameat(j->dir.fd, name, j->dir.fd, bad) == 0)
         err_set(e, "%s/%s %s; kept as %s", j->dir.path, name, what, bad);
     else
@@ -270,7 +279,8 @@ static int open_entry(struct journal *j, const char *cred, struct slice file, st
 }
 
 /* 0 (ret->kind NONE: no such file); -errno with e. */
-static int read_entry(struct journal *j, const char *cred, enum journal_kind kind, struct journal_entry *ret, uint64_t *ret_id, struct err *e)
+static int read_entry(struct journal *j, const char *cred, enum journal_kind kind, struct journal_entry *ret,
+                      uint64_t *ret_id, struct err *e)
 {
     char name[STATE_DIR_FILE_SIZE];
     struct line line = { 0 };
@@ -285,7 +295,8 @@ static int read_entry(struct journal *j, const char *cred, enum journal_kind kin
     if (failed == 0 && line.kind != kind)
         failed = -EBADMSG;
     if (failed == 0 && kind == JOURNAL_ANSWER && state_read(&ret->state, buf_slice(&plain), &why) != 0)
-        failed = -EPROTO; /* its seal is good, so it is not damaged: another version's, or no memory.  It stays where it is */
+        failed =
+            -EPROTO; /* its seal is good, so it is not damaged: another version's, or no memory.  It stays where it is */
     buf_done(&plain);
     buf_done(&file);
     if (!there)

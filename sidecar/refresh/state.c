@@ -247,7 +247,8 @@ static int take_members(struct state *s, json_t *object, struct err *e)
         value = json_object_get(object, members[i].name);
         int failed = value ? read_member(s, i, value) : 0;
         if (failed)
-            return err_set(e, "member %s: %s", members[i].name, failed == -ENOMEM ? "out of memory" : "wrong type or out of range");
+            return err_set(e, "member %s: %s", members[i].name,
+                           failed == -ENOMEM ? "out of memory" : "wrong type or out of range");
         (void)json_object_del(object, members[i].name);
     }
     return 0;

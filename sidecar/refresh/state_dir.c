@@ -38,12 +38,14 @@ static int check(int fd, const char *path, struct err *e)
     if (fstat(fd, &st) != 0)
         return err_set(e, "%s: %s", path, strerror(errno));
     if (st.st_uid != geteuid())
-        return err_set(e,
-                       "%s belongs to user id %ju, but this is user id %ju: chown %ju %s, or use a directory of its own below it",
-                       path, (uintmax_t)st.st_uid, (uintmax_t)geteuid(), (uintmax_t)geteuid(), path);
+        return err_set(
+            e,
+            "%s belongs to user id %ju, but this is user id %ju: chown %ju %s, or use a directory of its own below it",
+            path, (uintmax_t)st.st_uid, (uintmax_t)geteuid(), (uintmax_t)geteuid(), path);
     if (st.st_mode & (S_IWGRP | S_IWOTH))
-        return err_set(e, "%s has mode %04o, so others may write to it: chmod 0700 %s, or use a directory of its own below it", path,
-                       (unsigned)st.st_mode & 07777, path);
+        return err_set(
+            e, "%s has mode %04o, so others may write to it: chmod 0700 %s, or use a directory of its own below it",
+            path, (unsigned)st.st_mode & 07777, path);
     return 0;
 }
 

@@ -27,7 +27,8 @@ static struct slice aad_of(const char *cred, uint64_t generation, char aad[STATE
 static int damaged(const struct state_dir *dir, const char *cred, const char *what, struct err *e)
 {
     return err_set(e,
-                   "%s/%s" STATE_FILE_SUFFIX " is damaged (%s): put a good copy back, or move it away and sign in again "
+                   "%s/%s" STATE_FILE_SUFFIX
+                   " is damaged (%s): put a good copy back, or move it away and sign in again "
                    "(its refresh token is in no other place)",
                    dir->path, cred, what);
 }
@@ -71,8 +72,8 @@ int state_file_generation(const struct state_dir *dir, const char *cred, uint64_
     return failed ? unreadable(dir, cred, failed, e) : 0;
 }
 
-static int open_sealed(const struct state_dir *dir, const struct seal_ring *ring, const char *cred, struct slice file, struct buf *plain,
-                       struct state *ret, struct err *e)
+static int open_sealed(const struct state_dir *dir, const struct seal_ring *ring, const char *cred, struct slice file,
+                       struct buf *plain, struct state *ret, struct err *e)
 {
     uint64_t generation;
     struct slice sealed;
@@ -83,7 +84,8 @@ static int open_sealed(const struct state_dir *dir, const struct seal_ring *ring
     int failed = seal_open(ring, aad_of(cred, generation, aad), sealed, plain);
     if (failed == -ENOKEY)
         return err_set(e,
-                       "%s/%s" STATE_FILE_SUFFIX " was sealed with another key: bring that seal key back (as the previous one, "
+                       "%s/%s" STATE_FILE_SUFFIX
+                       " was sealed with another key: bring that seal key back (as the previous one, "
                        "if it was replaced), or move the file away and sign in again",
                        dir->path, cred);
     if (failed == -EBADMSG)
@@ -96,7 +98,8 @@ static int open_sealed(const struct state_dir *dir, const struct seal_ring *ring
     return 0;
 }
 
-int state_file_read(const struct state_dir *dir, const struct seal_ring *ring, const char *cred, struct state *ret, struct err *e)
+int state_file_read(const struct state_dir *dir, const struct seal_ring *ring, const char *cred, struct state *ret,
+                    struct err *e)
 {
     char name[STATE_DIR_FILE_SIZE];
     struct buf file, plain;
@@ -116,8 +119,8 @@ int state_file_read(const struct state_dir *dir, const struct seal_ring *ring, c
     return failed;
 }
 
-int state_file_write(const struct state_dir *dir, const struct seal_ring *ring, const char *cred, uint64_t generation, const struct state *state,
-                     struct err *e)
+int state_file_write(const struct state_dir *dir, const struct seal_ring *ring, const char *cred, uint64_t generation,
+                     const struct state *state, struct err *e)
 {
     char name[STATE_DIR_FILE_SIZE], aad[STATE_DIR_NAME_MAX + 32];
     struct state next = *state; /* borrows everything but the number */

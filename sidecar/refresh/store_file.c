@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SECTION_WAIT_MS 5000 /* others are inside for one fsync each; longer means that one of them was stopped in there */
+#define SECTION_WAIT_MS 5000 /* others are inside for one fsync each; longer: one of them was stopped in there */
 #define SECTION_AGAIN_MS 10  /* at most this until the next try to get in */
 
 enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD };
@@ -246,7 +246,9 @@ static void attempt(struct store_op *op)
     }
     if (section == -EAGAIN) {
         out.answer.result = STORE_ERROR;
-        err_set(&out.err, "%s/%s.lock has been in use for %d ms: is another sidekey stopped (SIGSTOP, a debugger, a frozen container)?",
+        err_set(&out.err,
+                "%s/%s.lock has been in use for %d ms: is another sidekey stopped (SIGSTOP, a debugger, a frozen "
+                "container)?",
                 op->store->dir.path, op->cred, SECTION_WAIT_MS);
     } else if (section < 0 && kinds[op->kind].section) {
         fail(&out, op, "open", section);
@@ -269,7 +271,8 @@ static void on_again(struct ev_loop *loop, ev_timer *again, int revents)
     attempt(again->data);
 }
 
-static struct store_op *ask(struct store *s, enum kind kind, const char *cred, const struct store_owner *owner, store_fn *fn, void *arg)
+static struct store_op *ask(struct store *s, enum kind kind, const char *cred, const struct store_owner *owner,
+                            store_fn *fn, void *arg)
 {
     struct store_file *f = (struct store_file *)s;
     struct store_op *op = calloc(1, sizeof *op);
@@ -295,8 +298,8 @@ static struct store_op *ask(struct store *s, enum kind kind, const char *cred, c
 
 /* ---- the engine ---- */
 
-static struct store_op *file_begin(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms, uint64_t known_gen,
-                                   store_fn *fn, void *arg)
+static struct store_op *file_begin(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms,
+                                   uint64_t known_gen, store_fn *fn, void *arg)
 {
     struct store_op *op = ask(s, BEGIN, cred, owner, fn, arg);
     if (op) {
@@ -306,7 +309,8 @@ static struct store_op *file_begin(struct store *s, const char *cred, const stru
     return op;
 }
 
-static struct store_op *file_renew(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms, store_fn *fn, void *arg)
+static struct store_op *file_renew(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms,
+                                   store_fn *fn, void *arg)
 {
     struct store_op *op = ask(s, RENEW, cred, owner, fn, arg);
     if (op)
@@ -314,8 +318,8 @@ static struct store_op *file_renew(struct store *s, const char *cred, const stru
     return op;
 }
 
-static struct store_op *file_commit(struct store *s, const char *cred, const struct store_owner *owner, uint64_t parent_gen,
-                                    const struct state *state, store_fn *fn, void *arg)
+static struct store_op *file_commit(struct store *s, const char *cred, const struct store_owner *owner,
+                                    uint64_t parent_gen, const struct state *state, store_fn *fn, void *arg)
 {
     struct store_op *op = ask(s, COMMIT, cred, owner, fn, arg);
     if (!op)
@@ -328,7 +332,8 @@ static struct store_op *file_commit(struct store *s, const char *cred, const str
     return op;
 }
 
-static struct store_op *file_release(struct store *s, const char *cred, const struct store_owner *owner, store_fn *fn, void *arg)
+static struct store_op *file_release(struct store *s, const char *cred, const struct store_owner *owner, store_fn *fn,
+                                     void *arg)
 {
     return ask(s, RELEASE, cred, owner, fn, arg);
 }

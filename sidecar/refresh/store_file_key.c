@@ -55,11 +55,11 @@ static int check_mode(const struct state_dir *d, struct err *e)
     if (fstatat(d->fd, KEY_NAME, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return err_set(e, "cannot read %s/" KEY_NAME ": %s", d->path, strerror(errno));
     if (st.st_uid != geteuid())
-        return err_set(e, "%s/" KEY_NAME " belongs to user id %ju, but this is user id %ju: chown %ju %s/" KEY_NAME, d->path, (uintmax_t)st.st_uid,
-                       (uintmax_t)geteuid(), (uintmax_t)geteuid(), d->path);
+        return err_set(e, "%s/" KEY_NAME " belongs to user id %ju, but this is user id %ju: chown %ju %s/" KEY_NAME,
+                       d->path, (uintmax_t)st.st_uid, (uintmax_t)geteuid(), (uintmax_t)geteuid(), d->path);
     if (st.st_mode & 077)
-        return err_set(e, "%s/" KEY_NAME " has mode %04o, so others may use it: chmod 0600 %s/" KEY_NAME, d->path, (unsigned)st.st_mode & 07777,
-                       d->path);
+        return err_set(e, "%s/" KEY_NAME " has mode %04o, so others may use it: chmod 0600 %s/" KEY_NAME, d->path,
+                       (unsigned)st.st_mode & 07777, d->path);
     return 0;
 }
 
@@ -78,8 +78,12 @@ static int find_key(const struct state_dir *d, struct secret *ret, struct err *e
 {
     if (faccessat(d->fd, KEY_NAME, F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT) {
         if (has_states(d))
-            return err_set(e, "%s/" KEY_NAME " is missing, but files sealed with it are there: bring it back, or move %s/*" STATE_FILE_SUFFIX
-                           " away and sign in again", d->path, d->path);
+            return err_set(
+                e,
+                "%s/" KEY_NAME
+                " is missing, but files sealed with it are there: bring it back, or move %s/*" STATE_FILE_SUFFIX
+                " away and sign in again",
+                d->path, d->path);
         int failed = make_key(d);
         if (failed)
             return err_set(e, "cannot make %s/" KEY_NAME ": %s", d->path, strerror(-failed));

@@ -359,7 +359,8 @@ static void a_well_sealed_answer_that_this_version_cannot_read_stays(void **stat
     struct buf file;
     buf_init(&file, 4096);
     assert_int_equal(buf_add_str(&file, "sidekey-journal 1 answer 1 - 1 1 5\n"), 0);
-    assert_int_equal(seal_blob(ring, SLICE("cred sidekey-journal 1 answer 1 - 1 1 5"), SLICE("{\"generation\":\"new\"}"), &file), 0);
+    assert_int_equal(
+        seal_blob(ring, SLICE("cred sidekey-journal 1 answer 1 - 1 1 5"), SLICE("{\"generation\":\"new\"}"), &file), 0);
     write_file(path_of("cred.answer"), file.data, file.len);
     buf_done(&file);
     assert_int_equal(journal_read(a, "cred", &entry, &e), -EPROTO);

@@ -101,8 +101,14 @@ static void a_token_of_any_bytes_is_read_back(void **unused)
 {
     (void)unused;
     const struct slice tokens[] = {
-        SLICE("plain"), SLICE("quote\" back\\slash / tab\t"), SLICE("nul\0inside"), SLICE("\xff\xfe not text \x80"), SLICE("gr\xc3\xbc\xc3\x9f"),
-        SLICE("\x01\x1f\x7f"), SLICE("\0"), SLICE("{\"base64\":\"YQ==\"}"),
+        SLICE("plain"),
+        SLICE("quote\" back\\slash / tab\t"),
+        SLICE("nul\0inside"),
+        SLICE("\xff\xfe not text \x80"),
+        SLICE("gr\xc3\xbc\xc3\x9f"),
+        SLICE("\x01\x1f\x7f"),
+        SLICE("\0"),
+        SLICE("{\"base64\":\"YQ==\"}"),
     };
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
         struct state s, back;
@@ -120,7 +126,9 @@ static void times_out_of_range_are_clamped_so_that_no_answer_is_lost(void **unus
     (void)unused;
     static const struct {
         int64_t given, stored;
-    } table[] = { { -1, 0 }, { INT64_MIN, 0 }, { INT64_MAX, 253402300799999 }, { 253402300799999, 253402300799999 }, { 0, 0 } };
+    } table[] = {
+        { -1, 0 }, { INT64_MIN, 0 }, { INT64_MAX, 253402300799999 }, { 253402300799999, 253402300799999 }, { 0, 0 }
+    };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct state s, back;
         state_init(&s);
@@ -137,7 +145,8 @@ static void times_out_of_range_are_clamped_so_that_no_answer_is_lost(void **unus
 static void unknown_members_survive_a_rewrite(void **unused)
 {
     (void)unused;
-    static const char document[] = "{\"scope\":\"a\",\"access_token\":\"x\",\"from_tomorrow\":{\"k\":[1,2.5,null,\"\\u00fc\"]},\"generation\":3}";
+    static const char document[] =
+        "{\"scope\":\"a\",\"access_token\":\"x\",\"from_tomorrow\":{\"k\":[1,2.5,null,\"\\u00fc\"]},\"generation\":3}";
     struct state s, back;
     state_init(&s);
     assert_int_equal(state_read(&s, slice_str(document), NULL), 0);
@@ -170,14 +179,37 @@ static void what_is_wrong_is_refused_and_the_old_state_stays(void **unused)
 {
     (void)unused;
     static const char *const documents[] = {
-        "", " ", "{", "[]", "null", "7", "\"text\"", "{}x", "{\"a\":1,\"a\":2}",
-        "{\"generation\":-1}", "{\"generation\":1.5}", "{\"generation\":\"1\"}", "{\"generation\":null}", "{\"generation\":9223372036854775807}",
+        "",
+        " ",
+        "{",
+        "[]",
+        "null",
+        "7",
+        "\"text\"",
+        "{}x",
+        "{\"a\":1,\"a\":2}",
+        "{\"generation\":-1}",
+        "{\"generation\":1.5}",
+        "{\"generation\":\"1\"}",
+        "{\"generation\":null}",
+        "{\"generation\":9223372036854775807}",
         "{\"generation\":99999999999999999999}",
-        "{\"access_token\":1}", "{\"access_token\":null}", "{\"access_token\":{}}", "{\"access_token\":{\"base64\":7}}", "{\"access_token\":{\"base64\":\"***\"}}",
-        "{\"refresh_token\":[\"x\"]}", "{\"alt_refresh\":true}",
-        "{\"expires_wall_ms\":\"soon\"}", "{\"expires_wall_ms\":-5}", "{\"expires_wall_ms\":253402300800000}", "{\"obtained_wall_ms\":1e3}",
+        "{\"access_token\":1}",
+        "{\"access_token\":null}",
+        "{\"access_token\":{}}",
+        "{\"access_token\":{\"base64\":7}}",
+        "{\"access_token\":{\"base64\":\"***\"}}",
+        "{\"refresh_token\":[\"x\"]}",
+        "{\"alt_refresh\":true}",
+        "{\"expires_wall_ms\":\"soon\"}",
+        "{\"expires_wall_ms\":-5}",
+        "{\"expires_wall_ms\":253402300800000}",
+        "{\"obtained_wall_ms\":1e3}",
         "{\"refresh_in_ms\":null}",
-        "{\"refresh_fp\":\"123456789\"}", "{\"refresh_fp\":5}", "{\"dead_fp\":\"a\\u0000b\"}", "{\"access_token\":\"\xff\"}",
+        "{\"refresh_fp\":\"123456789\"}",
+        "{\"refresh_fp\":5}",
+        "{\"dead_fp\":\"a\\u0000b\"}",
+        "{\"access_token\":\"\xff\"}",
     };
     for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
         struct state s = full_state(), before = full_state();
@@ -194,8 +226,10 @@ static void what_is_wrong_is_refused_and_the_old_state_stays(void **unused)
 static void an_error_never_quotes_the_document(void **unused)
 {
     (void)unused;
-    static const char *const documents[] = { "{\"access_token\":\"top-secret\" \"x\"}", "{\"access_token\": top-secret}", "top-secret",
-                                             "{\"expires_wall_ms\":\"top-secret\"}", "{\"top-secret\":1,\"top-secret\":2}", "{\"dead_fp\":\"top-secret\"}" };
+    static const char *const documents[] = {
+        "{\"access_token\":\"top-secret\" \"x\"}", "{\"access_token\": top-secret}",      "top-secret",
+        "{\"expires_wall_ms\":\"top-secret\"}",    "{\"top-secret\":1,\"top-secret\":2}", "{\"dead_fp\":\"top-secret\"}"
+    };
     for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
         struct state s;
         struct err e = { "" };

@@ -30,8 +30,8 @@
 
 struct engine {
     const char *name;
-    int (*setup)(void);           /* an empty store; -1: cannot be tested here */
-    struct store *(*open)(void);  /* in any process, any number */
+    int (*setup)(void);          /* an empty store; -1: cannot be tested here */
+    struct store *(*open)(void); /* in any process, any number */
     void (*teardown)(void);
 };
 
@@ -145,7 +145,8 @@ static struct store_owner new_owner(void)
     return owner;
 }
 
-static struct got begin(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms, uint64_t known)
+static struct got begin(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms,
+                        uint64_t known)
 {
     struct got got = { 0 };
     store_begin(s, cred, owner, ttl_ms, known, on_answer, &got);
@@ -160,7 +161,8 @@ static struct got renew(struct store *s, const char *cred, const struct store_ow
 }
 
 /* Stores a state whose refresh token is "rt-<parent + 1>". */
-static struct store_op *ask_commit(struct store *s, const char *cred, const struct store_owner *owner, uint64_t parent, store_fn *fn, void *arg)
+static struct store_op *ask_commit(struct store *s, const char *cred, const struct store_owner *owner, uint64_t parent,
+                                   store_fn *fn, void *arg)
 {
     struct state state;
     char token[32];
@@ -203,7 +205,8 @@ static void assert_result(struct got got, enum store_result want)
 }
 
 /* Asks again until it is won, within WAIT_MS. */
-static struct got win(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms, uint64_t known)
+static struct got win(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms,
+                      uint64_t known)
 {
     int64_t end_ms = clock_mono_ms() + WAIT_MS;
     struct got got;
@@ -855,7 +858,10 @@ static void eight_processes_make_consecutive_generations_and_spend_each_parent_o
 
 /* ---- every rule × every engine ---- */
 
-#define RULE(name) { #name, name, setup, teardown, NULL }
+#define RULE(name)                                                                                                     \
+    {                                                                                                                  \
+#name, name, setup, teardown, NULL                                                                             \
+    }
 static const struct CMUnitTest rules[] = {
     RULE(at_first_nothing_is_stored),
     RULE(an_answer_never_comes_inside_the_call_and_comes_once),

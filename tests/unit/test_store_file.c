@@ -97,7 +97,9 @@ struct got {
 static void on_answer(void *arg, const struct store_answer *answer)
 {
     struct got *got = arg;
-    *got = (struct got){ got->count + 1, answer->result, answer->generation, answer->state ? answer->state->generation : 0, answer->ttl_ms, "" };
+    *got = (struct got){ got->count + 1,     answer->result,
+                         answer->generation, answer->state ? answer->state->generation : 0,
+                         answer->ttl_ms,     "" };
     if (answer->error)
         snprintf(got->error, sizeof got->error, "%s", answer->error);
 }
@@ -292,7 +294,12 @@ static void no_file_shows_a_token(void **state)
 static void what_is_no_name_is_an_error(void **state)
 {
     (void)state;
-    static const char *const names[] = { "", "a/b", "../cred", "UPPER", "a b", "caf\xc3\xa9",
+    static const char *const names[] = { "",
+                                         "a/b",
+                                         "../cred",
+                                         "UPPER",
+                                         "a b",
+                                         "caf\xc3\xa9",
                                          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         assert_result(begin(a, names[i], &alice), STORE_ERROR);
@@ -384,8 +391,15 @@ static void a_file_of_another_key_says_so_and_stays(void **state)
 static void a_commit_over_an_unreadable_first_line_is_an_error(void **state)
 {
     (void)state;
-    static const char *const heads[] = { "", "\n", "sidekey-state 1 \n", "sidekey-state 1 x\n", "sidekey-state 2 1\n", "sidekey-state 1 0\n",
-                                         "sidekey-state 1 -1\n", "sidekey-state 1 1", "sidekey-state 1 99999999999999999999\n" };
+    static const char *const heads[] = { "",
+                                         "\n",
+                                         "sidekey-state 1 \n",
+                                         "sidekey-state 1 x\n",
+                                         "sidekey-state 2 1\n",
+                                         "sidekey-state 1 0\n",
+                                         "sidekey-state 1 -1\n",
+                                         "sidekey-state 1 1",
+                                         "sidekey-state 1 99999999999999999999\n" };
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
         write_file(in_dir("cred.state"), heads[i], strlen(heads[i]));
         struct got got = commit(a, "cred", 0);
