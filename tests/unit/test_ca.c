@@ -158,8 +158,8 @@ static void the_authority_has_the_documented_form(void **state)
         assert_int_equal(EVP_PKEY_get_bits(X509_get0_pubkey(x)), rsa ? 2048 : 256);
         assert_int_equal(X509_NAME_cmp(X509_get_subject_name(x), X509_get_issuer_name(x)), 0);
         assert_int_equal(seconds(X509_get0_notBefore(x)), NOW - DAY);
-        assert_int_equal(seconds(X509_get0_notAfter(x)), NOW + 30 * DAY);
-        assert_int_equal(ca_not_after_s(ca), NOW + 30 * DAY);
+        assert_int_equal(seconds(X509_get0_notAfter(x)), NOW + 3650 * DAY);
+        assert_int_equal(ca_not_after_s(ca), NOW + 3650 * DAY);
         BASIC_CONSTRAINTS_free(basic);
         ASN1_BIT_STRING_free(usage);
         ASN1_OCTET_STRING_free(id);
@@ -523,6 +523,31 @@ static void a_host_that_cannot_be_permitted_is_named(void **state)
     }
 }
 
+/* What outlives a keeper is one authority, not two of the same name. */
+static void the_key_as_pem_makes_the_same_authority_again(void **state)
+{
+    (void)state;
+    struct ca *ca = ca_of(&(struct ca_options){ .permit_hosts = hosts }, NOW);
+    X509 *root = cert_of(ca);
+    struct buf pem;
+    buf_init_secret(&pem, 1 << 16);
+    assert_int_equal(ca_add_key_pem(ca, &pem), 0);
+    assert_int_equal(buf_add(&pem, slice_of("", 1)), 0);
+    put_text("kept.key", buf_slice(&pem).ptr);
+    put_cert("kept.pem", root, "w");
+    buf_done(&pem);
+    buf_init_secret(&pem, 10);
+    assert_int_equal(ca_add_key_pem(ca, &pem), -ENOBUFS);
+    buf_done(&pem);
+    struct ca *again = ca_of(&(struct ca_options){ .cert_file = path_of("kept.pem"), .key_file = path_of("kept.key") }, NOW);
+    X509 *leaf = leaf_of(again, "api.x.test");
+    assert_int_equal(verify(root, leaf, "api.x.test", NOW), X509_V_OK);
+    X509_free(leaf);
+    X509_free(root);
+    ca_free(again);
+    ca_free(ca);
+}
+
 static void a_given_authority_signs_leaves_that_verify(void **state)
 {
     (void)state;
@@ -797,6 +822,7 @@ int main(void)
         cmocka_unit_test(what_is_no_host_is_refused),
         cmocka_unit_test(what_is_no_leaf_key_is_refused),
         cmocka_unit_test(a_host_that_cannot_be_permitted_is_named),
+        cmocka_unit_test(the_key_as_pem_makes_the_same_authority_again),
         cmocka_unit_test(a_given_authority_signs_leaves_that_verify),
         cmocka_unit_test(the_constraints_of_a_given_authority_hold_and_so_do_the_rules),
         cmocka_unit_test(a_given_authority_that_is_none_is_refused_with_file_and_cause),
