@@ -91,7 +91,9 @@ class Sidekey:
         return {role: int(p) for role in ("keeper", "worker") for p, name in named.items() if role in name}
 
     def kill(self, role):
-        pid = self.children()[role]
+        pid = self.children().get(role)
+        if not pid:
+            raise Missed(f"no {role} among sidekey's processes")
         os.kill(pid, signal.SIGKILL)
         end = time.monotonic() + 5
         while self.children().get(role) in (pid, None):

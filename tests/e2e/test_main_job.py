@@ -100,15 +100,26 @@ def test_a_post_is_sent_again_with_its_whole_body(sidekey, auth):
 def test_a_chunked_post_is_sent_again_with_its_whole_body(sidekey, auth):
     echo(sidekey)
     auth.revoke_access()
-    status, _, body = sidekey.request("POST", "/upload", body=iter([b"one ", b"two ", b"three"]), headers={"Transfer-Encoding": "chunked"})
+    status, _, body = sidekey.request("POST", "/upload", body=iter([b"one ", b"two ", b"three"]))
     assert status == 200 and json.loads(body)["body_bytes"] == len(b"one two three")
 
 
 def test_a_body_over_the_limit_passes_the_401_and_the_next_call_works(sidekey, auth):
     echo(sidekey)
     auth.revoke_access()
-    status, _, body = sidekey.request("POST", "/upload", body=b"x" * (3 << 20))
+    status, _, body = sidekey.request("POST", "/upload?late=1", body=b"x" * (3 << 20))
     assert status == 401 and json.loads(body)["error"] == "invalid_token"
+    assert echo(sidekey)["live"] is True
+    auth.healthy()
+
+
+def test_a_large_body_is_whole_when_the_401_comes_before_it_all_went(sidekey, auth):
+    """Either answer is right, the second send or the 401; half a body never is."""
+    echo(sidekey)
+    auth.revoke_access()
+    status, _, body = sidekey.request("POST", "/upload", body=b"x" * (3 << 20))
+    assert status in (200, 401)
+    assert status == 401 or json.loads(body)["body_bytes"] == 3 << 20
     assert echo(sidekey)["live"] is True
     auth.healthy()
 

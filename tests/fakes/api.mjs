@@ -8,7 +8,7 @@
 //   /slow?ms=N         a late answer                            /early?status= answers before it reads the body
 //   /hints             103 before the answer                    /redirect?to=
 //   /always401 (…403)  refuses the best token                   NAME.git/…    files of the folder `www`, for git
-// Everything below /open/ needs no token.  "Expect: 100-continue" is answered with 100 only when the token is live.
+// A 401 goes out when the head has come; with late=1 in the query, when the body has.  Everything below /open/ needs no token.  "Expect: 100-continue" is answered with 100 only when the token is live.
 import fs from 'node:fs';
 import https from 'node:https';
 import path from 'node:path';
@@ -140,8 +140,10 @@ export async function startApi({ isLive, pki, www, port = 0 }) {
   function refuse(req, res, entry) {
     unauthorized += 1;
     entry.status = 401;
-    bodyOf(req, entry).catch(() => {});
-    json(res, 401, { error: 'invalid_token' }, { 'www-authenticate': 'Bearer realm="api", error="invalid_token"' });
+    const read = bodyOf(req, entry).catch(() => {});
+    const say = () => json(res, 401, { error: 'invalid_token' }, { 'www-authenticate': 'Bearer realm="api", error="invalid_token"' });
+    if (/[?&]late=1/.test(req.url)) read.then(say);
+    else say();
   }
 
   function allowed(req, entry) {
