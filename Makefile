@@ -61,7 +61,7 @@ $(BUILD)/%.o: %.c
 $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) -O2 -g -fPIE $(SAN) $(LLHTTP_INC) -c -o $@ $<
+	$(Q)$(CC) -O2 -g -fPIE -DLLHTTP_STRICT_MODE=1 $(SAN) $(LLHTTP_INC) -c -o $@ $<
 
 -include $(OBJ:.o=.d)
 include tests/rules.mk preload/rules.mk

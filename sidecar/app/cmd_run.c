@@ -118,10 +118,10 @@ static int add_java_options(const char *trust)
     return setenv("JDK_JAVA_OPTIONS", text, 1);
 }
 
-static int set_proxy_env(struct run *r, const struct supervisor_ready *ready)
+static int set_proxy_env(struct run *r, const struct ears *ears)
 {
     char port[8], bundle[PATH_MAX], ca[PATH_MAX], jks[PATH_MAX];
-    snprintf(port, sizeof port, "%u", ready->proxy_port);
+    snprintf(port, sizeof port, "%u", ears->proxy_port);
     run_dir_file(r->dir, "bundle.pem", bundle);
     run_dir_file(r->dir, "ca.pem", ca);
     run_dir_file(r->dir, "bundle.jks", jks);
@@ -166,14 +166,14 @@ static void drop_secrets(const struct config *c)
     forget(&c->seal_key_previous);
 }
 
-static void become_program(struct run *r, const struct supervisor_ready *ready)
+static void become_program(struct run *r, const struct ears *ears)
 {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     drop_secrets(r->loaded);
-    if (set_proxy_env(r, ready) != 0 || ((r->layers & LAYER_PRELOAD) && set_preload_env(r) != 0))
+    if (set_proxy_env(r, ears) != 0 || ((r->layers & LAYER_PRELOAD) && set_preload_env(r) != 0))
         _exit(EX_OSERR);
     for (size_t i = 0; i < r->placeholder_count; i++)
         putenv(r->placeholders[i]);
@@ -182,23 +182,23 @@ static void become_program(struct run *r, const struct supervisor_ready *ready)
     _exit(errno == ENOENT ? 127 : 126);
 }
 
-static pid_t on_ready(void *arg, const struct supervisor_ready *ready)
+static pid_t on_ready(void *arg, const struct ears *ears)
 {
     struct run *r = arg;
     char bundle[PATH_MAX], jks[PATH_MAX];
     struct err e;
-    r->transparent_port = ready->transparent_port;
+    r->transparent_port = ears->transparent_port;
     if ((r->java || (r->layers & LAYER_PRELOAD)) &&
         jks_write(run_dir_file(r->dir, "bundle.pem", bundle), run_dir_file(r->dir, "bundle.jks", jks), &e) != 0) {
         log_error(log_msg("no trust store for Java"), log_str("reason", e.text));
         return -1;
     }
     if (r->verbose)
-        fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s%s%s\n", ready->proxy, ready->admin, r->layers & LAYER_ENV ? "env" : "",
+        fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s%s%s\n", ears->proxy_text, ears->admin_text, r->layers & LAYER_ENV ? "env" : "",
                 r->layers == (LAYER_ENV | LAYER_PRELOAD) ? "," : "", r->layers & LAYER_PRELOAD ? "preload" : "");
     pid_t pid = fork();
     if (pid == 0)
-        become_program(r, ready);
+        become_program(r, ears);
     return pid;
 }
 

@@ -13,11 +13,11 @@ static struct config *on_reload(void *arg)
     return cmd_config_load(c, &status);
 }
 
-static pid_t on_ready(void *arg, const struct supervisor_ready *ready)
+static pid_t on_ready(void *arg, const struct ears *ears)
 {
     char line[192];
     (void)arg;
-    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s\n", ready->proxy, ready->admin);
+    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s\n", ears->proxy_text, ears->admin_text);
     (void)!write(STDERR_FILENO, line, (size_t)len); /* a closed stderr is no reason to stop */
     return 0;
 }

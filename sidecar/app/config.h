@@ -6,7 +6,7 @@
 
 #include "app/schema.h"
 #include "base/log.h"
-#include "proxy/worker.h"
+#include "proxy/options.h"
 #include "refresh/spec.h"
 
 struct config {

@@ -5,20 +5,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "app/ears.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rand.h"
 #include "net/ipc.h"
-#include "net/listen.h"
 #include "net/msg.h"
+#include "proxy/worker.h"
 #include "refresh/keeper.h"
 
-#define WORKERS_MAX 64
 #define TICKET_KEY_BYTES 80
 #define RESPAWN_MIN_MS 20
 #define RESPAWN_MAX_MS 5000
@@ -42,10 +43,10 @@ struct child {
 struct supervisor {
     const struct supervisor_options *options;
     struct config *config;
-    struct child keeper, workers[WORKERS_MAX];
+    struct child keeper, workers[EARS_WORKERS_MAX];
     unsigned worker_count;
-    int proxy_fds[WORKERS_MAX], transparent_fds[WORKERS_MAX], admin_fd, vault_fd, signal_fd;
-    struct supervisor_ready ready;
+    struct ears ears;
+    int vault_fd, signal_fd;
     struct list retired;
     char ticket_key[TICKET_KEY_BYTES];
     ev_io signals;
@@ -105,7 +106,7 @@ static void announce(struct supervisor *s)
         if (!s->workers[i].ready)
             return;
     s->announced = true;
-    s->program = s->options->on_ready ? s->options->on_ready(s->options->arg, &s->ready) : 0;
+    s->program = s->options->on_ready ? s->options->on_ready(s->options->arg, &s->ears) : 0;
     if (s->program < 0)
         stop_loop(s, EX_OSERR);
 }
@@ -131,12 +132,6 @@ static void on_gone(void *arg)
 
 /* --- children --- */
 
-static void close_if(int fd)
-{
-    if (fd >= 0)
-        close(fd);
-}
-
 /* What the parent had and this child must not: its loop's watchers, the other children's sockets, listeners that are not its own. */
 static void forget_parent(struct supervisor *s, const struct child *me)
 {
@@ -150,14 +145,12 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     for (unsigned i = 0; i < s->worker_count; i++) {
         ipc_free(s->workers[i].ipc);
         ev_timer_stop(loop_get(), &s->workers[i].respawn);
-        if (me->role == ROLE_KEEPER || me->slot != i) {
-            close_if(s->proxy_fds[i]);
-            close_if(s->transparent_fds[i]);
-        }
     }
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
         ipc_free(LIST_ENTRY(n, struct child, node)->ipc);
-    close_if(me->role == ROLE_KEEPER ? s->admin_fd : s->vault_fd);
+    ears_keep(&s->ears, me->role == ROLE_KEEPER, me->slot);
+    if (me->role == ROLE_WORKER)
+        close(s->vault_fd);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -165,6 +158,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
 static int run_child(struct supervisor *s, const struct child *me, int fd)
 {
     forget_parent(s, me);
+    prctl(PR_SET_NAME, me->role == ROLE_KEEPER ? "sidekey-keeper" : "sidekey-worker");
     if (me->role == ROLE_KEEPER) {
         struct keeper_options options = config_keeper(s->config);
         log_proc("keeper");
@@ -177,8 +171,8 @@ static int run_child(struct supervisor *s, const struct child *me, int fd)
     options.proxy_password = s->options->proxy_password;
     options.hints_path = s->options->hints_path;
     return worker_run(&options,
-                      &(struct worker_sockets){ .supervisor = fd, .proxy = s->proxy_fds[me->slot], .transparent = s->transparent_fds[me->slot],
-                                                .admin = s->admin_fd, .slot = me->slot },
+                      &(struct worker_sockets){ .supervisor = fd, .proxy = s->ears.proxy[me->slot], .transparent = s->ears.transparent[me->slot],
+                                                .admin = s->ears.admin, .slot = me->slot },
                       slice_of(s->ticket_key, sizeof s->ticket_key));
 }
 
@@ -370,6 +364,15 @@ static void retire(struct supervisor *s, struct child *c)
     c->pid = 0;
 }
 
+static bool same_list(char *const *a, char *const *b)
+{
+    if (!a || !b)
+        return a == b;
+    while (*a && *b && strcmp(*a, *b) == 0)
+        a++, b++;
+    return !*a && !*b;
+}
+
 static void reload(struct supervisor *s)
 {
     struct config *next = s->options->reload && !s->stopping ? s->options->reload(s->options->arg) : NULL;
@@ -377,6 +380,8 @@ static void reload(struct supervisor *s)
         log_error(log_msg("reload refused: the old configuration goes on"));
         return;
     }
+    if (!same_list(next->permit_hosts, s->config->permit_hosts) && ftruncate(s->vault_fd, 0) != 0)
+        log_error(log_msg("the old CA cannot be dropped"), log_str("reason", strerror(errno)));
     next->workers = s->worker_count; /* listeners are as they are until a restart */
     config_free(s->config);
     s->config = next;
@@ -427,56 +432,14 @@ static int watch_signals(struct supervisor *s)
     return s->signal_fd;
 }
 
-/* --- sockets --- */
-
-static int open_transparent(struct supervisor *s, struct err *e)
-{
-    struct address any;
-    if (address_parse(SLICE("0.0.0.0"), s->ready.transparent_port, &any) != 0)
-        return err_set(e, "transparent listener: bad address");
-    int fd = listen_open(&any, s->worker_count > 1, e);
-    /* Tokens are addresses in 127/8: only the loopback interface may bring them. */
-    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) != 0) {
-        close(fd);
-        return err_set(e, "transparent listener: cannot be bound to the loopback interface: %s", strerror(errno));
-    }
-    if (fd >= 0)
-        s->ready.transparent_port = ntohs(((struct sockaddr_in *)(void *)&any.sa)->sin_port);
-    return fd;
-}
-
-static int open_listeners(struct supervisor *s, struct err *e)
-{
-    struct config *c = s->config;
-    for (unsigned i = 0; i < s->worker_count; i++) {
-        s->transparent_fds[i] = -1;
-        if ((s->proxy_fds[i] = listen_open(&c->listen_proxy, s->worker_count > 1, e)) < 0)
-            return err_wrap(e, "listen.proxy: ");
-        if (s->options->hints_path && (s->transparent_fds[i] = open_transparent(s, e)) < 0)
-            return -1;
-    }
-    address_text((struct sockaddr *)&c->listen_proxy.sa, s->ready.proxy, sizeof s->ready.proxy);
-    s->ready.proxy_port = ntohs(((struct sockaddr_in *)(void *)&c->listen_proxy.sa)->sin_port); /* same place in sockaddr_in6 */
-    s->admin_fd = -1;
-    snprintf(s->ready.admin, sizeof s->ready.admin, "off");
-    if (c->listen_admin.len) {
-        if ((s->admin_fd = listen_open(&c->listen_admin, false, e)) < 0)
-            return err_wrap(e, "listen.admin: ");
-        address_text((struct sockaddr *)&c->listen_admin.sa, s->ready.admin, sizeof s->ready.admin);
-    }
-    return 0;
-}
-
 static void done(struct supervisor *s)
 {
-    for (unsigned i = 0; i < s->worker_count; i++) {
-        close_if(s->proxy_fds[i]);
-        close_if(s->transparent_fds[i]);
+    for (unsigned i = 0; i < s->worker_count; i++)
         ipc_free(s->workers[i].ipc);
-    }
     ipc_free(s->keeper.ipc);
-    close_if(s->admin_fd);
-    close_if(s->vault_fd);
+    ears_close(&s->ears);
+    if (s->vault_fd >= 0)
+        close(s->vault_fd);
     config_free(s->config);
     explicit_bzero(s->ticket_key, sizeof s->ticket_key);
 }
@@ -485,13 +448,11 @@ int supervisor_run(const struct supervisor_options *options)
 {
     static struct supervisor s;
     struct err e;
-    s = (struct supervisor){ .options = options, .config = options->config, .worker_count = options->config->workers, .admin_fd = -1, .status = EX_OK };
+    s = (struct supervisor){ .options = options, .config = options->config, .worker_count = options->config->workers, .vault_fd = -1, .status = EX_OK };
     list_init(&s.retired);
     ev_timer_init(&s.grace, on_grace_over, 0, 0);
     s.grace.data = &s;
-    for (unsigned i = 0; i < WORKERS_MAX; i++)
-        s.proxy_fds[i] = s.transparent_fds[i] = -1;
-    if (open_listeners(&s, &e) != 0) {
+    if (ears_open(&s.ears, s.config, options->hints_path, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
         done(&s);
         return EX_UNAVAILABLE;

@@ -23,6 +23,10 @@ struct metrics {
 static const struct {
     const char *name, *type, *help;
 } families[] = {
+    { "process_cpu_seconds_total", "counter", "CPU time of all processes together." },
+    { "process_open_fds", "gauge", "Open descriptors of all processes together." },
+    { "process_resident_memory_bytes", "gauge", "Resident memory of all processes, shared pages counted in each." },
+    { "process_start_time_seconds", "gauge", "When the keeper started." },
     { "sidekey_build_info", "gauge", "Always 1; the version is a label." },
     { "sidekey_connections", "gauge", "Open connections by leg." },
     { "sidekey_config_last_reload_successful", "gauge", "1 when the last reload of the configuration was good." },

@@ -9,7 +9,7 @@
 #include "proxy/replay.h"
 #include "proxy/tokens.h"
 #include "proxy/upstream.h"
-#include "proxy/worker.h"
+#include "proxy/options.h"
 
 struct context {
     const struct worker_options *options;

@@ -1,5 +1,7 @@
 #include "proxy/meter.h"
 
+#include "base/process.h"
+
 #include <stdlib.h>
 
 static const double seconds_bounds[] = { .005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10 };
@@ -118,5 +120,6 @@ int meter_write(struct meter *m, struct buf *out, bool *ret_changed)
     if (!m->changed)
         return 0;
     m->changed = false;
+    process_measure(m->metrics);
     return metrics_write(m->metrics, false, out);
 }

@@ -6,7 +6,7 @@
 #include "net/dial.h"
 #include "proxy/deadline.h"
 #include "proxy/h1_leg.h"
-#include "proxy/worker.h"
+#include "proxy/options.h"
 
 struct pool;
 struct upstream;

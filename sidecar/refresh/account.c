@@ -40,6 +40,11 @@ static void schedule(struct account *a)
         alarm_set(&a->timer, next_ms - clock_mono_ms());
 }
 
+static int64_t forced_floor(const struct account *a)
+{
+    return credential_pace(&a->times, a->spec->forced_floor_ms, clock_mono_ms());
+}
+
 /* ---- what is known ---- */
 
 static void recompute(struct account *a, bool same_token, int64_t old_end_wall_ms)
@@ -170,7 +175,7 @@ static int64_t left_ms(int64_t until_ms)
 static void refuse(struct account *a, enum msg_class class_, const char *text)
 {
     int64_t after_ms = class_ == MSG_DEAD     ? 0
-                       : class_ == MSG_RECENT ? left_ms(a->tries.forced_ms + a->spec->forced_floor_ms)
+                       : class_ == MSG_RECENT ? left_ms(a->tries.forced_ms + forced_floor(a))
                                               : left_ms(a->tries.urgent_ms);
     a->env->refuse(a->env->arg, a, class_, after_ms, text);
 }
@@ -193,6 +198,7 @@ static void note_success(struct account *a, const struct flight_result *r)
     struct credential_need need = a->need;
     bool still = !need.background && needed(a, &need);
     credential_succeeded(&a->tries, r->requested && credential_need_forced(&need), clock_mono_ms());
+    credential_hurry(&a->tries, a->times.lifetime_ms / 4, clock_mono_ms());
     a->last_error[0] = '\0';
     if (need.background)
         return;
@@ -262,7 +268,7 @@ void keeper_want(struct account *a, const struct credential_need *want)
         a->waiters++;
         return;
     }
-    switch (a->draining ? CREDENTIAL_LATER : credential_may(&a->tries, &need, a->spec->forced_floor_ms, clock_mono_ms())) {
+    switch (a->draining ? CREDENTIAL_LATER : credential_may(&a->tries, &need, forced_floor(a), clock_mono_ms())) {
     case CREDENTIAL_SATISFIED: a->env->publish(a->env->arg, a); break;
     case CREDENTIAL_GO: fly(a, &need); break;
     case CREDENTIAL_LATER:
@@ -282,7 +288,7 @@ static void on_time(void *arg)
     struct credential_need need = { secret_empty(&a->state.access_token) ? MSG_MISSING : MSG_EXPIRING, 0, true };
     if (a->flight || a->draining)
         return;
-    if (needed(a, &need) && credential_may(&a->tries, &need, a->spec->forced_floor_ms, clock_mono_ms()) == CREDENTIAL_GO)
+    if (needed(a, &need) && credential_may(&a->tries, &need, forced_floor(a), clock_mono_ms()) == CREDENTIAL_GO)
         fly(a, &need);
     else
         schedule(a);

@@ -26,10 +26,10 @@ static int64_t advisory_window(int64_t lifetime_ms, unsigned jitter)
 struct credential_times credential_times(const struct credential_life *life, unsigned jitter, int64_t now_ms, int64_t now_wall_ms)
 {
     int64_t base_ms = now_ms - now_wall_ms; /* wall + base = monotonic */
-    struct credential_times t = { MSG_NEVER, MSG_NEVER, MSG_NEVER };
+    struct credential_times t = { MSG_NEVER, MSG_NEVER, MSG_NEVER, MSG_NEVER };
     if (life->expires_wall_ms) {
         int64_t lifetime_ms = life->obtained_wall_ms ? life->expires_wall_ms - life->obtained_wall_ms : life->expires_wall_ms - now_wall_ms;
-        lifetime_ms = max64(lifetime_ms, 0);
+        t.lifetime_ms = lifetime_ms = max64(lifetime_ms, 0);
         t.expires_ms = life->expires_wall_ms + base_ms;
         t.mandatory_ms = t.expires_ms - min64(30 * SECOND, lifetime_ms / 10);
         t.advisory_ms = t.expires_ms - advisory_window(lifetime_ms, jitter);
@@ -43,6 +43,18 @@ void credential_times_same(struct credential_times *t, int64_t now_ms)
 {
     if (t->expires_ms != MSG_NEVER)
         t->advisory_ms = max64(t->advisory_ms, now_ms + max64(t->expires_ms - now_ms, 0) / 2);
+}
+
+int64_t credential_pace(const struct credential_times *t, int64_t limit_ms, int64_t now_ms)
+{
+    if (t->advisory_ms != MSG_NEVER && now_ms >= t->advisory_ms)
+        return 0;
+    return t->lifetime_ms == MSG_NEVER ? limit_ms : min64(limit_ms, t->lifetime_ms / 4);
+}
+
+void credential_hurry(struct credential_tries *tries, int64_t pace_ms, int64_t now_ms)
+{
+    tries->quiet_ms = min64(tries->quiet_ms, now_ms + pace_ms);
 }
 
 bool credential_need_forced(const struct credential_need *need)

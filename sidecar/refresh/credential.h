@@ -19,7 +19,12 @@ struct credential_times {
     int64_t expires_ms;   /* hard end; MSG_NEVER: unknown, rely on 401 */
     int64_t mandatory_ms; /* from here on a new one is worth waiting for */
     int64_t advisory_ms;  /* from here on ask for a new one while serving this one */
+    int64_t lifetime_ms;  /* when it was new; MSG_NEVER: unknown */
 };
+
+/* The least time between two forced tries, or two eager ones: limit_ms, but for short-lived tokens a quarter of their life, and none at all when the token is
+ * in its advisory window: then a refresh is due anyway. */
+int64_t credential_pace(const struct credential_times *t, int64_t limit_ms, int64_t now_ms);
 
 /* Why somebody wants a refresh. */
 struct credential_need {
@@ -69,6 +74,8 @@ void credential_succeeded(struct credential_tries *tries, bool forced, int64_t n
  * forced as above.  DEAD: stuck until credential_unstick(). */
 void credential_failed(struct credential_tries *tries, enum msg_class class_, int64_t retry_after_ms, bool forced, uint64_t random,
                        int64_t now_ms);
+/* After success with a short-lived token: the next eager try need not wait for longer than pace_ms. */
+void credential_hurry(struct credential_tries *tries, int64_t pace_ms, int64_t now_ms);
 /* Nothing was tried: somebody else is at it.  Nobody who does not wait asks again for a moment. */
 void credential_skipped(struct credential_tries *tries, int64_t now_ms);
 /* Secret or stored state changed: everything may be tried again at once. */

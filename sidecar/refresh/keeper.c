@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -67,14 +68,41 @@ static int open_stores(struct keeper *k, struct err *e)
     return 0;
 }
 
+/* A CA that was made must outlive this process: programs read it once, at their start.  The memfd is the supervisor's; a disk never sees it. */
+static int fill_vault(const struct keeper *k)
+{
+    struct buf pem;
+    buf_init_secret(&pem, 64 * 1024);
+    int failed = ca_add_pem(k->ca, &pem);
+    if (failed == 0 && (failed = ca_add_key_pem(k->ca, &pem)) == 0)
+        failed = pwrite(k->options->vault_fd, pem.data + pem.start, pem.len, 0) == (ssize_t)pem.len ? 0 : -EIO;
+    buf_done(&pem);
+    return failed;
+}
+
+static int make_ca(struct keeper *k, struct err *e)
+{
+    const struct keeper_options *o = k->options;
+    char vault[32];
+    struct stat held = { .st_size = 0 };
+    struct ca_options ca = { .permit_hosts = o->permit_hosts, .cert_file = o->ca_cert_file, .key_file = o->ca_key_file };
+    bool ours = !o->ca_cert_file && o->vault_fd >= 0 && fstat(o->vault_fd, &held) == 0;
+    snprintf(vault, sizeof vault, "/proc/self/fd/%d", o->vault_fd);
+    if (ours && held.st_size > 0)
+        ca.cert_file = ca.key_file = vault;
+    k->ca = ca_new(&ca, clock_wall_ms() / 1000, e);
+    if (!k->ca)
+        return -1;
+    return ours && held.st_size == 0 && fill_vault(k) != 0 ? err_set(e, "the CA cannot be kept in memory") : 0;
+}
+
 static int open_ca(struct keeper *k, struct err *e)
 {
     const struct keeper_options *o = k->options;
-    struct ca_options ca = { .permit_hosts = o->permit_hosts, .cert_file = o->ca_cert_file, .key_file = o->ca_key_file };
     struct buf pem;
     buf_init(&pem, 64 * 1024);
     int status = 0;
-    if (!(k->ca = ca_new(&ca, clock_wall_ms() / 1000, e)) || ca_add_pem(k->ca, &pem) != 0)
+    if (make_ca(k, e) != 0 || ca_add_pem(k->ca, &pem) != 0)
         status = EX_CONFIG;
     else if (o->ca_publish && bundle_publish(o->ca_publish, buf_slice(&pem), o->extra_roots, e) != 0)
         status = directory_status(o->ca_publish);
@@ -243,7 +271,7 @@ static int serve(struct keeper *k)
 
 int keeper_run(const struct keeper_options *options, int supervisor_fd)
 {
-    struct keeper k = { .options = options };
+    struct keeper k = { .options = options, .started_wall_ms = clock_wall_ms() };
     struct err e = { "" };
     harden();
     list_init(&k.workers);

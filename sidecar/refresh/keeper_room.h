@@ -10,6 +10,7 @@
 
 struct keeper {
     const struct keeper_options *options;
+    int64_t started_wall_ms;
     struct seal_ring *ring;
     struct store *store;
     struct journal *journal;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/process.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -36,6 +37,8 @@ void keeper_fold(struct keeper *k, struct slice stats)
 
 static int own_metrics(struct keeper *k, struct buf *out)
 {
+    process_measure(k->metrics);
+    *metrics_at(k->metrics, "process_start_time_seconds") = (double)(k->started_wall_ms / 1000);
     *metrics_at(k->metrics, "sidekey_store_up") = k->store->engine->up(k->store);
     for (size_t i = 0; i < k->account_count; i++)
         account_gauges(&k->accounts[i]);

@@ -1,0 +1,23 @@
+/* app/ears.h: the listening sockets of all workers, opened and kept by the supervisor.   Main process. */
+#ifndef SIDEKEY_APP_EARS_H
+#define SIDEKEY_APP_EARS_H
+
+#include "app/config.h"
+
+#define EARS_WORKERS_MAX 64
+
+struct ears { /* -1: none */
+    int proxy[EARS_WORKERS_MAX], transparent[EARS_WORKERS_MAX], admin;
+    unsigned workers;
+    uint16_t proxy_port, transparent_port;
+    char proxy_text[64], admin_text[64]; /* where they listen, ports filled in */
+};
+
+/* Opens one proxy listener a worker (SO_REUSEPORT when there are several), one for the admin address, and for the preload layer one that only the loopback interface reaches.
+ * c's port 0 is replaced by the port that was given.  0; -1 with e: what is open is closed by ears_close(). */
+MUST_CHECK int ears_open(struct ears *ears, struct config *c, bool transparent, struct err *e);
+void ears_close(struct ears *ears);
+/* In a child: closes all but what slot's worker listens on.  keeper: all of them. */
+void ears_keep(struct ears *ears, bool keeper, unsigned slot);
+
+#endif

@@ -1,0 +1,39 @@
+/* proxy/options.h: what a worker is told at its start, as plain data.   Filled by app/config and app/supervisor. */
+#ifndef SIDEKEY_PROXY_OPTIONS_H
+#define SIDEKEY_PROXY_OPTIONS_H
+
+#include "net/dial.h"
+#include "proxy/rule.h"
+
+enum unmatched { UNMATCHED_TUNNEL, UNMATCHED_DENY, UNMATCHED_REPORT };
+
+struct worker_limits {
+    int64_t connect_head_ms, tls_ms, head_ms, dial_ms, first_byte_ms, idle_ms, tunnel_idle_ms; /* HTTP.md §7 */
+    int64_t token_wait_ms;         /* a request waits this long for a token; default 10 s */
+    int64_t drain_ms;              /* default 25 s */
+    uint64_t replay_total_bytes;   /* 64 MiB a worker */
+    unsigned connections;          /* 10 000 */
+    unsigned per_upstream;         /* upstream connections per authority; default 256 */
+    int64_t upstream_idle_ms;      /* an idle pooled connection; default 4 s */
+};
+
+struct worker_options {
+    const struct rule *rules; /* borrowed for ever, as all below */
+    size_t rule_count;
+    struct worker_limits limits;
+    enum unmatched unmatched;
+    struct dial_options network;
+    const char *proxy_password;   /* NULL: open; else Basic credentials "any:password" are demanded (407) */
+    const char *hints_path;       /* table of the preload layer, for the transparent listener; NULL: none */
+    bool via;
+};
+
+struct worker_sockets { /* all inherited over fork */
+    int supervisor;   /* IPC */
+    int proxy;        /* listeners; -1: none */
+    int transparent;
+    int admin;
+    unsigned slot;
+};
+
+#endif

@@ -1,0 +1,47 @@
+/* proxy/upstream_private.h: the pool seen by its two files: upstream.c (one connection, from dial to drop) and pool.c (places, who waits, TLS identities). */
+#ifndef SIDEKEY_PROXY_UPSTREAM_PRIVATE_H
+#define SIDEKEY_PROXY_UPSTREAM_PRIVATE_H
+
+#include "proxy/upstream.h"
+
+struct place { /* everything about one pool key; lives as long as the pool */
+    struct pool *pool;
+    struct authority a0;
+    struct tls_client *tls; /* NULL: plain */
+    struct list idle;       /* struct upstream, most recently used first */
+    struct list waits;      /* struct upstream_wait */
+    size_t open, connecting;
+    struct later handout;
+    char key[];
+};
+
+struct pool {
+    struct dialer *dialer;
+    const struct worker_limits *limits;
+    struct hash *places, *identities;
+    size_t open;
+};
+
+enum upstream_state { UPSTREAM_DIAL, UPSTREAM_TLS, UPSTREAM_IDLE, UPSTREAM_BUSY, UPSTREAM_UNREAD };
+
+struct upstream {
+    struct list node; /* in place.idle */
+    struct place *place;
+    enum upstream_state state;
+    struct dial *dial;
+    struct stream *stream; /* until there is a leg */
+    struct h1_leg *leg;
+    struct deadline deadline;
+    bool reused;
+    size_t unread;
+};
+
+/* upstream.c */
+struct upstream *upstream_new(struct place *p);
+void upstream_dial(struct upstream *u);
+/* Takes fd over: TLS when the place wants it, then idle or to who waits. */
+void upstream_secure(struct upstream *u, int fd);
+/* Idle → an exchange's. */
+void upstream_hand_over(struct upstream *u);
+
+#endif
