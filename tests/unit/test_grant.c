@@ -152,6 +152,8 @@ static void test_what_is_no_token(void **s)
         { 200, "access_token=a%zz", GRANT_BROKEN, "" },
         { 200, "access_token=a%4", GRANT_BROKEN, "" },
         { 200, "access_token", GRANT_BROKEN, "" },
+        { 200, "access_token=at&a%00b=c", GRANT_BROKEN, "" },
+        { 200, "=at", GRANT_BROKEN, "" },
         { 200, "{\"error\":\"bad_refresh_token\",\"error_description\":\"x\"}", GRANT_ERROR, "bad_refresh_token" },
         { 200, "{" AT ",\"error\":\"invalid_grant\"}", GRANT_ERROR, "invalid_grant" },
         { 200, "{\"ok\":false,\"error\":\"token_revoked\"}", GRANT_ERROR, "token_revoked" },

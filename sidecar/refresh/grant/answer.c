@@ -47,10 +47,10 @@ static int form_member(json_t *object, struct slice pair)
     buf_init_secret(&key, 256);
     buf_init_secret(&text, 128 * 1024);
     int failed = form_decode(name, &key) || form_decode(value, &text) || key.len == 0;
-    if (!failed && (failed = buf_add(&key, slice_of("", 1))) == 0) {
-        json_t *string = json_stringn(text.len ? buf_slice(&text).ptr : "", text.len);
-        failed = !string || strlen(buf_slice(&key).ptr) + 1 != key.len || json_object_set_new(object, buf_slice(&key).ptr, string);
-    }
+    if (!failed && slice_find(buf_slice(&key), '\0') == key.len && (failed = buf_add(&key, slice_of("", 1))) == 0)
+        failed = json_object_set_new(object, buf_slice(&key).ptr, json_stringn(text.len ? buf_slice(&text).ptr : "", text.len));
+    else
+        failed = -1;
     buf_done(&key);
     buf_done(&text);
     return failed;
