@@ -35,7 +35,7 @@ void stream_abort(struct stream *s);
 void stream_abort(struct stream *s);
 void stream_own(struct stream *s, stream_event_fn *fn, void *owner);
 /* Linger: the peer's unread bytes would turn the last answer into a reset.  Takes the stream over: flushes, shuts down writing, drops
- * at most 256 KiB of input, closes at EOF or after 2 s. */
+ * at most 2 MiB of input, closes at EOF or after 2 s. */
 void stream_linger(struct stream *s);
 
 /* Client leg: accepts TLS with this leaf; the name in SNI, when present, must be host (else unrecognized_name); absent only when sni_optional.

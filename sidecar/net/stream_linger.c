@@ -5,7 +5,7 @@
 
 #include "net/stream_private.h"
 
-#define LINGER_BYTES (256 * 1024)
+#define LINGER_BYTES (2 * 1024 * 1024)
 #define LINGER_S 2.0
 
 static void on_linger_end(struct ev_loop *loop, ev_timer *w, int revents)
