@@ -223,7 +223,7 @@ static void test_dead_is_stuck_until_something_changes(void **s)
 static void test_the_background_pass_looks_when_it_is_due_and_allowed(void **s)
 {
     struct credential_tries t = { 0 };
-    struct credential_times at = times_of(60 * M, 0), never = { MSG_NEVER, MSG_NEVER, MSG_NEVER };
+    struct credential_times at = times_of(60 * M, 0), never = { .expires_ms = MSG_NEVER, .mandatory_ms = MSG_NEVER, .advisory_ms = MSG_NEVER };
     (void)s;
     assert_int_equal(credential_next_ms(&t, &at, true, NOW), NOW + 48 * M);
     assert_int_equal(credential_next_ms(&t, &at, true, NOW + 50 * M), NOW + 50 * M);
