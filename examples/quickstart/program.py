@@ -6,6 +6,7 @@ program.py URL CALLS              that many calls at once, prints {"status": cou
 program.py URL CALLS SECONDS      that many callers, again and again
 """
 import collections
+import http.client
 import json
 import sys
 import threading
@@ -21,7 +22,7 @@ def call(url):
             return str(answer.status), answer.read().decode()
     except urllib.error.HTTPError as error:
         return str(error.code), error.read().decode()
-    except OSError as error:  # the connection itself: a program dials again
+    except (OSError, http.client.HTTPException) as error:  # the connection itself: a program dials again
         return "redialled", str(error)
 
 
