@@ -5,6 +5,13 @@
 #include "base/list.h"
 #include "net/tls_private.h"
 
+/* OpenSSL 3.4 renamed it when it became safe after 2038. */
+#if OPENSSL_VERSION_NUMBER >= 0x30400000L
+#define session_time(session) SSL_SESSION_get_time_ex(session)
+#else
+#define session_time(session) SSL_SESSION_get_time(session)
+#endif
+
 struct entry {
     struct list node;                         /* cache.recent */
     SSL_SESSION *sessions[TLS_CACHE_PER_KEY]; /* newest first */
@@ -99,7 +106,7 @@ void tls_cache_put(struct tls_cache *c, struct slice key, SSL_SESSION *session)
 static bool still_good(const SSL_SESSION *session)
 {
     if (!SSL_SESSION_is_resumable(session) ||
-        SSL_SESSION_get_time(session) + SSL_SESSION_get_timeout(session) <= (long)time(NULL))
+        session_time(session) + SSL_SESSION_get_timeout(session) <= (long)time(NULL))
         return false;
     X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)session);
     return peer && X509_cmp_current_time(X509_get0_notAfter(peer)) > 0;

@@ -65,6 +65,9 @@ static int open_stores(struct keeper *k, struct err *e)
         return k->options->seal_key.kind == SECRET_REF_NONE ? directory_status(dir) : EX_CONFIG;
     if (!(k->store = store_file_new(dir, k->ring, e)) || !(k->journal = journal_open(dir, k->ring, e)))
         return directory_status(dir);
+    for (size_t i = 0; i < k->options->spec_count; i++)
+        if (store_file_check(k->store, k->ring, k->options->specs[i].name, e) != 0)
+            return EX_CONFIG; /* a wrong key is told now, not at the first request */
     return 0;
 }
 

@@ -398,3 +398,12 @@ struct store *store_file_new(const char *dir, const struct seal_ring *ring, stru
     }
     return &f->base;
 }
+
+int store_file_check(const struct store *s, const struct seal_ring *ring, const char *cred, struct err *e)
+{
+    struct state state;
+    state_init(&state);
+    int failed = state_file_read(&((const struct store_file *)s)->dir, ring, cred, &state, e);
+    state_done(&state);
+    return failed;
+}

@@ -13,6 +13,8 @@
 /* Makes dir (0700) when it is missing (not what is above it); refuses one that group or others may write or that another user owns.  ring is borrowed.
  * NULL with e, which says what to do. */
 MUST_CHECK struct store *store_file_new(const char *dir, const struct seal_ring *ring, struct err *e);
+/* For the start: can what is stored under cred be opened with our ring?  0: yes, or nothing is stored; -1 with e, which says what to do. */
+MUST_CHECK int store_file_check(const struct store *s, const struct seal_ring *ring, const char *cred, struct err *e);
 /* The seal key of a state directory: the content of dir/seal.key (0600, of this user), or 32 new random bytes as hex digits stored there (of several
  * keepers that start together all get the same).  Never a new key beside states that an old one sealed.  For seal_ring_new().
  * 0; -1 with e, which says what to do. */

@@ -237,9 +237,32 @@ static void test_the_background_pass_looks_when_it_is_due_and_allowed(void **s)
     assert_int_equal(credential_may(&t, &waits, 0, NOW), CREDENTIAL_GO); /* a skip delays nobody who waits */
 }
 
+static void the_pace_of_forced_refreshes_follows_short_lives_and_yields_when_one_is_due(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *what;
+        int64_t lifetime_ms, age_ms, pace_ms;
+    } rows[] = {
+        { "an hour's token keeps the configured floor", 60 * M, 0, 30 * S },
+        { "a token of two seconds has a floor of half a second", 2 * S, 0, 500 },
+        { "in the advisory window a refresh is due anyway", 60 * M, 55 * M, 0 },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct credential_life life = { WALL - rows[i].age_ms, WALL - rows[i].age_ms + rows[i].lifetime_ms, 0 };
+        struct credential_times t = credential_times(&life, 0, NOW, WALL);
+        if (credential_pace(&t, 30 * S, NOW) != rows[i].pace_ms)
+            fail_msg("%s: %lld", rows[i].what, (long long)credential_pace(&t, 30 * S, NOW));
+    }
+    const struct credential_life unknown = { WALL, 0, 0 };
+    struct credential_times t = credential_times(&unknown, 0, NOW, WALL);
+    assert_int_equal(credential_pace(&t, 30 * S, NOW), 30 * S);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_pace_of_forced_refreshes_follows_short_lives_and_yields_when_one_is_due),
         cmocka_unit_test(test_windows_follow_the_lifetime),
         cmocka_unit_test(test_jitter_shortens_the_advisory_window_by_a_tenth_at_most),
         cmocka_unit_test(test_the_servers_hint_wins_but_not_over_the_end),

@@ -820,7 +820,7 @@ int main(void)
     if (user == 0 && seteuid(65534) != 0) /* modes mean nothing to root */
         return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    (void)seteuid(user);
+    (void)!seteuid(user);
     (void)prctl(PR_SET_DUMPABLE, 1); /* the leak checker traces this process, which the change of user forbids */
     return failed;
 }
