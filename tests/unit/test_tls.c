@@ -10,6 +10,12 @@
 
 #include "net/tls_private.h"
 
+#if OPENSSL_VERSION_NUMBER >= 0x30400000L
+#define set_session_time(session, t) SSL_SESSION_set_time_ex(session, t)
+#else
+#define set_session_time(session, t) SSL_SESSION_set_time(session, t)
+#endif
+
 #define HOST "api.example.test"
 
 static struct end server, client;
@@ -705,7 +711,7 @@ static void the_session_cache_is_bounded_and_gives_tls_1_3_sessions_once(void **
     SSL_SESSION_free(s);
 
     SSL_SESSION *expired = session_like(like, TLS1_2_VERSION);
-    SSL_SESSION_set_time(expired, 1000);
+    set_session_time(expired, 1000);
     tls_cache_put(c, SLICE("expired"), expired);
     assert_null(tls_cache_take(c, SLICE("expired")));
     assert_null(tls_cache_take(c, SLICE("never seen")));
