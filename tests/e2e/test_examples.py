@@ -163,10 +163,10 @@ def test_the_image_runs_in_a_chroot_without_a_network(image):
     if not (into / "lib").exists():
         (into / "lib").symlink_to("usr/lib")
     (into / "tmp").mkdir(exist_ok=True)
-    done = run(["unshare", "--net", "chroot", into, "/usr/bin/sidekey", "version"], {})
+    done = run([shutil.which("unshare"), "--net", shutil.which("chroot"), into, "/usr/bin/sidekey", "version"], {})
     assert done.returncode == 0 and b"sidekey" in done.stdout, done
     (into / "tmp/sidekey.yaml").write_text("rules: []\n")
-    done = run(["unshare", "--net", "chroot", into, "/usr/bin/sidekey", "check", "-c", "/tmp/sidekey.yaml"], {})
+    done = run([shutil.which("unshare"), "--net", shutil.which("chroot"), into, "/usr/bin/sidekey", "check", "-c", "/tmp/sidekey.yaml"], {})
     assert done.returncode == 0, done
 
 
