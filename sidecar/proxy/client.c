@@ -225,7 +225,7 @@ static void client_message_end(void *owner, struct message *trailers)
 {
     struct client *c = owner;
     (void)trailers;
-    if (c->state == CLIENT_PROXY) { /* a refused request that keeps the connection (407) */
+    if (c->state == CLIENT_PROXY || c->state == CLIENT_SERVE) { /* of a refused request that keeps the connection (407, 421) */
         leg_next(h1_leg_base(c->leg));
         serve(c);
     }
