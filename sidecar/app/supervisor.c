@@ -1,97 +1,24 @@
-#include "app/supervisor.h"
-
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "app/ears.h"
+#include "app/supervisor_private.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rand.h"
-#include "net/ipc.h"
-#include "net/msg.h"
-#include "proxy/worker.h"
-#include "refresh/keeper.h"
 
-#define TICKET_KEY_BYTES 80
-#define RESPAWN_MIN_MS 20
-#define RESPAWN_MAX_MS 5000
 #define LIVED_MS 10000 /* a child that lived this long starts its back-off anew */
-
-enum role { ROLE_KEEPER, ROLE_WORKER };
-
-struct child {
-    struct supervisor *supervisor;
-    enum role role;
-    unsigned slot;       /* of a worker */
-    pid_t pid;           /* 0: not running */
-    struct ipc *ipc;
-    int64_t started_ms, backoff_ms;
-    ev_timer respawn;
-    bool ready;
-    bool retired;        /* replaced by a reload: freed when it has ended */
-    struct list node;    /* in retired */
-};
-
-struct supervisor {
-    const struct supervisor_options *options;
-    struct config *config;
-    struct child keeper, workers[EARS_WORKERS_MAX];
-    unsigned worker_count;
-    struct ears ears;
-    int vault_fd, signal_fd;
-    struct list retired;
-    char ticket_key[TICKET_KEY_BYTES];
-    ev_io signals;
-    ev_timer grace;
-    pid_t program;
-    bool announced, stopping;
-    int status;
-};
-
-static void spawn(struct child *c);
 
 static void stop_loop(struct supervisor *s, int status)
 {
     s->status = status;
     ev_break(loop_get(), EVBREAK_ALL);
-}
-
-static int send_msg(struct ipc *to, const struct msg *m, int fd)
-{
-    struct buf packet;
-    buf_init(&packet, IPC_PACKET_MAX);
-    int failed = msg_encode(m, &packet);
-    if (failed == 0)
-        failed = to ? ipc_send(to, buf_slice(&packet), fd) : -EPIPE;
-    buf_done(&packet);
-    return failed;
-}
-
-/* Gives a worker and the keeper the two ends of a new socket. */
-static void wire(struct supervisor *s, struct child *worker)
-{
-    int ends[2];
-    if (!worker->pid || !s->keeper.pid)
-        return;
-    if (ipc_pair(ends) != 0) {
-        log_error(log_msg("no socket between worker and keeper"), log_str("reason", strerror(errno)));
-        return;
-    }
-    int failed = send_msg(s->keeper.ipc, &(struct msg){ .type = MSG_WIRE, .name = SLICE("worker"), .tag = worker->slot }, ends[0]);
-    if (failed == 0)
-        failed = send_msg(worker->ipc, &(struct msg){ .type = MSG_WIRE, .name = SLICE("keeper") }, ends[1]);
-    if (failed)
-        log_error(log_msg("worker and keeper cannot be joined"), log_str("reason", strerror(-failed)));
-    close(ends[0]);
-    close(ends[1]);
 }
 
 /* --- readiness --- */
@@ -100,10 +27,10 @@ static void announce(struct supervisor *s)
 {
     if (s->announced)
         return;
-    if (!s->keeper.ready)
+    if (!s->keeper->ready)
         return;
     for (unsigned i = 0; i < s->worker_count; i++)
-        if (!s->workers[i].ready)
+        if (!s->workers[i]->ready)
             return;
     s->announced = true;
     s->program = s->options->on_ready ? s->options->on_ready(s->options->arg, &s->ears) : 0;
@@ -111,146 +38,32 @@ static void announce(struct supervisor *s)
         stop_loop(s, EX_OSERR);
 }
 
-static void on_packet(void *arg, struct slice packet, int fd)
-{
-    struct child *c = arg;
-    struct msg m;
-    if (fd >= 0)
-        close(fd);
-    if (msg_decode(packet, &m) != 0 || m.type != MSG_READY)
-        return;
-    c->ready = true;
-    announce(c->supervisor);
-}
-
-static void on_gone(void *arg)
-{
-    struct child *c = arg; /* SIGCHLD says the rest */
-    ipc_free(c->ipc);
-    c->ipc = NULL;
-}
-
-/* --- children --- */
-
-/* What the parent had and this child must not: its loop's watchers, the other children's sockets, listeners that are not its own. */
-static void forget_parent(struct supervisor *s, const struct child *me)
-{
-    sigset_t none;
-    loop_forked();
-    ev_io_stop(loop_get(), &s->signals);
-    ev_timer_stop(loop_get(), &s->grace);
-    close(s->signal_fd);
-    ipc_free(s->keeper.ipc);
-    ev_timer_stop(loop_get(), &s->keeper.respawn);
-    for (unsigned i = 0; i < s->worker_count; i++) {
-        ipc_free(s->workers[i].ipc);
-        ev_timer_stop(loop_get(), &s->workers[i].respawn);
-    }
-    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
-        ipc_free(LIST_ENTRY(n, struct child, node)->ipc);
-    ears_keep(&s->ears, me->role == ROLE_KEEPER, me->slot);
-    if (me->role == ROLE_WORKER)
-        close(s->vault_fd);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-static int run_child(struct supervisor *s, const struct child *me, int fd)
-{
-    forget_parent(s, me);
-    prctl(PR_SET_NAME, me->role == ROLE_KEEPER ? "sidekey-keeper" : "sidekey-worker");
-    if (me->role == ROLE_KEEPER) {
-        struct keeper_options options = config_keeper(s->config);
-        log_proc("keeper");
-        explicit_bzero(s->ticket_key, sizeof s->ticket_key);
-        options.vault_fd = s->vault_fd;
-        return keeper_run(&options, fd);
-    }
-    struct worker_options options = config_worker(s->config);
-    log_proc("worker");
-    options.proxy_password = s->options->proxy_password;
-    options.hints_path = s->options->hints_path;
-    return worker_run(&options,
-                      &(struct worker_sockets){ .supervisor = fd, .proxy = s->ears.proxy[me->slot], .transparent = s->ears.transparent[me->slot],
-                                                .admin = s->ears.admin, .slot = me->slot },
-                      slice_of(s->ticket_key, sizeof s->ticket_key));
-}
-
-static void retry_later(struct child *c)
-{
-    c->backoff_ms = c->backoff_ms ? c->backoff_ms * 2 : RESPAWN_MIN_MS;
-    if (c->backoff_ms > RESPAWN_MAX_MS)
-        c->backoff_ms = RESPAWN_MAX_MS;
-    ev_timer_stop(loop_get(), &c->respawn);
-    ev_timer_set(&c->respawn, (double)c->backoff_ms / 1000, 0);
-    ev_timer_start(loop_get(), &c->respawn);
-}
-
-static void on_respawn(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    (void)loop;
-    (void)revents;
-    spawn(w->data);
-}
-
-static void spawn(struct child *c)
-{
-    struct supervisor *s = c->supervisor;
-    int ends[2];
-    if (ipc_pair(ends) != 0) {
-        retry_later(c);
-        return;
-    }
-    log_flush();
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(ends[0]);
-        int status = run_child(s, c, ends[1]);
-        log_flush();
-        exit(status);
-    }
-    close(ends[1]);
-    c->ipc = pid > 0 ? ipc_new(ends[0], on_packet, on_gone, c) : NULL;
-    if (!c->ipc) {
-        log_error(log_msg("a child cannot be started"), log_str("reason", strerror(errno)));
-        close(ends[0]); /* a child that runs all the same sees this and ends */
-        retry_later(c);
-        return;
-    }
-    c->pid = pid;
-    c->ready = false;
-    c->started_ms = clock_mono_ms();
-    if (c->role == ROLE_WORKER)
-        wire(s, c);
-    else
-        for (unsigned i = 0; i < s->worker_count; i++)
-            wire(s, &s->workers[i]);
-}
-
-static void child_init(struct child *c, struct supervisor *s, enum role role, unsigned slot)
-{
-    *c = (struct child){ .supervisor = s, .role = role, .slot = slot };
-    list_init(&c->node);
-    ev_timer_init(&c->respawn, on_respawn, 0, 0);
-    c->respawn.data = c;
-}
-
 static bool any_running(const struct supervisor *s)
 {
     for (unsigned i = 0; i < s->worker_count; i++)
-        if (s->workers[i].pid)
+        if (s->workers[i]->pid)
             return true;
-    return s->keeper.pid || !list_empty(&s->retired);
+    return s->keeper->pid || !list_empty(&s->retired);
 }
 
 /* The workers end first; the keeper goes on refreshing until the last of them is gone. */
 static void keeper_may_end(struct supervisor *s)
 {
     for (unsigned i = 0; i < s->worker_count; i++)
-        if (s->workers[i].pid)
+        if (s->workers[i]->pid)
             return;
-    if (s->keeper.pid && s->keeper.ipc)
-        (void)!send_msg(s->keeper.ipc, &(struct msg){ .type = MSG_DRAIN }, -1);
+    if (s->keeper->pid && s->keeper->ipc)
+        (void)!child_send(s->keeper, &(struct msg){ .type = MSG_DRAIN }, -1);
+}
+
+/* A keeper that was replaced by a reload serves its workers until the last of them has drained. */
+static void old_keepers_may_end(struct supervisor *s)
+{
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
+        if (LIST_ENTRY(n, struct child, node)->role == ROLE_WORKER)
+            return;
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
+        (void)!child_send(LIST_ENTRY(n, struct child, node), &(struct msg){ .type = MSG_DRAIN }, -1);
 }
 
 static void on_grace_over(struct ev_loop *loop, ev_timer *w, int revents)
@@ -260,10 +73,10 @@ static void on_grace_over(struct ev_loop *loop, ev_timer *w, int revents)
     (void)revents;
     log_warn(log_msg("children did not end in time: killed"));
     for (unsigned i = 0; i < s->worker_count; i++)
-        if (s->workers[i].pid)
-            kill(s->workers[i].pid, SIGKILL);
-    if (s->keeper.pid)
-        kill(s->keeper.pid, SIGKILL);
+        if (s->workers[i]->pid)
+            kill(s->workers[i]->pid, SIGKILL);
+    if (s->keeper->pid)
+        kill(s->keeper->pid, SIGKILL);
 }
 
 static void begin_stop(struct supervisor *s, int status)
@@ -275,9 +88,9 @@ static void begin_stop(struct supervisor *s, int status)
     s->stopping = true;
     s->status = status;
     for (unsigned i = 0; i < s->worker_count; i++) {
-        ev_timer_stop(loop_get(), &s->workers[i].respawn);
-        if (s->workers[i].ipc)
-            (void)!send_msg(s->workers[i].ipc, &(struct msg){ .type = MSG_DRAIN }, -1);
+        ev_timer_stop(loop_get(), &s->workers[i]->respawn);
+        if (s->workers[i]->ipc)
+            (void)!child_send(s->workers[i], &(struct msg){ .type = MSG_DRAIN }, -1);
     }
     keeper_may_end(s);
     ev_timer_set(&s->grace, (double)s->config->limits.drain_ms / 1000 + 3, 0);
@@ -295,8 +108,8 @@ static void child_ended(struct child *c, int status)
     ipc_free(c->ipc);
     c->ipc = NULL;
     if (c->retired) {
-        list_remove(&c->node);
-        free(c);
+        child_free(c);
+        old_keepers_may_end(s);
     } else if (!s->stopping && !s->announced && WIFEXITED(status) && WEXITSTATUS(status)) {
         begin_stop(s, WEXITSTATUS(status)); /* it said why */
         return;
@@ -305,9 +118,9 @@ static void child_ended(struct child *c, int status)
                   log_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0), log_int("status", WIFEXITED(status) ? WEXITSTATUS(status) : 0));
         c->backoff_ms = lived ? 0 : c->backoff_ms;
         if (c->backoff_ms == 0 && lived)
-            spawn(c);
+            child_spawn(c);
         else
-            retry_later(c);
+            child_retry_later(c);
         return;
     }
     if (s->stopping)
@@ -318,11 +131,11 @@ static void child_ended(struct child *c, int status)
 
 static struct child *child_of(struct supervisor *s, pid_t pid)
 {
-    if (s->keeper.pid == pid)
-        return &s->keeper;
+    if (s->keeper->pid == pid)
+        return s->keeper;
     for (unsigned i = 0; i < s->worker_count; i++)
-        if (s->workers[i].pid == pid)
-            return &s->workers[i];
+        if (s->workers[i]->pid == pid)
+            return s->workers[i];
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
         if (LIST_ENTRY(n, struct child, node)->pid == pid)
             return LIST_ENTRY(n, struct child, node);
@@ -346,22 +159,22 @@ static void reap(struct supervisor *s)
 
 /* --- reload: new processes with the new configuration, the old ones drain --- */
 
-static void retire(struct supervisor *s, struct child *c)
+/* A new child takes its place in *at; the old one keeps its socket until it has ended by itself. */
+static void replace(struct supervisor *s, struct child **at)
 {
-    struct child *old = c->pid ? malloc(sizeof *old) : NULL;
-    ev_timer_stop(loop_get(), &c->respawn);
-    if (c->ipc)
-        (void)!send_msg(c->ipc, &(struct msg){ .type = MSG_DRAIN }, -1);
-    if (!old)
-        return;
-    ipc_free(c->ipc); /* it was told; its end is all that is still of interest */
-    child_init(old, s, c->role, c->slot);
-    old->pid = c->pid;
-    old->started_ms = c->started_ms;
+    struct child *old = *at, *next = child_new(s, old->role, old->slot);
+    if (!next)
+        return; /* the old one goes on with the old configuration */
+    ev_timer_stop(loop_get(), &old->respawn);
     old->retired = true;
+    *at = next;
+    if (!old->pid) {
+        child_free(old);
+        return;
+    }
     list_push(&s->retired, &old->node);
-    c->ipc = NULL;
-    c->pid = 0;
+    if (old->role == ROLE_WORKER)
+        (void)!child_send(old, &(struct msg){ .type = MSG_DRAIN }, -1);
 }
 
 static bool same_list(char *const *a, char *const *b)
@@ -373,25 +186,59 @@ static bool same_list(char *const *a, char *const *b)
     return !*a && !*b;
 }
 
-static void reload(struct supervisor *s)
+void supervisor_tell_keeper(const struct supervisor *s)
 {
-    struct config *next = s->options->reload && !s->stopping ? s->options->reload(s->options->arg) : NULL;
-    if (!next) {
-        log_error(log_msg("reload refused: the old configuration goes on"));
+    (void)!child_send(s->keeper, &(struct msg){ .type = MSG_CONFIG, .ok = !s->reload_failed }, -1);
+}
+
+/* What is new is read and checked whole before anything changes.  NULL: refused. */
+static struct config *reload_read(struct supervisor *s)
+{
+    struct config *next = s->options->reload && !s->stopping && s->announced ? s->options->reload(s->options->arg) : NULL;
+    s->reload_failed = !next;
+    if (next)
+        return next;
+    log_error(log_msg("reload refused: the old configuration goes on"));
+    supervisor_tell_keeper(s);
+    return NULL;
+}
+
+static void reload_apply(struct supervisor *s, struct config *next)
+{
+    if (!next)
         return;
-    }
     if (!same_list(next->permit_hosts, s->config->permit_hosts) && ftruncate(s->vault_fd, 0) != 0)
         log_error(log_msg("the old CA cannot be dropped"), log_str("reason", strerror(errno)));
     next->workers = s->worker_count; /* listeners are as they are until a restart */
     config_free(s->config);
     s->config = next;
-    retire(s, &s->keeper);
+    replace(s, &s->keeper);
     for (unsigned i = 0; i < s->worker_count; i++)
-        retire(s, &s->workers[i]);
-    spawn(&s->keeper);
+        replace(s, &s->workers[i]);
+    child_spawn(s->keeper);
     for (unsigned i = 0; i < s->worker_count; i++)
-        spawn(&s->workers[i]);
+        child_spawn(s->workers[i]);
+    old_keepers_may_end(s);
     log_info(log_msg("configuration reloaded"), log_str("file", next->path));
+}
+
+/* The answer goes first: who asked will drain. */
+static void answer_reload(struct child *c, uint64_t tag)
+{
+    struct config *next = reload_read(c->supervisor);
+    (void)!child_send(c, &(struct msg){ .type = MSG_ANSWER, .ask = MSG_ASK_RELOAD, .tag = tag, .ok = next,
+                                        .text = next ? SLICE("reloaded\n") : SLICE("refused: the old configuration goes on; the log says why\n") }, -1);
+    reload_apply(c->supervisor, next);
+}
+
+void supervisor_message(struct child *c, const struct msg *m)
+{
+    if (m->type == MSG_ASK && m->ask == MSG_ASK_RELOAD && !c->retired) {
+        answer_reload(c, m->tag);
+    } else if (m->type == MSG_READY) {
+        c->ready = true;
+        announce(c->supervisor);
+    }
 }
 
 /* --- signals --- */
@@ -407,7 +254,7 @@ static void on_signal(struct ev_loop *loop, ev_io *io, int revents)
         if (number == SIGCHLD)
             reap(s);
         else if (number == SIGHUP && !s->program)
-            reload(s);
+            reload_apply(s, reload_read(s));
         else if (s->program && s->options->foreground_child) {
             if (info.ssi_pid) /* a terminal's signal (pid 0) has reached the whole group already */
                 kill(s->program, number);
@@ -435,13 +282,21 @@ static int watch_signals(struct supervisor *s)
 static void done(struct supervisor *s)
 {
     for (unsigned i = 0; i < s->worker_count; i++)
-        ipc_free(s->workers[i].ipc);
-    ipc_free(s->keeper.ipc);
+        child_free(s->workers[i]);
+    child_free(s->keeper);
     ears_close(&s->ears);
     if (s->vault_fd >= 0)
         close(s->vault_fd);
     config_free(s->config);
     explicit_bzero(s->ticket_key, sizeof s->ticket_key);
+}
+
+static bool make_children(struct supervisor *s)
+{
+    bool good = (s->keeper = child_new(s, ROLE_KEEPER, 0));
+    for (unsigned i = 0; i < s->worker_count && good; i++)
+        good = (s->workers[i] = child_new(s, ROLE_WORKER, i));
+    return good;
 }
 
 int supervisor_run(const struct supervisor_options *options)
@@ -459,17 +314,14 @@ int supervisor_run(const struct supervisor_options *options)
     }
     s.vault_fd = memfd_create("sidekey-ca", MFD_CLOEXEC);
     rand_bytes(s.ticket_key, sizeof s.ticket_key);
-    if (watch_signals(&s) < 0 || s.vault_fd < 0) {
+    if (watch_signals(&s) < 0 || s.vault_fd < 0 || !make_children(&s)) {
         log_error(log_msg("cannot start"), log_str("reason", strerror(errno)));
         done(&s);
         return EX_OSERR;
     }
-    child_init(&s.keeper, &s, ROLE_KEEPER, 0);
+    child_spawn(s.keeper);
     for (unsigned i = 0; i < s.worker_count; i++)
-        child_init(&s.workers[i], &s, ROLE_WORKER, i);
-    spawn(&s.keeper);
-    for (unsigned i = 0; i < s.worker_count; i++)
-        spawn(&s.workers[i]);
+        child_spawn(s.workers[i]);
     ev_run(loop_get(), 0);
     done(&s);
     return s.status;

@@ -36,7 +36,7 @@ static bool within_limits(const struct msg *m)
     return m->type >= MSG_HELLO && m->type <= MSG_DRAIN && m->name.len <= (named ? MSG_NAME_MAX : HOST_MAX) && m->token.len <= MSG_TOKEN_MAX &&
            m->extra_count <= MSG_EXTRAS_MAX && m->state >= MSG_NONE && m->state <= MSG_REAUTH && m->reason >= MSG_EXPIRING &&
            m->reason <= MSG_FORCED && m->class_ >= MSG_TRANSIENT && m->class_ <= MSG_UNKNOWN_CREDENTIAL && m->ask >= MSG_ASK_READY &&
-           m->ask <= MSG_ASK_CA;
+           m->ask <= MSG_ASK_RELOAD;
 }
 
 static int put_extras(struct buf *out, const struct msg *m)

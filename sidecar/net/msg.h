@@ -12,7 +12,7 @@
 
 enum msg_type {
     MSG_HELLO = 1, /* worker → keeper: I am here */
-    MSG_CONFIG,    /* keeper → worker: every credential's TOKEN has been sent */
+    MSG_CONFIG,    /* keeper → worker: every credential's TOKEN has been sent; supervisor → keeper: ok = the last reload was good */
     MSG_TOKEN,     /* keeper → workers */
     MSG_WANT,      /* worker → keeper */
     MSG_FAIL,      /* keeper → workers */
@@ -30,7 +30,7 @@ enum msg_state { MSG_NONE, MSG_USABLE, MSG_REAUTH }; /* no token yet · has one 
 enum msg_reason { MSG_EXPIRING, MSG_MISSING, MSG_REJECTED, MSG_FORCED };
 /* REFRESH.md C; RECENT: a forced refresh was refused because one ran less than the floor ago. */
 enum msg_class { MSG_TRANSIENT, MSG_AMBIGUOUS, MSG_THROTTLE, MSG_CLOCK, MSG_CONFIG_ERROR, MSG_DEAD, MSG_STORE, MSG_RECENT, MSG_UNKNOWN_CREDENTIAL };
-enum msg_ask { MSG_ASK_READY, MSG_ASK_METRICS, MSG_ASK_STATUS, MSG_ASK_CA };
+enum msg_ask { MSG_ASK_READY, MSG_ASK_METRICS, MSG_ASK_STATUS, MSG_ASK_CA, MSG_ASK_RELOAD };
 
 struct msg_extra {
     struct slice key, value;
@@ -55,7 +55,7 @@ struct msg {
     int64_t until_s;         /* LEAF: not after, seconds since 1970 */
     enum msg_ask ask;        /* ASK ANSWER */
     uint64_t tag;            /* ASK ANSWER: chosen by the asker; HELLO: slot number */
-    bool ok;                 /* ANSWER */
+    bool ok;                 /* ANSWER; ASK METRICS: as OpenMetrics; CONFIG to the keeper */
 };
 
 /* Appends the packet.  0; -ENOBUFS (over the buf's cap), -ENOMEM, -EINVAL (a limit above is broken). */

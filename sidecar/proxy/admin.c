@@ -98,7 +98,7 @@ static void ask(struct admin_client *c, enum msg_ask what, const char *type)
     c->tag = ++c->admin->next_tag;
     c->type = type;
     deadline_set(&c->deadline, ANSWER_MS);
-    c->admin->ctx->ask(c->admin->ctx, what, c->tag);
+    c->admin->ctx->ask(c->admin->ctx, &(struct msg){ .type = MSG_ASK, .ask = what, .tag = c->tag, .ok = c->openmetrics });
 }
 
 void admin_answer(struct admin *a, const struct msg *m)
@@ -110,8 +110,6 @@ void admin_answer(struct admin *a, const struct msg *m)
             continue;
         buf_init(&body, BODY_MAX);
         int failed = buf_add(&body, m->text);
-        if (failed == 0 && c->openmetrics)
-            failed = buf_add_str(&body, "# EOF\n");
         respond(c, m->ok && !failed ? 200 : 503, c->type, buf_slice(&body));
         buf_done(&body);
         return;
@@ -164,10 +162,12 @@ static void answer(struct admin_client *c, struct message *head)
     else if (get && slice_eq(path, SLICE("/metrics"))) {
         c->openmetrics = slice_starts(slice_trim(accept), SLICE("application/openmetrics-text"));
         ask(c, MSG_ASK_METRICS, c->openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8" : "text/plain; version=0.0.4; charset=utf-8");
-    } else if (post && slice_starts(path, SLICE("/refresh/")))
+    } else if (post && slice_eq(path, SLICE("/reload")))
+        ask(c, MSG_ASK_RELOAD, "text/plain");
+    else if (post && slice_starts(path, SLICE("/refresh/")))
         refresh(c, slice_skip(path, 9));
     else
-        respond(c, get || post ? 404 : 405, "text/plain", SLICE("/livez /readyz /metrics /status, POST /refresh/NAME\n"));
+        respond(c, get || post ? 404 : 405, "text/plain", SLICE("/livez /readyz /metrics /status, POST /refresh/NAME, POST /reload\n"));
 }
 
 /* --- legs --- */

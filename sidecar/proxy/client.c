@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define PROBLEM_BODY_MAX (16 * 1024)
+#define NEWCOMER_MS 1000
 
 static const struct leg_events client_events;
 static void on_deadline(void *arg);
@@ -115,6 +116,7 @@ static void on_exchange_done(void *owner, enum exchange_end how)
     struct client *c = owner;
     struct exchange *x = c->exchange;
     c->exchange = NULL;
+    c->served = true;
     switch (how) {
     case EXCHANGE_REUSE:
         if (c->ctx->draining) {
@@ -340,8 +342,14 @@ void clients_drain(struct context *ctx)
     for (struct list *n = ctx->clients.next, *next; n != &ctx->clients; n = next) {
         struct client *c = LIST_ENTRY(n, struct client, node);
         next = n->next;
-        if ((c->state == CLIENT_SERVE || c->state == CLIENT_PROXY) && !h1_leg_started(c->leg))
+        if ((c->state != CLIENT_SERVE && c->state != CLIENT_PROXY) || h1_leg_started(c->leg))
+            continue;
+        if (c->served) {
             client_end(c, false);
+            continue;
+        }
+        c->look = LOOK_IDLE; /* it has just come, and its request may be on the way */
+        deadline_set(&c->deadline, NEWCOMER_MS);
     }
 }
 

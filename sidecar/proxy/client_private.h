@@ -31,6 +31,7 @@ struct client {
     struct authority a0;   /* fixed by CONNECT or by the hint */
     const struct rule *rule; /* the first that knows a0's host: its TLS identity warms the upstream; NULL: not intercepted */
     bool transparent, in_tunnel;
+    bool served;           /* an exchange was completed */
     struct dial *dial;
     int up_fd;             /* dialled, not yet used */
     struct leaf_wait leaf_wait;

@@ -25,7 +25,7 @@ struct context {
     unsigned client_count;
     bool draining;
     void (*on_client_end)(struct context *); /* a connection slot is free again */
-    void (*ask)(struct context *, enum msg_ask what, uint64_t tag); /* an admin question to the keeper */
+    void (*ask)(struct context *, const struct msg *question); /* of an admin client: to the keeper, or RELOAD to the supervisor */
 };
 
 #endif

@@ -73,12 +73,12 @@ static void on_stats(struct ev_loop *loop, ev_timer *timer, int revents)
     send_stats(timer->data);
 }
 
-static void ask_keeper(struct context *ctx, enum msg_ask what, uint64_t tag)
+static void ask(struct context *ctx, const struct msg *question)
 {
     struct worker *w = (struct worker *)ctx;
-    if (what == MSG_ASK_METRICS)
+    if (question->ask == MSG_ASK_METRICS)
         send_stats(w); /* same socket, so it arrives first */
-    send_to(w->keeper, &(struct msg){ .type = MSG_ASK, .ask = what, .tag = tag });
+    send_to(question->ask == MSG_ASK_RELOAD ? w->supervisor : w->keeper, question);
 }
 
 /* --- keeper --- */
@@ -164,6 +164,8 @@ static void on_supervisor_packet(void *arg, struct slice packet, int fd)
         close(fd);
     if (m.type == MSG_DRAIN)
         start_drain(w);
+    else if (m.type == MSG_ANSWER)
+        admin_answer(w->admin, &m);
 }
 
 static void on_supervisor_gone(void *arg)
@@ -247,7 +249,7 @@ static int build(struct worker *w, const struct worker_options *o, struct slice 
     struct context *c = &w->ctx;
     c->options = o;
     c->on_client_end = on_client_end;
-    c->ask = ask_keeper;
+    c->ask = ask;
     c->replay = (struct replay_pool){ 0, o->limits.replay_total_bytes };
     list_init(&c->clients);
     err_set(e, "out of memory");

@@ -218,6 +218,8 @@ static void on_supervisor(void *arg, struct slice packet, int fd)
         close(fd);
     if (known && m.type == MSG_DRAIN)
         drain(k);
+    else if (known && m.type == MSG_CONFIG)
+        *metrics_at(k->metrics, "sidekey_config_last_reload_successful") = m.ok;
     else
         log_warn(log_msg("unexpected message from the supervisor"), log_int("type", known ? (int64_t)m.type : -1));
 }

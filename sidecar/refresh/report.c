@@ -46,7 +46,7 @@ static int own_metrics(struct keeper *k, struct buf *out)
     return failed ? failed : metrics_write(k->gone, false, out);
 }
 
-static int add_metrics(struct keeper *k, struct buf *out)
+static int add_metrics(struct keeper *k, bool openmetrics, struct buf *out)
 {
     struct metrics *all = metrics_new();
     struct buf own;
@@ -59,7 +59,7 @@ static int add_metrics(struct keeper *k, struct buf *out)
         metrics_merge(all, buf_slice(&LIST_ENTRY(n, struct worker_link, node)->stats));
     *metrics_at(all, "sidekey_build_info{version=\"%s\"}", SIDEKEY_VERSION) = 1;
     if (failed == 0)
-        failed = metrics_write(all, false, out);
+        failed = metrics_write(all, openmetrics, out);
     buf_done(&own);
     metrics_free(all);
     return failed;
@@ -141,9 +141,10 @@ void keeper_report(struct worker_link *w, const struct msg *m)
     buf_init(&text, ANSWER_MAX_BYTES);
     switch (m->ask) {
     case MSG_ASK_READY: failed = add_ready(k, &text, &answer.ok); break;
-    case MSG_ASK_METRICS: failed = add_metrics(k, &text); break;
+    case MSG_ASK_METRICS: failed = add_metrics(k, m->ok, &text); break;
     case MSG_ASK_STATUS: failed = add_status(k, &text); break;
     case MSG_ASK_CA: failed = ca_add_pem(k->ca, &text); break;
+    case MSG_ASK_RELOAD: break; /* the supervisor is asked that */
     }
     if (failed) {
         answer.ok = false;

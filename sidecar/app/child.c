@@ -1,0 +1,181 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "app/supervisor_private.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "proxy/worker.h"
+#include "refresh/keeper.h"
+
+#define RESPAWN_MIN_MS 20
+#define RESPAWN_MAX_MS 5000
+
+int child_send(struct child *c, const struct msg *m, int fd)
+{
+    struct buf packet;
+    buf_init(&packet, IPC_PACKET_MAX);
+    int failed = msg_encode(m, &packet);
+    if (failed == 0)
+        failed = c->ipc ? ipc_send(c->ipc, buf_slice(&packet), fd) : -EPIPE;
+    buf_done(&packet);
+    return failed;
+}
+
+/* Gives a worker and the keeper the two ends of a new socket. */
+static void wire(struct supervisor *s, struct child *worker)
+{
+    int ends[2];
+    if (!worker->pid || !s->keeper->pid)
+        return;
+    if (ipc_pair(ends) != 0) {
+        log_error(log_msg("no socket between worker and keeper"), log_str("reason", strerror(errno)));
+        return;
+    }
+    int failed = child_send(s->keeper, &(struct msg){ .type = MSG_WIRE, .name = SLICE("worker"), .tag = worker->slot }, ends[0]);
+    if (failed == 0)
+        failed = child_send(worker, &(struct msg){ .type = MSG_WIRE, .name = SLICE("keeper") }, ends[1]);
+    if (failed)
+        log_error(log_msg("worker and keeper cannot be joined"), log_str("reason", strerror(-failed)));
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void on_packet(void *arg, struct slice packet, int fd)
+{
+    struct child *c = arg;
+    struct msg m;
+    if (fd >= 0)
+        close(fd);
+    if (msg_decode(packet, &m) == 0)
+        supervisor_message(c, &m);
+}
+
+static void on_gone(void *arg)
+{
+    struct child *c = arg; /* SIGCHLD says the rest */
+    ipc_free(c->ipc);
+    c->ipc = NULL;
+}
+
+/* What the parent had and this child must not: its loop's watchers, the other children's sockets, listeners that are not its own. */
+static void forget_parent(struct supervisor *s, const struct child *me)
+{
+    sigset_t none;
+    loop_forked();
+    ev_io_stop(loop_get(), &s->signals);
+    ev_timer_stop(loop_get(), &s->grace);
+    close(s->signal_fd);
+    ipc_free(s->keeper->ipc);
+    ev_timer_stop(loop_get(), &s->keeper->respawn);
+    for (unsigned i = 0; i < s->worker_count; i++) {
+        ipc_free(s->workers[i]->ipc);
+        ev_timer_stop(loop_get(), &s->workers[i]->respawn);
+    }
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
+        ipc_free(LIST_ENTRY(n, struct child, node)->ipc);
+    ears_keep(&s->ears, me->role == ROLE_KEEPER, me->slot);
+    if (me->role == ROLE_WORKER)
+        close(s->vault_fd);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int run_child(struct supervisor *s, const struct child *me, int fd)
+{
+    forget_parent(s, me);
+    prctl(PR_SET_NAME, me->role == ROLE_KEEPER ? "sidekey-keeper" : "sidekey-worker");
+    if (me->role == ROLE_KEEPER) {
+        struct keeper_options options = config_keeper(s->config);
+        log_proc("keeper");
+        explicit_bzero(s->ticket_key, sizeof s->ticket_key);
+        options.vault_fd = s->vault_fd;
+        return keeper_run(&options, fd);
+    }
+    struct worker_options options = config_worker(s->config);
+    log_proc("worker");
+    options.proxy_password = s->options->proxy_password;
+    options.hints_path = s->options->hints_path;
+    return worker_run(&options,
+                      &(struct worker_sockets){ .supervisor = fd, .proxy = s->ears.proxy[me->slot], .transparent = s->ears.transparent[me->slot],
+                                                .admin = s->ears.admin, .slot = me->slot },
+                      slice_of(s->ticket_key, sizeof s->ticket_key));
+}
+
+void child_retry_later(struct child *c)
+{
+    c->backoff_ms = c->backoff_ms ? c->backoff_ms * 2 : RESPAWN_MIN_MS;
+    if (c->backoff_ms > RESPAWN_MAX_MS)
+        c->backoff_ms = RESPAWN_MAX_MS;
+    ev_timer_stop(loop_get(), &c->respawn);
+    ev_timer_set(&c->respawn, (double)c->backoff_ms / 1000, 0);
+    ev_timer_start(loop_get(), &c->respawn);
+}
+
+static void on_respawn(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    child_spawn(w->data);
+}
+
+void child_spawn(struct child *c)
+{
+    struct supervisor *s = c->supervisor;
+    int ends[2];
+    if (ipc_pair(ends) != 0) {
+        child_retry_later(c);
+        return;
+    }
+    log_flush();
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ends[0]);
+        int status = run_child(s, c, ends[1]);
+        log_flush();
+        exit(status);
+    }
+    close(ends[1]);
+    c->ipc = pid > 0 ? ipc_new(ends[0], on_packet, on_gone, c) : NULL;
+    if (!c->ipc) {
+        log_error(log_msg("a child cannot be started"), log_str("reason", strerror(errno)));
+        close(ends[0]); /* a child that runs all the same sees this and ends */
+        child_retry_later(c);
+        return;
+    }
+    c->pid = pid;
+    c->ready = false;
+    c->started_ms = clock_mono_ms();
+    if (c->role == ROLE_WORKER)
+        wire(s, c);
+    else {
+        supervisor_tell_keeper(s);
+        for (unsigned i = 0; i < s->worker_count; i++)
+            wire(s, s->workers[i]);
+    }
+}
+
+struct child *child_new(struct supervisor *s, enum role role, unsigned slot)
+{
+    struct child *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    *c = (struct child){ .supervisor = s, .role = role, .slot = slot };
+    list_init(&c->node);
+    ev_timer_init(&c->respawn, on_respawn, 0, 0);
+    c->respawn.data = c;
+    return c;
+}
+
+void child_free(struct child *c)
+{
+    if (!c)
+        return;
+    ev_timer_stop(loop_get(), &c->respawn);
+    ipc_free(c->ipc);
+    list_remove(&c->node);
+    free(c);
+}
+

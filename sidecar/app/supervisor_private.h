@@ -1,0 +1,55 @@
+/* app/supervisor_private.h: the supervisor seen by its two files: supervisor.c (signals, stop, reload) and child.c (one child, from fork to wiring). */
+#ifndef SIDEKEY_APP_SUPERVISOR_PRIVATE_H
+#define SIDEKEY_APP_SUPERVISOR_PRIVATE_H
+
+#include <sys/types.h>
+
+#include "app/supervisor.h"
+#include "net/ipc.h"
+#include "net/msg.h"
+
+#define TICKET_KEY_BYTES 80
+
+enum role { ROLE_KEEPER, ROLE_WORKER };
+
+struct child {
+    struct supervisor *supervisor;
+    enum role role;
+    unsigned slot;       /* of a worker */
+    pid_t pid;           /* 0: not running */
+    struct ipc *ipc;
+    int64_t started_ms, backoff_ms;
+    ev_timer respawn;
+    bool ready;
+    bool retired;        /* replaced by a reload: freed when it has ended */
+    struct list node;    /* in retired */
+};
+
+struct supervisor {
+    const struct supervisor_options *options;
+    struct config *config;
+    struct child *keeper, *workers[EARS_WORKERS_MAX];
+    unsigned worker_count;
+    struct ears ears;
+    int vault_fd, signal_fd;
+    struct list retired;
+    char ticket_key[TICKET_KEY_BYTES];
+    ev_io signals;
+    ev_timer grace;
+    pid_t program;
+    bool announced, stopping, reload_failed;
+    int status;
+};
+
+/* child.c */
+struct child *child_new(struct supervisor *s, enum role role, unsigned slot);
+void child_free(struct child *c);
+/* Starts it, and wires it to those on the other side; on failure tries again later. */
+void child_spawn(struct child *c);
+void child_retry_later(struct child *c);
+int child_send(struct child *c, const struct msg *m, int fd);
+/* supervisor.c: a message of a child. */
+void supervisor_message(struct child *c, const struct msg *m);
+void supervisor_tell_keeper(const struct supervisor *s);
+
+#endif
