@@ -17,10 +17,13 @@ function collect(message, found, extra) {
 function requests({ data }) {
   const found = { messages: [], error: null };
   return new Promise((done) => {
-    const server = http.createServer((req, res) => {
+    const server = http.createServer({ maxHeaderSize: 128 * 1024 });
+    const read = (req, res) => {
       collect(req, found, { method: req.method, url: req.url });
       req.on('end', () => res.end());
-    });
+    };
+    server.on('request', read);
+    server.on('checkExpectation', read);
     const over = () => done(found);
     const socket = wire();
     server.on('upgrade', (req, upgraded) => {

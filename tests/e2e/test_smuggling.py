@@ -1,0 +1,259 @@
+"""HTTP.md §2 and §3: what could mean two things is refused; all else is written anew, so that every reader reads the same."""
+import contextlib
+import time
+
+import h11
+import pytest
+import wire
+from cases import framing
+from harness import API
+from wire import TOKEN, status_of
+
+QUIET_S = 5
+
+
+class Scene:
+    def __init__(self, folder, pki):
+        self.world = wire.World(folder, pki, "smuggling")
+        self.upstream = self.world.server(self.script)
+        self.answers = None  # bytes for the next request instead of the usual answer, then the connection ends
+        self.sidekey = self.world.start(self.world.config(self.upstream))
+        self.reader = wire.Reader()
+
+    def script(self, peer):
+        while request := peer.read_head():
+            if self.answers is not None:
+                peer.send(self.answers)
+                return
+            peer.read_body(request)
+            peer.send(wire.OK)
+
+    def close(self):
+        self.reader.close()
+        self.world.close()
+
+
+@pytest.fixture(scope="module")
+def scene(folder, pki):
+    made = Scene(folder / "smuggling", pki)
+    yield made
+    made.close()
+
+
+def exchange(scene, payload):
+    """(what came back, how it ended): with the client still there, so that whoever ends it is the proxy."""
+    with strict_tls(scene) as sock:
+        with contextlib.suppress(OSError):
+            sock.sendall(payload)
+        return wire.read_to_end(sock)
+
+
+def strict_tls(scene):
+    """A TLS client that tells a clean end from a cut one."""
+    sock, _ = scene.sidekey.tunnel(timeout=QUIET_S)
+    return scene.sidekey.context().wrap_socket(sock, server_hostname=API, suppress_ragged_eofs=False)
+
+
+# --- two readers that are not ours ---------------------------------------------------------------------------------------------------------
+
+
+def read_by_h11(connection, data):
+    """The messages that h11 finds."""
+    found = []
+    connection.receive_data(data)
+    connection.receive_data(b"")
+    while True:
+        event = connection.next_event()
+        if isinstance(event, (h11.Request, h11.Response)):
+            found.append({"raw": [[k.decode("latin-1"), v.decode("latin-1")] for k, v in event.headers.raw_items()], "body": "", "trailers": []})
+            if isinstance(event, h11.Request):
+                found[-1].update(method=event.method.decode(), url=event.target.decode("latin-1"))
+            else:
+                found[-1].update(status=event.status_code)
+        elif isinstance(event, h11.Data):
+            found[-1]["body"] += event.data.decode("latin-1")
+        elif isinstance(event, h11.EndOfMessage):
+            found[-1]["trailers"] = [[k.decode("latin-1"), v.decode("latin-1")] for k, v in event.headers.raw_items()]
+        elif not isinstance(event, h11.InformationalResponse):
+            return found
+
+
+def pairs(flat):
+    return [list(pair) for pair in zip(flat[::2], flat[1::2])]
+
+
+def values(message, name):
+    return [value for key, value in message["raw"] if key.lower() == name.lower()]
+
+
+def judge(message, wanted, who):
+    for key in ("method", "status", "body"):
+        if key in wanted:
+            assert message[key] == wanted[key], (who, key, message)
+    if "target" in wanted:
+        assert message["url"] == wanted["target"], (who, message["url"])
+    for name, expected in wanted["has"].items():
+        assert values(message, name) == expected, (who, name, message["raw"])
+    for name in wanted["lacks"]:
+        assert values(message, name) == [], (who, name, message["raw"])
+    assert message["trailers"] == wanted["trailers"], (who, message["trailers"])
+
+
+def read_alike(scene, kind, data, wanted, method="GET"):
+    """Both readers find exactly this one message in the bytes."""
+    node = scene.reader.read(kind, data, method)
+    assert node["error"] is None and len(node["messages"]) == 1, (node, data)
+    node = node["messages"][0]
+    judge({**node, "raw": pairs(node["raw"]), "trailers": pairs(node["trailers"])}, wanted, "node")
+    connection = h11.Connection(h11.SERVER if kind == "request" else h11.CLIENT, max_incomplete_event_size=1 << 17)
+    if kind == "response":
+        connection.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+        connection.send(h11.EndOfMessage())
+    found = read_by_h11(connection, data)
+    assert len(found) == 1, found
+    judge({**found[0], "body": found[0]["body"]}, wanted, "h11")
+
+
+# --- requests ------------------------------------------------------------------------------------------------------------------------------------
+
+
+def complete(scene, data):
+    """The requests that a lenient upstream could take for whole."""
+    return scene.reader.read("request", data)["messages"] if data else []
+
+
+@pytest.mark.parametrize("what", framing.REFUSED_REQUESTS)
+def test_2_a_request_that_could_mean_two_things_is_refused_and_the_connection_closed(scene, what):
+    raw, status = framing.REFUSED_REQUESTS[what]
+    before = scene.upstream.mark()
+    answer, end = exchange(scene, raw.encode("latin-1"))
+    assert status_of(answer) == status, answer[:300]
+    assert b"\r\nproxy-status: sidekey; error=" in answer.lower()
+    assert answer.count(b"HTTP/1.1 ") == 1, "§2: after a parse error the connection is not used again"
+    assert end == "eof", "the client can read the whole answer, and then the end"
+    assert complete(scene, scene.upstream.since(before)) == []
+    assert b"smuggled" not in scene.upstream.since(before)
+
+
+@pytest.mark.parametrize("what", framing.PASSED_REQUESTS)
+def test_3_what_is_forwarded_is_read_alike_by_every_reader(scene, what):
+    raw, wanted = framing.PASSED_REQUESTS[what]
+    before = scene.upstream.mark()
+    with scene.sidekey.tls(timeout=QUIET_S) as sock:
+        sock.sendall(raw.encode("latin-1"))
+        head, _ = wire.read_message(sock)
+    assert status_of(head) == 200, head
+    data = scene.upstream.since(before)
+    wanted = {**wanted, "has": {"host": [API], "authorization": [f"Bearer {TOKEN}"], **wanted["has"]}}
+    read_alike(scene, "request", data, wanted)
+    assert data.split(b"\r\n")[0].endswith(b" HTTP/1.1")
+    assert b"Via: " in data
+
+
+def test_3_names_keep_their_case_and_order(scene):
+    before = scene.upstream.mark()
+    with scene.sidekey.tls() as sock:
+        sock.sendall((framing.GET + "X-b: 1\r\nx-A: 2\r\nX-B: 3\r\n\r\n").encode())
+        wire.read_message(sock)
+    assert b"\r\nX-b: 1\r\nx-A: 2\r\nX-B: 3\r\n" in scene.upstream.since(before)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 7])
+def test_2_the_verdict_is_the_same_however_the_bytes_are_cut(scene, cut):
+    """Pieces of a few bytes, each in a record of its own."""
+    for raw, status in (("GET / HTTP/1.1\r\n" + framing.H + "X-A : b\r\n\r\n", 400), (framing.chunked("2\r\nabc\r\n0\r\n\r\n"), 400),
+                        (framing.chunked("2;x=\"y\"\r\nab\r\n0\r\nX-A: 1\r\n\r\n"), 200), (framing.GET + "\r\n", 200)):
+        with scene.sidekey.tls(timeout=QUIET_S) as sock:
+            for at in range(0, len(raw), cut):
+                with contextlib.suppress(OSError):
+                    sock.sendall(raw[at:at + cut].encode("latin-1"))
+            assert status_of(wire.read_message(sock)[0]) == status, raw
+
+
+def test_2_a_request_behind_a_refused_one_is_never_answered(scene):
+    for raw in ("POST / HTTP/1.1\r\n" + framing.H + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + framing.NEXT,
+                framing.chunked("zz\r\n\r\n" + framing.NEXT)):
+        before = scene.upstream.mark()
+        answer, _ = exchange(scene, raw.encode())
+        assert status_of(answer) == 400 and answer.count(b"HTTP/1.1") == 1
+        assert b"/smuggled" not in scene.upstream.since(before)
+
+
+def test_2_neither_leg_is_used_after_a_parse_error(scene):
+    """The upstream connection that holds half a body is gone: the next request has one of its own."""
+    answer, _ = exchange(scene, framing.chunked("3\r\nabc\r\nzz\r\n").encode())
+    assert status_of(answer) == 400
+    half = scene.upstream.requests[-1]
+    before = scene.upstream.mark()
+    assert status_of(exchange(scene, (framing.GET + "Connection: close\r\n\r\n").encode())[0]) == 200
+    users = {peer for peer, _ in scene.upstream.log[before:]}
+    assert not [peer for peer in users if half in peer.requests]
+
+
+# --- answers -------------------------------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def answering(scene, raw):
+    scene.answers = raw.encode("latin-1")
+    try:
+        yield
+    finally:
+        scene.answers = None
+
+
+def ask(scene, method="GET"):
+    """Connection: close, so the end of the answer is told apart from a pause."""
+    return exchange(scene, f"{method} / HTTP/1.1\r\n{framing.H}Connection: close\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize("what", framing.REFUSED_ANSWERS)
+def test_2_an_answer_that_could_mean_two_things_is_502(scene, what):
+    method, raw = framing.REFUSED_ANSWERS[what]
+    with answering(scene, raw):
+        answer, end = ask(scene, method)
+    last = answer[answer.rindex(b"HTTP/1.1 "):]  # 1xx may have gone before
+    assert status_of(last) == 502 and end == "eof", (answer[:500], end)
+    assert b"Proxy-Status: sidekey; error=" in last and b"evil" not in answer
+    assert status_of(ask(scene)[0]) == 200, "the next one is served"
+
+
+@pytest.mark.parametrize("what", framing.BROKEN_ANSWERS)
+def test_2_an_answer_that_breaks_off_never_looks_whole(scene, what):
+    method, raw = framing.BROKEN_ANSWERS[what]
+    with answering(scene, raw):
+        answer, end = ask(scene, method)
+    assert status_of(answer) in (200, None), "what was broken may not even begin"
+    assert end == "broken", "no close_notify either"
+    node = scene.reader.read("response", answer)
+    assert node["messages"] == [] and node["error"], node
+    assert status_of(ask(scene)[0]) == 200
+
+
+@pytest.mark.parametrize("what", framing.PASSED_ANSWERS)
+def test_3_an_answer_is_read_alike_by_every_reader(scene, what):
+    method, raw, wanted = framing.PASSED_ANSWERS[what]
+    with answering(scene, raw):
+        answer, end = ask(scene, method)
+    assert end == "eof", (answer, end)
+    read_alike(scene, "response", answer, wanted, method)
+    assert b"evil" not in answer
+    assert status_of(ask(scene)[0]) == 200, "and the next one is not the rest of this one"
+
+
+@pytest.mark.parametrize("upgrade, connection", [("h2c", "Upgrade"), ("websocket, h2c", "Upgrade"), ("websocket", "close"), (None, "Upgrade")])
+def test_3_a_101_to_another_protocol_is_502(scene, upgrade, connection):
+    lines = f"Connection: {connection}\r\n" + (f"Upgrade: {upgrade}\r\n" if upgrade else "")
+    with answering(scene, f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\nanything goes"):
+        answer, end = exchange(scene, (framing.GET + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n").encode())
+    assert status_of(answer) == 502 and b"anything" not in answer, (answer, end)
+
+
+def test_3_an_upstream_that_speaks_without_being_asked_loses_its_connection(scene):
+    """What it says between two requests is never the answer to the next one."""
+    with answering(scene, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"):
+        assert b"evil" not in ask(scene)[0]
+    time.sleep(0.05)
+    for _ in range(3):
+        answer, _ = ask(scene)
+        assert status_of(answer) == 200 and b"evil" not in answer
