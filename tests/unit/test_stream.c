@@ -1,4 +1,5 @@
 /* links: tests/fakes/tls_world.c */
+#include <openssl/opensslv.h>
 #include "tests/fakes/tls_world.h"
 
 #include <fcntl.h>
@@ -328,6 +329,9 @@ static void parked_streams_wake_up_again(void **state)
     assert_string_equal(end_text(&b), "before!");
 }
 
+/* OpenSSL 3.5 keeps more for each connection (post-quantum key shares) than 3.0 does. */
+#define PARKED_PAIR_BYTES (OPENSSL_VERSION_NUMBER >= 0x30500000L ? 64000 : 40000)
+
 static void a_parked_pair_costs_little(void **state)
 {
     (void)state;
@@ -343,7 +347,7 @@ static void a_parked_pair_costs_little(void **state)
         stream_park(servers[i].s);
         stream_park(clients[i].s);
     }
-    assert_true((mallinfo2().uordblks - before) / PAIRS < 40000);
+    assert_in_range((mallinfo2().uordblks - before) / PAIRS, 0, PARKED_PAIR_BYTES);
     for (size_t i = 0; i < PAIRS; i++) {
         end_done(&servers[i]);
         end_done(&clients[i]);
