@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/rand.h"
-#include "certs/jks.h"
 
 enum { LAYER_ENV = 1, LAYER_PRELOAD = 2 };
 enum { RUN_LAYERS = CMD_OWN, RUN_PLACEHOLDER, RUN_JAVA };
@@ -185,14 +184,7 @@ static void become_program(struct run *r, const struct ears *ears)
 static pid_t on_ready(void *arg, const struct ears *ears)
 {
     struct run *r = arg;
-    char bundle[PATH_MAX], jks[PATH_MAX];
-    struct err e;
     r->transparent_port = ears->transparent_port;
-    if ((r->java || (r->layers & LAYER_PRELOAD)) &&
-        jks_write(run_dir_file(r->dir, "bundle.pem", bundle), run_dir_file(r->dir, "bundle.jks", jks), &e) != 0) {
-        log_error(log_msg("no trust store for Java"), log_str("reason", e.text));
-        return -1;
-    }
     if (r->verbose)
         fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s%s%s\n", ears->proxy_text, ears->admin_text, r->layers & LAYER_ENV ? "env" : "",
                 r->layers == (LAYER_ENV | LAYER_PRELOAD) ? "," : "", r->layers & LAYER_PRELOAD ? "preload" : "");
@@ -230,6 +222,7 @@ int cmd_run(int argc, char **argv)
     int status = parse(&r, argc, argv);
     if (status)
         return status;
+    r.config.quiet = !r.verbose;
     if (prepare(&r, &e) != 0) {
         run_dir_remove(r.dir);
         return cmd_fail(EX_CANTCREAT, "run", "%s", e.text);

@@ -4,9 +4,11 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "certs/bundle.h"
+#include "certs/jks.h"
 #include "refresh/store_file.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,6 +101,15 @@ static int make_ca(struct keeper *k, struct err *e)
     return ours && held.st_size == 0 && fill_vault(k) != 0 ? err_set(e, "the CA cannot be kept in memory") : 0;
 }
 
+/* Java reads neither PEM nor a PKCS#12 without its own attribute. */
+static int publish_jks(const char *dir, struct err *e)
+{
+    char pem[PATH_MAX], jks[PATH_MAX];
+    if (snprintf(pem, sizeof pem, "%s/bundle.pem", dir) >= (int)sizeof pem || snprintf(jks, sizeof jks, "%s/bundle.jks", dir) >= (int)sizeof jks)
+        return err_set(e, "%s: the name is too long", dir);
+    return jks_write(pem, jks, e);
+}
+
 static int open_ca(struct keeper *k, struct err *e)
 {
     const struct keeper_options *o = k->options;
@@ -109,6 +120,8 @@ static int open_ca(struct keeper *k, struct err *e)
         status = EX_CONFIG;
     else if (o->ca_publish && bundle_publish(o->ca_publish, buf_slice(&pem), o->extra_roots, e) != 0)
         status = directory_status(o->ca_publish);
+    else if (o->ca_publish && publish_jks(o->ca_publish, e) != 0)
+        status = EX_IOERR;
     else
         k->ca_published = o->ca_publish != NULL;
     buf_done(&pem);

@@ -89,7 +89,8 @@ int state_dir_open(struct state_dir *d, const char *path, struct err *e)
         close(fd);
         return -1;
     }
-    *d = (struct state_dir){ fd, copy };
+    d->fd = fd;
+    d->path = copy;
     sweep(d);
     return 0;
 }
@@ -129,7 +130,7 @@ static int read_all(int fd, struct buf *out)
 {
     for (;;) {
         size_t want = buf_space(out) < 65536 ? buf_space(out) : 65536;
-        char past, *at = want ? buf_reserve(out, want) : &past;
+        char past = 0, *at = want ? buf_reserve(out, want) : &past;
         if (!at)
             return -ENOMEM;
         ssize_t got = read(fd, at, want ? want : 1);
