@@ -1,0 +1,331 @@
+"""HTTP.md §5: whom we believe upstream, and the handshakes of both legs."""
+import json
+import re
+import socket
+import ssl
+import time
+
+import bad_certs
+import harness
+import pytest
+import wire
+from harness import API
+from wire import TOKEN, field_of, status_of
+
+EASY = "DEFAULT:@SECLEVEL=0"  # for servers that show what no one should take
+
+
+def get(sidekey, host=API, port=443, path="/", context=None):
+    """One request on a connection of its own: (head, body)."""
+    sock, head = sidekey.tunnel(f"{host}:{port}", 10)
+    if status_of(head) != 200:
+        return head, b""
+    context = context or sidekey.context()
+    with context.wrap_socket(sock, server_hostname=host) as secured:
+        secured.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}{'' if port == 443 else f':{port}'}\r\nConnection: close\r\n\r\n".encode())
+        return wire.read_message(secured)
+
+
+# --- certificates ---------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certs(folder, pki):
+    return bad_certs.make(folder / "bad", pki)
+
+
+def context_of(certs, name):
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.set_ciphers(EASY)
+    made.load_cert_chain(certs / f"{name}.pem", certs / f"{name}.key")
+    return made
+
+
+class Gallery:
+    """One server that shows each name its own certificate, one for each IP case, and a sidekey with a rule for all of them."""
+
+    def __init__(self, folder, pki, certs):
+        self.world = wire.World(folder, pki, "gallery")
+        names = [case for case in bad_certs.CASES if case not in bad_certs.HOSTS]
+        contexts = {name: context_of(certs, name) for name in [*names, "through", "private"]}
+        front = context_of(certs, "through")
+
+        def choose(sock, name, _context):
+            sock.context = contexts[name.split(".")[0]]
+            sock.asked = name
+        front.sni_callback = choose
+        self.server = self.world.server(context=front)
+        self.by_ip = {case: self.world.server(context=context_of(certs, case)) for case in bad_certs.HOSTS}
+        hosts = [f"{name}.bad.test" for name in contexts]
+        config = self.world.config(self.server, hosts=hosts, network={"allow_private": ["127.0.0.0/8"]})
+        for rule in config["rules"]:
+            if rule["match"]["host"] == "private.bad.test":
+                rule["tls"] = {"ca_file": str(certs / "stranger.pem")}
+        config["rules"] += [self.world.rule("127.0.0.1", match={"port": server.port}) for server in self.by_ip.values()]
+        self.sidekey = self.world.start(config)
+
+
+@pytest.fixture(scope="module")
+def gallery(folder, pki, certs):
+    made = Gallery(folder / "gallery", pki, certs)
+    yield made
+    made.world.close()
+
+
+@pytest.mark.parametrize("case", bad_certs.CASES)
+def test_5_an_upstream_that_cannot_prove_its_name_gets_nothing_and_the_reason_is_told(gallery, case):
+    server = gallery.by_ip.get(case, gallery.server)
+    before = server.mark()
+    host, port = (bad_certs.HOSTS[case], server.port) if case in bad_certs.HOSTS else (f"{case}.bad.test", 443)
+    context = gallery.sidekey.context()
+    head, body = get(gallery.sidekey, host, port, context=context)
+    assert status_of(head) == 502, (head, body)
+    members = json.loads(body)
+    assert re.search(bad_certs.CASES[case], members["detail"], re.I), members
+    assert members["reason"] == "upstream_certificate" and members["hint"], members
+    assert "error=tls_certificate_error" in field_of(head, "proxy-status"), head
+    assert re.search(r"depth \d", members["detail"]) and host in members["detail"], members
+    assert server.since(before) == b"", "not one byte of a request"
+
+
+@pytest.mark.parametrize("name", ["through", "private"])
+def test_5_a_chain_with_its_intermediate_and_a_root_of_the_rule_are_good(gallery, name):
+    """The other side of the gallery: what would be refused elsewhere passes where it belongs."""
+    assert status_of(get(gallery.sidekey, f"{name}.bad.test")[0]) == 200
+    assert gallery.server.requests[-1].get("authorization") == f"Bearer {TOKEN}"
+
+
+def test_5_a_root_of_one_rule_speaks_for_no_other(gallery):
+    """private.bad.test trusts the stranger; unknown-root.bad.test, by the same stranger, is still refused afterwards."""
+    assert status_of(get(gallery.sidekey, "private.bad.test")[0]) == 200
+    assert status_of(get(gallery.sidekey, "unknown-root.bad.test")[0]) == 502
+
+
+def test_5_there_is_no_insecure(folder, pki):
+    world = wire.World(folder / "insecure", pki)
+    config = world.config(world.server())
+    for key in ("insecure", "verify", "skip_verify"):
+        config["rules"][0]["tls"] = {key: True}
+        path = world.folder / "insecure.yaml"
+        path.write_text(json.dumps(config))
+        done = harness.run([harness.SIDEKEY, "check", "-c", path])
+        assert done.returncode == 78 and key.encode() in done.stdout + done.stderr, done
+    world.close()
+
+
+# --- handshakes that fail in other ways -------------------------------------------------------------------------------------------------------------
+
+
+def old_context(pki):
+    made = wire.server_context(pki)
+    made.set_ciphers(EASY)
+    made.minimum_version = ssl.TLSVersion.TLSv1
+    made.maximum_version = ssl.TLSVersion.TLSv1_1
+    return made
+
+
+def no_tls(peer):
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    time.sleep(0.2)
+
+
+def hang_up(peer):
+    peer.sock.recv(10)
+    peer.reset()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("what", ["TLS 1.1", "no TLS", "reset"])
+def test_5_an_upstream_that_makes_no_handshake_is_502(folder, pki, what):
+    world = wire.World(folder / f"h{len(what)}", pki, "handshake")
+    server = world.server(context=old_context(pki)) if what == "TLS 1.1" else world.server({"no TLS": no_tls, "reset": hang_up}[what], tls=False)
+    sidekey = world.start(world.config(server))
+    head, body = get(sidekey)
+    assert status_of(head) == 502, (head, body)
+    assert json.loads(body)["detail"] and "; error=" in field_of(head, "proxy-status")
+    assert TOKEN.encode() not in server.since(0)
+    world.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_5_upstream_sessions_are_used_again_but_never_for_another_host(folder, pki, version):
+    second = "second.sidekey.test"
+    context = wire.server_context(pki)
+    context.minimum_version = context.maximum_version = version
+    world = wire.World(folder / f"resume{version.value}", pki, "resume")
+    server = world.server(context=context)
+    server.answer = lambda request: wire.OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    sidekey = world.start(world.config(server, hosts=(API, second)))
+    for _ in range(3):
+        assert status_of(get(sidekey)[0]) == 200
+    assert status_of(get(sidekey, second)[0]) == 200
+    seen = [(peer.tls[2], peer.tls[1]) for peer in server.peers if peer.requests]
+    assert seen == [(API, False), (API, True), (API, True), (second, False)], seen
+    world.close()
+
+
+def test_5_a_client_certificate_goes_only_where_its_rule_says(folder, pki, certs):
+    world = wire.World(folder / "mutual", pki, "mutual")
+    context = wire.server_context(pki)
+    context.load_verify_locations(pki / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # 1.3 would tell the refusal only after the handshake
+    server = world.server(context=context)
+    hosts = ("with.sidekey.test", "without.sidekey.test")
+    config = world.config(server, hosts=hosts)
+    config["rules"][0]["tls"].update(cert_file=str(certs / "client.pem"), key_file=str(certs / "client.key"))
+    sidekey = world.start(config)
+    for _ in range(2):
+        assert status_of(get(sidekey, hosts[0])[0]) == 200
+        head, body = get(sidekey, hosts[1])
+        assert status_of(head) == 502, (head, body)
+    assert {request.get("host") for request in server.requests} == {hosts[0]}
+    world.close()
+
+
+# --- the client's leg ---------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def calm(folder, pki):
+    """A sidekey with two workers before one good server."""
+    world = wire.World(folder / "calm", pki, "calm")
+    sidekey = world.start(world.config(world.server(), workers=2))
+    yield sidekey
+    world.close()
+
+
+def resumed(sidekey, context, session, n):
+    """How many of n connections resumed the session."""
+    count = 0
+    for _ in range(n):
+        sock, _ = sidekey.tunnel(timeout=10)
+        with context.wrap_socket(sock, server_hostname=API, session=session) as secured:
+            secured.sendall(f"GET / HTTP/1.1\r\nHost: {API}\r\nConnection: close\r\n\r\n".encode())
+            assert status_of(wire.read_message(secured)[0]) == 200
+            count += secured.session_reused
+    return count
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_5_tickets_are_good_at_every_worker_and_after_the_death_of_one(calm, version):
+    context = calm.context()
+    context.minimum_version = context.maximum_version = version
+    sock, _ = calm.tunnel(timeout=10)
+    with context.wrap_socket(sock, server_hostname=API) as secured:
+        secured.sendall(f"GET / HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
+        wire.read_message(secured)
+        session = secured.session
+        assert not secured.session_reused and session.has_ticket
+    assert resumed(calm, context, session, 16) == 16, "with 16 connections both workers had their turn"
+    calm.kill_child("worker")
+    time.sleep(0.3)
+    assert resumed(calm, context, session, 16) == 16
+
+
+def hello_bytes(context, server_hostname=API):
+    """A TLS client without a socket, and its hello."""
+    inside, outside = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(inside, outside, server_hostname=server_hostname)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return client, inside, outside, outside.read()
+
+
+def in_records(hello, size):
+    """The same handshake message in records of size bytes (RFC 8446 §5.1)."""
+    body, at = b"", 0
+    while at < len(hello):
+        length = int.from_bytes(hello[at + 3:at + 5], "big")
+        body += hello[at + 5:at + 5 + length]
+        at += 5 + length
+    return b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in (body[i:i + size] for i in range(0, len(body), size)))
+
+
+def finish(sock, client, inside, outside):
+    """The rest of a handshake, and one request."""
+    def pump(step):
+        while True:
+            try:
+                done = step()
+                sock.sendall(outside.read())
+                return done
+            except ssl.SSLWantReadError:
+                sock.sendall(outside.read())
+                piece = sock.recv(65536)
+                assert piece, "the connection ended in the handshake"
+                inside.write(piece)
+    pump(client.do_handshake)
+    pump(lambda: client.write(f"GET / HTTP/1.1\r\nHost: {API}\r\nConnection: close\r\n\r\n".encode()))
+    return pump(lambda: client.read(65536))
+
+
+@pytest.mark.parametrize("alpn_bytes", [0, 1500, 12_000, 30_000])
+@pytest.mark.parametrize("record", [None, 4000, 60])
+@pytest.mark.parametrize("segment", [None, 1000, 7])
+def test_5_a_hello_may_be_large_and_come_in_several_segments_and_records(calm, alpn_bytes, record, segment):
+    if segment == 7 and alpn_bytes > 1500:
+        segment = 501  # not a matter of patience
+    context = calm.context()
+    context.set_alpn_protocols([*["x" * 250] * (alpn_bytes // 251), "http/1.1"])
+    client, inside, outside, hello = hello_bytes(context)
+    hello = in_records(hello, record) if record else hello
+    sock, _ = calm.tunnel(timeout=10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with sock:
+        for at in range(0, len(hello), segment or len(hello)):
+            sock.sendall(hello[at:at + (segment or len(hello))])
+            if at < 40:
+                time.sleep(0.002)
+        assert status_of(finish(sock, client, inside, outside)) == 200
+        assert client.selected_alpn_protocol() == "http/1.1"
+
+
+@pytest.mark.parametrize("offer, chosen", [(None, None), (["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "http/1.1"), (["http/1.0", "spdy/1", "http/1.1"], "http/1.1")])
+def test_5_alpn_is_chosen_from_what_the_client_offers(calm, offer, chosen):
+    context = calm.context()
+    if offer:
+        context.set_alpn_protocols(offer)
+    sock, _ = calm.tunnel(timeout=10)
+    with context.wrap_socket(sock, server_hostname=API) as secured:
+        assert secured.selected_alpn_protocol() == chosen
+        secured.sendall(f"GET / HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
+        assert status_of(wire.read_message(secured)[0]) == 200
+
+
+@pytest.mark.parametrize("offer", [["spdy/3"], ["ftp"]])
+def test_5_an_offer_without_http_is_refused(calm, offer):
+    context = calm.context()
+    context.set_alpn_protocols(offer)
+    sock, _ = calm.tunnel(timeout=10)
+    with sock, pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+        context.wrap_socket(sock, server_hostname=API)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_5_tls_1_1_is_refused(calm):
+    context = calm.context()
+    context.set_ciphers(EASY)
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    sock, _ = calm.tunnel(timeout=10)
+    with sock, pytest.raises(ssl.SSLError, match="(?i)protocol.version"):
+        context.wrap_socket(sock, server_hostname=API)
+
+
+def test_5_the_hello_may_come_with_the_connect_in_one_segment(calm):
+    """A client that does not wait for the 200: the bytes behind the head are the hello."""
+    client, inside, outside, hello = hello_bytes(calm.context())
+    with socket.create_connection(calm.proxy, timeout=10) as sock:
+        sock.sendall(f"CONNECT {API}:443 HTTP/1.1\r\nHost: {API}:443\r\n\r\n".encode() + hello)
+        assert status_of(harness.read_head(sock)) == 200
+        assert status_of(finish(sock, client, inside, outside)) == 200
+
+
+def test_5_a_client_that_leaves_in_the_handshake_harms_nobody(calm):
+    _, _, _, hello = hello_bytes(calm.context())
+    for n in (1, 5, 6, 40, len(hello) - 1, len(hello)):
+        sock, _ = calm.tunnel(timeout=10)
+        sock.sendall(hello[:n])
+        sock.close()
+    assert status_of(get(calm)[0]) == 200
