@@ -2,6 +2,7 @@
 #include "app/cmd.h"
 #include "app/url.h"
 #include "app/words.h"
+#include "refresh/grant/grant.h"
 
 #include <stdio.h>
 #include <sysexits.h>
@@ -67,11 +68,12 @@ static const struct spec *find_spec(const struct config *c, const char *name)
 
 static void print_credential(const struct spec *s)
 {
-    static const char *const grants[] = { "static", "refresh_token", "client_credentials" };
     char from[256];
-    printf("credential: %s (%s, ", s->name, grants[s->grant]);
+    printf("credential: %s (%s, ", s->name, grant_of(s->grant)->name);
     if (s->grant == GRANT_STATIC)
         printf("%s)\n", secret_ref_text(&s->token, from, sizeof from));
+    else if (s->grant == GRANT_COMMAND)
+        printf("%s)\n", s->command[0]);
     else
         printf("%s)\n", s->token_url);
 }

@@ -6,13 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define UNSAID_AUTH ((enum client_auth)(CLIENT_AUTH_NONE + 1))
-
-void cross_init_spec(void *spec)
-{
-    ((struct spec *)spec)->client_auth = UNSAID_AUTH;
-}
-
 void cross_init_rule(void *rule)
 {
     struct rule *r = rule;
@@ -20,69 +13,12 @@ void cross_init_rule(void *rule)
     r->replay_max_bytes = UINT64_MAX; /* until limits.replay_body takes its place */
 }
 
-/* Complains at the value of key when it is written and has no meaning. */
-static int refuse_key(struct schema *s, const json_t *node, const char *key, const char *why)
-{
-    const json_t *value = json_object_get(node, key);
-    if (!value || tree_is_null(s->tree, value))
-        return 0;
-    return schema_error_key(s, value, "%s has no meaning with %s: leave it out", key, why);
-}
-
-static int need_key(struct schema *s, const json_t *node, bool there, const char *key, const char *why)
-{
-    return there ? 0 : schema_error(s, node, "%s is missing: %s needs it", key, why);
-}
-
-static int check_pair(struct schema *s, const json_t *node, const char *cert, const char *key)
+int cross_check_pair(struct schema *s, const json_t *node, const char *cert, const char *key)
 {
     if (!cert == !key)
         return 0;
     return schema_error(s, node, "cert_file and key_file belong together: %s is missing",
                         cert ? "key_file" : "cert_file");
-}
-
-static int check_static(struct schema *s, const json_t *node, const struct spec *c)
-{
-    static const char *const others[] = { "token_url", "client_id", "client_secret", "refresh_token", "scope",
-                                          "audience",  "params",    "client_auth",   "body",          "tls" };
-    int failed = need_key(s, node, c->token.kind != SECRET_REF_NONE, "token", "grant: static");
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        failed |= refuse_key(s, node, others[i], "grant: static");
-    return failed;
-}
-
-static int check_oauth(struct schema *s, const json_t *node, const struct spec *c)
-{
-    bool refresh = c->grant == GRANT_REFRESH_TOKEN, secret = c->client_secret.kind != SECRET_REF_NONE;
-    const char *grant = refresh ? "grant: refresh_token" : "grant: client_credentials";
-    int failed = need_key(s, node, c->token_url, "token_url", grant) | refuse_key(s, node, "token", grant);
-    if (refresh)
-        failed |= need_key(s, node, c->refresh_token.kind != SECRET_REF_NONE, "refresh_token", grant);
-    else
-        failed |= need_key(s, node, secret || c->client_auth == CLIENT_AUTH_NONE, "client_secret", grant) |
-                  refuse_key(s, node, "refresh_token", grant);
-    return failed;
-}
-
-int cross_check_spec(struct schema *s, const json_t *node, void *spec)
-{
-    struct spec *c = spec;
-    bool secret = c->client_secret.kind != SECRET_REF_NONE, said = c->client_auth != UNSAID_AUTH;
-    int failed = c->grant == GRANT_STATIC ? check_static(s, node, c) : check_oauth(s, node, c);
-    failed |= check_pair(s, json_object_get(node, "tls"), c->cert_file, c->key_file);
-    if (!said)
-        c->client_auth = secret ? CLIENT_AUTH_BASIC : CLIENT_AUTH_NONE;
-    if (failed || c->grant == GRANT_STATIC)
-        return failed;
-    if (c->client_auth != CLIENT_AUTH_NONE && !secret)
-        return schema_error(s, json_object_get(node, "client_auth"),
-                            "needs a client_secret: add it, or write client_auth: none");
-    if (c->client_auth == CLIENT_AUTH_NONE && secret)
-        return refuse_key(s, node, "client_secret", "client_auth: none");
-    if (!c->client_id && (c->client_auth != CLIENT_AUTH_NONE || c->grant == GRANT_CLIENT_CREDENTIALS))
-        return need_key(s, node, false, "client_id", "this client_auth");
-    return 0;
 }
 
 static int set_text(struct schema *s, const json_t *node, char **to, const char *text)
@@ -211,7 +147,7 @@ int cross_check_rule(struct schema *s, const json_t *node, void *rule)
         r->port = r->allow_http ? 80 : 443;
     if (r->replay_max_bytes == UINT64_MAX)
         r->replay_max_bytes = c->replay_body_bytes;
-    int failed = check_name(s, node, r) | check_pair(s, json_object_get(node, "tls"), r->cert_file, r->key_file);
+    int failed = check_name(s, node, r) | cross_check_pair(s, json_object_get(node, "tls"), r->cert_file, r->key_file);
     failed |= r->credential ? check_credential(s, node, r) : check_needs_credential(s, node, r);
     if (!failed && r->credential && r->inject_count == 0)
         failed = default_inject(s, node, r);
@@ -221,7 +157,7 @@ int cross_check_rule(struct schema *s, const json_t *node, void *rule)
 int cross_check_config(struct schema *s, const json_t *node, void *config)
 {
     const struct config *c = config;
-    int failed = check_pair(s, json_object_get(node, "ca"), c->ca_cert_file, c->ca_key_file);
+    int failed = cross_check_pair(s, json_object_get(node, "ca"), c->ca_cert_file, c->ca_key_file);
     if (c->seal_key_previous.kind != SECRET_REF_NONE && c->seal_key.kind == SECRET_REF_NONE)
         failed = schema_error(s, json_object_get(node, "store"),
                               "seal_key_previous is the key before seal_key, which is missing");

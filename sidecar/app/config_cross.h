@@ -6,13 +6,13 @@
 #include "app/config.h"
 #include "app/schema.h"
 
-void cross_init_spec(void *spec);
 void cross_init_rule(void *rule);
 /* Each: 0; -1, reported.  Fill what follows from other keys. */
-int cross_check_spec(struct schema *s, const json_t *node, void *spec);
 int cross_check_inject(struct schema *s, const json_t *node, void *item);
 int cross_check_rule(struct schema *s, const json_t *node, void *rule);
 int cross_check_config(struct schema *s, const json_t *node, void *config);
+/* cert_file and key_file are both there or both not. */
+int cross_check_pair(struct schema *s, const json_t *node, const char *cert, const char *key);
 int cross_read_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule);
 int cross_read_networks(struct schema *s, const struct field *f, const json_t *node, void *config);
 int cross_read_resolve(struct schema *s, const struct field *f, const json_t *node, void *config);

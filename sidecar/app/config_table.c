@@ -1,6 +1,7 @@
 #include "app/config_table.h"
 
 #include "app/config_cross.h"
+#include "app/config_grants.h"
 #include "app/config_values.h"
 
 #define CONFIG(member) offsetof(struct config, member)
@@ -14,10 +15,10 @@
 static const char *const off[] = { "off", NULL };
 static const char *const unmatched[] = { "tunnel", "deny", "report", NULL };
 static const char *const on_lock_error[] = { "proceed", "wait", "fail", NULL };
-static const char *const grants[] = { "static", "refresh_token", "client_credentials", NULL };
-static const char *const later_grants[] = { "jwt_bearer", "token_exchange", "github_app", "metadata", "command", NULL };
-static const char *const client_auths[] = { "basic", "body", "none", NULL };
-static const char *const later_auths[] = { "private_key_jwt", NULL };
+static const char *const grants[] = { "static",     "refresh_token", "client_credentials", "jwt_bearer", "token_exchange",
+                                      "github_app", "metadata",      "command",            NULL };
+static const char *const client_auths[] = { "basic", "body", "none", "private_key_jwt", NULL };
+static const char *const algs[] = { "auto", "RS256", "PS256", "ES256", NULL };
 static const char *const bodies[] = { "form", "json", NULL };
 static const char *const places[] = { "header", "query", "userinfo", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
@@ -74,11 +75,42 @@ static const struct field spec_tls_fields[] = {
 };
 static const struct table spec_tls_table = { .fields = spec_tls_fields };
 
+static const struct field assertion_fields[] = {
+    { "key", FIELD_SECRET, .at = SPEC(assertion.key),
+      .about = "The key that signs: RSA or P-256 in PEM, not encrypted, or Google's JSON key file." },
+    { "token", FIELD_SECRET, .at = SPEC(assertion.token),
+      .about = "A ready-made assertion in the place of key, such as a projected service-account token; read anew at each request." },
+    { "alg", FIELD_ENUM, .at = SPEC(assertion.alg), .initial = "auto", .words = algs,
+      .about = "Signature; auto takes RS256 for RSA and ES256 for P-256." },
+    { "kid", FIELD_STRING, .at = SPEC(assertion.kid), .check = value_text, .about = "Key id in the header; Google's key file has its own." },
+    { "issuer", FIELD_STRING, .at = SPEC(assertion.issuer), .check = value_text,
+      .about = "Claim iss; default the account of Google's key file, else client_id." },
+    { "subject", FIELD_STRING, .at = SPEC(assertion.subject), .check = value_text,
+      .about = "Claim sub; default the issuer (none with Google's key file, where it means delegation)." },
+    { "audience", FIELD_STRING, .at = SPEC(assertion.audience), .check = value_text, .about = "Claim aud; default token_url." },
+    { "lifetime", FIELD_DURATION, .at = SPEC(assertion.lifetime_ms), .min = 120 * SECOND, .max = HOUR,
+      .about = "From iat (60 s in the past) to exp; default 1h for jwt_bearer, 10m for github_app, 5m for private_key_jwt." },
+    { "claims", FIELD_PAIRS, .at = SPEC(assertion.claims), .count_at = SPEC(assertion.claim_count), .check = value_claim,
+      .about = "More claims of jwt_bearer and github_app." },
+    END,
+};
+static const struct table assertion_table = { .fields = assertion_fields };
+
+static const struct field impersonate_fields[] = {
+    { "url", FIELD_STRING, FIELD_REQUIRED, .at = SPEC(impersonate.url), .check = value_token_url,
+      .about = "Where the first token is turned into another, such as Google's generateAccessToken." },
+    { "scope", FIELD_STRING, .at = SPEC(impersonate.scope), .check = value_text, .about = "Scopes of the second token." },
+    { "lifetime", FIELD_DURATION, .at = SPEC(impersonate.lifetime_ms), .max = 24 * HOUR,
+      .about = "Lifetime to ask for; default the server's." },
+    END,
+};
+static const struct table impersonate_table = { .fields = impersonate_fields };
+
 static const struct field spec_fields[] = {
-    { "grant", FIELD_ENUM, FIELD_REQUIRED, .at = SPEC(grant), .words = grants, .later = later_grants,
+    { "grant", FIELD_ENUM, FIELD_REQUIRED, .at = SPEC(grant), .words = grants,
       .about = "How access tokens are got." },
-    { "token_url", FIELD_STRING, .at = SPEC(token_url), .check = value_token_url,
-      .about = "The token endpoint: https, or http on loopback." },
+    { "token_url", FIELD_STRING, .at = SPEC(token_url), .check = value_url,
+      .about = "The token endpoint: https, or http on loopback (grant: metadata: also http on link-local addresses)." },
     { "client_id", FIELD_STRING, .at = SPEC(client_id), .check = value_text, .about = "OAuth client id." },
     { "client_secret", FIELD_SECRET, .at = SPEC(client_secret), .about = "OAuth client secret." },
     { "refresh_token", FIELD_SECRET, .at = SPEC(refresh_token),
@@ -86,9 +118,28 @@ static const struct field spec_fields[] = {
     { "token", FIELD_SECRET, .at = SPEC(token), .about = "The token itself (grant: static)." },
     { "scope", FIELD_STRING, .at = SPEC(scope), .check = value_text, .about = "Scope to ask for." },
     { "audience", FIELD_STRING, .at = SPEC(audience), .check = value_text, .about = "Audience to ask for." },
+    { "resource", FIELD_STRING, .at = SPEC(resource), .check = value_text, .about = "Resource to ask for (RFC 8707)." },
+    { "assertion", FIELD_OBJECT, .table = &assertion_table,
+      .about = "The JWT of jwt_bearer, github_app and client_auth: private_key_jwt." },
+    { "subject_token", FIELD_SECRET, .at = SPEC(subject_token),
+      .about = "The token to exchange (grant: token_exchange); read anew at each exchange." },
+    { "subject_token_type", FIELD_STRING, .at = SPEC(subject_token_type), .check = value_text,
+      .about = "Its type; default urn:ietf:params:oauth:token-type:jwt." },
+    { "actor_token", FIELD_SECRET, .at = SPEC(actor_token), .about = "The token of who acts (grant: token_exchange)." },
+    { "actor_token_type", FIELD_STRING, .at = SPEC(actor_token_type), .check = value_text, .about = "Its type; default as subject_token_type." },
+    { "requested_token_type", FIELD_STRING, .at = SPEC(requested_token_type), .check = value_text,
+      .about = "Type of token to ask for (grant: token_exchange)." },
+    { "impersonate", FIELD_OBJECT, .table = &impersonate_table,
+      .about = "A second request, with the first token as Bearer, whose answer is the token." },
+    { "installation", FIELD_STRING, .at = SPEC(installation), .check = value_number_id,
+      .about = "Installation id of a GitHub app on github.com (elsewhere write token_url)." },
+    { "command", FIELD_STRINGS, .at = SPEC(command),
+      .about = "A program and its arguments, run without a shell, that prints a token answer or an ExecCredential (grant: command)." },
+    { "headers", FIELD_PAIRS, .at = SPEC(headers), .count_at = SPEC(header_count), .check = value_request_field,
+      .about = "More fields of the token request; default Metadata-Flavor: Google for grant: metadata." },
     { "params", FIELD_PAIRS, .at = SPEC(params), .count_at = SPEC(param_count), .check = value_param,
       .about = "More parameters of the token request." },
-    { "client_auth", FIELD_ENUM, .at = SPEC(client_auth), .words = client_auths, .later = later_auths,
+    { "client_auth", FIELD_ENUM, .at = SPEC(client_auth), .words = client_auths,
       .about = "How the client proves itself; default basic, or none without client_secret." },
     { "body", FIELD_ENUM, .at = SPEC(body), .initial = "form", .words = bodies,
       .about = "Encoding of the token request." },
@@ -103,7 +154,7 @@ static const struct field spec_fields[] = {
     END,
 };
 static const struct table spec_table = { .fields = spec_fields, .size = sizeof(struct spec), .name_at = SPEC(name),
-    .init = cross_init_spec, .check = cross_check_spec };
+    .init = grants_init_spec, .check = grants_check_spec };
 
 static const struct field match_fields[] = {
     { "host", FIELD_STRING, FIELD_REQUIRED, .at = RULE(host), .check = value_host,

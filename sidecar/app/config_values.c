@@ -146,13 +146,23 @@ const char *value_format(char **io_text)
     return value_text(io_text);
 }
 
-const char *value_token_url(char **io_text)
+const char *value_url(char **io_text)
 {
     struct authority a;
     struct slice path;
     if (url_parse(slice_str(*io_text), &a, &path) != 0)
         return "no URL: write https://host/path, without user, password or fragment";
-    if (a.scheme == SCHEME_HTTP && !url_is_loopback(&a))
+    return NULL;
+}
+
+const char *value_token_url(char **io_text)
+{
+    struct authority a;
+    struct slice path;
+    const char *wrong = value_url(io_text);
+    if (wrong)
+        return wrong;
+    if (url_parse(slice_str(*io_text), &a, &path) == 0 && a.scheme == SCHEME_HTTP && !url_is_loopback(&a))
         return "would send secrets in the clear: a token endpoint is https (http only on loopback)";
     return NULL;
 }
@@ -160,7 +170,9 @@ const char *value_token_url(char **io_text)
 const char *value_param(char **io_text)
 {
     static const char *const own[] = {
-        "grant_type", "client_id", "client_secret", "refresh_token", "scope", "audience"
+        "grant_type",    "client_id",     "client_secret",    "refresh_token",      "scope",         "audience",
+        "assertion",     "subject_token", "client_assertion", "subject_token_type", "actor_token",   "actor_token_type",
+        "requested_token_type",
     };
     if (!**io_text)
         return "a parameter needs a name";
@@ -168,4 +180,31 @@ const char *value_param(char **io_text)
         if (strcmp(*io_text, own[i]) == 0)
             return "has a key of its own: it does not go under params";
     return value_text(io_text);
+}
+
+const char *value_claim(char **io_text)
+{
+    static const char *const own[] = { "iss", "sub", "aud", "iat", "exp", "jti" };
+    if (!**io_text)
+        return "a claim needs a name";
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(*io_text, own[i]) == 0)
+            return "has a key of its own (issuer, subject, audience, lifetime): it does not go under claims";
+    return value_text(io_text);
+}
+
+const char *value_request_field(char **io_text)
+{
+    static const char *const own[] = { "authorization", "accept", "content-type", "expect", "user-agent" };
+    const char *wrong = value_field(io_text);
+    for (size_t i = 0; !wrong && i < sizeof own / sizeof *own; i++)
+        if (strcmp(*io_text, own[i]) == 0)
+            wrong = "is a field that sidekey writes itself: leave it out";
+    return wrong;
+}
+
+const char *value_number_id(char **io_text)
+{
+    uint64_t number;
+    return slice_u64(slice_str(*io_text), UINT64_MAX, &number) == 0 ? NULL : "is no id: write its digits";
 }

@@ -22,9 +22,17 @@ const char *value_query_key(char **io_text);
 const char *value_format(char **io_text);
 /* Text that may stand in a field value (RFC 9110 §5.5) or a form. */
 const char *value_text(char **io_text);
+/* http or https with a host, without a user. */
+const char *value_url(char **io_text);
 /* A token endpoint: https, or http on loopback. */
 const char *value_token_url(char **io_text);
 /* A parameter of the token request that has no key of its own. */
 const char *value_param(char **io_text);
+/* A claim of an assertion that has no key of its own. */
+const char *value_claim(char **io_text);
+/* A field of the token request that is not sidekey's own; lower-cased. */
+const char *value_request_field(char **io_text);
+/* Decimal digits. */
+const char *value_number_id(char **io_text);
 
 #endif

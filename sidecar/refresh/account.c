@@ -332,10 +332,12 @@ int account_init(struct account *a, const struct spec *spec, const struct accoun
     alarm_init(&a->timer, on_time, a);
     if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)
         a->host[0] = '\0';
-    int failed = watch_file(a, &spec->token, 0);
-    if (failed == 0)
-        failed = watch_file(a, &spec->refresh_token, 1);
-    return failed ? failed : watch_file(a, &spec->client_secret, 2);
+    const struct secret_ref *const files[] = { &spec->token,           &spec->refresh_token, &spec->client_secret, &spec->assertion.key,
+                                               &spec->assertion.token, &spec->subject_token, &spec->actor_token };
+    int failed = 0;
+    for (size_t i = 0; i < sizeof files / sizeof *files && failed == 0; i++)
+        failed = watch_file(a, files[i], i);
+    return failed;
 }
 
 void account_done(struct account *a)

@@ -41,7 +41,7 @@ struct account {
     struct store_op *load;
     bool load_again;
     struct alarm timer;
-    struct secret_watch *watches[3];
+    struct secret_watch *watches[7]; /* one for each file that a secret comes from */
     char last_error[256];         /* of the last flight; "" after a good one */
 };
 

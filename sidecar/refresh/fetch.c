@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "certs/bundle.h"
 #include "refresh/fetch_roots.h"
+#include "refresh/fetch_url.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -31,6 +32,7 @@ struct fetch_job {
     bool listed;              /* in the multi handle */
     bool overridden;          /* network.resolve names the address: the operator's word */
     bool on_loopback;         /* the URL itself names loopback */
+    bool metadata;            /* a metadata server is asked: the one way to a link-local address */
     bool forbidden;           /* the last address was refused by the policy */
     bool too_large;
     char error[CURL_ERROR_SIZE];
@@ -38,57 +40,10 @@ struct fetch_job {
     void *arg;
 };
 
-/* ---- what the URL says ---- */
-
-static bool names_loopback(const char *host)
-{
-    struct address a;
-    if (strcmp(host, "localhost") == 0)
-        return true;
-    return address_parse(slice_str(host), 1, &a) == 0 && address_class_of((struct sockaddr *)&a.sa) == ADDRESS_LOOPBACK;
-}
-
-struct place { /* from the URL */
-    char scheme[8], host[256];
-    uint16_t port;
-};
-
-static int copy_part(CURLU *u, CURLUPart part, unsigned flags, char *text, size_t size)
-{
-    char *value = NULL;
-    int failed = curl_url_get(u, part, &value, flags) != CURLUE_OK || strlen(value) >= size;
-    if (!failed)
-        strcpy(text, value);
-    curl_free(value);
-    return failed;
-}
-
-static int read_place(const char *url, struct place *ret)
-{
-    char port[8] = "", user[8];
-    struct place p = { .port = 0 };
-    CURLU *u = curl_url();
-    if (!u)
-        return -ENOMEM;
-    int failed = curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK || copy_part(u, CURLUPART_SCHEME, 0, p.scheme, sizeof p.scheme)
-                 || copy_part(u, CURLUPART_HOST, 0, p.host, sizeof p.host)
-                 || copy_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, sizeof port)
-                 || copy_part(u, CURLUPART_USER, 0, user, sizeof user) == 0;
-    curl_url_cleanup(u);
-    for (char *c = p.host; *c; c++)
-        if (*c >= 'A' && *c <= 'Z')
-            *c = (char)(*c + 32);
-    p.port = (uint16_t)strtoul(port, NULL, 10);
-    if (failed || p.port == 0 || (strcmp(p.scheme, "https") != 0 && !(strcmp(p.scheme, "http") == 0 && names_loopback(p.host))))
-        return -EINVAL;
-    *ret = p;
-    return 0;
-}
-
 int fetch_host(const char *url, char *text, size_t size)
 {
-    struct place p;
-    int failed = url ? read_place(url, &p) : -EINVAL;
+    struct fetch_place p;
+    int failed = url ? fetch_url_read(url, false, &p) : -EINVAL;
     if (failed)
         return failed;
     snprintf(text, size, "%s:%u", p.host, p.port);
@@ -176,7 +131,8 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
     struct fetch_job *job = arg;
     const struct sockaddr *sa = &to->addr;
     (void)purpose;
-    bool fits = job->overridden || (job->on_loopback && address_class_of(sa) == ADDRESS_LOOPBACK)
+    enum address_class class_ = address_class_of(sa);
+    bool fits = job->overridden || (job->metadata && (class_ == ADDRESS_METADATA || class_ == ADDRESS_LINK_LOCAL)) || (job->on_loopback && class_ == ADDRESS_LOOPBACK)
                 || address_allowed(&job->fetch->options.policy, sa);
     job->forbidden = !fits;
     return fits ? socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol) : CURL_SOCKET_BAD;
@@ -254,7 +210,7 @@ static void finish(struct fetch_job *job, CURLcode code)
 }
 
 /* network.resolve: the connection goes elsewhere, name and certificate stay. */
-static int override_address(struct fetch_job *job, const struct place *p)
+static int override_address(struct fetch_job *job, const struct fetch_place *p)
 {
     const struct dial_options *o = &job->fetch->options;
     char to[64], line[512];
@@ -295,8 +251,10 @@ static int add_field(struct fetch_job *job, const char *name, struct slice value
 static int add_fields(struct fetch_job *job, const struct fetch_request *r)
 {
     int failed = add_field(job, "Accept", SLICE("application/json"));
-    if (failed == 0)
+    if (failed == 0 && r->content_type)
         failed = add_field(job, "Content-Type", slice_str(r->content_type));
+    for (size_t i = 0; i < r->field_count && failed == 0; i++)
+        failed = add_field(job, r->fields[i].name, slice_str(r->fields[i].value));
     if (failed == 0)
         failed = add_field(job, "Expect", SLICE("")); /* no 100-continue: one round trip */
     if (failed == 0 && r->authorization.len)
@@ -332,9 +290,9 @@ static CURLcode set_transfer(struct fetch_job *job, const struct fetch_request *
     CURLcode code;
     SET(CURLOPT_URL, r->url);
 #if LIBCURL_VERSION_NUM >= 0x075500
-    SET(CURLOPT_PROTOCOLS_STR, job->on_loopback ? "http,https" : "https");
+    SET(CURLOPT_PROTOCOLS_STR, job->on_loopback || job->metadata ? "http,https" : "https");
 #else
-    SET(CURLOPT_PROTOCOLS, job->on_loopback ? (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS) : (long)CURLPROTO_HTTPS);
+    SET(CURLOPT_PROTOCOLS, job->on_loopback || job->metadata ? (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS) : (long)CURLPROTO_HTTPS);
 #endif
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_PROXY, "");
@@ -343,9 +301,11 @@ static CURLcode set_transfer(struct fetch_job *job, const struct fetch_request *
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_USERAGENT, "sidekey/" SIDEKEY_VERSION);
     SET(CURLOPT_HTTPHEADER, job->fields);
-    SET(CURLOPT_POST, 1L);
-    SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)job->body.len);
-    SET(CURLOPT_POSTFIELDS, job->body.len ? buf_slice(&job->body).ptr : "");
+    if (r->content_type) {
+        SET(CURLOPT_POST, 1L);
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)job->body.len);
+        SET(CURLOPT_POSTFIELDS, job->body.len ? buf_slice(&job->body).ptr : "");
+    }
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(r->timeout_ms < FETCH_CONNECT_MS ? r->timeout_ms : FETCH_CONNECT_MS));
     SET(CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
     /* One request, one fresh connection: a pooled one may be half dead, and then curl itself would send the request a second time. */
@@ -372,10 +332,11 @@ static CURLcode set_callbacks(struct fetch_job *job)
 
 static int start(struct fetch_job *job, const struct fetch_request *r, struct err *e)
 {
-    struct place p;
-    if (read_place(r->url, &p) != 0)
+    struct fetch_place p;
+    if (fetch_url_read(r->url, r->metadata, &p) != 0)
         return err_set(e, "token_url must be https, or http on loopback, without a user");
-    job->on_loopback = names_loopback(p.host);
+    job->on_loopback = p.loopback;
+    job->metadata = r->metadata;
     if (!job->easy || override_address(job, &p) != 0 || add_fields(job, r) != 0 || buf_add(&job->body, r->body) != 0)
         return err_set(e, "out of memory");
     CURLcode code = set_callbacks(job);

@@ -1,10 +1,11 @@
-/* refresh/fetch.h: one POST to a token endpoint: libcurl's multi interface on the loop.   Keeper only; the one user of libcurl.
+/* refresh/fetch.h: one request to a token endpoint: libcurl's multi interface on the loop.   Keeper only; the one user of libcurl.
  * No redirects, no proxy from the environment, no cookies; verified TLS; an answer is capped at 1 MiB; the address that is dialled is judged.
  * tests/fakes/fake_fetch.c takes this file's place in unit tests.   Source  REFRESH.md B16, C; curl multi_socket(3). */
 #ifndef SIDEKEY_REFRESH_FETCH_H
 #define SIDEKEY_REFRESH_FETCH_H
 
 #include "net/dial.h"
+#include "refresh/spec.h"
 
 #define FETCH_ANSWER_MAX (1024 * 1024)
 #define FETCH_CONNECT_MS 10000
@@ -13,13 +14,16 @@ struct fetch;
 struct fetch_job;
 
 struct fetch_request { /* borrowed for the call of fetch_start() */
-    const char *url;            /* https, or http on loopback */
-    const char *content_type;
+    const char *url;            /* https, or http on loopback; with metadata also http to a metadata server */
+    const char *content_type;   /* of a POST; NULL: GET */
     struct slice authorization; /* field value; empty: none */
     struct slice body;
     const char *ca_file;        /* added to the system's roots; NULL: none */
     const char *cert_file, *key_file; /* client certificate; NULL: none */
     int64_t timeout_ms;         /* in all */
+    const struct spec_param *fields; /* more header fields */
+    size_t field_count;
+    bool metadata;              /* link-local addresses are allowed, for this request alone */
 };
 
 struct fetch_answer {

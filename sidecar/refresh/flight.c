@@ -157,6 +157,7 @@ void flight_free(struct flight *f)
     alarm_stop(&f->renewal);
     store_cancel(f->env->store, f->op);
     fetch_cancel(f->job);
+    command_cancel(f->command);
     grant_request_done(&f->request);
     secret_done(&f->spent);
     state_done(&f->known);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define SECRETS 5
+#define CLOCK_OFF_MS 30000 /* an assertion whose times are off by more than this was refused for them; iat has 60 s to spare */
 #define LATE_MS 5000 /* libcurl keeps the request's own deadline; this is for the day when it does not */
 
 /* ---- check: is it still needed, and what does the journal know ---- */
@@ -143,17 +145,30 @@ enum step flight_check(struct flight *f)
 
 /* ---- intent ---- */
 
+/* All secrets that a request may be made of.  Read anew for each one: a projected token or a key may have been replaced meanwhile. */
+static int read_secrets(const struct spec *s, struct secret secrets[SECRETS], struct err *e)
+{
+    const struct secret_ref *const refs[SECRETS] = { &s->client_secret, &s->assertion.key, &s->assertion.token, &s->subject_token, &s->actor_token };
+    for (size_t i = 0; i < SECRETS; i++)
+        if (refs[i]->kind != SECRET_REF_NONE && secret_ref_read(refs[i], &secrets[i], e) != 0)
+            return -1;
+    return 0;
+}
+
 static int build(struct flight *f, struct err *e)
 {
-    struct secret client = { 0 };
-    int failed = 0;
+    struct secret s[SECRETS] = { { 0 } };
     grant_request_done(&f->request);
-    if (f->spec->client_secret.kind != SECRET_REF_NONE)
-        failed = secret_ref_read(&f->spec->client_secret, &client, e);
-    struct grant_secrets secrets = { secret_peek(&client), secret_peek(&f->spent) };
-    if (failed == 0)
+    f->impersonating = false;
+    f->signed_skew_ms = f->env->skew_ms;
+    int failed = read_secrets(f->spec, s, e);
+    struct grant_secrets secrets = { .client_secret = secret_peek(&s[0]), .signing_key = secret_peek(&s[1]), .assertion = secret_peek(&s[2]),
+                                     .subject_token = secret_peek(&s[3]), .actor_token = secret_peek(&s[4]),
+                                     .refresh_token = secret_peek(&f->spent), .now_wall_s = (clock_wall_ms() + f->env->skew_ms) / 1000 };
+    if (failed == 0 && grant_of(f->spec->grant)->way != GRANT_BY_COMMAND)
         failed = grant_build(f->spec, &secrets, &f->request, e);
-    secret_done(&client);
+    for (size_t i = 0; i < SECRETS; i++)
+        secret_done(&s[i]);
     return failed;
 }
 
@@ -230,26 +245,66 @@ static int64_t skew(int64_t difference_ms)
     return llabs(difference_ms) > 2000 && llabs(difference_ms) < 24 * 3600 * INT64_C(1000) ? difference_ms : 0;
 }
 
+/* Google's second step: the first token is the right to ask for the one that is wanted. */
+static enum step impersonate(struct flight *f, const struct grant_answer *answer)
+{
+    struct err e;
+    if (grant_build_impersonation(f->spec, secret_peek(&answer->access_token), &f->request, &e) != 0)
+        return flight_fail(f, MSG_TRANSIENT, e.text);
+    f->impersonating = true;
+    return flight_enter(f, FLIGHT_FETCH);
+}
+
+/* Refused, and the times in the assertion were not the server's: one more with its time (REFRESH.md C, clock). */
+static bool clock_was_off(struct flight *f, const struct fetch_answer *a)
+{
+    return (a->status == 400 || a->status == 401) && grant_signs(f->spec) && !f->impersonating && !f->signed_again && !f->draining
+           && llabs(f->env->skew_ms - f->signed_skew_ms) >= CLOCK_OFF_MS;
+}
+
+static enum step sign_again(struct flight *f)
+{
+    log_warn(log_msg("clock is off: the assertion is signed again"), log_str("credential", f->spec->name),
+             log_int("skew_ms", f->env->skew_ms));
+    f->signed_again = true;
+    return flight_enter(f, FLIGHT_INTENT);
+}
+
+/* What went wrong, for people. */
+static void explain(const struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer, const char *why, char *text, size_t size)
+{
+    const char *who = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? "command" : f->impersonating ? "impersonation" : "token endpoint";
+    bool foreign = classify_reused(slice_str(answer->code)) && !f->outcome_unknown;
+    if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
+        snprintf(text, size, "%s: %s", who, a->status ? why : a->error);
+    else if (a->status)
+        snprintf(text, size, "%s: HTTP %d, %s%s", who, a->status, why, foreign ? " (foreign_rotation: somebody else has spent it)" : "");
+    else
+        snprintf(text, size, "%s: %s", who, a->error ? a->error : "no answer");
+}
+
+static enum step refused(struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer, const char *why)
+{
+    char text[256];
+    struct classify_input in = { a->sent, a->status, slice_str(answer->code), answer->html, grant_of(f->spec->grant)->spends_refresh_token };
+    if (clock_was_off(f, a))
+        return sign_again(f);
+    explain(f, a, answer, why, text, sizeof text);
+    f->result.retry_after_ms = classify_retry_after_ms(a->retry_after, a->date_s, clock_wall_ms() / 1000);
+    return judge(f, classify(&in), text);
+}
+
 static enum step first_look(struct flight *f, const struct fetch_answer *a)
 {
-    char why[128] = "", text[256];
+    char why[128] = "";
     struct grant_answer answer = { .lifetime_ms = 0 };
     enum grant_result result = a->status ? grant_parse(a->status, a->body, &answer, why) : GRANT_BROKEN;
-    enum step step;
+    bool good = a->status >= 200 && a->status < 300 && result == GRANT_TOKEN;
     if (a->status && a->date_s)
         f->env->skew_ms = skew(a->date_s * 1000 - clock_wall_ms());
-    if (a->status >= 200 && a->status < 300 && result == GRANT_TOKEN)
-        step = keep(f, &answer);
-    else {
-        struct classify_input in = { a->sent, a->status, slice_str(answer.code), answer.html, grant_of(f->spec->grant)->spends_refresh_token };
-        if (a->status)
-            snprintf(text, sizeof text, "token endpoint: HTTP %d, %s%s", a->status, why,
-                     classify_reused(slice_str(answer.code)) && !f->outcome_unknown ? " (foreign_rotation: somebody else has spent it)" : "");
-        else
-            snprintf(text, sizeof text, "token endpoint: %s", a->error ? a->error : "no answer");
-        f->result.retry_after_ms = classify_retry_after_ms(a->retry_after, a->date_s, clock_wall_ms() / 1000);
-        step = judge(f, classify(&in), text);
-    }
+    enum step step = !good                                         ? refused(f, a, &answer, why)
+                     : f->spec->impersonate.url && !f->impersonating ? impersonate(f, &answer)
+                                                                   : keep(f, &answer);
     grant_answer_done(&answer);
     return step;
 }
@@ -258,6 +313,7 @@ static enum step first_look(struct flight *f, const struct fetch_answer *a)
 static void end_request(struct flight *f)
 {
     f->job = NULL;
+    f->command = NULL;
     flight_stop_renewal(f);
     grant_request_done(&f->request);
 }
@@ -269,15 +325,33 @@ static void on_fetched(void *arg, const struct fetch_answer *answer)
     flight_drive(f, first_look(f, answer));
 }
 
+static void start_fetch(struct flight *f, int64_t timeout_ms, struct err *e)
+{
+    const struct spec *s = f->spec;
+    const struct grant_request *g = &f->request;
+    struct fetch_request r = { .url = f->impersonating ? s->impersonate.url : s->token_url,
+                               .content_type = g->content_type,
+                               .authorization = buf_slice(&g->authorization),
+                               .body = buf_slice(&g->body),
+                               .ca_file = s->ca_file,
+                               .cert_file = s->cert_file,
+                               .key_file = s->key_file,
+                               .timeout_ms = timeout_ms,
+                               .fields = g->fields,
+                               .field_count = g->field_count,
+                               .metadata = s->grant == GRANT_METADATA };
+    f->job = fetch_start(f->env->fetch, &r, on_fetched, f, e);
+}
+
 enum step flight_fetch(struct flight *f)
 {
     struct err e;
-    const struct spec *s = f->spec;
     int64_t timeout_ms = time_for_request(f);
-    struct fetch_request r = { s->token_url, f->request.content_type, buf_slice(&f->request.authorization), buf_slice(&f->request.body),
-                               s->ca_file, s->cert_file, s->key_file, timeout_ms };
-    f->job = fetch_start(f->env->fetch, &r, on_fetched, f, &e);
-    if (!f->job) {
+    if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
+        f->command = command_start(f->spec->command, timeout_ms, on_fetched, f, &e);
+    else
+        start_fetch(f, timeout_ms, &e);
+    if (!f->job && !f->command) {
         grant_request_done(&f->request);
         return judge(f, MSG_TRANSIENT, e.text);
     }
@@ -291,6 +365,7 @@ enum step flight_fetch(struct flight *f)
 enum step flight_fetch_late(struct flight *f)
 {
     fetch_cancel(f->job);
+    command_cancel(f->command);
     end_request(f);
     return judge(f, MSG_AMBIGUOUS, "token endpoint: no answer in time");
 }

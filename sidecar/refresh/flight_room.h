@@ -4,6 +4,7 @@
 #define SIDEKEY_REFRESH_FLIGHT_ROOM_H
 
 #include "refresh/alarm.h"
+#include "refresh/command.h"
 #include "refresh/flight.h"
 #include "refresh/grant/grant.h"
 
@@ -59,6 +60,10 @@ struct flight {
 
     struct grant_request request;
     struct fetch_job *job;
+    struct command *command; /* grant command: in the place of job */
+    bool impersonating;      /* the second request: turns the first token into another */
+    bool signed_again;       /* the server's clock was not ours */
+    int64_t signed_skew_ms;  /* what was known of it when the assertion was signed */
     struct secret spent;     /* the refresh token that is in the request */
     char spent_fp[9];
     unsigned asked;          /* requests started */

@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
     }
     for (size_t i = 0; i < c->credential_count; i++)
-        if (!c->credentials[i].name || c->credentials[i].client_auth > CLIENT_AUTH_NONE)
+        if (!c->credentials[i].name || c->credentials[i].client_auth > CLIENT_AUTH_PRIVATE_KEY_JWT)
             abort();
     config_free(c);
     return 0;

@@ -10,6 +10,8 @@
 #include "refresh/grant/grant.h"
 #include "refresh/successor.h"
 
+#include <openssl/ec.h>
+#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,7 +19,9 @@
 
 /* ---- requests ---- */
 
-static const struct grant_secrets both = { { "s p/c=t", 7 }, { "rt+1&x", 6 } };
+#define NOW_S INT64_C(1700000000)
+
+static const struct grant_secrets both = { .client_secret = { "s p/c=t", 7 }, .refresh_token = { "rt+1&x", 6 }, .now_wall_s = NOW_S };
 
 static void check(const struct spec *spec, const char *body, const char *authorization, const char *type)
 {
@@ -63,7 +67,7 @@ static void test_client_credentials_carry_scope_audience_and_params(void **s)
 static void test_what_cannot_be_asked_is_an_error(void **s)
 {
     struct spec spec = { .name = "x", .grant = GRANT_REFRESH_TOKEN };
-    const struct grant_secrets none = { { NULL, 0 }, { NULL, 0 } };
+    const struct grant_secrets none = { .now_wall_s = NOW_S };
     struct grant_request r = { 0 };
     struct err e;
     (void)s;
@@ -74,10 +78,291 @@ static void test_what_cannot_be_asked_is_an_error(void **s)
     assert_non_null(huge);
     memset(huge, '%', GRANT_REQUEST_MAX);
     spec.grant = GRANT_REFRESH_TOKEN;
-    const struct grant_secrets large = { { NULL, 0 }, { huge, GRANT_REQUEST_MAX } };
+    const struct grant_secrets large = { .refresh_token = { huge, GRANT_REQUEST_MAX } };
     assert_int_equal(grant_build(&spec, &large, &r, &e), -1);
     assert_null(r.body.data);
     free(huge);
+}
+
+/* ---- assertions ---- */
+
+static char pem[1024]; /* a P-256 key of this run */
+
+static int make_key(void **state)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    BIO *bio = BIO_new(BIO_s_mem());
+    (void)state;
+    assert_int_equal(PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL), 1);
+    assert_true(BIO_read(bio, pem, sizeof pem - 1) > 100);
+    BIO_free(bio);
+    EVP_PKEY_free(key);
+    return 0;
+}
+
+#define SIGNER { .key = { .kind = SECRET_REF_FILE } }
+
+static struct grant_secrets signing(const char *key)
+{
+    return (struct grant_secrets){ .signing_key = slice_str(key), .now_wall_s = NOW_S };
+}
+
+/* The value of a member of a form body. */
+static struct slice member(struct slice body, const char *name)
+{
+    while (body.len) {
+        struct slice value, pair = slice_cut(body, '&', &body);
+        if (slice_eq(slice_cut(pair, '=', &value), slice_str(name)))
+            return value;
+    }
+    return SLICE("");
+}
+
+/* Part 0 or 1 of a JWT as JSON. */
+static json_t *part_of(struct slice jwt, int part)
+{
+    struct slice rest, text = slice_cut(jwt, '.', &rest);
+    struct buf plain;
+    if (part)
+        text = slice_cut(rest, '.', &rest);
+    assert_true(rest.len > 60); /* there is a signature behind */
+    buf_init(&plain, 65536);
+    assert_int_equal(str_add_unbase64(&plain, text), 0);
+    json_t *json = json_loadb(buf_slice(&plain).ptr, plain.len, 0, NULL);
+    assert_non_null(json);
+    buf_done(&plain);
+    return json;
+}
+
+/* expected: JSON; a jti is checked for its length and taken out. */
+static void claims_are(struct slice jwt, const char *expected)
+{
+    json_t *claims = part_of(jwt, 1), *wanted = json_loads(expected, 0, NULL);
+    assert_non_null(wanted);
+    if (json_object_get(claims, "jti"))
+        assert_int_equal(json_string_length(json_object_get(claims, "jti")), 22);
+    if (!json_object_get(wanted, "jti"))
+        (void)json_object_del(claims, "jti");
+    char *text = json_dumps(claims, JSON_SORT_KEYS);
+    if (!json_equal(claims, wanted))
+        fail_msg("claims: %s", text);
+    free(text);
+    json_decref(claims);
+    json_decref(wanted);
+}
+
+static struct grant_request built(const struct spec *spec, const struct grant_secrets *secrets)
+{
+    struct grant_request r = { 0 };
+    struct err e = { "" };
+    if (grant_build(spec, secrets, &r, &e) != 0)
+        fail_msg("%s", e.text);
+    return r;
+}
+
+static void test_a_bearer_assertion_says_who_for_whom_to_whom_and_how_long(void **s)
+{
+    struct spec_param claims[] = { { "tenant", "t1" } };
+    struct spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://as.test/token", .scope = "a b",
+                         .client_id = "client", .assertion = SIGNER };
+    struct grant_secrets secrets = signing(pem);
+    (void)s;
+    struct grant_request r = built(&spec, &secrets);
+    struct slice body = buf_slice(&r.body);
+    assert_true(slice_eq(member(body, "grant_type"), SLICE("urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer")));
+    assert_true(slice_eq(member(body, "scope"), SLICE("a+b")));
+    assert_true(slice_eq(member(body, "client_id"), SLICE("client")));
+    /* iat is a minute ago, exp an hour after it */
+    claims_are(member(body, "assertion"), "{\"iss\":\"client\",\"sub\":\"client\",\"aud\":\"https://as.test/token\",\"iat\":1699999940,\"exp\":1700003540}");
+    grant_request_done(&r);
+    spec.assertion = (struct spec_assertion){ .key = { .kind = SECRET_REF_FILE }, .issuer = "iss", .subject = "who", .audience = "aud", .kid = "k1",
+                                              .lifetime_ms = 120000, .claims = claims, .claim_count = 1 };
+    r = built(&spec, &secrets);
+    claims_are(member(buf_slice(&r.body), "assertion"),
+               "{\"iss\":\"iss\",\"sub\":\"who\",\"aud\":\"aud\",\"iat\":1699999940,\"exp\":1700000060,\"tenant\":\"t1\"}");
+    json_t *header = part_of(member(buf_slice(&r.body), "assertion"), 0);
+    assert_string_equal(json_string_value(json_object_get(header, "kid")), "k1");
+    json_decref(header);
+    grant_request_done(&r);
+}
+
+static void test_each_assertion_is_a_new_one(void **s)
+{
+    struct spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://as.test/token", .client_id = "c",
+                         .assertion = SIGNER };
+    struct grant_secrets secrets = signing(pem);
+    (void)s;
+    struct grant_request a = built(&spec, &secrets), b = built(&spec, &secrets);
+    json_t *first = part_of(member(buf_slice(&a.body), "assertion"), 1), *second = part_of(member(buf_slice(&b.body), "assertion"), 1);
+    assert_non_null(json_object_get(first, "jti"));
+    assert_false(json_equal(json_object_get(first, "jti"), json_object_get(second, "jti")));
+    json_decref(first);
+    json_decref(second);
+    grant_request_done(&a);
+    grant_request_done(&b);
+}
+
+static void test_googles_key_file_brings_issuer_and_key_id_and_scope_becomes_a_claim(void **s)
+{
+    struct spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://g.test/token", .scope = "cloud",
+                         .assertion = SIGNER };
+    json_t *file = json_pack("{s:s,s:s,s:s,s:s}", "type", "service_account", "private_key", pem, "private_key_id", "kid7", "client_email", "sa@p.test");
+    char *text = json_dumps(file, JSON_INDENT(2));
+    struct grant_secrets secrets = signing(text);
+    (void)s;
+    struct grant_request r = built(&spec, &secrets);
+    struct slice jwt = member(buf_slice(&r.body), "assertion");
+    assert_int_equal(member(buf_slice(&r.body), "scope").len, 0);
+    claims_are(jwt, "{\"iss\":\"sa@p.test\",\"aud\":\"https://g.test/token\",\"iat\":1699999940,\"exp\":1700003540,\"scope\":\"cloud\"}");
+    json_t *header = part_of(jwt, 0);
+    assert_string_equal(json_string_value(json_object_get(header, "kid")), "kid7");
+    json_decref(header);
+    grant_request_done(&r);
+    spec.assertion.subject = "user@p.test"; /* delegation */
+    r = built(&spec, &secrets);
+    json_t *claims = part_of(member(buf_slice(&r.body), "assertion"), 1);
+    assert_string_equal(json_string_value(json_object_get(claims, "sub")), "user@p.test");
+    json_decref(claims);
+    grant_request_done(&r);
+    free(text);
+    json_decref(file);
+}
+
+static void test_a_client_proves_itself_with_an_assertion_in_every_oauth_grant(void **s)
+{
+    static const enum grant_kind kinds[] = { GRANT_REFRESH_TOKEN, GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE, GRANT_JWT_BEARER };
+    (void)s;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct spec spec = { .name = "x", .grant = kinds[i], .client_auth = CLIENT_AUTH_PRIVATE_KEY_JWT, .token_url = "https://as.test/token",
+                             .client_id = "me", .assertion = SIGNER };
+        struct grant_secrets secrets = signing(pem);
+        secrets.refresh_token = SLICE("rt");
+        secrets.subject_token = SLICE("st");
+        spec.assertion.issuer = "for-the-grant-only";
+        struct grant_request r = built(&spec, &secrets);
+        struct slice body = buf_slice(&r.body);
+        assert_true(slice_eq(member(body, "client_assertion_type"), SLICE("urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer")));
+        assert_true(slice_eq(member(body, "client_id"), SLICE("me")));
+        assert_int_equal(r.authorization.len, 0);
+        claims_are(member(body, "client_assertion"),
+                   "{\"iss\":\"me\",\"sub\":\"me\",\"aud\":\"https://as.test/token\",\"iat\":1699999940,\"exp\":1700000240}");
+        grant_request_done(&r);
+    }
+}
+
+static void test_a_ready_made_assertion_is_sent_as_it_is(void **s)
+{
+    struct spec spec = { .name = "x", .grant = GRANT_CLIENT_CREDENTIALS, .client_auth = CLIENT_AUTH_PRIVATE_KEY_JWT, .client_id = "me",
+                         .assertion = { .token = { .kind = SECRET_REF_FILE } } };
+    struct grant_secrets secrets = { .assertion = SLICE("a.b.c"), .now_wall_s = NOW_S };
+    (void)s;
+    struct grant_request r = built(&spec, &secrets);
+    assert_true(slice_eq(member(buf_slice(&r.body), "client_assertion"), SLICE("a.b.c")));
+    grant_request_done(&r);
+    spec.grant = GRANT_JWT_BEARER;
+    spec.client_auth = CLIENT_AUTH_NONE;
+    spec.body = GRANT_BODY_JSON;
+    r = built(&spec, &secrets);
+    assert_true(slice_eq(buf_slice(&r.body), SLICE("{\"grant_type\":\"urn:ietf:params:oauth:grant-type:jwt-bearer\",\"assertion\":\"a.b.c\","
+                                                   "\"client_id\":\"me\"}")));
+    grant_request_done(&r);
+}
+
+static void test_a_github_app_asks_with_its_jwt_as_bearer(void **s)
+{
+    struct spec_param params[] = { { "scope", "nothing" } };
+    struct spec spec = { .name = "x", .grant = GRANT_GITHUB_APP, .client_auth = CLIENT_AUTH_NONE, .client_id = "Iv1.app", .assertion = SIGNER,
+                         .token_url = "https://api.github.com/app/installations/1/access_tokens", .params = params, .param_count = 1, .scope = "no" };
+    struct grant_secrets secrets = signing(pem);
+    (void)s;
+    struct grant_request r = built(&spec, &secrets);
+    struct slice authorization = buf_slice(&r.authorization);
+    assert_true(slice_eq(buf_slice(&r.body), SLICE("{}")));
+    assert_string_equal(r.content_type, "application/json");
+    assert_true(slice_starts(authorization, SLICE("Bearer ")));
+    claims_are(slice_skip(authorization, 7), "{\"iss\":\"Iv1.app\",\"iat\":1699999940,\"exp\":1700000540}"); /* 9 min from now: GitHub takes 10 at most */
+    grant_request_done(&r);
+}
+
+static void test_a_key_that_cannot_sign_is_an_error_and_leaves_nothing(void **s)
+{
+    static const char *const keys[] = { "", "x", "{}", "{\"private_key\":\"x\"}", "{\"private_key\":\"x\",\"client_email\":\"a@b\"}", "{" };
+    struct spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .client_id = "c", .assertion = SIGNER };
+    (void)s;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        struct grant_secrets secrets = signing(keys[i]);
+        struct grant_request r = { 0 };
+        struct err e = { "" };
+        assert_int_equal(grant_build(&spec, &secrets, &r, &e), -1);
+        assert_non_null(strstr(e.text, "the signing key"));
+        assert_null(r.body.data);
+        assert_null(r.authorization.data);
+    }
+}
+
+/* ---- token exchange, metadata, impersonation ---- */
+
+static void test_a_token_exchange_names_tokens_and_types(void **s)
+{
+    struct spec spec = { .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .client_auth = CLIENT_AUTH_NONE, .audience = "//iam", .scope = "cloud" };
+    struct grant_secrets secrets = { .subject_token = SLICE("s.t") };
+    (void)s;
+    struct grant_request r = built(&spec, &secrets);
+    assert_true(slice_eq(buf_slice(&r.body),
+                         SLICE("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=s.t&subject_token_type="
+                               "urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&scope=cloud&audience=%2F%2Fiam")));
+    assert_int_equal(r.authorization.len, 0);
+    grant_request_done(&r);
+    spec = (struct spec){ .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .client_auth = CLIENT_AUTH_NONE, .body = GRANT_BODY_JSON,
+                          .subject_token_type = "st", .actor_token_type = "at", .requested_token_type = "rt", .resource = "https://r.test" };
+    secrets.actor_token = SLICE("a\"t");
+    r = built(&spec, &secrets);
+    assert_true(slice_eq(buf_slice(&r.body),
+                         SLICE("{\"grant_type\":\"urn:ietf:params:oauth:grant-type:token-exchange\",\"subject_token\":\"s.t\","
+                               "\"subject_token_type\":\"st\",\"actor_token\":\"a\\\"t\",\"actor_token_type\":\"at\","
+                               "\"requested_token_type\":\"rt\",\"resource\":\"https://r.test\"}")));
+    grant_request_done(&r);
+    struct grant_secrets none = { .now_wall_s = NOW_S };
+    struct err e;
+    assert_int_equal(grant_build(&spec, &none, &r, &e), -1);
+    assert_string_equal(e.text, "there is no subject token");
+}
+
+static void test_a_metadata_server_is_asked_with_its_own_field(void **s)
+{
+    struct spec_param azure[] = { { "metadata", "true" } };
+    struct spec spec = { .name = "x", .grant = GRANT_METADATA, .client_auth = CLIENT_AUTH_NONE };
+    struct grant_secrets secrets = { .now_wall_s = NOW_S };
+    (void)s;
+    struct grant_request r = built(&spec, &secrets);
+    assert_null(r.content_type);
+    assert_int_equal(r.body.len, 0);
+    assert_int_equal(r.field_count, 1);
+    assert_string_equal(r.fields[0].name, "Metadata-Flavor");
+    assert_string_equal(r.fields[0].value, "Google");
+    grant_request_done(&r);
+    spec.headers = azure;
+    spec.header_count = 1;
+    r = built(&spec, &secrets);
+    assert_int_equal(r.field_count, 1);
+    assert_string_equal(r.fields[0].name, "metadata");
+    grant_request_done(&r);
+}
+
+static void test_the_second_step_carries_the_first_token(void **s)
+{
+    struct spec spec = { .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .impersonate = { .url = "https://i.test/", .scope = "a  b", .lifetime_ms = 3600000 } };
+    struct grant_request r = { 0 };
+    struct err e;
+    (void)s;
+    assert_int_equal(grant_build_impersonation(&spec, SLICE("first"), &r, &e), 0);
+    assert_true(slice_eq(buf_slice(&r.body), SLICE("{\"scope\":[\"a\",\"b\"],\"lifetime\":\"3600s\"}")));
+    assert_true(slice_eq(buf_slice(&r.authorization), SLICE("Bearer first")));
+    grant_request_done(&r);
+    spec.impersonate = (struct spec_impersonate){ .url = "https://i.test/" };
+    assert_int_equal(grant_build_impersonation(&spec, SLICE("first"), &r, &e), 0);
+    assert_true(slice_eq(buf_slice(&r.body), SLICE("{}")));
+    grant_request_done(&r);
 }
 
 /* ---- answers ---- */
@@ -226,6 +511,49 @@ static void test_other_members_are_kept_and_secrets_are_not_among_them(void **s)
     grant_answer_done(&a);
 }
 
+static void test_what_programs_print_is_understood(void **s)
+{
+    static const struct {
+        const char *body;
+        int64_t expires_wall_ms;
+    } rows[] = {
+        { "{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\"spec\":{},"
+          "\"status\":{\"token\":\"at\",\"expirationTimestamp\":\"2030-01-02T03:04:05Z\"}}", 1893553445000 },
+        { "{\"kind\":\"ExecCredential\",\"status\":{\"token\":\"at\"}}", 0 },
+        { "{\"configuration\":{},\"credential\":{\"access_token\":\"at\",\"token_expiry\":\"2030-01-02T03:04:05Z\"}}", 1893553445000 },
+        { "{\"accessToken\":\"at\",\"expiresOn\":\"2030-01-02 03:04:05.000000\",\"expires_on\":1893553445}", 1893553445000 },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct grant_answer a = { 0 };
+        char why[128] = "";
+        if (grant_parse(200, slice_str(rows[i].body), &a, why) != GRANT_TOKEN)
+            fail_msg("row %zu: %s", i, why);
+        assert_true(slice_eq(secret_peek(&a.access_token), SLICE("at")));
+        assert_true(a.expires_wall_ms == rows[i].expires_wall_ms);
+        grant_answer_done(&a);
+    }
+}
+
+static void test_github_answers_have_a_status_and_no_code(void **s)
+{
+    static const char wrong_key[] = "{\"message\":\"A JSON web token could not be decoded\",\"documentation_url\":\"https://docs.github.com/rest\",\"status\":\"401\"}";
+    struct grant_answer a = { 0 };
+    char why[128];
+    (void)s;
+    assert_int_equal(grant_parse(201, SLICE("{\"token\":\"ghs_1\",\"expires_at\":\"2030-01-02T03:04:05Z\",\"permissions\":{\"contents\":\"read\"}}"), &a, why),
+                     GRANT_TOKEN);
+    assert_true(a.expires_wall_ms == INT64_C(1893553445000));
+    grant_answer_done(&a);
+    a = (struct grant_answer){ 0 };
+    assert_int_equal(grant_parse(401, slice_str(wrong_key), &a, why), GRANT_ERROR);
+    assert_string_equal(a.code, "bad_credentials");
+    grant_answer_done(&a);
+    a = (struct grant_answer){ 0 };
+    assert_int_equal(grant_parse(401, SLICE("{\"message\":\"Unauthorized\"}"), &a, why), GRANT_BROKEN); /* a gateway's */
+    grant_answer_done(&a);
+}
+
 static void test_nested_user_tokens_are_found(void **s)
 {
     struct grant_answer a = { 0 };
@@ -319,6 +647,16 @@ static void test_unknown_members_survive_and_new_values_win(void **s)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_bearer_assertion_says_who_for_whom_to_whom_and_how_long),
+        cmocka_unit_test(test_each_assertion_is_a_new_one),
+        cmocka_unit_test(test_googles_key_file_brings_issuer_and_key_id_and_scope_becomes_a_claim),
+        cmocka_unit_test(test_a_client_proves_itself_with_an_assertion_in_every_oauth_grant),
+        cmocka_unit_test(test_a_ready_made_assertion_is_sent_as_it_is),
+        cmocka_unit_test(test_a_github_app_asks_with_its_jwt_as_bearer),
+        cmocka_unit_test(test_a_key_that_cannot_sign_is_an_error_and_leaves_nothing),
+        cmocka_unit_test(test_a_token_exchange_names_tokens_and_types),
+        cmocka_unit_test(test_a_metadata_server_is_asked_with_its_own_field),
+        cmocka_unit_test(test_the_second_step_carries_the_first_token),
         cmocka_unit_test(test_refresh_requests_by_client_authentication_and_body),
         cmocka_unit_test(test_client_credentials_carry_scope_audience_and_params),
         cmocka_unit_test(test_what_cannot_be_asked_is_an_error),
@@ -327,10 +665,12 @@ int main(void)
         cmocka_unit_test(test_a_token_of_16_kib_is_taken_and_a_longer_one_is_not),
         cmocka_unit_test(test_deep_nesting_is_refused),
         cmocka_unit_test(test_other_members_are_kept_and_secrets_are_not_among_them),
+        cmocka_unit_test(test_what_programs_print_is_understood),
+        cmocka_unit_test(test_github_answers_have_a_status_and_no_code),
         cmocka_unit_test(test_nested_user_tokens_are_found),
         cmocka_unit_test(test_the_end_of_a_jwt_is_read_and_of_anything_else_is_not),
         cmocka_unit_test(test_a_lifetime_that_is_not_given_is_found),
         cmocka_unit_test(test_unknown_members_survive_and_new_values_win),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_key, NULL);
 }

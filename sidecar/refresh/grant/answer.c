@@ -185,7 +185,9 @@ static int64_t moment_ms(const json_t *object, const char *name)
 }
 
 static const char *const token_names[] = { "access_token", "accessToken", "token", NULL };
-static const char *const moment_names[] = { "expires_at", "expireTime", "expires_on", "expiresAt", NULL };
+static const char *const moment_names[] = { "expires_at", "expireTime", "expires_on", "expiresAt", "expirationTimestamp", "token_expiry", NULL };
+/* Objects that a token may lie in: Slack's user tokens, Kubernetes' ExecCredential, gcloud's config-helper. */
+static const char *const inner_names[] = { "authed_user", "status", "credential", NULL };
 
 static struct slice find_token(const json_t *object)
 {
@@ -224,7 +226,7 @@ static void copy_code(struct slice code, char *ret)
 }
 
 /* {"error": "code"}, {"error": {"code" or "type": "code"}}, {"ok": false, "error": "code"}, {"errorCode": …}. */
-static bool find_error(const json_t *object, struct grant_answer *ret)
+static bool find_error(int status, const json_t *object, struct grant_answer *ret)
 {
     const json_t *error = json_object_get(object, "error");
     struct slice code = text_of(object, "error");
@@ -239,6 +241,8 @@ static bool find_error(const json_t *object, struct grant_answer *ret)
     }
     if (code.len == 0 && json_is_false(json_object_get(object, "ok")))
         code = SLICE("not_ok");
+    if (code.len == 0 && status == 401 && text_of(object, "message").len && text_of(object, "documentation_url").len)
+        code = SLICE("bad_credentials"); /* GitHub has no codes; a gateway in between would not point to its documentation */
     copy_code(code, ret->code);
     return code.len > 0;
 }
@@ -248,7 +252,8 @@ static json_t *other_members(json_t *object)
 {
     static const char *const known[] = { "access_token",  "accessToken", "token",      "refresh_token", "refreshToken",
                                          "expires_in",    "expires_at",  "expireTime", "expires_on",    "expiresAt",
-                                         "refresh_in",    "id_token",    "ok",         NULL };
+                                         "refresh_in",    "id_token",    "ok",         "expirationTimestamp",
+                                         "token_expiry",  "clientKeyData", "clientCertificateData", NULL };
     const json_t *scope = json_object_get(object, "scope");
     for (const char *const *name = known; *name; name++)
         (void)json_object_del(object, *name);
@@ -260,9 +265,9 @@ static json_t *other_members(json_t *object)
 static enum grant_result take(json_t *object, struct grant_answer *ret, char *why)
 {
     struct slice token = find_token(object), refresh = text_of(object, "refresh_token");
-    if (token.len == 0 && json_is_object(json_object_get(object, "authed_user"))) { /* Slack's user tokens */
-        json_t *inner = json_object_get(object, "authed_user");
-        if (find_token(inner).len)
+    for (const char *const *name = inner_names; *name && token.len == 0; name++) {
+        json_t *inner = json_object_get(object, *name);
+        if (json_is_object(inner) && find_token(inner).len)
             return take(inner, ret, why);
     }
     if (token.len == 0)
@@ -288,7 +293,7 @@ enum grant_result grant_parse(int status, struct slice body, struct grant_answer
     enum grant_result result;
     if (!object)
         return broken(why, start.len == 0 ? "the answer is empty" : ret->html ? "the answer is a web page" : "the answer is neither JSON nor a form");
-    if (find_error(object, ret)) {
+    if (find_error(status, object, ret)) {
         snprintf(why, WHY_BYTES, "error %s", ret->code);
         result = GRANT_ERROR;
     } else if (status > 299)

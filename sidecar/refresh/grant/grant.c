@@ -1,8 +1,11 @@
 #include "refresh/grant/grant.h"
 
 #include "base/str.h"
+#include "refresh/grant/assertion.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 const struct grant *grant_of(enum grant_kind kind)
 {
@@ -10,27 +13,18 @@ const struct grant *grant_of(enum grant_kind kind)
         [GRANT_STATIC] = &grant_static,
         [GRANT_REFRESH_TOKEN] = &grant_refresh_token,
         [GRANT_CLIENT_CREDENTIALS] = &grant_client_credentials,
+        [GRANT_JWT_BEARER] = &grant_jwt_bearer,
+        [GRANT_TOKEN_EXCHANGE] = &grant_token_exchange,
+        [GRANT_GITHUB_APP] = &grant_github_app,
+        [GRANT_METADATA] = &grant_metadata,
+        [GRANT_COMMAND] = &grant_command,
     };
     return grants[kind];
 }
 
-/* Runs one append unless an earlier one failed. */
-static void put(struct grant_writer *w, int (*add)(struct buf *, struct slice), struct slice bytes)
+bool grant_signs(const struct spec *spec)
 {
-    if (w->failed == 0)
-        w->failed = add(w->out, bytes);
-}
-
-void grant_add(struct grant_writer *w, const char *name, struct slice value)
-{
-    bool json = w->as == GRANT_BODY_JSON, first = w->out->len == 0;
-    int (*encode)(struct buf *, struct slice) = json ? str_add_json : str_add_form;
-    if (value.len == 0)
-        return;
-    put(w, buf_add, json ? (first ? SLICE("{") : SLICE(",")) : (first ? SLICE("") : SLICE("&")));
-    put(w, encode, slice_str(name));
-    put(w, buf_add, json ? SLICE(":") : SLICE("="));
-    put(w, encode, value);
+    return spec->assertion.key.kind != SECRET_REF_NONE;
 }
 
 /* RFC 6749 §2.3.1: id and secret are form-encoded before they go into Basic. */
@@ -51,50 +45,107 @@ static int add_basic(struct buf *out, struct slice id, struct slice secret)
     return failed;
 }
 
-static int add_client(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets, struct buf *authorization)
+/* RFC 7523 §2.2: a ready-made assertion proves the client, unless it is what the grant itself presents. */
+static int add_client_assertion(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets, struct err *e)
+{
+    struct buf jwt;
+    bool ready = secrets->assertion.len && spec->grant != GRANT_JWT_BEARER;
+    buf_init_secret(&jwt, ASSERTION_MAX);
+    int failed = ready ? 0 : assertion_add(ASSERTION_CLIENT, spec, secrets->signing_key, secrets->now_wall_s, &jwt, NULL, e);
+    if (!failed) {
+        grant_add(w, "client_id", slice_str(spec->client_id));
+        grant_add(w, "client_assertion_type", SLICE("urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
+        grant_add(w, "client_assertion", ready ? secrets->assertion : buf_slice(&jwt));
+    }
+    buf_done(&jwt);
+    return failed;
+}
+
+static int add_client(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets, struct buf *authorization, struct err *e)
 {
     struct slice id = slice_str(spec->client_id);
     switch (spec->client_auth) {
-    case CLIENT_AUTH_BASIC: return id.len ? add_basic(authorization, id, secrets->client_secret) : 0;
+    case CLIENT_AUTH_BASIC:
+        return id.len && add_basic(authorization, id, secrets->client_secret) != 0 ? err_set(e, "cannot build the token request: too large") : 0;
     case CLIENT_AUTH_BODY:
         grant_add(w, "client_id", id);
         grant_add(w, "client_secret", secrets->client_secret);
         return 0;
     case CLIENT_AUTH_NONE: grant_add(w, "client_id", id); return 0;
+    case CLIENT_AUTH_PRIVATE_KEY_JWT: return add_client_assertion(w, spec, secrets, e);
     }
-    return -EINVAL;
+    return err_set(e, "cannot build the token request: no such client_auth");
+}
+
+/* What all OAuth grants share. */
+static int add_common(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e)
+{
+    if (add_client(w, spec, secrets, &r->authorization, e) != 0)
+        return -1;
+    if (!w->scoped)
+        grant_add(w, "scope", slice_str(spec->scope));
+    grant_add(w, "audience", slice_str(spec->audience));
+    grant_add(w, "resource", slice_str(spec->resource));
+    for (size_t i = 0; i < spec->param_count; i++)
+        grant_add(w, spec->params[i].name, slice_str(spec->params[i].value));
+    return 0;
+}
+
+static void begin_request(struct grant_request *r, const struct spec *spec, bool json)
+{
+    buf_init_secret(&r->body, GRANT_REQUEST_MAX);
+    buf_init_secret(&r->authorization, GRANT_REQUEST_MAX);
+    r->content_type = json ? "application/json" : "application/x-www-form-urlencoded";
+    r->fields = spec->headers;
+    r->field_count = spec->header_count;
+}
+
+static int end_request(struct grant_request *r, int failed, const struct grant_writer *w, struct err *e)
+{
+    if (!failed && w->failed)
+        failed = err_set(e, "cannot build the token request: %s", strerror(-w->failed));
+    if (failed)
+        grant_request_done(r);
+    return failed;
 }
 
 int grant_build(const struct spec *spec, const struct grant_secrets *secrets, struct grant_request *ret, struct err *e)
 {
     const struct grant *g = grant_of(spec->grant);
-    struct grant_writer w = { .as = spec->body, .out = &ret->body };
-    if (!g->asks_server)
+    bool json = spec->body == GRANT_BODY_JSON || !g->oauth;
+    struct grant_writer w = { .as = json ? GRANT_BODY_JSON : GRANT_BODY_FORM, .out = &ret->body };
+    if (!g->add)
         return err_set(e, "grant %s has no request", g->name);
-    if (g->spends_refresh_token && secrets->refresh_token.len == 0)
-        return err_set(e, "there is no refresh token");
-    buf_init_secret(&ret->body, GRANT_REQUEST_MAX);
-    buf_init_secret(&ret->authorization, GRANT_REQUEST_MAX);
-    ret->content_type = spec->body == GRANT_BODY_JSON ? "application/json" : "application/x-www-form-urlencoded";
-    g->add(&w, spec, secrets);
-    int failed = add_client(&w, spec, secrets, &ret->authorization);
-    grant_add(&w, "scope", slice_str(spec->scope));
-    grant_add(&w, "audience", slice_str(spec->audience));
-    for (size_t i = 0; i < spec->param_count; i++)
-        grant_add(&w, spec->params[i].name, slice_str(spec->params[i].value));
-    if (spec->body == GRANT_BODY_JSON)
-        put(&w, buf_add, SLICE("}"));
-    if (failed == 0)
-        failed = w.failed;
-    if (failed) {
-        grant_request_done(ret);
-        return err_set(e, "cannot build the token request: %s", strerror(-failed));
+    begin_request(ret, spec, json);
+    int failed = g->add(&w, spec, secrets, ret, e);
+    if (!failed && g->oauth)
+        failed = add_common(&w, spec, secrets, ret, e);
+    if (g->way == GRANT_BY_GET)
+        ret->content_type = NULL;
+    else
+        grant_end(&w);
+    return end_request(ret, failed, &w, e);
+}
+
+int grant_build_impersonation(const struct spec *spec, struct slice token, struct grant_request *ret, struct err *e)
+{
+    struct grant_writer w = { .as = GRANT_BODY_JSON, .out = &ret->body };
+    char lifetime[32];
+    begin_request(ret, spec, true);
+    grant_add_words(&w, "scope", slice_str(spec->impersonate.scope));
+    if (spec->impersonate.lifetime_ms) {
+        snprintf(lifetime, sizeof lifetime, "%" PRId64 "s", spec->impersonate.lifetime_ms / 1000);
+        grant_add(&w, "lifetime", slice_str(lifetime));
     }
-    return 0;
+    grant_end(&w);
+    int failed = buf_add(&ret->authorization, SLICE("Bearer ")) != 0 || buf_add(&ret->authorization, token) != 0 ? err_set(e, "out of memory") : 0;
+    return end_request(ret, failed, &w, e);
 }
 
 void grant_request_done(struct grant_request *r)
 {
     buf_done(&r->body);
     buf_done(&r->authorization);
+    r->fields = NULL;
+    r->field_count = 0;
 }

@@ -1,11 +1,10 @@
-/* refresh/grant/grant.h: a grant is a pure pair: build the token request, parse the answer.   Pure: no I/O, no clock, no log.
- * One file per grant (refresh_token.c, client_credentials.c, static.c); the answer is the same for all (answer.c).
- * Source  RFC 6749 §2.3.1, §4.4, §5.1, §5.2, §6; PROVIDERS.md. */
+/* refresh/grant/grant.h: a grant is a pair: build the token request, parse the answer.   No I/O, no clock, no log.
+ * One file per grant (refresh_token.c, jwt_bearer.c, …); the answer is the same for all (answer.c).
+ * Source  RFC 6749 §2.3.1, §4.4, §5.1, §5.2, §6; RFC 7523; RFC 8693; RFC 8707; PROVIDERS.md. */
 #ifndef SIDEKEY_REFRESH_GRANT_GRANT_H
 #define SIDEKEY_REFRESH_GRANT_GRANT_H
 
-#include "base/buf.h"
-#include "refresh/spec.h"
+#include "refresh/grant/writer.h"
 
 #include <jansson.h>
 
@@ -15,43 +14,53 @@
 #define GRANT_CODE_MAX 64
 #define GRANT_ANSWER_DEPTH 16          /* JSON nesting of an answer */
 
-/* What a request is made of besides the spec.  Borrowed. */
+/* What a request is made of besides the spec.  Borrowed; empty: not given. */
 struct grant_secrets {
-    struct slice client_secret; /* may be empty */
+    struct slice client_secret;
     struct slice refresh_token; /* grant refresh_token */
+    struct slice signing_key;   /* assertion.key: PEM, or Google's JSON key file */
+    struct slice assertion;     /* assertion.token: a ready-made JWT */
+    struct slice subject_token, actor_token; /* grant token_exchange */
+    int64_t now_wall_s;         /* the server's time as far as known: "iat" of an assertion */
 };
 
-/* A request ready to be sent by POST.  A zeroed struct is empty.  Owner  grant_build()'s caller, through grant_request_done(). */
+/* A request ready to be sent.  A zeroed struct is empty.  Owner  grant_build()'s caller, through grant_request_done(). */
 struct grant_request {
-    const char *content_type;
+    const char *content_type; /* NULL: GET */
     struct buf body;          /* secret */
     struct buf authorization; /* secret: value of the Authorization field; empty: none */
+    const struct spec_param *fields; /* more fields; the spec's, or static */
+    size_t field_count;
 };
 
-/* The body while it is made: members in a form or in a JSON object. */
-struct grant_writer {
-    enum grant_body as;
-    struct buf *out;
-    int failed; /* the first error; later calls do nothing */
+enum grant_way {
+    GRANT_BY_NOBODY,  /* the token is read from its reference */
+    GRANT_BY_POST,
+    GRANT_BY_GET,
+    GRANT_BY_COMMAND, /* refresh/command.h */
 };
 
 struct grant {
     const char *name;
     bool spends_refresh_token;
-    bool asks_server; /* false: the token is read from its reference */
-    /* Adds this grant's own members; the common ones (client, scope, audience, params) are grant_build()'s.  NULL: asks nobody. */
-    void (*add)(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets);
+    enum grant_way way;
+    bool oauth; /* the members that all OAuth requests share (client, scope, audience, resource, params) are grant_build()'s */
+    /* Adds what is this grant's own.  0; -1 with e.  NULL: there is no request. */
+    int (*add)(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e);
 };
 
-extern const struct grant grant_static, grant_refresh_token, grant_client_credentials;
+extern const struct grant grant_static, grant_refresh_token, grant_client_credentials, grant_jwt_bearer, grant_token_exchange, grant_github_app,
+    grant_metadata, grant_command;
 
 /* Never NULL. */
 const struct grant *grant_of(enum grant_kind kind);
-/* Fills *ret (which was empty).  0; -1 with e (a secret is missing, too large, out of memory): *ret is empty then. */
+/* The request carries an assertion that is signed here: its times may be what a server refuses. */
+bool grant_signs(const struct spec *spec);
+/* Fills *ret (which was empty).  0; -1 with e (a secret is missing, the key cannot sign, too large, out of memory): *ret is empty then. */
 MUST_CHECK int grant_build(const struct spec *spec, const struct grant_secrets *secrets, struct grant_request *ret, struct err *e);
+/* The second request, spec->impersonate: {"scope", "lifetime"} with the first token as Bearer.  As grant_build(). */
+MUST_CHECK int grant_build_impersonation(const struct spec *spec, struct slice token, struct grant_request *ret, struct err *e);
 void grant_request_done(struct grant_request *r);
-/* For grants: one member; empty value: left out. */
-void grant_add(struct grant_writer *w, const char *name, struct slice value);
 
 enum grant_result {
     GRANT_TOKEN,  /* a usable access token */

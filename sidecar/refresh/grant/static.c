@@ -1,4 +1,4 @@
 #include "refresh/grant/grant.h"
 
 /* The token is the secret itself: read from its reference, never asked for. */
-const struct grant grant_static = { "static", false, false, NULL };
+const struct grant grant_static = { "static", false, GRANT_BY_NOBODY, false, NULL };
