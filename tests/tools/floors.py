@@ -14,7 +14,7 @@ LIBRARIES = [
     ("llhttp", r"llhttp(\.h|/)", r"sidecar/http/h1\w*\.c"),
     ("nghttp2", r"nghttp2/", r"sidecar/http/h2\w*\.c"),
     ("libcurl", r"curl/", r"sidecar/refresh/fetch\w*\.c"),
-    ("hiredis", r"hiredis/|hiredis\.h", r"sidecar/refresh/store_redis\w*\.c"),
+    ("hiredis", r"hiredis/|hiredis\.h", r"sidecar/refresh/(store_)?redis\w*\.[ch]"),
     ("c-ares", r"ares", r"sidecar/net/(resolve|dns)\w*\.c"),
     ("libyaml", r"yaml\.h", r"sidecar/app/\w+\.c"),
     ("jansson", r"jansson\.h", r"sidecar/(refresh|app|http|proxy)/(\w+/)?\w+\.[ch]"),

@@ -1,3 +1,4 @@
+/* links: tests/fakes/redis_server.c */
 /* What every store engine must do (refresh/store.h): one row of engines[] each.  Owners are in this process, and in processes of their own that are
  * killed and stopped. */
 #include <setjmp.h>
@@ -21,6 +22,8 @@
 #include "base/rand.h"
 #include "net/loop.h"
 #include "refresh/store_file.h"
+#include "refresh/store_redis.h"
+#include "tests/fakes/redis_server.h"
 
 #define WAIT_MS 20000 /* nothing here takes so long */
 #define LONG_MS 60000
@@ -80,8 +83,39 @@ static void file_teardown(void)
     remove_top();
 }
 
+/* ---- the redis engine: one server for all tests, emptied for each ---- */
+
+static struct redis_server server;
+
+static int redis_setup(void)
+{
+    char answer[16];
+    ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), NULL);
+    return ring && redis_server_ask(&server, "FLUSHALL", answer, sizeof answer) == 0 ? 0 : -1;
+}
+
+static struct store *redis_open(void)
+{
+    static const char *const names[] = { "cred", "other", "marker", "one", "two", NULL };
+    static struct dial_options network;
+    static struct spec_redis redis;
+    struct store_redis_options options = { &redis, ring, &network, names };
+    struct err e = { "" };
+    redis.url = server.url;
+    struct store *s = store_redis_new(&options, &e);
+    if (!s)
+        fprintf(stderr, "%s\n", e.text);
+    return s;
+}
+
+static void redis_teardown(void)
+{
+    seal_ring_free(ring);
+}
+
 static const struct engine engines[] = {
     { "file", file_setup, file_open, file_teardown },
+    { "redis", redis_setup, redis_open, redis_teardown },
 };
 #define ENGINE_COUNT (sizeof engines / sizeof *engines)
 
@@ -903,12 +937,20 @@ int main(void)
     int failed = 0;
     (void)loop_get();
     signal(SIGCHLD, SIG_DFL); /* the children are waited for here, not by the loop */
-    for (size_t i = 0; i < ENGINE_COUNT; i++) {
+    size_t count = ENGINE_COUNT;
+    if (redis_server_there()) {
+        failed += redis_server_start(&server, NULL) != 0;
+    } else {
+        printf("[  SKIPPED ] %d test(s): no redis-server is installed (Debian: apt-get install redis-server)\n", (int)RULE_COUNT);
+        count--; /* redis is the last */
+    }
+    for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < RULE_COUNT; k++) {
             tests[k] = rules[k];
             tests[k].initial_state = (void *)&engines[i];
         }
         failed += cmocka_run_group_tests_name(engines[i].name, tests, NULL, NULL);
     }
+    redis_server_free(&server);
     return failed;
 }

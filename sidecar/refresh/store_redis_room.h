@@ -1,0 +1,139 @@
+/* refresh/store_redis_room.h: inside the Redis engine, for store_redis*.c only.
+ * store_redis.c has the operations, _nodes.c the servers, _script.c what Redis runs, _blob.c the sealing, _watch.c who is told. */
+#ifndef SIDEKEY_REFRESH_STORE_REDIS_ROOM_H
+#define SIDEKEY_REFRESH_STORE_REDIS_ROOM_H
+
+#include "crypto/sha1.h"
+#include "refresh/alarm.h"
+#include "refresh/redis_client.h"
+#include "refresh/redis_url.h"
+#include "refresh/state_dir.h"
+#include "refresh/store_redis.h"
+
+#define KEY_SIZE (STATE_DIR_NAME_MAX + 32)
+
+enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, RESTORE, PEEK, KINDS };
+
+struct node {               /* one server: the one of the URL first, then those that it led to */
+    struct list list;
+    struct store_redis *store;
+    struct redis_client *client;
+};
+
+/* A sealed state as it is stored. */
+struct kept {
+    uint64_t generation;    /* 0: none */
+    struct buf blob;
+    int64_t expires_wall_ms;
+    char dead_fp[9];
+};
+
+struct cred {               /* what this process knows of one credential */
+    struct list list;
+    struct store_redis *store;
+    char name[STATE_DIR_NAME_MAX + 1];
+    uint64_t told;          /* the generation that the watcher, or an answer, has spoken of last */
+    struct kept kept;       /* the newest that we have seen whole */
+    struct node *home;      /* where MOVED has led; NULL: the first node */
+    struct later tell;      /* the watcher is to be told */
+    bool peeking, peek_again; /* a look is under way · it may have been too early */
+};
+
+struct script {
+    const char *text;
+    char sha1[SHA1_HEX_SIZE];
+};
+
+struct store_redis {
+    struct store base;
+    struct store_redis_options options;
+    struct dialer *dialer;
+    struct dial_options network;
+    struct address everywhere[2];
+    struct tls_client *tls;
+    struct redis_account account, sentinel_account;
+    struct redis_sentinels sentinels;
+    struct authority *sentinel_nodes;
+    struct redis_client_options client; /* what all clients have in common */
+    char *username;         /* of the URL */
+    struct redis_place place;
+    char path[REDIS_PATH_MAX + 1];
+    struct list nodes, creds, ops;
+    bool failed;            /* the last operation met an error */
+    char told_why[512];     /* the last complaint in the log */
+
+    /* store_redis_watch.c */
+    store_change_fn *fn;
+    void *arg;
+    struct redis_client *subscriber;
+    struct redis_command say;  /* SUBSCRIBE, PING */
+    struct alarm tick;
+    bool subscribed;
+};
+
+/* What an operation came to; the answer points into it. */
+struct outcome {
+    struct store_answer answer;
+    struct state state;
+    struct err err;
+};
+
+struct store_op {
+    struct list node;
+    struct store_redis *store;
+    struct cred *cred;      /* NULL: what was given is no name */
+    enum kind kind;
+    bool healing;           /* a RESTORE goes first, then the operation again */
+    bool healed, with_text; /* EVAL instead of EVALSHA */
+    bool giving_back;       /* a RELEASE of a lease that we cannot use; out is the answer already */
+    struct node *at;
+    unsigned redirects;
+    struct redis_command command;
+    bool sent;              /* command is with a client, and done will come */
+    struct store_owner owner;
+    int64_t ttl_ms;
+    uint64_t generation;    /* BEGIN: known; COMMIT: parent */
+    struct kept next;       /* COMMIT */
+    struct later later;
+    struct outcome out;
+    store_fn *fn;           /* NULL: cancelled */
+    void *arg;
+};
+
+/* store_redis.c */
+struct store_op *store_redis_ask(struct store_redis *s, enum kind kind, const char *cred, const struct store_owner *owner, store_fn *fn, void *arg);
+struct cred *store_redis_cred(struct store_redis *s, const char *name);
+
+/* store_redis_nodes.c */
+MUST_CHECK int store_redis_open(struct store_redis *s, struct err *e);
+void store_redis_close(struct store_redis *s);
+struct node *store_redis_pick(const struct store_redis *s, const struct cred *cred);
+/* Where "MOVED 1234 host:port" of that node points; NULL: nowhere. */
+struct node *store_redis_follow(struct store_redis *s, const struct node *from, const redisReply *reply);
+
+/* store_redis_script.c */
+extern struct script store_redis_scripts[KINDS];
+void store_redis_name_scripts(void);
+/* op's command, ready to be sent.  asking: for ASK.  0; -ENOMEM, -ENOBUFS. */
+MUST_CHECK int store_redis_build(struct store_op *op, bool asking);
+const char *store_redis_key(const struct cred *cred, const char *what, char key[KEY_SIZE]);
+
+/* store_redis_blob.c */
+MUST_CHECK int store_redis_seal(const struct seal_ring *ring, const char *cred, uint64_t generation, const struct state *state, struct kept *to);
+/* 0; -1 with e. */
+MUST_CHECK int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t generation, struct slice blob, struct state *ret, struct err *e);
+/* The newest wins. */
+void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob, int64_t expires_wall_ms, const char *dead_fp);
+void store_redis_kept_done(struct kept *k);
+
+/* store_redis_watch.c */
+void store_redis_watch(struct store *s, store_change_fn *fn, void *arg);
+void store_redis_unwatch(struct store_redis *s);
+/* An answer has spoken of this generation.  ours: we have just made it. */
+void store_redis_saw(struct cred *cred, uint64_t generation, bool ours);
+void store_redis_watch_cred(struct cred *cred);
+void store_redis_tick(void *store_redis);
+/* Asks for every credential's generation. */
+void store_redis_peek(struct store_redis *s);
+
+#endif
