@@ -34,6 +34,7 @@ void config_free(struct config *c)
     free(c->ca_cert_file);
     free(c->ca_key_file);
     free(c->store_file);
+    spec_redis_done(&c->redis);
     free(c);
 }
 
@@ -52,6 +53,7 @@ struct keeper_options config_keeper(const struct config *c)
     return (struct keeper_options){
         .specs = c->credentials,
         .spec_count = c->credential_count,
+        .redis = &c->redis,
         .state_dir = c->store_file,
         .seal_key = c->seal_key,
         .seal_key_previous = c->seal_key_previous,

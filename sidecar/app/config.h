@@ -16,6 +16,7 @@ struct config {
     char *ca_publish, *ca_cert_file, *ca_key_file;
     bool ca_constrain;                /* ca.constrain: name constraints from the rules; default true */
     char *store_file;                 /* default $XDG_STATE_HOME/sidekey or /var/lib/sidekey as root */
+    struct spec_redis redis;          /* url NULL: the file engine */
     struct spec *credentials;
     size_t credential_count;
     struct rule *rules;

@@ -2,6 +2,7 @@
 
 #include "app/config_values.h"
 #include "app/words.h"
+#include "refresh/redis_url.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,6 +155,27 @@ int cross_check_rule(struct schema *s, const json_t *node, void *rule)
     return failed ? failed : check_places(s, node, r);
 }
 
+/* What only makes sense together in store.redis. */
+static int check_redis(struct schema *s, const json_t *store, const struct config *c)
+{
+    const json_t *node = json_object_get(store, "redis");
+    bool asked = node && !tree_is_null(s->tree, node);
+    struct redis_url url = { .tls = false };
+    int failed = cross_check_pair(s, node, c->redis.cert_file, c->redis.key_file);
+    if (!c->redis.url)
+        return asked ? schema_error(s, node, "url is missing: write redis://host:6379/0") : failed;
+    if (c->seal_key.kind == SECRET_REF_NONE)
+        failed = schema_error(s, store, "seal_key is missing: every machine that shares Redis needs the same one (openssl rand -hex 32)");
+    (void)redis_url_parse(slice_str(c->redis.url), &url);
+    if (!url.tls && (c->redis.ca_file || c->redis.cert_file))
+        failed = schema_error(s, node, "ca_file and cert_file have no meaning without TLS: the url begins with rediss:// then");
+    if (c->redis.sentinel_master && url.path[0])
+        failed = schema_error(s, node, "sentinels name hosts, but url is a socket: write redis://host, or leave sentinel out");
+    if (c->redis.sentinel_master && !(c->redis.sentinel_nodes && c->redis.sentinel_nodes[0]))
+        failed = schema_error(s, node, "sentinel.nodes is empty: name at least one, better three");
+    return failed;
+}
+
 int cross_check_config(struct schema *s, const json_t *node, void *config)
 {
     const struct config *c = config;
@@ -161,6 +183,8 @@ int cross_check_config(struct schema *s, const json_t *node, void *config)
     if (c->seal_key_previous.kind != SECRET_REF_NONE && c->seal_key.kind == SECRET_REF_NONE)
         failed = schema_error(s, json_object_get(node, "store"),
                               "seal_key_previous is the key before seal_key, which is missing");
+    if (check_redis(s, json_object_get(node, "store"), c) != 0)
+        failed = -1;
     if (c->limits.replay_total_bytes < c->replay_body_bytes)
         failed = schema_error(s, json_object_get(node, "limits"),
                               "replay_total is less than replay_body: no body could be kept");

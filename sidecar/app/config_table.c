@@ -48,10 +48,38 @@ static const struct field ca_fields[] = {
 };
 static const struct table ca_table = { .fields = ca_fields };
 
+static const struct field sentinel_fields[] = {
+    { "master", FIELD_STRING, FIELD_REQUIRED, .at = CONFIG(redis.sentinel_master), .check = value_redis_word,
+      .about = "The name that the sentinels know the primary by." },
+    { "nodes", FIELD_STRINGS, FIELD_REQUIRED, .at = CONFIG(redis.sentinel_nodes), .check = value_redis_node,
+      .about = "Sentinels, host[:port]; the port is 26379 unless given.  rediss:// in url means TLS to them too." },
+    { "username", FIELD_STRING, .at = CONFIG(redis.sentinel_username), .check = value_redis_word, .about = "ACL user at the sentinels." },
+    { "password", FIELD_SECRET, .at = CONFIG(redis.sentinel_password), .about = "Password at the sentinels." },
+    END,
+};
+static const struct table sentinel_table = { .fields = sentinel_fields };
+
+static const struct field redis_fields[] = {
+    { "url", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.url), .check = value_redis_url,
+      .about = "redis://[user@]host[:port][/db], rediss://… for TLS, or unix:///path[?db=n]; of a cluster any node." },
+    { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.username), .check = value_redis_word,
+      .about = "ACL user; wins over the one in url." },
+    { "password", FIELD_SECRET, .at = CONFIG(redis.password), .about = "Password; read again after Redis has refused it." },
+    { "ca_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(redis.ca_file),
+      .about = "CA certificates (PEM), added to the system's." },
+    { "cert_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(redis.cert_file),
+      .about = "Client certificate (PEM), with key_file." },
+    { "key_file", FIELD_STRING, FIELD_ENV | FIELD_FILE | FIELD_KEY, .at = CONFIG(redis.key_file), .about = "Key of cert_file (PEM)." },
+    { "sentinel", FIELD_OBJECT, .table = &sentinel_table, .about = "Ask these for the primary; the host in url is not used then." },
+    END,
+};
+static const struct table redis_table = { .fields = redis_fields };
+
 static const struct field store_fields[] = {
     { "file", FIELD_STRING, FIELD_ENV, .at = CONFIG(store_file),
       .about = "State directory; default $STATE_DIRECTORY, /var/lib/sidekey for root, else $XDG_STATE_HOME/sidekey." },
-    { "redis", FIELD_LATER, .about = "state is kept in store.file" },
+    { "redis", FIELD_OBJECT, .table = &redis_table,
+      .about = "Keep token state in Redis or Valkey, for more than one machine; needs seal_key.  file stays for the journal." },
     { "seal_key", FIELD_SECRET, .at = CONFIG(seal_key),
       .about = "Key that seals stored state; default: one is made in the state directory at the first start." },
     { "seal_key_previous", FIELD_SECRET, .at = CONFIG(seal_key_previous),

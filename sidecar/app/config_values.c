@@ -2,6 +2,7 @@
 
 #include "app/url.h"
 #include "http/rules.h"
+#include "refresh/redis_url.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,4 +208,24 @@ const char *value_number_id(char **io_text)
 {
     uint64_t number;
     return slice_u64(slice_str(*io_text), UINT64_MAX, &number) == 0 ? NULL : "is no id: write its digits";
+}
+
+const char *value_redis_url(char **io_text)
+{
+    struct redis_url url;
+    return redis_url_parse(slice_str(*io_text), &url);
+}
+
+const char *value_redis_node(char **io_text)
+{
+    struct authority at;
+    return redis_url_parse_node(slice_str(*io_text), &at);
+}
+
+const char *value_redis_word(char **io_text)
+{
+    for (const char *c = *io_text; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return "a name has no spaces or control bytes";
+    return **io_text ? NULL : "a name is not empty";
 }

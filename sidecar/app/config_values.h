@@ -24,6 +24,12 @@ const char *value_format(char **io_text);
 const char *value_text(char **io_text);
 /* http or https with a host, without a user. */
 const char *value_url(char **io_text);
+/* Where a Redis server is (refresh/redis_url.h), without a password. */
+const char *value_redis_url(char **io_text);
+/* "host[:port]" of a sentinel. */
+const char *value_redis_node(char **io_text);
+/* A user's or a primary's name: text without spaces and control bytes. */
+const char *value_redis_word(char **io_text);
 /* A token endpoint: https, or http on loopback. */
 const char *value_token_url(char **io_text);
 /* A parameter of the token request that has no key of its own. */

@@ -6,6 +6,7 @@
 #include "certs/bundle.h"
 #include "certs/jks.h"
 #include "refresh/store_file.h"
+#include "refresh/store_redis.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -55,6 +56,20 @@ static int directory_status(const char *dir)
     return access(dir, R_OK | W_OK | X_OK) != 0 && (errno == EACCES || errno == EPERM || errno == EROFS) ? EX_NOPERM : EX_IOERR;
 }
 
+/* A server that does not answer yet stops nobody: cached tokens, the journal and on_lock_error are there for that. */
+static int open_redis(struct keeper *k, struct err *e)
+{
+    const struct keeper_options *o = k->options;
+    if (!(k->store_names = calloc(o->spec_count + 1, sizeof *k->store_names))) {
+        err_set(e, "out of memory");
+        return EX_OSERR;
+    }
+    for (size_t i = 0; i < o->spec_count; i++)
+        k->store_names[i] = o->specs[i].name;
+    const struct store_redis_options redis = { o->redis, k->ring, &o->network, k->store_names };
+    return (k->store = store_redis_new(&redis, e)) ? 0 : EX_CONFIG;
+}
+
 static int open_stores(struct keeper *k, struct err *e)
 {
     const char *dir = k->options->state_dir;
@@ -65,7 +80,11 @@ static int open_stores(struct keeper *k, struct err *e)
     }
     if (open_ring(k, e) != 0)
         return k->options->seal_key.kind == SECRET_REF_NONE ? directory_status(dir) : EX_CONFIG;
-    if (!(k->store = store_file_new(dir, k->ring, e)) || !(k->journal = journal_open(dir, k->ring, e)))
+    if (!(k->journal = journal_open(dir, k->ring, e)))
+        return directory_status(dir);
+    if (k->options->redis && k->options->redis->url)
+        return open_redis(k, e);
+    if (!(k->store = store_file_new(dir, k->ring, e)))
         return directory_status(dir);
     for (size_t i = 0; i < k->options->spec_count; i++)
         if (store_file_check(k->store, k->ring, k->options->specs[i].name, e) != 0)
@@ -270,6 +289,7 @@ static void close_all(struct keeper *k)
     fetch_free(k->fetch);
     journal_close(k->journal);
     store_free(k->store);
+    free(k->store_names);
     ca_free(k->ca);
     seal_ring_free(k->ring);
     metrics_free(k->metrics);

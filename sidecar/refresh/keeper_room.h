@@ -13,6 +13,7 @@ struct keeper {
     int64_t started_wall_ms;
     struct seal_ring *ring;
     struct store *store;
+    const char **store_names;  /* the credentials that the Redis engine watches; NULL-terminated */
     struct journal *journal;
     struct fetch *fetch;
     struct ca *ca;

@@ -246,7 +246,7 @@ static void what_a_later_version_will_do_is_called_so(void **state)
 {
     (void)state;
     static const char *const rows[] = {
-        "listen: {gateway: 127.0.0.1:8119}\n", "store: {redis: {url: x}}\n",           "network: {parent_proxy: http://p:1}\n",
+        "listen: {gateway: 127.0.0.1:8119}\n", "network: {parent_proxy: http://p:1}\n",
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         bad(rows[i], "f:1:", "not supported in this version (0.1)");
