@@ -24,9 +24,11 @@ static struct {
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 
+/* The last three bytes are kept for what must follow whatever was cut: quote, brace, newline. */
 struct line {
     char bytes[LINE_MAX_BYTES];
     size_t len;
+    bool full; /* something did not fit: nothing is added any more */
 };
 
 void log_setup(const char *proc, enum log_level least, enum log_format format, int fd)
@@ -86,11 +88,13 @@ void log_flush(void)
     waiting.len = 0;
 }
 
+/* All of it or nothing: half an escape would break the line. */
 static void put(struct line *l, const char *bytes, size_t n)
 {
-    size_t space = sizeof l->bytes - 3 - l->len; /* 3: closing quote, brace, newline always fit */
-    if (n > space)
-        n = space;
+    if (l->full || n > sizeof l->bytes - 3 - l->len) {
+        l->full = true;
+        return;
+    }
     memcpy(l->bytes + l->len, bytes, n);
     l->len += n;
 }
@@ -117,26 +121,40 @@ static bool plain(struct slice text)
     return text.len > 0;
 }
 
-static void put_field(struct line *l, const struct log_field *f)
+static void put_value(struct line *l, const struct log_field *f, bool quoted)
 {
     char number[24];
+    if (f->kind == LOG_FIELD_NUMBER)
+        put(l, number, (size_t)snprintf(number, sizeof number, "%lld", (long long)f->number));
+    else if (!quoted)
+        for (size_t i = 0; i < f->text.len; i++)
+            put(l, &f->text.ptr[i], 1);
+    else {
+        put_escaped(l, f->text);
+        l->bytes[l->len++] = '"';
+    }
+}
+
+static void put_field(struct line *l, const struct log_field *f)
+{
     bool json = log_to.format == LOG_JSON;
     bool quoted = f->kind == LOG_FIELD_TEXT && (json || !plain(f->text));
+    size_t before = l->len;
+    if (l->full)
+        return;
     put(l, json ? (l->len ? "," : "{") : " ", l->len || json);
     if (json)
         put(l, "\"", 1);
     put(l, f->key, strlen(f->key));
     put(l, json ? "\":" : "=", json ? 2 : 1);
-    if (f->kind == LOG_FIELD_NUMBER)
-        put(l, number, (size_t)snprintf(number, sizeof number, "%lld", (long long)f->number));
-    else if (!quoted)
-        put(l, f->text.ptr, f->text.len);
-    else {
+    if (quoted)
         put(l, "\"", 1);
-        put_escaped(l, f->text);
-        if (l->len < sizeof l->bytes)
-            l->bytes[l->len++] = '"';
-    }
+    if (l->full)
+        l->len = before; /* no room for as much as the name */
+    else
+        put_value(l, f, quoted);
+    if (l->full && f->kind == LOG_FIELD_NUMBER)
+        l->len = before; /* half a number is another number */
 }
 
 static size_t stamp(char *out, size_t size)

@@ -1,5 +1,6 @@
 #include "proxy/client_private.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "http/rules.h"
@@ -24,7 +25,7 @@ void client_enter(struct client *c, enum client_state next)
         [CLIENT_EXCHANGE] = 0,               [CLIENT_OVER] = 0,
     };
     c->state = next;
-    c->look = LOOK_NONE;
+    c->since_ms = clock_mono_ms();
     if (ms[next])
         deadline_set(&c->deadline, ms[next]);
     else
@@ -50,6 +51,8 @@ void client_end(struct client *c, bool gently)
     if (c->exchange)
         exchange_cancel(c->exchange);
     tunnel_free(c->tunnel);
+    if (c->counted)
+        meter_gauge_add(ctx->meter, METER_TUNNEL, -1);
     if (c->up_fd >= 0)
         close(c->up_fd);
     stream_free(c->stream);
@@ -89,10 +92,13 @@ void client_refuse(struct client *c, const struct problem *p, bool keep)
 
 /* --- exchanges --- */
 
+/* Who sends requests and does not read the answers waits until the answers are out. */
 static void serve(struct client *c)
 {
     client_enter(c, c->in_tunnel ? CLIENT_SERVE : CLIENT_PROXY);
-    leg_want(h1_leg_base(c->leg), true);
+    if (c->ctx->draining)
+        deadline_set(&c->deadline, NEWCOMER_MS);
+    leg_want(h1_leg_base(c->leg), leg_room(h1_leg_base(c->leg)) >= LEG_READ_BYTES);
 }
 
 static void upgraded(struct client *c, struct exchange *x)
@@ -235,7 +241,9 @@ static void client_message_end(void *owner, struct message *trailers)
 
 static void client_room(void *owner)
 {
-    (void)owner;
+    struct client *c = owner;
+    if (c->state == CLIENT_PROXY || c->state == CLIENT_SERVE)
+        leg_want(h1_leg_base(c->leg), true);
 }
 
 static void client_gone(void *owner, const struct leg_fault *fault)
@@ -251,18 +259,20 @@ static void client_gone(void *owner, const struct leg_fault *fault)
 
 static const struct leg_events client_events = { client_head, client_data, client_message_end, client_room, client_gone };
 
-/* A head that was incomplete at the last look and still is has had its time; a connection without one may idle. */
+/* A head that has begun has its time from its first byte on; a connection without one may idle. */
 static void on_waiting_for_head(struct client *c)
 {
     const struct worker_limits *l = &c->ctx->options->limits;
-    enum client_look last = c->look;
-    c->look = h1_leg_started(c->leg) ? LOOK_PARTIAL : LOOK_IDLE;
-    if (c->look == LOOK_PARTIAL && (last == LOOK_PARTIAL || c->state == CLIENT_PROXY))
+    int64_t now_ms = clock_mono_ms(), started_ms = h1_leg_started_ms(c->leg);
+    int64_t head_ms = c->state == CLIENT_PROXY ? l->connect_head_ms : l->head_ms;
+    int64_t idle_ms = c->ctx->draining ? NEWCOMER_MS : c->in_tunnel || c->served ? l->idle_ms : l->connect_head_ms;
+    int64_t left_ms = started_ms ? started_ms + head_ms - now_ms : c->since_ms + idle_ms - now_ms;
+    if (left_ms > 0)
+        deadline_set(&c->deadline, left_ms < head_ms ? left_ms : head_ms);
+    else if (started_ms)
         client_refuse(c, &(struct problem){ .status = 408, .reason = "head_timeout", .detail = "the request's head did not come in time" }, false);
-    else if (c->look == LOOK_IDLE && last == LOOK_IDLE)
-        client_end(c, false); /* idle for long enough */
     else
-        deadline_set(&c->deadline, c->look == LOOK_PARTIAL ? l->head_ms : l->idle_ms);
+        client_end(c, false);
 }
 
 static void on_deadline(void *arg)
@@ -348,7 +358,7 @@ void clients_drain(struct context *ctx)
             client_end(c, false);
             continue;
         }
-        c->look = LOOK_IDLE; /* it has just come, and its request may be on the way */
+        c->since_ms = clock_mono_ms(); /* it has just come, and its request may be on the way */
         deadline_set(&c->deadline, NEWCOMER_MS);
     }
 }

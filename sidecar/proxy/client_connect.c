@@ -25,6 +25,8 @@ void client_start_tunnel(struct client *c, struct stream *up, struct slice from_
     struct stream *s = c->stream;
     c->stream = NULL;
     client_enter(c, CLIENT_EXCHANGE);
+    c->counted = true;
+    meter_gauge_add(c->ctx->meter, METER_TUNNEL, 1);
     c->tunnel = tunnel_new(s, up, buf_slice(&c->early), from_up, c->ctx->options->limits.tunnel_idle_ms, on_tunnel_done, c);
     buf_done(&c->early);
     if (!c->tunnel)
@@ -219,6 +221,9 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
 void client_reach(struct client *c)
 {
     struct upstream_target target = { &c->a0, c->rule };
+    char host[AUTHORITY_TEXT_MAX];
+    if (!c->rule && c->ctx->options->unmatched == UNMATCHED_REPORT)
+        log_info(log_msg("a host that no rule names"), log_str("host", authority_key(&c->a0, host)));
     client_enter(c, CLIENT_DIAL);
     if (c->rule && pool_has(c->ctx->pool, &target)) {
         connect_ready(c);

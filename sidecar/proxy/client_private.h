@@ -18,8 +18,6 @@ enum client_state {
     CLIENT_OVER,
 };
 
-enum client_look { LOOK_NONE, LOOK_IDLE, LOOK_PARTIAL };
-
 struct client {
     struct list node;
     struct context *ctx;
@@ -30,7 +28,7 @@ struct client {
     struct tunnel *tunnel;
     struct authority a0;   /* fixed by CONNECT or by the hint */
     const struct rule *rule; /* the first that knows a0's host: its TLS identity warms the upstream; NULL: not intercepted */
-    bool transparent, in_tunnel;
+    bool transparent, in_tunnel, counted; /* counted: in the gauge of tunnels */
     bool served;           /* an exchange was completed */
     struct dial *dial;
     int up_fd;             /* dialled, not yet used */
@@ -38,7 +36,7 @@ struct client {
     struct buf early;      /* read before it was known what it is */
     struct deadline deadline;
     struct later burial;
-    enum client_look look; /* what the last deadline saw */
+    int64_t since_ms;      /* when this state was entered */
 };
 
 #define CLIENT_EARLY_MAX (128 * 1024)

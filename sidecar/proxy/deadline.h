@@ -11,7 +11,7 @@ typedef void deadline_fn(void *arg);
 
 struct deadline {
     ev_timer timer;
-    ev_tstamp at; /* loop time; 0: not set */
+    int64_t at_ms; /* clock_mono_ms(): the clock on the wall may jump; 0: not set */
     deadline_fn *fn;
     void *arg;
 };

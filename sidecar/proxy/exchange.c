@@ -62,9 +62,14 @@ struct stream *exchange_upgrade(struct exchange *x, struct buf *leftover)
     return upstream_detach(u, leftover);
 }
 
+static bool has_no_body(const struct message *request)
+{
+    return request->framing == FRAMING_NONE || (request->framing == FRAMING_LENGTH && request->length == 0);
+}
+
 static bool body_left(const struct exchange *x)
 {
-    return !x->request_done && x->request->framing != FRAMING_NONE;
+    return !x->request_done && !has_no_body(x->request);
 }
 
 void exchange_fail(struct exchange *x, const struct problem *p)
@@ -81,6 +86,7 @@ void exchange_fail(struct exchange *x, const struct problem *p)
     message_init(&m);
     buf_init(&body, 16 * 1024);
     int failed = problem_build(p, reuse, &m, &body);
+    m.minor = x->client_minor;
     if (failed == 0)
         failed = leg_head(x->client, &m, x->head_only);
     if (failed == 0 && !x->head_only)
@@ -110,7 +116,8 @@ static void client_head(void *owner, struct message *head)
 static void client_data(void *owner, struct slice data)
 {
     struct exchange *x = owner;
-    x->sent_body = true;
+    if (x->upload_cut)
+        return;
     replay_add(&x->replay, data);
     if (x->state == EXCHANGE_HELD || x->state == EXCHANGE_CONNECT) { /* it goes out with the second send */
         if (replay_space(&x->replay) < LEG_READ_BYTES)
@@ -137,7 +144,7 @@ static void client_end(void *owner, struct message *trailers)
         if (message_copy(&x->trailers, trailers) != 0)
             message_clear(&x->trailers);
     }
-    if (x->state == EXCHANGE_RELAY && x->up && !x->resending)
+    if (x->state == EXCHANGE_RELAY && x->up && !x->resending && !x->upload_cut)
         exchange_end_upload(x);
 }
 
@@ -196,6 +203,9 @@ static void need_upstream(struct exchange *x)
 {
     struct upstream_target target = { &x->a0, x->rule };
     x->state = EXCHANGE_CONNECT;
+    deadline_stop(&x->deadline);
+    if (!x->request_done) /* the body waits for the connection; the hang-up of a client without one is heard */
+        leg_want(x->client, has_no_body(x->request));
     struct upstream *u = pool_take(x->ctx->pool, &target, &x->upstream_wait, on_upstream, x);
     if (u) {
         x->up = u;
@@ -259,7 +269,7 @@ static void start(struct exchange *x)
     if (!admit(x))
         return;
     replay_init(&x->replay, &x->ctx->replay, injects(x) ? x->rule->replay_max_bytes : LEG_READ_BYTES);
-    if (!injects(x)) {
+    if (!injects(x) || !inject_wanted(x->rule, x->request)) {
         need_upstream(x);
         return;
     }
@@ -279,6 +289,10 @@ static void start(struct exchange *x)
 static void on_deadline(void *arg)
 {
     struct exchange *x = arg;
+    if (!x->status && x->up && !x->request_done && leg_room(exchange_up(x)) >= LEG_READ_BYTES) {
+        exchange_fail(x, &(struct problem){ .status = 408, .reason = "body_timeout", .detail = "the request's body did not come in time" });
+        return;
+    }
     exchange_upstream_gone(x, &(struct leg_fault){ .status = 504, .label = x->status ? "connection_read_timeout" : "http_response_timeout",
                                                    .text = "the upstream did not answer in time" });
 }
@@ -297,7 +311,7 @@ struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct
     deadline_init(&x->deadline, on_deadline, x);
     message_init(&x->trailers);
     h1_leg_own(client, &client_events, x);
-    leg_want(x->client, false);
+    leg_want(x->client, has_no_body(request)); /* its end comes now; a body waits until it can go on */
     start(x);
     return x;
 }

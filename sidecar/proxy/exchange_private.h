@@ -43,7 +43,8 @@ struct exchange {
     int client_minor;
     const char *reason;      /* why it was refused or cut; for the log */
     bool client_keeps, head_only;
-    bool request_done, sent_body, resending, injected, refreshed, answer_eof;
+    bool request_done, resending, injected, answer_eof;
+    bool upload_cut; /* the rest of the request goes nowhere: a part of it was kept back and the answer has come */
 };
 
 static inline struct leg *exchange_up(struct exchange *x)

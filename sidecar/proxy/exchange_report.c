@@ -43,12 +43,20 @@ void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal
     exchange_fail(x, &p);
 }
 
+static const char *upstream_reason(const struct leg_fault *fault)
+{
+    return fault->verify          ? "upstream_certificate"
+           : fault->status == 403 ? "address_not_allowed"
+           : fault->status == 504 ? "upstream_timeout"
+                                  : "upstream_unreachable";
+}
+
 void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault)
 {
     char host[AUTHORITY_TEXT_MAX], detail[512];
     snprintf(detail, sizeof detail, "%s: %s", authority_key(&x->a0, host), fault->text);
     exchange_fail(x, &(struct problem){ .status = fault->status ? fault->status : 502, .error = fault->label,
-                                        .reason = fault->verify ? "upstream_certificate" : "upstream_unreachable", .detail = detail,
+                                        .reason = upstream_reason(fault), .detail = detail,
                                         .hint = fault->verify ? "a private root is trusted with tls.ca_file in the rule" : NULL });
 }
 

@@ -16,11 +16,13 @@ void exchange_progress(struct exchange *x)
 
 void exchange_filter_trailers(struct exchange *x, struct message *trailers)
 {
-    const char *managed[9] = { NULL };
-    for (size_t i = 0, n = 0; x->rule && i < x->rule->inject_count && n < 8; i++)
-        if (x->rule->inject[i].in == INJECT_HEADER)
-            managed[n++] = x->rule->inject[i].name;
-    rules_filter_trailers(trailers, managed);
+    const struct rule *r = x->rule;
+    rules_filter_trailers(trailers, NULL);
+    for (size_t i = 0; r && i < r->inject_count; i++)
+        if (r->inject[i].in == INJECT_HEADER)
+            message_remove(trailers, slice_str(r->inject[i].name));
+    for (char **name = r ? r->strip : NULL; name && *name; name++)
+        message_remove(trailers, slice_str(*name));
 }
 
 /* --- sending --- */
@@ -50,15 +52,23 @@ static void push_replay(struct exchange *x)
     x->resending = false;
     if (x->request_done)
         exchange_end_upload(x);
-    else
-        leg_want(x->client, true);
+    leg_want(x->client, true);
+}
+
+/* A rule may also change a head without adding a credential. */
+static bool put_fixed(struct exchange *x)
+{
+    if (!x->rule || inject_active(x->rule) || inject_request(x->rule, NULL, x->request, x->sends > 0) != INJECT_TOO_LARGE)
+        return true;
+    exchange_fail_inject(x, true);
+    return false;
 }
 
 static bool put_credential(struct exchange *x)
 {
     const struct token *token;
     if (!x->credential)
-        return true;
+        return put_fixed(x);
     token = tokens_get(x->ctx->tokens, x->credential, clock_mono_ms());
     if (!token) { /* it ran out while the connection was made */
         static const struct token_refusal late = { MSG_TRANSIENT, 1000, "the token expired before it could be used" };
@@ -110,7 +120,9 @@ void exchange_send(struct exchange *x)
     exchange_progress(x);
     if (x->request_done)
         exchange_end_upload(x);
-    leg_want(x->client, true); /* also when the request is whole: a client that hangs up is heard */
+    /* Also when the request is whole: a client that hangs up is heard.  A head may have filled the queue: then up_room() goes on. */
+    if (x->request_done || (x->up && leg_room(exchange_up(x)) >= LEG_READ_BYTES))
+        leg_want(x->client, true);
 }
 
 /* --- 401 --- */
@@ -130,6 +142,7 @@ static void pass_held(struct exchange *x, const char *action)
     struct message *head = x->held;
     x->held = NULL;
     x->state = EXCHANGE_RELAY;
+    x->upload_cut = true; /* what came meanwhile was not sent on */
     meter_unauthorized(x->ctx->meter, x->rule, action);
     if (!x->up) { /* its connection broke meanwhile: the head is gone with it */
         exchange_fail(x, &(struct problem){ .status = 502, .error = "connection_terminated", .reason = "unauthorized_lost", .credential = x->rule->credential,
@@ -137,13 +150,14 @@ static void pass_held(struct exchange *x, const char *action)
         return;
     }
     answer(x, head);
+    if (!x->request_done)
+        leg_want(x->client, true); /* it is dropped, so that the client gets to reading the answer */
 }
 
 static void send_again(struct exchange *x, const char *action)
 {
     meter_unauthorized(x->ctx->meter, x->rule, action);
     x->held = NULL;
-    x->refreshed = true;
     if (x->up) {
         if (x->request_done)
             upstream_give_back_unread(x->up);
@@ -196,6 +210,7 @@ static void frame_answer(struct exchange *x, struct message *head)
     bool bodiless = head->framing == FRAMING_NONE;
     bool streamed = head->framing == FRAMING_EOF || head->framing == FRAMING_CHUNKED;
     head->keep_alive = x->client_keeps && x->request_done && !x->ctx->draining;
+    head->minor = x->client_minor; /* a 1.0 client that keeps the connection must be told so */
     if (streamed && x->client_minor == 0) {
         head->framing = FRAMING_EOF;
         head->keep_alive = false;
@@ -209,9 +224,11 @@ static void frame_answer(struct exchange *x, struct message *head)
 static void answer(struct exchange *x, struct message *head)
 {
     bool head_only = x->head_only || head->status == 304;
-    rules_forward_response(head, x->ctx->options->via);
+    struct rules_verdict v = rules_forward_response(head, x->ctx->options->via);
+    if (!x->resending)
+        replay_done(&x->replay); /* long answers are many: the memory is for those that may be sent again */
     frame_answer(x, head);
-    if (leg_head(x->client, head, head_only) != 0) {
+    if (v.status || leg_head(x->client, head, head_only) != 0) {
         exchange_fail(x, &(struct problem){ .status = 502, .error = "http_response_header_section_size", .reason = "response_head",
                                             .detail = "the upstream's answer has a head that cannot be forwarded" });
         return;
@@ -227,7 +244,11 @@ static void switch_protocols(struct exchange *x, struct message *head)
         exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "http_upgrade_failed", .text = "a 101 answer that nobody asked for" });
         return;
     }
-    rules_forward_response(head, x->ctx->options->via);
+    struct rules_verdict v = rules_forward_response(head, x->ctx->options->via);
+    if (v.status) {
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "http_upgrade_failed", .text = "the 101 answer is not to websocket" });
+        return;
+    }
     if (leg_head(x->client, head, false) != 0) {
         exchange_abort_client(x);
         return;
@@ -247,8 +268,7 @@ static void up_head(void *owner, struct message *head)
         return;
     }
     if (head->status < 200) {
-        rules_forward_response(head, x->ctx->options->via);
-        if (x->client_minor > 0 && leg_head(x->client, head, false) != 0)
+        if (rules_forward_response(head, x->ctx->options->via).status == 0 && x->client_minor > 0 && leg_head(x->client, head, false) != 0)
             exchange_abort_client(x);
         return;
     }
@@ -301,7 +321,7 @@ static void up_room(void *owner)
         return;
     if (x->resending)
         push_replay(x);
-    else if (!x->request_done)
+    else
         leg_want(x->client, true);
 }
 
@@ -322,7 +342,6 @@ static bool may_try_fresh_connection(const struct exchange *x)
 
 void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)
 {
-    bool stale = may_try_fresh_connection(x);
     if (x->state == EXCHANGE_OVER)
         return;
     if (x->up)
@@ -333,9 +352,6 @@ void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)
     if (x->status) {
         x->reason = fault->label;
         exchange_abort_client(x);
-    } else if (stale) {
-        leg_want(x->client, false);
-        exchange_resend(x);
     } else {
         exchange_fail_upstream(x, fault);
     }
@@ -343,7 +359,14 @@ void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)
 
 static void up_gone(void *owner, const struct leg_fault *fault)
 {
-    exchange_upstream_gone(owner, fault);
+    struct exchange *x = owner;
+    if (x->state != EXCHANGE_RELAY || !may_try_fresh_connection(x)) {
+        exchange_upstream_gone(x, fault);
+        return;
+    }
+    upstream_drop(x->up);
+    x->up = NULL;
+    exchange_resend(x);
 }
 
 static const struct leg_events up_events = { up_head, up_data, up_end, up_room, up_gone };

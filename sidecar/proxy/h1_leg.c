@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define READS_PER_WAKE 4
 #define REST_MAX (MESSAGE_HEAD_MAX_BYTES + 2 * LEG_READ_BYTES)
 #define READ_AHEAD_MAX LEG_READ_BYTES /* pipelined bytes kept while an exchange runs */
@@ -15,7 +17,9 @@ struct h1_leg {
     struct buf rest;      /* read, not parsed yet */
     struct later resume;  /* goes on with rest outside the call that asked */
     struct later burial;
-    bool want, ended, upgraded, dead, fed, keep;
+    struct slice *feeding; /* while an event runs: what of the input is not parsed yet; rest does not count then */
+    int64_t started_ms;   /* when the first byte of this message came; 0: none yet */
+    bool want, ended, upgraded, dead, keep;
     bool peer_done;       /* EOF came while rest still waits */
     bool writing, close_after; /* a message is being written; the connection ends with it */
     enum framing out;
@@ -100,10 +104,16 @@ int h1_leg_preload(struct h1_leg *l, struct slice bytes)
     return buf_add(&l->rest, bytes);
 }
 
+/* Read and not parsed. */
+static struct slice unparsed(const struct h1_leg *l)
+{
+    return l->feeding ? *l->feeding : buf_slice(&l->rest);
+}
+
 struct stream *h1_leg_detach(struct h1_leg *l, struct buf *leftover)
 {
     struct stream *s = l->stream;
-    int failed = buf_add(leftover, buf_slice(&l->rest));
+    int failed = buf_add(leftover, unparsed(l));
     stream_want_read(s, false);
     if (failed) {
         stream_free(s);
@@ -120,12 +130,17 @@ void h1_leg_expect(struct h1_leg *l, struct slice method)
 
 bool h1_leg_started(const struct h1_leg *l)
 {
-    return l->fed;
+    return l->started_ms != 0;
+}
+
+int64_t h1_leg_started_ms(const struct h1_leg *l)
+{
+    return l->started_ms;
 }
 
 bool h1_leg_reusable(const struct h1_leg *l)
 {
-    return !l->dead && l->ended && l->keep && !l->writing && !l->close_after && !l->upgraded && !l->peer_done && l->rest.len == 0;
+    return !l->dead && l->ended && l->keep && !l->writing && !l->close_after && !l->upgraded && !l->peer_done && unparsed(l).len == 0;
 }
 
 /* --- reading --- */
@@ -185,9 +200,10 @@ static void gone_eof(struct h1_leg *l)
 static void feed(struct h1_leg *l, struct slice *in)
 {
     struct slice data;
-    while (wants(l)) {
+    l->feeding = in;
+    for (bool more = true; more && wants(l);) {
         switch (h1_next(l->parser, in, &data)) {
-        case H1_MORE: return;
+        case H1_MORE: more = false; break;
         case H1_HEAD:
             l->keep = h1_head(l->parser)->keep_alive;
             l->base.events->head(l->base.owner, h1_head(l->parser));
@@ -197,10 +213,17 @@ static void feed(struct h1_leg *l, struct slice *in)
             l->ended = true;
             l->base.events->end(l->base.owner, h1_trailers(l->parser));
             break;
-        case H1_UPGRADED: l->upgraded = true; return;
-        case H1_BAD: gone_bad(l); return;
+        case H1_UPGRADED:
+            l->upgraded = true;
+            more = false;
+            break;
+        case H1_BAD:
+            gone_bad(l);
+            more = false;
+            break;
         }
     }
+    l->feeding = NULL;
 }
 
 static bool keep_rest(struct h1_leg *l, struct slice in)
@@ -236,7 +259,8 @@ static bool read_once(struct h1_leg *l)
     case STREAM_OK: break;
     }
     struct slice in = slice_of(scratch, got);
-    l->fed = true;
+    if (!l->started_ms)
+        l->started_ms = clock_mono_ms();
     if (l->rest.len == 0)
         feed(l, &in);
     if (!keep_rest(l, in))
@@ -288,8 +312,8 @@ static void h1_go_on(struct leg *base)
 {
     struct h1_leg *l = (struct h1_leg *)base;
     l->ended = false;
-    l->fed = l->rest.len > 0;
-    if (l->rest.len || l->peer_done)
+    l->started_ms = unparsed(l).len ? clock_mono_ms() : 0;
+    if (unparsed(l).len || l->peer_done)
         later_ask(&l->resume);
     set_interest(l);
 }

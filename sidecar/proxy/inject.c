@@ -1,6 +1,7 @@
 #include "proxy/inject.h"
 
 #include "base/str.h"
+#include "http/rules.h"
 
 #define VALUE_MAX (MSG_TOKEN_MAX * 2)
 
@@ -42,6 +43,28 @@ static enum inject_result render(const char *format, const struct token *token, 
     return INJECT_DONE;
 }
 
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* As the server will read it: "acces%73_token" is "access_token" too. */
+static bool query_name_is(struct slice text, struct slice name)
+{
+    for (; text.len && name.len; name = slice_skip(name, 1)) {
+        char c = text.ptr[0] == '+' ? ' ' : text.ptr[0];
+        size_t len = 1;
+        if (c == '%' && text.len >= 3 && hex_digit(text.ptr[1]) >= 0 && hex_digit(text.ptr[2]) >= 0) {
+            c = (char)(hex_digit(text.ptr[1]) << 4 | hex_digit(text.ptr[2]));
+            len = 3;
+        }
+        if (c != name.ptr[0])
+            return false;
+        text = slice_skip(text, len);
+    }
+    return text.len == 0 && name.len == 0;
+}
+
 /* target without the query member key; bytes of the others untouched. */
 static int query_without(struct slice target, struct slice key, struct buf *out)
 {
@@ -52,7 +75,7 @@ static int query_without(struct slice target, struct slice key, struct buf *out)
     for (query = slice_skip(target, mark + 1); query.len && failed == 0;) {
         member = slice_cut(query, '&', &query);
         name = slice_cut(member, '=', &value);
-        if (slice_eq(name, key))
+        if (query_name_is(name, key))
             continue;
         if ((failed = buf_add(out, slice_of(&glue, 1))) == 0)
             failed = buf_add(out, member);
@@ -85,7 +108,7 @@ static int set_query(struct message *request, struct slice key, struct slice val
     buf_init_secret(&target, MESSAGE_LINE_MAX_BYTES + VALUE_MAX * 3);
     int failed = query_without(message_target(request), key, &target);
     bool has_query = slice_find(buf_slice(&target), '?') != target.len;
-    if (failed == 0 && (failed = buf_add(&target, has_query ? SLICE("&") : SLICE("?"))) == 0 && (failed = buf_add(&target, key)) == 0 &&
+    if (failed == 0 && (failed = buf_add(&target, has_query ? SLICE("&") : SLICE("?"))) == 0 && (failed = str_add_form(&target, key)) == 0 &&
         (failed = buf_add(&target, SLICE("="))) == 0 && (failed = str_add_form(&target, value)) == 0)
         failed = set_target(request, &target);
     buf_done(&target);
@@ -110,6 +133,8 @@ static enum inject_result inject_item(const struct inject_item *item, const stru
     int failed = 0;
     buf_init_secret(&value, VALUE_MAX);
     enum inject_result result = render(item->format, token, &value);
+    if (result == INJECT_DONE && !rules_is_value(buf_slice(&value)))
+        result = INJECT_NO_VALUE; /* a line end in it: nothing that could be sent */
     if (result == INJECT_DONE) {
         switch (item->in) {
         case INJECT_HEADER: failed = message_set(request, slice_str(item->name), buf_slice(&value)); break;
@@ -121,24 +146,30 @@ static enum inject_result inject_item(const struct inject_item *item, const stru
     return failed ? INJECT_TOO_LARGE : result;
 }
 
+static int join(struct buf *list, struct slice member)
+{
+    int failed = list->len && member.len ? buf_add(list, SLICE(",")) : 0;
+    return failed ? failed : buf_add(list, member);
+}
+
+/* One field with all members that came, in their order, and ours behind them. */
 static int append_token(struct message *request, struct slice name, struct slice value)
 {
     struct buf joined;
-    struct slice old;
+    int failed = 0;
     if (message_has_token(request, name, value))
         return 0;
-    old = message_get(request, name, NULL);
-    if (!old.ptr)
-        return message_add(request, name, value);
     buf_init(&joined, MESSAGE_HEAD_MAX_BYTES);
-    int failed = buf_add(&joined, old);
-    if (failed == 0 && (failed = buf_add(&joined, SLICE(","))) == 0 && (failed = buf_add(&joined, value)) == 0)
+    for (size_t i = 0; i < request->field_count && failed == 0; i++)
+        if (slice_ieq(message_name_at(request, i), name))
+            failed = join(&joined, message_value_at(request, i));
+    if (failed == 0 && (failed = join(&joined, value)) == 0)
         failed = message_set(request, name, buf_slice(&joined));
     buf_done(&joined);
     return failed;
 }
 
-static bool carries_placeholder(const struct rule *rule, const struct message *request)
+bool inject_wanted(const struct rule *rule, const struct message *request)
 {
     size_t count = 0;
     if (!rule->only_if_header)
@@ -170,11 +201,11 @@ static int add_fixed(const struct rule *rule, struct message *request)
 
 enum inject_result inject_request(const struct rule *rule, const struct token *token, struct message *request, bool again)
 {
-    if (!again && !carries_placeholder(rule, request))
+    if (!again && !inject_wanted(rule, request))
         return INJECT_SKIPPED;
     if (strip_all(rule, request) != 0)
         return INJECT_TOO_LARGE;
-    for (size_t i = 0; i < rule->inject_count; i++) {
+    for (size_t i = 0; i < rule->inject_count && rule->credential; i++) {
         enum inject_result result = inject_item(&rule->inject[i], token, request);
         if (result != INJECT_DONE)
             return result;

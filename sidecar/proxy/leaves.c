@@ -109,12 +109,22 @@ static void mint(struct leaves *l, struct entry *e)
     l->send(l->arg, &(struct msg){ .type = MSG_MINT, .name = slice_str(e->host), .der = tls_server_spki(l->server) });
 }
 
-void leaf_wait_cancel(struct leaf_wait *w)
+static void leave(struct leaf_wait *w)
 {
-    if (!w->node.next)
-        return;
     list_remove(&w->node);
     deadline_stop(&w->deadline);
+    w->entry = NULL;
+}
+
+/* The last one who leaves an entry without a leaf takes it along: names are made up by clients. */
+void leaf_wait_cancel(struct leaf_wait *w)
+{
+    struct entry *e = w->entry;
+    if (!w->node.next)
+        return;
+    leave(w);
+    if (e && !e->leaf)
+        drop_entry(w->leaves, e);
 }
 
 static void on_wait_over(void *arg)
@@ -131,7 +141,7 @@ int leaves_wait(struct leaves *l, const char *host, struct leaf_wait *w, int64_t
     if (!e)
         return -ENOMEM;
     bool first = list_empty(&e->waits);
-    *w = (struct leaf_wait){ .fn = fn, .arg = arg };
+    *w = (struct leaf_wait){ .leaves = l, .entry = e, .fn = fn, .arg = arg };
     list_init(&w->node);
     list_push(&e->waits, &w->node);
     deadline_init(&w->deadline, on_wait_over, w);
@@ -166,13 +176,15 @@ void leaves_message(struct leaves *l, const struct msg *m)
         error[len] = '\0';
     }
     list_take(&waits, &e->waits);
+    for (struct list *n = waits.next; n != &waits; n = n->next)
+        LIST_ENTRY(n, struct leaf_wait, node)->entry = NULL; /* e may go now */
     if (leaf)
         keep(l, e, tls_leaf_ref(leaf), m->until_s);
     else
-        drop_entry(l, e); /* e is gone unless it had a leaf that still serves */
-    for (struct list *n; (n = list_shift(&waits));) {
-        struct leaf_wait *w = LIST_ENTRY(n, struct leaf_wait, node);
-        leaf_wait_cancel(w);
+        drop_entry(l, e);
+    while (!list_empty(&waits)) {
+        struct leaf_wait *w = LIST_ENTRY(waits.next, struct leaf_wait, node);
+        leave(w);
         w->fn(w->arg, leaf ? tls_leaf_ref(leaf) : NULL, leaf ? NULL : error);
     }
     tls_leaf_free(leaf);

@@ -76,13 +76,13 @@ void meter_request(struct meter *m, const struct rule *rule, int status, enum me
         *at = metrics_at(m->metrics, "sidekey_requests_total{rule=\"%s\",code_class=\"%dxx\",injected=\"%s\"}", name_of(rule), class,
                          injected == METER_YES ? "yes" : "no");
     **at += 1;
-    histogram_observe(&m->duration, seconds);
+    histogram_observe(&m->duration, seconds < 0 ? 0 : seconds); /* the clock on the wall may have been set back */
     m->changed = true;
 }
 
 void meter_overhead(struct meter *m, double seconds)
 {
-    histogram_observe(&m->overhead, seconds);
+    histogram_observe(&m->overhead, seconds < 0 ? 0 : seconds);
 }
 
 void meter_unauthorized(struct meter *m, const struct rule *rule, const char *action)
@@ -107,6 +107,11 @@ static void set(struct meter *m, double *at, double value)
 void meter_gauge(struct meter *m, enum meter_leg leg, double value)
 {
     set(m, m->gauges[leg], value);
+}
+
+void meter_gauge_add(struct meter *m, enum meter_leg leg, double change)
+{
+    set(m, m->gauges[leg], *m->gauges[leg] + change);
 }
 
 void meter_waiters(struct meter *m, double value)

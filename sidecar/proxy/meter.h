@@ -21,6 +21,7 @@ void meter_unauthorized(struct meter *m, const struct rule *rule, const char *ac
 /* reason: a constant from a bounded set. */
 void meter_refused(struct meter *m, const char *reason);
 void meter_gauge(struct meter *m, enum meter_leg leg, double value);
+void meter_gauge_add(struct meter *m, enum meter_leg leg, double change);
 void meter_waiters(struct meter *m, double value);
 /* Appends the text for MSG_STATS when something changed since the last call (*ret_changed). 0; -ENOBUFS, -ENOMEM. */
 MUST_CHECK int meter_write(struct meter *m, struct buf *out, bool *ret_changed);

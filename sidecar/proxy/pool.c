@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define PLACES_MAX 1024
@@ -29,11 +30,22 @@ static void connect_next(struct place *p)
     upstream_dial(u);
 }
 
+/* Given back in this very turn, its end may have come without the loop having told.  (A new TLS connection may hold tickets: that is no end.) */
+static bool has_ended(const struct upstream *u)
+{
+    char byte;
+    return u->reused && recv(stream_fd(h1_leg_stream(u->leg)), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
+}
+
 static void on_handout(struct later *later)
 {
     struct place *p = LIST_ENTRY(later, struct place, handout);
     while (!list_empty(&p->waits) && !list_empty(&p->idle)) {
         struct upstream *u = LIST_ENTRY(p->idle.next, struct upstream, node);
+        if (has_ended(u)) {
+            upstream_drop(u);
+            continue;
+        }
         struct upstream_wait *w = LIST_ENTRY(list_shift(&p->waits), struct upstream_wait, node);
         deadline_stop(&w->deadline);
         upstream_hand_over(u);
@@ -108,6 +120,7 @@ static struct place *place_new(struct pool *p, const struct upstream_target *t, 
     place->tls = tls;
     memcpy(place->key, key.ptr, key.len);
     list_init(&place->idle);
+    list_init(&place->others);
     list_init(&place->waits);
     later_init(&place->handout, on_handout);
     if (hash_put(p->places, key, place) != 0) {
@@ -199,6 +212,8 @@ static void free_place(void *arg, struct slice key, void *value)
     (void)key;
     while (!list_empty(&p->idle))
         upstream_drop(LIST_ENTRY(p->idle.next, struct upstream, node));
+    while (!list_empty(&p->others)) /* warm ones that are still on their way */
+        upstream_drop(LIST_ENTRY(p->others.next, struct upstream, node));
     later_cancel(&p->handout);
     free(p);
 }

@@ -6,7 +6,6 @@
 
 #define UNREAD_MAX (64 * 1024)
 
-
 static const struct leg_events idle_events, unread_events;
 
 /* --- one connection --- */
@@ -38,6 +37,7 @@ static void park(struct upstream *u)
 {
     struct place *p = u->place;
     u->state = UPSTREAM_IDLE;
+    list_remove(&u->node);
     h1_leg_own(u->leg, &idle_events, u);
     leg_next(h1_leg_base(u->leg));
     leg_want(h1_leg_base(u->leg), true); /* readable while idle = of no more use */
@@ -50,6 +50,7 @@ static void park(struct upstream *u)
 void upstream_hand_over(struct upstream *u)
 {
     list_remove(&u->node);
+    list_push(&u->place->others, &u->node);
     deadline_stop(&u->deadline);
     u->state = UPSTREAM_BUSY;
     leg_want(h1_leg_base(u->leg), false);
@@ -172,6 +173,8 @@ static void connected(struct upstream *u)
     u->place->connecting--;
     u->state = UPSTREAM_BUSY;
     u->stream = NULL;
+    deadline_stop(&u->deadline);
+    deadline_init(&u->deadline, on_idle_over, u); /* it was the handshake's */
     u->leg = h1_leg_new(s, H1_RESPONSES, &idle_events, u);
     if (!u->leg) {
         stream_free(s);
@@ -243,7 +246,7 @@ struct upstream *upstream_new(struct place *p)
         return NULL;
     u->place = p;
     u->state = UPSTREAM_DIAL;
-    list_init(&u->node);
+    list_push(&p->others, &u->node);
     deadline_init(&u->deadline, on_idle_over, u);
     p->open++;
     p->connecting++;

@@ -25,6 +25,7 @@ struct upstream_wait {
 };
 
 MUST_CHECK struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits);
+/* Every exchange has ended; what is idle or still being dialled is closed. */
 void pool_free(struct pool *p);
 /* Makes the TLS context of a rule now, so that a missing file is told at start.  0; -1 with e. */
 MUST_CHECK int pool_prepare(struct pool *p, const struct rule *rule, struct err *e);

@@ -9,6 +9,7 @@ struct place { /* everything about one pool key; lives as long as the pool */
     struct authority a0;
     struct tls_client *tls; /* NULL: plain */
     struct list idle;       /* struct upstream, most recently used first */
+    struct list others;     /* struct upstream: on the way, with an exchange, or being read empty */
     struct list waits;      /* struct upstream_wait */
     size_t open, connecting;
     struct later handout;
@@ -25,7 +26,7 @@ struct pool {
 enum upstream_state { UPSTREAM_DIAL, UPSTREAM_TLS, UPSTREAM_IDLE, UPSTREAM_BUSY, UPSTREAM_UNREAD };
 
 struct upstream {
-    struct list node; /* in place.idle */
+    struct list node; /* in place.idle or place.others */
     struct place *place;
     enum upstream_state state;
     struct dial *dial;
