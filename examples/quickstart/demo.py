@@ -44,6 +44,14 @@ network:
 """
 
 
+def name_of(pid):
+    """What a process calls itself; nothing when it has just ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text() + pathlib.Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 class Missed(Exception):
     pass
 
@@ -87,7 +95,7 @@ class Sidekey:
     def children(self):
         """{role: pid}"""
         pids = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        named = {p: pathlib.Path(f"/proc/{p}/comm").read_text() + pathlib.Path(f"/proc/{p}/cmdline").read_text() for p in pids}
+        named = {p: name_of(p) for p in pids}
         return {role: int(p) for role in ("keeper", "worker") for p, name in named.items() if role in name}
 
     def kill(self, role):

@@ -7,7 +7,7 @@ import subprocess
 import textwrap
 
 import pytest
-from harness import API, PLACEHOLDER, SIDEKEY, environment, run, until
+from harness import API, PLACEHOLDER, SIDEKEY, environment, process_name, run, until
 
 URL = f"https://{API}/v2/echo"
 PROXY_WORDS = ("proxy",)
@@ -146,7 +146,8 @@ def test_nothing_is_left_behind(runs, place):
     done = runs(["sh", "-c", "dirname $SSL_CERT_FILE"], env={"XDG_RUNTIME_DIR": str(place)})
     folder = done.stdout.decode().strip()
     assert folder.startswith(str(place)) and not os.path.exists(folder)
-    assert not subprocess.run(["pgrep", "-f", str(place / "run.yaml")], capture_output=True, check=False).stdout
+    lines = [process_name(int(pid)) for pid in os.listdir("/proc") if pid.isdigit()]
+    assert not [line for line in lines if str(place / "run.yaml") in line]
 
 
 def test_a_killed_run_takes_its_children_along(config_file, place):
