@@ -8,6 +8,9 @@
 #include <stdio.h>
 
 
+#define RELOAD_FIRST_MS 500 /* a state that could not be read is read again: 0.5 → 30 s */
+#define RELOAD_LAST_MS 30000
+
 static const double seconds[] = { .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60 };
 
 static int64_t wall_ms(const struct account *a)
@@ -50,7 +53,9 @@ static int64_t forced_floor(const struct account *a)
 static void recompute(struct account *a, bool same_token, int64_t old_end_wall_ms)
 {
     const struct credential_life life = { a->state.obtained_wall_ms, a->state.expires_wall_ms, a->state.refresh_in_ms };
-    a->times = credential_times(&life, a->env->flights->jitter, clock_mono_ms(), wall_ms(a));
+    /* The end of a token that we have already is known by the monotonic clock: the wall clock may have jumped since. */
+    if (!same_token || a->state.expires_wall_ms != old_end_wall_ms)
+        a->times = credential_times(&life, a->env->flights->jitter, clock_mono_ms(), wall_ms(a));
     if (same_token && a->state.expires_wall_ms <= old_end_wall_ms)
         credential_times_same(&a->times, clock_mono_ms());
 }
@@ -73,15 +78,37 @@ static void take(struct account *a, const struct state *state)
     a->env->publish(a->env->arg, a);
 }
 
+static void load(struct account *a);
+
+static void on_reload(void *arg)
+{
+    load(arg);
+}
+
+/* Nobody tells a change twice. */
+static void load_later(struct account *a)
+{
+    a->reload_ms = a->reload_ms ? a->reload_ms * 2 : RELOAD_FIRST_MS;
+    if (a->reload_ms > RELOAD_LAST_MS)
+        a->reload_ms = RELOAD_LAST_MS;
+    if (!a->draining)
+        alarm_set(&a->reload, a->reload_ms / 2 + (int64_t)rand_below((uint64_t)a->reload_ms));
+}
+
 static void on_loaded(void *arg, const struct store_answer *answer)
 {
     struct account *a = arg;
     a->load = NULL;
     a->loaded = true;
-    if (answer->result == STORE_OK)
+    if (answer->result == STORE_OK) {
+        a->reload_ms = 0;
         take(a, answer->state);
-    else
+        if (a->flight)
+            flight_learn(a->flight, answer->state);
+    } else {
         log_warn(log_msg("state not read"), log_str("credential", a->spec->name), log_str("reason", answer->error ? answer->error : "unknown"));
+        load_later(a);
+    }
     if (a->load_again) {
         a->load_again = false;
         account_changed(a);
@@ -95,6 +122,7 @@ static void load(struct account *a)
         a->load_again = true;
         return;
     }
+    alarm_stop(&a->reload);
     a->load = store_load(a->env->flights->store, a->spec->name, on_loaded, a);
     if (!a->load) {
         a->loaded = true;
@@ -238,6 +266,13 @@ static void on_end(void *arg, const struct flight_result *r)
     schedule(a);
 }
 
+/* The flight judges by stored, absolute times. After a jump of the wall clock it would call a token fresh that has ended, again and again. */
+static void tell_end(struct account *a)
+{
+    if (needed(a, &(struct credential_need){ MSG_MISSING, 0, false }))
+        flight_outlived(a->flight, a->state.generation);
+}
+
 static void fly(struct account *a, const struct credential_need *need)
 {
     const struct flight_hooks hooks = { on_state, on_lease, on_end, a };
@@ -246,8 +281,10 @@ static void fly(struct account *a, const struct credential_need *need)
     a->waiters = !need->background;
     alarm_stop(&a->timer);
     a->flight = flight_start(a->env->flights, a->spec, &a->state, need, a->replay, &hooks);
-    if (a->flight)
+    if (a->flight) {
+        tell_end(a);
         return;
+    }
     log_error(log_msg("refresh not started"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
     credential_failed(&a->tries, MSG_TRANSIENT, 0, false, 0, clock_mono_ms());
     schedule(a);
@@ -265,6 +302,7 @@ void keeper_want(struct account *a, const struct credential_need *want)
     if (a->flight) {
         credential_need_merge(&a->need, &need);
         flight_join(a->flight, &need);
+        tell_end(a);
         a->waiters++;
         return;
     }
@@ -330,6 +368,7 @@ int account_init(struct account *a, const struct spec *spec, const struct accoun
     state_init(&a->state);
     recompute(a, false, 0);
     alarm_init(&a->timer, on_time, a);
+    alarm_init(&a->reload, on_reload, a);
     if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)
         a->host[0] = '\0';
     const struct secret_ref *const files[] = { &spec->token,           &spec->refresh_token, &spec->client_secret, &spec->assertion.key,
@@ -348,6 +387,7 @@ void account_done(struct account *a)
         store_cancel(a->env->flights->store, a->load);
     a->load = NULL;
     alarm_stop(&a->timer);
+    alarm_stop(&a->reload);
     for (size_t i = 0; i < sizeof a->watches / sizeof *a->watches; i++)
         secret_watch_free(a->watches[i]);
     state_done(&a->state);
@@ -385,6 +425,7 @@ void account_drain(struct account *a)
 {
     a->draining = true;
     alarm_stop(&a->timer);
+    alarm_stop(&a->reload);
     if (a->flight)
         flight_drain(a->flight);
 }

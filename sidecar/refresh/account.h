@@ -40,6 +40,8 @@ struct account {
     bool draining, loaded;
     struct store_op *load;
     bool load_again;
+    struct alarm reload;          /* the last load failed */
+    int64_t reload_ms;            /* the pause before the next one */
     struct alarm timer;
     struct secret_watch *watches[7]; /* one for each file that a secret comes from */
     char last_error[256];         /* of the last flight; "" after a good one */

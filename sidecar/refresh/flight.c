@@ -209,8 +209,24 @@ int flight_see(struct flight *f, const struct state *stored)
     return 0;
 }
 
+void flight_learn(struct flight *f, const struct state *stored)
+{
+    if (stored->generation <= f->known.generation)
+        return;
+    f->learned = true;
+    if (state_copy(&f->known, stored) != 0)
+        log_warn(log_msg("newer state not taken"), log_str("credential", f->spec->name), log_str("reason", "out of memory"));
+}
+
+void flight_outlived(struct flight *f, uint64_t generation)
+{
+    f->outlived = generation > f->outlived ? generation : f->outlived;
+}
+
 bool flight_needed(const struct flight *f, const struct state *s)
 {
+    if (f->outlived && s->generation <= f->outlived)
+        return true;
     const struct credential_life life = { s->obtained_wall_ms, s->expires_wall_ms, s->refresh_in_ms };
     int64_t now_ms = clock_mono_ms();
     struct credential_times t = credential_times(&life, f->env->jitter, now_ms, clock_wall_ms() + f->env->skew_ms);
@@ -313,6 +329,13 @@ static enum step load(struct flight *f)
     return flight_op(f, store_load(f->env->store, f->spec->name, flight_store_answer, f));
 }
 
+/* The refresh token changed with the last refresh, or there was none yet. */
+static bool rotates(const struct flight *f)
+{
+    char fp[9];
+    return strcmp(seal_fingerprint(f->env->ring, secret_peek(&f->known.refresh_token), fp), f->known.refresh_fp) != 0;
+}
+
 static enum step loaded(struct flight *f, const struct store_answer *answer)
 {
     if (answer->result == STORE_OK) {
@@ -322,15 +345,10 @@ static enum step loaded(struct flight *f, const struct store_answer *answer)
     }
     log_warn(log_msg("state re-read failed"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->known.generation),
              log_str("reason", answer->error ? answer->error : "unknown"));
-    /* A copy that may be old must not be spent while the cached token still serves (B8).  When that is gone too, our own copy is what "proceed" means,
-     * as long as it came from the store once: generation 0 is a seed, and a seed is always old. */
-    bool rotates = grant_of(f->spec->grant)->spends_refresh_token;
-    const struct credential_need now = { f->need.reason == MSG_EXPIRING ? MSG_MISSING : f->need.reason, f->need.rejected, false };
-    struct credential_need asked = f->need;
-    f->need = now;
-    bool urgent = flight_needed(f, &f->known);
-    f->need = asked;
-    if (rotates && (!urgent || f->known.generation == 0))
+    if (!flight_needed(f, &f->known))
+        return flight_end_as(f, FLIGHT_ADOPTED, "somebody else was first");
+    /* A copy may be old, and an old refresh token that is spent looks like theft: ours goes out only when the server is known not to rotate (B8). */
+    if (grant_of(f->spec->grant)->spends_refresh_token && rotates(f))
         return flight_fail(f, MSG_STORE, "the stored state cannot be read");
     if (state_copy(&f->base, &f->known) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");

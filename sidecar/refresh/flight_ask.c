@@ -26,7 +26,7 @@ static bool other_keeper_lives(int64_t pid)
 /* An answer that never reached the store is worth more than any request: it goes there now. */
 static bool take_journalled(struct flight *f, struct journal_entry *entry)
 {
-    if (entry->parent_gen < f->base.generation) { /* it did reach the store, or has lost against a newer one */
+    if (entry->parent_gen < f->base.generation && !flight_overrules(&entry->state, &f->base)) { /* it did reach the store, or has lost against a newer one */
         flight_forget(f);
         return false;
     }
@@ -45,7 +45,8 @@ static enum past weigh_intent(struct flight *f, const struct journal_entry *entr
 {
     if (entry->parent_gen != f->base.generation)
         return PAST_NOTHING;
-    if (other_keeper_lives(entry->pid) && clock_wall_ms() - entry->wall_ms < FLIGHT_HOLDS * f->env->lease_ms)
+    int64_t age_ms = clock_mono_ms() - entry->at_ms; /* below 0: another boot's */
+    if (other_keeper_lives(entry->pid) && age_ms >= 0 && age_ms < FLIGHT_HOLDS * f->env->lease_ms)
         return PAST_UNDER_WAY;
     f->outcome_unknown = true;
     memcpy(f->spent_fp, entry->refresh_fp, sizeof f->spent_fp);
@@ -79,7 +80,11 @@ static enum step choose_token(struct flight *f)
 {
     char fp[9];
     struct err e;
-    struct slice stored = secret_peek(f->alt_tried ? &f->base.alt_refresh : &f->base.refresh_token);
+    struct slice stored = secret_peek(&f->base.refresh_token), alt = secret_peek(&f->base.alt_refresh);
+    if (alt.len && is_dead(f, stored, fp)) {
+        f->alt_tried = true;
+        stored = alt;
+    }
     if (stored.len && !is_dead(f, stored, fp)) {
         if (secret_set(&f->spent, stored) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
@@ -89,8 +94,10 @@ static enum step choose_token(struct flight *f)
         return flight_fail(f, stored.len ? MSG_DEAD : MSG_CONFIG_ERROR, stored.len ? "the refresh token is dead" : "there is no refresh token");
     if (secret_ref_read(&f->spec->refresh_token, &f->spent, &e) != 0)
         return flight_fail(f, MSG_CONFIG_ERROR, e.text);
-    if (is_dead(f, secret_peek(&f->spent), fp))
-        return flight_fail(f, MSG_DEAD, "the refresh token is dead, and the configured one is the same");
+    /* What this chain began with is spent long since: a server that counts reuse would take it for theft. */
+    if (is_dead(f, secret_peek(&f->spent), fp) || strcmp(seal_fingerprint(f->env->ring, secret_peek(&f->spent), fp), f->base.seed_fp) == 0)
+        return flight_fail(f, MSG_DEAD, "the refresh token is dead, and the configured one is no newer");
+    f->seeded = true;
     return flight_enter(f, FLIGHT_INTENT);
 }
 
@@ -124,6 +131,10 @@ enum step flight_check(struct flight *f)
         return read_static(f);
     /* The store has forgotten what we know (a failover, a restored disk): its refresh token is an old one and must not come back from the dead.
      * The parent for the compare-and-swap stays what is stored. */
+    if (f->base.generation < f->known.generation && f->learned) { /* no: what it told us is only older than the news */
+        f->learned = false;
+        return flight_enter(f, FLIGHT_LOAD);
+    }
     if (f->base.generation < f->known.generation) {
         uint64_t stored = f->base.generation;
         log_warn(log_msg("the store has lost a write"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->known.generation));
@@ -193,7 +204,7 @@ enum step flight_intent(struct flight *f)
     /* An older intent counts only when it was for this very token. */
     f->outcome_unknown = f->outcome_unknown && strcmp(fp, f->spent_fp) == 0;
     memcpy(f->spent_fp, fp, sizeof fp);
-    int failed = journal_intent(f->env->journal, f->spec->name, f->base.generation, fp, clock_wall_ms());
+    int failed = journal_intent(f->env->journal, f->spec->name, f->base.generation, fp, clock_mono_ms());
     if (failed) {
         log_error(log_msg("journal not writable"), log_str("credential", f->spec->name), log_str("reason", strerror(-failed)));
         return flight_fail(f, MSG_STORE, "the journal cannot be written: the refresh token is not spent");
@@ -226,12 +237,15 @@ static enum step judge(struct flight *f, enum msg_class class_, const char *text
 static enum step keep(struct flight *f, const struct grant_answer *answer)
 {
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
-    int64_t wall_ms = clock_wall_ms() + f->env->skew_ms;
+    /* The life of a token begins when the server makes it (RFC 6749 §5.1), which was after the question and maybe long before the answer came. */
+    int64_t wall_ms = clock_wall_ms() + f->env->skew_ms - (clock_mono_ms() - f->asked_ms);
     state_done(&f->fresh);
     state_init(&f->fresh);
     if (successor_make(&f->base, answer, secret_peek(&f->spent), spends ? f->spent_fp : "", f->spec->default_lifetime_ms, wall_ms, &f->fresh) != 0)
         return judge(f, MSG_AMBIGUOUS, "out of memory with the answer in hand");
-    int failed = spends ? journal_answer(f->env->journal, f->spec->name, f->base.generation, &f->fresh, wall_ms) : 0;
+    if (f->seeded)
+        memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
+    int failed = spends ? journal_answer(f->env->journal, f->spec->name, f->base.generation, &f->fresh, clock_mono_ms()) : 0;
     if (failed)
         log_error(log_msg("persist failed: the answer is in memory only"), log_str("credential", f->spec->name),
                   log_int("generation", (int64_t)f->fresh.generation), log_str("reason", strerror(-failed)));
@@ -239,10 +253,13 @@ static enum step keep(struct flight *f, const struct grant_answer *answer)
     return flight_enter(f, FLIGHT_COMMIT);
 }
 
-/* Date has whole seconds, and a day off is a broken server, not our clock. */
-static int64_t skew(int64_t difference_ms)
+/* Server's clock minus ours. Date has whole seconds, and was written at some moment since the question: only what lies outside that span is an error of
+ * our clock; a day off is a broken server. */
+static int64_t skew(int64_t date_s, int64_t took_ms)
 {
-    return llabs(difference_ms) > 2000 && llabs(difference_ms) < 24 * 3600 * INT64_C(1000) ? difference_ms : 0;
+    int64_t now_ms = clock_wall_ms(), least_ms = date_s * 1000 - now_ms, most_ms = least_ms + 1000 + took_ms;
+    int64_t off_ms = least_ms > 2000 ? least_ms : most_ms < -2000 ? most_ms : 0;
+    return llabs(off_ms) < 24 * 3600 * INT64_C(1000) ? off_ms : 0;
 }
 
 /* Google's second step: the first token is the right to ask for the one that is wanted. */
@@ -301,7 +318,7 @@ static enum step first_look(struct flight *f, const struct fetch_answer *a)
     enum grant_result result = a->status ? grant_parse(a->status, a->body, &answer, why) : GRANT_BROKEN;
     bool good = a->status >= 200 && a->status < 300 && result == GRANT_TOKEN;
     if (a->status && a->date_s)
-        f->env->skew_ms = skew(a->date_s * 1000 - clock_wall_ms());
+        f->env->skew_ms = skew(a->date_s, clock_mono_ms() - f->asked_ms);
     enum step step = !good                                         ? refused(f, a, &answer, why)
                      : f->spec->impersonate.url && !f->impersonating ? impersonate(f, &answer)
                                                                    : keep(f, &answer);
@@ -356,6 +373,7 @@ enum step flight_fetch(struct flight *f)
         return judge(f, MSG_TRANSIENT, e.text);
     }
     f->asked++;
+    f->asked_ms = clock_mono_ms();
     alarm_set(&f->deadline, timeout_ms + LATE_MS);
     if (f->leased)
         alarm_set(&f->renewal, f->env->lease_ms / 3);

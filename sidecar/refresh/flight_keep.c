@@ -22,6 +22,11 @@ void flight_forget(struct flight *f)
 
 /* ---- commit ---- */
 
+bool flight_overrules(const struct state *ours, const struct state *stored)
+{
+    return stored->dead_fp[0] && strcmp(stored->dead_fp, ours->refresh_fp) == 0 && !secret_empty(&ours->refresh_token);
+}
+
 enum step flight_commit(struct flight *f)
 {
     flight_stop_renewal(f); /* one operation at a time */
@@ -57,7 +62,8 @@ static enum step lost_race(struct flight *f, const struct state *winner)
     struct secret ours = f->fresh.refresh_token;
     f->fresh.refresh_token = (struct secret){ NULL, 0, 0 };
     f->leased = false;
-    bool differs = !secret_empty(&ours) && !slice_eq_secret(secret_peek(&ours), secret_peek(&winner->refresh_token));
+    /* Further on than our own number: ours was stored, its child is there already, and the answer to our commit came too late; or the winner's line lives. */
+    bool differs = winner->generation == f->fresh.generation && !secret_empty(&ours) && !slice_eq_secret(secret_peek(&ours), secret_peek(&winner->refresh_token));
     int failed = flight_see(f, winner) || state_copy(&f->fresh, winner) || secret_set(&f->fresh.alt_refresh, secret_peek(&ours));
     secret_done(&ours);
     if (!f->double_spend)
@@ -83,6 +89,11 @@ enum step flight_committed(struct flight *f, const struct store_answer *answer)
         f->leased = false;
         return flight_see(f, answer->state) == 0 && clock_mono_ms() < f->hold_end_ms ? flight_enter(f, FLIGHT_BEGIN)
                                                                                       : flight_fail(f, MSG_STORE, "the store keeps changing");
+    }
+    if (answer->result == STORE_STALE && flight_overrules(&f->fresh, answer->state)) {
+        f->leased = false;
+        f->fresh.generation = answer->state->generation + 1;
+        return state_copy(&f->base, answer->state) == 0 ? flight_enter(f, FLIGHT_COMMIT) : flight_enter(f, FLIGHT_COMMIT_WAIT);
     }
     if (answer->result == STORE_STALE)
         return lost_race(f, answer->state);
@@ -186,11 +197,13 @@ static int make_verdict(struct flight *f)
     char stored_fp[9];
     if (state_copy(&f->fresh, &f->base) != 0)
         return -1;
-    /* With the alternative refused as well, both are dead: the stored one is what the next flight would spend. */
-    const char *fp = secret_empty(&f->base.refresh_token) || !f->alt_tried
+    /* With the alternative or the configured one refused as well, both are dead: the stored one is what the next flight would spend. */
+    const char *fp = secret_empty(&f->base.refresh_token) || (!f->alt_tried && !f->seeded)
                          ? f->spent_fp
                          : seal_fingerprint(f->env->ring, secret_peek(&f->base.refresh_token), stored_fp);
     snprintf(f->fresh.dead_fp, sizeof f->fresh.dead_fp, "%s", fp);
+    if (f->seeded)
+        memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
     secret_done(&f->fresh.alt_refresh);
     f->fresh.generation = f->base.generation + 1;
     return 0;

@@ -43,6 +43,8 @@ struct flight {
     struct credential_need need;
     enum flight_state state;
     bool replay, draining;
+    bool learned;            /* known has come from elsewhere since the store was asked */
+    uint64_t outlived;       /* up to here no token will do */
 
     struct store_owner owner;
     bool leased;             /* as far as we know */
@@ -66,7 +68,9 @@ struct flight {
     int64_t signed_skew_ms;  /* what was known of it when the assertion was signed */
     struct secret spent;     /* the refresh token that is in the request */
     char spent_fp[9];
+    bool seeded;             /* … and it is the configured one */
     unsigned asked;          /* requests started */
+    int64_t asked_ms;        /* when the last one was */
     bool resent, alt_tried, outcome_unknown, double_spend, alt_kept;
     unsigned bury_tries;
 
@@ -84,6 +88,8 @@ void flight_drive(struct flight *f, enum step step);
 /* Takes a stored state as the newest one: copies, publishes when it is newer.  0; -ENOMEM. */
 MUST_CHECK int flight_see(struct flight *f, const struct state *stored);
 bool flight_needed(const struct flight *f, const struct state *s);
+/* The stored verdict is about the very token that brought ours: it was spoken while our answer was on its way, and is wrong. */
+bool flight_overrules(const struct state *ours, const struct state *stored);
 
 /* flight_ask.c */
 enum step flight_check(struct flight *f);

@@ -15,12 +15,12 @@
 #define LINE_MAX_BYTES 256
 #define FILE_MAX_BYTES (STATE_MAX_BYTES + 2 * LINE_MAX_BYTES)
 
-/* The first line of a file: MAGIC 1 KIND PARENT FP WALL_MS PID ID. */
-enum word { WORD_MAGIC, WORD_VERSION, WORD_KIND, WORD_PARENT, WORD_FP, WORD_WALL, WORD_PID, WORD_ID, WORD_COUNT };
+/* The first line of a file: MAGIC 1 KIND PARENT FP AT_MS PID ID. */
+enum word { WORD_MAGIC, WORD_VERSION, WORD_KIND, WORD_PARENT, WORD_FP, WORD_AT, WORD_PID, WORD_ID, WORD_COUNT };
 
 struct line {
     enum journal_kind kind;
-    uint64_t parent_gen, wall_ms, pid;
+    uint64_t parent_gen, at_ms, pid;
     uint64_t id; /* random: this very entry */
     char refresh_fp[9];
 };
@@ -114,11 +114,11 @@ static bool is_fingerprint(struct slice fp)
     return fp.len > 0 && fp.len <= 8;
 }
 
-static struct line new_line(enum journal_kind kind, uint64_t parent_gen, const char *refresh_fp, int64_t wall_ms)
+static struct line new_line(enum journal_kind kind, uint64_t parent_gen, const char *refresh_fp, int64_t at_ms)
 {
     struct line line = { .kind = kind,
                          .parent_gen = parent_gen,
-                         .wall_ms = wall_ms > 0 ? (uint64_t)wall_ms : 0,
+                         .at_ms = at_ms > 0 ? (uint64_t)at_ms : 0,
                          .pid = (uint64_t)getpid() };
     struct slice fp = slice_of(refresh_fp, strnlen(refresh_fp, 9));
     if (is_fingerprint(fp))
@@ -139,7 +139,7 @@ static int write_line(const struct line *line, struct buf *out)
 {
     return buf_printf(out, MAGIC " " VERSION " %s %" PRIu64 " %s %" PRIu64 " %" PRIu64 " %" PRIu64,
                       kind_names[line->kind], line->parent_gen, line->refresh_fp[0] ? line->refresh_fp : "-",
-                      line->wall_ms, line->pid, line->id);
+                      line->at_ms, line->pid, line->id);
 }
 
 static int parse_line(struct slice text, struct line *ret)
@@ -151,7 +151,7 @@ static int parse_line(struct slice text, struct line *ret)
     if (text.len != 0 || !slice_eq(words[WORD_MAGIC], SLICE(MAGIC)) || !slice_eq(words[WORD_VERSION], SLICE(VERSION)) ||
         !slice_eq(words[WORD_KIND], slice_str(kind_names[line.kind])) ||
         slice_u64(words[WORD_PARENT], STATE_GENERATION_MAX, &line.parent_gen) != 0 ||
-        slice_u64(words[WORD_WALL], INT64_MAX, &line.wall_ms) != 0 ||
+        slice_u64(words[WORD_AT], INT64_MAX, &line.at_ms) != 0 ||
         slice_u64(words[WORD_PID], INT64_MAX, &line.pid) != 0 || slice_u64(words[WORD_ID], UINT64_MAX, &line.id) != 0)
         return -EBADMSG;
     if (is_fingerprint(words[WORD_FP]))
@@ -184,9 +184,9 @@ static int write_entry(struct journal *j, const char *cred, const struct line *l
     return failed;
 }
 
-int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t wall_ms)
+int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t at_ms)
 {
-    struct line line = new_line(JOURNAL_INTENT, parent_gen, refresh_fp, wall_ms);
+    struct line line = new_line(JOURNAL_INTENT, parent_gen, refresh_fp, at_ms);
     struct note *note = state_dir_is_name(cred) ? note_of(j, cred) : NULL;
     if (!note)
         return state_dir_is_name(cred) ? -ENOMEM : -EINVAL;
@@ -211,9 +211,9 @@ static int remove_entry(struct journal *j, const char *cred, enum journal_kind k
     return failed == -ENOENT ? 0 : failed;
 }
 
-int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state, int64_t wall_ms)
+int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state, int64_t at_ms)
 {
-    struct line line = new_line(JOURNAL_ANSWER, parent_gen, state->refresh_fp, wall_ms);
+    struct line line = new_line(JOURNAL_ANSWER, parent_gen, state->refresh_fp, at_ms);
     struct note *note = state_dir_is_name(cred) ? note_of(j, cred) : NULL;
     if (!note)
         return state_dir_is_name(cred) ? -ENOMEM : -EINVAL;
@@ -309,7 +309,7 @@ static int read_entry(struct journal *j, const char *cred, enum journal_kind kin
     }
     ret->kind = kind;
     ret->parent_gen = line.parent_gen;
-    ret->wall_ms = (int64_t)line.wall_ms;
+    ret->at_ms = (int64_t)line.at_ms;
     ret->pid = (int64_t)line.pid;
     memcpy(ret->refresh_fp, line.refresh_fp, sizeof ret->refresh_fp);
     *ret_id = line.id;

@@ -19,7 +19,7 @@ struct journal_entry {
     enum journal_kind kind;
     uint64_t parent_gen;
     char refresh_fp[9];   /* "" when no refresh token was spent */
-    int64_t wall_ms;      /* when it was written */
+    int64_t at_ms;        /* clock_mono_ms() when it was written; another boot's says nothing */
     int64_t pid;          /* of the keeper that wrote it: several keepers may share the directory */
     struct state state;   /* ANSWER */
 };
@@ -29,10 +29,10 @@ MUST_CHECK struct journal *journal_open(const char *dir, const struct seal_ring 
 /* Accepts NULL; the files stay. */
 void journal_close(struct journal *j);
 /* Before the first byte of the token request.  0; -errno (then the request must not be sent when a refresh token would be spent). */
-MUST_CHECK int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t wall_ms);
+MUST_CHECK int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t at_ms);
 /* After a good answer, before the store; takes the place of this journal's intent.  refresh_fp is state's.
  * 0; -errno (go on, from memory: it must be reported). */
-MUST_CHECK int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state, int64_t wall_ms);
+MUST_CHECK int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state, int64_t at_ms);
 /* The commit is done, or nothing was sent: forgets the newest entry that this journal wrote or read (an intent before the answer that it stands on).
  * 0 (also when there is none); -errno. */
 MUST_CHECK int journal_clear(struct journal *j, const char *cred);

@@ -25,6 +25,7 @@ static const struct {
     { "obtained_wall_ms", TIME, offsetof(struct state, obtained_wall_ms) },
     { "refresh_in_ms", TIME, offsetof(struct state, refresh_in_ms) },
     { "refresh_fp", FINGERPRINT, offsetof(struct state, refresh_fp) },
+    { "seed_fp", FINGERPRINT, offsetof(struct state, seed_fp) },
     { "dead_fp", FINGERPRINT, offsetof(struct state, dead_fp) },
 };
 #define MEMBER_COUNT (sizeof members / sizeof *members)

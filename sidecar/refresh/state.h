@@ -24,6 +24,7 @@ struct state {
     int64_t obtained_wall_ms;     /* when the answer came */
     int64_t refresh_in_ms;        /* hint of the server, a duration from obtained; 0: none */
     char refresh_fp[9];           /* fingerprint of the refresh token that was spent for this generation; "" if none */
+    char seed_fp[9];              /* fingerprint of the configured refresh token that was spent last: it is never spent again; "" if none was */
     char dead_fp[9];              /* fingerprint of the refresh token that is known to be dead; "" if none */
     json_t *extra;                /* object: scope, token_type, instance_url, and members that we do not know; may be NULL */
 };

@@ -38,6 +38,7 @@ int successor_make(const struct state *parent, const struct grant_answer *answer
     ret->obtained_wall_ms = now_wall_ms;
     ret->refresh_in_ms = answer->refresh_in_ms;
     snprintf(ret->refresh_fp, sizeof ret->refresh_fp, "%s", spent_fp);
+    memcpy(ret->seed_fp, parent->seed_fp, sizeof ret->seed_fp);
     ret->dead_fp[0] = '\0';
     json_decref(ret->extra);
     ret->extra = merge(parent->extra, answer->extra);

@@ -14,7 +14,7 @@ void fake_journal_reset(void)
     state_init(&fake_journal.state);
 }
 
-int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t wall_ms)
+int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t at_ms)
 {
     (void)j;
     (void)cred;
@@ -23,17 +23,17 @@ int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, con
     fake_journal.intents++;
     fake_journal.kind = JOURNAL_INTENT;
     fake_journal.parent_gen = parent_gen;
-    fake_journal.wall_ms = wall_ms;
+    fake_journal.at_ms = at_ms;
     fake_journal.pid = getpid();
     snprintf(fake_journal.refresh_fp, sizeof fake_journal.refresh_fp, "%s", refresh_fp);
     return 0;
 }
 
-int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state, int64_t wall_ms)
+int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state, int64_t at_ms)
 {
     (void)j;
     (void)cred;
-    (void)wall_ms;
+    (void)at_ms;
     if (fake_journal.fail_answer)
         return -fake_journal.fail_answer;
     fake_journal.answers++;
@@ -62,7 +62,7 @@ int journal_read(struct journal *j, const char *cred, struct journal_entry *ret,
     }
     ret->kind = fake_journal.kind;
     ret->parent_gen = fake_journal.parent_gen;
-    ret->wall_ms = fake_journal.wall_ms;
+    ret->at_ms = fake_journal.at_ms;
     ret->pid = fake_journal.pid;
     memcpy(ret->refresh_fp, fake_journal.refresh_fp, sizeof ret->refresh_fp);
     return state_copy(&ret->state, &fake_journal.state);

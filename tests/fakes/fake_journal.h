@@ -8,7 +8,7 @@ struct fake_journal {
     enum journal_kind kind;
     uint64_t parent_gen;
     char refresh_fp[9];
-    int64_t wall_ms, pid;
+    int64_t at_ms, pid;
     struct state state;
     int intents, answers, clears;
     int fail_intent, fail_answer, fail_read; /* errno to fail with */

@@ -440,7 +440,68 @@ static void test_a_failed_reread_closes_while_the_token_serves_and_at_generation
     reread_fails(1700000000000 - 1, 0); /* a seed is always old */
     failed(MSG_STORE);
     assert_int_equal(fake_fetch.starts, 0);
-    reread_fails(1700000000000 - 1, 5); /* nothing serves any more: proceed means proceed */
+    reread_fails(1700000000000 - 1, 5); /* nothing serves any more; but somebody else may have spent this refresh token meanwhile */
+    failed(MSG_STORE);
+    assert_int_equal(fake_fetch.starts, 0);
+}
+
+static void test_a_failed_reread_is_no_matter_where_nothing_rotates(void **s)
+{
+    (void)s;
+    seal_fingerprint(w.env.ring, SLICE("rt-old"), w.known.refresh_fp); /* the last refresh has brought the same one back */
+    w.store.down = true;
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    fake_store_answer(&w.store);
+    fake_alarm_run(2000);
+    fake_store_answer(&w.store);
+    in("fetch");
+}
+
+static void test_news_from_elsewhere_serve_when_the_reread_fails(void **s)
+{
+    (void)s;
+    struct fake_store news;
+    fake_store_init(&news);
+    fake_store_put(&news, 6, "at-6", "rt-6", fake_wall_ms + 3600000);
+    begin_fails();
+    in("degraded");
+    flight_learn(w.flight, &news.stored);
+    w.store.down = true;
+    fake_alarm_run(2000);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(fake_fetch.starts, 0);
+    fake_store_done(&news);
+}
+
+static void test_a_reread_that_is_older_than_the_news_is_made_again(void **s)
+{
+    (void)s;
+    struct fake_store news;
+    fake_store_init(&news);
+    fake_store_put(&news, 6, "at-6", "rt-6", fake_wall_ms - 1);
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    flight_learn(w.flight, &news.stored);
+    fake_store_answer(&w.store); /* WON, as of generation 5 */
+    in("load");
+    fake_store_put(&w.store, 6, "at-6", "rt-6", fake_wall_ms - 1);
+    settle();
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "rt-6"));
+    fake_fetch_say(200, GOOD);
+    assert_int_equal(w.store.parent_gen, 6);
+    fake_store_done(&news);
+}
+
+static void test_a_token_that_has_ended_is_not_fresh_because_the_wall_clock_went_back(void **s)
+{
+    (void)s;
+    fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 3600000);
+    start(MSG_MISSING, 0, false, false);
+    flight_outlived(w.flight, 5);
+    settle();
     in("fetch");
 }
 
@@ -937,6 +998,56 @@ static void test_the_losing_child_gets_one_fallback_try(void **s)
     assert_string_equal(w.store.stored.dead_fp, seal_fingerprint(w.env.ring, SLICE("rt-old"), fp));
 }
 
+static void dead_with(const char *alt, const char *seed)
+{
+    char fp[9];
+    seal_fingerprint(w.env.ring, SLICE("rt-old"), fp);
+    memcpy(w.store.stored.dead_fp, fp, sizeof fp);
+    assert_int_equal(secret_set(&w.store.stored.alt_refresh, slice_str(alt)), 0);
+    w.spec.refresh_token = (struct secret_ref){ SECRET_REF_INLINE, (char *)(uintptr_t)seed, NULL };
+}
+
+static void test_a_dead_token_has_a_losing_child_to_fall_back_on(void **s)
+{
+    (void)s;
+    dead_with("rt-alt", "rt-seed");
+    to_fetch();
+    assert_non_null(strstr(fake_fetch.body, "rt-alt"));
+}
+
+static void test_the_configured_token_is_spent_once(void **s)
+{
+    (void)s;
+    dead_with("", "rt-seed");
+    to_fetch();
+    assert_non_null(strstr(fake_fetch.body, "rt-seed"));
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_string_not_equal(w.store.stored.seed_fp, ""); /* and so it is known for ever */
+    w.ended = w.store.begins = 0;
+    w.store.stored.expires_wall_ms = fake_wall_ms - 1;
+    assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+    seal_fingerprint(w.env.ring, SLICE("rt-new"), w.store.stored.dead_fp);
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 1);
+}
+
+static void test_a_refused_configured_token_leaves_the_stored_one_dead(void **s)
+{
+    (void)s;
+    dead_with("", "rt-seed");
+    to_fetch();
+    char fp[9];
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    failed(MSG_DEAD);
+    assert_string_equal(w.store.stored.dead_fp, seal_fingerprint(w.env.ring, SLICE("rt-old"), fp));
+    assert_string_equal(w.store.stored.seed_fp, seal_fingerprint(w.env.ring, SLICE("rt-seed"), fp));
+}
+
 static void test_a_reused_token_is_named_foreign_rotation(void **s)
 {
     (void)s;
@@ -1002,6 +1113,32 @@ static void test_a_losing_answer_is_kept_beside_the_winner(void **s)
     assert_true(slice_eq(secret_peek(&w.store.stored.refresh_token), SLICE("rt-winner")));
     assert_true(slice_eq(secret_peek(&w.store.stored.alt_refresh), SLICE("rt-new")));
     assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+}
+
+static void test_an_answer_overrules_a_verdict_on_the_token_that_brought_it(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_store_put(&w.store, 6, "at-old", "rt-old", fake_wall_ms - 1000);
+    seal_fingerprint(w.env.ring, SLICE("rt-old"), w.store.stored.dead_fp);
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(w.store.stored.generation, 7);
+    assert_string_equal(w.store.stored.dead_fp, "");
+    assert_true(slice_eq(secret_peek(&w.store.stored.refresh_token), SLICE("rt-new")));
+}
+
+static void test_an_answer_whose_child_is_stored_already_is_no_fallback(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(200, GOOD);
+    fake_store_put(&w.store, 7, "at-child", "rt-child", fake_wall_ms + 3600000); /* ours was stored, and the answer to that was slow */
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.published_gen, 7);
+    assert_true(secret_empty(&w.store.stored.alt_refresh));
 }
 
 static void test_a_losing_answer_that_loses_again_gives_up(void **s)
@@ -1091,11 +1228,24 @@ static void test_a_journalled_answer_that_was_stored_is_forgotten(void **s)
     assert_int_equal(w.store.releases, 1);
 }
 
+static void test_a_journalled_answer_overrules_a_verdict_on_the_token_that_brought_it(void **s)
+{
+    (void)s;
+    journalled_answer(4);
+    seal_fingerprint(w.env.ring, SLICE("rt-old"), fake_journal.state.refresh_fp);
+    memcpy(w.store.stored.dead_fp, fake_journal.state.refresh_fp, sizeof w.store.stored.dead_fp);
+    start(MSG_MISSING, 0, false, true);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.store.stored.generation, 6);
+    assert_true(slice_eq(secret_peek(&w.store.stored.refresh_token), SLICE("rt-spooled")));
+}
+
 static void old_intent(uint64_t parent, int64_t pid)
 {
     fake_journal.kind = JOURNAL_INTENT;
     fake_journal.parent_gen = parent;
-    fake_journal.wall_ms = fake_wall_ms - 1000;
+    fake_journal.at_ms = fake_mono_ms - 1000;
     fake_journal.pid = pid;
     seal_fingerprint(w.env.ring, SLICE("rt-old"), fake_journal.refresh_fp);
 }
@@ -1133,9 +1283,17 @@ static void test_another_living_keepers_intent_is_not_run_over(void **s)
     assert_int_equal(fake_fetch.starts, 0);
     assert_int_equal(fake_journal.kind, JOURNAL_INTENT);
     assert_int_equal(w.store.releases, 1);
-    fake_wall_ms += 5 * LEASE_MS; /* nobody holds that long */
+    fake_mono_ms += 5 * LEASE_MS; /* nobody holds that long */
     w.ended = 0;
     w.store.begins = 0;
+    to_fetch();
+}
+
+static void test_an_intent_of_another_boot_stops_nobody(void **s)
+{
+    (void)s;
+    old_intent(5, getppid());
+    fake_journal.at_ms = fake_mono_ms + 1;
     to_fetch();
 }
 
@@ -1270,6 +1428,20 @@ static void test_a_join_can_only_ask_for_more(void **s)
     in("fetch");
 }
 
+static void test_a_slow_answer_takes_its_time_off_the_tokens_life(void **s)
+{
+    (void)s;
+    to_fetch();
+    int64_t asked_wall_ms = fake_wall_ms;
+    fake_alarm_run(15000);
+    fake_fetch.pending = false;
+    fake_fetch.fn(fake_fetch.arg, &(struct fetch_answer){ .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = asked_wall_ms / 1000 });
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(w.env.skew_ms, 0); /* nor is our clock ahead because the answer was long under way */
+    assert_int_equal(w.store.stored.expires_wall_ms, asked_wall_ms + 3600000);
+}
+
 static void test_the_clock_of_the_server_corrects_what_is_stored(void **s)
 {
     (void)s;
@@ -1363,6 +1535,18 @@ int main(void)
         T(a_static_secret_that_no_header_can_carry_is_refused),
         T(a_join_can_only_ask_for_more),
         T(the_clock_of_the_server_corrects_what_is_stored),
+        T(a_failed_reread_is_no_matter_where_nothing_rotates),
+        T(news_from_elsewhere_serve_when_the_reread_fails),
+        T(a_reread_that_is_older_than_the_news_is_made_again),
+        T(a_token_that_has_ended_is_not_fresh_because_the_wall_clock_went_back),
+        T(a_dead_token_has_a_losing_child_to_fall_back_on),
+        T(the_configured_token_is_spent_once),
+        T(a_refused_configured_token_leaves_the_stored_one_dead),
+        T(an_answer_overrules_a_verdict_on_the_token_that_brought_it),
+        T(an_answer_whose_child_is_stored_already_is_no_fallback),
+        T(a_journalled_answer_overrules_a_verdict_on_the_token_that_brought_it),
+        T(an_intent_of_another_boot_stops_nobody),
+        T(a_slow_answer_takes_its_time_off_the_tokens_life),
     };
     log_setup("test", LOG_ERROR + 1, LOG_LOGFMT, 2);
     return cmocka_run_group_tests(tests, NULL, NULL);

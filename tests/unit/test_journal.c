@@ -157,7 +157,7 @@ static void an_intent_is_read_back_with_all_its_facts(void **state)
     assert_int_equal(entry.kind, JOURNAL_INTENT);
     assert_int_equal(entry.parent_gen, 41);
     assert_string_equal(entry.refresh_fp, "deadbeef");
-    assert_int_equal(entry.wall_ms, NOW_MS);
+    assert_int_equal(entry.at_ms, NOW_MS);
     assert_int_equal(entry.pid, getpid());
     journal_entry_done(&entry);
     assert_int_equal(stat(path_of("cred.intent"), &st), 0);
@@ -175,7 +175,7 @@ static void a_fingerprint_may_be_missing(void **state)
         assert_int_equal(journal_read(a, "cred", &entry, NULL), 0);
         assert_int_equal(entry.kind, JOURNAL_INTENT);
         assert_string_equal(entry.refresh_fp, "");
-        assert_int_equal(entry.wall_ms, 0);
+        assert_int_equal(entry.at_ms, 0);
         journal_entry_done(&entry);
     }
 }
