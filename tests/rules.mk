@@ -11,7 +11,7 @@ links = $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n '1s|^/\* links: \([^*]*\)\*/.
 
 .PHONY: test unit e2e asan ubsan asan-unit asan-e2e fuzz floors lint fmt demo deps help node bench
 test: all node ## everything: floors, unit, end to end, sanitizers, a short fuzz run
-	@BUILD=$(BUILD) FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),5) tests/tools/stages floors unit e2e asan-unit asan-e2e fuzz
+	@BUILD=$(BUILD) FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),5) tests/tools/stages floors unit sim e2e asan-unit asan-e2e fuzz
 
 deps: ## installs what build and tests need (Debian, root), or says what is missing
 	@tests/tools/deps test
@@ -34,7 +34,20 @@ unit: $(UNIT) ## the unit tests
 	@tests/tools/unit $(UNIT)
 
 asan-unit: ## the unit tests under AddressSanitizer and UBSan
-	@$(SANITIZED) unit
+	@$(SANITIZED) unit sim
+
+# --- simulation: the refresh core in a world of numbers ---
+SIM_SCHEDULES ?= $(if $(SAN),5000,100000)
+SIM_OBJ  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/sim/*.c))
+.SECONDARY: $(SIM_OBJ)
+-include $(SIM_OBJ:.o=.d)
+$(BUILD)/tests/sim/sim: $(SIM_OBJ) $(BUILD)/libsidekey.a
+	$(call say,LINK,$@)
+	$(LINK_TEST) $(LIBS)
+
+.PHONY: sim
+sim: $(BUILD)/tests/sim/sim ## the refresh core under 100,000 schedules of faults (SIM_SCHEDULES=n; SEED=n replays one)
+	@$(BUILD)/tests/sim/sim $(SIM_SCHEDULES)
 
 # --- end to end: pytest, real peers ---
 node: $(BUILD)/node/.ready

@@ -1,0 +1,362 @@
+/* The store that all keepers share: generations, compare-and-swap, and one lease that runs out.   Each operation takes effect at one moment and is
+ * answered at another; between the two (or before both) things go wrong.
+ * On one machine an operation is the keeper's own doing, and its lease dies with it; elsewhere it happens even while the keeper is stopped. */
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define GENERATIONS 4096
+
+enum call { BEGIN, RENEW, COMMIT, RELEASE, LOAD };
+static const char *const names[] = { "begin", "renew", "commit", "release", "load" };
+
+struct store_op {
+    struct store_op *next;
+    enum call call;
+    int keeper;
+    int64_t pid;
+    struct store_owner owner;
+    int64_t ttl_ms;
+    uint64_t generation;
+    struct state state;  /* COMMIT: the new one; then what the answer shows */
+    struct store_answer answer;
+    bool acted, cancelled;
+    uint64_t event;
+    store_fn *fn;
+    void *arg;
+};
+
+struct lease {
+    bool taken;
+    struct store_owner owner;
+    int keeper;
+    int64_t pid, end_ms;
+};
+
+static struct {
+    struct state stored;
+    struct lease lease;
+    struct lease shadow; /* the judge's own book, kept from answers alone */
+    struct store_op *ops;
+    int64_t outage_end_ms;
+    bool lapsed[GENERATIONS];
+} cell;
+
+static struct sim_store {
+    struct store store;
+    int keeper;
+} views[SIM_KEEPERS];
+
+static bool same_owner(const struct store_owner *a, const struct store_owner *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+static bool process_lives(const struct lease *l)
+{
+    const struct sim_keeper *k = &sim_keepers[l->keeper];
+    return k->up && !k->dying && k->pid == l->pid;
+}
+
+static bool valid(const struct lease *l)
+{
+    return l->taken && sim_now_ms < l->end_ms && (!sim_plan.one_machine || process_lives(l));
+}
+
+static bool ours(const struct store_op *op)
+{
+    return valid(&cell.lease) && same_owner(&cell.lease.owner, &op->owner);
+}
+
+/* ---- P9: the judge's own book of the lease ---- */
+
+static void judge_lease(const struct store_op *op, enum store_result result)
+{
+    struct lease *s = &cell.shadow;
+    bool its = valid(s) && same_owner(&s->owner, &op->owner);
+    if (op->call == BEGIN && result == STORE_WON) {
+        if (valid(s) && !its)
+            sim_break("P9: keeper %d won a lease that keeper %d holds", op->keeper, s->keeper);
+        *s = (struct lease){ true, op->owner, op->keeper, op->pid, sim_now_ms + op->ttl_ms };
+    } else if (op->call == RENEW && result == STORE_OK) {
+        if (!its)
+            sim_break("P9: keeper %d renewed a lease that is not its own", op->keeper);
+        s->end_ms = sim_now_ms + op->ttl_ms;
+    } else if (op->call == RELEASE || op->call == COMMIT) {
+        if (valid(s) && !its && !valid(&cell.lease))
+            sim_break("P9: keeper %d released the lease of keeper %d", op->keeper, s->keeper);
+        if (its && !valid(&cell.lease))
+            s->taken = false;
+    }
+}
+
+/* ---- P8: a verdict only on the token that is stored and that the server does not take any more ---- */
+
+static void judge_verdict(const struct store_op *op)
+{
+    if (!op->state.dead_fp[0] || strcmp(op->state.dead_fp, cell.stored.dead_fp) == 0)
+        return;
+    sim_counts[SIM_BURIED]++;
+    int stored = sim_token_number(&cell.stored.refresh_token);
+    if (stored >= 0 && sim_server_takes(stored))
+        sim_break("P8: keeper %d buried generation %d although rt-%d is good", op->keeper, (int)cell.stored.generation, stored);
+    if (op->generation != cell.stored.generation)
+        sim_break("P8: keeper %d buried generation %d by a verdict on %d", op->keeper, (int)cell.stored.generation, (int)op->generation);
+}
+
+/* ---- what each operation does, at one moment ---- */
+
+static enum store_result begin(struct store_op *op)
+{
+    bool lapsed = cell.lease.taken && !valid(&cell.lease) && sim_now_ms >= cell.lease.end_ms;
+    if (state_copy(&op->state, &cell.stored) != 0)
+        abort();
+    if (cell.stored.generation > op->generation)
+        return STORE_FRESH;
+    if (valid(&cell.lease) && !ours(op)) {
+        op->answer.ttl_ms = cell.lease.end_ms - sim_now_ms;
+        return STORE_BUSY;
+    }
+    if (lapsed && cell.stored.generation < GENERATIONS) {
+        cell.lapsed[cell.stored.generation] = true;
+        sim_counts[SIM_LAPSED]++;
+    }
+    cell.lease = (struct lease){ true, op->owner, op->keeper, op->pid, sim_now_ms + op->ttl_ms };
+    return STORE_WON;
+}
+
+static enum store_result renew(struct store_op *op)
+{
+    if (!ours(op))
+        return STORE_LOST;
+    cell.lease.end_ms = sim_now_ms + op->ttl_ms;
+    return STORE_OK;
+}
+
+static enum store_result release(struct store_op *op)
+{
+    if (!ours(op))
+        return STORE_LOST;
+    cell.lease.taken = false;
+    return STORE_OK;
+}
+
+static enum store_result commit(struct store_op *op)
+{
+    if (cell.stored.generation != op->generation) {
+        (void)release(op);
+        sim_counts[SIM_STALE]++;
+        if (state_copy(&op->state, &cell.stored) != 0)
+            abort();
+        return STORE_STALE;
+    }
+    judge_verdict(op);
+    if (state_copy(&cell.stored, &op->state) != 0)
+        abort();
+    op->answer.generation = cell.stored.generation = op->generation + 1;
+    (void)release(op);
+    sim_keepers_changed();
+    return STORE_OK;
+}
+
+static enum store_result load(struct store_op *op)
+{
+    if (state_copy(&op->state, &cell.stored) != 0)
+        abort();
+    return STORE_OK;
+}
+
+/* ---- an operation's life ---- */
+
+static void op_free(struct store_op *op)
+{
+    struct store_op **at = &cell.ops;
+    while (*at != op)
+        at = &(*at)->next;
+    *at = op->next;
+    sim_forget(op->event);
+    state_done(&op->state);
+    free(op);
+}
+
+static void answer(void *arg)
+{
+    struct store_op *op = arg;
+    struct store_answer a = op->answer;
+    struct state shown = op->state;
+    store_fn *fn = op->fn;
+    void *to = op->arg;
+    op->state = (struct state){ .generation = 0 };
+    a.state = &shown;
+    op_free(op);
+    fn(to, &a);
+    state_done(&shown);
+}
+
+static bool outage(void)
+{
+    return sim_now_ms < cell.outage_end_ms;
+}
+
+static void take_effect(void *arg)
+{
+    static enum store_result (*const run[])(struct store_op *) = { begin, renew, commit, release, load };
+    struct store_op *op = arg;
+    bool fails = outage() || sim_fault(sim_plan.store_error);
+    bool happens = !fails || (!outage() && !sim_plan.one_machine && sim_chance(500));
+    int64_t late_ms = !sim_plan.one_machine && sim_fault(sim_plan.store_slow) ? sim_between(100, 15000) : sim_plan.one_machine ? 0 : sim_between(0, 20);
+    op->event = 0;
+    op->acted = true;
+    sim_counts[SIM_STORE_ERRORS] += fails;
+    if (happens) {
+        uint64_t parent = op->generation;
+        op->answer.result = run[op->call](op);
+        judge_lease(op, op->answer.result);
+        sim_trace("store: %s of keeper %d (generation %d): %d, stored %d", names[op->call], op->keeper, (int)parent, (int)op->answer.result,
+                  (int)cell.stored.generation);
+        if (op->call == COMMIT)
+            sim_judge_durable();
+    }
+    if (op->cancelled) {
+        op_free(op);
+        return;
+    }
+    if (fails) {
+        sim_trace("store: %s of keeper %d fails%s", names[op->call], op->keeper, happens ? " after it took effect" : "");
+        op->answer = (struct store_answer){ .result = STORE_ERROR, .error = "simulated" };
+    }
+    op->event = sim_after(late_ms, op->keeper, answer, op);
+}
+
+static struct store_op *ask(struct store *s, enum call call, const struct store_owner *owner, store_fn *fn, void *arg)
+{
+    struct store_op *op = calloc(1, sizeof *op);
+    int keeper = ((struct sim_store *)s)->keeper;
+    if (!op)
+        abort();
+    *op = (struct store_op){ .next = cell.ops, .call = call, .keeper = keeper, .pid = sim_keepers[keeper].pid, .fn = fn, .arg = arg };
+    cell.ops = op;
+    state_init(&op->state);
+    if (owner)
+        op->owner = *owner;
+    return op;
+}
+
+/* Under way: on one machine within the process, else on the net. */
+static struct store_op *send_op(struct store_op *op)
+{
+    int64_t delay_ms = sim_fault(sim_plan.store_slow) ? sim_between(100, 12000) : sim_between(0, 20);
+    bool write = op->call == COMMIT || op->call == RELEASE;
+    if (write ? sim_effect() : !sim_keepers[op->keeper].dying)
+        op->event = sim_after(delay_ms, sim_plan.one_machine ? op->keeper : SIM_WORLD, take_effect, op);
+    return op;
+}
+
+static struct store_op *op_begin(struct store *s, const char *cred, const struct store_owner *o, int64_t ttl_ms, uint64_t known, store_fn *fn, void *arg)
+{
+    struct store_op *op = ask(s, BEGIN, o, fn, arg);
+    (void)cred;
+    op->ttl_ms = ttl_ms;
+    op->generation = known;
+    return send_op(op);
+}
+
+static struct store_op *op_renew(struct store *s, const char *cred, const struct store_owner *o, int64_t ttl_ms, store_fn *fn, void *arg)
+{
+    struct store_op *op = ask(s, RENEW, o, fn, arg);
+    (void)cred;
+    op->ttl_ms = ttl_ms;
+    return send_op(op);
+}
+
+static struct store_op *op_commit(struct store *s, const char *cred, const struct store_owner *o, uint64_t parent, const struct state *state, store_fn *fn,
+                                  void *arg)
+{
+    struct store_op *op = ask(s, COMMIT, o, fn, arg);
+    (void)cred;
+    op->generation = parent;
+    if (state_copy(&op->state, state) != 0)
+        abort();
+    return send_op(op);
+}
+
+static struct store_op *op_release(struct store *s, const char *cred, const struct store_owner *o, store_fn *fn, void *arg)
+{
+    (void)cred;
+    return send_op(ask(s, RELEASE, o, fn, arg));
+}
+
+static struct store_op *op_load(struct store *s, const char *cred, store_fn *fn, void *arg)
+{
+    (void)cred;
+    return send_op(ask(s, LOAD, NULL, fn, arg));
+}
+
+static void op_watch(struct store *s, store_change_fn *fn, void *arg)
+{
+    (void)s, (void)fn, (void)arg;
+}
+
+/* What is on the net already may take effect all the same. */
+static void op_cancel(struct store_op *op)
+{
+    if (!op->event || op->acted || sim_plan.one_machine)
+        op_free(op);
+    else {
+        op->cancelled = true;
+        op->fn = NULL;
+    }
+}
+
+static bool op_up(const struct store *s)
+{
+    (void)s;
+    return !outage();
+}
+
+static void op_free_store(struct store *s)
+{
+    (void)s;
+}
+
+static const struct store_engine engine = { "sim", op_begin, op_renew, op_commit, op_release, op_load, op_watch, op_cancel, op_up, op_free_store };
+
+/* ---- for the others ---- */
+
+void sim_store_reset(void)
+{
+    while (cell.ops)
+        op_free(cell.ops);
+    state_done(&cell.stored);
+    memset(&cell, 0, sizeof cell);
+    state_init(&cell.stored);
+    for (int i = 0; i < SIM_KEEPERS; i++)
+        views[i] = (struct sim_store){ { &engine }, i };
+}
+
+struct store *sim_store_of(int keeper)
+{
+    return &views[keeper].store;
+}
+
+void sim_store_outage(int64_t ms)
+{
+    sim_trace("store down for %d ms", (int)ms);
+    cell.outage_end_ms = sim_now_ms + ms;
+}
+
+const struct state *sim_stored(void)
+{
+    return &cell.stored;
+}
+
+bool sim_holds_lease(int keeper)
+{
+    return valid(&cell.lease) && cell.lease.keeper == keeper && cell.lease.pid == sim_keepers[keeper].pid;
+}
+
+bool sim_lapsed(uint64_t generation)
+{
+    return generation < GENERATIONS && cell.lapsed[generation];
+}
