@@ -103,17 +103,46 @@ int str_add_form(struct buf *out, struct slice text)
     return 0;
 }
 
+/* Bytes of the UTF-8 sequence at the front of text (RFC 3629 §4); 0: none. */
+static size_t utf8_len(struct slice text)
+{
+    static const struct {
+        unsigned char first, last, from, to; /* of the lead byte, and of the one behind it */
+        size_t len;
+    } rows[] = {
+        { 0x00, 0x7f, 0, 0, 1 },       { 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 }, { 0xe1, 0xec, 0x80, 0xbf, 3 },
+        { 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 }, { 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 },
+        { 0xf4, 0xf4, 0x80, 0x8f, 4 },
+    };
+    const unsigned char *p = (const unsigned char *)text.ptr;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (p[0] < rows[i].first || p[0] > rows[i].last)
+            continue;
+        if (text.len < rows[i].len || (rows[i].len > 1 && (p[1] < rows[i].from || p[1] > rows[i].to)))
+            return 0;
+        for (size_t k = 2; k < rows[i].len; k++)
+            if ((p[k] & 0xc0) != 0x80)
+                return 0;
+        return rows[i].len;
+    }
+    return 0;
+}
+
 int str_add_json(struct buf *out, struct slice text)
 {
     int failed = buf_add(out, SLICE("\""));
-    for (size_t i = 0; i < text.len && failed == 0; i++) {
-        unsigned char c = (unsigned char)text.ptr[i];
-        if (c == '"' || c == '\\')
+    while (text.len && failed == 0) {
+        unsigned char c = (unsigned char)text.ptr[0];
+        size_t len = utf8_len(text);
+        if (len == 0)
+            failed = buf_add(out, SLICE("\\ufffd"));
+        else if (c == '"' || c == '\\')
             failed = buf_printf(out, "\\%c", c);
         else if (c < 0x20)
             failed = buf_printf(out, "\\u%04x", c);
         else
-            failed = buf_add(out, slice_of(&text.ptr[i], 1));
+            failed = buf_add(out, slice_of(text.ptr, len));
+        text = slice_skip(text, len ? len : 1);
     }
     return failed ? failed : buf_add(out, SLICE("\""));
 }
