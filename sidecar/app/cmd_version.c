@@ -1,4 +1,5 @@
 #include "app/cmd.h"
+#include "refresh/fetch.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -7,7 +8,6 @@
 
 /* By hand: the headers of these libraries stay in their own rooms. */
 const char *OpenSSL_version(int what);
-char *curl_version(void);
 const char *ares_version(int *number);
 int ev_version_major(void);
 int ev_version_minor(void);
@@ -26,7 +26,7 @@ int cmd_version(int argc, char **argv)
         return cmd_usage("version", "takes no words");
     puts("sidekey " SIDEKEY_VERSION);
     if (verbose)
-        printf("%s\n%s\nc-ares %s\nlibev %d.%d\njansson %s\nlibyaml %s\n", OpenSSL_version(0), curl_version(),
+        printf("%s\n%s\nc-ares %s\nlibev %d.%d\njansson %s\nlibyaml %s\n", OpenSSL_version(0), fetch_library(),
                ares_version(NULL), ev_version_major(), ev_version_minor(), jansson_version_str(),
                yaml_get_version_string());
     return EX_OK;

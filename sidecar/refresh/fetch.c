@@ -5,8 +5,8 @@
 #include "certs/bundle.h"
 #include "refresh/fetch_roots.h"
 #include "refresh/fetch_url.h"
+#include "refresh/fetch_curl.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -379,6 +379,8 @@ void fetch_cancel(struct fetch_job *job)
 
 struct fetch *fetch_new(const struct dial_options *options, struct err *e)
 {
+    if (fetch_curl_load(e) != 0)
+        return NULL;
     struct fetch *f = calloc(1, sizeof *f);
     if (!f || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(f->multi = curl_multi_init())) {
         free(f);
@@ -407,4 +409,9 @@ void fetch_free(struct fetch *f)
     ev_timer_stop(loop_get(), &f->timer);
     fetch_roots_done(&f->roots);
     free(f);
+}
+
+const char *fetch_library(void)
+{
+    return fetch_curl_load(NULL) == 0 ? curl_version() : "libcurl: not found";
 }

@@ -48,4 +48,7 @@ void fetch_cancel(struct fetch_job *job);
 /* "host:port" of a token URL, lower case: the key of its throttle.  0; -EINVAL (no http or https URL, or http that is not on loopback). */
 MUST_CHECK int fetch_host(const char *url, char *text, size_t size);
 
+/* "libcurl/7.88.1 OpenSSL/3.0 …", for version reports; "libcurl: not found" when it cannot be loaded. */
+const char *fetch_library(void);
+
 #endif

@@ -1,8 +1,8 @@
 #include "refresh/fetch_url.h"
 
 #include "net/address.h"
+#include "refresh/fetch_curl.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -39,7 +39,7 @@ int fetch_url_read(const char *url, bool metadata, struct fetch_place *ret)
 {
     char port[8] = "", user[8];
     struct fetch_place p = { .port = 0 };
-    CURLU *u = curl_url();
+    CURLU *u = fetch_curl_load(NULL) == 0 ? curl_url() : NULL;
     if (!u)
         return -ENOMEM;
     int failed = curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK || copy_part(u, CURLUPART_SCHEME, 0, p.scheme, sizeof p.scheme)

@@ -114,9 +114,23 @@ def image(tmp_path_factory):
     into = tmp_path_factory.mktemp("image")
     done = run(["make", "-s", f"BUILD={os.path.relpath(BUILD, ROOT)}", "install", f"DESTDIR={into}", "PREFIX=/usr"], cwd=ROOT, env={**os.environ, "MAKELEVEL": "0"})
     assert done.returncode == 0, done.stderr
-    done = run([EXAMPLES / "docker/collect-libraries", into, into / "usr/bin/sidekey"])
+    done = run([EXAMPLES / "docker/collect-libraries", into, into / "usr/bin/sidekey", LOADED])
     assert done.returncode == 0, done.stderr
     return into, done.stdout.decode().split()
+
+
+LOADED = "libcurl.so.4"  # by the keeper, when it runs
+
+
+def loaded_path():
+    listed = run(["/sbin/ldconfig", "-p"]).stdout.decode()
+    return re.search(rf"^\s*{re.escape(LOADED)} .*=> (\S+)$", listed, re.M)[1]
+
+
+def needed_paths(program):
+    """What the loader maps for the program, now and when the keeper loads its library."""
+    listed = run(["ldd", program]).stdout.decode() + run(["ldd", loaded_path()]).stdout.decode()
+    return {*re.findall(r"=> (/\S+)", listed), loaded_path()}, listed
 
 
 def dockerfile():
@@ -144,8 +158,8 @@ def test_the_dockerfile_is_a_non_root_distroless_multi_stage_build():
 @release
 def test_the_libraries_of_the_image_are_all_that_the_program_needs(image):
     into, collected = image
-    listed = run(["ldd", into / "usr/bin/sidekey"]).stdout.decode()
-    needed = {os.path.basename(p) for p in re.findall(r"=> (/\S+)", listed)}
+    assert f"collect-libraries /out /out/usr/bin/sidekey {LOADED}" in dockerfile()
+    needed = {os.path.basename(p) for p in needed_paths(into / "usr/bin/sidekey")[0]}
     base = {n for n in needed if re.match(r"(ld-linux|libc|libm|libdl|libpthread|librt|libresolv|libgcc_s|libssl|libcrypto)\b", n)}
     assert {os.path.basename(p) for p in collected} == needed - base
     assert all((into / p.lstrip("/")).is_file() for p in collected)
@@ -155,7 +169,7 @@ def test_the_libraries_of_the_image_are_all_that_the_program_needs(image):
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
 def test_the_image_runs_in_a_chroot_without_a_network(image):
     into, _ = image
-    for base in re.findall(r"(/\S*(?:ld-linux|lib(?:c|m|dl|pthread|rt|resolv|gcc_s|ssl|crypto)\.so)\S*)", run(["ldd", into / "usr/bin/sidekey"]).stdout.decode()):
+    for base in re.findall(r"(/\S*(?:ld-linux|lib(?:c|m|dl|pthread|rt|resolv|gcc_s|ssl|crypto)\.so)\S*)", needed_paths(into / "usr/bin/sidekey")[1]):
         target = into / ("usr/lib/" + base.split("/lib/", 1)[1] if "/lib/" in base and not base.startswith("/lib64") else base.lstrip("/"))
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
@@ -165,9 +179,16 @@ def test_the_image_runs_in_a_chroot_without_a_network(image):
     (into / "tmp").mkdir(exist_ok=True)
     done = run([shutil.which("unshare"), "--net", shutil.which("chroot"), into, "/usr/bin/sidekey", "version"], {})
     assert done.returncode == 0 and b"sidekey" in done.stdout, done
-    (into / "tmp/sidekey.yaml").write_text("rules: []\n")
+    roots = into / "etc/ssl/certs/ca-certificates.crt"
+    roots.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", roots)
+    (into / "tmp/state").mkdir(mode=0o700, exist_ok=True)
+    (into / "tmp/sidekey.yaml").write_text("listen: {proxy: '127.0.0.1:0', admin: 'off'}\nca: {publish: /tmp}\nstore: {file: /tmp/state}\nrules: []\n")
     done = run([shutil.which("unshare"), "--net", shutil.which("chroot"), into, "/usr/bin/sidekey", "check", "-c", "/tmp/sidekey.yaml"], {})
     assert done.returncode == 0, done
+    served = subprocess.run(["timeout", "-s", "TERM", "3", shutil.which("unshare"), "--net", shutil.which("chroot"), into, "/usr/bin/sidekey", "serve", "-c", "/tmp/sidekey.yaml"],
+                            capture_output=True, timeout=30, check=False)
+    assert b"ready proxy=" in served.stderr, (served.stdout, served.stderr)
 
 
 @release

@@ -13,7 +13,7 @@ LIBRARIES = [
     ("OpenSSL", r"openssl/", r"sidecar/net/tls\w*\.[ch]|sidecar/crypto/\w+\.[ch]|certs/\w+\.[ch]"),
     ("llhttp", r"llhttp(\.h|/)", r"sidecar/http/h1\w*\.c"),
     ("nghttp2", r"nghttp2/", r"sidecar/http/h2\w*\.c"),
-    ("libcurl", r"curl/", r"sidecar/refresh/fetch\w*\.c"),
+    ("libcurl", r"curl/", r"sidecar/refresh/fetch\w*\.[ch]"),
     ("hiredis", r"hiredis/|hiredis\.h", r"sidecar/refresh/(store_)?redis\w*\.[ch]"),
     ("c-ares", r"ares", r"sidecar/net/(resolve|dns)\w*\.c"),
     ("libyaml", r"yaml\.h", r"sidecar/app/\w+\.c"),
