@@ -318,12 +318,15 @@ static void on_connected(struct redis_link *l, int fd)
 static void on_dialled(void *arg, int fd, enum dial_error error, const char *text)
 {
     struct redis_link *l = arg;
-    char what[256];
+    char what[256], at[AUTHORITY_TEXT_MAX];
+    size_t named = strlen(authority_key(&l->at, at));
     l->dial = NULL;
     if (fd >= 0) {
         on_connected(l, fd);
         return;
     }
+    if (strncmp(text, at, named) == 0 && strncmp(text + named, ": ", 2) == 0)
+        text += named + 2; /* our name stands before it already */
     snprintf(what, sizeof what, "cannot be reached: %s%s", text, error == DIAL_REFUSED ? " (does it run, and does it listen there?)" : "");
     close_link(l, what);
 }

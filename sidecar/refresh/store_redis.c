@@ -9,6 +9,8 @@
 #include "base/log.h"
 
 #define REDIRECTS_MAX 5
+#define PAUSES_MAX 25 /* while a slot is on its way from node to node */
+#define PAUSE_MS 100
 
 /* ---- an operation's life: asked → sent, perhaps to several servers → read → answered from the loop ---- */
 
@@ -17,6 +19,7 @@ static void op_free(struct store_op *op)
     list_remove(&op->node);
     list_remove(&op->command.node);
     later_cancel(&op->later);
+    alarm_stop(&op->pause);
     buf_done(&op->command.bytes);
     buf_done(&op->next.blob);
     state_done(&op->out.state);
@@ -70,6 +73,13 @@ static void send_op(struct store_op *op)
     send_to(op, store_redis_pick(op->store, op->cred), false);
 }
 
+static void on_pause_end(void *arg)
+{
+    struct store_op *op = arg;
+    op->redirects = 0;
+    send_op(op);
+}
+
 /* ---- errors ---- */
 
 static void redirect(struct store_op *op, const redisReply *reply)
@@ -96,6 +106,10 @@ static void on_error(struct store_op *op, const redisReply *reply)
     }
     if (redis_reply_is(reply, "MOVED") || redis_reply_is(reply, "ASK")) {
         redirect(op, reply);
+        return;
+    }
+    if (redis_reply_is(reply, "TRYAGAIN") && op->pauses++ < PAUSES_MAX) {
+        alarm_set(&op->pause, PAUSE_MS);
         return;
     }
     redis_explain(&e, name, reply);
@@ -281,6 +295,7 @@ static struct store_op *new_op(struct store_redis *s, enum kind kind, const char
     buf_init(&op->next.blob, 0);
     state_init(&op->out.state);
     later_init(&op->later, on_answer);
+    alarm_init(&op->pause, on_pause_end, op);
     list_push(&s->ops, &op->node);
     if (state_dir_is_name(cred) && !(op->cred = store_redis_cred(s, cred))) {
         op_free(op);

@@ -87,7 +87,8 @@ struct store_op {
     bool healed, with_text; /* EVAL instead of EVALSHA */
     bool giving_back;       /* a RELEASE of a lease that we cannot use; out is the answer already */
     struct node *at;
-    unsigned redirects;
+    unsigned redirects, pauses;
+    struct alarm pause;     /* the cluster is moving the keys just now */
     struct redis_command command;
     bool sent;              /* command is with a client, and done will come */
     struct store_owner owner;

@@ -1,0 +1,272 @@
+"""Several machines, one Redis: one expiry is one token request, and what happens to Redis does not reach the program."""
+import asyncio
+import json
+import ssl
+import threading
+import time
+
+import pytest
+from harness import AsyncClient, until
+from redis_fixture import PASSWORD, Monitor, Talk, free_port, machines, make_cluster, make_sentinels, redis_server  # noqa: F401 (fixtures)
+
+
+def echo(sidekey):
+    status, _, body = sidekey.request()
+    assert status == 200, (status, body[:500])
+    seen = json.loads(body)
+    assert seen["live"] is True
+    return seen["headers"]["authorization"]
+
+
+async def together(sidekeys, count):
+    clients = [AsyncClient(sidekeys[i % len(sidekeys)]) for i in range(count)]
+    await asyncio.gather(*[c.open() for c in clients])
+    answers = await asyncio.gather(*[c.request("GET", "/v2/echo") for c in clients])
+    for client in clients:
+        client.close()
+    return answers
+
+
+def error_log(sidekey):
+    return b"".join(sidekey.logs().values()).decode()
+
+
+def stored(redis, generation):
+    """A token is served before it is stored."""
+    until(f"generation {generation} is stored", lambda: redis.field("crm", "gen") == generation, 15)
+
+
+def wait_log(sidekey, text, seconds=10):
+    until(f"{sidekey.name} logs {text!r}", lambda: text in error_log(sidekey), seconds)
+
+
+def test_two_machines_that_start_together_make_one_token_request(redis_server, machines, auth):
+    redis = redis_server()
+    auth.faults({"delay_ms": 700})
+    pair = machines(2, {"url": redis.url})
+    answers = asyncio.run(together(pair, 20))
+    assert {status for status, _, _ in answers} == {200}
+    assert auth.healthy()["token_requests"] == 1
+    stored(redis, "1")
+
+
+def test_fifty_parallel_calls_at_expiry_on_two_machines_cause_one_token_request(redis_server, machines, auth):
+    auth.access_ttl(2)
+    pair = machines(2, {"url": redis_server().url})
+    assert echo(pair[0]) == echo(pair[1])
+    first = auth.counts["token_requests"]
+    auth.access_ttl(3600)
+    auth.faults({"delay_ms": 2500})
+    time.sleep(2.2)
+    answers = asyncio.run(together(pair, 50))
+    assert {status for status, _, _ in answers} == {200}
+    assert auth.healthy()["token_requests"] == first + 1
+    assert echo(pair[0]) == echo(pair[1])
+
+
+def test_no_token_and_no_secret_is_readable_in_redis(redis_server, machines, auth):
+    redis = redis_server()
+    echo(machines(1, {"url": redis.url})[0])
+    with redis.connect() as talk:
+        assert sorted(talk.ask("KEYS", "*")) == ["{sidekey:crm}:state"]
+        stored = str(talk.ask("HGETALL", "{sidekey:crm}:state"))
+    assert all(secret not in stored for secret in auth.secrets)
+
+
+def test_a_refresh_costs_few_round_trips_and_a_fresh_token_none(redis_server, machines, auth):
+    redis = redis_server()
+    pair = machines(2, {"url": redis.url})
+    echo(pair[0]), echo(pair[1])
+    before = auth.counts["token_requests"]
+    with Monitor(redis) as calm:
+        for _ in range(50):
+            echo(pair[0])
+    assert not calm.of("evalsha", "eval"), calm.asked
+    auth.revoke_access()
+    with Monitor(redis) as busy:
+        answers = asyncio.run(together(pair, 20))
+        time.sleep(1)
+    assert {status for status, _, _ in answers} == {200}
+    assert auth.healthy()["token_requests"] == before + 1
+    costs = sorted(len(commands) for commands in busy.of("evalsha", "eval", "hget").values())
+    assert len(costs) == 2 and costs[0] <= 3 and costs[1] <= 6, busy.asked
+
+
+def test_cached_tokens_are_served_while_redis_is_away_and_it_is_found_again(redis_server, machines, auth):
+    redis = redis_server("redis", "--appendonly", "yes", "--appendfsync", "always")
+    sidekey = machines(1, {"url": redis.url})[0]
+    token = echo(sidekey)
+    stored(redis, "1")
+    assert sidekey.get_admin("/readyz")[0] == 200
+    redis.kill()
+    for _ in range(20):
+        assert echo(sidekey) == token
+    until("/readyz tells", lambda: "[-]store" in sidekey.get_admin("/readyz")[1], 10)
+    assert "sidekey_store_up 0" in sidekey.get_admin("/metrics")[1]
+    redis.again()
+    until("/readyz is good again", lambda: sidekey.get_admin("/readyz")[0] == 200, 10)
+    auth.revoke_access()
+    assert echo(sidekey) != token
+    assert auth.healthy()["refreshes"] == 2
+    stored(redis, "2")
+
+
+def test_a_redis_that_forgot_everything_gets_the_state_back(redis_server, machines, auth):
+    redis = redis_server()
+    pair = machines(2, {"url": redis.url})
+    assert echo(pair[0]) == echo(pair[1])
+    redis.kill()
+    redis.again()
+    assert until("the state is back", lambda: redis.field("crm", "gen"), 15) == "1"
+    auth.revoke_access()
+    assert echo(pair[0]) == echo(pair[1])
+    assert auth.healthy()["refreshes"] == 2
+
+
+def test_proceed_refreshes_without_redis_and_stores_it_afterwards(redis_server, machines, auth):
+    redis = redis_server("redis", "--appendonly", "yes", "--appendfsync", "always")
+    sidekey = machines(1, {"url": redis.url}, {"on_lock_error": "proceed"})[0]
+    echo(sidekey)
+    stored(redis, "1")
+    redis.kill()
+    auth.revoke_access()
+    echo(sidekey)
+    assert auth.healthy()["refreshes"] == 2
+    redis.again()
+    until("the new generation is stored", lambda: redis.field("crm", "gen") == "2", 30)
+    assert auth.healthy()["refreshes"] == 2
+
+
+@pytest.mark.parametrize("policy", ["wait", "fail"])
+def test_without_redis_these_policies_spend_nothing(redis_server, machines, auth, policy):
+    redis = redis_server("redis", "--appendonly", "yes", "--appendfsync", "always")
+    auth.access_ttl(4)
+    sidekey = machines(1, {"url": redis.url}, {"on_lock_error": policy}, limits={"drain": "1s", "token_wait": "2s"})[0]
+    echo(sidekey)
+    stored(redis, "1")
+    redis.kill()
+    asked = auth.counts["token_requests"]
+    time.sleep(4.2)
+    status, headers, _ = sidekey.request()
+    assert status == 503 and headers["retry-after"], (status, headers.items())
+    assert auth.counts["token_requests"] == asked
+    redis.again()
+    auth.access_ttl(3600)
+    until("tokens come again", lambda: sidekey.request()[0] == 200, 30)
+    auth.healthy()
+
+
+def test_a_wrong_password_is_named_and_a_right_one_is_taken_without_a_restart(redis_server, machines, auth, make_config, place):
+    redis = redis_server(password=PASSWORD)
+    file = make_config.write("redis-password", "nobody-knows-it")
+    sidekey = machines(1, {"url": redis.url, "password": file}, {"on_lock_error": "fail"})[0]
+    wait_log(sidekey, "WRONGPASS")
+    assert "store.redis.password" in error_log(sidekey)
+    assert sidekey.request()[0] == 503 and auth.counts["token_requests"] == 0
+    assert "[-]store" in sidekey.get_admin("/readyz")[1]
+    make_config.write("redis-password", PASSWORD)
+    until("tokens come", lambda: sidekey.request()[0] == 200, 30)
+    for secret in (PASSWORD, "nobody-knows-it"):
+        assert secret not in error_log(sidekey)
+
+
+def test_an_acl_user_needs_no_more_than_the_documents_say(redis_server, machines, auth, make_config):
+    redis = redis_server()
+    rules = next(line for line in open("docs/configuration.md", encoding="utf-8") if line.startswith("ACL SETUSER sidekey"))
+    assert redis.ask(*rules.replace(">PASSWORD", f">{PASSWORD}").split()) == "OK"
+    pair = machines(2, {"url": redis.url.replace("://", "://sidekey@") + "/0", "password": make_config.write("redis-password", PASSWORD)},
+                    {"on_lock_error": "fail"})
+    assert echo(pair[0]) == echo(pair[1])
+    auth.revoke_access()
+    assert echo(pair[0]) == echo(pair[1])
+    assert auth.healthy()["refreshes"] == 2
+    assert all("NOPERM" not in error_log(s) for s in pair)
+
+
+def test_tls_to_redis_is_verified(redis_server, machines, auth, pki):
+    context = ssl.create_default_context(cafile=pki / "ca.pem")
+    tls = lambda name: ["--tls-cert-file", pki / f"{name}.pem", "--tls-key-file", pki / f"{name}.key", "--tls-ca-cert-file", pki / "ca.pem",
+                        "--tls-auth-clients", "no"]
+    redis = redis_server("good", *tls("good"), tls=context)
+    good = machines(1, {"url": redis.url, "ca_file": str(pki / "ca.pem")}, {"on_lock_error": "fail"})[0]
+    echo(good)
+    stored(redis, "1")
+
+
+def test_a_certificate_for_another_name_is_refused(redis_server, machines, auth, pki):
+    redis = redis_server("wrong", "--tls-cert-file", pki / "wrong.pem", "--tls-key-file", pki / "wrong.key", "--tls-ca-cert-file", pki / "ca.pem",
+                         "--tls-auth-clients", "no", tls=True)
+    sidekey = machines(1, {"url": redis.url, "ca_file": str(pki / "ca.pem")}, {"on_lock_error": "fail"})[0]
+    wait_log(sidekey, "check the host in store.redis.url")
+    assert sidekey.request()[0] == 503 and auth.counts["token_requests"] == 0
+
+
+def test_a_unix_socket_will_do(redis_server, machines, place, auth):
+    redis_server("redis", "--unixsocket", place / "redis.sock")
+    echo(machines(1, {"url": f"unix://{place}/redis.sock"}, {"on_lock_error": "fail"})[0])
+    assert auth.healthy()["refreshes"] == 1
+
+
+def test_another_seal_key_is_named_and_keeps_no_lease(redis_server, machines, auth, make_config):
+    redis = redis_server()
+    first = machines(1, {"url": redis.url})[0]
+    echo(first)
+    config = json.loads(json.dumps(first.config))
+    config["store"].update(seal_key=make_config.write("seal2", "ab" * 32), on_lock_error="fail")
+    first.stop()
+    stranger = first.__class__(first.folder, config, name="stranger").ready()
+    try:
+        assert stranger.request()[0] == 503
+        wait_log(stranger, "sealed with another key")
+        assert redis.ask("EXISTS", "{sidekey:crm}:lease") == 0
+    finally:
+        stranger.stop()
+
+
+@pytest.mark.slow
+def test_a_sentinel_failover_loses_no_refresh(redis_server, machines, auth):
+    primary = redis_server("primary")
+    replica = redis_server("replica", "--replicaof", "127.0.0.1", primary.port, "--repl-diskless-sync-delay", "0")
+    until("the replica follows", lambda: "master_link_status:up" in replica.ask("INFO", "replication"), 20)
+    sentinels = make_sentinels(redis_server, primary)
+    nodes = [f"127.0.0.1:{s.port}" for s in sentinels]
+    pair = machines(2, {"url": "redis://unused", "sentinel": {"master": "main", "nodes": [f"127.0.0.1:{free_port()}", *nodes]}}, {"on_lock_error": "wait"})
+    assert echo(pair[0]) == echo(pair[1])
+    stored(replica, "1")
+    primary.kill()
+    until("the replica is primary", lambda: replica.ask("ROLE")[0] == "master", 30)
+    until("both have found it", lambda: all(s.get_admin("/readyz")[0] == 200 for s in pair), 30)
+    auth.revoke_access()
+    assert echo(pair[0]) == echo(pair[1])
+    assert auth.healthy()["refreshes"] == 2
+    stored(replica, "2")
+
+
+@pytest.mark.slow
+def test_a_cluster_is_followed_to_the_node_that_has_the_key(redis_server, machines, auth):
+    nodes = make_cluster(redis_server)
+    slot = nodes[0].ask("CLUSTER", "KEYSLOT", "{sidekey:crm}:state")
+    home = next(n for n in nodes for low, high, at, *_ in n.ask("CLUSTER", "SLOTS") if low <= slot <= high and at[1] == n.port)
+    away = next(n for n in nodes if n is not home)
+    pair = machines(2, {"url": away.url}, {"on_lock_error": "fail"}, floor="1s")
+    assert echo(pair[0]) == echo(pair[1])
+    stored(home, "1")
+    assert away.field("crm", "gen").startswith("-MOVED")
+    auth.revoke_access()
+    assert echo(pair[0]) == echo(pair[1])
+    assert auth.healthy()["refreshes"] == 2
+    # The slot moves to another node.
+    ids = {n.port: n.ask("CLUSTER", "MYID") for n in (home, away)}
+    away.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[home.port])
+    home.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[away.port])
+    with Talk(home.port) as talk:
+        assert talk.ask("MIGRATE", "127.0.0.1", away.port, "{sidekey:crm}:state", 0, 5000) == "OK"
+    def finish():
+        for node in nodes:
+            node.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[away.port])
+    time.sleep(1.1)
+    auth.revoke_access()
+    threading.Timer(0.7, finish).start()
+    assert echo(pair[0]) == echo(pair[1])  # ASK, TRYAGAIN and in the end MOVED
+    assert auth.healthy()["refreshes"] == 3
+    stored(away, "3")
