@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rand.h"
+#include "base/rest.h"
 
 #define LIVED_MS 10000 /* a child that lived this long starts its back-off anew */
 
@@ -23,6 +24,14 @@ static void stop_loop(struct supervisor *s, int status)
 
 /* --- readiness --- */
 
+static void on_rest(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop;
+    (void)w;
+    (void)revents;
+    rest_now(); /* from here on it sleeps until a child dies */
+}
+
 static void announce(struct supervisor *s)
 {
     if (s->announced)
@@ -33,6 +42,7 @@ static void announce(struct supervisor *s)
         if (!s->workers[i]->ready)
             return;
     s->announced = true;
+    ev_timer_start(loop_get(), &s->rest);
     s->program = s->options->on_ready ? s->options->on_ready(s->options->arg, &s->ears) : 0;
     if (s->program < 0)
         stop_loop(s, EX_OSERR);
@@ -90,7 +100,7 @@ static void begin_stop(struct supervisor *s, int status)
     for (unsigned i = 0; i < s->worker_count; i++) {
         ev_timer_stop(loop_get(), &s->workers[i]->respawn);
         if (s->workers[i]->ipc)
-            (void)!child_send(s->workers[i], &(struct msg){ .type = MSG_DRAIN }, -1);
+            (void)!child_send(s->workers[i], &(struct msg){ .type = MSG_DRAIN, .tag = MSG_DRAIN_LAST }, -1);
     }
     keeper_may_end(s);
     ev_timer_set(&s->grace, (double)s->config->limits.drain_ms / 1000 + 3, 0);
@@ -307,6 +317,7 @@ int supervisor_run(const struct supervisor_options *options)
     list_init(&s.retired);
     ev_timer_init(&s.grace, on_grace_over, 0, 0);
     s.grace.data = &s;
+    ev_timer_init(&s.rest, on_rest, REST_AFTER_MS / 1000.0, 0);
     if (ears_open(&s.ears, s.config, options->hints_path, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
         done(&s);

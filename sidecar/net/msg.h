@@ -31,6 +31,7 @@ enum msg_reason { MSG_EXPIRING, MSG_MISSING, MSG_REJECTED, MSG_FORCED };
 /* REFRESH.md C; RECENT: a forced refresh was refused because one ran less than the floor ago. */
 enum msg_class { MSG_TRANSIENT, MSG_AMBIGUOUS, MSG_THROTTLE, MSG_CLOCK, MSG_CONFIG_ERROR, MSG_DEAD, MSG_STORE, MSG_RECENT, MSG_UNKNOWN_CREDENTIAL };
 enum msg_ask { MSG_ASK_READY, MSG_ASK_METRICS, MSG_ASK_STATUS, MSG_ASK_CA, MSG_ASK_RELOAD };
+enum { MSG_DRAIN_LAST = 1 }; /* the program ends: nobody accepts again */
 
 struct msg_extra {
     struct slice key, value;
@@ -54,7 +55,7 @@ struct msg {
     struct slice der;        /* MINT: SubjectPublicKeyInfo; LEAF: certificate, empty: refused, see text */
     int64_t until_s;         /* LEAF: not after, seconds since 1970 */
     enum msg_ask ask;        /* ASK ANSWER */
-    uint64_t tag;            /* ASK ANSWER: chosen by the asker; HELLO: slot number */
+    uint64_t tag;            /* ASK ANSWER: chosen by the asker; HELLO: slot number; DRAIN: MSG_DRAIN_LAST, or 0 when others take over */
     bool ok;                 /* ANSWER; ASK METRICS: as OpenMetrics; CONFIG to the keeper */
 };
 

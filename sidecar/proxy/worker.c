@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define STATS_EVERY_S 1.0
@@ -137,7 +138,17 @@ static void on_drain_over(void *arg)
     finish(w, 0);
 }
 
-static void start_drain(struct worker *w)
+/* Nobody will accept again: who connects from now on is refused at once and does not wait in the queue for the end. */
+static void refuse_connections(const struct worker *w)
+{
+    if (w->sockets.proxy >= 0)
+        (void)shutdown(w->sockets.proxy, SHUT_RDWR);
+    if (w->sockets.transparent >= 0)
+        (void)shutdown(w->sockets.transparent, SHUT_RDWR);
+}
+
+/* last: the program ends, no other worker takes the listeners over. */
+static void start_drain(struct worker *w, bool last)
 {
     if (w->ctx.draining)
         return;
@@ -146,6 +157,8 @@ static void start_drain(struct worker *w)
         listener_set(w->proxy_listener, false);
     if (w->transparent_listener)
         listener_set(w->transparent_listener, false);
+    if (last)
+        refuse_connections(w);
     deadline_set(&w->drain, w->ctx.options->limits.drain_ms);
     clients_drain(&w->ctx);
     if (w->ctx.client_count == 0)
@@ -163,7 +176,7 @@ static void on_supervisor_packet(void *arg, struct slice packet, int fd)
     if (fd >= 0)
         close(fd);
     if (m.type == MSG_DRAIN)
-        start_drain(w);
+        start_drain(w, m.tag == MSG_DRAIN_LAST);
     else if (m.type == MSG_ANSWER)
         admin_answer(w->admin, &m);
 }

@@ -1,0 +1,511 @@
+"""HTTP.md §7: every state of every connection has a deadline, every buffer a cap, every count a limit; and how it all ends."""
+import contextlib
+import json
+import os
+import pathlib
+import resource
+import signal
+import socket
+import threading
+import time
+
+import harness
+import pytest
+import wire
+from harness import API, until
+from wire import TOKEN, field_of, read_message, status_of
+
+HOST = f"Host: {API}\r\n"
+SHORT_S = 0.6
+TUNNEL = "open.sidekey.test"
+
+
+class Scene:
+    """Deadlines of 0.6 s.  open.sidekey.test has no rule: a tunnel to a plain server."""
+
+    def __init__(self, folder, pki):
+        self.world = wire.World(folder, pki, "limits")
+        self.upstream = self.world.server(lambda peer: self.script(peer))
+        self.script = wire.serve
+        self.plain = self.world.server(echo, tls=False)
+        self.silent = self.world.server(lambda peer: time.sleep(5), tls=False)
+        self.full, self.fillers = full_listener()
+        short = {name: "600ms" for name in ("connect_head", "tls", "head", "dial", "first_byte", "idle", "tunnel_idle")}
+        config = self.world.config(self.upstream, hosts=(API, "silent.sidekey.test"), limits=short, resolve={
+            f"{TUNNEL}:443": f"127.0.0.1:{self.plain.port}", "silent.sidekey.test:443": f"127.0.0.1:{self.silent.port}",
+            "full.sidekey.test:443": "127.0.0.1:%d" % self.full.getsockname()[1],
+        })
+        self.sidekey = self.world.start(config)
+
+    def playing(self, script):
+        self.script = script
+        self.upstream.hang_up()
+
+    def close(self):
+        for sock in [*self.fillers, self.full]:
+            sock.close()
+        self.world.close()
+
+
+def echo(peer):
+    while True:
+        at = len(peer.received)
+        if not peer.fill():
+            return
+        peer.send(peer.received[at:])
+
+
+def full_listener():
+    """A port whose queue is full: a SYN gets no answer at all."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    fillers = []
+    for _ in range(3):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(listener.getsockname())
+        fillers.append(sock)
+    return listener, fillers
+
+
+@pytest.fixture(scope="module")
+def scene(folder, pki):
+    made = Scene(folder / "limits", pki)
+    yield made
+    made.close()
+
+
+@contextlib.contextmanager
+def within(low, high):
+    began = time.monotonic()
+    yield
+    took = time.monotonic() - began
+    assert low <= took <= high, f"{took:.2f} s, not {low}…{high}"
+
+
+def drip(sock, data, every_s=0.05):
+    """A byte now and then, until the other side has had enough."""
+    def run():
+        with contextlib.suppress(OSError, ValueError):
+            for n in range(len(data)):
+                sock.sendall(data[n:n + 1])
+                time.sleep(every_s)
+    threading.Thread(target=run, daemon=True).start()
+
+
+LONG = b"X-Long: " + b"v" * 1000
+
+
+def test_7_a_head_of_connect_that_drips_is_cut(scene):
+    with socket.create_connection(scene.sidekey.proxy, timeout=5) as sock, within(SHORT_S * 0.8, SHORT_S * 3):
+        drip(sock, f"CONNECT {API}:443 HTTP/1.1\r\n".encode() + LONG)
+        assert status_of(read_message(sock)[0]) == 408
+        assert wire.read_to_end(sock)[1] in ("eof", "broken")
+
+
+def test_7_a_connection_without_a_word_is_ended(scene):
+    with socket.create_connection(scene.sidekey.proxy, timeout=5) as sock, within(SHORT_S * 0.8, SHORT_S * 4):
+        assert wire.read_to_end(sock) == (b"", "eof")
+
+
+def test_7_a_head_inside_the_tunnel_that_drips_is_cut(scene):
+    with scene.sidekey.tls(timeout=5) as sock, within(SHORT_S * 0.8, SHORT_S * 3):
+        drip(sock, f"GET / HTTP/1.1\r\n{HOST}".encode() + LONG)
+        assert status_of(read_message(sock)[0]) == 408
+
+
+def test_7_a_head_is_not_given_new_time_by_an_answer_before_it(scene):
+    """Keep-alive: the second head drips."""
+    with scene.sidekey.tls(timeout=5) as sock:
+        sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
+        assert status_of(read_message(sock)[0]) == 200
+        with within(SHORT_S * 0.8, SHORT_S * 3):
+            drip(sock, f"GET / HTTP/1.1\r\n{HOST}".encode() + LONG)
+            assert status_of(read_message(sock)[0]) == 408
+
+
+def test_7_an_idle_client_connection_is_ended(scene):
+    with scene.sidekey.tls(timeout=5) as sock:
+        sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
+        assert status_of(read_message(sock)[0]) == 200
+        with within(SHORT_S * 0.8, SHORT_S * 3):
+            assert wire.read_to_end(sock) == (b"", "eof")
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 40])
+def test_7_a_handshake_of_the_client_that_stalls_is_ended(scene, first):
+    sock, head = scene.sidekey.tunnel(timeout=5)
+    assert status_of(head) == 200
+    with sock, within(SHORT_S * 0.8, SHORT_S * 3.5):
+        sock.sendall(first)
+        assert wire.read_to_end(sock)[1] in ("eof", "broken")
+
+
+def test_7_a_handshake_of_the_client_that_drips_is_ended(scene):
+    sock, _ = scene.sidekey.tunnel(timeout=5)
+    with sock, within(SHORT_S * 0.8, SHORT_S * 3.5):
+        drip(sock, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 400)
+        assert wire.read_to_end(sock)[1] in ("eof", "broken")
+
+
+def test_7_a_handshake_of_the_upstream_that_stalls_is_504(scene):
+    with scene.sidekey.tls("silent.sidekey.test", timeout=8) as sock, within(SHORT_S * 0.5, SHORT_S * 4):
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: silent.sidekey.test\r\n\r\n")
+        head, body = read_message(sock)
+    assert status_of(head) == 504 and "; error=connection_timeout" in field_of(head, "proxy-status"), (head, body)
+    assert TOKEN.encode() not in scene.silent.since(0)
+
+
+def test_7_an_upstream_that_cannot_be_reached_in_time_is_504_on_connect(scene):
+    with within(SHORT_S * 0.8, SHORT_S * 4 + 1):
+        sock, head = scene.sidekey.tunnel("full.sidekey.test:443", 8)
+        sock.close()
+    assert status_of(head) == 504, head
+    assert field_of(head, "proxy-status").startswith("sidekey; error=connection_timeout"), head
+
+
+def stall_before(peer):
+    peer.read()
+    time.sleep(5)
+
+
+def stall_in_body(peer):
+    peer.read()
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    time.sleep(5)
+
+
+def drip_body(peer):
+    peer.read()
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+    for _ in range(20):
+        peer.send(b"x")
+        time.sleep(SHORT_S / 6)
+
+
+def test_7_an_answer_that_does_not_begin_is_504(scene):
+    scene.playing(stall_before)
+    with scene.sidekey.tls(timeout=5) as sock, within(SHORT_S * 0.8, SHORT_S * 3):
+        sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
+        head, body = read_message(sock)
+    assert status_of(head) == 504 and "; error=http_response_timeout" in field_of(head, "proxy-status")
+    assert json.loads(body)["reason"]
+
+
+def test_7_an_answer_that_stops_in_the_middle_is_cut_visibly(scene):
+    scene.playing(stall_in_body)
+    sock, _ = scene.sidekey.tunnel(timeout=5)
+    with scene.sidekey.context().wrap_socket(sock, server_hostname=API, suppress_ragged_eofs=False) as secured, within(SHORT_S * 0.8, SHORT_S * 3):
+        secured.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
+        answer, end = wire.read_to_end(secured)
+    assert answer.endswith(b"half") and end == "broken"
+
+
+def test_7_an_answer_that_is_only_slow_passes_whole(scene):
+    """Idle is the time between two bytes, not the time for all."""
+    scene.playing(drip_body)
+    with scene.sidekey.tls(timeout=5) as sock, within(SHORT_S * 2, SHORT_S * 8):
+        sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
+        assert read_message(sock)[1] == b"x" * 20
+
+
+def test_7_an_upload_that_stops_in_the_middle_is_ended(scene):
+    scene.playing(wire.serve)
+    with scene.sidekey.tls(timeout=5) as sock, within(SHORT_S * 0.8, SHORT_S * 4):
+        sock.sendall(f"POST / HTTP/1.1\r\n{HOST}Content-Length: 100\r\n\r\nhalf".encode())
+        answer, end = wire.read_to_end(sock)
+    assert end != "open" and status_of(answer) in (None, 408, 504), answer
+
+
+def test_7_an_idle_tunnel_is_ended_and_a_busy_one_is_not(scene):
+    sock, head = scene.sidekey.tunnel(f"{TUNNEL}:443", 5)
+    assert status_of(head) == 200
+    with sock:
+        for n in range(8):
+            sock.sendall(b"ping%d" % n)
+            assert sock.recv(100) == b"ping%d" % n
+            time.sleep(SHORT_S / 3)
+        with within(SHORT_S * 0.5, SHORT_S * 3):
+            assert wire.read_to_end(sock)[1] in ("eof", "broken")
+
+
+# --- memory -------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def worker_kib(sidekey):
+    rollup = pathlib.Path(f"/proc/{sidekey.child('worker')}/smaps_rollup").read_text()
+    return int(rollup.split("Pss:")[1].split()[0])
+
+
+@pytest.fixture(scope="module")
+def roomy(folder, pki):
+    """A sidekey with the usual limits."""
+    world = wire.World(folder / "roomy", pki, "roomy")
+    upstream = world.server()
+    plain = world.server(echo, tls=False)
+    world.sidekey = world.start(world.config(upstream, resolve={f"{TUNNEL}:443": f"127.0.0.1:{plain.port}"}))
+    world.upstream, world.plain = upstream, plain
+    yield world
+    world.close()
+
+
+SLOW = 20
+LARGE = 64 << 20
+
+
+def pour(peer):
+    peer.read_head()
+    with contextlib.suppress(OSError):
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE)
+        for _ in range(LARGE >> 16):
+            peer.send(bytes(1 << 16))
+
+
+def never_read(peer):
+    peer.read_head()
+    time.sleep(4)
+
+
+@pytest.mark.skipif(harness.SANITIZED, reason="judges memory")
+@pytest.mark.parametrize("direction", ["down", "up", "tunnel"])
+def test_7_who_reads_slowly_stops_the_writer_and_costs_little_memory(roomy, direction):
+    """§7: at most 64 KiB waiting per direction; with TLS and all, 256 KiB for each connection."""
+    sidekey = roomy.sidekey
+    roomy.upstream.script = pour if direction == "down" else never_read
+    roomy.plain.script = never_read
+    roomy.upstream.hang_up()
+    until("a first answer", lambda: worker_kib(sidekey))
+    before, socks, sent = worker_kib(sidekey), [], 0
+    for _ in range(SLOW):
+        if direction == "tunnel":
+            sock, _ = sidekey.tunnel(f"{TUNNEL}:443", 5)
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        else:
+            sock = sidekey.tls(timeout=5)
+            sock.sendall(f"{'GET' if direction == 'down' else 'POST'} / HTTP/1.1\r\n{HOST}{'' if direction == 'down' else f'Content-Length: {LARGE}' + chr(13) + chr(10)}\r\n".encode())
+        socks.append(sock)
+    if direction != "down":
+        for sock in socks:
+            sock.settimeout(0.15)
+            with contextlib.suppress(OSError):
+                while sent < SLOW * LARGE:
+                    sent += sock.send(bytes(1 << 16))
+    time.sleep(0.7)
+    grown = worker_kib(sidekey) - before
+    for sock in socks:
+        sock.close()
+    roomy.upstream.script, roomy.plain.script = wire.serve, echo
+    roomy.upstream.hang_up()
+    assert grown <= SLOW * 256, f"{grown} KiB for {SLOW} connections"
+    assert status_of(ask(sidekey)) == 200
+
+
+def ask(sidekey):
+    with sidekey.tls(timeout=10) as sock:
+        sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
+        return read_message(sock)[0]
+
+
+def idle_tunnels(roomy, count, kib_each):
+    """count tunnels at once; the server's ends are only kept, not threads of their own."""
+    kept, listener = [], socket.create_server(("127.0.0.1", 0), backlog=1024)
+
+    def keep():
+        with contextlib.suppress(OSError):
+            while True:
+                kept.append(listener.accept()[0])
+    threading.Thread(target=keep, daemon=True).start()
+    config = json.loads(json.dumps(roomy.sidekey.config))
+    config["network"]["resolve"][f"{TUNNEL}:443"] = "127.0.0.1:%d" % listener.getsockname()[1]
+    sidekey = roomy.start(config, f"many{count}")
+    first = sidekey.tunnel(f"{TUNNEL}:443")[0]
+    before, socks = worker_kib(sidekey), [first]
+    try:
+        for _ in range(count - 1):
+            sock, head = sidekey.tunnel(f"{TUNNEL}:443")
+            assert status_of(head) == 200
+            socks.append(sock)
+        until("all tunnels", lambda: len(kept) == count)
+        grown = worker_kib(sidekey) - before
+        by_port = {sock.getpeername(): sock for sock in kept}
+        assert len(by_port) == count
+        for sock in socks[::97]:
+            sock.sendall(b"still here")
+        for sock in kept[::97]:
+            assert sock.recv(100) == b"still here"
+            sock.sendall(b"so are we")
+        for sock in socks[::97]:
+            assert sock.recv(100) == b"so are we"
+        assert harness.SANITIZED or grown <= count * kib_each, f"{grown} KiB for {count} tunnels"
+        status, text = sidekey.get_admin("/metrics")
+        assert status == 200 and str(count) in text
+    finally:
+        for sock in [*socks, *kept, listener]:
+            sock.close()
+    sidekey.stop()
+    roomy.running.remove(sidekey)
+
+
+def test_7_two_thousand_idle_tunnels(roomy):
+    need = 2000 * 2 + 500
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard not in (resource.RLIM_INFINITY,) and hard < need:
+        pytest.skip(f"only {hard} open files here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, need), hard))
+    idle_tunnels(roomy, 2000, 8)
+
+
+@pytest.mark.release
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("SIDEKEY_TEST_MANY"), reason="SIDEKEY_TEST_MANY=1 asks for 10 000 tunnels")
+def test_7_ten_thousand_idle_tunnels(roomy):
+    idle_tunnels(roomy, 9990, 8)
+
+
+# --- counts -------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_7_without_file_descriptors_it_waits_and_never_spins(folder, pki):
+    world = wire.World(folder / "emfile", pki, "emfile")
+    sidekey = world.start(world.config(world.server()))
+    assert status_of(ask(sidekey)) == 200
+    worker = sidekey.child("worker")
+    kept = sidekey.tls(timeout=10)
+    used = len(os.listdir(f"/proc/{worker}/fd"))
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 6, used + 6))
+    crowd = [socket.create_connection(sidekey.proxy, timeout=5) for _ in range(40)]
+    time.sleep(0.3)
+    before = cpu_seconds(worker)
+    time.sleep(1.0)
+    spent = cpu_seconds(worker) - before
+    assert spent < 0.3, f"{spent} s of CPU in a second of waiting"
+    kept.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
+    assert status_of(read_message(kept)[0]) in (200, 502), "who is in is served as far as descriptors go"
+    for sock in crowd:
+        sock.close()
+    until("it serves again", lambda: quietly(lambda: status_of(ask(sidekey)) == 200), 8)
+    kept.close()
+    world.close()
+
+
+def quietly(check):
+    try:
+        return check()
+    except (OSError, EOFError, AssertionError):
+        return False
+
+
+def test_7_beyond_the_limit_of_connections_new_ones_wait_outside(folder, pki):
+    world = wire.World(folder / "crowd", pki, "crowd")
+    sidekey = world.start(world.config(world.server(), limits={"connections": 4}))
+    inside = [sidekey.tunnel(timeout=5)[0] for _ in range(4)]
+    with socket.create_connection(sidekey.proxy, timeout=0.5) as late:
+        late.sendall(f"CONNECT {API}:443 HTTP/1.1\r\n{HOST}\r\n".encode())
+        with pytest.raises(TimeoutError):
+            late.recv(1)
+        assert sidekey.get_admin("/livez")[0] == 200, "operators are not clients"
+        inside.pop().close()
+        late.settimeout(5)
+        assert status_of(harness.read_head(late)) == 200
+    for sock in inside:
+        sock.close()
+    world.close()
+
+
+# --- the end ------------------------------------------------------------------------------------------------------------------------------------------
+
+
+class Leaving:
+    """A sidekey that is told to end while one request is in flight; release() lets its answer come."""
+
+    def __init__(self, folder, pki, drain):
+        self.gate, self.begun = threading.Event(), threading.Event()
+        self.world = wire.World(folder, pki, "leaving")
+        server = self.world.server(self.script)
+        self.sidekey = self.world.start(self.world.config(server, limits={"drain": drain}))
+        self.idle = self.sidekey.tls(timeout=10)
+        self.idle.sendall(f"GET /quick HTTP/1.1\r\n{HOST}\r\n".encode())
+        read_message(self.idle)
+        self.fresh = self.sidekey.tls(timeout=10)
+        self.busy = self.sidekey.tls(timeout=10)
+        self.busy.sendall(f"GET /slow HTTP/1.1\r\n{HOST}\r\n".encode())
+        assert self.begun.wait(5)
+
+    def script(self, peer):
+        while request := peer.read():
+            if request.target == "/slow":
+                self.begun.set()
+                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf" if self.half else b"")
+                self.gate.wait(10)
+                peer.send(b"half" if self.half else wire.OK)
+            else:
+                peer.send(wire.OK)
+
+    half = False
+
+    def tell(self, number=signal.SIGTERM):
+        os.kill(self.sidekey.pid, number)
+
+    def refuses(self):
+        try:
+            socket.create_connection(self.sidekey.proxy, timeout=1).close()
+            return False
+        except OSError:
+            return True
+
+    def close(self):
+        self.gate.set()
+        self.sidekey.expected_dead = True
+        for sock in (self.idle, self.fresh, self.busy):
+            sock.close()
+        self.world.close()
+
+
+@pytest.fixture
+def leaving(folder, pki, request):
+    made = []
+
+    def begin(drain):
+        made.append(Leaving(folder / f"leaving-{request.node.name[:30]}", pki, drain))
+        return made[0]
+    yield begin
+    made[0].close()
+
+
+def test_7_sigterm_lets_the_request_in_flight_end_and_takes_no_other(leaving):
+    scene = leaving("8s")
+    scene.tell()
+    assert wire.read_to_end(scene.idle) == (b"", "eof"), "an idle connection is closed at once"
+    until("new connections are refused", scene.refuses)
+    assert scene.sidekey.popen.poll() is None
+    scene.gate.set()
+    head, body = read_message(scene.busy)
+    assert status_of(head) == 200 and body == b"ok" and field_of(head, "connection") == "close"
+    assert wire.read_to_end(scene.busy) == (b"", "eof")
+    with within(0, 4):
+        assert scene.sidekey.popen.wait(5) == 0
+
+
+def test_7_a_second_sigterm_ends_at_once(leaving):
+    scene = leaving("30s")
+    scene.tell()
+    until("new connections are refused", scene.refuses)
+    with within(0, 2):
+        scene.tell()
+        scene.sidekey.popen.wait(5)
+    assert wire.read_to_end(scene.busy)[1] in ("eof", "broken")
+
+
+def test_7_after_the_time_for_draining_what_still_runs_is_cut(leaving):
+    scene = leaving("700ms")
+    with within(0.5, 3):
+        scene.tell()
+        assert scene.sidekey.popen.wait(5) == 0
+    answer, _ = wire.read_to_end(scene.busy)
+    assert b"200" not in answer
