@@ -67,6 +67,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     loop_forked();
     ev_io_stop(loop_get(), &s->signals);
     ev_timer_stop(loop_get(), &s->grace);
+    ev_timer_stop(loop_get(), &s->rest);
     close(s->signal_fd);
     ipc_free(s->keeper->ipc);
     ev_timer_stop(loop_get(), &s->keeper->respawn);

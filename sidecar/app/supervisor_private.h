@@ -35,7 +35,7 @@ struct supervisor {
     struct list retired;
     char ticket_key[TICKET_KEY_BYTES];
     ev_io signals;
-    ev_timer grace;
+    ev_timer grace, rest;
     pid_t program;
     bool announced, stopping, reload_failed;
     int status;

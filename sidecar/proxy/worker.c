@@ -1,6 +1,7 @@
 #include "proxy/worker.h"
 
 #include "base/log.h"
+#include "base/rest.h"
 #include "net/ipc.h"
 #include "proxy/admin.h"
 #include "proxy/client.h"
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #define STATS_EVERY_S 1.0
+#define QUIET_REST_S 30
 #define MSG_BUF_MAX (64 * 1024)
 
 struct worker {
@@ -24,7 +26,8 @@ struct worker {
     struct listener *proxy_listener, *transparent_listener, *admin_listener;
     ev_timer stats;
     ev_prepare flush;
-    struct deadline drain;
+    struct deadline drain, rest;
+    unsigned quiet_s; /* without a client */
     bool ready, over;
     int status;
 };
@@ -71,7 +74,11 @@ static void on_stats(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     (void)loop;
     (void)revents;
-    send_stats(timer->data);
+    struct worker *w = timer->data;
+    w->quiet_s = w->ctx.client_count ? 0 : w->quiet_s + 1;
+    if (w->quiet_s == QUIET_REST_S)
+        rest_now();
+    send_stats(w);
 }
 
 static void ask(struct context *ctx, const struct msg *question)
@@ -102,6 +109,8 @@ static void on_keeper_packet(void *arg, struct slice packet, int fd)
     case MSG_CONFIG:
         if (!w->ready)
             send_to(w->supervisor, &(struct msg){ .type = MSG_READY, .name = SLICE("worker"), .tag = w->sockets.slot });
+        if (!w->ready)
+            deadline_set(&w->rest, REST_AFTER_MS);
         w->ready = true;
         return;
     default: return;
@@ -130,6 +139,13 @@ static void meet_keeper(struct worker *w, int fd)
 }
 
 /* --- supervisor --- */
+
+static void on_rest(void *arg)
+{
+    struct worker *w = arg;
+    if (w->ctx.client_count == 0)
+        rest_now();
+}
 
 static void on_drain_over(void *arg)
 {
@@ -326,6 +342,7 @@ int worker_run(const struct worker_options *options, const struct worker_sockets
         return 78;
     }
     deadline_init(&w.drain, on_drain_over, &w);
+    deadline_init(&w.rest, on_rest, &w);
     ev_timer_init(&w.stats, on_stats, STATS_EVERY_S, STATS_EVERY_S);
     w.stats.data = &w;
     ev_timer_start(loop_get(), &w.stats);

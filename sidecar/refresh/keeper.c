@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rand.h"
+#include "base/rest.h"
 #include "certs/bundle.h"
 #include "certs/jks.h"
 #include "refresh/store_file.h"
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #define DRAIN_MS 20000 /* below the supervisor's patience: what is not stored by then is in the journal */
+#define REST_EVERY_MS 30000
 #define LEASE_MS 60000
 #define REQUEST_MS 30000
 
@@ -145,6 +147,21 @@ static int open_ca(struct keeper *k, struct err *e)
         k->ca_published = o->ca_publish != NULL;
     buf_done(&pem);
     return status;
+}
+
+/* A refresh touches much of libcurl and of the TLS library, and then nothing happens for minutes. */
+static void on_rest(void *arg)
+{
+    struct keeper *k = arg;
+    k->rested_ms = clock_mono_ms();
+    rest_now();
+}
+
+void keeper_rest_soon(struct keeper *k)
+{
+    bool recent = k->rested_ms && clock_mono_ms() - k->rested_ms < REST_EVERY_MS;
+    if (!k->draining)
+        alarm_set(&k->rest, recent ? REST_EVERY_MS : REST_AFTER_MS);
 }
 
 static void on_throttled(void *arg, const char *host, int64_t until_ms)
@@ -280,6 +297,7 @@ static int say_ready(struct keeper *k)
 static void close_all(struct keeper *k)
 {
     alarm_stop(&k->drain_end);
+    alarm_stop(&k->rest);
     later_cancel(&k->finished);
     keeper_drop_workers(k);
     ipc_free(k->supervisor);
@@ -303,6 +321,7 @@ static int serve(struct keeper *k)
         account_start(&k->accounts[i]);
     if (say_ready(k) != 0)
         drain(k);
+    keeper_rest_soon(k);
     ev_run(loop_get(), 0);
     return 0;
 }
@@ -315,6 +334,7 @@ int keeper_run(const struct keeper_options *options, int supervisor_fd)
     list_init(&k.workers);
     later_init(&k.finished, on_finished);
     alarm_init(&k.drain_end, on_drain_end, &k);
+    alarm_init(&k.rest, on_rest, &k);
     int status = open_all(&k, &e);
     if (status == 0 && !(k.supervisor = ipc_new(supervisor_fd, on_supervisor, on_supervisor_gone, &k)))
         status = EX_OSERR;

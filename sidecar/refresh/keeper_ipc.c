@@ -74,6 +74,7 @@ void keeper_publish(void *keeper, const struct account *a)
 {
     struct msg m = token_message(a);
     send_all(keeper, &m);
+    keeper_rest_soon(keeper);
 }
 
 void keeper_refuse(void *keeper, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text)

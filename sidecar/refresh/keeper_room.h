@@ -27,7 +27,8 @@ struct keeper {
     struct ipc *supervisor;
     struct list workers;
     bool draining;
-    struct alarm drain_end;
+    struct alarm drain_end, rest;
+    int64_t rested_ms;         /* last rest_now(); 0: none */
     struct later finished;     /* ends the loop once nothing is in flight */
 };
 
@@ -45,6 +46,8 @@ void keeper_add_worker(struct keeper *k, int fd);
 void keeper_drop_workers(struct keeper *k);
 /* One message to one worker; what cannot be sent is a worker that is gone. */
 void keeper_send(struct worker_link *w, const struct msg *m);
+/* keeper.c: after some quiet, gives back what the refresh touched (base/rest.h); not more often than every 30 s. */
+void keeper_rest_soon(struct keeper *k);
 void keeper_publish(void *keeper, const struct account *a);
 void keeper_refuse(void *keeper, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text);
 struct account *keeper_find(struct keeper *k, struct slice name);
