@@ -91,7 +91,7 @@ void log_flush(void)
 /* All of it or nothing: half an escape would break the line. */
 static void put(struct line *l, const char *bytes, size_t n)
 {
-    if (l->full || n > sizeof l->bytes - 3 - l->len) {
+    if (l->full || l->len + n > sizeof l->bytes - 3) {
         l->full = true;
         return;
     }
