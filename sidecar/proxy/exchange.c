@@ -14,6 +14,7 @@ static void on_burial(struct later *later)
 
 static void release(struct exchange *x)
 {
+    x->state = EXCHANGE_OVER;
     deadline_stop(&x->deadline);
     token_wait_cancel(&x->token_wait);
     upstream_wait_cancel(&x->upstream_wait);
@@ -23,8 +24,6 @@ static void release(struct exchange *x)
     x->up = NULL;
     replay_done(&x->replay);
     message_done(&x->trailers);
-    x->state = EXCHANGE_OVER;
-    later_ask(&x->burial);
 }
 
 void exchange_cancel(struct exchange *x)
@@ -32,6 +31,7 @@ void exchange_cancel(struct exchange *x)
     if (x->state != EXCHANGE_OVER)
         exchange_account(x, 499);
     release(x);
+    later_ask(&x->burial); /* an event of a leg may be under way */
 }
 
 static void on_finish(struct later *later)
@@ -39,6 +39,7 @@ static void on_finish(struct later *later)
     struct exchange *x = LIST_ENTRY(later, struct exchange, finish);
     x->done(x->owner, x->end);
     release(x);
+    free(x); /* nobody further up: a burial would cost the loop one more turn */
 }
 
 /* The one way to the end: what is still open upstream is closed, the owner learns of it at the end of this turn. */
