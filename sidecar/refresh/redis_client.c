@@ -9,7 +9,7 @@
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 3000
-#define LIVED_MS 1000   /* a connection that ended sooner counts as a failure */
+#define LIVED_MS 1000   /* a second connection that ends sooner counts as a failure */
 #define TRIES_MAX 2 /* of one command */
 
 struct redis_client {
@@ -22,6 +22,7 @@ struct redis_client {
     unsigned failures;               /* since it was last ready */
     bool was_ready;                  /* this link */
     int64_t ready_ms;                /* … since */
+    bool lost_soon;                  /* the one before it did not live long */
     char name[REDIS_NAME_SIZE];
     char why[512];
 };
@@ -114,7 +115,9 @@ static void try_again(struct redis_client *c, const char *why)
         keep_unanswered(c);
     redis_link_free(c->link);
     c->link = NULL;
-    bool lost = c->was_ready && clock_mono_ms() - c->ready_ms > LIVED_MS;
+    bool lived = c->was_ready && clock_mono_ms() - c->ready_ms > LIVED_MS;
+    bool lost = lived || (c->was_ready && !c->lost_soon);
+    c->lost_soon = c->was_ready ? !lived : c->lost_soon;
     c->was_ready = false;
     if (!lost)
         c->failures++;

@@ -237,7 +237,7 @@ static void on_done(struct redis_command *c, const redisReply *reply, const char
     op->sent = false;
     if (!op->fn)
         op_free(op); /* cancelled */
-    else if (op->giving_back)
+    else if (op->giving_back && (op->with_text || !redis_reply_is(reply, "NOSCRIPT")))
         finish(op, STORE_ERROR); /* with what was wrong in the first place */
     else if (!reply)
         on_no_server(op, why);

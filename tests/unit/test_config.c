@@ -242,6 +242,34 @@ static void mistakes_are_named_with_their_place_and_the_way_out(void **state)
         bad(rows[i].text, rows[i].place, rows[i].why);
 }
 
+static void redis_needs_a_url_a_seal_key_and_no_password_in_sight(void **state)
+{
+    (void)state;
+#define REDIS(text) "store: {seal_key: {env: K}, redis: {" text "}}\n"
+    struct config *c = good(REDIS("url: 'rediss://me@h:7/2', username: you, ca_file: /dev/null, password: {env: P}, sentinel: {master: m, nodes: [a, 'b:1']}"));
+    assert_string_equal(c->redis.url, "rediss://me@h:7/2");
+    assert_string_equal(c->redis.username, "you");
+    assert_string_equal(c->redis.sentinel_nodes[1], "b:1");
+    assert_int_equal(c->redis.password.kind, SECRET_REF_ENV);
+    assert_ptr_equal(config_keeper(c).redis, &c->redis);
+    config_free(c);
+    static const char *const rows[][2] = {
+        { "store: {redis: {url: 'redis://h'}}\n", "seal_key is missing" },
+        { REDIS("username: u"), "url is missing" },
+        { REDIS("url: 'redis://u:p@h'"), "store.redis.password" },
+        { REDIS("url: h"), "is no Redis URL" },
+        { REDIS("url: 'redis://h', ca_file: /dev/null"), "rediss://" },
+        { REDIS("url: 'rediss://h', cert_file: /dev/null"), "key_file is missing" },
+        { REDIS("url: 'redis://h', sentinel: {master: m}"), "is missing" },
+        { REDIS("url: 'redis://h', sentinel: {master: m, nodes: []}"), "nodes" },
+        { REDIS("url: 'redis://h', sentinel: {master: m, nodes: ['a b']}"), "is no sentinel" },
+        { REDIS("url: 'unix:///r', sentinel: {master: m, nodes: [a]}"), "is a socket" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        bad(rows[i][0], "f:1:", rows[i][1]);
+#undef REDIS
+}
+
 static void what_a_later_version_will_do_is_called_so(void **state)
 {
     (void)state;
@@ -627,6 +655,7 @@ int main(void)
         cmocka_unit_test(a_key_with_nothing_behind_it_is_as_if_it_were_not_there),
         cmocka_unit_test(mistakes_are_named_with_their_place_and_the_way_out),
         cmocka_unit_test(what_a_later_version_will_do_is_called_so),
+        cmocka_unit_test(redis_needs_a_url_a_seal_key_and_no_password_in_sight),
         cmocka_unit_test(credentials_that_cannot_work_are_refused),
         cmocka_unit_test(rules_that_cannot_work_are_refused),
         cmocka_unit_test(everything_that_is_wrong_is_told_at_once),

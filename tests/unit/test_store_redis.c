@@ -1,0 +1,607 @@
+/* links: tests/fakes/redis_server.c */
+/* What is the Redis engine's own (refresh/store_redis.h): the protocol at its edges, URLs, errors with their way out, reconnecting, giving back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rand.h"
+#include "crypto/sha1.h"
+#include "net/loop.h"
+#include "refresh/redis_url.h"
+#include "refresh/redis_wire.h"
+#include "refresh/store_redis.h"
+#include "tests/fakes/redis_server.h"
+
+#define COUNT(rows) (sizeof(rows) / sizeof *(rows))
+#define WAIT_MS 20000
+#define LONG_MS 60000
+
+/* ---- URLs ---- */
+
+static void a_url_says_where_redis_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *host, *path, *user;
+        unsigned port, db;
+        bool tls;
+    } rows[] = {
+        { "redis://h", "h", "", "", 6379, 0, false },
+        { "rediss://H.example.:7000/3", "h.example", "", "", 7000, 3, true },
+        { "redis://me@h:1/", "h", "", "me", 1, 0, false },
+        { "redis://[::1]:6380/15", "::1", "", "", 6380, 15, false },
+        { "unix:///run/redis.sock", "", "/run/redis.sock", "", 0, 0, false },
+        { "unix:///r?db=2", "", "/r", "", 0, 2, false },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct redis_url url;
+        assert_null(redis_url_parse(slice_str(rows[i].text), &url));
+        assert_string_equal(url.at.host, rows[i].host);
+        assert_string_equal(url.path, rows[i].path);
+        assert_true(slice_eq(url.username, slice_str(rows[i].user)));
+        assert_int_equal(url.at.port, rows[i].port);
+        assert_int_equal(url.db, rows[i].db);
+        assert_int_equal(url.tls, rows[i].tls);
+    }
+}
+
+static void what_is_no_redis_url_is_told_why(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        { "", "is no Redis URL" },           { "http://h", "is no Redis URL" },      { "redis://", "no host" },      { "redis://u:p@h", "store.redis.password" },
+        { "redis://h/x", "is a number" },    { "redis://h/99999", "is a number" },   { "redis://h:0", "no host" },   { "redis://h #", "space" },
+        { "unix://run", "begins with /" },   { "unix:///r?dx=1", "only ?db=" },      { "redis://a b", "space" },     { "redis://u@", "no host" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct redis_url url;
+        const char *wrong = redis_url_parse(slice_str(rows[i][0]), &url);
+        if (!wrong || !strstr(wrong, rows[i][1]))
+            fail_msg("%s: %s", rows[i][0], wrong ? wrong : "accepted");
+    }
+}
+
+/* ---- the protocol ---- */
+
+static void a_command_is_an_array_of_bulk_strings(void **state)
+{
+    (void)state;
+    struct buf out;
+    buf_init(&out, 64);
+    assert_int_equal(redis_wire_add(&out, (struct slice[]){ SLICE("GET"), slice_of("a\0\r\n", 4), { NULL, 0 } }, 3), 0);
+    assert_true(slice_eq(buf_slice(&out), SLICE("*3\r\n$3\r\nGET\r\n$4\r\na\0\r\n\r\n$0\r\n\r\n")));
+    assert_true(redis_wire_add(&out, (struct slice[]){ SLICE("0123456789012345678901234567890123456789") }, 1) < 0); /* its cap */
+    buf_done(&out);
+}
+
+static void replies_are_read_however_the_bytes_come(void **state)
+{
+    (void)state;
+    static const char bytes[] = "*3\r\n$5\r\nfresh\r\n:12\r\n$-1\r\n-ERR no\r\n+OK\r\n";
+    for (size_t step = 1; step < sizeof bytes; step++) {
+        struct redis_reader *r = redis_reader_new();
+        redisReply *replies[3], *reply;
+        size_t count = 0;
+        for (size_t at = 0; at < sizeof bytes - 1; at += step) {
+            size_t n = sizeof bytes - 1 - at < step ? sizeof bytes - 1 - at : step;
+            assert_int_equal(redis_reader_feed(r, slice_of(bytes + at, n), NULL), 0);
+            while (redis_reader_next(r, &reply, NULL) == 1 && count < 3)
+                replies[count++] = reply;
+        }
+        uint64_t number;
+        assert_int_equal(count, 3);
+        assert_true(slice_eq(redis_reply_text(redis_reply_at(replies[0], 0)), SLICE("fresh")));
+        assert_int_equal(redis_reply_u64(redis_reply_at(replies[0], 1), &number), 0);
+        assert_int_equal(number, 12);
+        assert_null(redis_reply_at(replies[0], 3));
+        assert_true(redis_reply_is(replies[1], "ERR") && !redis_reply_is(replies[1], "ER"));
+        assert_true(slice_eq(redis_reply_text(replies[2]), SLICE("OK")));
+        for (size_t i = 0; i < 3; i++)
+            freeReplyObject(replies[i]);
+        redis_reader_free(r);
+    }
+}
+
+static void what_is_no_protocol_or_too_much_of_it_ends_the_reader(void **state)
+{
+    (void)state;
+    static const char *const rows[] = { "HTTP/1.1 400 Bad Request\r\n", "*65\r\n", "*2147483647\r\n", "$99999999999999999999\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n" };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct redis_reader *r = redis_reader_new();
+        redisReply *reply;
+        struct err e = { "" };
+        assert_int_equal(redis_reader_feed(r, slice_str(rows[i]), &e), 0);
+        if (redis_reader_next(r, &reply, &e) != -1 || !strstr(e.text, "not the Redis protocol"))
+            fail_msg("%s was taken", rows[i]);
+        redis_reader_free(r);
+    }
+}
+
+static void a_reply_without_an_end_is_cut(void **state)
+{
+    (void)state;
+    static char block[1024 * 1024];
+    struct redis_reader *r = redis_reader_new();
+    redisReply *reply;
+    struct err e = { "" };
+    assert_int_equal(redis_reader_feed(r, SLICE("$500000000\r\n"), &e), 0);
+    int fed = 0, failed = 0;
+    while (!failed && fed++ < 20) {
+        failed = redis_reader_feed(r, slice_of(block, sizeof block), &e);
+        if (!failed)
+            assert_int_equal(redis_reader_next(r, &reply, &e), 0);
+    }
+    assert_true(failed && fed <= REDIS_REPLY_MAX / (int)sizeof block + 1);
+    redis_reader_free(r);
+}
+
+static void an_error_is_told_with_its_way_out_and_never_quoted(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        { "-WRONGPASS invalid username-password pair\r\n", "store.redis.password" },
+        { "-NOAUTH Authentication required.\r\n", "set store.redis.password" },
+        { "-READONLY You can't write\r\n", "is a replica" },
+        { "-LOADING Redis is loading\r\n", "loading" },
+        { "-NOPERM this user has no permissions\r\n", "ACL" },
+        { "-OOM command not allowed\r\n", "maxmemory" },
+        { "-ERR max number of clients reached\r\n", "maxclients" },
+        { "-ERR unknown command `AUTH`, with args beginning with: `hunter2`\r\n", "does not know a command" },
+        { "-WHATEVER hunter2\r\n", "(WHATEVER)" },
+        { "-hunter2\r\n", "()" },
+        { ":1\r\n", "makes no sense" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct redis_reader *r = redis_reader_new();
+        redisReply *reply;
+        struct err e;
+        assert_int_equal(redis_reader_feed(r, slice_str(rows[i][0]), NULL), 0);
+        assert_int_equal(redis_reader_next(r, &reply, NULL), 1);
+        redis_explain(&e, "redis h:1", reply);
+        if (!strstr(e.text, rows[i][1]) || strstr(e.text, "hunter2") || strncmp(e.text, "redis h:1 ", 10) != 0)
+            fail_msg("%s: %s", rows[i][0], e.text);
+        freeReplyObject(reply);
+        redis_reader_free(r);
+    }
+}
+
+static void sha1_is_the_one_that_everybody_knows(void **state)
+{
+    (void)state;
+    char text[SHA1_HEX_SIZE];
+    assert_int_equal(sha1_hex(SLICE("abc"), text), 0); /* FIPS 180-4, example */
+    assert_string_equal(text, "a9993e364706816aba3e25717850c26c9cd0d89d");
+}
+
+/* ---- the engine between real and broken servers ---- */
+
+static struct redis_server server;
+static struct seal_ring *ring;
+static struct spec_redis redis;
+static struct dial_options network;
+
+struct got {
+    unsigned count;
+    enum store_result result;
+    uint64_t generation, stored;
+    char refresh_token[32], error[512];
+};
+
+static void on_answer(void *arg, const struct store_answer *answer)
+{
+    struct got *got = arg;
+    got->count++;
+    got->result = answer->result;
+    got->generation = answer->generation;
+    snprintf(got->error, sizeof got->error, "%s", answer->error ? answer->error : "");
+    if (!answer->state)
+        return;
+    struct slice token = secret_peek(&answer->state->refresh_token);
+    got->stored = answer->state->generation;
+    snprintf(got->refresh_token, sizeof got->refresh_token, "%.*s", (int)token.len, token.ptr ? token.ptr : "");
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *tick, int revents)
+{
+    (void)loop, (void)tick, (void)revents;
+}
+
+static void turn(void)
+{
+    ev_timer tick;
+    ev_timer_init(&tick, on_tick, 0.005, 0);
+    ev_now_update(loop_get());
+    ev_timer_start(loop_get(), &tick);
+    ev_run(loop_get(), EVRUN_ONCE);
+    ev_timer_stop(loop_get(), &tick);
+}
+
+static struct got *wait_for(struct got *got)
+{
+    int64_t end_ms = clock_mono_ms() + WAIT_MS;
+    while (got->count == 0 && clock_mono_ms() < end_ms)
+        turn();
+    assert_int_equal(got->count, 1);
+    return got;
+}
+
+static struct store *open_store(const char *url)
+{
+    static const char *const names[] = { "cred", NULL };
+    struct store_redis_options options = { &redis, ring, &network, names };
+    struct err e = { "" };
+    redis.url = (char *)(uintptr_t)url;
+    struct store *s = store_redis_new(&options, &e);
+    if (!s)
+        fail_msg("%s", e.text);
+    return s;
+}
+
+static struct got load(struct store *s)
+{
+    struct got got = { 0 };
+    assert_non_null(store_load(s, "cred", on_answer, &got));
+    return *wait_for(&got);
+}
+
+static struct store_owner owner_of(unsigned char c)
+{
+    struct store_owner owner;
+    memset(owner.bytes, c, sizeof owner.bytes);
+    return owner;
+}
+
+static struct got begin(struct store *s, unsigned char who, uint64_t known)
+{
+    struct got got = { 0 };
+    struct store_owner owner = owner_of(who);
+    assert_non_null(store_begin(s, "cred", &owner, LONG_MS, known, on_answer, &got));
+    return *wait_for(&got);
+}
+
+static struct got commit(struct store *s, unsigned char who, uint64_t parent)
+{
+    struct got got = { 0 };
+    struct state state;
+    struct store_owner owner = owner_of(who);
+    char token[32];
+    snprintf(token, sizeof token, "rt-%d", (int)parent + 1);
+    state_init(&state);
+    assert_int_equal(secret_set(&state.refresh_token, slice_str(token)), 0);
+    assert_non_null(store_commit(s, "cred", &owner, parent, &state, on_answer, &got));
+    state_done(&state);
+    return *wait_for(&got);
+}
+
+static void assert_result(struct got got, enum store_result want)
+{
+    if (got.result != want)
+        fail_msg("%d instead of %d %s", (int)got.result, (int)want, got.error);
+}
+
+/* Asks until the store answers again. */
+static struct got load_again(struct store *s)
+{
+    int64_t end_ms = clock_mono_ms() + WAIT_MS;
+    struct got got;
+    do {
+        turn();
+        got = load(s);
+    } while (got.result == STORE_ERROR && clock_mono_ms() < end_ms);
+    return got;
+}
+
+static void ask(const char *words, const char *want)
+{
+    char answer[256];
+    assert_int_equal(redis_server_ask(&server, words, answer, sizeof answer), 0);
+    if (!strstr(answer, want))
+        fail_msg("%s: %s", words, answer);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    if (!redis_server_there()) {
+        printf("no redis-server is installed (Debian: apt-get install redis-server)\n");
+        return -1;
+    }
+    ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), NULL);
+    redis = (struct spec_redis){ .url = NULL };
+    return ring ? redis_server_start(&server, NULL) : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    redis_server_free(&server);
+    seal_ring_free(ring);
+    return 0;
+}
+
+static void a_begin_and_a_commit_are_one_round_trip_each(void **state)
+{
+    (void)state;
+    struct store *s = open_store(server.url);
+    assert_result(begin(s, 'a', 0), STORE_WON); /* these two carry the scripts' text once more */
+    assert_result(commit(s, 'a', 0), STORE_OK);
+    unsigned long evals = redis_server_calls(&server, "eval"), calls = redis_server_calls(&server, "evalsha");
+    assert_int_equal(evals, 2);
+    assert_result(begin(s, 'b', 1), STORE_WON);
+    assert_result(commit(s, 'b', 1), STORE_OK);
+    assert_int_equal(redis_server_calls(&server, "evalsha"), calls + 2);
+    assert_int_equal(redis_server_calls(&server, "eval"), evals);
+    ask("SCRIPT FLUSH", "+OK");
+    assert_result(begin(s, 'c', 2), STORE_WON);
+    assert_int_equal(redis_server_calls(&server, "eval"), evals + 1);
+    store_free(s);
+}
+
+static void a_server_that_lost_a_write_gets_it_back_before_it_is_believed(void **state)
+{
+    (void)state;
+    struct store *s = open_store(server.url);
+    for (uint64_t parent = 0; parent < 3; parent++)
+        assert_result(commit(s, 'a', parent), STORE_OK);
+    ask("FLUSHALL", "+OK");
+    struct got got = begin(s, 'b', 3);
+    assert_result(got, STORE_WON);
+    assert_int_equal(got.stored, 3);
+    assert_string_equal(got.refresh_token, "rt-3");
+    ask("FLUSHALL", "+OK");
+    got = commit(s, 'b', 3); /* with its parent gone as well */
+    assert_result(got, STORE_OK);
+    assert_int_equal(got.generation, 4);
+    ask("FLUSHALL", "+OK");
+    got = load(s);
+    assert_int_equal(got.stored, 4);
+    ask("FLUSHALL", "+OK");
+    got = begin(s, 'c', 1); /* newer than what the caller knows: handed over, and no lease stays behind */
+    assert_result(got, STORE_FRESH);
+    assert_int_equal(got.stored, 4);
+    ask("EXISTS {sidekey:cred}:lease", ":0");
+    store_free(s);
+}
+
+static void an_older_copy_never_goes_over_a_newer_state(void **state)
+{
+    (void)state;
+    struct store *old = open_store(server.url), *new = open_store(server.url);
+    assert_result(commit(old, 'a', 0), STORE_OK);
+    assert_result(commit(new, 'b', 1), STORE_OK);
+    assert_int_equal(load(old).stored, 2);
+    store_free(old);
+    store_free(new);
+}
+
+static void a_restart_of_the_server_is_survived(void **state)
+{
+    (void)state;
+    struct store *s = open_store(server.url);
+    assert_result(commit(s, 'a', 0), STORE_OK);
+    assert_true(s->engine->up(s));
+    redis_server_stop(&server, SIGKILL);
+    struct got got = load(s);
+    assert_result(got, STORE_ERROR);
+    assert_non_null(strstr(got.error, "127.0.0.1"));
+    assert_false(s->engine->up(s));
+    assert_int_equal(redis_server_again(&server, NULL), 0);
+    got = load_again(s);
+    assert_result(got, STORE_OK);
+    assert_int_equal(got.stored, 1); /* given back: nothing was on disk */
+    assert_true(s->engine->up(s));
+    store_free(s);
+}
+
+static void a_connection_that_died_unseen_costs_no_error(void **state)
+{
+    (void)state;
+    struct store *s = open_store(server.url);
+    assert_result(commit(s, 'a', 0), STORE_OK);
+    ask("CLIENT KILL TYPE normal", ":");
+    assert_result(load(s), STORE_OK);
+    store_free(s);
+}
+
+static void a_state_sealed_with_another_key_is_an_error_that_keeps_no_lease(void **state)
+{
+    (void)state;
+    struct store *s = open_store(server.url);
+    assert_result(commit(s, 'a', 0), STORE_OK);
+    store_free(s);
+    struct seal_ring *ours = ring;
+    ring = seal_ring_new(SLICE("fedcba9876543210fedcba9876543210"), SLICE(""), NULL);
+    s = open_store(server.url);
+    struct got got = begin(s, 'b', 1);
+    assert_result(got, STORE_ERROR);
+    assert_non_null(strstr(got.error, "store.seal_key"));
+    ask("EXISTS {sidekey:cred}:lease", ":0");
+    store_free(s);
+    seal_ring_free(ring);
+    /* … and with our key as the previous one it opens. */
+    ring = seal_ring_new(SLICE("fedcba9876543210fedcba9876543210"), SLICE("0123456789abcdef0123456789abcdef"), NULL);
+    s = open_store(server.url);
+    assert_int_equal(load(s).stored, 1);
+    store_free(s);
+    seal_ring_free(ring);
+    ring = ours;
+}
+
+static void a_blob_of_another_generation_or_credential_is_damage(void **state)
+{
+    (void)state;
+    struct store *s = open_store(server.url);
+    assert_result(commit(s, 'a', 0), STORE_OK);
+    ask("HSET {sidekey:cred}:state gen 2", ":");
+    struct got got = load(s);
+    assert_result(got, STORE_ERROR);
+    assert_non_null(strstr(got.error, "damaged"));
+    store_free(s);
+}
+
+static void a_lease_without_an_end_gets_one(void **state)
+{
+    (void)state;
+    struct store *s = open_store(server.url);
+    ask("SET {sidekey:cred}:lease somebody", "+OK");
+    assert_result(begin(s, 'a', 0), STORE_BUSY);
+    ask("TTL {sidekey:cred}:lease", ":60");
+    store_free(s);
+}
+
+static void errors_of_the_server_are_errors_and_never_busy(void **state)
+{
+    (void)state;
+    static const char *const rows[][3] = {
+        { "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "maxmemory" },
+        { "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "is a replica" },
+        { "ACL SETUSER default -evalsha -eval", "ACL SETUSER default +evalsha +eval", "ACL" },
+        { "SET {sidekey:cred}:state x", "DEL {sidekey:cred}:state", "answers with an error" },
+    };
+    struct store *s = open_store(server.url);
+    assert_result(load(s), STORE_OK);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        ask(rows[i][0], "");
+        struct got got = begin(s, 'a', 0);
+        if (got.result != STORE_ERROR || !(strstr(got.error, rows[i][2]) || strstr(got.error, "prefix")))
+            fail_msg("%s: %d %s", rows[i][0], (int)got.result, got.error);
+        assert_non_null(strstr(got.error, "redis 127.0.0.1:"));
+        ask(rows[i][1], "");
+        assert_result(load_again(s), STORE_OK);
+    }
+    store_free(s);
+}
+
+static void a_password_is_asked_for_and_checked(void **state)
+{
+    (void)state;
+    char right[] = "right", wrong[] = "wrong";
+    static const char *const want[] = { "set store.redis.password", "store.redis.username and store.redis.password", "" };
+    char *const given[] = { NULL, wrong, right };
+    ask("CONFIG SET requirepass right", "+OK");
+    for (size_t i = 0; i < COUNT(given); i++) {
+        redis.password = (struct secret_ref){ .kind = given[i] ? SECRET_REF_INLINE : SECRET_REF_NONE, .name = given[i] };
+        struct store *s = open_store(server.url);
+        struct got got = load(s);
+        if (!strstr(got.error, want[i]) || (got.result == STORE_OK) != (given[i] == right))
+            fail_msg("%zu: %d %s", i, (int)got.result, got.error);
+        store_free(s);
+    }
+    redis.password = (struct secret_ref){ .kind = SECRET_REF_NONE };
+}
+
+static int listen_as(uint16_t *ret_port)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET };
+    socklen_t len = sizeof a;
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    *ret_port = ntohs(a.sin_port);
+    return fd;
+}
+
+/* A server that says this to everyone who comes. */
+static struct got load_from_fake(const char *says, bool ends)
+{
+    uint16_t port;
+    char url[64];
+    struct got got = { 0 };
+    int fd = listen_as(&port), peers[8], peer;
+    size_t count = 0;
+    snprintf(url, sizeof url, "redis://127.0.0.1:%u", port);
+    struct store *s = open_store(url);
+    assert_non_null(store_load(s, "cred", on_answer, &got));
+    int64_t end_ms = clock_mono_ms() + WAIT_MS;
+    while (got.count == 0 && clock_mono_ms() < end_ms) {
+        turn();
+        if (count == COUNT(peers) || (peer = accept(fd, NULL, NULL)) < 0)
+            continue;
+        peers[count++] = peer;
+        assert_int_equal(write(peer, says, strlen(says)), (ssize_t)strlen(says));
+        if (ends)
+            shutdown(peer, SHUT_WR);
+    }
+    store_free(s);
+    while (count > 0)
+        close(peers[--count]);
+    close(fd);
+    return *wait_for(&got);
+}
+
+static void broken_servers_are_errors_within_their_deadlines(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *says;
+        bool ends;
+        const char *why;
+    } rows[] = {
+        { "HTTP/1.1 200 OK\r\n\r\n", false, "not the Redis protocol" },
+        { "", true, "rediss://" },
+        { "-DENIED Redis is running in protected mode\r\n", true, "requirepass" },
+        { "-ERR max number of clients reached\r\n", true, "maxclients" },
+        { "+OK\r\n+OK\r\n", false, "" },
+        { "+OK\r\n*1\r\n$2\r\nok\r\n", false, "" },
+        { "+OK\r\n", true, "closed the connection" },
+        { "", false, "in time" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        int64_t start_ms = clock_mono_ms();
+        struct got got = load_from_fake(rows[i].says, rows[i].ends);
+        if (got.result != STORE_ERROR || !strstr(got.error, rows[i].why))
+            fail_msg("row %zu: %d %s", i, (int)got.result, got.error);
+        assert_true(clock_mono_ms() - start_ms < 9000);
+    }
+}
+
+#define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    static const struct CMUnitTest pure[] = {
+        cmocka_unit_test(a_url_says_where_redis_is),
+        cmocka_unit_test(what_is_no_redis_url_is_told_why),
+        cmocka_unit_test(a_command_is_an_array_of_bulk_strings),
+        cmocka_unit_test(replies_are_read_however_the_bytes_come),
+        cmocka_unit_test(what_is_no_protocol_or_too_much_of_it_ends_the_reader),
+        cmocka_unit_test(a_reply_without_an_end_is_cut),
+        cmocka_unit_test(an_error_is_told_with_its_way_out_and_never_quoted),
+        cmocka_unit_test(sha1_is_the_one_that_everybody_knows),
+    };
+    static const struct CMUnitTest served[] = {
+        WITH_SERVER(a_begin_and_a_commit_are_one_round_trip_each),
+        WITH_SERVER(a_server_that_lost_a_write_gets_it_back_before_it_is_believed),
+        WITH_SERVER(an_older_copy_never_goes_over_a_newer_state),
+        WITH_SERVER(a_restart_of_the_server_is_survived),
+        WITH_SERVER(a_connection_that_died_unseen_costs_no_error),
+        WITH_SERVER(a_state_sealed_with_another_key_is_an_error_that_keeps_no_lease),
+        WITH_SERVER(a_blob_of_another_generation_or_credential_is_damage),
+        WITH_SERVER(a_lease_without_an_end_gets_one),
+        WITH_SERVER(errors_of_the_server_are_errors_and_never_busy),
+        WITH_SERVER(a_password_is_asked_for_and_checked),
+        WITH_SERVER(broken_servers_are_errors_within_their_deadlines),
+    };
+    (void)loop_get();
+    signal(SIGCHLD, SIG_DFL);
+    log_setup("test", LOG_ERROR, LOG_LOGFMT, STDERR_FILENO);
+    int failed = cmocka_run_group_tests(pure, NULL, NULL);
+    if (!redis_server_there()) {
+        printf("[  SKIPPED ] %zu test(s): no redis-server is installed (Debian: apt-get install redis-server)\n", COUNT(served));
+        return failed;
+    }
+    return failed + cmocka_run_group_tests(served, NULL, NULL);
+}
