@@ -13,37 +13,21 @@
 #include <unistd.h>
 
 #define READ_BYTES 16384
-#define REAP_FIRST_MS 1 /* after the end of its output a program ends at once, as a rule */
-#define REAP_LAST_MS 100
 
 extern char **environ;
 
+/* The loop reaps: libev's default loop waits for every child of the process, so waitpid() here would come too late. */
 struct command {
-    pid_t pid;            /* 0: reaped */
+    pid_t pid;            /* 0: never started, or ended */
     int fd;               /* its output; -1: at its end */
     ev_io readable;
-    struct alarm limit, reap;
-    int64_t reap_ms;
+    ev_child ended;
+    struct alarm limit;
     struct buf output;
-    const char *name;     /* of the program, for messages; heap */
+    char *name;           /* of the program, for messages */
     fetch_fn *fn;
     void *arg;
 };
-
-/* Reaps without waiting.  true: it has ended (or is not ours any more). */
-static bool has_ended(struct command *c, int *ret_status)
-{
-    pid_t pid;
-    do
-        pid = waitpid(c->pid, ret_status, WNOHANG);
-    while (pid < 0 && errno == EINTR);
-    if (pid == 0)
-        return false;
-    if (pid < 0)
-        *ret_status = -1;
-    c->pid = 0;
-    return true;
-}
 
 static void stop_reading(struct command *c)
 {
@@ -54,36 +38,15 @@ static void stop_reading(struct command *c)
     c->fd = -1;
 }
 
-/* Killed, and not gone yet: the loop never waits for them.  A process that hangs in the kernel may stay for long, so there is room for some. */
-static pid_t killed[16];
-
-static void reap_killed(void)
-{
-    for (size_t i = 0; i < sizeof killed / sizeof *killed; i++)
-        if (killed[i] && waitpid(killed[i], NULL, WNOHANG) != 0)
-            killed[i] = 0;
-}
-
-static void kill_group(pid_t pid)
-{
-    kill(-pid, SIGKILL);
-    reap_killed();
-    for (size_t i = 0; i < sizeof killed / sizeof *killed; i++)
-        if (!killed[i]) {
-            killed[i] = pid;
-            return;
-        }
-}
-
 static void free_command(struct command *c)
 {
     stop_reading(c);
     alarm_stop(&c->limit);
-    alarm_stop(&c->reap);
+    ev_child_stop(loop_get(), &c->ended);
     if (c->pid > 0)
-        kill_group(c->pid);
+        kill(-c->pid, SIGKILL);
     buf_done(&c->output);
-    free((char *)(uintptr_t)c->name);
+    free(c->name);
     free(c);
 }
 
@@ -109,42 +72,52 @@ static void finish(struct command *c, int status, const char *error)
     free_command(c);
 }
 
-static void on_reap(void *arg)
-{
-    struct command *c = arg;
-    int status = 0;
-    if (has_ended(c, &status)) {
-        finish(c, status, NULL);
-        return;
-    }
-    c->reap_ms = c->reap_ms * 2 < REAP_LAST_MS ? c->reap_ms * 2 : REAP_LAST_MS;
-    alarm_set(&c->reap, c->reap_ms);
-}
-
 static void on_limit(void *arg)
 {
     finish(arg, 0, "no end within its time");
 }
 
+enum got { GOT_SOME, GOT_NONE, GOT_TOO_MUCH };
+
+/* One read.  GOT_NONE: nothing more now, or at all. */
+static enum got read_some(struct command *c)
+{
+    char bytes[READ_BYTES];
+    ssize_t n = c->fd < 0 ? 0 : read(c->fd, bytes, sizeof bytes);
+    if (n < 0 && errno == EINTR)
+        return GOT_SOME;
+    if (n < 0 && errno == EAGAIN)
+        return GOT_NONE;
+    if (n <= 0) {
+        stop_reading(c);
+        return GOT_NONE;
+    }
+    int failed = buf_add(&c->output, slice_of(bytes, (size_t)n));
+    explicit_bzero(bytes, (size_t)n);
+    return failed ? GOT_TOO_MUCH : GOT_SOME;
+}
+
 static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
 {
     struct command *c = io->data;
-    char bytes[READ_BYTES];
     (void)loop;
     (void)revents;
-    ssize_t n = read(c->fd, bytes, sizeof bytes);
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-        return;
-    int failed = n > 0 ? buf_add(&c->output, slice_of(bytes, (size_t)n)) : 0;
-    explicit_bzero(bytes, sizeof bytes);
-    if (failed) {
+    if (read_some(c) == GOT_TOO_MUCH)
         finish(c, 0, "its output is larger than 1 MiB");
-        return;
-    }
-    if (n > 0)
-        return;
-    stop_reading(c);
-    alarm_set(&c->reap, 0);
+}
+
+/* All that it wrote is in the pipe by now.  Its end is not waited for: something that it left behind may hold it open. */
+static void on_ended(struct ev_loop *loop, ev_child *child, int revents)
+{
+    struct command *c = child->data;
+    enum got got;
+    (void)loop;
+    (void)revents;
+    c->pid = 0;
+    do
+        got = read_some(c);
+    while (got == GOT_SOME);
+    finish(c, child->rstatus, got == GOT_TOO_MUCH ? "its output is larger than 1 MiB" : NULL);
 }
 
 /* The environment with what client-go tells its plugins.  Heap; only the list and its first string are ours. */
@@ -225,11 +198,11 @@ struct command *command_start(char *const *argv, int64_t timeout_ms, fetch_fn *f
         err_set(e, "out of memory");
         return NULL;
     }
-    *c = (struct command){ .fd = -1, .fn = fn, .arg = arg, .reap_ms = REAP_FIRST_MS, .name = strdup(argv[0]) };
+    *c = (struct command){ .fd = -1, .fn = fn, .arg = arg, .name = strdup(argv[0]) };
     buf_init_secret(&c->output, FETCH_ANSWER_MAX);
     alarm_init(&c->limit, on_limit, c);
-    alarm_init(&c->reap, on_reap, c);
-    reap_killed();
+    ev_init(&c->ended, on_ended);
+    c->ended.data = c;
     int failed = start(c, argv);
     if (failed) {
         err_set(e, "%.200s cannot be started: %s", argv[0], strerror(failed));
@@ -237,6 +210,8 @@ struct command *command_start(char *const *argv, int64_t timeout_ms, fetch_fn *f
         return NULL;
     }
     ev_io_start(loop_get(), &c->readable);
+    ev_child_set(&c->ended, c->pid, 0);
+    ev_child_start(loop_get(), &c->ended);
     alarm_set(&c->limit, timeout_ms);
     return c;
 }

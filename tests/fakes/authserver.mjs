@@ -11,17 +11,23 @@
 //   POST /ttl {access}           life of the access tokens made from now on, in seconds
 //   POST /faults [{...}]         one entry for each of the next token requests; see faulty() below
 //   GET  /requests   POST /requests/clear   what the API saw
+//   GET /keys  POST /subject  POST /clock {offset_s}  POST /settings   for the grants of grants.mjs
 // The package is taken from $SIDEKEY_NODE (a folder with node_modules), else ../../build/node.
+import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { startApi } from './api.mjs';
+import { makeGrants } from './grants.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const node = path.resolve(process.env.SIDEKEY_NODE ?? path.join(here, '../../build/node'));
-const { Provider, default: OldProvider } = await import(
+const { Provider, default: OldProvider, errors } = await import(
   pathToFileURL(path.join(node, 'node_modules/oidc-provider/lib/index.js')));
+const joseAt = path.join(node, 'node_modules/jose');
+const joseMain = JSON.parse(fs.readFileSync(path.join(joseAt, 'package.json'))).exports['.'];
+const jose = await import(pathToFileURL(path.join(joseAt, joseMain.import ?? joseMain.default)));
 
 const options = { access_ttl: 60, refresh_ttl: 3600, scope: 'openid offline_access', ...JSON.parse(process.argv[2] ?? '{}') };
 const secrets = new Set();
@@ -92,9 +98,11 @@ const server = http.createServer();
 await new Promise((done) => { server.listen(options.port ?? 0, '127.0.0.1', done); });
 const issuer = `http://127.0.0.1:${server.address().port}`;
 const Oidc = Provider ?? OldProvider;
+const clock = { offset_ms: 0 };
+const grants = makeGrants({ jose, issuer, clock, note, makeAccess, secrets, errors, settings: {} });
 const provider = new Oidc(issuer, {
   adapter: Adapter,
-  clients: [client, publicClient, postClient],
+  clients: [client, publicClient, postClient, ...grants.clients],
   rotateRefreshToken: true,
   scopes: ['openid', 'offline_access', 'api'],
   ttl: {
@@ -122,6 +130,16 @@ provider.on('grant.error', (ctx, error) => {
 });
 provider.on('grant.revoked', (ctx, grant) => { counts.grants_revoked += 1; note('grant.revoked', { grant }); });
 provider.on('server_error', (ctx, error) => note('server_error', { error: String(error) }));
+
+grants.register(provider);
+
+// A live access token for nobody in particular.  live: false: the API will not take it.
+async function makeAccess(clientId, scope, { live = true } = {}) {
+  const ttl_s = options.access_ttl;
+  const token = await new provider.ClientCredentials({ client: await provider.Client.find(clientId), scope }).save();
+  if (!live) stored.delete(`ClientCredentials:${token}`);
+  return { token, ttl_s };
+}
 
 async function mint({ ttl } = {}) {
   const grant = new provider.Grant({ clientId: client.client_id, accountId: 'someone' });
@@ -171,7 +189,11 @@ function faulty(fault, req, res, next) {
   }
 }
 
-const handle = provider.callback();
+const provide = provider.callback();
+async function handle(req, res) {
+  if (clock.offset_ms) res.setHeader('date', new Date(Date.now() + clock.offset_ms).toUTCString());
+  if (!await grants.serve(req, res)) provide(req, res);
+}
 server.on('request', (req, res) => {
   const isToken = req.method === 'POST' && req.url === '/token';
   if (isToken) { counts.token_requests += 1; note('token_request'); }
@@ -191,7 +213,7 @@ const commands = {
     return made;
   },
   'GET /counts': () => ({ ...counts, ...(api ? api.counts() : {}) }),
-  'POST /reset': () => { counts = zero(); faults.length = 0; api?.clear(); return {}; },
+  'POST /reset': () => { counts = zero(); faults.length = 0; events.length = 0; grants.reset(); api?.clear(); return {}; },
   'GET /events': () => events,
   'GET /secrets': () => [...secrets],
   'POST /revoke_access': ({ grant }) => {
@@ -206,6 +228,7 @@ const commands = {
   'POST /faults/clear': () => { faults.length = 0; return {}; },
   'GET /requests': () => api.requests(),
   'POST /requests/clear': () => { api.clear(); return {}; },
+  ...grants.commands,
 };
 
 const control = http.createServer(async (req, res) => {
