@@ -181,7 +181,7 @@ void flight_drain(struct flight *f)
 {
     f->draining = true;
     if (f->state == FLIGHT_NEW || f->state == FLIGHT_BUSY || f->state == FLIGHT_STORE_WAIT || f->state == FLIGHT_DEGRADED
-        || f->state == FLIGHT_RECOVER_WAIT)
+        || f->state == FLIGHT_RECOVER_WAIT || f->command) /* a program spends nothing: it is not waited for */
         alarm_set(&f->deadline, 0);
 }
 

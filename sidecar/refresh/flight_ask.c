@@ -382,9 +382,12 @@ enum step flight_fetch(struct flight *f)
 
 enum step flight_fetch_late(struct flight *f)
 {
+    bool stopped = f->command && f->draining;
     fetch_cancel(f->job);
     command_cancel(f->command);
     end_request(f);
+    if (stopped)
+        return flight_end_as(f, FLIGHT_SKIPPED, "draining");
     return judge(f, MSG_AMBIGUOUS, "token endpoint: no answer in time");
 }
 
