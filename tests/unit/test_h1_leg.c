@@ -1,0 +1,394 @@
+/* links: tests/fakes/fake_clock.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/h1_leg.h"
+#include "tests/fakes/fake_clock.h"
+
+/* A leg and the far end of its connection; what it tells is written down as one letter an event: H D E R G. */
+static struct h1_leg *leg;
+static int peer;
+static char told[256];
+static char data[4096];
+static size_t data_len;
+static struct leg_fault fault;
+static struct stream *detached;
+static struct buf leftover;
+static bool detach_at_head, refuse_after_head, free_at_head;
+
+static void tell(char event)
+{
+    size_t len = strlen(told);
+    assert_true(len + 1 < sizeof told);
+    told[len] = event;
+    told[len + 1] = '\0';
+}
+
+static void on_head(void *owner, struct message *head)
+{
+    (void)owner;
+    (void)head;
+    tell('H');
+    if (detach_at_head)
+        detached = h1_leg_detach(leg, &leftover);
+    if (refuse_after_head)
+        leg_want(h1_leg_base(leg), false);
+    if (free_at_head)
+        h1_leg_free(leg);
+    if (detach_at_head || free_at_head)
+        leg = NULL;
+}
+
+static void on_data(void *owner, struct slice bytes)
+{
+    (void)owner;
+    tell('D');
+    assert_true(data_len + bytes.len <= sizeof data);
+    memcpy(data + data_len, bytes.ptr, bytes.len);
+    data_len += bytes.len;
+}
+
+static void on_end(void *owner, struct message *trailers)
+{
+    (void)owner;
+    (void)trailers;
+    tell('E');
+}
+
+static void on_room(void *owner)
+{
+    (void)owner;
+    tell('R');
+}
+
+static void on_gone(void *owner, const struct leg_fault *f)
+{
+    (void)owner;
+    tell('G');
+    fault = *f;
+}
+
+static const struct leg_events events = { on_head, on_data, on_end, on_room, on_gone };
+
+static void on_nothing(void *owner, enum stream_event event)
+{
+    (void)owner;
+    (void)event;
+}
+
+static void turn(void)
+{
+    for (int i = 0; i < 10; i++)
+        ev_run(loop_get(), EVRUN_NOWAIT);
+}
+
+static void open_leg(enum h1_role role)
+{
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    peer = pair[1];
+    struct stream *s = stream_new(pair[0], on_nothing, NULL);
+    assert_non_null(s);
+    leg = h1_leg_new(s, role, &events, NULL);
+    assert_non_null(leg);
+    leg_want(h1_leg_base(leg), true);
+    turn();
+}
+
+static int up(void **state)
+{
+    (void)state;
+    told[0] = '\0';
+    data_len = 0;
+    leg = NULL;
+    detached = NULL;
+    detach_at_head = refuse_after_head = free_at_head = false;
+    buf_init(&leftover, 4096);
+    return 0;
+}
+
+static int down(void **state)
+{
+    (void)state;
+    h1_leg_free(leg);
+    stream_free(detached);
+    buf_done(&leftover);
+    turn();
+    close(peer);
+    return 0;
+}
+
+static void say(const char *text)
+{
+    assert_int_equal(send(peer, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+    turn();
+}
+
+static void next(void)
+{
+    leg_next(h1_leg_base(leg));
+    turn();
+}
+
+static void a_request_is_told_piece_by_piece(void **state)
+{
+    (void)state;
+    open_leg(H1_REQUESTS);
+    assert_false(h1_leg_started(leg));
+    say("POST / HTTP/1.1\r\nHost: a\r\n");
+    assert_true(h1_leg_started(leg) && h1_leg_started_ms(leg) == fake_mono_ms);
+    assert_string_equal(told, "");
+    say("Content-Length: 5\r\n\r\nab");
+    assert_string_equal(told, "HD");
+    say("cde");
+    assert_string_equal(told, "HDDE");
+    assert_memory_equal(data, "abcde", 5);
+}
+
+static void the_next_request_waits_until_it_is_asked_for(void **state)
+{
+    (void)state;
+    open_leg(H1_REQUESTS);
+    say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HT");
+    assert_string_equal(told, "HE");
+    next();
+    assert_string_equal(told, "HEHE");
+    next();
+    assert_string_equal(told, "HEHE");
+    assert_true(h1_leg_started(leg));
+    say("TP/1.1\r\nHost: a\r\n\r\n");
+    assert_string_equal(told, "HEHEHE");
+    next();
+    assert_false(h1_leg_started(leg));
+}
+
+static void nothing_comes_while_it_is_not_wanted(void **state)
+{
+    (void)state;
+    open_leg(H1_REQUESTS);
+    leg_want(h1_leg_base(leg), false);
+    say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_string_equal(told, "");
+    leg_want(h1_leg_base(leg), true);
+    assert_string_equal(told, ""); /* never from inside the call */
+    turn();
+    assert_string_equal(told, "HE");
+}
+
+static void wanted_no_more_inside_an_event_the_rest_waits(void **state)
+{
+    (void)state;
+    open_leg(H1_REQUESTS);
+    refuse_after_head = true;
+    say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
+    assert_string_equal(told, "H");
+    leg_want(h1_leg_base(leg), true);
+    turn();
+    assert_string_equal(told, "HDE");
+}
+
+static void detached_inside_its_event_it_gives_back_exactly_what_it_had_not_used(void **state)
+{
+    (void)state;
+    detach_at_head = true;
+    open_leg(H1_REQUESTS);
+    say("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n\x16hello");
+    assert_string_equal(told, "H");
+    assert_true(detached && slice_eq(buf_slice(&leftover), SLICE("\x16hello")));
+}
+
+static void detached_from_a_later_message_the_earlier_bytes_are_gone(void **state)
+{
+    (void)state;
+    open_leg(H1_REQUESTS);
+    say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nCONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n\x16hello");
+    detach_at_head = true;
+    next();
+    assert_string_equal(told, "HEH");
+    assert_true(detached && slice_eq(buf_slice(&leftover), SLICE("\x16hello")));
+}
+
+static void freed_inside_its_event_nothing_follows(void **state)
+{
+    (void)state;
+    free_at_head = true;
+    open_leg(H1_REQUESTS);
+    say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
+    assert_string_equal(told, "H");
+}
+
+static void bytes_that_were_read_before_come_first(void **state)
+{
+    (void)state;
+    open_leg(H1_REQUESTS);
+    leg_want(h1_leg_base(leg), false);
+    assert_int_equal(h1_leg_preload(leg, SLICE("GET / HTTP/1.1\r\nHo")), 0);
+    leg_want(h1_leg_base(leg), true);
+    say("st: a\r\n\r\n");
+    assert_string_equal(told, "HE");
+}
+
+static void how_a_connection_ends_is_told(void **state)
+{
+    static const struct {
+        enum h1_role role;
+        const char *bytes, *told;
+        bool clean;
+        int status;
+    } table[] = {
+        { H1_REQUESTS, "", "G", true, 0 },
+        { H1_REQUESTS, "GET / HT", "G", false, 0 },
+        { H1_REQUESTS, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HEG", true, 0 },
+        { H1_REQUESTS, "bad\r\n\r\n", "G", false, 400 },
+        { H1_RESPONSES, "", "G", true, 0 },
+        { H1_RESPONSES, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", "HDG", false, 502 },
+        { H1_RESPONSES, "HTTP/1.1 200 OK\r\n\r\nab", "HDE", false, 0 },
+        { H1_RESPONSES, "nonsense\r\n\r\n", "G", false, 502 },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        told[0] = '\0';
+        data_len = 0;
+        open_leg(table[i].role);
+        h1_leg_expect(leg, SLICE("GET"));
+        say(table[i].bytes);
+        shutdown(peer, SHUT_WR);
+        turn();
+        assert_string_equal(told, table[i].told);
+        if (strchr(told, 'G'))
+            assert_true(fault.clean == table[i].clean && (!table[i].status || table[i].status == 501 || fault.status >= 400));
+        h1_leg_free(leg);
+        leg = NULL;
+        close(peer);
+        turn();
+    }
+    open_leg(H1_REQUESTS);
+}
+
+static void write_message(const char *method, enum framing framing, uint64_t length)
+{
+    struct message m;
+    message_init(&m);
+    assert_int_equal(message_start_request(&m, slice_str(method), SLICE("/")), 0);
+    m.framing = framing;
+    m.length = length;
+    assert_int_equal(leg_head(h1_leg_base(leg), &m, false), 0);
+    message_done(&m);
+}
+
+static void only_a_connection_between_two_messages_is_reusable(void **state)
+{
+    (void)state;
+    open_leg(H1_RESPONSES);
+    write_message("GET", FRAMING_NONE, 0);
+    h1_leg_expect(leg, SLICE("GET"));
+    assert_false(h1_leg_reusable(leg));
+    assert_int_equal(leg_end(h1_leg_base(leg), NULL), 0);
+    say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n");
+    assert_false(h1_leg_reusable(leg));
+    say("\r\n");
+    assert_string_equal(told, "HE");
+    assert_true(h1_leg_reusable(leg));
+    next();
+    write_message("POST", FRAMING_LENGTH, 5); /* its answer comes before it is whole */
+    say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n");
+    assert_false(h1_leg_reusable(leg));
+}
+
+static void bytes_behind_an_answer_or_its_close_make_it_useless(void **state)
+{
+    static const char *const answers[] = { "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                                           "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n" };
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        open_leg(H1_RESPONSES);
+        write_message("GET", FRAMING_NONE, 0);
+        assert_int_equal(leg_end(h1_leg_base(leg), NULL), 0);
+        say(answers[i]);
+        assert_false(h1_leg_reusable(leg));
+        h1_leg_free(leg);
+        leg = NULL;
+        close(peer);
+        turn();
+    }
+    open_leg(H1_RESPONSES);
+}
+
+static void a_body_that_does_not_fit_its_length_is_refused(void **state)
+{
+    (void)state;
+    open_leg(H1_RESPONSES);
+    write_message("POST", FRAMING_LENGTH, 5);
+    assert_int_equal(leg_data(h1_leg_base(leg), SLICE("abc")), 0);
+    assert_int_equal(leg_data(h1_leg_base(leg), SLICE("def")), -EPROTO);
+    assert_int_equal(leg_end(h1_leg_base(leg), NULL), -EPROTO);
+}
+
+static void room_is_told_again_when_the_peer_has_read(void **state)
+{
+    static char bytes[65536];
+    (void)state;
+    open_leg(H1_RESPONSES);
+    write_message("POST", FRAMING_CHUNKED, 0);
+    for (int i = 0; i < 200 && leg_room(h1_leg_base(leg)) >= LEG_READ_BYTES; i++) {
+        assert_int_equal(leg_data(h1_leg_base(leg), slice_of(bytes, LEG_READ_BYTES)), 0);
+        ev_run(loop_get(), EVRUN_NOWAIT);
+    }
+    assert_true(leg_room(h1_leg_base(leg)) < LEG_READ_BYTES);
+    told[0] = '\0';
+    for (int i = 0; i < 50; i++) {
+        while (recv(peer, bytes, sizeof bytes, 0) > 0)
+            ;
+        turn();
+    }
+    assert_string_equal(told, "R");
+}
+
+static void a_client_that_pipelines_is_read_ahead_only_so_far(void **state)
+{
+    static char flood[65536];
+    size_t sent = 0;
+    (void)state;
+    memset(flood, 'x', sizeof flood);
+    open_leg(H1_REQUESTS);
+    say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    for (int idle = 0; idle < 3 && sent < (8u << 20);) {
+        ssize_t put = send(peer, flood, sizeof flood, MSG_NOSIGNAL);
+        idle = put > 0 ? 0 : idle + 1;
+        sent += put > 0 ? (size_t)put : 0;
+        turn();
+    }
+    assert_in_range(sent, 1, 1 << 20);
+    assert_string_equal(told, "HE");
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, up, down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(a_request_is_told_piece_by_piece),
+        T(the_next_request_waits_until_it_is_asked_for),
+        T(nothing_comes_while_it_is_not_wanted),
+        T(wanted_no_more_inside_an_event_the_rest_waits),
+        T(detached_inside_its_event_it_gives_back_exactly_what_it_had_not_used),
+        T(detached_from_a_later_message_the_earlier_bytes_are_gone),
+        T(freed_inside_its_event_nothing_follows),
+        T(bytes_that_were_read_before_come_first),
+        T(how_a_connection_ends_is_told),
+        T(only_a_connection_between_two_messages_is_reusable),
+        T(bytes_behind_an_answer_or_its_close_make_it_useless),
+        T(a_body_that_does_not_fit_its_length_is_refused),
+        T(room_is_told_again_when_the_peer_has_read),
+        T(a_client_that_pipelines_is_read_ahead_only_so_far),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

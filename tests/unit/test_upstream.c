@@ -1,0 +1,255 @@
+/* links: tests/fakes/proxy_world.c tests/fakes/fake_deadline.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
+#include "tests/fakes/proxy_world.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct authority a0;
+static struct upstream_target target;
+
+struct taker {
+    struct upstream_wait wait;
+    struct upstream *u;
+    int calls, status;
+    char label[64];
+};
+
+static int up(void **state)
+{
+    world_up(state);
+    target = (struct upstream_target){ &a0, NULL };
+    return authority_parse(SLICE(WORLD_HOST), SCHEME_HTTP, 80, &a0);
+}
+
+static void on_upstream(void *arg, struct upstream *u, const struct leg_fault *fault)
+{
+    struct taker *t = arg;
+    t->calls++;
+    t->u = u;
+    if (fault) {
+        t->status = fault->status;
+        snprintf(t->label, sizeof t->label, "%s", fault->label);
+    }
+}
+
+static void take(struct taker *t)
+{
+    *t = (struct taker){ .calls = 0 };
+    t->u = pool_take(world.pool, &target, &t->wait, on_upstream, t);
+    world_turn();
+}
+
+/* One exchange, as an exchange would do it; the connection may be kept afterwards. */
+static void serve(struct taker *t, int peer, const char *answer)
+{
+    struct message m;
+    message_init(&m);
+    assert_int_equal(message_start_request(&m, SLICE("GET"), SLICE("/")), 0);
+    h1_leg_expect(upstream_leg(t->u), SLICE("GET"));
+    assert_int_equal(leg_head(h1_leg_base(upstream_leg(t->u)), &m, false), 0);
+    assert_int_equal(leg_end(h1_leg_base(upstream_leg(t->u)), NULL), 0);
+    message_done(&m);
+    upstream_give_back_unread(t->u); /* reads the answer away and keeps the connection */
+    t->u = NULL;
+    say(peer, answer);
+    hear(peer, NULL);
+}
+
+#define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+static void a_connection_is_dialled_once_and_used_again(void **state)
+{
+    struct taker t;
+    (void)state;
+    take(&t);
+    int peer = world_upstream();
+    assert_true(t.calls == 1 && t.u && !upstream_reused(t.u) && pool_open(world.pool) == 1);
+    serve(&t, peer, OK);
+    assert_true(pool_has(world.pool, &target));
+    take(&t);
+    assert_true(t.u && t.calls == 0 && upstream_reused(t.u) && fake_dial_pending() == 0);
+    upstream_drop(t.u);
+    assert_int_equal(pool_open(world.pool), 0);
+}
+
+static void an_idle_connection_goes_when_its_time_is_over_or_it_can_be_read_from(void **state)
+{
+    struct taker t;
+    (void)state;
+    take(&t);
+    serve(&t, world_upstream(), OK);
+    fake_deadline_run(3999);
+    assert_int_equal(pool_open(world.pool), 1);
+    fake_deadline_run(1);
+    assert_int_equal(pool_open(world.pool), 0);
+    static const char *const last_words[] = { "x", "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", NULL };
+    for (size_t i = 0; i < 3; i++) {
+        take(&t);
+        int peer = world_upstream();
+        serve(&t, peer, OK);
+        if (last_words[i])
+            say(peer, last_words[i]);
+        else
+            shutdown(peer, SHUT_RDWR);
+        world_turn();
+        assert_int_equal(pool_open(world.pool), 0);
+    }
+}
+
+static void an_answer_that_is_not_wanted_is_read_away_only_so_far(void **state)
+{
+    struct taker t;
+    static char much[70000];
+    (void)state;
+    memset(much, 'x', sizeof much - 1);
+    take(&t);
+    int peer = world_upstream();
+    serve(&t, peer, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 1000000\r\n\r\n");
+    assert_int_equal(pool_open(world.pool), 1);
+    say(peer, much);
+    assert_int_equal(pool_open(world.pool), 0);
+    take(&t); /* and not for ever */
+    serve(&t, world_upstream(), "HTTP/1.1 401 Unauthorized\r\nContent-Length: 10\r\n\r\n");
+    fake_deadline_run(4000);
+    assert_int_equal(pool_open(world.pool), 0);
+}
+
+static void an_answer_that_closes_is_not_kept(void **state)
+{
+    struct taker t;
+    (void)state;
+    take(&t);
+    serve(&t, world_upstream(), "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi");
+    assert_int_equal(pool_open(world.pool), 0);
+}
+
+static void each_one_who_waits_gets_an_attempt_and_its_failure(void **state)
+{
+    struct taker a, b;
+    (void)state;
+    take(&a);
+    take(&b);
+    assert_int_equal(fake_dial_pending(), 2);
+    fake_dial_fail(DIAL_REFUSED, "refused");
+    world_turn();
+    assert_true(a.calls == 1 && !a.u && a.status == 502 && b.calls == 0);
+    assert_string_equal(a.label, "connection_refused");
+    world_upstream();
+    assert_true(b.u && pool_open(world.pool) == 1);
+    upstream_drop(b.u);
+}
+
+static void beyond_the_limit_one_waits_for_what_is_given_back(void **state)
+{
+    struct taker a, b;
+    (void)state;
+    world_options.limits.per_upstream = 1;
+    take(&a);
+    int peer = world_upstream();
+    take(&b);
+    assert_true(fake_dial_pending() == 0 && b.calls == 0);
+    serve(&a, peer, OK);
+    assert_true(b.u && b.calls == 1);
+    take(&a);
+    upstream_drop(b.u); /* a broken one makes room too */
+    world_turn();
+    assert_int_equal(fake_dial_pending(), 1);
+    world_upstream();
+    assert_non_null(a.u);
+    upstream_drop(a.u);
+}
+
+static void a_wait_has_an_end_and_can_be_left(void **state)
+{
+    struct taker a, b;
+    struct upstream_wait zero = { .fn = NULL };
+    (void)state;
+    upstream_wait_cancel(&zero);
+    world_options.limits.per_upstream = 0;
+    take(&a);
+    take(&b);
+    upstream_wait_cancel(&b.wait);
+    upstream_wait_cancel(&b.wait);
+    fake_deadline_run(20000);
+    assert_true(a.calls == 1 && a.status == 504 && b.calls == 0);
+    assert_string_equal(a.label, "connection_limit_reached");
+}
+
+static void a_connection_that_was_dialled_for_connect_waits_for_the_first_request(void **state)
+{
+    struct taker t;
+    int pair[2];
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    assert_false(pool_has(world.pool, &target));
+    pool_adopt(world.pool, &target, pair[0]);
+    assert_true(pool_has(world.pool, &target));
+    take(&t);
+    assert_true(t.u && !upstream_reused(t.u) && fake_dial_pending() == 0);
+    upstream_drop(t.u);
+    close(pair[1]);
+}
+
+static void another_identity_never_gets_the_connection(void **state)
+{
+    struct taker t;
+    struct authority other;
+    (void)state;
+    take(&t);
+    serve(&t, world_upstream(), OK);
+    assert_int_equal(authority_parse(SLICE(WORLD_HOST ":81"), SCHEME_HTTP, 80, &other), 0);
+    assert_false(pool_has(world.pool, &(struct upstream_target){ &other, NULL }));
+    other = a0;
+    other.scheme = SCHEME_HTTPS;
+    assert_false(pool_has(world.pool, &(struct upstream_target){ &other, NULL }));
+    assert_true(pool_has(world.pool, &target));
+}
+
+static void names_that_were_made_up_do_not_pile_up(void **state)
+{
+    size_t before = mallinfo2().uordblks; /* 0 under a sanitizer */
+    (void)state;
+    for (int i = 0; i < 5000; i++) {
+        struct authority made_up;
+        char host[32];
+        snprintf(host, sizeof host, "h%d.test", i);
+        assert_int_equal(authority_parse(slice_str(host), SCHEME_HTTP, 80, &made_up), 0);
+        assert_false(pool_has(world.pool, &(struct upstream_target){ &made_up, NULL }));
+    }
+    assert_in_range(mallinfo2().uordblks - before, 0, 5000 * 256);
+}
+
+static void a_pool_that_ends_takes_along_what_is_still_being_dialled(void **state)
+{
+    struct taker t;
+    (void)state;
+    take(&t);
+    upstream_wait_cancel(&t.wait); /* nobody wants it any more, and the attempt goes on */
+    assert_int_equal(fake_dial_pending(), 1);
+    pool_free(world.pool);
+    assert_int_equal(fake_dial_pending(), 0);
+    world.pool = NULL;
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, up, world_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(a_connection_is_dialled_once_and_used_again),
+        T(an_idle_connection_goes_when_its_time_is_over_or_it_can_be_read_from),
+        T(an_answer_that_is_not_wanted_is_read_away_only_so_far),
+        T(an_answer_that_closes_is_not_kept),
+        T(each_one_who_waits_gets_an_attempt_and_its_failure),
+        T(beyond_the_limit_one_waits_for_what_is_given_back),
+        T(a_wait_has_an_end_and_can_be_left),
+        T(a_connection_that_was_dialled_for_connect_waits_for_the_first_request),
+        T(another_identity_never_gets_the_connection),
+        T(names_that_were_made_up_do_not_pile_up),
+        T(a_pool_that_ends_takes_along_what_is_still_being_dialled),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
