@@ -152,10 +152,12 @@ def redis_server(request, place, auth):
 @pytest.fixture
 def machines(start, make_config, place):
     """machines(n, redis={...}): n sidekeys, each with directories of its own, one credential and one Redis."""
-    def begin(count, redis, store=None, floor=None, **changes):
+    def begin(count, redis, store=None, spec=None, **changes):
         first = make_config(**changes)
-        if floor:
-            first["credentials"]["crm"]["forced_refresh_floor"] = floor
+        credential = first["credentials"]["crm"]
+        credential.update(spec or {})
+        if credential["grant"] == "client_credentials":
+            del credential["refresh_token"]
         for i in range(count):
             config = copy.deepcopy(first)
             for folder, mode in (("state", 0o700), ("ca", 0o755)):

@@ -123,22 +123,21 @@ def test_a_redis_that_forgot_everything_gets_the_state_back(redis_server, machin
     assert auth.healthy()["refreshes"] == 2
 
 
-def test_proceed_refreshes_without_redis_and_stores_it_afterwards(redis_server, machines, auth):
+def test_a_grant_that_spends_nothing_proceeds_without_redis_and_is_stored_afterwards(redis_server, machines, auth):
     redis = redis_server("redis", "--appendonly", "yes", "--appendfsync", "always")
-    sidekey = machines(1, {"url": redis.url}, {"on_lock_error": "proceed"})[0]
-    echo(sidekey)
+    sidekey = machines(1, {"url": redis.url}, {"on_lock_error": "proceed"}, {"grant": "client_credentials"})[0]
+    token = echo(sidekey)
     stored(redis, "1")
     redis.kill()
     auth.revoke_access()
-    echo(sidekey)
-    assert auth.healthy()["refreshes"] == 2
+    assert echo(sidekey) != token
     redis.again()
-    until("the new generation is stored", lambda: redis.field("crm", "gen") == "2", 30)
-    assert auth.healthy()["refreshes"] == 2
+    stored(redis, "2")
+    assert auth.healthy()["client_credentials"] == 2
 
 
-@pytest.mark.parametrize("policy", ["wait", "fail"])
-def test_without_redis_these_policies_spend_nothing(redis_server, machines, auth, policy):
+@pytest.mark.parametrize("policy", ["proceed", "wait", "fail"])
+def test_a_refresh_token_is_never_spent_without_redis(redis_server, machines, auth, policy):
     redis = redis_server("redis", "--appendonly", "yes", "--appendfsync", "always")
     auth.access_ttl(4)
     sidekey = machines(1, {"url": redis.url}, {"on_lock_error": policy}, limits={"drain": "1s", "token_wait": "2s"})[0]
@@ -248,7 +247,7 @@ def test_a_cluster_is_followed_to_the_node_that_has_the_key(redis_server, machin
     slot = nodes[0].ask("CLUSTER", "KEYSLOT", "{sidekey:crm}:state")
     home = next(n for n in nodes for low, high, at, *_ in n.ask("CLUSTER", "SLOTS") if low <= slot <= high and at[1] == n.port)
     away = next(n for n in nodes if n is not home)
-    pair = machines(2, {"url": away.url}, {"on_lock_error": "fail"}, floor="1s")
+    pair = machines(2, {"url": away.url}, {"on_lock_error": "fail"}, spec={"forced_refresh_floor": "1s"})
     assert echo(pair[0]) == echo(pair[1])
     stored(home, "1")
     assert away.field("crm", "gen").startswith("-MOVED")
