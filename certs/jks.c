@@ -85,6 +85,8 @@ static int build(struct slice pem, struct buf *out)
         if (str_add_unbase64(&der, buf_slice(&base64)) == 0)
             failed = put_entry(&entries, count++, buf_slice(&der));
     }
+    if (failed == 0 && count == 0)
+        failed = -ENODATA; /* a store that trusts nobody */
     if (failed == 0 && (failed = put_u32(out, 0xFEEDFEED)) == 0 && (failed = put_u32(out, 2)) == 0 && (failed = put_u32(out, count)) == 0 &&
         (failed = buf_add(out, buf_slice(&entries))) == 0)
         failed = put_digest(out);
@@ -116,6 +118,7 @@ static int write_file(const char *path, struct slice bytes)
     char beside[PATH_MAX];
     if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside)
         return -ENAMETOOLONG;
+    unlink(beside); /* of a run that was cut short: it may not be opened for writing */
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0444);
     if (fd < 0)
         return -errno;
