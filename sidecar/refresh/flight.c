@@ -39,6 +39,7 @@ static const struct {
     [FLIGHT_LOAD] = { "load", load, loaded, NULL, FLIGHT_STORE_MS },
     [FLIGHT_CHECK] = { "check", flight_check, NULL, NULL, FLIGHT_STORE_MS },
     [FLIGHT_INTENT] = { "intent", flight_intent, NULL, NULL, FLIGHT_STORE_MS },
+    [FLIGHT_CONFIRM] = { "confirm", flight_confirm, flight_confirmed, NULL, FLIGHT_STORE_MS },
     [FLIGHT_FETCH] = { "fetch", flight_fetch, flight_renewed, flight_fetch_late, 0 },
     [FLIGHT_COMMIT] = { "commit", flight_commit, flight_committed, NULL, FLIGHT_STORE_MS },
     [FLIGHT_COMMIT_WAIT] = { "commit_wait", flight_commit_wait, flight_renewed, flight_commit_again, 0 },
@@ -329,8 +330,7 @@ static enum step load(struct flight *f)
     return flight_op(f, store_load(f->env->store, f->spec->name, flight_store_answer, f));
 }
 
-/* The refresh token changed with the last refresh, or there was none yet. */
-static bool rotates(const struct flight *f)
+bool flight_rotates(const struct flight *f)
 {
     char fp[9];
     return strcmp(seal_fingerprint(f->env->ring, secret_peek(&f->known.refresh_token), fp), f->known.refresh_fp) != 0;
@@ -348,7 +348,7 @@ static enum step loaded(struct flight *f, const struct store_answer *answer)
     if (!flight_needed(f, &f->known))
         return flight_end_as(f, FLIGHT_ADOPTED, "somebody else was first");
     /* A copy may be old, and an old refresh token that is spent looks like theft: ours goes out only when the server is known not to rotate (B8). */
-    if (grant_of(f->spec->grant)->spends_refresh_token && rotates(f))
+    if (grant_of(f->spec->grant)->spends_refresh_token && flight_rotates(f))
         return flight_fail(f, MSG_STORE, "the stored state cannot be read");
     if (state_copy(&f->base, &f->known) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");

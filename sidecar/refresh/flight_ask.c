@@ -189,6 +189,13 @@ static int64_t time_for_request(const struct flight *f)
     return !f->leased || left_ms > f->env->request_timeout_ms ? f->env->request_timeout_ms : left_ms;
 }
 
+/* Nothing was spent: the intent goes, unless an earlier one for the same token is still open. */
+static void drop_intent(struct flight *f)
+{
+    if (grant_of(f->spec->grant)->spends_refresh_token && !f->outcome_unknown)
+        flight_forget(f);
+}
+
 enum step flight_intent(struct flight *f)
 {
     struct err e;
@@ -209,17 +216,34 @@ enum step flight_intent(struct flight *f)
         log_error(log_msg("journal not writable"), log_str("credential", f->spec->name), log_str("reason", strerror(-failed)));
         return flight_fail(f, MSG_STORE, "the journal cannot be written: the refresh token is not spent");
     }
-    return flight_enter(f, FLIGHT_FETCH);
+    return flight_enter(f, FLIGHT_CONFIRM);
+}
+
+/* Somebody who lost the lease may have stored its answer, and cleared its journal, after our read of the one and before our look at the other. */
+enum step flight_confirm(struct flight *f)
+{
+    return flight_op(f, store_load(f->env->store, f->spec->name, flight_store_answer, f));
+}
+
+enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
+{
+    if (f->draining) {
+        drop_intent(f);
+        return flight_end_as(f, FLIGHT_SKIPPED, "draining");
+    }
+    if (answer->result == STORE_OK && answer->state->generation == f->base.generation)
+        return flight_enter(f, FLIGHT_FETCH);
+    if (answer->result != STORE_OK && !f->leased && !flight_rotates(f))
+        return flight_enter(f, FLIGHT_FETCH);
+    drop_intent(f);
+    grant_request_done(&f->request);
+    if (answer->result != STORE_OK)
+        return flight_fail(f, MSG_STORE, "the stored state cannot be read");
+    f->alt_tried = f->seeded = f->learned = false;
+    return flight_see(f, answer->state) == 0 ? flight_enter(f, FLIGHT_CHECK) : flight_fail(f, MSG_TRANSIENT, "out of memory");
 }
 
 /* ---- the request ---- */
-
-/* Nothing was spent: the intent goes, unless an earlier one for the same token is still open. */
-static void drop_intent(struct flight *f)
-{
-    if (grant_of(f->spec->grant)->spends_refresh_token && !f->outcome_unknown)
-        flight_forget(f);
-}
 
 static enum step judge(struct flight *f, enum msg_class class_, const char *text)
 {
@@ -364,6 +388,8 @@ enum step flight_fetch(struct flight *f)
 {
     struct err e;
     int64_t timeout_ms = time_for_request(f);
+    if (timeout_ms < 1) /* stopped since the last look: the lease may be somebody else's by now */
+        return judge(f, MSG_TRANSIENT, "too little of the lease is left for a request");
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
         f->command = command_start(f->spec->command, timeout_ms, on_fetched, f, &e);
     else

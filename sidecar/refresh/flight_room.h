@@ -23,6 +23,7 @@ enum flight_state {
     FLIGHT_LOAD,         /* … then read without the lease */
     FLIGHT_CHECK,        /* is it still needed?  what does the journal know? */
     FLIGHT_INTENT,       /* build the request, journal that it will be sent */
+    FLIGHT_CONFIRM,      /* what is stored is read once more: the journal was looked at after it */
     FLIGHT_FETCH,        /* the request is out; the lease is renewed */
     FLIGHT_COMMIT,       /* the new state goes to the store */
     FLIGHT_COMMIT_WAIT,  /* it would not take it: again, for ever */
@@ -88,12 +89,16 @@ void flight_drive(struct flight *f, enum step step);
 /* Takes a stored state as the newest one: copies, publishes when it is newer.  0; -ENOMEM. */
 MUST_CHECK int flight_see(struct flight *f, const struct state *stored);
 bool flight_needed(const struct flight *f, const struct state *s);
+/* The refresh token changed with the last refresh, or there was none yet. */
+bool flight_rotates(const struct flight *f);
 /* The stored verdict is about the very token that brought ours: it was spoken while our answer was on its way, and is wrong. */
 bool flight_overrules(const struct state *ours, const struct state *stored);
 
 /* flight_ask.c */
 enum step flight_check(struct flight *f);
 enum step flight_intent(struct flight *f);
+enum step flight_confirm(struct flight *f);
+enum step flight_confirmed(struct flight *f, const struct store_answer *answer);
 enum step flight_fetch(struct flight *f);
 enum step flight_fetch_late(struct flight *f);
 void flight_renew(void *arg);

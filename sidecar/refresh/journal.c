@@ -329,6 +329,8 @@ int journal_read(struct journal *j, const char *cred, struct journal_entry *ret,
     int failed = read_entry(j, cred, JOURNAL_ANSWER, ret, &id, e);
     if (failed == 0 && ret->kind == JOURNAL_NONE)
         failed = read_entry(j, cred, JOURNAL_INTENT, ret, &id, e);
+    if (failed == 0 && ret->kind == JOURNAL_NONE) /* another keeper may have put its answer in the place of its intent between the two looks */
+        failed = read_entry(j, cred, JOURNAL_ANSWER, ret, &id, e);
     if (failed)
         return failed;
     note->intent = ret->kind == JOURNAL_INTENT ? id : 0;

@@ -407,7 +407,7 @@ static void test_proceeding_unlocked_rereads_and_never_releases(void **s)
     fake_alarm_run(2000);
     settle();
     in("fetch");
-    assert_int_equal(w.store.loads, 1);
+    assert_int_equal(w.store.loads, 2);
     assert_non_null(strstr(fake_fetch.body, "rt-6"));
     fake_fetch_say(400, "{\"error\":\"invalid_client\"}");
     settle();
@@ -454,7 +454,7 @@ static void test_a_failed_reread_is_no_matter_where_nothing_rotates(void **s)
     fake_alarm_next(0);
     fake_store_answer(&w.store);
     fake_alarm_run(2000);
-    fake_store_answer(&w.store);
+    settle();
     in("fetch");
 }
 
@@ -552,6 +552,49 @@ static void test_what_the_store_has_forgotten_does_not_come_back_from_the_dead(v
 }
 
 /* ---- before the request ---- */
+
+static void test_what_is_stored_is_read_once_more_before_the_request(void **s)
+{
+    (void)s;
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    fake_store_answer(&w.store);
+    in("confirm");
+    assert_int_equal(fake_journal.kind, JOURNAL_INTENT);
+    fake_store_put(&w.store, 6, "at-late", "rt-late", fake_wall_ms + 3600000); /* by somebody who had lost the lease before we won it */
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+    assert_int_equal(w.store.releases, 1);
+}
+
+static void test_a_store_that_fails_between_lease_and_request_stops_it(void **s)
+{
+    (void)s;
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    fake_store_answer(&w.store);
+    in("confirm");
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
+    settle();
+    failed(MSG_STORE);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+}
+
+static void test_a_drain_comes_before_the_request(void **s)
+{
+    (void)s;
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    fake_store_answer(&w.store);
+    in("confirm");
+    flight_drain(w.flight);
+    settle();
+    ended(FLIGHT_SKIPPED);
+    assert_int_equal(fake_fetch.starts, 0);
+}
 
 static void test_no_journal_no_request(void **s)
 {
@@ -1546,6 +1589,9 @@ int main(void)
         T(an_answer_whose_child_is_stored_already_is_no_fallback),
         T(a_journalled_answer_overrules_a_verdict_on_the_token_that_brought_it),
         T(an_intent_of_another_boot_stops_nobody),
+        T(what_is_stored_is_read_once_more_before_the_request),
+        T(a_store_that_fails_between_lease_and_request_stops_it),
+        T(a_drain_comes_before_the_request),
         T(a_slow_answer_takes_its_time_off_the_tokens_life),
     };
     log_setup("test", LOG_ERROR + 1, LOG_LOGFMT, 2);
