@@ -49,6 +49,11 @@ $(BUILD)/tests/sim/sim: $(SIM_OBJ) $(BUILD)/libsidekey.a
 sim: $(BUILD)/tests/sim/sim ## the refresh core under 100,000 schedules of faults (SIM_SCHEDULES=n; SEED=n replays one)
 	@$(BUILD)/tests/sim/sim $(SIM_SCHEDULES)
 
+.PHONY: model
+model: ## the lease protocol checked by spin, and each way to break it found
+	@tests/tools/deps model
+	@BUILD=$(BUILD) tests/model/run
+
 # --- end to end: pytest, real peers ---
 node: $(BUILD)/node/.ready
 NODE_LOCK := $(shell tests/tools/node-packages --lock)

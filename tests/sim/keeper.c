@@ -310,9 +310,12 @@ void sim_keepers_judge(void)
             sim_break("P7: a program at keeper %d is not answered at all", waiters[i].keeper);
     for (int i = 0; i < sim_plan.keepers; i++) {
         const struct account *a = &sim_keepers[i].account;
-        if (sim_server_healthy() && (a->state.dead_fp[0] || !account_usable(a)))
+        bool settled = sim_server_healthy() && sim_now_ms - changed_ms > 1000; /* a moment ago somebody has stored something */
+        if (sim_server_healthy() && a->state.dead_fp[0])
+            sim_break("rest: keeper %d calls the credential dead although the server would give a token", i);
+        if (settled && !account_usable(a))
             sim_break("rest: keeper %d has no token although the server would give one (%s)", i, a->last_error);
-        if (sim_server_healthy() && sim_now_ms - changed_ms > 1000 && a->state.generation < sim_stored()->generation)
+        if (settled && a->state.generation < sim_stored()->generation)
             sim_break("rest: keeper %d has generation %d, the store %d", i, (int)a->state.generation, (int)sim_stored()->generation);
     }
     bool forks = !sim_plan.rotates && sim_plan.store_error; /* "proceed" costs nothing where no token is spent, so then it does */

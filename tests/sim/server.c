@@ -215,10 +215,10 @@ static void on_answer(void *arg)
     finish(job, &a);
     if (access <= 0 || status != 200)
         return;
-    if (sim_keepers[keeper].dying) { /* killed before its fsync, or after it: only the journal knows */
+    if (sim_keepers[keeper].dying || sim_plan.disk_full) { /* killed before its fsync, or no fsync at all: it may be gone with its keeper */
         tokens[refresh].lost = true;
         server.something_lost = true;
-    } else if (!sim_plan.disk_full) {
+    } else {
         tokens[access].arrived = true;
         sim_judge_durable();
     }
