@@ -280,6 +280,84 @@ static void what_a_later_version_will_do_is_called_so(void **state)
         bad(rows[i], "f:1:", "not supported in this version (0.1)");
 }
 
+#define BEARER "grant: jwt_bearer, token_url: 'https://a.test/', "
+#define CLIENT "grant: client_credentials, client_id: x, token_url: 'https://a.test/', "
+
+static void each_grant_takes_its_own_keys_and_no_others(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *why;
+    } rows[] = {
+        { SPEC_IS("{grant: jwt_bearer}"), "token_url is missing" },
+        { SPEC_IS("{" BEARER "client_id: x}"), "assertion is missing" },
+        { SPEC_IS("{" BEARER "assertion: {}}"), "key is missing" },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}, token: {env: T}}}"), "key and token exclude each other" },
+        { SPEC_IS("{" BEARER "assertion: {token: {env: T}, kid: k}}"), "kid has no meaning with token" },
+        { SPEC_IS("{" BEARER "client_id: x, client_auth: private_key_jwt, assertion: {token: {env: T}}}"), "the client's own assertion" },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}, claims: {exp: x}}}"), "has a key of its own" },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}, lifetime: 2h}}"), "out of range" },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}, lifetime: 60s}}"), "out of range" },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}, alg: HS256}}"), "\"HS256\" is unknown" },
+        { SPEC_IS("{" BEARER "assertion: {key: literal-key}}"), "a secret does not stand in this file" },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, subject_token: {env: T}}"), "subject_token has no meaning with grant: jwt_bearer" },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, params: {assertion: x}}"), "has a key of its own" },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, headers: {Authorization: x}}"), "sidekey writes itself" },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, headers: {host: x}}"), "never touch this field" },
+        { SPEC_IS("{" CLIENT "client_auth: private_key_jwt}"), "assertion is missing" },
+        { SPEC_IS("{" CLIENT "client_auth: private_key_jwt, client_secret: {env: S}, assertion: {key: {env: K}}}"),
+          "client_secret has no meaning with client_auth: private_key_jwt" },
+        { SPEC_IS("{" CLIENT "client_secret: {env: S}, assertion: {key: {env: K}}}"), "assertion has no meaning" },
+        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/'}"), "subject_token is missing" },
+        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {env: T}, impersonate: {scope: x}}"), "url: is missing" },
+        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {env: T}, impersonate: {url: 'http://a.test/'}}"), "in the clear" },
+        { SPEC_IS("{grant: github_app, client_id: x, installation: 1}"), "assertion is missing" },
+        { SPEC_IS("{grant: github_app, client_id: x, assertion: {key: {env: K}}}"), "installation is missing" },
+        { SPEC_IS("{grant: github_app, installation: 1, assertion: {key: {env: K}}}"), "client_id is missing" },
+        { SPEC_IS("{grant: github_app, client_id: x, installation: ../1, assertion: {key: {env: K}}}"), "write its digits" },
+        { SPEC_IS("{grant: github_app, client_id: x, installation: 1, assertion: {key: {env: K}, subject: y}}"), "subject has no meaning" },
+        { SPEC_IS("{grant: github_app, client_id: x, installation: 1, token_url: 'https://a.test/', assertion: {key: {env: K}}}"), "installation has no meaning" },
+        { SPEC_IS("{grant: metadata, token_url: 'http://10.0.0.1/'}"), "is no metadata server" },
+        { SPEC_IS("{grant: metadata, scope: x}"), "scope has no meaning with grant: metadata" },
+        { SPEC_IS("{grant: command}"), "command is missing" },
+        { SPEC_IS("{grant: command, command: []}"), "names no program" },
+        { SPEC_IS("{grant: command, command: [x], client_id: y}"), "client_id has no meaning with grant: command" },
+        { SPEC_IS("{grant: refresh_token, refresh_token: {env: T}, client_auth: none, token_url: 'http://169.254.169.254/'}"), "in the clear" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        bad(rows[i].text, "f:1:", rows[i].why);
+}
+
+static void what_a_grant_does_not_say_follows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *token_url;
+        enum client_auth client_auth;
+    } rows[] = {
+        { SPEC_IS("{grant: metadata}"), "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token", CLIENT_AUTH_NONE },
+        { SPEC_IS("{grant: metadata, token_url: 'http://metadata.google.internal/x'}"), "http://metadata.google.internal/x", CLIENT_AUTH_NONE },
+        { SPEC_IS("{grant: github_app, client_id: x, installation: 42, assertion: {key: {env: K}}}"),
+          "https://api.github.com/app/installations/42/access_tokens", CLIENT_AUTH_NONE },
+        { SPEC_IS("{" CLIENT "assertion: {key: {env: K}}}"), "https://a.test/", CLIENT_AUTH_PRIVATE_KEY_JWT },
+        { SPEC_IS("{" CLIENT "assertion: {token: {env: K}}}"), "https://a.test/", CLIENT_AUTH_PRIVATE_KEY_JWT },
+        { SPEC_IS("{" CLIENT "client_secret: {env: S}}"), "https://a.test/", CLIENT_AUTH_BASIC },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}}"), "https://a.test/", CLIENT_AUTH_NONE },
+        { SPEC_IS("{" BEARER "client_id: x, client_auth: private_key_jwt, assertion: {key: {env: K}, token: {env: T}}}"), "https://a.test/",
+          CLIENT_AUTH_PRIVATE_KEY_JWT },
+        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {file: /t}}"), "https://a.test/", CLIENT_AUTH_NONE },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct config *c = good(rows[i].text);
+        assert_string_equal(c->credentials[0].token_url, rows[i].token_url);
+        assert_int_equal(c->credentials[0].client_auth, rows[i].client_auth);
+        config_free(c);
+    }
+    struct config *c = good(SPEC_IS("{grant: command, command: [a, 'b c']}"));
+    assert_string_equal(c->credentials[0].command[1], "b c");
+    config_free(c);
+}
+
 static void credentials_that_cannot_work_are_refused(void **state)
 {
     (void)state;
@@ -657,6 +735,8 @@ int main(void)
         cmocka_unit_test(what_a_later_version_will_do_is_called_so),
         cmocka_unit_test(redis_needs_a_url_a_seal_key_and_no_password_in_sight),
         cmocka_unit_test(credentials_that_cannot_work_are_refused),
+        cmocka_unit_test(each_grant_takes_its_own_keys_and_no_others),
+        cmocka_unit_test(what_a_grant_does_not_say_follows),
         cmocka_unit_test(rules_that_cannot_work_are_refused),
         cmocka_unit_test(everything_that_is_wrong_is_told_at_once),
         cmocka_unit_test(a_literal_secret_is_refused_and_never_repeated),
