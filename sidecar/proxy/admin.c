@@ -203,8 +203,13 @@ static void admin_room(void *owner)
 
 static void admin_gone(void *owner, const struct leg_fault *fault)
 {
-    (void)fault;
-    end(owner, true);
+    struct admin_client *c = owner;
+    bool speak = !fault->clean && fault->status >= 400 && fault->status != 502 && !c->tag;
+    c->keep = c->head_only = false;
+    if (speak)
+        respond(c, fault->status, "text/plain", SLICE("this is no request\n"));
+    else
+        end(c, true);
 }
 
 static const struct leg_events admin_events = { admin_head, admin_data, admin_end, admin_room, admin_gone };

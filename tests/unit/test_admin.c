@@ -1,0 +1,202 @@
+/* links: tests/fakes/proxy_world.c tests/fakes/fake_deadline.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
+#include "tests/fakes/proxy_world.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/admin.h"
+
+#define ASK(method, path) method " " path " HTTP/1.1\r\nHost: a\r\n\r\n"
+
+static struct admin *admin;
+static struct msg asked;
+static int questions, peer;
+static bool eof;
+
+static void on_ask(struct context *ctx, const struct msg *question)
+{
+    (void)ctx;
+    asked = *question;
+    questions++;
+}
+
+static int connect_admin(void)
+{
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    admin_accept(admin, pair[0]);
+    world_turn();
+    return pair[1];
+}
+
+static int up(void **state)
+{
+    world_up(state);
+    world.ask = on_ask;
+    questions = 0;
+    admin = admin_new(&world);
+    peer = connect_admin();
+    return admin ? 0 : -1;
+}
+
+static int down(void **state)
+{
+    admin_free(admin);
+    world_turn();
+    close(peer);
+    return world_down(state);
+}
+
+static void answer(uint64_t tag, bool ok, const char *text)
+{
+    admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .tag = tag, .ok = ok, .text = slice_str(text) });
+    world_turn();
+}
+
+static void questions_go_to_the_keeper_and_its_answer_back(void **state)
+{
+    static const struct {
+        const char *path;
+        enum msg_ask ask;
+        bool ok;
+        const char *status, *type;
+    } table[] = {
+        { "/readyz", MSG_ASK_READY, true, "200 OK", "text/plain" },     { "/readyz", MSG_ASK_READY, false, "503 Service Unavailable", "text/plain" },
+        { "/status", MSG_ASK_STATUS, true, "200 OK", "application/json" }, { "/metrics?x=1", MSG_ASK_METRICS, true, "200 OK", "version=0.0.4" },
+        { "/ca.pem", MSG_ASK_CA, true, "200 OK", "application/x-pem-file" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char request[128];
+        snprintf(request, sizeof request, ASK("GET", "%s"), table[i].path);
+        say(peer, request);
+        assert_true(questions == (int)i + 1 && asked.ask == table[i].ask);
+        assert_string_equal(hear(peer, &eof), "");
+        answer(asked.tag, table[i].ok, "the answer");
+        const char *text = hear(peer, &eof);
+        assert_true(has(text, table[i].status) && has(text, table[i].type) && has(text, "\r\n\r\nthe answer") && !eof);
+    }
+}
+
+static void what_needs_nobody_is_answered_at_once(void **state)
+{
+    (void)state;
+    say(peer, ASK("GET", "/livez") ASK("HEAD", "/livez") ASK("GET", "/nothing") ASK("DELETE", "/livez"));
+    const char *text = hear(peer, &eof), *head = strstr(text + 1, "HTTP/1.1 200");
+    assert_true(has(text, "\r\n\r\nok\n") && head && has(head, "\r\n\r\nHTTP/1.1 404") && has(text, "HTTP/1.1 405") && !eof);
+    assert_int_equal(questions, 0);
+}
+
+static void pipelined_questions_are_asked_one_after_the_other(void **state)
+{
+    (void)state;
+    say(peer, ASK("GET", "/status") ASK("GET", "/readyz"));
+    assert_true(questions == 1 && asked.ask == MSG_ASK_STATUS);
+    uint64_t first = asked.tag;
+    answer(first, true, "one");
+    assert_true(questions == 2 && asked.ask == MSG_ASK_READY);
+    answer(first, true, "late"); /* nobody waits for it any more */
+    assert_false(has(hear(peer, &eof), "late"));
+    answer(asked.tag, true, "two");
+    assert_true(has(hear(peer, &eof), "two"));
+}
+
+static void a_keeper_that_is_silent_is_told(void **state)
+{
+    (void)state;
+    say(peer, ASK("GET", "/readyz"));
+    fake_deadline_run(2000);
+    world_turn();
+    assert_true(has(hear(peer, &eof), "503 Service Unavailable") && !eof);
+}
+
+static void who_left_while_its_question_was_out_harms_nobody(void **state)
+{
+    (void)state;
+    say(peer, ASK("GET", "/readyz"));
+    uint64_t tag = asked.tag;
+    shutdown(peer, SHUT_RDWR);
+    world_turn();
+    answer(tag, true, "x");
+    answer(0, true, "x");
+    close(peer);
+    peer = connect_admin();
+    say(peer, ASK("POST", "/refresh/crm"));
+    assert_int_equal(tokens_waiting(world.tokens), 1);
+    admin_free(admin);
+    admin = admin_new(&world);
+    assert_int_equal(tokens_waiting(world.tokens), 0);
+}
+
+static void a_refresh_is_forced_and_its_end_told(void **state)
+{
+    (void)state;
+    world_token(4, "token-4", 60000);
+    say(peer, ASK("POST", "/refresh/crm"));
+    assert_true(world_want_reason == MSG_FORCED && world_want_generation == 4);
+    world_token(5, "token-5", 60000);
+    const char *text = hear(peer, &eof);
+    assert_true(has(text, "200 OK") && has(text, "refreshed") && !has(text, "token-5"));
+    say(peer, ASK("POST", "/refresh/crm"));
+    world_refuse(MSG_RECENT, 1000, "one ran a moment ago");
+    assert_true(has(hear(peer, &eof), "one ran a moment ago"));
+    say(peer, ASK("POST", "/refresh/other"));
+    assert_true(has(hear(peer, &eof), "404 Not Found"));
+    say(peer, ASK("GET", "/refresh/crm"));
+    assert_true(has(hear(peer, &eof), "404 Not Found") && !eof);
+}
+
+static void a_body_is_not_read_and_ends_the_connection(void **state)
+{
+    (void)state;
+    say(peer, "POST /refresh/crm HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nGET /status HTTP/1.1\r\n");
+    world_token(1, "token-1", 60000);
+    const char *text = hear(peer, &eof);
+    assert_true(has(text, "200 OK") && has(text, "Connection: close") && eof && questions == 0);
+}
+
+static void what_is_no_request_is_told_so(void **state)
+{
+    (void)state;
+    say(peer, "nonsense\r\n\r\n");
+    const char *text = hear(peer, &eof);
+    assert_true(has(text, "HTTP/1.1 ") && has(text, "Connection: close") && eof);
+}
+
+static void connections_are_counted_and_idle_ones_ended(void **state)
+{
+    int more[80];
+    (void)state;
+    for (int i = 0; i < 80; i++)
+        more[i] = connect_admin();
+    int open = 0;
+    for (int i = 0; i < 80; i++)
+        open += !world_closed(more[i]);
+    assert_int_equal(open, 63);
+    fake_deadline_run(30000);
+    world_turn();
+    for (int i = 0; i < 80; i++) {
+        assert_true(world_closed(more[i]));
+        close(more[i]);
+    }
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, up, down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(questions_go_to_the_keeper_and_its_answer_back),
+        T(what_needs_nobody_is_answered_at_once),
+        T(pipelined_questions_are_asked_one_after_the_other),
+        T(a_keeper_that_is_silent_is_told),
+        T(who_left_while_its_question_was_out_harms_nobody),
+        T(a_refresh_is_forced_and_its_end_told),
+        T(a_body_is_not_read_and_ends_the_connection),
+        T(what_is_no_request_is_told_so),
+        T(connections_are_counted_and_idle_ones_ended),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
