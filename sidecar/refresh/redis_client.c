@@ -99,7 +99,8 @@ static void keep_unanswered(struct redis_client *c)
         struct list *last = unanswered.prev; /* from the end, so that unshift keeps their order */
         struct redis_command *command = LIST_ENTRY(last, struct redis_command, node);
         list_remove(last);
-        if (++command->tries < TRIES_MAX && c->was_ready && c->failures == 0)
+        bool again = ++command->tries < TRIES_MAX && c->was_ready && c->failures == 0;
+        if (again && !c->options.on_push) /* on_up subscribes anew */
             list_unshift(&c->waiting, last);
         else
             list_unshift(&failed, last);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define ELEMENTS_MAX 64
+#define DEPTH_MAX 4
 
 struct redis_reader {
     redisReader *reader;
@@ -34,17 +35,25 @@ int redis_wire_add(struct buf *out, const struct slice *argv, size_t argc)
 /* ---- reading ---- */
 
 /* An array's memory is asked for when its first line has come: no server may choose how much.  NULL ends the reader. */
+static bool is_modest(const redisReadTask *task, size_t count)
+{
+    int depth = 0;
+    for (const redisReadTask *above = task->parent; above; above = above->parent)
+        depth++; /* hiredis 1 nests without a limit, and frees by recursion */
+    return count <= ELEMENTS_MAX && depth < DEPTH_MAX;
+}
+
 #if HIREDIS_MAJOR >= 1
 static void *create_array(const redisReadTask *task, size_t count)
 {
     struct redis_reader *r = task->privdata;
-    return count > ELEMENTS_MAX ? NULL : r->functions.createArray(task, count);
+    return is_modest(task, (size_t)count) ? r->functions.createArray(task, count) : NULL;
 }
 #else
 static void *create_array(const redisReadTask *task, int count)
 {
     struct redis_reader *r = task->privdata;
-    return count > ELEMENTS_MAX ? NULL : r->functions.createArray(task, count);
+    return is_modest(task, (size_t)count) ? r->functions.createArray(task, count) : NULL;
 }
 #endif
 
