@@ -16,6 +16,7 @@ static void release(struct exchange *x)
 {
     x->state = EXCHANGE_OVER;
     deadline_stop(&x->deadline);
+    deadline_stop(&x->patience);
     token_wait_cancel(&x->token_wait);
     upstream_wait_cancel(&x->upstream_wait);
     later_cancel(&x->finish);
@@ -50,6 +51,7 @@ void exchange_finish(struct exchange *x, enum exchange_end end)
     x->state = EXCHANGE_OVER;
     x->end = end;
     deadline_stop(&x->deadline);
+    deadline_stop(&x->patience);
     token_wait_cancel(&x->token_wait);
     upstream_wait_cancel(&x->upstream_wait);
     exchange_account(x, x->status);
@@ -117,6 +119,7 @@ static void client_head(void *owner, struct message *head)
 static void client_data(void *owner, struct slice data)
 {
     struct exchange *x = owner;
+    deadline_stop(&x->patience);
     if (x->upload_cut)
         return;
     replay_add(&x->replay, data);
@@ -205,6 +208,7 @@ static void need_upstream(struct exchange *x)
     struct upstream_target target = { &x->a0, x->rule };
     x->state = EXCHANGE_CONNECT;
     deadline_stop(&x->deadline);
+    deadline_stop(&x->patience);
     if (!x->request_done) /* the body waits for the connection; the hang-up of a client without one is heard */
         leg_want(x->client, has_no_body(x->request));
     struct upstream *u = pool_take(x->ctx->pool, &target, &x->upstream_wait, on_upstream, x);
@@ -310,6 +314,7 @@ struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct
     later_init(&x->finish, on_finish);
     later_init(&x->burial, on_burial);
     deadline_init(&x->deadline, on_deadline, x);
+    deadline_init(&x->patience, exchange_continue, x);
     message_init(&x->trailers);
     h1_leg_own(client, &client_events, x);
     leg_want(x->client, has_no_body(request)); /* its end comes now; a body waits until it can go on */

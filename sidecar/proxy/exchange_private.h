@@ -31,6 +31,7 @@ struct exchange {
     struct upstream_wait upstream_wait;
     struct token_wait token_wait;
     struct deadline deadline;
+    struct deadline patience; /* with the upstream, when the client waits for a 100 */
     struct later finish, burial;
     struct replay replay;
     size_t replayed;         /* bytes of replay that the current upstream has */
@@ -44,6 +45,7 @@ struct exchange {
     const char *reason;      /* why it was refused or cut; for the log */
     bool client_keeps, head_only;
     bool request_done, resending, injected, answer_eof;
+    bool continued; /* the client has had a 100 */
     bool upload_cut; /* the rest of the request goes nowhere: a part of it was kept back and the answer has come */
 };
 
@@ -63,6 +65,7 @@ void exchange_end_upload(struct exchange *x);
 void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault);
 void exchange_filter_trailers(struct exchange *x, struct message *trailers);
 void exchange_progress(struct exchange *x);
+void exchange_continue(void *exchange);
 /* exchange_report.c */
 void exchange_account(struct exchange *x, int status);
 void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal);

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+#define CONTINUE_AFTER_MS 1000
+
 static void answer(struct exchange *x, struct message *head);
 
 /* Every step of the exchange pushes its deadline back. */
@@ -88,6 +90,34 @@ static bool put_credential(struct exchange *x)
     return false;
 }
 
+/* RFC 9110 §10.1.1: an upstream that knows nothing of Expect waits for the body, and many a client for the 100. */
+void exchange_continue(void *exchange)
+{
+    struct exchange *x = exchange;
+    struct message go;
+    if (x->state != EXCHANGE_RELAY || x->status)
+        return;
+    message_init(&go);
+    int failed = message_start_response(&go, 100, SLICE("Continue"));
+    go.minor = 1;
+    if (failed == 0)
+        failed = leg_head(x->client, &go, false);
+    message_done(&go);
+    x->continued = true;
+    if (failed)
+        exchange_abort_client(x);
+}
+
+/* Returns true when the client must not see it: it has had its 100. */
+static bool is_late_100(struct exchange *x, const struct message *head)
+{
+    bool late = head->status == 100 && x->continued;
+    if (head->status == 100 || head->status >= 200)
+        deadline_stop(&x->patience);
+    x->continued = x->continued || head->status == 100;
+    return late;
+}
+
 static const struct leg_events up_events;
 
 void exchange_send(struct exchange *x)
@@ -118,6 +148,8 @@ void exchange_send(struct exchange *x)
         return;
     }
     exchange_progress(x);
+    if (x->request->expect_100 && !x->continued && !x->request_done)
+        deadline_set(&x->patience, CONTINUE_AFTER_MS);
     if (x->request_done)
         exchange_end_upload(x);
     /* Also when the request is whole: a client that hangs up is heard.  A head may have filled the queue: then up_room() goes on. */
@@ -267,8 +299,9 @@ static void up_head(void *owner, struct message *head)
         switch_protocols(x, head);
         return;
     }
+    bool late = is_late_100(x, head);
     if (head->status < 200) {
-        if (rules_forward_response(head, x->ctx->options->via).status == 0 && x->client_minor > 0 && leg_head(x->client, head, false) != 0)
+        if (!late && rules_forward_response(head, x->ctx->options->via).status == 0 && x->client_minor > 0 && leg_head(x->client, head, false) != 0)
             exchange_abort_client(x);
         return;
     }

@@ -6,7 +6,6 @@ import queue
 import socket
 import ssl
 import subprocess
-import threading
 import time
 
 import harness
@@ -146,6 +145,25 @@ def test_3_a_client_that_does_not_wait_for_100_is_served(scene):
         assert [status_of(read_message(sock)[0]) for _ in range(2)] == [100, 200]
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_3_after_a_second_without_an_answer_the_body_flows(scene, known):
+    """An upstream that knows nothing of Expect waits for the body, and many clients for the 100: somebody must begin.  A late 100 is not told twice."""
+    def script(peer):
+        request = peer.read_head()
+        if known:
+            time.sleep(1.3)
+            peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        peer.read_body(request)
+        peer.send(wire.OK)
+    with scene.playing(script), scene.tls() as sock:
+        began = time.monotonic()
+        get(sock, "/", "Expect: 100-continue", "Content-Length: 4", method="POST")
+        assert read_message(sock) == (b"HTTP/1.1 100 Continue", b"")
+        assert 0.8 < time.monotonic() - began < 1.25
+        sock.sendall(b"body")
+        assert status_of(read_message(sock)[0]) == 200
+
+
 # --- early answers ---------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -165,24 +183,11 @@ def refuse_early(peer, how):
 @pytest.mark.parametrize("how", ["reads on", "closes", "resets"])
 @pytest.mark.parametrize("framing", ["Content-Length: 20000000", "Transfer-Encoding: chunked"])
 def test_3_an_answer_during_a_large_upload_arrives_whole(scene, how, framing):
-    done = threading.Event()
-
-    def upload(sock):
-        piece = b"10000\r\n" + b"u" * 65536 + b"\r\n" if "chunked" in framing else b"u" * 65536
-        with contextlib.suppress(OSError, ValueError):
-            for _ in range(300):
-                sock.sendall(piece)
-                if done.is_set():
-                    return
+    piece = b"10000\r\n" + b"u" * 65536 + b"\r\n" if "chunked" in framing else b"u" * 65536
     with scene.playing(lambda peer: refuse_early(peer, how)), scene.tls() as sock:
         get(sock, "/", framing, method="POST")
-        # ssl sockets of Python may be read and written by two threads
-        sender = threading.Thread(target=upload, args=(sock,), daemon=True)
-        sender.start()
-        head, body = read_message(sock)
-        done.set()
-        assert status_of(head) == 413 and body == b"n" * 100_000
-    sender.join(5)
+        answer = wire.talk(sock, piece * 300, lambda got: got.endswith(b"n" * 100_000))
+        assert status_of(answer) == 413 and answer.partition(b"\r\n\r\n")[2] == b"n" * 100_000
     assert status_of(one(scene)) == 200
 
 
@@ -364,12 +369,7 @@ def test_3_thousands_of_pipelined_bytes_wait_outside(scene):
     with scene.playing(script), scene.tls(20) as sock:
         many = 2000
         payload = f"GET /slow HTTP/1.1\r\n{HOST}\r\n".encode() + f"GET /n HTTP/1.1\r\n{HOST}X-Pad: {'p' * 1000}\r\n\r\n".encode() * many
-        sender = threading.Thread(target=sock.sendall, args=(payload,), daemon=True)
-        sender.start()
-        data = b""
-        while data.count(b"\r\n\r\nok") < many + 1:
-            data += sock.recv(65536)
-        sender.join(5)
+        data = wire.talk(sock, payload, lambda got: got.count(b"\r\n\r\nok") > many, 20)
     assert data.count(b"HTTP/1.1 200 OK") == many + 1
 
 

@@ -291,6 +291,33 @@ def exchange(sidekey, payload, host=API, timeout=10):
         return read_to_end(sock)
 
 
+def talk(sock, data, enough, seconds=10):
+    """Sends data and reads meanwhile, from one thread (an ssl socket is not for two), until enough(what came); returns what came."""
+    got, left, end = b"", memoryview(data), time.monotonic() + seconds
+    sock.setblocking(False)
+    while not enough(got):
+        assert time.monotonic() < end, got[:500]
+        moved = False
+        if left:
+            with contextlib.suppress(ssl.SSLWantWriteError, ssl.SSLWantReadError, BlockingIOError):
+                try:
+                    left = left[sock.send(left[:65536]):]
+                    moved = True
+                except (ssl.SSLError, OSError) as error:
+                    if isinstance(error, (ssl.SSLWantWriteError, ssl.SSLWantReadError, BlockingIOError)):
+                        raise
+                    left = left[:0]  # nobody reads it any more; the answer may still be there
+        with contextlib.suppress(ssl.SSLWantWriteError, ssl.SSLWantReadError, BlockingIOError):
+            piece = sock.recv(65536)
+            assert piece, ("the end came first", got[:500])
+            got += piece
+            moved = True
+        if not moved:
+            select.select([sock], [sock] if left else [], [], 0.05)
+    sock.settimeout(seconds)
+    return got
+
+
 def read_to_end(sock, quiet=None):
     """(bytes, "eof" | "broken" | "open"): quiet is how long a pause may be before the connection counts as left open."""
     data = b""

@@ -1,0 +1,376 @@
+"""HTTP.md §4: a request is sent again at most once, when that is safe, and the client sees one whole answer."""
+import collections
+import contextlib
+import json
+import threading
+import time
+
+import harness
+import pytest
+import wire
+from wire import field_of, read_message, status_of
+
+NAMES = ("get", "head", "post", "chunked", "running", "large", "expect", "out", "other", "never", "broken", "long", "closing", "upgrade", "slow-token", "stale")
+CAP = 256 * 1024
+
+
+class Scene:
+    """One credential, host and rule for each name.  The API of NAME.again.test takes every token but the first."""
+
+    def __init__(self, folder, pki):
+        self.world = wire.World(folder, pki, "again")
+        self.world.secrets += ["again-secret"]
+        self.minted = collections.Counter()
+        self.token_fault = {}
+        self.endpoint = self.world.server(tls=False)
+        self.endpoint.answer = self.mint
+        self.upstream = self.world.server(lambda peer: self.scripts.get(peer.tls[2].split(".")[0], self.judge)(peer))
+        self.scripts = {}
+        hosts = {name: f"{name}.sidekey.test" for name in NAMES}
+        config = self.world.config(self.upstream, hosts=hosts.values(), limits={"token_wait": "3s", "replay_body": "256KiB"})
+        secret = self.world.secret("client", "again-secret")
+        config["credentials"] = {name: {"grant": "client_credentials", "token_url": f"http://127.0.0.1:{self.endpoint.port}/{name}", "client_id": "x", "client_secret": secret,
+                                        "forced_refresh_floor": "1s", "required": True} for name in NAMES}
+        for name, rule in zip(NAMES, config["rules"]):
+            rule["credential"] = name
+        self.rule(config, "out")["on_unauthorized"] = {"statuses": []}
+        self.rule(config, "other")["on_unauthorized"] = {"statuses": [403, 419]}
+        self.sidekey = self.world.start(config)
+        harness.until("all tokens", lambda: all(self.minted[name] for name in NAMES))
+        time.sleep(1.2)  # the floor of forced refreshes, once for all
+
+    @staticmethod
+    def rule(config, name):
+        return next(rule for rule in config["rules"] if rule["credential"] == name)
+
+    def mint(self, request):
+        name = request.target.strip("/")
+        fault = self.token_fault.get(name)
+        if fault and self.minted[name]:
+            return fault
+        self.minted[name] += 1
+        body = json.dumps({"access_token": f"again-{name}-g{self.minted[name]}", "token_type": "Bearer", "expires_in": 3600})
+        self.world.secrets.append(json.loads(body)["access_token"])
+        return f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+    def judge(self, peer, refusal=401, body=b"refused"):
+        while request := peer.read():
+            if generation(request) >= 2:
+                peer.send(wire.OK)
+            else:
+                peer.send(b"HTTP/1.1 %d No\r\nWWW-Authenticate: Bearer\r\nContent-Length: %d\r\n\r\n%s" % (refusal, len(body), body))
+
+    def seen(self, name):
+        return [request for request in self.upstream.requests if request.get("host") == f"{name}.sidekey.test"]
+
+    def tls(self, name):
+        return self.sidekey.tls(f"{name}.sidekey.test", timeout=10)
+
+
+def generation(request):
+    return int(request.get("authorization").rpartition("-g")[2])
+
+
+def head(name, *lines, method="GET", path="/"):
+    return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {name}.sidekey.test", *lines, "", ""]).encode()
+
+
+@pytest.fixture(scope="module")
+def scene(folder, pki):
+    made = Scene(folder / "again", pki)
+    yield made
+    made.world.close()
+
+
+def twice(scene, name):
+    """Two sends, the second with a newer token: the requests."""
+    seen = scene.seen(name)
+    assert [generation(request) for request in seen] == [1, 2], [request.head for request in seen]
+    assert seen[0].target == seen[1].target and seen[0].method == seen[1].method
+    return seen
+
+
+def test_4_the_client_never_sees_the_first_401(scene):
+    with scene.tls("get") as sock:
+        sock.sendall(head("get", path="/a?b=c"))
+        answer, body = read_message(sock)
+        assert status_of(answer) == 200 and body == b"ok" and field_of(answer, "www-authenticate") is None
+        sock.sendall(head("get"))
+        assert status_of(read_message(sock)[0]) == 200, "and the connection lives on"
+    assert [generation(request) for request in scene.seen("get")] == [1, 2, 2]
+    assert scene.minted["get"] == 2
+
+
+def test_4_a_head_request_is_sent_again(scene):
+    def script(peer):
+        while request := peer.read():
+            peer.send(b"HTTP/1.1 %d X\r\nContent-Length: 7\r\n\r\n" % (200 if generation(request) > 1 else 401))
+    scene.scripts["head"] = script
+    with scene.tls("head") as sock:
+        sock.sendall(head("head", method="HEAD"))
+        assert status_of(read_message(sock, True)[0]) == 200
+    twice(scene, "head")
+
+
+def test_4_a_body_is_sent_again_as_it_was(scene):
+    with scene.tls("post") as sock:
+        body = bytes(range(256)) * 300
+        sock.sendall(head("post", f"Content-Length: {len(body)}", method="POST") + body)
+        assert status_of(read_message(sock)[0]) == 200
+    first, second = twice(scene, "post")
+    assert first.body == second.body == body
+
+
+def test_4_a_chunked_body_is_sent_again_with_its_trailers(scene):
+    with scene.tls("chunked") as sock:
+        sock.sendall(head("chunked", "Transfer-Encoding: chunked", method="POST") + b"5\r\nhello\r\n6\r\n world\r\n0\r\nX-Sum: 11\r\n\r\n")
+        assert status_of(read_message(sock)[0]) == 200
+    first, second = twice(scene, "chunked")
+    assert first.body == second.body == b"hello world"
+    assert first.trailers == second.trailers == b"X-Sum: 11\r\n"
+
+
+def test_4_an_upload_that_still_runs_when_the_401_comes_is_read_on_and_replayed(scene):
+    refused = threading.Event()
+
+    def script(peer):
+        request = peer.read_head()
+        if generation(request) < 2:
+            peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+            refused.set()
+            with contextlib.suppress(OSError):
+                while peer.fill():
+                    pass
+            return
+        peer.read_body(request)
+        peer.send(wire.OK)
+    scene.scripts["running"] = script
+    body = b"r" * (CAP - 50_000)
+    with scene.tls("running") as sock:
+        sock.sendall(head("running", f"Content-Length: {len(body)}", method="POST") + body[:40_000])
+        assert refused.wait(5)
+        for at in range(40_000, len(body), 20_000):
+            sock.sendall(body[at:at + 20_000])
+            time.sleep(0.005)
+        assert status_of(read_message(sock)[0]) == 200
+    assert twice(scene, "running")[1].body == body
+
+
+def test_4_a_body_beyond_the_cap_gets_the_401_itself(scene):
+    def script(peer):
+        while request := peer.read():
+            peer.send(b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer\r\nContent-Length: 7\r\n\r\nrefused")
+    scene.scripts["large"] = script
+    body = b"l" * (CAP + 100_000)
+    with scene.tls("large") as sock:
+        sock.sendall(head("large", f"Content-Length: {len(body)}", method="POST") + body)
+        answer, text = read_message(sock)
+    assert status_of(answer) == 401 and text == b"refused" and field_of(answer, "www-authenticate") == "Bearer"
+    assert len(scene.seen("large")) == 1 and scene.seen("large")[0].body == body
+    harness.until("it is counted", lambda: 'action="too_large"' in scene.sidekey.get_admin("/metrics")[1], 3)
+
+
+def test_4_with_expect_100_continue_the_second_send_is_free(scene):
+    def script(peer):
+        while request := peer.read_head():
+            if generation(request) < 2:
+                peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+                return
+            peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            peer.read_body(request)
+            peer.send(wire.OK)
+    scene.scripts["expect"] = script
+    body = b"e" * (CAP * 4)  # beyond the cap: nothing of it was consumed at the 401
+    with scene.tls("expect") as sock:
+        sock.sendall(head("expect", "Expect: 100-continue", f"Content-Length: {len(body)}", method="POST"))
+        assert status_of(read_message(sock)[0]) == 100, "of the second send"
+        sock.sendall(body)
+        assert status_of(read_message(sock)[0]) == 200
+    first, second = twice(scene, "expect")
+    assert first.get("expect") == second.get("expect") == "100-continue" and second.body == body
+
+
+def test_4_a_rule_may_opt_out(scene):
+    with scene.tls("out") as sock:
+        sock.sendall(head("out"))
+        answer, body = read_message(sock)
+    assert status_of(answer) == 401 and body == b"refused"
+    assert len(scene.seen("out")) == 1 and scene.minted["out"] == 1
+
+
+def test_4_a_rule_may_name_other_statuses(scene):
+    scene.scripts["other"] = lambda peer: scene.judge(peer, 419)
+    with scene.tls("other") as sock:
+        sock.sendall(head("other"))
+        assert status_of(read_message(sock)[0]) == 200
+    twice(scene, "other")
+    scene.scripts["other"] = lambda peer: (peer.read(), peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+    scene.upstream.hang_up()
+    with scene.tls("other") as sock:
+        sock.sendall(head("other"))
+        assert status_of(read_message(sock)[0]) == 401
+    assert len(scene.seen("other")) == 3, "401 is none of them"
+
+
+def test_4_at_most_two_sends_and_the_second_answer_in_full(scene):
+    def script(peer):
+        while request := peer.read():
+            text = b"answer %d" % generation(request)
+            peer.send(b"HTTP/1.1 401 No\r\nX-Number: %d\r\nContent-Length: %d\r\n\r\n%s" % (generation(request), len(text), text))
+    scene.scripts["never"] = script
+    with scene.tls("never") as sock:
+        sock.sendall(head("never"))
+        answer, body = read_message(sock)
+    assert status_of(answer) == 401 and body == b"answer 2" and field_of(answer, "x-number") == "2"
+    twice(scene, "never")
+
+
+def test_4_without_a_newer_token_the_401_passes_whole(scene):
+    scene.token_fault["broken"] = b"HTTP/1.1 400 Bad\r\nContent-Type: application/json\r\nContent-Length: 26\r\n\r\n{\"error\":\"invalid_client\"} "[:-1]
+    with scene.tls("broken") as sock:
+        sock.sendall(head("broken"))
+        answer, body = read_message(sock)
+        assert status_of(answer) == 401 and body == b"refused" and field_of(answer, "www-authenticate") == "Bearer"
+    assert [generation(request) for request in scene.seen("broken")] == [1]
+
+
+def test_4_a_401_with_a_long_body_is_thrown_away_unread(scene):
+    scene.scripts["long"] = lambda peer: scene.judge(peer, body=b"n" * 3_000_000)
+    with scene.tls("long") as sock:
+        sock.sendall(head("long"))
+        answer, body = read_message(sock)
+    assert status_of(answer) == 200 and body == b"ok"
+    twice(scene, "long")
+
+
+def test_4_a_401_that_ends_its_connection_is_sent_again_on_another(scene):
+    def script(peer):
+        request = peer.read()
+        peer.send(wire.OK if generation(request) > 1 else b"HTTP/1.1 401 No\r\nConnection: close\r\n\r\nuntil the end")
+    scene.scripts["closing"] = script
+    with scene.tls("closing") as sock:
+        sock.sendall(head("closing"))
+        assert status_of(read_message(sock)[0]) == 200
+    twice(scene, "closing")
+
+
+def test_4_a_websocket_whose_handshake_gets_401_is_tried_again(scene):
+    def script(peer):
+        while request := peer.read_head():
+            if generation(request) > 1:
+                peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome")
+                return
+            peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+    scene.scripts["upgrade"] = script
+    with scene.tls("upgrade") as sock:
+        sock.sendall(head("upgrade", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version: 13"))
+        assert status_of(harness.read_head(sock)) == 101
+        assert wire.read_exactly(sock, 7) == b"welcome"
+    first, second = twice(scene, "upgrade")
+    assert first.get("upgrade") == second.get("upgrade") == "websocket"
+
+
+def test_4_many_refused_at_once_cost_one_refresh(scene):
+    def one(answers):
+        with scene.tls("slow-token") as sock:
+            sock.sendall(head("slow-token"))
+            answers.append(status_of(read_message(sock)[0]))
+    answers = []
+    threads = [threading.Thread(target=one, args=(answers,)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert answers == [200] * 12
+    assert scene.minted["slow-token"] == 2
+
+
+# --- connections that are closed at the worst moment ---------------------------------------------------------------------------------------------
+
+
+class Stale:
+    """A server that answers the first request of a connection and breaks off at the second, which it has read."""
+
+    def __init__(self, scene, break_off, fresh_too=False):
+        self.break_off, self.fresh_too, self.seen = break_off, fresh_too, []
+        scene.scripts["stale"] = self.script
+        scene.upstream.hang_up()
+
+    def script(self, peer):
+        served = 0
+        while request := peer.read():
+            self.seen.append(request.target)
+            if request.target != "/warm" and (served or self.fresh_too):
+                self.break_off(peer)
+                return
+            served += 1
+            peer.send(wire.OK)
+
+
+def clean(peer):
+    peer.end()
+
+
+def reset(peer):
+    peer.reset()
+
+
+def half_an_answer(peer):
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-")
+    time.sleep(0.05)
+    peer.end()
+
+
+def ask_stale(scene, method, *lines, body=b""):
+    with scene.tls("stale") as sock:
+        sock.sendall(head("stale", path="/warm"))
+        assert status_of(read_message(sock)[0]) == 200
+        sock.sendall(head("stale", *lines, method=method, path="/x") + body)
+        return status_of(read_message(sock, method == "HEAD")[0])
+
+
+@pytest.mark.parametrize("break_off", [clean, reset])
+@pytest.mark.parametrize("method, lines, body, status, sends", [
+    ("GET", (), b"", 200, 2), ("HEAD", (), b"", 200, 2), ("OPTIONS", (), b"", 200, 2), ("DELETE", (), b"", 200, 2),
+    ("PUT", ("Content-Length: 5",), b"hello", 200, 2), ("PUT", ("Transfer-Encoding: chunked",), b"5\r\nhello\r\n0\r\n\r\n", 200, 2),
+    ("POST", ("Content-Length: 5",), b"hello", 502, 1), ("POST", (), b"", 502, 1), ("PATCH", ("Content-Length: 0",), b"", 502, 1),
+])
+def test_4_a_dead_connection_is_tried_anew_only_for_what_may_be_repeated(scene, break_off, method, lines, body, status, sends):
+    server = Stale(scene, break_off)
+    assert ask_stale(scene, method, *lines, body=body) == status
+    assert server.seen == ["/warm"] + ["/x"] * sends
+
+
+def test_4_after_the_first_byte_of_an_answer_nothing_is_tried_anew(scene):
+    server = Stale(scene, half_an_answer)
+    assert ask_stale(scene, "GET") == 502
+    assert server.seen == ["/warm", "/x"]
+
+
+@pytest.mark.parametrize("break_off", [clean, reset])
+def test_4_a_fresh_connection_that_dies_is_no_stale_one(scene, break_off):
+    """Also the second send gets no third."""
+    server = Stale(scene, break_off, fresh_too=True)
+    with scene.tls("stale") as sock:
+        sock.sendall(head("stale", path="/x"))
+        assert status_of(read_message(sock)[0]) == 502
+    assert server.seen == ["/x"]
+    server.seen.clear()
+    assert ask_stale(scene, "GET") == 502
+    assert server.seen == ["/warm", "/x", "/x"]
+
+
+def test_4_an_idle_connection_that_becomes_readable_is_never_used(scene):
+    """A server that says goodbye (408, as some do) while the connection waits in the pool: even a POST is safe."""
+    def script(peer):
+        peer.read()
+        peer.send(wire.OK)
+        time.sleep(0.05)
+        peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    scene.scripts["stale"] = script
+    scene.upstream.hang_up()
+    for _ in range(4):
+        with scene.tls("stale") as sock:
+            sock.sendall(head("stale", "Content-Length: 2", method="POST") + b"hi")
+            assert status_of(read_message(sock)[0]) == 200
+        time.sleep(0.15)
