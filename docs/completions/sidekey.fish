@@ -1,7 +1,7 @@
 # fish completion for sidekey(1)
 
-set -l commands serve run env check why ca healthcheck version help
-set -l configured serve run env check why ca healthcheck
+set -l commands serve run env check why ca status refresh healthcheck version help
+set -l configured serve run env check why ca status refresh healthcheck
 
 complete -c sidekey -f
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the proxy'
@@ -10,6 +10,8 @@ complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a env -d 'pr
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a check -d 'check the configuration'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a why -d 'say which rule wins for a request'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a ca -d 'show the certificate that programs must trust'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a status -d 'show the credentials of a running proxy'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a refresh -d 'refresh a credential of a running proxy now'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a healthcheck -d 'ask a running proxy whether it is ready'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a version -d 'print the version'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a help -d 'print the commands, or the help of one'

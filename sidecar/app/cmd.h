@@ -10,6 +10,8 @@
 int cmd_serve(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_healthcheck(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_refresh(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 int cmd_env(int argc, char **argv);

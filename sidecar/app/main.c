@@ -45,6 +45,12 @@ static const struct command {
     { "ca", cmd_ca, "show the certificate that programs must trust",
       "Example: sidekey ca show > ca.pem\n\n"
       "The certificate goes to stdout, what it says to stderr.\n\n" CONFIG_HELP },
+    { "status", cmd_status, "show the credentials of a running proxy",
+      "Example: sidekey status\n\n"
+      "State, generation, expiry and last error of each credential; never a token.\n\n" CONFIG_HELP },
+    { "refresh", cmd_refresh, "refresh a credential of a running proxy now",
+      "Example: sidekey refresh crm\n\n"
+      "Exit status 0: there is a newer token, 69: not; it says why.\n\n" CONFIG_HELP },
     { "healthcheck", cmd_healthcheck, "ask a running proxy whether it is ready",
       "Example: sidekey healthcheck\n\n"
       "Asks listen.admin for /readyz.  Exit status 0: ready, 69: not.\n\n" CONFIG_HELP },
