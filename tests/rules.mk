@@ -65,6 +65,11 @@ pytest = BUILD=$(1) SIDEKEY_NODE=$(BUILD)/node PYTHONDONTWRITEBYTECODE=1 $(PYTHO
 e2e: all node ## the real program against real servers and clients (E2E=tests/e2e/test_x.py::name for some)
 	@$(call pytest,$(BUILD)) $(or $(E2E),tests/e2e)
 
+CHAOS_SECONDS ?= 300
+.PHONY: chaos
+chaos: all node ## six sidekeys on one store, keepers killed and stopped, for CHAOS_SECONDS (300) twice
+	@CHAOS_SECONDS=$(CHAOS_SECONDS) $(call pytest,$(BUILD)) -s tests/e2e/test_chaos.py
+
 asan-e2e: node ## a short end-to-end run of the sanitized program
 	@$(SANITIZED) $(BUILD)/asan/sidekey $(BUILD)/asan/libsidekey-preload.so
 	@$(call pytest,$(BUILD)/asan) -m "not slow and not release" tests/e2e/test_main_job.py tests/e2e/test_proxy.py tests/e2e/test_config.py

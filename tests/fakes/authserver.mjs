@@ -196,7 +196,11 @@ async function handle(req, res) {
 }
 server.on('request', (req, res) => {
   const isToken = req.method === 'POST' && req.url === '/token';
-  if (isToken) { counts.token_requests += 1; note('token_request'); }
+  if (isToken) {
+    counts.token_requests += 1;
+    note('token_request');
+    res.on('close', () => { if (!res.writableFinished) note('unheard'); }); // nobody was there any more to take the answer
+  }
   if (req.url.startsWith('/token/introspection')) counts.introspections += 1;
   const fault = isToken ? faults.shift() : undefined;
   if (!fault) handle(req, res);
