@@ -31,8 +31,6 @@ MUST_CHECK struct stream *stream_new(int fd, stream_event_fn *fn, void *owner);
 void stream_free(struct stream *s);
 /* As stream_free(), but the peer must not take it for a clean end: the queue is dropped, no close_notify, reset (SO_LINGER 0). */
 void stream_abort(struct stream *s);
-/* Closes at once with a reset and without close_notify, so that the peer knows that something is missing.  Accepts NULL. */
-void stream_abort(struct stream *s);
 void stream_own(struct stream *s, stream_event_fn *fn, void *owner);
 /* Linger: the peer's unread bytes would turn the last answer into a reset.  Takes the stream over: flushes, shuts down writing, drops
  * at most 2 MiB of input, closes at EOF or after 2 s. */
