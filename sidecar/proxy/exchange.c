@@ -191,6 +191,12 @@ static void on_token(void *arg, enum token_verdict verdict, const struct token_r
         exchange_fail_token(x, refusal);
 }
 
+void exchange_wait_token(struct exchange *x)
+{
+    x->state = EXCHANGE_TOKEN;
+    tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_MISSING, 0, x->ctx->options->limits.token_wait_ms, on_token, x);
+}
+
 static void on_upstream(void *arg, struct upstream *u, const struct leg_fault *fault)
 {
     struct exchange *x = arg;
@@ -287,8 +293,7 @@ static void start(struct exchange *x)
         need_upstream(x);
         return;
     }
-    x->state = EXCHANGE_TOKEN;
-    tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_MISSING, 0, x->ctx->options->limits.token_wait_ms, on_token, x);
+    exchange_wait_token(x);
 }
 
 static void on_deadline(void *arg)

@@ -42,6 +42,7 @@ struct exchange {
     int status;              /* of the answer whose head was written; 0: none yet */
     int sends;               /* heads written upstream */
     int client_minor;
+    int late_tokens;         /* that ran out before they could be used */
     const char *reason;      /* why it was refused or cut; for the log */
     bool client_keeps, head_only;
     bool request_done, resending, injected, answer_eof;
@@ -59,6 +60,7 @@ void exchange_finish(struct exchange *x, enum exchange_end end);
 void exchange_fail(struct exchange *x, const struct problem *p);
 void exchange_abort_client(struct exchange *x);
 void exchange_resend(struct exchange *x);
+void exchange_wait_token(struct exchange *x);
 /* exchange_up.c */
 void exchange_send(struct exchange *x);
 void exchange_end_upload(struct exchange *x);

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+#define LATE_TOKENS_MAX 2 /* tokens that may run out between being had and being used */
+
 #define CONTINUE_AFTER_MS 1000
 
 static void answer(struct exchange *x, struct message *head);
@@ -74,7 +76,12 @@ static bool put_credential(struct exchange *x)
     token = tokens_get(x->ctx->tokens, x->credential, clock_mono_ms());
     if (!token) { /* it ran out while the connection was made */
         static const struct token_refusal late = { MSG_TRANSIENT, 1000, "the token expired before it could be used" };
-        exchange_fail_token(x, &late);
+        upstream_drop(x->up);
+        x->up = NULL;
+        if (x->late_tokens++ < LATE_TOKENS_MAX)
+            exchange_wait_token(x);
+        else
+            exchange_fail_token(x, &late);
         return false;
     }
     switch (inject_request(x->rule, token, x->request, x->injected)) {

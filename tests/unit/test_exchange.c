@@ -72,15 +72,33 @@ static void an_expired_token_is_none(void **state)
     assert_int_equal(world_want_reason, MSG_MISSING);
 }
 
-static void a_token_that_runs_out_while_the_connection_is_made_is_not_sent(void **state)
+static void a_token_that_runs_out_while_the_connection_is_made_is_not_sent_but_waited_for(void **state)
 {
     (void)state;
     int c = world_client();
     world_token(1, "token-1", 1000);
     say(c, GET("/"));
     fake_mono_ms += 1000;
-    int up = world_upstream();
+    int wants = world_wants, up = world_upstream();
     assert_string_equal(hear(up, NULL), "");
+    assert_int_equal(world_wants, wants + 1);
+    assert_int_equal(world_want_reason, MSG_MISSING);
+    world_token(2, "token-2", 60000);
+    assert_true(has(hear(world_upstream(), NULL), "Bearer token-2\r\n"));
+}
+
+static void tokens_that_always_run_out_too_soon_end_in_503(void **state)
+{
+    (void)state;
+    int c = world_client();
+    world_token(1, "token-1", 1000);
+    say(c, GET("/"));
+    for (uint64_t n = 2; n < 5; n++) {
+        fake_mono_ms += 1000;
+        assert_string_equal(hear(world_upstream(), NULL), "");
+        if (n < 4)
+            world_token(n, "token-n", 1000);
+    }
     assert_true(has(hear(c, NULL), "503 Service Unavailable"));
 }
 
@@ -879,7 +897,8 @@ int main(void)
         T(the_client_copy_of_the_field_never_goes_out),
         T(a_request_without_a_token_waits_for_one),
         T(an_expired_token_is_none),
-        T(a_token_that_runs_out_while_the_connection_is_made_is_not_sent),
+        T(a_token_that_runs_out_while_the_connection_is_made_is_not_sent_but_waited_for),
+        T(tokens_that_always_run_out_too_soon_end_in_503),
         T(each_refusal_is_told_with_its_class_and_the_connection_lives_on),
         T(a_passing_refusal_is_waited_out_when_there_is_time),
         T(nobody_waits_longer_than_allowed),
