@@ -382,19 +382,20 @@ static bool may_try_fresh_connection(const struct exchange *x)
 
 void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)
 {
+    struct upstream *up = x->up;
     if (x->state == EXCHANGE_OVER)
         return;
-    if (x->up)
-        upstream_drop(x->up);
     x->up = NULL;
-    if (x->state == EXCHANGE_HELD)
-        return; /* the token decides; pass_held() knows what to say */
-    if (x->status) {
+    if (x->state == EXCHANGE_HELD) {
+        /* the token decides; pass_held() knows what to say */
+    } else if (x->status) {
         x->reason = fault->label;
         exchange_abort_client(x);
     } else {
         exchange_fail_upstream(x, fault);
     }
+    if (up)
+        upstream_drop(up); /* last: the fault's text may be its own */
 }
 
 static void up_gone(void *owner, const struct leg_fault *fault)

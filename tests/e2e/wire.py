@@ -181,7 +181,7 @@ class Server:
             with contextlib.suppress(OSError):
                 peer.sock.shutdown(socket.SHUT_RDWR)
         if alive:
-            time.sleep(0.03)
+            time.sleep(0.3 if harness.SANITIZED else 0.05)
 
     def close(self):
         self.open = False
