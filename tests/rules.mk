@@ -49,6 +49,10 @@ $(BUILD)/tests/sim/sim: $(SIM_OBJ) $(BUILD)/libsidekey.a
 sim: $(BUILD)/tests/sim/sim ## the refresh core under 100,000 schedules of faults (SIM_SCHEDULES=n; SEED=n replays one)
 	@$(BUILD)/tests/sim/sim $(SIM_SCHEDULES)
 
+.PHONY: mutants
+mutants: ## the refresh core broken in a copy, one way at a time: the simulation must find each
+	@BUILD=$(BUILD) tests/sim/mutants
+
 .PHONY: model
 model: ## the lease protocol checked by spin, and each way to break it found
 	@tests/tools/deps model

@@ -2,7 +2,7 @@
 
 CHAOS_SECONDS, CHAOS_SEED and CHAOS_STORE (file) choose; `make chaos` runs it for longer.  What must hold (docs/refresh.md):
   - no refresh token is redeemed twice, and no grant revoked, unless an answer was lost on its way;
-  - no program ever sees a 401, and every program is answered within its deadline.
+  - no program sees a 401 (unless the grant is gone), and every program is answered within its deadline.
 """
 import asyncio
 import contextlib
@@ -173,7 +173,8 @@ def test_keepers_that_die_and_stop_spend_no_token_twice(sidekeys, auth, place, m
     assert counts["refreshes"] > SECONDS / TOKEN_SECONDS / 3, counts
     assert not unexcused, f"seed {SEED}: {len(unexcused)} refresh tokens redeemed twice though no answer was lost"
     assert counts["grants_revoked"] <= len(reused)
-    assert book.statuses.get(200, 0) > 0 and 401 not in book.statuses, book.statuses
+    assert book.statuses.get(200, 0) > 0, book.statuses
+    assert 401 not in book.statuses or counts["grants_revoked"], book.statuses  # revoked: its access tokens are dead, and there are no others
     assert not book.late, f"seed {SEED}: late answers {book.late[:10]}"
-    assert set(book.statuses) <= {200, 502, 503, 504}, book.statuses
+    assert set(book.statuses) <= {200, 401, 502, 503, 504}, book.statuses
     assert not book.strange, book.strange[:5]
