@@ -86,7 +86,7 @@ static double seconds(void)
 static void summary(uint64_t done, double took)
 {
     static const char *const names[] = { "tokens redeemed", "answers lost", "answers late", "crashes", "stops", "store errors", "leases run out", "tokens reused",
-                                         "grants revoked", "verdicts", "races lost", "answers replayed", "programs waited" };
+                                         "grants revoked", "verdicts", "races lost", "programs waited" };
     printf("sim: %" PRIu64 " schedules in %.1f s:", done, took);
     for (int i = 0; i < SIM_COUNTS; i++)
         printf("%s %s %" PRIu64, i ? "," : "", names[i], sim_counts[i]);
@@ -117,8 +117,8 @@ int main(int argc, char **argv)
         log_setup("sim", LOG_WARN, LOG_LOGFMT, 2);
         (void)run(seed, &spec, ring);
         printf("sim: FAILED at seed %" PRIu64 ": %s\nsim: SEED=%" PRIu64 " runs this schedule again\n", seed, why, seed);
-    } else
-        printf(good ? "" : "sim: FAILED: %s\n", sim_broken);
+    } else if (!good)
+        printf("sim: FAILED: %s\n", sim_broken);
     summary(done, seconds() - began);
     seal_ring_free(ring);
     return good ? 0 : 1;

@@ -288,8 +288,10 @@ static void on_sending(void *arg)
 struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *request, fetch_fn *fn, void *arg, struct err *e)
 {
     struct fetch_job *job = calloc(1, sizeof *job);
-    const char *at = strstr(request->body.ptr, "refresh_token=rt-"); /* nothing comes after it but "&", if that */
+    char body[512];
     (void)f, (void)e;
+    snprintf(body, sizeof body, "%.*s", (int)request->body.len, request->body.ptr);
+    const char *at = strstr(body, "refresh_token=rt-");
     if (!job || !at)
         abort();
     *job = (struct fetch_job){ .next = jobs, .keeper = sim_running, .refresh = atoi(at + 17), .access = -1, .fn = fn, .arg = arg,

@@ -56,7 +56,7 @@ void sim_trace(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* What happened in all schedules, so that a fault that never comes is seen. */
 enum sim_count {
-    SIM_REDEEMED, SIM_LOST, SIM_LATE, SIM_CRASHES, SIM_STOPS, SIM_STORE_ERRORS, SIM_LAPSED, SIM_REUSED, SIM_REVOKED, SIM_BURIED, SIM_STALE, SIM_REPLAYED,
+    SIM_REDEEMED, SIM_LOST, SIM_LATE, SIM_CRASHES, SIM_STOPS, SIM_STORE_ERRORS, SIM_LAPSED, SIM_REUSED, SIM_REVOKED, SIM_BURIED, SIM_STALE,
     SIM_WAITERS, SIM_COUNTS
 };
 extern uint64_t sim_counts[SIM_COUNTS];
