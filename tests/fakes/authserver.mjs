@@ -9,6 +9,7 @@
 //   GET  /events  /secrets       everything that happened, in order; every token and secret ever made
 //   POST /revoke_access {grant?} the access tokens of one grant (or all) are dead from now on: the API answers 401
 //   POST /ttl {access}           life of the access tokens made from now on, in seconds
+//   POST /watch_askers {on}      from now on the book says which process made each token request
 //   POST /faults [{...}]         one entry for each of the next token requests; see faulty() below
 //   GET  /requests   POST /requests/clear   what the API saw
 //   GET /keys  POST /subject  POST /clock {offset_s}  POST /settings   for the grants of grants.mjs
@@ -16,7 +17,7 @@
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { startApi } from './api.mjs';
 import { makeGrants } from './grants.mjs';
@@ -117,16 +118,35 @@ const provider = new Oidc(issuer, {
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
 });
 
+// The process that asks, by its end of the connection; undefined when it is gone already.
+function asker({ remotePort }) {
+  const end = `0100007F:${remotePort.toString(16).toUpperCase().padStart(4, '0')}`;
+  const row = fs.readFileSync('/proc/net/tcp', 'ascii').split('\n').map((line) => line.trim().split(/\s+/)).find((words) => words[1] === end);
+  const name = `socket:[${row?.[9]}]`;
+  const has = (pid) => {
+    try { return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => { try { return fs.readlinkSync(`/proc/${pid}/fd/${fd}`) === name; } catch { return false; } }); }
+    catch { return false; } // it has ended
+  };
+  const pid = row && row[9] !== '0' ? fs.readdirSync('/proc').find((entry) => /^\d+$/.test(entry) && has(entry)) : undefined;
+  return pid && Number(pid);
+}
+
+// Which request it was, and which refresh token it spent (never the token).
+function spending(ctx) {
+  const token = ctx.oidc.params?.refresh_token;
+  return { n: ctx.req.n, ...(token ? { spent: createHash('sha256').update(token).digest('hex').slice(0, 16) } : {}) };
+}
+
 provider.on('grant.success', (ctx) => {
   const type = ctx.oidc.params.grant_type;
   if (type === 'refresh_token') counts.refreshes += 1;
   else counts[type] = (counts[type] ?? 0) + 1;
-  note('grant.success', { type });
+  note('grant.success', { type, ...spending(ctx) });
 });
 provider.on('grant.error', (ctx, error) => {
   counts.errors += 1;
   if (error.error_detail === 'refresh token already used') counts.reuse += 1;
-  note('grant.error', { error: error.error, detail: error.error_detail });
+  note('grant.error', { error: error.error, detail: error.error_detail, ...spending(ctx) });
 });
 provider.on('grant.revoked', (ctx, grant) => { counts.grants_revoked += 1; note('grant.revoked', { grant }); });
 provider.on('server_error', (ctx, error) => note('server_error', { error: String(error) }));
@@ -160,7 +180,7 @@ async function mint({ ttl } = {}) {
 // {kind: "html"} {kind: "empty"} {kind: "refuse"} {kind: "status", status, retry_after?, body?, type?}
 function faulty(fault, req, res, next) {
   counts.faults += 1;
-  note('fault', fault);
+  note('fault', { n: req.n, ...fault });
   const answer = (status, type, body, headers = {}) => {
     req.resume();
     res.writeHead(status, { ...(type ? { 'content-type': type } : {}), 'content-length': Buffer.byteLength(body), ...headers });
@@ -198,8 +218,9 @@ server.on('request', (req, res) => {
   const isToken = req.method === 'POST' && req.url === '/token';
   if (isToken) {
     counts.token_requests += 1;
-    note('token_request');
-    res.on('close', () => { if (!res.writableFinished) note('unheard'); }); // nobody was there any more to take the answer
+    req.n = counts.token_requests;
+    note('token_request', { n: req.n, port: req.socket.remotePort, ...(options.watch_askers ? { pid: asker(req.socket) } : {}) });
+    res.on('close', () => { if (!res.writableFinished) note('unheard', { n: req.n }); }); // nobody was there any more to take the answer
   }
   if (req.url.startsWith('/token/introspection')) counts.introspections += 1;
   const fault = isToken ? faults.shift() : undefined;
@@ -228,6 +249,7 @@ const commands = {
   },
   'POST /revoke_grant': ({ grant }) => ({ revoked: revoke((key, payload) => payload.grantId === grant || key === `Grant:${grant}`) }),
   'POST /ttl': ({ access }) => { options.access_ttl = access; return { access }; },
+  'POST /watch_askers': ({ on }) => { options.watch_askers = on; return { on }; },
   'POST /faults': (body) => { faults.push(...[body].flat()); return { pending: faults.length }; },
   'POST /faults/clear': () => { faults.length = 0; return {}; },
   'GET /requests': () => api.requests(),
