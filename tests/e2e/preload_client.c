@@ -55,7 +55,10 @@ static void print_answer(int fd)
         all += n;
     text[all] = '\0';
     char *body = strstr(text, "\r\n\r\n");
-    printf("%s\n", body ? body + 4 : "FAIL no answer");
+    if (body)
+        printf("%s\n", body + 4);
+    else
+        printf("FAIL no answer: %zd bytes, then %s\n", all, n < 0 ? strerror(errno) : "the end");
     fflush(stdout);
     close(fd);
 }

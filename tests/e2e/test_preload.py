@@ -33,7 +33,7 @@ class Server:
     """The worker's place: accepts, finds out where the program wanted to go, says so in its answer."""
 
     def __init__(self, where):
-        self.dir, self.seen, self.lock = where, [], threading.Lock()
+        self.dir, self.seen, self.lock, self.errors = where, [], threading.Lock(), []
         self.table = where / "table"
         self.reset()
         self.make_certificates()
@@ -48,6 +48,7 @@ class Server:
 
     def reset(self):
         self.seen.clear()
+        self.errors.clear()
         if self.table.exists():
             self.table.unlink()
         with open(self.table, "xb") as f:
@@ -103,8 +104,8 @@ class Server:
                 data += more
             body = f"{host}:{port}".encode()
             s.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        except OSError:
-            pass
+        except Exception as e:  # told when a test fails
+            self.errors.append(repr(e))
         finally:
             s.close()
 
@@ -152,7 +153,7 @@ def go(server, *argv, expect=0, quiet=True, **more):
     """Runs a program with the library; returns its stdout.  It must be silent on stderr and see no FAIL."""
     p = subprocess.run([str(a) for a in argv], env=environment(server, **more), capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     assert p.returncode == expect, f"exit {p.returncode}\n{p.stdout}\n{p.stderr}"
-    assert "FAIL" not in p.stdout, p.stdout
+    assert "FAIL" not in p.stdout, (p.stdout, server.errors)
     if quiet:
         assert p.stderr == ""
     return p.stdout
@@ -241,6 +242,10 @@ def test_the_own_name_of_the_machine_stays_true(server):
 
 
 def test_getaddrinfo_keeps_its_contract(server, client):
+    try:
+        socket.getaddrinfo("localhost", 443)
+    except OSError:
+        pytest.skip("this machine does not know localhost")
     assert re.fullmatch(r"198\.1[89]\.\d+\.\d+\n", go(server, client, "names", "a-name-longer-than-any-address.example.test", 443))
 
 
