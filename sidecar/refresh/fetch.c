@@ -9,9 +9,12 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define LAST_READS 256 /* more than 1 MiB has TLS records */
 
 struct fetch {
     CURLM *multi;
@@ -29,6 +32,9 @@ struct fetch_job {
     struct buf body, answer, header;
     struct slice retry_after; /* in header */
     int64_t date_s;
+    ev_timer deadline;        /* ours, not curl's: see last_look() */
+    curl_socket_t fd;         /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
+    bool late;
     bool listed;              /* in the multi handle */
     bool overridden;          /* network.resolve names the address: the operator's word */
     bool on_loopback;         /* the URL itself names loopback */
@@ -86,11 +92,34 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
     reap(f);
 }
 
+/* This process may have been stopped for longer than the request had, with the answer in the socket all the while; curl would look at the clock first and
+ * throw it away, and what the request spent with it.  So the time is ours to keep, and what has arrived is read before anything is given up. */
+static void last_look(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct fetch_job *job = timer->data;
+    struct fetch *f = job->fetch;
+    (void)loop, (void)revents;
+    for (int turn = 0, running; turn < LAST_READS && job->fd != CURL_SOCKET_BAD && poll(&(struct pollfd){ job->fd, POLLIN, 0 }, 1, 0) > 0; turn++) {
+        curl_multi_socket_action(f->multi, job->fd, CURL_CSELECT_IN, &running);
+        curl_multi_socket_action(f->multi, CURL_SOCKET_TIMEOUT, 0, &running); /* what curl has in its own buffers */
+    }
+    job->late = true;
+    reap(f); /* frees the job when its answer is whole */
+    for (struct list *l = f->jobs.next; l != &f->jobs; l = l->next)
+        if (LIST_ENTRY(l, struct fetch_job, node)->late) {
+            finish(LIST_ENTRY(l, struct fetch_job, node), CURLE_OPERATION_TIMEDOUT);
+            return;
+        }
+}
+
 static int set_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
     struct fetch *f = arg;
+    struct fetch_job *job = NULL;
     ev_io *io = socket_arg;
-    (void)easy;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&job);
+    if (job)
+        job->fd = what == CURL_POLL_REMOVE ? (job->fd == fd ? CURL_SOCKET_BAD : job->fd) : fd;
     if (io)
         ev_io_stop(loop_get(), io);
     if (what == CURL_POLL_REMOVE) {
@@ -178,6 +207,7 @@ static bool anything_sent(struct fetch_job *job)
 static void free_job(struct fetch_job *job)
 {
     list_remove(&job->node);
+    ev_timer_stop(loop_get(), &job->deadline);
     if (job->listed)
         curl_multi_remove_handle(job->fetch->multi, job->easy);
     curl_easy_cleanup(job->easy);
@@ -307,7 +337,6 @@ static CURLcode set_transfer(struct fetch_job *job, const struct fetch_request *
         SET(CURLOPT_POSTFIELDS, job->body.len ? buf_slice(&job->body).ptr : "");
     }
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(r->timeout_ms < FETCH_CONNECT_MS ? r->timeout_ms : FETCH_CONNECT_MS));
-    SET(CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
     /* One request, one fresh connection: a pooled one may be half dead, and then curl itself would send the request a second time. */
     SET(CURLOPT_FRESH_CONNECT, 1L);
     SET(CURLOPT_FORBID_REUSE, 1L);
@@ -349,6 +378,9 @@ static int start(struct fetch_job *job, const struct fetch_request *r, struct er
     if (curl_multi_add_handle(job->fetch->multi, job->easy) != CURLM_OK)
         return err_set(e, "cannot start the token request");
     job->listed = true;
+    ev_now_update(loop_get());
+    ev_timer_set(&job->deadline, (double)r->timeout_ms / 1000.0, 0.);
+    ev_timer_start(loop_get(), &job->deadline);
     return 0;
 }
 
@@ -363,6 +395,9 @@ struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *reque
     buf_init_secret(&job->body, request->body.len);
     buf_init_secret(&job->answer, FETCH_ANSWER_MAX);
     buf_init(&job->header, 128);
+    ev_init(&job->deadline, last_look);
+    job->deadline.data = job;
+    job->fd = CURL_SOCKET_BAD;
     list_init(&job->node);
     list_push(&f->jobs, &job->node);
     if (start(job, request, e) == 0)

@@ -20,7 +20,7 @@ struct fetch_request { /* borrowed for the call of fetch_start() */
     struct slice body;
     const char *ca_file;        /* added to the system's roots; NULL: none */
     const char *cert_file, *key_file; /* client certificate; NULL: none */
-    int64_t timeout_ms;         /* in all */
+    int64_t timeout_ms;         /* in all; what has arrived by the end is read first, however late we are */
     const struct spec_param *fields; /* more header fields */
     size_t field_count;
     bool metadata;              /* link-local addresses are allowed, for this request alone */

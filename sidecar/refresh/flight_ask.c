@@ -14,7 +14,7 @@
 
 #define SECRETS 5
 #define CLOCK_OFF_MS 30000 /* an assertion whose times are off by more than this was refused for them; iat has 60 s to spare */
-#define LATE_MS 5000 /* libcurl keeps the request's own deadline; this is for the day when it does not */
+#define LATE_MS 5000 /* the fetch keeps the request's own deadline; this is for the day when it does not */
 
 /* ---- check: is it still needed, and what does the journal know ---- */
 

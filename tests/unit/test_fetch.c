@@ -15,6 +15,7 @@
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define MIB (1024 * 1024)
 #define PATIENCE_MS 5000
+#define STOPPED_MS 600
 
 /* ---- the server ---- */
 
@@ -82,6 +83,26 @@ static void echo(struct peer *p, const char *request)
     say(p, request);
 }
 
+/* "PID/…": the client stands still for longer than its deadline; its answer, if it gets one, is there when it goes on. */
+static void stop_client(struct peer *p, const char *words)
+{
+    char *rest;
+    pid_t client = (pid_t)strtol(words, &rest, 10);
+    kill(client, SIGSTOP);
+    if (strncmp(rest, "/whole", 6) == 0)
+        answer_with(p, 100000);
+    else if (strncmp(rest, "/half", 5) == 0)
+        say(p, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf an answer");
+    if (p->ssl && strncmp(rest, "/whole", 6) == 0) {
+        SSL_shutdown(p->ssl);
+        shutdown(p->fd, SHUT_WR);
+    }
+    usleep(STOPPED_MS * 1000);
+    kill(client, SIGCONT);
+    if (strncmp(rest, "/whole", 6) != 0)
+        (void)get(p, (char[16]){ 0 }, 16);
+}
+
 static void serve(struct peer *p)
 {
     static char request[65536];
@@ -102,6 +123,8 @@ static void serve(struct peer *p)
         (void)get(p, request, sizeof request); /* until the client leaves */
     else if (strncmp(path, "/cut", 4) == 0)
         say(p, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf an answer");
+    else if (strncmp(path, "/stop/", 6) == 0)
+        stop_client(p, path + 6);
     else if (strncmp(path, "/mtls", 5) == 0)
         say(p, known ? "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nknown" : "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");
     else
@@ -447,6 +470,24 @@ static void a_slow_answer_ends_at_the_deadline(void **state)
     }
 }
 
+static void an_answer_that_came_while_we_were_stopped_is_read(void **state)
+{
+    static const struct {
+        const char *what;
+        int status;
+    } rows[] = { { "whole", 200 }, { "half", 0 }, { "none", 0 } };
+    char url[64];
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        snprintf(url, sizeof url, "https://login.test/stop/%d/%s", (int)getpid(), rows[i].what);
+        struct fetch_request r = request(url);
+        r.timeout_ms = STOPPED_MS / 2;
+        struct seen s = ask(&r);
+        if (s.status != rows[i].status || !s.sent || s.took_ms < STOPPED_MS || s.took_ms > PATIENCE_MS)
+            fail_msg("%s: status %d, sent %d, %d ms, %s", rows[i].what, s.status, s.sent, (int)s.took_ms, s.error);
+    }
+}
+
 static void half_an_answer_is_none(void **state)
 {
     (void)state;
@@ -521,6 +562,7 @@ int main(void)
         cmocka_unit_test(a_redirect_is_an_answer_and_not_followed),
         cmocka_unit_test(an_answer_has_1_mib_at_most),
         cmocka_unit_test(a_slow_answer_ends_at_the_deadline),
+        cmocka_unit_test(an_answer_that_came_while_we_were_stopped_is_read),
         cmocka_unit_test(half_an_answer_is_none),
         cmocka_unit_test(a_proxy_in_the_environment_is_not_for_us),
         cmocka_unit_test(a_cancelled_request_is_never_heard_of_again),
