@@ -141,7 +141,8 @@ class Server:
         self.listener = socket.create_server((address, 0), family=family, backlog=backlog)
         self.port = self.listener.getsockname()[1]
         self.open = True
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.acceptor = threading.Thread(target=self.accept, daemon=True)
+        self.acceptor.start()
 
     def accept(self):
         while self.open:
@@ -184,11 +185,17 @@ class Server:
             time.sleep(0.3 if harness.SANITIZED else 0.05)
 
     def close(self):
+        """Wakes the threads before any descriptor is closed.  A thread still blocked on one would, when the kernel begins its system call again,
+        meet whoever has the number by then: the acceptor of a server that is gone took a connection of the next test file's, and nobody answered it."""
         self.open = False
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.acceptor.join(5)
+        assert not self.acceptor.is_alive(), "the accepting thread did not end"
         self.listener.close()
         for peer in self.peers:
             with contextlib.suppress(OSError):
-                peer.sock.close()
+                peer.sock.shutdown(socket.SHUT_RDWR)  # its own thread closes it
 
 
 def server_context(pki, name="good", alpn=("http/1.1",)):
