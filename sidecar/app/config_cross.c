@@ -11,6 +11,7 @@ void cross_init_rule(void *rule)
 {
     struct rule *r = rule;
     r->unauthorized[0] = 401;
+    r->replay = true;
     r->replay_max_bytes = UINT64_MAX; /* until limits.replay_body takes its place */
 }
 
@@ -137,6 +138,14 @@ static int check_name(struct schema *s, const json_t *node, struct rule *r)
             strcmp(other->name, other->host) != 0)
             return schema_error(s, json_object_get(node, "name"),
                                 "another rule has this name: metrics could not tell them apart");
+    return 0;
+}
+
+int cross_check_mark(struct schema *s, const json_t *node, void *mark)
+{
+    const struct in_band_mark *m = mark;
+    if (!m->header == !m->pointer)
+        return schema_error(s, node, "needs either header or json: what tells a refusal from any other answer of that status?");
     return 0;
 }
 

@@ -218,12 +218,41 @@ static const struct field only_if_fields[] = {
 static const struct table only_if_table = { .fields = only_if_fields };
 
 static const struct field unauthorized_fields[] = {
+#define MARK(member) offsetof(struct in_band_mark, member)
+static const struct field mark_header_fields[] = {
+    { "name", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header), .check = value_field, .about = "The field." },
+    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header_equals), .check = value_text, .about = "Its value, in full." },
+    END,
+};
+static const struct table mark_header_table = { .fields = mark_header_fields };
+static const struct field mark_json_fields[] = {
+    { "pointer", FIELD_STRING, FIELD_REQUIRED, .at = MARK(pointer), .check = value_pointer,
+      .about = "A place in the body, as a JSON pointer (RFC 6901)." },
+    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(equals), .about = "The text, number or boolean there." },
+    END,
+};
+static const struct table mark_json_table = { .fields = mark_json_fields };
+static const struct field mark_fields[] = {
+    { "status", FIELD_UINT, FIELD_REQUIRED, .at = MARK(status), .min = 200, .max = 599, .about = "Status of such an answer." },
+    { "header", FIELD_OBJECT, .table = &mark_header_table, .about = "A field of the answer that says so; this or json." },
+    { "json", FIELD_OBJECT, .table = &mark_json_table,
+      .about = "A value in the answer's JSON body that says so; the body is held back until it was looked into." },
+    { "max_body", FIELD_SIZE, .at = MARK(max_body), .initial = "64KiB", .min = 1, .max = 64 << 10,
+      .about = "Only bodies whose Content-Length is at most this are looked into." },
+    END,
+};
+static const struct table mark_table = { .fields = mark_fields, .size = sizeof(struct in_band_mark), .check = cross_check_mark };
+
     { "statuses", FIELD_CUSTOM, .read = cross_read_statuses,
       .about = "Statuses that mean \"the token was refused\"; default [401], [] for none.",
       .json = "{\"type\":\"array\",\"maxItems\":7,\"items\":{\"type\":\"integer\",\"minimum\":400,\"maximum\":599}}" },
     { "max_body", FIELD_SIZE, .at = RULE(replay_max_bytes), .max = 1024 * MIB,
       .about = "Largest request body kept for sending again; default limits.replay_body." },
     END,
+    { "replay", FIELD_BOOL, .at = RULE(replay), .initial = "true",
+      .about = "Send the request again with the new token; false: the answer is passed on, and the next request gets the new token." },
+    { "also", FIELD_LIST, .at = RULE(also), .count_at = RULE(also_count), .table = &mark_table,
+      .about = "Other answers that mean the same, such as a 200 whose body tells of an error." },
 };
 static const struct table unauthorized_table = { .fields = unauthorized_fields };
 

@@ -2,6 +2,7 @@
 
 #include "app/url.h"
 #include "http/rules.h"
+#include "proxy/in_band.h"
 #include "refresh/redis_url.h"
 
 #include <stdio.h>
@@ -124,6 +125,11 @@ const char *value_query_key(char **io_text)
 const char *value_text(char **io_text)
 {
     return rules_is_value(slice_str(*io_text)) ? NULL : "control bytes (CR, LF and the like) cannot be part of it";
+}
+
+const char *value_pointer(char **io_text)
+{
+    return in_band_pointer_fault(*io_text);
 }
 
 const char *value_format(char **io_text)

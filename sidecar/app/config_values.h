@@ -20,6 +20,8 @@ const char *value_field(char **io_text);
 const char *value_query_key(char **io_text);
 /* "Bearer {access_token}": braces around names, at least one, no control bytes. */
 const char *value_format(char **io_text);
+/* A JSON pointer (RFC 6901). */
+const char *value_pointer(char **io_text);
 /* Text that may stand in a field value (RFC 9110 §5.5) or a form. */
 const char *value_text(char **io_text);
 /* http or https with a host, without a user. */

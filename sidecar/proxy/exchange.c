@@ -24,6 +24,7 @@ static void release(struct exchange *x)
         upstream_drop(x->up);
     x->up = NULL;
     replay_done(&x->replay);
+    buf_done(&x->looked);
     message_done(&x->trailers);
 }
 
@@ -279,7 +280,7 @@ static void start(struct exchange *x)
 {
     if (!admit(x))
         return;
-    replay_init(&x->replay, &x->ctx->replay, injects(x) ? x->rule->replay_max_bytes : LEG_READ_BYTES);
+    replay_init(&x->replay, &x->ctx->replay, injects(x) && x->rule->replay ? x->rule->replay_max_bytes : LEG_READ_BYTES);
     if (!injects(x) || !inject_wanted(x->rule, x->request)) {
         need_upstream(x);
         return;
@@ -321,6 +322,7 @@ struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct
     deadline_init(&x->deadline, on_deadline, x);
     deadline_init(&x->patience, exchange_continue, x);
     message_init(&x->trailers);
+    buf_init(&x->looked, EXCHANGE_LOOK_MAX);
     h1_leg_own(client, &client_events, x);
     leg_want(x->client, has_no_body(request)); /* its end comes now; a body waits until it can go on */
     start(x);

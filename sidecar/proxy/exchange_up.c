@@ -1,6 +1,7 @@
 #include "proxy/exchange_private.h"
 
 #include "http/rules.h"
+#include "proxy/in_band.h"
 #include "proxy/inject.h"
 
 #include <errno.h>
@@ -10,12 +11,13 @@
 #define CONTINUE_AFTER_MS 1000
 
 static void answer(struct exchange *x, struct message *head);
+static void answer_seen(struct exchange *x, struct message *head);
 
 /* Every step of the exchange pushes its deadline back. */
 void exchange_progress(struct exchange *x)
 {
     const struct worker_limits *limits = &x->ctx->options->limits;
-    deadline_set(&x->deadline, x->status ? limits->idle_ms : limits->first_byte_ms);
+    deadline_set(&x->deadline, x->status || x->looking ? limits->idle_ms : limits->first_byte_ms);
 }
 
 void exchange_filter_trailers(struct exchange *x, struct message *trailers)
@@ -166,14 +168,14 @@ void exchange_send(struct exchange *x)
 
 /* --- 401 --- */
 
-static bool is_unauthorized(const struct exchange *x, int status)
+static enum in_band is_unauthorized(const struct exchange *x, const struct message *head)
 {
     if (!x->credential || !x->generation)
-        return false;
+        return IN_BAND_NO;
     for (const int *s = x->rule->unauthorized; *s; s++)
-        if (*s == status)
-            return true;
-    return false;
+        if (*s == head->status)
+            return IN_BAND_YES;
+    return x->rule->also_count ? in_band_head(x->rule, head) : IN_BAND_NO;
 }
 
 static void pass_held(struct exchange *x, const char *action)
@@ -188,6 +190,10 @@ static void pass_held(struct exchange *x, const char *action)
                                             .detail = "the upstream answered 401 and closed; no newer token could be had" });
         return;
     }
+    if (x->seen) {
+        answer_seen(x, head);
+        return;
+    }
     answer(x, head);
     if (!x->request_done)
         leg_want(x->client, true); /* it is dropped, so that the client gets to reading the answer */
@@ -197,6 +203,8 @@ static void send_again(struct exchange *x, const char *action)
 {
     meter_unauthorized(x->ctx->meter, x->rule, action);
     x->held = NULL;
+    x->seen = false;
+    buf_done(&x->looked);
     if (x->up) {
         if (x->request_done)
             upstream_give_back_unread(x->up);
@@ -217,12 +225,15 @@ static void on_newer_token(void *arg, enum token_verdict verdict, const struct t
         pass_held(x, verdict == TOKEN_OK ? "too_large" : "passed");
 }
 
-/* True: the answer is held and the client sees nothing of it yet. */
+/* The answer refused the token.  True: it is held and the client sees nothing of it yet. */
 static bool hold(struct exchange *x, struct message *head)
 {
     const struct token *token;
-    if (!is_unauthorized(x, head->status))
+    if (!x->rule->replay) {
+        tokens_reject(x->ctx->tokens, x->credential, x->generation, clock_mono_ms() + x->ctx->options->limits.token_wait_ms);
+        meter_unauthorized(x->ctx->meter, x->rule, "passed");
         return false;
+    }
     if (x->sends >= 2 || !x->replay.whole) {
         meter_unauthorized(x->ctx->meter, x->rule, x->replay.whole ? "passed" : "too_large");
         return false;
@@ -312,13 +323,27 @@ static void up_head(void *owner, struct message *head)
             exchange_abort_client(x);
         return;
     }
-    if (!hold(x, head))
+    enum in_band refused = is_unauthorized(x, head);
+    x->looking = refused == IN_BAND_BODY && !x->head_only;
+    if (x->looking)
+        x->held = head;
+    else if (refused != IN_BAND_YES || !hold(x, head))
         answer(x, head);
+}
+
+static void look(struct exchange *x, struct slice data)
+{
+    if (buf_add(&x->looked, data) != 0)
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "no memory to look into the answer" });
+    else
+        exchange_progress(x);
 }
 
 static void up_data(void *owner, struct slice data)
 {
     struct exchange *x = owner;
+    if (x->state == EXCHANGE_RELAY && x->looking)
+        look(x, data);
     if (x->state != EXCHANGE_RELAY || !x->status)
         return;
     if (leg_data(x->client, data) != 0) {
@@ -330,16 +355,9 @@ static void up_data(void *owner, struct slice data)
         leg_want(exchange_up(x), false);
 }
 
-static void up_end(void *owner, struct message *trailers)
+static void end_answer(struct exchange *x, struct message *trailers)
 {
-    struct exchange *x = owner;
     bool reuse = x->client_keeps && x->request_done && !x->answer_eof;
-    if (x->state != EXCHANGE_RELAY)
-        return;
-    if (x->status < 200) { /* that was a 1xx: the answer is still to come */
-        leg_next(exchange_up(x));
-        return;
-    }
     if (trailers)
         rules_filter_trailers(trailers, (const char *const[]){ NULL });
     if (leg_end(x->client, trailers) != 0) {
@@ -352,6 +370,41 @@ static void up_end(void *owner, struct message *trailers)
         upstream_drop(x->up); /* the answer came before the upload was over */
     x->up = NULL;
     exchange_finish(x, reuse ? EXCHANGE_REUSE : EXCHANGE_CLOSE);
+}
+
+/* The body was kept back whole: it follows its head at once. */
+static void answer_seen(struct exchange *x, struct message *head)
+{
+    answer(x, head);
+    if (x->state != EXCHANGE_RELAY)
+        return;
+    if (leg_data(x->client, buf_slice(&x->looked)) != 0)
+        exchange_abort_client(x);
+    else
+        end_answer(x, NULL);
+}
+
+static void end_look(struct exchange *x)
+{
+    struct message *head = x->held;
+    x->held = NULL;
+    x->looking = false;
+    x->seen = true;
+    if (!in_band_body(x->rule, head, buf_slice(&x->looked)) || !hold(x, head))
+        answer_seen(x, head);
+}
+
+static void up_end(void *owner, struct message *trailers)
+{
+    struct exchange *x = owner;
+    if (x->state != EXCHANGE_RELAY)
+        return;
+    if (x->looking)
+        end_look(x);
+    else if (x->status < 200) /* that was a 1xx: the answer is still to come */
+        leg_next(exchange_up(x));
+    else
+        end_answer(x, trailers);
 }
 
 static void up_room(void *owner)

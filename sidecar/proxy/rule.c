@@ -24,6 +24,13 @@ void rule_done(struct rule *r)
         free(r->inject[i].name);
         free(r->inject[i].format);
     }
+    for (size_t i = 0; i < r->also_count; i++) {
+        free(r->also[i].header);
+        free(r->also[i].header_equals);
+        free(r->also[i].pointer);
+        free(r->also[i].equals);
+    }
+    free(r->also);
     free(r->inject);
     free_list(r->paths);
     free_list(r->methods);

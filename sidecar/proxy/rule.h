@@ -16,6 +16,13 @@ struct name_value {
     char *name, *value;
 };
 
+struct in_band_mark { /* an answer that means "the token was refused" without a status of its own (proxy/in_band.h) */
+    unsigned status;
+    char *header, *header_equals; /* a field and its value, or … */
+    char *pointer, *equals;       /* … a place in a JSON body (RFC 6901) and the text there; the other pair is NULL */
+    uint64_t max_body;            /* longer bodies are not looked into */
+};
+
 struct rule {
     char *name;       /* label in logs and metrics; default: the host pattern */
     char *host;       /* exact, or "*.suffix" (exactly one label); normalised */
@@ -32,6 +39,9 @@ struct rule {
     char *only_if_header, *only_if_equals; /* inject only over this placeholder; NULL: always */
     bool allow_http;
     int unauthorized[8];         /* statuses, 0-terminated; default {401} */
+    struct in_band_mark *also;   /* what else means a refused token */
+    size_t also_count;
+    bool replay;                 /* send again after a refresh; default true.  false: only the next request gets the new token */
     uint64_t replay_max_bytes;   /* default 1 MiB */
     char *ca_file, *cert_file, *key_file;
 };

@@ -183,6 +183,12 @@ void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, e
     send_want(c, w->reason, rejected, w->until_ms);
 }
 
+void tokens_reject(struct tokens *t, struct credential *c, uint64_t rejected, int64_t until_ms)
+{
+    (void)t;
+    if (c->token.generation <= rejected)
+        send_want(c, MSG_REJECTED, rejected, until_ms);
+}
 
 static void take_token(struct credential *c, const struct msg *m)
 {

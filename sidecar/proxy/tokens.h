@@ -63,6 +63,8 @@ const struct token *tokens_get(struct tokens *t, struct credential *c, int64_t n
 /* Waits; w->fn is called once, later, unless cancelled.  reason MISSING, REJECTED or FORCED; rejected: see token_wait.  Fills w. */
 void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, enum msg_reason reason, uint64_t rejected, int64_t wait_ms,
                  void (*fn)(void *arg, enum token_verdict, const struct token_refusal *), void *arg);
+/* Tells the keeper that an upstream refused this generation, and waits for nothing; does nothing when a newer token is there. */
+void tokens_reject(struct tokens *t, struct credential *c, uint64_t rejected, int64_t until_ms);
 /* Harmless on a zeroed or finished wait. */
 void token_wait_cancel(struct token_wait *w);
 size_t tokens_waiting(const struct tokens *t);

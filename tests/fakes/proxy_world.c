@@ -41,7 +41,7 @@ int world_up(void **state)
 {
     (void)state;
     world_rule = (struct rule){ .name = name, .host = host, .port = 80, .credential = name, .inject = &bearer, .inject_count = 1,
-                                .unauthorized = { 401 }, .replay_max_bytes = 1 << 20 };
+                                .unauthorized = { 401 }, .replay = true, .replay_max_bytes = 1 << 20 };
     world_options = (struct worker_options){ .rules = &world_rule, .rule_count = 1, .via = true };
     world_options.limits = (struct worker_limits){ .connect_head_ms = 10000, .tls_ms = 10000, .head_ms = 30000, .dial_ms = 10000,
                                                    .first_byte_ms = 600000, .idle_ms = 600000, .tunnel_idle_ms = 600000,

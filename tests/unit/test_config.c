@@ -107,7 +107,8 @@ static void a_whole_file_becomes_structs(void **state)
         "    inject: [{in: query, name: key}, {in: userinfo}, {name: X-Token, format: 't={instance_url}/{access_token}'}]\n"
         "    strip: [X-Api-Key]\n    strip_query: [key]\n    append: {Anthropic-Beta: oauth}\n    set_if_absent: {X-A: ''}\n"
         "    only_if: {header: Authorization, equals: Bearer sk-no}\n    allow_http: true\n"
-        "    on_unauthorized: {statuses: [401, 403], max_body: 2MiB}\n"
+        "    on_unauthorized: {statuses: [401, 403], max_body: 2MiB, replay: false, also: [{status: 200, header: {name: X-E, equals: y}},\n"
+        "      {status: 400, json: {pointer: /e, equals: '190'}, max_body: 1KiB}]}\n"
         "  - {match: {host: '::1'}, credential: key}\n"
         "  - {match: {host: plain.test}, allow_http: true, on_unauthorized: {statuses: []}}\n"
         "network: {allow_private: [10.0.0.0/8, '::1'], resolve: {'a.test:443': '127.0.0.1:8443', B.test: 10.0.0.1}, parent_proxy: null}\n"
@@ -144,6 +145,14 @@ static void a_whole_file_becomes_structs(void **state)
     assert_int_equal(one->unauthorized[1], 403);
     assert_int_equal(one->unauthorized[2], 0);
     assert_int_equal(one->replay_max_bytes, 2 << 20);
+    assert_int_equal(one->also_count, 2);
+    assert_string_equal(one->also[0].header, "x-e");
+    assert_null(one->also[0].pointer);
+    assert_int_equal(one->also[0].max_body, 64 << 10);
+    assert_string_equal(one->also[1].equals, "190");
+    assert_int_equal(one->also[1].max_body, 1 << 10);
+    assert_false(one->replay);
+    assert_true(two->replay);
     assert_string_equal(two->host, "::1");
     assert_string_equal(two->name, "::1");
     assert_int_equal(two->port, 443);
@@ -511,6 +520,13 @@ static void check_looks_for_every_file_and_serve_only_for_certificates(void **st
     struct said said = { "", 0, 0 };
     struct config_options o = { .report = hear, .report_arg = &said };
     struct err e;
+        { RULE_IS("on_unauthorized: {also: [{status: 200}]}"), "either header or json" },
+        { RULE_IS("on_unauthorized: {also: [{status: 200, header: {name: a, equals: b}, json: {pointer: /a, equals: b}}]}"), "either header or json" },
+        { RULE_IS("on_unauthorized: {also: [{header: {name: a, equals: b}}]}"), "also[0].status: is missing" },
+        { RULE_IS("on_unauthorized: {also: [{status: 101, header: {name: a, equals: b}}]}"), "200 to 599" },
+        { RULE_IS("on_unauthorized: {also: [{status: 200, json: {pointer: error, equals: b}}]}"), "begins with /" },
+        { RULE_IS("on_unauthorized: {also: [{status: 200, json: {pointer: /e}}]}"), "json.equals: is missing" },
+        { RULE_IS("on_unauthorized: {also: [{status: 200, max_body: 65KiB, json: {pointer: /e, equals: x}}]}"), "64KiB" },
     struct config *c = config_parse(slice_str(text), "f", &o, &e);
     assert_non_null(c);
     config_free(c);
