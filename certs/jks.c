@@ -52,9 +52,13 @@ static bool next_block(struct slice *pem, struct buf *base64)
         return false;
     *pem = slice_of(to, left - (size_t)(to - from));
     buf_clear(base64);
-    for (; from < to; from++)
-        if (*from > ' ' && buf_add(base64, slice_of(from, 1)) != 0)
+    for (struct slice lines = slice_of(from, (size_t)(to - from)); lines.len;) {
+        struct slice line = slice_cut(lines, '\n', &lines);
+        while (line.len && line.ptr[line.len - 1] <= ' ')
+            line.len--;
+        if (buf_add(base64, line) != 0)
             return false;
+    }
     return true;
 }
 
