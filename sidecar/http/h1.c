@@ -84,6 +84,14 @@ bool h1_idle(const struct h1 *p)
     return p->state == STATE_START || p->state == STATE_CLOSED;
 }
 
+void h1_park(struct h1 *p)
+{
+    if (!h1_idle(p))
+        return;
+    message_done(&p->head);
+    message_done(&p->trailers);
+}
+
 int h1_status(const struct h1 *p)
 {
     return p->status;

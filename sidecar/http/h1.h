@@ -39,6 +39,8 @@ struct message *h1_head(struct h1 *p);
 struct message *h1_trailers(struct h1 *p);
 /* True between messages: no byte of a next one has been taken. */
 bool h1_idle(const struct h1 *p);
+/* Between messages: gives the memory of the last head and trailers back (they are empty then).  Harmless at any other time. */
+void h1_park(struct h1 *p);
 /* After BAD: the status to answer (400, 413, 414, 431, 501; 503 out of memory) and a short reason: a constant from a bounded set, usable
  * as a label.  For responses the caller answers 502 instead. */
 int h1_status(const struct h1 *p);

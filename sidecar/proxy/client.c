@@ -11,18 +11,29 @@
 
 #define PROBLEM_BODY_MAX (16 * 1024)
 #define NEWCOMER_MS 1000
+#define PARK_MS 2000 /* whoever asks for nothing that long needs no buffers */
 
 static const struct leg_events client_events;
 static void on_deadline(void *arg);
+
+static int64_t before_parking(int64_t ms)
+{
+    return ms < PARK_MS ? ms : PARK_MS;
+}
 
 /* Every state has a deadline: one place that sets it. */
 void client_enter(struct client *c, enum client_state next)
 {
     const struct worker_limits *l = &c->ctx->options->limits;
     const int64_t ms[] = {
-        [CLIENT_PROXY] = l->connect_head_ms, [CLIENT_DIAL] = l->dial_ms + 1000, [CLIENT_SNIFF] = l->connect_head_ms,
-        [CLIENT_LEAF] = l->tls_ms,           [CLIENT_TLS] = l->tls_ms,          [CLIENT_SERVE] = l->head_ms,
-        [CLIENT_EXCHANGE] = 0,               [CLIENT_OVER] = 0,
+        [CLIENT_PROXY] = before_parking(l->connect_head_ms),
+        [CLIENT_DIAL] = l->dial_ms + 1000,
+        [CLIENT_SNIFF] = l->connect_head_ms,
+        [CLIENT_LEAF] = l->tls_ms,
+        [CLIENT_TLS] = l->tls_ms,
+        [CLIENT_SERVE] = before_parking(l->head_ms),
+        [CLIENT_EXCHANGE] = 0,
+        [CLIENT_OVER] = 0,
     };
     c->state = next;
     c->since_ms = clock_mono_ms();
@@ -267,6 +278,7 @@ static void on_waiting_for_head(struct client *c)
     int64_t head_ms = c->state == CLIENT_PROXY ? l->connect_head_ms : l->head_ms;
     int64_t idle_ms = c->ctx->draining ? NEWCOMER_MS : c->in_tunnel || c->served ? l->idle_ms : l->connect_head_ms;
     int64_t left_ms = started_ms ? started_ms + head_ms - now_ms : c->since_ms + idle_ms - now_ms;
+    h1_leg_park(c->leg);
     if (left_ms > 0)
         deadline_set(&c->deadline, left_ms < head_ms ? left_ms : head_ms);
     else if (started_ms)

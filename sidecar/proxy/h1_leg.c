@@ -143,6 +143,15 @@ bool h1_leg_reusable(const struct h1_leg *l)
     return !l->dead && l->ended && l->keep && !l->writing && !l->close_after && !l->upgraded && !l->peer_done && unparsed(l).len == 0;
 }
 
+void h1_leg_park(struct h1_leg *l)
+{
+    if (l->dead || l->started_ms || l->writing || unparsed(l).len)
+        return;
+    h1_park(l->parser);
+    buf_done(&l->rest);
+    stream_park(l->stream);
+}
+
 /* --- reading --- */
 
 static bool wants(const struct h1_leg *l)

@@ -6,6 +6,7 @@
 #include "proxy/leg.h"
 
 #define READS_PER_WAKE 4
+#define PARK_MS 2000 /* a tunnel without a byte for that long needs no buffers */
 
 struct side {
     struct tunnel *tunnel;
@@ -21,6 +22,7 @@ struct tunnel {
     int64_t idle_ms;
     tunnel_done_fn *done;
     void *owner;
+    bool parked;
     bool over;
 };
 
@@ -60,6 +62,13 @@ static void maybe_over(struct tunnel *t)
         close_both(t, false);
 }
 
+/* A byte has passed: parked after a while, closed after its time. */
+static void set_idle(struct tunnel *t)
+{
+    t->parked = t->idle_ms <= PARK_MS;
+    deadline_set(&t->idle, t->parked ? t->idle_ms : PARK_MS);
+}
+
 static bool pass(struct side *s)
 {
     size_t got = 0;
@@ -78,7 +87,7 @@ static bool pass(struct side *s)
         close_both(s->tunnel, true);
         return false;
     }
-    deadline_set(&s->tunnel->idle, s->tunnel->idle_ms);
+    set_idle(s->tunnel);
     if (stream_room(s->other->stream) < LEG_READ_BYTES) {
         stream_want_read(s->stream, false);
         return false;
@@ -106,7 +115,15 @@ static void on_stream(void *owner, enum stream_event event)
 
 static void on_idle(void *arg)
 {
-    close_both(arg, true);
+    struct tunnel *t = arg;
+    if (t->parked) {
+        close_both(t, true);
+        return;
+    }
+    t->parked = true;
+    stream_park(t->a.stream);
+    stream_park(t->b.stream);
+    deadline_set(&t->idle, t->idle_ms - PARK_MS);
 }
 
 struct tunnel *tunnel_new(struct stream *a, struct stream *b, struct slice first_a, struct slice first_b, int64_t idle_ms,
@@ -121,7 +138,7 @@ struct tunnel *tunnel_new(struct stream *a, struct stream *b, struct slice first
     *t = (struct tunnel){ .a = { t, a, &t->b, false }, .b = { t, b, &t->a, false }, .idle_ms = idle_ms, .done = done, .owner = owner };
     later_init(&t->end, on_end);
     deadline_init(&t->idle, on_idle, t);
-    deadline_set(&t->idle, idle_ms);
+    set_idle(t);
     stream_own(a, on_stream, &t->a);
     stream_own(b, on_stream, &t->b);
     if ((first_a.len && stream_write(b, first_a) != 0) || (first_b.len && stream_write(a, first_b) != 0)) {
