@@ -83,6 +83,10 @@ asan ubsan: asan-unit asan-e2e ## both sanitizer runs
 bench: all node ## what the proxy costs: requests a second, latency, memory
 	@for b in tests/bench/*.py; do [ ! -e "$$b" ] || BUILD=$(BUILD) SIDEKEY_NODE=$(BUILD)/node $(PYTHON) $$b || exit; done
 
+.PHONY: bench-idle
+bench-idle: all ## memory for each of 10,000 idle connections, and for a slow reader (IDLE=n for fewer): fails over the target
+	@BUILD=$(BUILD) $(PYTHON) tests/bench/idle.py --judge $(IDLE)
+
 # --- fuzzing: clang's libFuzzer, FUZZ_SECONDS each ---
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzz: ## each parser against libFuzzer for FUZZ_SECONDS (60)
