@@ -217,7 +217,6 @@ static const struct field only_if_fields[] = {
 };
 static const struct table only_if_table = { .fields = only_if_fields };
 
-static const struct field unauthorized_fields[] = {
 #define MARK(member) offsetof(struct in_band_mark, member)
 static const struct field mark_header_fields[] = {
     { "name", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header), .check = value_field, .about = "The field." },
@@ -243,16 +242,17 @@ static const struct field mark_fields[] = {
 };
 static const struct table mark_table = { .fields = mark_fields, .size = sizeof(struct in_band_mark), .check = cross_check_mark };
 
+static const struct field unauthorized_fields[] = {
     { "statuses", FIELD_CUSTOM, .read = cross_read_statuses,
       .about = "Statuses that mean \"the token was refused\"; default [401], [] for none.",
       .json = "{\"type\":\"array\",\"maxItems\":7,\"items\":{\"type\":\"integer\",\"minimum\":400,\"maximum\":599}}" },
     { "max_body", FIELD_SIZE, .at = RULE(replay_max_bytes), .max = 1024 * MIB,
       .about = "Largest request body kept for sending again; default limits.replay_body." },
-    END,
     { "replay", FIELD_BOOL, .at = RULE(replay), .initial = "true",
       .about = "Send the request again with the new token; false: the answer is passed on, and the next request gets the new token." },
     { "also", FIELD_LIST, .at = RULE(also), .count_at = RULE(also_count), .table = &mark_table,
       .about = "Other answers that mean the same, such as a 200 whose body tells of an error." },
+    END,
 };
 static const struct table unauthorized_table = { .fields = unauthorized_fields };
 

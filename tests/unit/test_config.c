@@ -467,6 +467,13 @@ static void rules_that_cannot_work_are_refused(void **state)
         { RULE_IS("on_unauthorized: {statuses: ['401']}"), "without quotes" },
         { RULE_IS("on_unauthorized: {statuses: [401, 402, 403, 404, 405, 406, 407, 408]}"), "at most 7" },
         { RULE_IS("on_unauthorized: {statuses: 401}"), "needs a list" },
+        { RULE_IS("on_unauthorized: {also: [{status: 200}]}"), "either header or json" },
+        { RULE_IS("on_unauthorized: {also: [{status: 200, header: {name: a, equals: b}, json: {pointer: /a, equals: b}}]}"), "either header or json" },
+        { RULE_IS("on_unauthorized: {also: [{header: {name: a, equals: b}}]}"), "also[0].status: is missing" },
+        { RULE_IS("on_unauthorized: {also: [{status: 101, header: {name: a, equals: b}}]}"), "200 to 599" },
+        { RULE_IS("on_unauthorized: {also: [{status: 200, json: {pointer: error, equals: b}}]}"), "begins with /" },
+        { RULE_IS("on_unauthorized: {also: [{status: 200, json: {pointer: /e}}]}"), "json.equals: is missing" },
+        { RULE_IS("on_unauthorized: {also: [{status: 200, max_body: 65KiB, json: {pointer: /e, equals: x}}]}"), "64KiB" },
         { RULE_IS("tls: {key_file: /dev/null}"), "cert_file is missing" },
         { RULE_IS("tls: {ca_file: /nonexistent/ca.pem}"), "/nonexistent/ca.pem: No such file" },
     };
@@ -520,13 +527,6 @@ static void check_looks_for_every_file_and_serve_only_for_certificates(void **st
     struct said said = { "", 0, 0 };
     struct config_options o = { .report = hear, .report_arg = &said };
     struct err e;
-        { RULE_IS("on_unauthorized: {also: [{status: 200}]}"), "either header or json" },
-        { RULE_IS("on_unauthorized: {also: [{status: 200, header: {name: a, equals: b}, json: {pointer: /a, equals: b}}]}"), "either header or json" },
-        { RULE_IS("on_unauthorized: {also: [{header: {name: a, equals: b}}]}"), "also[0].status: is missing" },
-        { RULE_IS("on_unauthorized: {also: [{status: 101, header: {name: a, equals: b}}]}"), "200 to 599" },
-        { RULE_IS("on_unauthorized: {also: [{status: 200, json: {pointer: error, equals: b}}]}"), "begins with /" },
-        { RULE_IS("on_unauthorized: {also: [{status: 200, json: {pointer: /e}}]}"), "json.equals: is missing" },
-        { RULE_IS("on_unauthorized: {also: [{status: 200, max_body: 65KiB, json: {pointer: /e, equals: x}}]}"), "64KiB" },
     struct config *c = config_parse(slice_str(text), "f", &o, &e);
     assert_non_null(c);
     config_free(c);
