@@ -8,6 +8,7 @@
 
 #include "net/tls_session.h"
 
+#define TLS_SECURITY_LEVEL 2 /* no key below RSA 2048 or EC 224, no signature over SHA-1, whatever the distribution's openssl.cnf says */
 #define TLS_FAILURE_TEXT 512 /* room for a host name, a subject and an issuer */
 
 struct tls_server {

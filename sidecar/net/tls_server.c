@@ -72,6 +72,7 @@ static SSL_CTX *make_context(struct slice ticket_key)
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     if (!ctx)
         return NULL;
+    SSL_CTX_set_security_level(ctx, TLS_SECURITY_LEVEL);
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(ctx,

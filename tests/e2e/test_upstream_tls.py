@@ -15,6 +15,14 @@ from wire import TOKEN, field_of, status_of
 EASY = "DEFAULT:@SECLEVEL=0"  # for servers that show what no one should take
 
 
+def careless(folder):
+    """The environment of a distribution whose OpenSSL takes weak keys and SHA-1: sidekey must not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "careless.cnf"
+    path.write_text(f"openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = weak\n[weak]\nCipherString = {EASY}\nMinProtocol = TLSv1\n")
+    return {"OPENSSL_CONF": str(path)}
+
+
 def get(sidekey, host=API, port=443, path="/", context=None):
     """One request on a connection of its own: (head, body)."""
     sock, head = sidekey.tunnel(f"{host}:{port}", 10)
@@ -62,7 +70,7 @@ class Gallery:
             if rule["match"]["host"] == "private.bad.test":
                 rule["tls"] = {"ca_file": str(certs / "stranger.pem")}
         config["rules"] += [self.world.rule("127.0.0.1", match={"port": server.port}) for server in self.by_ip.values()]
-        self.sidekey = self.world.start(config)
+        self.sidekey = self.world.start(config, env=careless(folder))
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +308,15 @@ def test_5_an_offer_without_http_is_refused(calm, offer):
     sock, _ = calm.tunnel(timeout=10)
     with sock, pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
         context.wrap_socket(sock, server_hostname=API)
+
+
+@pytest.mark.parametrize("hashes, taken", [("ECDSA+SHA256", True), ("ECDSA+SHA1", False)])
+def test_5_a_handshake_signed_over_sha_1_is_refused(gallery, hashes, taken):
+    name = "through.bad.test"
+    done = harness.run(["openssl", "s_client", "-proxy", "%s:%d" % gallery.sidekey.proxy, "-connect", f"{name}:443", "-servername", name, "-tls1_2",
+                        "-cipher", EASY, "-sigalgs", hashes, "-CAfile", gallery.sidekey.ca, "-verify_return_error"])
+    assert (done.returncode == 0) == taken and (b"Peer signing digest: SHA256" in done.stdout) == taken, done
+    assert (b"handshake failure" in done.stderr) != taken, done
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
