@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import resource
+import select
 import socket
 import ssl
 import sys
@@ -151,6 +152,10 @@ def each(sidekey, opener, count, warm):
     opened = time.monotonic() - began
     time.sleep(PARKED_S)
     after = pss_kib(sidekey)
+    held = select.poll()
+    for sock in first + rest:
+        held.register(sock, select.POLLIN | select.POLLRDHUP)
+    assert not held.poll(0), "a connection was not held"
     for sock in first + rest:
         sock.close()
     return (after - before) / count, opened, after
