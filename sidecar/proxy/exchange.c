@@ -241,6 +241,19 @@ static bool is_loopback(const struct authority *a0)
            (a0->kind == HOST_IPV4 && slice_starts(slice_str(a0->host), SLICE("127.")));
 }
 
+static void refuse_head(struct exchange *x, struct rules_verdict v)
+{
+    struct problem p = { .status = v.status, .reason = v.reason, .detail = "the request's authority or framing is not acceptable",
+                         .hint = "Host, SNI and CONNECT must name the same host and port" };
+    if (v.status == 508) {
+        p.error = "proxy_loop_detected"; /* RFC 9209 §2.3.32 */
+        p.detail = "the request has come through sidekey before";
+        p.hint = "its upstream, or a proxy on the way, must not lead back here";
+    }
+    x->client_keeps = x->client_keeps && v.status == 421;
+    exchange_fail(x, &p);
+}
+
 /* Returns true when the request may go on. */
 static bool admit(struct exchange *x)
 {
@@ -249,9 +262,7 @@ static bool admit(struct exchange *x)
     if (v.status == 0)
         v = rules_forward_request(x->request, &x->a0, o->via);
     if (v.status) {
-        x->client_keeps = x->client_keeps && v.status == 421;
-        exchange_fail(x, &(struct problem){ .status = v.status, .reason = v.reason, .detail = "the request's authority or framing is not acceptable",
-                                            .hint = "Host, SNI and CONNECT must name the same host and port" });
+        refuse_head(x, v);
         return false;
     }
     enum rule_match match = rule_find(o->rules, o->rule_count, &x->a0, message_method(x->request), message_target(x->request), &x->rule);

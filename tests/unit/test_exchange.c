@@ -504,6 +504,27 @@ static void a_failed_dial_is_told(void **state)
     }
 }
 
+static void a_refused_head_is_told_with_its_own_way_out(void **state)
+{
+    static const struct {
+        const char *request, *status, *label, *reason, *hint;
+    } table[] = {
+        { "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nVia: 1.1 sidekey\r\n\r\n", "508 Loop Detected", "error=proxy_loop_detected",
+          "\"reason\":\"loop\"", "lead back" },
+        { "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: 127.0.0.1\r\n\r\n", "400 Bad Request", "error=http_request_error", "\"reason\":\"host_repeated\"",
+          "Host, SNI and CONNECT" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        int c = world_client();
+        say(c, table[i].request);
+        const char *answer = hear(c, &eof);
+        if (!has(answer, table[i].status) || !has(answer, table[i].label) || !has(answer, table[i].reason) || !has(answer, table[i].hint) || !eof)
+            fail_msg("row %zu: %s", i, answer);
+        assert_int_equal(fake_dial_pending(), 0);
+    }
+}
+
 static void an_upstream_that_leaves_before_it_answers_is_a_502(void **state)
 {
     (void)state;
@@ -925,6 +946,7 @@ int main(void)
         T(a_websocket_becomes_a_tunnel),
         T(a_101_that_was_not_asked_for_or_is_for_something_else_is_refused),
         T(a_failed_dial_is_told),
+        T(a_refused_head_is_told_with_its_own_way_out),
         T(an_upstream_that_leaves_before_it_answers_is_a_502),
         T(an_answer_cut_short_never_looks_whole),
         T(an_answer_that_is_none_is_a_502),
