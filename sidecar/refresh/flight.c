@@ -358,9 +358,9 @@ static enum step loaded(struct flight *f, const struct store_answer *answer)
 static enum step release(struct flight *f)
 {
     flight_stop_renewal(f);
-    if (!f->leased)
+    if (!f->leased && !f->marked) /* a lost lease has nothing to release, but others wait for our intent */
         return flight_enter(f, FLIGHT_DONE);
-    f->leased = false;
+    f->leased = f->marked = false;
     return flight_op(f, store_release(f->env->store, f->spec->name, &f->owner, flight_store_answer, f));
 }
 

@@ -7,6 +7,7 @@
 #include "refresh/successor.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,12 @@ static bool take_journalled(struct flight *f, struct journal_entry *entry)
 
 enum past { PAST_NOTHING, PAST_ANSWER, PAST_UNDER_WAY };
 
+/* An intent's name in the store: what its journal knows of it. */
+static void name_mark(int64_t pid, int64_t at_ms, char mark[48])
+{
+    snprintf(mark, 48, "%" PRId64 ".%" PRId64, pid, at_ms);
+}
+
 /* An older intent says that an answer may have been lost, or, when its keeper lives and it is young, that one may still come. */
 static enum past weigh_intent(struct flight *f, const struct journal_entry *entry)
 {
@@ -50,6 +57,7 @@ static enum past weigh_intent(struct flight *f, const struct journal_entry *entr
         return PAST_UNDER_WAY;
     f->outcome_unknown = true;
     memcpy(f->spent_fp, entry->refresh_fp, sizeof f->spent_fp);
+    name_mark(entry->pid, entry->at_ms, f->past_mark);
     return PAST_NOTHING;
 }
 
@@ -211,7 +219,9 @@ enum step flight_intent(struct flight *f)
     /* An older intent counts only when it was for this very token. */
     f->outcome_unknown = f->outcome_unknown && strcmp(fp, f->spent_fp) == 0;
     memcpy(f->spent_fp, fp, sizeof fp);
-    int failed = journal_intent(f->env->journal, f->spec->name, f->base.generation, fp, clock_mono_ms());
+    f->marked_ms = clock_mono_ms();
+    name_mark(getpid(), f->marked_ms, f->mark);
+    int failed = journal_intent(f->env->journal, f->spec->name, f->base.generation, fp, f->marked_ms);
     if (failed) {
         log_error(log_msg("journal not writable"), log_str("credential", f->spec->name), log_str("reason", strerror(-failed)));
         return flight_fail(f, MSG_STORE, "the journal cannot be written: the refresh token is not spent");
@@ -219,10 +229,13 @@ enum step flight_intent(struct flight *f)
     return flight_enter(f, FLIGHT_CONFIRM);
 }
 
-/* Somebody who lost the lease may have stored its answer, and cleared its journal, after our read of the one and before our look at the other. */
+/* Somebody who lost the lease may have stored its answer, and cleared its journal, after our read of the one and before our look at the other.
+ * And machines that do not see our journal see our intent in the store, as we see theirs. */
 enum step flight_confirm(struct flight *f)
 {
-    return flight_op(f, store_load(f->env->store, f->spec->name, flight_store_answer, f));
+    const struct store_intent intent = { f->spent_fp, f->mark, f->past_mark[0] ? f->past_mark : NULL, FLIGHT_HOLDS * f->env->lease_ms };
+    f->marked = f->env->store->engine->mark != NULL;
+    return flight_op(f, store_mark(f->env->store, f->spec->name, &f->owner, f->base.generation, &intent, flight_store_answer, f));
 }
 
 enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
@@ -237,6 +250,8 @@ enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
         return flight_enter(f, FLIGHT_FETCH);
     drop_intent(f);
     grant_request_done(&f->request);
+    if (answer->result == STORE_BUSY)
+        return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
     if (answer->result != STORE_OK)
         return flight_fail(f, MSG_STORE, "the stored state cannot be read");
     f->alt_tried = f->seeded = f->learned = false;
@@ -388,7 +403,7 @@ enum step flight_fetch(struct flight *f)
 {
     struct err e;
     int64_t timeout_ms = time_for_request(f);
-    if (timeout_ms < 1) /* stopped since the last look: the lease may be somebody else's by now */
+    if (timeout_ms < 1 || (f->marked && clock_mono_ms() - f->marked_ms > f->env->lease_ms)) /* stopped since the last look: the lease may be somebody else's by now */
         return judge(f, MSG_TRANSIENT, "too little of the lease is left for a request");
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
         f->command = command_start(f->spec->command, timeout_ms, on_fetched, f, &e);

@@ -81,6 +81,7 @@ static enum step lost_race(struct flight *f, const struct state *winner)
 
 enum step flight_committed(struct flight *f, const struct store_answer *answer)
 {
+    f->marked = f->marked && answer->result == STORE_ERROR; /* the commit has taken it away */
     if (answer->result == STORE_OK)
         return stored(f, answer->generation);
     if (answer->result == STORE_STALE && is_ours(f, answer->state))
@@ -229,6 +230,7 @@ static void report_death(struct flight *f)
 
 enum step flight_buried(struct flight *f, const struct store_answer *answer)
 {
+    f->marked = f->marked && answer->result == STORE_ERROR;
     if (answer->result == STORE_STALE && strcmp(answer->state->dead_fp, f->fresh.dead_fp) != 0) {
         f->leased = false;
         return adopt_newer(f, answer->state); /* a dead verdict never overwrites a newer generation (P8) */

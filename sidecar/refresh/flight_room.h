@@ -69,6 +69,9 @@ struct flight {
     int64_t signed_skew_ms;  /* what was known of it when the assertion was signed */
     struct secret spent;     /* the refresh token that is in the request */
     char spent_fp[9];
+    char mark[48], past_mark[48]; /* our intent in the store; one that a dead keeper of this machine has left there */
+    bool marked;             /* it may be there */
+    int64_t marked_ms;
     bool seeded;             /* … and it is the configured one */
     unsigned asked;          /* requests started */
     int64_t asked_ms;        /* when the last one was */

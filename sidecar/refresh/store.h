@@ -19,18 +19,26 @@ struct store_owner { /* 128 random bits, new for every flight */
 enum store_result {
     STORE_FRESH, /* begin: state holds something newer than known_gen; no lease taken */
     STORE_WON,   /* begin: the lease is ours; state is what is stored (generation 0: nothing) */
-    STORE_BUSY,  /* begin: somebody else's lease, for ttl_ms more */
+    STORE_BUSY,  /* begin: somebody else's lease, for ttl_ms more; mark: somebody else's intent */
     STORE_OK,    /* renew, commit, release, load, mark */
     STORE_STALE, /* commit: the parent is gone; state is what is stored now.  The lease, if ours, is released */
     STORE_LOST,  /* renew, release: not ours any more */
     STORE_ERROR, /* err says why: never to be read as "held" */
 };
 
+/* "This refresh token is about to be spent": REFRESH.md E.  Words without a space; copied. */
+struct store_intent {
+    const char *refresh_fp; /* of the token */
+    const char *tag;        /* names this intent */
+    const char *instead;    /* the tag of one that counts no more (its keeper is dead, as its journal says); NULL: none */
+    int64_t hold_ms;        /* others wait for its outcome so long */
+};
+
 struct store_answer {
     enum store_result result;
-    const struct state *state; /* FRESH, WON, STALE, load; valid during the call */
+    const struct state *state; /* FRESH, WON, STALE, load, mark OK; valid during the call */
     uint64_t generation;       /* commit OK: the new one */
-    int64_t ttl_ms;            /* BUSY */
+    int64_t ttl_ms;            /* begin BUSY */
     const char *error;         /* ERROR: for people, no secret */
 };
 
@@ -48,6 +56,11 @@ struct store_engine {
     struct store_op *(*release)(struct store *, const char *cred, const struct store_owner *, store_fn *, void *arg);
     /* The stored state without a lease (OK; generation 0: nothing). */
     struct store_op *(*load)(struct store *, const char *cred, store_fn *, void *arg);
+    /* What is stored (OK), as load says it; when parent_gen is still current, the intent is written in the same moment, unless an intent of another
+     * owner for this very generation and token is younger than its hold (BUSY).  commit and release forget their owner's intent, whosever the lease is.
+     * NULL: all keepers of this store share one journal, which has the intents. */
+    struct store_op *(*mark)(struct store *, const char *cred, const struct store_owner *, uint64_t parent_gen, const struct store_intent *, store_fn *,
+                             void *arg);
     /* fn runs whenever the stored state of any credential changed from now on, by us or by others; one fn a store, NULL ends it. */
     void (*watch)(struct store *, store_change_fn *, void *arg);
     void (*cancel)(struct store_op *);
@@ -80,6 +93,12 @@ static inline struct store_op *store_release(struct store *s, const char *cred, 
 static inline struct store_op *store_load(struct store *s, const char *cred, store_fn *fn, void *arg)
 {
     return s->engine->load(s, cred, fn, arg);
+}
+/* A load where the engine has no mark. */
+static inline struct store_op *store_mark(struct store *s, const char *cred, const struct store_owner *o, uint64_t parent_gen,
+                                          const struct store_intent *intent, store_fn *fn, void *arg)
+{
+    return s->engine->mark ? s->engine->mark(s, cred, o, parent_gen, intent, fn, arg) : s->engine->load(s, cred, fn, arg);
 }
 /* The callback will not come.  The effect may still happen.  Accepts NULL. */
 static inline void store_cancel(struct store *s, struct store_op *op)

@@ -222,8 +222,13 @@ static void read_reply(struct store_op *op, const redisReply *reply)
     switch (op->kind) {
     case BEGIN: read_begin(op, status, stored, reply); break;
     case COMMIT: read_commit(op, status, stored, reply); break;
+    case MARK:
     case LOAD:
-        if (!heal(op, stored))
+        if (heal(op, stored))
+            break;
+        if (slice_eq(status, SLICE("busy")))
+            finish(op, STORE_BUSY);
+        else
             give_state(op, STORE_OK, stored, redis_reply_text(redis_reply_at(reply, 2)));
         break;
     default: finish(op, slice_eq(status, SLICE("ok")) ? STORE_OK : STORE_LOST); break;
@@ -370,6 +375,20 @@ static struct store_op *redis_load(struct store *s, const char *cred, store_fn *
     return store_redis_ask((struct store_redis *)s, LOAD, cred, NULL, fn, arg);
 }
 
+static struct store_op *redis_mark(struct store *s, const char *cred, const struct store_owner *owner, uint64_t parent_gen,
+                                   const struct store_intent *intent, store_fn *fn, void *arg)
+{
+    struct store_op *op = new_op((struct store_redis *)s, MARK, cred, owner, fn, arg);
+    if (op) {
+        op->generation = parent_gen;
+        snprintf(op->intent.fp, sizeof op->intent.fp, "%s", intent->refresh_fp);
+        snprintf(op->intent.tag, sizeof op->intent.tag, "%s", intent->tag);
+        snprintf(op->intent.instead, sizeof op->intent.instead, "%s", intent->instead ? intent->instead : "");
+        op->intent.hold_ms = intent->hold_ms;
+    }
+    return start(op);
+}
+
 static void redis_cancel(struct store_op *op)
 {
     later_cancel(&op->later);
@@ -413,6 +432,7 @@ static const struct store_engine engine = {
     .commit = redis_commit,
     .release = redis_release,
     .load = redis_load,
+    .mark = redis_mark,
     .watch = store_redis_watch,
     .cancel = redis_cancel,
     .up = redis_up,

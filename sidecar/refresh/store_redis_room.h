@@ -12,7 +12,7 @@
 
 #define KEY_SIZE (STATE_DIR_NAME_MAX + 32)
 
-enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, RESTORE, PEEK, KINDS };
+enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK, RESTORE, PEEK, KINDS };
 
 struct node {               /* one server: the one of the URL first, then those that it led to */
     struct list list;
@@ -93,7 +93,8 @@ struct store_op {
     bool sent;              /* command is with a client, and done will come */
     struct store_owner owner;
     int64_t ttl_ms;
-    uint64_t generation;    /* BEGIN: known; COMMIT: parent */
+    uint64_t generation;    /* BEGIN: known; COMMIT, MARK: parent */
+    struct { char fp[9], tag[48], instead[48]; int64_t hold_ms; } intent; /* MARK */
     struct kept next;       /* COMMIT */
     struct later later;
     struct outcome out;

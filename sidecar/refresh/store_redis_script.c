@@ -1,5 +1,5 @@
 /* What Redis runs: each operation is one script, so nothing comes between its look and its write.  HGET and HSET only (Redis 4, Valkey), and nothing
- * that a narrow ACL would not give.  KEYS: lease, state. */
+ * that a narrow ACL would not give.  KEYS: lease, state, intent ("generation fp tag owner", with an end).  An owner's text has 32 bytes. */
 #include "refresh/store_redis_room.h"
 
 #include <errno.h>
@@ -7,6 +7,10 @@
 #include <stdio.h>
 
 #define LUA_EXACT (INT64_C(1) << 53) /* numbers beyond are not whole in Lua */
+
+#define FORGET_INTENT                                                                                                                      \
+    "local mark = redis.call('GET', KEYS[3])\n"                                                                                            \
+    "if mark and string.sub(mark, -32) == ARGV[1] then redis.call('DEL', KEYS[3]) end\n"
 
 struct script store_redis_scripts[KINDS] = {
     /* ARGV: owner, ttl, known generation.  A lease without an end is nobody's of ours: it gets one. */
@@ -31,7 +35,8 @@ struct script store_redis_scripts[KINDS] = {
                         "redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
                         "return {'ok', '0'}\n" },
     /* ARGV: owner, parent, next, blob, exp_ms, dead_fp, channel.  The lease does not matter while the parent is current; ours is released. */
-    [COMMIT] = { .text = "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
+    [COMMIT] = { .text = FORGET_INTENT
+                         "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                          "local said = 'stale'\n"
                          "if gen == ARGV[2] then\n"
                          "  redis.call('HSET', KEYS[2], 'gen', ARGV[3], 'blob', ARGV[4], 'parent', ARGV[2], 'exp_ms', ARGV[5], 'dead_fp', ARGV[6])\n"
@@ -44,11 +49,21 @@ struct script store_redis_scripts[KINDS] = {
                          "if said == 'ok' then return {said, gen} end\n"
                          "return {said, gen, redis.call('HGET', KEYS[2], 'blob') or ''}\n" },
     /* ARGV: owner */
-    [RELEASE] = { .text = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'lost', '0'} end\n"
+    [RELEASE] = { .text = FORGET_INTENT
+                          "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'lost', '0'} end\n"
                           "redis.call('DEL', KEYS[1])\n"
                           "redis.call('HSET', KEYS[2], 'intent', '')\n"
                           "return {'ok', '0'}\n" },
     [LOAD] = { .text = "return {'ok', redis.call('HGET', KEYS[2], 'gen') or '0', redis.call('HGET', KEYS[2], 'blob') or ''}\n" },
+    /* ARGV: owner, parent, fp, tag, the tag of one that counts no more, hold.  An intent for another generation is past. */
+    [MARK] = { .text = "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
+                       "if gen == ARGV[2] then\n"
+                       "  local mark = redis.call('GET', KEYS[3]) or ''\n"
+                       "  local for_gen, fp, tag, owner = string.match(mark, '^(%S+) (%S+) (%S+) (%S+)$')\n"
+                       "  if for_gen == gen and fp == ARGV[3] and owner ~= ARGV[1] and tag ~= ARGV[5] then return {'busy', gen} end\n"
+                       "  redis.call('SET', KEYS[3], gen .. ' ' .. ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[1], 'PX', ARGV[6])\n"
+                       "end\n"
+                       "return {'ok', gen, redis.call('HGET', KEYS[2], 'blob') or ''}\n" },
     /* ARGV: generation, blob, exp_ms, dead_fp, channel.  Only forward. */
     [RESTORE] = { .text = "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                           "if tonumber(gen) >= tonumber(ARGV[1]) then return {'ok', gen} end\n"
@@ -118,6 +133,14 @@ static size_t add_args(const struct store_op *op, enum kind kind, struct texts *
         argv[2] = generation(t->second, op->next.generation);
         return 3 + add_kept(op, &op->next, t, argv + 3);
     case RELEASE: argv[0] = owner_text(op, t->owner); return 1;
+    case MARK:
+        argv[0] = owner_text(op, t->owner);
+        argv[1] = generation(t->first, op->generation);
+        argv[2] = slice_str(op->intent.fp);
+        argv[3] = slice_str(op->intent.tag);
+        argv[4] = slice_str(op->intent.instead);
+        argv[5] = number(t->second, op->intent.hold_ms > 0 ? op->intent.hold_ms : 1);
+        return 6;
     case RESTORE:
         argv[0] = generation(t->first, op->cred->kept.generation);
         return 1 + add_kept(op, &op->cred->kept, t, argv + 1);
@@ -129,7 +152,7 @@ int store_redis_build(struct store_op *op, bool asking)
 {
     enum kind kind = op->healing ? RESTORE : op->kind;
     const struct script *script = &store_redis_scripts[kind];
-    char lease[KEY_SIZE], state[KEY_SIZE];
+    char lease[KEY_SIZE], state[KEY_SIZE], intent[KEY_SIZE];
     struct slice argv[REDIS_ARGS_MAX];
     struct texts texts;
     size_t argc = 0;
@@ -138,6 +161,7 @@ int store_redis_build(struct store_op *op, bool asking)
     int failed = asking ? redis_wire_add(&op->command.bytes, (struct slice[]){ SLICE("ASKING") }, 1) : 0;
     store_redis_key(op->cred, "lease", lease);
     store_redis_key(op->cred, "state", state);
+    store_redis_key(op->cred, "intent", intent);
     if (kind == PEEK) {
         argv[argc++] = SLICE("HGET");
         argv[argc++] = slice_str(state);
@@ -146,9 +170,10 @@ int store_redis_build(struct store_op *op, bool asking)
         bool by_name = script->sha1[0] && !op->with_text;
         argv[argc++] = by_name ? SLICE("EVALSHA") : SLICE("EVAL");
         argv[argc++] = slice_str(by_name ? script->sha1 : script->text);
-        argv[argc++] = SLICE("2");
+        argv[argc++] = SLICE("3");
         argv[argc++] = slice_str(lease);
         argv[argc++] = slice_str(state);
+        argv[argc++] = slice_str(intent);
         argc += add_args(op, kind, &texts, argv + argc);
     }
     return failed ? failed : redis_wire_add(&op->command.bytes, argv, argc);

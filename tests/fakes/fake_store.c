@@ -1,6 +1,7 @@
 #include "tests/fakes/fake_store.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct store_op *begin_call(struct store *store, enum fake_call call, store_fn *fn, void *arg)
@@ -63,6 +64,20 @@ static struct store_op *op_load(struct store *store, const char *cred, store_fn 
     return begin_call(store, FAKE_LOAD, fn, arg);
 }
 
+static struct store_op *op_mark(struct store *store, const char *cred, const struct store_owner *o, uint64_t parent_gen, const struct store_intent *intent,
+                                store_fn *fn, void *arg)
+{
+    struct fake_store *s = (struct fake_store *)store;
+    (void)cred, (void)o;
+    s->marks++;
+    s->marked_gen = parent_gen;
+    snprintf(s->marked_fp, sizeof s->marked_fp, "%s", intent->refresh_fp);
+    snprintf(s->marked_tag, sizeof s->marked_tag, "%s", intent->tag);
+    snprintf(s->marked_instead, sizeof s->marked_instead, "%s", intent->instead ? intent->instead : "");
+    s->marked_hold_ms = intent->hold_ms;
+    return begin_call(store, FAKE_LOAD, fn, arg);
+}
+
 static void op_watch(struct store *store, store_change_fn *fn, void *arg)
 {
     (void)store;
@@ -88,7 +103,14 @@ static void op_free(struct store *store)
     (void)store;
 }
 
-static const struct store_engine engine = { "fake", op_begin, op_renew, op_commit, op_release, op_load, op_watch, op_cancel, op_up, op_free };
+static const struct store_engine engine = { "fake", op_begin, op_renew, op_commit, op_release, op_load, NULL, op_watch, op_cancel, op_up, op_free };
+
+static const struct store_engine marking = { "marking", op_begin, op_renew, op_commit, op_release, op_load, op_mark, op_watch, op_cancel, op_up, op_free };
+
+void fake_store_marks(struct fake_store *s)
+{
+    s->store.engine = &marking;
+}
 
 void fake_store_init(struct fake_store *s)
 {

@@ -16,13 +16,18 @@ struct fake_store {
     bool leased;                 /* we have it */
     bool down, refuse_null;      /* operations fail · cannot even be taken */
     int begins, renews, commits, releases, loads, cancels;
-    int64_t busy_ttl_ms;
+    int marks;                   /* with fake_store_marks(): what was written there last */
+    uint64_t marked_gen;
+    char marked_fp[9], marked_tag[48], marked_instead[48];
+    int64_t marked_hold_ms, busy_ttl_ms;
     store_fn *fn;
     void *arg;
 };
 
 void fake_store_init(struct fake_store *s);
 void fake_store_done(struct fake_store *s);
+/* From now on it keeps intents, as a store of several machines does; a mark is answered as a load. */
+void fake_store_marks(struct fake_store *s);
 /* Answers the operation that is pending as the fields above say. */
 void fake_store_answer(struct fake_store *s);
 /* Answers it like this instead. */

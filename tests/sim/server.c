@@ -11,7 +11,6 @@ static struct token {
     uint64_t generation;  /* that was stored when it was spent */
     bool spent;
     bool lost;            /* a request with it may have had an effect that its keeper never learned of */
-    bool unlocked;        /* … was sent by a keeper that did not hold the lease at that moment */
     bool arrived;         /* the answer that brought it reached a keeper that could write it down */
     int64_t access_end_ms;
 } tokens[TOKENS];
@@ -98,12 +97,12 @@ static int issue(void)
     return n;
 }
 
-/* P1.  With stores elsewhere nobody sees another machine's journal: there a lease that ran out is an excuse too. */
+/* P1.  With stores elsewhere nobody sees another machine's journal, only its intent: one that is older than its hold is an excuse too. */
 static void judge_reuse(const struct fetch_job *job)
 {
     const struct token *t = &tokens[job->refresh];
     sim_counts[SIM_REUSED]++;
-    if (t->lost || (!sim_plan.one_machine && (t->unlocked || sim_lapsed(t->generation))))
+    if (t->lost || (!sim_plan.one_machine && sim_lapsed(t->generation)))
         return;
     sim_break("P1: keeper %d redeems rt-%d a second time, and no answer was lost", job->keeper, job->refresh);
 }
@@ -278,7 +277,6 @@ static void on_sending(void *arg)
     if (!sim_effect())
         return;
     job->sent = true;
-    tokens[job->refresh].unlocked |= !sim_holds_lease(job->keeper);
     sim_trace("request with rt-%d is sent%s", job->refresh, sim_holds_lease(job->keeper) ? "" : " without the lease");
     job->arrival = sim_after(sim_fault(sim_plan.slow) ? sim_between(1, 2 * sim_plan.request_ms) : sim_between(1, 80), SIM_WORLD, on_arrival, job);
 }

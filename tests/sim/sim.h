@@ -73,7 +73,7 @@ struct store *sim_store_of(int keeper);
 void sim_store_outage(int64_t ms);
 const struct state *sim_stored(void);
 bool sim_holds_lease(int keeper);
-/* Somebody took over a lease that had run out on a keeper while this generation was stored. */
+/* Somebody's intent to spend this generation's token had run out, and another keeper went on. */
 bool sim_lapsed(uint64_t generation);
 
 /* ---- server.c: the authorization server, and the way to it (in place of refresh/fetch.c) ---- */

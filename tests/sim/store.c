@@ -8,8 +8,8 @@
 
 #define GENERATIONS 4096
 
-enum call { BEGIN, RENEW, COMMIT, RELEASE, LOAD };
-static const char *const names[] = { "begin", "renew", "commit", "release", "load" };
+enum call { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK };
+static const char *const names[] = { "begin", "renew", "commit", "release", "load", "mark" };
 
 struct store_op {
     struct store_op *next;
@@ -19,6 +19,7 @@ struct store_op {
     struct store_owner owner;
     int64_t ttl_ms;
     uint64_t generation;
+    struct mark { struct store_owner owner; uint64_t generation; char fp[9], tag[48], instead[48]; int64_t end_ms; } mark;
     struct state state;  /* COMMIT: the new one; then what the answer shows */
     struct store_answer answer;
     bool acted, cancelled;
@@ -38,6 +39,7 @@ static struct {
     struct state stored;
     struct lease lease;
     struct lease shadow; /* the judge's own book, kept from answers alone */
+    struct mark mark;    /* end_ms 0: none */
     struct store_op *ops;
     int64_t outage_end_ms;
     bool lapsed[GENERATIONS];
@@ -118,10 +120,7 @@ static enum store_result begin(struct store_op *op)
         op->answer.ttl_ms = cell.lease.end_ms - sim_now_ms;
         return STORE_BUSY;
     }
-    if (lapsed && cell.stored.generation < GENERATIONS) {
-        cell.lapsed[cell.stored.generation] = true;
-        sim_counts[SIM_LAPSED]++;
-    }
+    sim_counts[SIM_LAPSED] += lapsed;
     cell.lease = (struct lease){ true, op->owner, op->keeper, op->pid, sim_now_ms + op->ttl_ms };
     return STORE_WON;
 }
@@ -134,8 +133,15 @@ static enum store_result renew(struct store_op *op)
     return STORE_OK;
 }
 
+static void forget_mark(const struct store_op *op)
+{
+    if (same_owner(&cell.mark.owner, &op->owner))
+        cell.mark.end_ms = 0;
+}
+
 static enum store_result release(struct store_op *op)
 {
+    forget_mark(op);
     if (!ours(op))
         return STORE_LOST;
     cell.lease.taken = false;
@@ -165,6 +171,24 @@ static enum store_result load(struct store_op *op)
     if (state_copy(&op->state, &cell.stored) != 0)
         abort();
     return STORE_OK;
+}
+
+static enum store_result mark(struct store_op *op)
+{
+    const struct mark *m = &cell.mark;
+    bool foreign = m->end_ms && m->generation == cell.stored.generation && strcmp(m->fp, op->mark.fp) == 0 && !same_owner(&m->owner, &op->owner)
+                   && strcmp(m->tag, op->mark.instead) != 0;
+    if (cell.stored.generation == op->generation) {
+        if (foreign && sim_now_ms < m->end_ms)
+            return STORE_BUSY;
+        if (foreign && op->generation < GENERATIONS)
+            cell.lapsed[op->generation] = true;
+        cell.mark = op->mark;
+        cell.mark.owner = op->owner;
+        cell.mark.generation = op->generation;
+        cell.mark.end_ms += sim_now_ms;
+    }
+    return load(op);
 }
 
 /* ---- an operation's life ---- */
@@ -201,7 +225,7 @@ static bool outage(void)
 
 static void take_effect(void *arg)
 {
-    static enum store_result (*const run[])(struct store_op *) = { begin, renew, commit, release, load };
+    static enum store_result (*const run[])(struct store_op *) = { begin, renew, commit, release, load, mark };
     struct store_op *op = arg;
     bool fails = outage() || sim_fault(sim_plan.store_error);
     bool happens = !fails || (!outage() && !sim_plan.one_machine && sim_chance(500));
@@ -247,7 +271,7 @@ static struct store_op *ask(struct store *s, enum call call, const struct store_
 static struct store_op *send_op(struct store_op *op)
 {
     int64_t delay_ms = sim_fault(sim_plan.store_slow) ? sim_between(100, 12000) : sim_between(0, 20);
-    bool write = op->call == COMMIT || op->call == RELEASE;
+    bool write = op->call == COMMIT || op->call == RELEASE || op->call == MARK;
     if (write ? sim_effect() : !sim_keepers[op->keeper].dying)
         op->event = sim_after(delay_ms, sim_plan.one_machine ? op->keeper : SIM_WORLD, take_effect, op);
     return op;
@@ -293,6 +317,20 @@ static struct store_op *op_load(struct store *s, const char *cred, store_fn *fn,
     return send_op(ask(s, LOAD, NULL, fn, arg));
 }
 
+/* On one machine the journal has the intents. */
+static struct store_op *op_mark(struct store *s, const char *cred, const struct store_owner *o, uint64_t parent, const struct store_intent *intent,
+                                store_fn *fn, void *arg)
+{
+    (void)cred;
+    struct store_op *op = ask(s, sim_plan.one_machine ? LOAD : MARK, o, fn, arg);
+    op->generation = parent;
+    op->mark.end_ms = intent->hold_ms;
+    snprintf(op->mark.fp, sizeof op->mark.fp, "%s", intent->refresh_fp);
+    snprintf(op->mark.tag, sizeof op->mark.tag, "%s", intent->tag);
+    snprintf(op->mark.instead, sizeof op->mark.instead, "%s", intent->instead ? intent->instead : "");
+    return send_op(op);
+}
+
 static void op_watch(struct store *s, store_change_fn *fn, void *arg)
 {
     (void)s, (void)fn, (void)arg;
@@ -320,7 +358,7 @@ static void op_free_store(struct store *s)
     (void)s;
 }
 
-static const struct store_engine engine = { "sim", op_begin, op_renew, op_commit, op_release, op_load, op_watch, op_cancel, op_up, op_free_store };
+static const struct store_engine engine = { "sim", op_begin, op_renew, op_commit, op_release, op_load, op_mark, op_watch, op_cancel, op_up, op_free_store };
 
 /* ---- for the others ---- */
 

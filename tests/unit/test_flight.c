@@ -583,6 +583,73 @@ static void test_a_store_that_fails_between_lease_and_request_stops_it(void **s)
     assert_int_equal(fake_journal.kind, JOURNAL_NONE);
 }
 
+static void test_the_intent_is_in_the_store_before_the_request_and_goes_with_the_outcome(void **s)
+{
+    (void)s;
+    fake_store_marks(&w.store);
+    to_fetch();
+    assert_int_equal(w.store.marks, 1);
+    assert_int_equal(w.store.marked_gen, 5);
+    assert_string_equal(w.store.marked_fp, fake_journal.refresh_fp);
+    assert_string_equal(w.store.marked_instead, "");
+    assert_int_equal(w.store.marked_hold_ms, 5 * w.env.lease_ms);
+    w.store.leased = false; /* lost: there is no lease to give back, but others wait for the intent */
+    fake_fetch_say(0, "");
+    settle();
+    assert_int_equal(w.store.marks, 2); /* no answer: once more */
+    fake_fetch_say(0, "");
+    settle();
+    failed(MSG_AMBIGUOUS);
+    assert_int_equal(w.store.releases, 1);
+}
+
+static void test_another_machines_intent_for_the_same_token_is_waited_for(void **s)
+{
+    (void)s;
+    fake_store_marks(&w.store);
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    fake_store_answer(&w.store);
+    in("confirm");
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_BUSY });
+    settle();
+    failed(MSG_TRANSIENT);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+    assert_int_equal(w.store.releases, 1);
+}
+
+static void test_what_a_dead_keeper_of_this_machine_meant_to_spend_is_not_waited_for(void **s)
+{
+    (void)s;
+    fake_store_marks(&w.store);
+    fake_journal.kind = JOURNAL_INTENT;
+    fake_journal.parent_gen = 5;
+    fake_journal.at_ms = 77;
+    fake_journal.pid = 0;
+    to_fetch();
+    assert_string_equal(w.store.marked_instead, "0.77");
+    assert_string_not_equal(w.store.marked_tag, "0.77");
+}
+
+static void test_a_keeper_that_stood_still_after_its_mark_sends_nothing(void **s)
+{
+    (void)s;
+    fake_store_marks(&w.store);
+    w.env.on_lock_error = ON_LOCK_ERROR_PROCEED;
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no lease" });
+    fake_alarm_run(2000);
+    fake_store_answer(&w.store);
+    in("confirm");
+    fake_mono_ms += w.env.lease_ms + 1;
+    fake_store_answer(&w.store);
+    settle();
+    failed(MSG_TRANSIENT);
+    assert_int_equal(fake_fetch.starts, 0);
+}
+
 static void test_a_drain_comes_before_the_request(void **s)
 {
     (void)s;
@@ -1591,6 +1658,10 @@ int main(void)
         T(an_intent_of_another_boot_stops_nobody),
         T(what_is_stored_is_read_once_more_before_the_request),
         T(a_store_that_fails_between_lease_and_request_stops_it),
+        T(the_intent_is_in_the_store_before_the_request_and_goes_with_the_outcome),
+        T(another_machines_intent_for_the_same_token_is_waited_for),
+        T(what_a_dead_keeper_of_this_machine_meant_to_spend_is_not_waited_for),
+        T(a_keeper_that_stood_still_after_its_mark_sends_nothing),
         T(a_drain_comes_before_the_request),
         T(a_slow_answer_takes_its_time_off_the_tokens_life),
     };

@@ -583,6 +583,76 @@ static void credentials_know_nothing_of_each_other(void **state)
     assert_int_equal(load(w.a, "cred").stored, 0);
 }
 
+/* ---- intents: only where machines do not share a journal; elsewhere a mark is a load ---- */
+
+static enum store_result theirs(void)
+{
+    return w.a->engine->mark ? STORE_BUSY : STORE_OK;
+}
+
+static struct got mark(struct store *s, const struct store_owner *owner, uint64_t parent, const char *fp, const char *tag, const char *instead,
+                       int64_t hold_ms)
+{
+    struct got got = { 0 };
+    store_mark(s, "cred", owner, parent, &(struct store_intent){ fp, tag, instead, hold_ms }, on_answer, &got);
+    return *wait_for(&got);
+}
+
+static void an_intent_comes_with_what_is_stored(void **state)
+{
+    (void)state;
+    store_up_to(2);
+    struct got got = mark(w.a, &w.alice, 2, "0a0b0c0d", "1.1", NULL, LONG_MS);
+    assert_result(got, STORE_OK);
+    assert_int_equal(got.stored, 2);
+    assert_string_equal(got.refresh_token, "rt-2");
+    got = mark(w.b, &w.bob, 1, "0a0b0c0d", "2.1", NULL, LONG_MS); /* its parent is gone: told so, and nothing written */
+    assert_result(got, STORE_OK);
+    assert_int_equal(got.stored, 2);
+    assert_result(mark(w.b, &w.bob, 2, "0a0b0c0d", "2.1", NULL, LONG_MS), theirs());
+}
+
+static void an_intent_of_another_for_the_same_token_is_waited_for(void **state)
+{
+    (void)state;
+    struct store_owner carol = new_owner();
+    store_up_to(1);
+    assert_result(mark(w.a, &w.alice, 1, "0a0b0c0d", "1.1", NULL, LONG_MS), STORE_OK);
+    assert_result(mark(w.a, &w.alice, 1, "0a0b0c0d", "1.2", NULL, LONG_MS), STORE_OK); /* it sends again */
+    assert_result(mark(w.b, &w.bob, 1, "0a0b0c0d", "2.1", "1.1", LONG_MS), theirs());
+    assert_result(mark(w.b, &w.bob, 1, "0a0b0c0d", "2.2", "1.2", LONG_MS), STORE_OK); /* whose keeper is dead, as its own journal says */
+    assert_result(mark(w.a, &carol, 1, "0a0b0c0d", "3.1", NULL, LONG_MS), theirs());
+    assert_result(mark(w.a, &carol, 1, "ffffffff", "3.2", NULL, LONG_MS), STORE_OK); /* another token */
+    assert_result(commit(w.b, "cred", &w.bob, 1), STORE_OK);
+    assert_result(mark(w.a, &w.alice, 2, "ffffffff", "1.3", NULL, LONG_MS), STORE_OK); /* another generation */
+}
+
+static void an_intent_ends_with_its_owners_release_or_commit_whosever_the_lease_is(void **state)
+{
+    (void)state;
+    store_up_to(1);
+    assert_result(begin(w.b, "cred", &w.bob, LONG_MS, 1), STORE_WON);
+    assert_result(mark(w.a, &w.alice, 1, "0a0b0c0d", "1.1", NULL, LONG_MS), STORE_OK);
+    assert_result(mark(w.b, &w.bob, 1, "0a0b0c0d", "2.1", NULL, LONG_MS), theirs());
+    assert_result(release(w.a, "cred", &w.alice), STORE_LOST);
+    assert_result(mark(w.b, &w.bob, 1, "0a0b0c0d", "2.1", NULL, LONG_MS), STORE_OK);
+    assert_result(commit(w.b, "cred", &w.bob, 0), STORE_STALE);
+    assert_result(mark(w.a, &w.alice, 1, "0a0b0c0d", "1.2", NULL, LONG_MS), STORE_OK);
+}
+
+static void an_intent_ends_with_its_hold(void **state)
+{
+    (void)state;
+    struct got got = { 0 };
+    int64_t begin_ms = clock_mono_ms();
+    assert_result(mark(w.a, &w.alice, 0, "0a0b0c0d", "1.1", NULL, SHORT_MS), STORE_OK);
+    do
+        got = mark(w.b, &w.bob, 0, "0a0b0c0d", "2.1", NULL, SHORT_MS);
+    while (got.result == STORE_BUSY && clock_mono_ms() - begin_ms < WAIT_MS);
+    assert_result(got, STORE_OK);
+    assert_true(!w.a->engine->mark || clock_mono_ms() - begin_ms >= SHORT_MS - 20);
+}
+
 static void a_large_state_is_stored_whole(void **state)
 {
     (void)state;
@@ -915,6 +985,10 @@ static const struct CMUnitTest rules[] = {
     RULE(a_renewed_lease_outlives_its_first_end),
     RULE(a_late_commit_counts_while_its_parent_is_current_and_leaves_the_new_lease_alone),
     RULE(credentials_know_nothing_of_each_other),
+    RULE(an_intent_comes_with_what_is_stored),
+    RULE(an_intent_of_another_for_the_same_token_is_waited_for),
+    RULE(an_intent_ends_with_its_owners_release_or_commit_whosever_the_lease_is),
+    RULE(an_intent_ends_with_its_hold),
     RULE(a_large_state_is_stored_whole),
     RULE(a_cancelled_operation_does_not_call_back),
     RULE(what_is_pending_when_the_store_is_freed_does_not_call_back),
