@@ -71,12 +71,13 @@ e2e: all node ## the real program against real servers and clients (E2E=tests/e2
 
 CHAOS_SECONDS ?= 300
 .PHONY: chaos
-chaos: all node ## six sidekeys on one store, keepers killed and stopped, for CHAOS_SECONDS (300) twice
+chaos: all node ## six sidekeys on one store, keepers killed and stopped, for CHAOS_SECONDS (300) each (CHAOS_STORE=file or redis for one)
 	@CHAOS_SECONDS=$(CHAOS_SECONDS) $(call pytest,$(BUILD)) -s tests/e2e/test_chaos.py
 
+ASAN_E2E := main_job proxy config authority smuggling upstream_tls send_again reload run
 asan-e2e: node ## a short end-to-end run of the sanitized program
 	@$(SANITIZED) $(BUILD)/asan/sidekey $(BUILD)/asan/libsidekey-preload.so
-	@$(call pytest,$(BUILD)/asan) -m "not slow and not release" tests/e2e/test_main_job.py tests/e2e/test_proxy.py tests/e2e/test_config.py
+	@$(call pytest,$(BUILD)/asan) -m "not slow and not release" $(ASAN_E2E:%=tests/e2e/test_%.py)
 
 asan ubsan: asan-unit asan-e2e ## both sanitizer runs
 
