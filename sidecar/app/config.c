@@ -23,6 +23,12 @@ void config_free(struct config *c)
         free(c->overrides[i].host);
     free(c->credentials);
     free(c->rules);
+    for (size_t i = 0; i < c->client_count; i++) {
+        free(c->clients[i].name);
+        secret_ref_done(&c->clients[i].password);
+        free_list(c->clients[i].rules);
+    }
+    free(c->clients);
     free(c->overrides);
     free(c->allow_private);
     free_list(c->permit_hosts);
@@ -74,6 +80,8 @@ struct worker_options config_worker(const struct config *c)
     return (struct worker_options){
         .rules = c->rules,
         .rule_count = c->rule_count,
+        .clients = c->clients,
+        .client_count = c->client_count,
         .limits = c->limits,
         .unmatched = c->unmatched,
         .network = network(c),

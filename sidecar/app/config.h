@@ -21,6 +21,8 @@ struct config {
     size_t credential_count;
     struct rule *rules;
     size_t rule_count;
+    struct client_spec *clients;      /* none: whoever reaches the proxy */
+    size_t client_count;
     struct worker_limits limits;
     uint64_t replay_body_bytes;       /* limits.replay_body: what rules take that say nothing of their own */
     enum unmatched unmatched;

@@ -164,6 +164,30 @@ int cross_check_rule(struct schema *s, const json_t *node, void *rule)
     return failed ? failed : check_places(s, node, r);
 }
 
+static const char *unknown_rule(const struct config *c, const char *name, const char **best)
+{
+    for (size_t i = 0; i < c->rule_count; i++) {
+        const char *rule = c->rules[i].name ? c->rules[i].name : ""; /* a bad rule was reported there */
+        if (strcmp(rule, name) == 0)
+            return NULL;
+        words_nearer(name, rule, best);
+    }
+    return name;
+}
+
+int cross_check_client(struct schema *s, const json_t *node, void *client)
+{
+    const struct client_spec *spec = client;
+    for (size_t i = 0; spec->rules && spec->rules[i]; i++) {
+        const char *best = NULL, *name = unknown_rule(s->root, spec->rules[i], &best);
+        if (name && best)
+            return schema_error(s, json_object_get(node, "rules"), "there is no rule \"%s\": did you mean \"%s\"?", name, best);
+        if (name)
+            return schema_error(s, json_object_get(node, "rules"), "there is no rule \"%s\": rules are named by name, else by host", name);
+    }
+    return 0;
+}
+
 /* What only makes sense together in store.redis. */
 static int check_redis(struct schema *s, const json_t *store, const struct config *c)
 {

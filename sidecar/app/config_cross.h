@@ -11,6 +11,7 @@ void cross_init_rule(void *rule);
 int cross_check_inject(struct schema *s, const json_t *node, void *item);
 int cross_check_mark(struct schema *s, const json_t *node, void *mark);
 int cross_check_rule(struct schema *s, const json_t *node, void *rule);
+int cross_check_client(struct schema *s, const json_t *node, void *client);
 int cross_check_config(struct schema *s, const json_t *node, void *config);
 /* cert_file and key_file are both there or both not. */
 int cross_check_pair(struct schema *s, const json_t *node, const char *cert, const char *key);

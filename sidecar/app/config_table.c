@@ -292,6 +292,16 @@ static const struct field rule_fields[] = {
 static const struct table rule_table = { .fields = rule_fields, .size = sizeof(struct rule),
     .init = cross_init_rule, .check = cross_check_rule };
 
+static const struct field client_fields[] = {
+    { "password", FIELD_SECRET, FIELD_REQUIRED, .at = offsetof(struct client_spec, password),
+      .about = "Its password, with the name as the user of the proxy URL; read by the workers when they start." },
+    { "rules", FIELD_STRINGS, FIELD_REQUIRED, .at = offsetof(struct client_spec, rules), .check = value_label,
+      .about = "Names of the rules that exist for it; what only others match is unmatched." },
+    END,
+};
+static const struct table client_table = { .fields = client_fields, .size = sizeof(struct client_spec),
+    .name_at = offsetof(struct client_spec, name), .check = cross_check_client };
+
 static const struct field network_fields[] = {
     { "allow_private", FIELD_CUSTOM, .read = cross_read_networks,
       .about = "Private and loopback networks that may be dialled.",
@@ -349,6 +359,8 @@ static const struct field config_fields[] = {
       .about = "Credentials by name." },
     { "rules", FIELD_LIST, .at = CONFIG(rules), .count_at = CONFIG(rule_count), .table = &rule_table,
       .about = "Which credential goes where." },
+    { "clients", FIELD_MAP, .at = CONFIG(clients), .count_at = CONFIG(client_count), .table = &client_table, .check = value_client,
+      .about = "Clients by name: when any is given, the proxy demands a name and password (407), and each has its own rules." },
     { "network", FIELD_OBJECT, .table = &network_table, .about = "How upstreams and token endpoints are reached." },
     { "workers", FIELD_UINT, FIELD_ENV, .at = CONFIG(workers), .initial = "1", .min = 1, .max = 64,
       .about = "Worker processes." },

@@ -127,6 +127,11 @@ const char *value_text(char **io_text)
     return rules_is_value(slice_str(*io_text)) ? NULL : "control bytes (CR, LF and the like) cannot be part of it";
 }
 
+const char *value_client(char **io_text)
+{
+    return value_credential(io_text) ? "a client's name has 1 to 64 of a-z 0-9 . _ -" : NULL;
+}
+
 const char *value_pointer(char **io_text)
 {
     return in_band_pointer_fault(*io_text);

@@ -156,7 +156,7 @@ static void on_exchange_done(void *owner, enum exchange_end how)
 static void start_exchange(struct client *c, struct message *head, const struct authority *a0)
 {
     client_enter(c, CLIENT_EXCHANGE);
-    c->exchange = exchange_new(c->ctx, c->leg, head, a0, on_exchange_done, c);
+    c->exchange = exchange_new(c->ctx, c->leg, head, a0, c->who, on_exchange_done, c);
     if (!c->exchange)
         client_end(c, false);
 }
@@ -183,31 +183,14 @@ void client_enter_http(struct client *c)
 
 /* --- requests to the proxy itself --- */
 
-static bool password_fits(const struct client *c, const struct message *head)
-{
-    struct slice value = message_get(head, SLICE("proxy-authorization"), NULL), scheme, rest, password;
-    struct buf plain;
-    scheme = slice_cut(value, ' ', &rest);
-    if (!slice_ieq(scheme, SLICE("Basic")))
-        return false;
-    buf_init_secret(&plain, 4096);
-    bool fits = false;
-    if (str_add_unbase64(&plain, slice_trim(rest)) == 0) {
-        slice_cut(buf_slice(&plain), ':', &password);
-        fits = slice_eq_secret(password, slice_str(c->ctx->options->proxy_password));
-    }
-    buf_done(&plain);
-    return fits;
-}
-
 static void proxy_head(struct client *c, struct message *head)
 {
     struct authority a0;
     struct slice path;
-    if (c->ctx->options->proxy_password && !password_fits(c, head)) {
+    if (!access_check(c->ctx->access, head, &c->who)) {
         client_refuse(c, &(struct problem){ .status = 407, .reason = "proxy_auth", .detail = "this proxy wants a password", .field_name = "Proxy-Authenticate",
                                      .field_value = "Basic realm=\"sidekey\"", .hint = "use the proxy URL with its user and password" },
-               head->framing == FRAMING_NONE);
+               head->framing == FRAMING_NONE && !slice_eq(message_method(head), SLICE("CONNECT"))); /* the parser takes what follows a CONNECT for a tunnel */
         return;
     }
     if (slice_eq(message_method(head), SLICE("CONNECT"))) {
@@ -350,7 +333,7 @@ void client_accept_transparent(struct context *ctx, int fd)
         return;
     }
     c->a0.port = port;
-    c->rule = client_first_rule(ctx, &c->a0);
+    c->rule = access_first_rule(ctx->options, NULL, &c->a0);
     if (!c->rule && ctx->options->unmatched == UNMATCHED_DENY) {
         meter_refused(ctx->meter, "host_not_allowed");
         client_end(c, false);

@@ -3,14 +3,6 @@
 
 #include <unistd.h>
 
-const struct rule *client_first_rule(const struct context *ctx, const struct authority *a0)
-{
-    for (size_t i = 0; i < ctx->options->rule_count; i++)
-        if (rule_known_host(&ctx->options->rules[i], 1, a0))
-            return &ctx->options->rules[i];
-    return NULL;
-}
-
 /* --- tunnels --- */
 
 static void on_tunnel_done(void *owner)
@@ -71,7 +63,7 @@ static void on_client_tls(void *owner, enum stream_event event)
 static bool any_credential(const struct client *c)
 {
     const struct worker_options *o = c->ctx->options;
-    for (size_t i = 0; i < o->rule_count; i++)
+    for (size_t i = 0; i < o->rule_count; i++) /* everyone's: of a host that has a credential for somebody, the SNI is wanted */
         if (o->rules[i].credential && rule_known_host(&o->rules[i], 1, &c->a0))
             return true;
     return false;
@@ -243,7 +235,7 @@ void client_connect(struct client *c, const struct message *head)
                false);
         return;
     }
-    c->rule = client_first_rule(c->ctx, &c->a0);
+    c->rule = access_first_rule(o, c->who, &c->a0);
     if (!c->rule && o->unmatched == UNMATCHED_DENY) {
         client_refuse(c, &(struct problem){ .status = 403, .error = "http_request_denied", .reason = "host_not_allowed",
                                      .detail = "no rule knows this host and port, and unmatched is deny", .hint = "sidekey why GET https://HOST/ explains" },

@@ -27,6 +27,7 @@ struct client {
     struct exchange *exchange;
     struct tunnel *tunnel;
     struct authority a0;   /* fixed by CONNECT or by the hint */
+    const struct access_client *who; /* whose rules count, as of the last request to the proxy itself; NULL: everyone's */
     const struct rule *rule; /* the first that knows a0's host: its TLS identity warms the upstream; NULL: not intercepted */
     bool transparent, in_tunnel, counted; /* counted: in the gauge of tunnels */
     bool served;           /* an exchange was completed */
@@ -52,6 +53,5 @@ void client_connect(struct client *c, const struct message *head);
 void client_reach(struct client *c);
 void client_connect_refused(struct client *c, enum dial_error error, const char *text);
 void client_start_tunnel(struct client *c, struct stream *up, struct slice from_up);
-const struct rule *client_first_rule(const struct context *ctx, const struct authority *a0);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "net/hints.h"
 #include "net/listen.h"
+#include "proxy/access.h"
 #include "proxy/leaves.h"
 #include "proxy/meter.h"
 #include "proxy/replay.h"
@@ -13,6 +14,7 @@
 
 struct context {
     const struct worker_options *options;
+    struct access *access;
     struct tokens *tokens;
     struct leaves *leaves;
     struct dialer *dialer;

@@ -265,7 +265,7 @@ static bool admit(struct exchange *x)
         refuse_head(x, v);
         return false;
     }
-    enum rule_match match = rule_find(o->rules, o->rule_count, &x->a0, message_method(x->request), message_target(x->request), &x->rule);
+    enum rule_match match = access_find_rule(o, x->who, &x->a0, message_method(x->request), message_target(x->request), &x->rule);
     if (match == RULE_REFUSED || (match == RULE_NONE && o->unmatched == UNMATCHED_DENY)) {
         exchange_fail(x, &(struct problem){ .status = 403, .error = "http_request_denied",
                                             .reason = match == RULE_REFUSED ? "method_or_path_not_allowed" : "host_not_allowed",
@@ -320,12 +320,12 @@ static void on_deadline(void *arg)
 }
 
 struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct message *request, const struct authority *a0,
-                              exchange_done_fn *done, void *owner)
+                              const struct access_client *who, exchange_done_fn *done, void *owner)
 {
     struct exchange *x = calloc(1, sizeof *x);
     if (!x)
         return NULL;
-    *x = (struct exchange){ .ctx = ctx, .client_leg = client, .client = h1_leg_base(client), .request = request, .a0 = *a0, .done = done, .owner = owner,
+    *x = (struct exchange){ .ctx = ctx, .client_leg = client, .client = h1_leg_base(client), .request = request, .a0 = *a0, .who = who, .done = done, .owner = owner,
                             .started_ms = clock_mono_ms(), .started = ev_now(loop_get()), .client_keeps = request->keep_alive,
                             .client_minor = request->minor, .head_only = slice_eq(message_method(request), SLICE("HEAD")) };
     later_init(&x->finish, on_finish);

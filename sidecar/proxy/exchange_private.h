@@ -22,6 +22,7 @@ struct exchange {
     struct leg *client;
     struct message *request; /* the client leg's */
     struct authority a0;
+    const struct access_client *who; /* NULL: nobody in particular */
     exchange_done_fn *done;
     void *owner;
     enum exchange_state state;

@@ -11,7 +11,8 @@ void exchange_account(struct exchange *x, int status)
     LOG_AT(level, log_msg("request"), log_str("rule", x->rule ? x->rule->name : "none"),
            log_str("credential", x->credential ? credential_name(x->credential) : ""), log_slice("method", message_method(x->request)),
            log_str("host", authority_key(&x->a0, host)), log_int("status", status), log_int("dur_ms", clock_mono_ms() - x->started_ms),
-           log_int("gen", (int64_t)x->generation), log_int("sends", x->sends), log_str("reason", x->reason ? x->reason : ""));
+           log_int("gen", (int64_t)x->generation), log_int("sends", x->sends), log_str("reason", x->reason ? x->reason : ""),
+           log_str("client", x->who ? x->who->name : ""));
 }
 
 static const struct {

@@ -2,6 +2,7 @@
 #ifndef SIDEKEY_PROXY_OPTIONS_H
 #define SIDEKEY_PROXY_OPTIONS_H
 
+#include "base/secret_ref.h"
 #include "net/dial.h"
 #include "proxy/rule.h"
 
@@ -17,13 +18,21 @@ struct worker_limits {
     int64_t upstream_idle_ms;      /* an idle pooled connection; default 4 s */
 };
 
+struct client_spec { /* who may use the proxy, and which rules it has; heap, the config's */
+    char *name;
+    struct secret_ref password;
+    char **rules; /* names; NULL-terminated */
+};
+
 struct worker_options {
     const struct rule *rules; /* borrowed for ever, as all below */
     size_t rule_count;
+    const struct client_spec *clients; /* none: open, unless there is a proxy_password */
+    size_t client_count;
     struct worker_limits limits;
     enum unmatched unmatched;
     struct dial_options network;
-    const char *proxy_password;   /* NULL: open; else Basic credentials "any:password" are demanded (407) */
+    const char *proxy_password;   /* NULL: none; else Basic credentials "any:password" have all rules */
     const char *hints_path;       /* table of the preload layer, for the transparent listener; NULL: none */
     bool via;
 };

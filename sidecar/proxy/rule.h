@@ -44,6 +44,7 @@ struct rule {
     bool replay;                 /* send again after a refresh; default true.  false: only the next request gets the new token */
     uint64_t replay_max_bytes;   /* default 1 MiB */
     char *ca_file, *cert_file, *key_file;
+    const struct rule *original; /* of a copy in a client's own list (proxy/access.h); NULL in the configuration */
 };
 
 void rule_done(struct rule *r);

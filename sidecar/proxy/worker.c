@@ -284,6 +284,8 @@ static int build(struct worker *w, const struct worker_options *o, struct slice 
     err_set(e, "out of memory");
     if (!(c->tls = tls_server_new(ticket_key, e)) || !(c->dialer = dialer_new(&o->network, e)))
         return -1;
+    if (!(c->access = access_new(o, e)))
+        return -1;
     if (o->hints_path && !(c->hints = hints_open(o->hints_path, e)))
         return -1;
     if (!(c->meter = meter_new(o->rules, o->rule_count)) || !(c->tokens = tokens_new(send_want, w)) ||
@@ -323,6 +325,7 @@ static void tear_down(struct worker *w)
     meter_free(w->ctx.meter);
     dialer_free(w->ctx.dialer);
     tls_server_free(w->ctx.tls);
+    access_free(w->ctx.access);
     if (w->ctx.hints)
         hints_close(w->ctx.hints);
     listener_free(w->proxy_listener);

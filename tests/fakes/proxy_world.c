@@ -39,6 +39,7 @@ static void on_client_end(struct context *ctx)
 
 int world_up(void **state)
 {
+    struct err e;
     (void)state;
     world_rule = (struct rule){ .name = name, .host = host, .port = 80, .credential = name, .inject = &bearer, .inject_count = 1,
                                 .unauthorized = { 401 }, .replay = true, .replay_max_bytes = 1 << 20 };
@@ -52,10 +53,11 @@ int world_up(void **state)
     log_setup("test", LOG_DEBUG, LOG_JSON, log_fd);
     world = (struct context){ .options = &world_options, .on_client_end = on_client_end, .replay = { 0, 64 << 20 } };
     list_init(&world.clients);
+    world.access = access_new(&world_options, &e);
     world.tokens = tokens_new(on_want, NULL);
     world.meter = meter_new(&world_rule, 1);
     world.pool = pool_new(NULL, &world_options.limits);
-    assert(world.tokens && world.meter && world.pool && tokens_credential(world.tokens, name));
+    assert(world.access && world.tokens && world.meter && world.pool && tokens_credential(world.tokens, name));
     return 0;
 }
 
@@ -80,6 +82,7 @@ int world_down(void **state)
     bool clean = log_is_clean(), idle = fake_deadline_count() == 0 && fake_dial_pending() == 0, given_back = world.replay.used == 0;
     bool counted = world.client_count == 0 && tokens_waiting(world.tokens) == 0;
     tokens_free(world.tokens);
+    access_free(world.access);
     meter_free(world.meter);
     while (fd_count)
         close(fds[--fd_count]);

@@ -481,6 +481,32 @@ static void rules_that_cannot_work_are_refused(void **state)
         bad(rows[i].text, "f:", rows[i].why);
 }
 
+#define CLIENT_IS(text) CRM RULE "clients: {ci: " text "}\n"
+
+static void clients_have_a_password_and_rules_that_exist(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *why;
+    } rows[] = {
+        { CLIENT_IS("{rules: [api.test]}"), "clients.ci.password: is missing" },
+        { CLIENT_IS("{password: {env: P}}"), "clients.ci.rules: is missing" },
+        { CLIENT_IS("{password: literal, rules: []}"), "does not stand in this file" },
+        { CLIENT_IS("{password: {env: P}, rules: [api.tets]}"), "did you mean \"api.test\"?" },
+        { CLIENT_IS("{password: {env: P}, rules: [zzz]}"), "rules are named by name, else by host" },
+        { CRM RULE "clients: {'a:b': {password: {env: P}, rules: []}}\n", "a client's name has" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        bad(rows[i].text, "f:", rows[i].why);
+    struct config *c = good(CRM RULE "clients: {ci: {password: {env: P}, rules: [api.test]}, none: {password: {file: /p}, rules: []}}\n");
+    struct worker_options w = config_worker(c);
+    assert_int_equal(w.client_count, 2);
+    assert_string_equal(w.clients[0].name, "ci");
+    assert_string_equal(w.clients[0].rules[0], "api.test");
+    assert_int_equal(w.clients[1].password.kind, SECRET_REF_FILE);
+    config_free(c);
+}
+
 static void everything_that_is_wrong_is_told_at_once(void **state)
 {
     (void)state;
@@ -754,6 +780,7 @@ int main(void)
         cmocka_unit_test(each_grant_takes_its_own_keys_and_no_others),
         cmocka_unit_test(what_a_grant_does_not_say_follows),
         cmocka_unit_test(rules_that_cannot_work_are_refused),
+        cmocka_unit_test(clients_have_a_password_and_rules_that_exist),
         cmocka_unit_test(everything_that_is_wrong_is_told_at_once),
         cmocka_unit_test(a_literal_secret_is_refused_and_never_repeated),
         cmocka_unit_test(check_looks_for_every_file_and_serve_only_for_certificates),

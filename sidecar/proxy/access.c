@@ -1,0 +1,134 @@
+#include "proxy/access.h"
+
+#include <stdlib.h>
+
+#include "base/secret.h"
+#include "base/str.h"
+
+struct known { /* one client */
+    struct access_client client;
+    struct rule *rules; /* shallow copies */
+    struct secret password;
+};
+
+struct access {
+    const struct worker_options *options;
+    struct known *known;
+    size_t count;
+};
+
+static bool lists(const struct client_spec *spec, const struct rule *r)
+{
+    for (char **name = spec->rules; name && *name; name++)
+        if (strcmp(*name, r->name) == 0)
+            return true;
+    return false;
+}
+
+static int meet(struct known *k, const struct client_spec *spec, const struct worker_options *o, struct err *e)
+{
+    size_t count = 0;
+    if (!(k->rules = calloc(o->rule_count + 1, sizeof *k->rules)))
+        return err_set(e, "out of memory");
+    for (size_t i = 0; i < o->rule_count; i++)
+        if (lists(spec, &o->rules[i])) {
+            k->rules[count] = o->rules[i];
+            k->rules[count++].original = &o->rules[i];
+        }
+    k->client = (struct access_client){ spec->name, k->rules, count };
+    if (secret_ref_read(&spec->password, &k->password, e) != 0)
+        return err_wrap(e, "clients.%s.password: ", spec->name);
+    return 0;
+}
+
+struct access *access_new(const struct worker_options *o, struct err *e)
+{
+    struct access *a = calloc(1, sizeof *a);
+    if (!a || !(a->known = calloc(o->client_count + 1, sizeof *a->known))) {
+        free(a);
+        err_set(e, "out of memory");
+        return NULL;
+    }
+    a->options = o;
+    for (; a->count < o->client_count; a->count++)
+        if (meet(&a->known[a->count], &o->clients[a->count], o, e) != 0) {
+            a->count++;
+            access_free(a);
+            return NULL;
+        }
+    return a;
+}
+
+void access_free(struct access *a)
+{
+    if (!a)
+        return;
+    for (size_t i = 0; i < a->count; i++) {
+        secret_done(&a->known[i].password);
+        free(a->known[i].rules);
+    }
+    free(a->known);
+    free(a);
+}
+
+static bool admits(const struct access *a, struct slice user, struct slice password, const struct access_client **ret)
+{
+    for (size_t i = 0; i < a->count; i++)
+        if (slice_eq(slice_str(a->known[i].client.name), user) && slice_eq_secret(password, secret_peek(&a->known[i].password))) {
+            *ret = &a->known[i].client;
+            return true;
+        }
+    return a->options->proxy_password && slice_eq_secret(password, slice_str(a->options->proxy_password));
+}
+
+bool access_check(const struct access *a, const struct message *head, const struct access_client **ret)
+{
+    struct slice rest, password, user, scheme = slice_cut(message_get(head, SLICE("proxy-authorization"), NULL), ' ', &rest);
+    struct buf plain;
+    bool fits = false;
+    *ret = NULL;
+    if (!a->count && !a->options->proxy_password)
+        return true;
+    if (!slice_ieq(scheme, SLICE("Basic")))
+        return false;
+    buf_init_secret(&plain, 4096);
+    if (str_add_unbase64(&plain, slice_trim(rest)) == 0) {
+        user = slice_cut(buf_slice(&plain), ':', &password);
+        fits = admits(a, user, password, ret);
+    }
+    buf_done(&plain);
+    return fits;
+}
+
+static const struct rule *rules_of(const struct worker_options *o, const struct access_client *who, size_t *ret_count)
+{
+    *ret_count = who ? who->rule_count : o->rule_count;
+    return who ? who->rules : o->rules;
+}
+
+/* Metrics and pool know the configuration's rules only. */
+static const struct rule *original(const struct rule *r)
+{
+    return r->original ? r->original : r;
+}
+
+const struct rule *access_first_rule(const struct worker_options *o, const struct access_client *who, const struct authority *a0)
+{
+    size_t count;
+    const struct rule *rules = rules_of(o, who, &count);
+    for (size_t i = 0; i < count; i++)
+        if (rule_known_host(&rules[i], 1, a0))
+            return original(&rules[i]);
+    return NULL;
+}
+
+enum rule_match access_find_rule(const struct worker_options *o, const struct access_client *who, const struct authority *a0, struct slice method,
+                                 struct slice path, const struct rule **ret)
+{
+    size_t count;
+    const struct rule *found = NULL, *rules = rules_of(o, who, &count);
+    enum rule_match match = rule_find(rules, count, a0, method, path, &found);
+    if (match == RULE_FOUND)
+        *ret = original(found);
+    return match;
+}

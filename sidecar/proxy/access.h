@@ -1,0 +1,30 @@
+/* proxy/access.h: which clients the proxy knows, and which rules each of them has.   Worker process.
+ * Owner  worker.c, through access_free().  Passwords are read once, at the start; a reload starts new workers. */
+#ifndef SIDEKEY_PROXY_ACCESS_H
+#define SIDEKEY_PROXY_ACCESS_H
+
+#include "base/err.h"
+#include "http/message.h"
+#include "proxy/options.h"
+
+struct access;
+
+struct access_client {
+    const char *name;
+    const struct rule *rules; /* its own copies, in the order of the configuration; their original is the configuration's */
+    size_t rule_count;
+};
+
+/* o: as long as the access lives.  NULL with e: a password that cannot be read, or no memory. */
+MUST_CHECK struct access *access_new(const struct worker_options *o, struct err *e);
+void access_free(struct access *a);
+/* May the sender of this request head use the proxy (RFC 7617 Basic in Proxy-Authorization; passwords are compared in constant time)?
+ * *ret: the client it is; NULL: nobody in particular, who has all rules. */
+bool access_check(const struct access *a, const struct message *head, const struct access_client **ret);
+/* The first rule of who (NULL: everyone's) that knows this host and port; NULL: none. */
+const struct rule *access_first_rule(const struct worker_options *o, const struct access_client *who, const struct authority *a0);
+/* As rule_find() among the rules of who. */
+enum rule_match access_find_rule(const struct worker_options *o, const struct access_client *who, const struct authority *a0, struct slice method,
+                                 struct slice path, const struct rule **ret);
+
+#endif

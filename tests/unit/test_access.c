@@ -1,0 +1,142 @@
+/* links: tests/fakes/proxy_world.c tests/fakes/fake_deadline.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
+#include "tests/fakes/proxy_world.h"
+
+#include <stdlib.h>
+
+#define GET(fields) "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" fields "\r\n"
+#define CI "Proxy-Authorization: Basic Y2k6Y2ktcGFzc3dvcmQ=\r\n"        /* ci:ci-password */
+#define GUEST "Proxy-Authorization: basic Z3Vlc3Q6Z3Vlc3Q6cGFzcw==\r\n" /* guest:guest:pass */
+#define CROSSED "Proxy-Authorization: Basic Z3Vlc3Q6Y2ktcGFzc3dvcmQ=\r\n" /* guest:ci-password */
+#define RUN "Proxy-Authorization: Basic eDpydW4tcGFzc3dvcmQ=\r\n"       /* x:run-password */
+
+static char ci[] = "ci", guest[] = "guest", crm[] = "crm", ci_variable[] = "TEST_ACCESS_CI", guest_variable[] = "TEST_ACCESS_GUEST";
+static char *all_rules[] = { crm, NULL }, *no_rules[] = { NULL };
+static struct client_spec specs[] = {
+    { .name = ci, .password = { .kind = SECRET_REF_ENV, .name = ci_variable }, .rules = all_rules },
+    { .name = guest, .password = { .kind = SECRET_REF_ENV, .name = guest_variable }, .rules = no_rules },
+};
+
+static void renew(void)
+{
+    struct err e;
+    access_free(world.access);
+    world.access = access_new(&world_options, &e);
+    assert_non_null(world.access);
+}
+
+static int up_with_clients(void **state)
+{
+    int failed = world_up(state);
+    setenv(ci_variable, "ci-password", 1);
+    setenv(guest_variable, "guest:pass", 1);
+    world_options.clients = specs;
+    world_options.client_count = 2;
+    renew();
+    return failed;
+}
+
+static void who_cannot_say_who_it_is_is_asked_and_may_try_again(void **state)
+{
+    static const char *const requests[] = {
+        GET(""), GET(CROSSED), GET(RUN), GET("Proxy-Authorization: Bearer x\r\n"), GET("Proxy-Authorization: Basic ***\r\n"),
+        GET("Proxy-Authorization: Basic Y2k=\r\n") /* ci */, GET("Proxy-Authorization: Basic Y2k6\r\n") /* ci: */,
+    };
+    (void)state;
+    bool eof;
+    int c = world_client();
+    say(c, "CONNECT 127.0.0.1:443 HTTP/1.1\r\nHost: 127.0.0.1:443\r\n\r\n");
+    assert_true(has(hear(c, &eof), "407 Proxy Authentication Required") && eof);
+    c = world_client();
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        say(c, requests[i]);
+        const char *answer = hear(c, &eof);
+        assert_true(has(answer, "407 Proxy Authentication Required") && has(answer, "Proxy-Authenticate: Basic realm=\"sidekey\"") && !eof);
+    }
+    assert_int_equal(fake_dial_pending(), 0);
+    world_token(1, "token-1", 60000);
+    say(c, GET(CI));
+    assert_true(has(hear(world_upstream(), NULL), "Bearer token-1\r\n"));
+}
+
+static void a_client_uses_its_rules_and_its_password_stays_here(void **state)
+{
+    (void)state;
+    int c = world_client();
+    world_token(1, "token-1", 60000);
+    say(c, GET(CI));
+    int up = world_upstream();
+    const char *request = hear(up, NULL);
+    assert_true(has(request, "Bearer token-1\r\n") && !has(request, "Basic"));
+    say(up, "HTTP/1.1 204 No Content\r\n\r\n");
+    assert_true(has(hear(c, NULL), "204"));
+    assert_true(world_count("sidekey_requests_total{rule=\"crm\",code_class=\"2xx\",injected=\"yes\"}") == 1);
+}
+
+static void a_rule_of_others_does_not_exist_for_a_client(void **state)
+{
+    (void)state;
+    int c = world_client();
+    world_token(1, "token-1", 60000);
+    say(c, GET(GUEST));
+    assert_false(has(hear(world_upstream(), NULL), "token-1"));
+    world_options.unmatched = UNMATCHED_DENY;
+    c = world_client();
+    say(c, GET(GUEST));
+    assert_true(has(hear(c, NULL), "host_not_allowed"));
+    say(c, "CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: 127.0.0.1:80\r\n" GUEST "\r\n");
+    assert_true(has(hear(c, NULL), "host_not_allowed"));
+}
+
+static void each_request_of_a_connection_speaks_for_itself(void **state)
+{
+    (void)state;
+    world_options.unmatched = UNMATCHED_DENY;
+    int c = world_client();
+    world_token(1, "token-1", 60000);
+    say(c, GET(GUEST));
+    assert_true(has(hear(c, NULL), "host_not_allowed"));
+    say(c, GET(CI));
+    int up = world_upstream();
+    say(up, "HTTP/1.1 204 No Content\r\n\r\n");
+    assert_true(has(hear(c, NULL), "204"));
+    say(c, GET(""));
+    assert_true(has(hear(c, NULL), "407"));
+}
+
+static void the_password_of_run_still_has_all_rules(void **state)
+{
+    (void)state;
+    world_options.proxy_password = "run-password";
+    int c = world_client();
+    world_token(1, "token-1", 60000);
+    say(c, GET(RUN));
+    assert_true(has(hear(world_upstream(), NULL), "Bearer token-1\r\n"));
+    world_options.client_count = 0;
+    renew();
+    c = world_client();
+    say(c, GET(CI));
+    assert_true(has(hear(c, NULL), "407"));
+}
+
+static void a_password_that_is_not_there_is_told_by_its_name(void **state)
+{
+    struct err e;
+    (void)state;
+    unsetenv(guest_variable);
+    assert_null(access_new(&world_options, &e));
+    assert_true(has(e.text, "clients.guest.password: ") && has(e.text, guest_variable));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, up_with_clients, world_down)
+    const struct CMUnitTest tests[] = {
+        T(who_cannot_say_who_it_is_is_asked_and_may_try_again),
+        T(a_client_uses_its_rules_and_its_password_stays_here),
+        T(a_rule_of_others_does_not_exist_for_a_client),
+        T(each_request_of_a_connection_speaks_for_itself),
+        T(the_password_of_run_still_has_all_rules),
+        T(a_password_that_is_not_there_is_told_by_its_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
