@@ -1,6 +1,7 @@
 """Several sidekeys on one store, tokens that live three seconds, and keepers that are killed, stopped and cut off: the authorization server's book judges.
 
-CHAOS_SECONDS, CHAOS_SEED and CHAOS_STORE (file) choose; `make chaos` runs it for longer.  What must hold (docs/refresh.md):
+CHAOS_SECONDS, CHAOS_SEED and CHAOS_STORE choose (file: one state directory; redis: six machines on one Redis that restarts; both, when it is not set);
+`make chaos` runs it for longer.  What must hold (docs/refresh.md):
   - no refresh token is redeemed twice, and no grant revoked, unless an answer was lost on its way;
   - no program sees a 401 (unless the grant is gone), and every program is answered within its deadline.
 """
@@ -15,10 +16,12 @@ import time
 import harness
 import pytest
 from harness import AsyncClient
+from redis_fixture import machines, redis_server  # noqa: F401 (fixtures)
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "18"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-STORE = os.environ.get("CHAOS_STORE", "file")
+STORE = os.environ.get("CHAOS_STORE", "")
+CASES = [(store, drops) for store in ("file", "redis") for drops in (False, True) if STORE == store or not STORE and (store, drops) != ("redis", False)]
 SIDEKEYS = 6
 CLIENTS = 2           # for each sidekey
 TOKEN_SECONDS = 3
@@ -32,7 +35,7 @@ class Book:
 
     def __init__(self):
         self.statuses, self.slowest, self.late, self.strange = {}, 0.0, [], []
-        self.kills, self.stops, self.drops, self.minted = {}, [], 0, 0
+        self.kills, self.stops, self.drops, self.minted, self.restarts = {}, [], 0, 0, 0
 
     def saw(self, status, seconds):
         self.statuses[status] = self.statuses.get(status, 0) + 1
@@ -92,6 +95,16 @@ async def meddler(auth, book, dice, end, drops):
         await asyncio.to_thread(auth.faults, dice.choice(faults))
 
 
+async def restarter(redis, book, dice, end):
+    """Redis dies and comes back with what it had written (appendfsync always)."""
+    while time.monotonic() < end:
+        await asyncio.sleep(dice.uniform(3, 8))
+        await asyncio.to_thread(redis.kill)
+        await asyncio.sleep(dice.uniform(0.05, 2))
+        await asyncio.to_thread(redis.again)
+        book.restarts += 1
+
+
 async def person(auth, book, renew, end):
     """A grant that was revoked (because an answer was lost) is given anew, as a person would."""
     known = 0
@@ -104,10 +117,12 @@ async def person(auth, book, renew, end):
             book.minted += 1
 
 
-async def storm(sidekeys, auth, book, dice, renew, drops):
+async def storm(sidekeys, auth, book, dice, renew, drops, redis):
     end = time.monotonic() + SECONDS
     jobs = [program(s, book, end) for s in sidekeys for _ in range(CLIENTS)]
     jobs += [killer(sidekeys, book, dice, end), stopper(sidekeys, book, dice, end), meddler(auth, book, dice, end, drops), person(auth, book, renew, end)]
+    if redis:
+        jobs.append(restarter(redis, book, dice, end))
     await asyncio.gather(*jobs)
 
 
@@ -147,23 +162,32 @@ def reuses(events, kills):
     return excused, inexcusable
 
 
-def store_of(place, request):
-    """The `store` of the config; another engine is another branch here."""
-    if STORE != "file":
-        pytest.skip(f"no such store here: {STORE}")
-    return {"file": str(place / "state"), "lease": f"{LEASE_SECONDS}s"}
+@pytest.fixture
+def redis(request):
+    """None where the store is a directory."""
+    if request.getfixturevalue("store") == "file":
+        return None
+    return request.getfixturevalue("redis_server")("redis", "--appendonly", "yes", "--appendfsync", "always")
+
+
+def store_of(place, redis, i):
+    """One state directory for all; or each its own, as machines have, and one Redis."""
+    folder = place / (f"state{i}" if redis else "state")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return {"file": str(folder), "lease": f"{LEASE_SECONDS}s", **({"redis": {"url": redis.url}} if redis else {})}
 
 
 @pytest.fixture
-def sidekeys(request, auth, place, make_config):
+def sidekeys(request, auth, place, make_config, redis):
     auth.access_ttl(TOKEN_SECONDS)
     auth.ask("/watch_askers", {"on": True})
-    config = make_config(store=store_of(place, request) | {"seal_key": make_config.write("seal", "5ea1" * 16)})
+    config = make_config()
     config["limits"] = {"drain": "3s", "token_wait": f"{WAIT_SECONDS}s"}
     running = []
     for i in range(SIDEKEYS):
         (place / f"ca{i}").mkdir(mode=0o755)
-        running.append(harness.Sidekey(place, config | {"ca": {"publish": str(place / f"ca{i}")}}, name=f"sidekey{i}"))
+        own = {"ca": {"publish": str(place / f"ca{i}")}, "store": config["store"] | store_of(place, redis, i)}
+        running.append(harness.Sidekey(place, config | own, name=f"sidekey{i}"))
     request.node.sidekey_processes += running
     yield [process.ready(30) for process in running]
     for process in running:
@@ -172,8 +196,8 @@ def sidekeys(request, auth, place, make_config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("drops", [False, True], ids=["answers arrive", "answers are lost"])
-def test_keepers_that_die_and_stop_spend_no_token_twice(sidekeys, auth, place, make_config, drops):
+@pytest.mark.parametrize(("store", "drops"), CASES, ids=[f"{store}: answers {'are lost' if drops else 'arrive'}" for store, drops in CASES])
+def test_keepers_that_die_and_stop_spend_no_token_twice(sidekeys, auth, place, make_config, drops, store, redis):
     signal.alarm(int(SECONDS) + 120)
     book, dice = Book(), random.Random(SEED)
     first = len(auth.ask("/events"))
@@ -184,14 +208,14 @@ def test_keepers_that_die_and_stop_spend_no_token_twice(sidekeys, auth, place, m
         fresh.chmod(0o600)
         fresh.rename(place / "refresh-token")
 
-    asyncio.run(storm(sidekeys, auth, book, dice, renew, drops))
+    asyncio.run(storm(sidekeys, auth, book, dice, renew, drops, redis))
     auth.clear_faults()
     counts, events = auth.counts, auth.ask("/events")[first:]
     excused, inexcusable = reuses(events, book.kills)
-    print(f"chaos: seed {SEED}, {SECONDS:.0f} s, store {STORE}: {len(book.kills)} kills, {len(book.stops)} stops, {counts['faults']} faults, "
+    print(f"chaos: seed {SEED}, {SECONDS:.0f} s, store {store}: {len(book.kills)} kills, {len(book.stops)} stops, {book.restarts} restarts of the store, {counts['faults']} faults, "
           f"{counts['refreshes']} refreshes, {len(excused) + len(inexcusable)} reused ({len(excused)} with the answer lost), {counts['grants_revoked']} revoked, "
           f"{book.minted} grants given anew, statuses {book.statuses}, slowest {book.slowest:.2f} s")
-    assert counts["refreshes"] > SECONDS / TOKEN_SECONDS / 3, counts
+    assert counts["refreshes"] > SECONDS / TOKEN_SECONDS / (9 if redis else 3), counts  # machines wait for each other's intents
     nobody = [e for e in events if e["what"] == "token_request" and not e.get("pid")]
     assert len(nobody) <= len(book.kills), f"{len(nobody)} token requests of nobody: the judge is blind"
     assert not inexcusable, f"seed {SEED}: refresh tokens redeemed twice though no answer was lost: {inexcusable}"
@@ -201,3 +225,30 @@ def test_keepers_that_die_and_stop_spend_no_token_twice(sidekeys, auth, place, m
     assert not book.late, f"seed {SEED}: late answers {book.late[:10]}"
     assert set(book.statuses) <= {200, 401, 502, 503, 504}, book.statuses
     assert not book.strange, book.strange[:5]
+
+
+@pytest.mark.slow
+def test_a_machine_that_stands_still_with_its_answer_in_the_socket_loses_nothing(redis_server, machines, auth):
+    auth.access_ttl(5)
+    auth.ask("/watch_askers", {"on": True})
+    pair = machines(2, {"url": redis_server().url}, store={"lease": f"{LEASE_SECONDS}s"})
+    auth.access_ttl(3600)
+    auth.faults({"delay_ms": 700})
+    asked = lambda: [e for e in auth.ask("/events") if e["what"] == "token_request"]
+    first = len(asked())
+    keeper = harness.until("one of them asks", lambda: asked()[first:])[0]["pid"]
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        other = next(s for s in pair if s.child("keeper") != keeper)
+        end = time.monotonic() + LEASE_SECONDS + 2
+        while time.monotonic() < end:  # the lease runs out, the old token too, and the other one would like another
+            other.request()
+            time.sleep(0.1)
+        assert len(asked()) == first + 1, "the other machine has spent the same refresh token"
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+        auth.ask("/watch_askers", {"on": False})
+    for sidekey in pair:
+        harness.until("it has the token", lambda s=sidekey: s.request()[0] == 200, 15, every=0.1)
+    assert len(asked()) == first + 1
+    auth.healthy()
