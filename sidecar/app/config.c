@@ -29,6 +29,7 @@ void config_free(struct config *c)
         free_list(c->clients[i].rules);
     }
     free(c->clients);
+    free(c->connect_ports);
     free(c->overrides);
     free(c->allow_private);
     free_list(c->permit_hosts);
@@ -84,6 +85,7 @@ struct worker_options config_worker(const struct config *c)
         .client_count = c->client_count,
         .limits = c->limits,
         .unmatched = c->unmatched,
+        .connect_ports = c->connect_ports,
         .network = network(c),
         .via = true,
     };

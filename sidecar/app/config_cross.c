@@ -245,6 +245,29 @@ int cross_read_statuses(struct schema *s, const struct field *f, const json_t *n
     return 0;
 }
 
+int cross_read_ports(struct schema *s, const struct field *f, const json_t *node, void *config)
+{
+    struct config *c = config;
+    (void)f;
+    if (json_is_string(node) && strcmp(json_string_value(node), "any") == 0)
+        return 0;
+    if (!json_is_array(node))
+        return schema_error(s, node, "needs a list of ports, like [443, 8443], or any");
+    if (!(c->connect_ports = calloc(json_array_size(node) + 1, sizeof *c->connect_ports)))
+        return schema_error(s, node, "out of memory");
+    for (size_t i = 0; i < json_array_size(node); i++) {
+        uint64_t port;
+        const json_t *item = json_array_get(node, i);
+        const char *text = schema_text(s, item);
+        if (!text)
+            return -1;
+        if (!tree_mark(s->tree, item).plain || slice_u64(slice_str(text), UINT16_MAX, &port) != 0 || port == 0)
+            return schema_error(s, item, "\"%.20s\" is no port: write 1 to 65535, without quotes", text);
+        c->connect_ports[i] = (uint16_t)port;
+    }
+    return 0;
+}
+
 int cross_read_networks(struct schema *s, const struct field *f, const json_t *node, void *config)
 {
     struct config *c = config;

@@ -226,6 +226,17 @@ void client_reach(struct client *c)
         client_end(c, false);
 }
 
+/* RFC 9110 §9.3.6: a proxy that tunnels to any port is a way round the firewall. */
+static bool port_is_allowed(const struct client *c)
+{
+    const uint16_t *port = c->ctx->options->connect_ports;
+    if (!port || c->rule)
+        return true;
+    while (*port && *port != c->a0.port)
+        port++;
+    return *port != 0;
+}
+
 void client_connect(struct client *c, const struct message *head)
 {
     const struct worker_options *o = c->ctx->options;
@@ -239,6 +250,12 @@ void client_connect(struct client *c, const struct message *head)
     if (!c->rule && o->unmatched == UNMATCHED_DENY) {
         client_refuse(c, &(struct problem){ .status = 403, .error = "http_request_denied", .reason = "host_not_allowed",
                                      .detail = "no rule knows this host and port, and unmatched is deny", .hint = "sidekey why GET https://HOST/ explains" },
+               false);
+        return;
+    }
+    if (!port_is_allowed(c)) {
+        client_refuse(c, &(struct problem){ .status = 403, .error = "http_request_denied", .reason = "port_not_allowed",
+                                     .detail = "CONNECT may not name this port", .hint = "connect_ports lists the ports that it may" },
                false);
         return;
     }

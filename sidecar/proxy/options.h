@@ -31,6 +31,7 @@ struct worker_options {
     size_t client_count;
     struct worker_limits limits;
     enum unmatched unmatched;
+    const uint16_t *connect_ports; /* 0-terminated: where CONNECT may go besides the rules' own (RFC 9110 §9.3.6); NULL: any */
     struct dial_options network;
     const char *proxy_password;   /* NULL: none; else Basic credentials "any:password" have all rules */
     const char *hints_path;       /* table of the preload layer, for the transparent listener; NULL: none */

@@ -1,6 +1,7 @@
 /* links: tests/fakes/proxy_world.c tests/fakes/fake_deadline.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
 #include "tests/fakes/proxy_world.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define GET(fields) "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" fields "\r\n"
@@ -118,6 +119,34 @@ static void the_password_of_run_still_has_all_rules(void **state)
     assert_true(has(hear(c, NULL), "407"));
 }
 
+static void connect_goes_to_the_ports_that_are_listed_and_to_those_of_rules(void **state)
+{
+    static const uint16_t ports[] = { 443, 8443, 0 }, none[] = { 0 };
+    static const struct {
+        const uint16_t *ports;
+        const char *target;
+        bool refused;
+    } rows[] = {
+        { NULL, "127.0.0.1:25", false }, { ports, "127.0.0.1:25", true },   { ports, "127.0.0.1:8443", false },
+        { none, "127.0.0.1:443", true }, { none, "127.0.0.1:80", false },   { ports, "127.0.0.1:84", true },
+    };
+    (void)state;
+    world_options.client_count = 0;
+    renew();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char request[128];
+        world_options.connect_ports = rows[i].ports;
+        int c = world_client();
+        snprintf(request, sizeof request, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", rows[i].target, rows[i].target);
+        say(c, request);
+        if (!rows[i].refused)
+            world_upstream();
+        const char *answer = hear(c, NULL);
+        if (has(answer, "port_not_allowed") != rows[i].refused || has(answer, rows[i].refused ? "403" : "200") == false)
+            fail_msg("row %zu: %s", i, answer);
+    }
+}
+
 static void a_password_that_is_not_there_is_told_by_its_name(void **state)
 {
     struct err e;
@@ -136,6 +165,7 @@ int main(void)
         T(a_rule_of_others_does_not_exist_for_a_client),
         T(each_request_of_a_connection_speaks_for_itself),
         T(the_password_of_run_still_has_all_rules),
+        T(connect_goes_to_the_ports_that_are_listed_and_to_those_of_rules),
         T(a_password_that_is_not_there_is_told_by_its_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -507,6 +507,29 @@ static void clients_have_a_password_and_rules_that_exist(void **state)
     config_free(c);
 }
 
+static void the_ports_of_connect_are_any_or_a_list(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *why;
+    } rows[] = {
+        { "connect_ports: 443\n", "needs a list of ports" }, { "connect_ports: all\n", "or any" },       { "connect_ports: ['443']\n", "without quotes" },
+        { "connect_ports: [0]\n", "1 to 65535" },            { "connect_ports: [65536]\n", "1 to 65535" }, { "connect_ports: [[1]]\n", "not a list" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        bad(rows[i].text, "f:1:", rows[i].why);
+    struct config *c = good("connect_ports: any\n");
+    assert_null(config_worker(c).connect_ports);
+    config_free(c);
+    c = good("connect_ports: [443, 8443]\n");
+    assert_int_equal(config_worker(c).connect_ports[1], 8443);
+    assert_int_equal(config_worker(c).connect_ports[2], 0);
+    config_free(c);
+    c = good("connect_ports: []\n");
+    assert_int_equal(config_worker(c).connect_ports[0], 0);
+    config_free(c);
+}
+
 static void everything_that_is_wrong_is_told_at_once(void **state)
 {
     (void)state;
@@ -781,6 +804,7 @@ int main(void)
         cmocka_unit_test(what_a_grant_does_not_say_follows),
         cmocka_unit_test(rules_that_cannot_work_are_refused),
         cmocka_unit_test(clients_have_a_password_and_rules_that_exist),
+        cmocka_unit_test(the_ports_of_connect_are_any_or_a_list),
         cmocka_unit_test(everything_that_is_wrong_is_told_at_once),
         cmocka_unit_test(a_literal_secret_is_refused_and_never_repeated),
         cmocka_unit_test(check_looks_for_every_file_and_serve_only_for_certificates),
