@@ -106,6 +106,8 @@ static void print_network(const struct question *q)
                address_text((const struct sockaddr *)&o->to.sa, text, sizeof text));
         return;
     }
+    if (parent_serves(&c->parent, &q->to))
+        printf("dials:      by parent proxy %s (network.parent_proxy)\n", c->parent.url);
 }
 
 static void print_rules(const struct question *q, const struct rule *winner)

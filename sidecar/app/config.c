@@ -42,6 +42,10 @@ void config_free(struct config *c)
     free(c->ca_key_file);
     free(c->store_file);
     spec_redis_done(&c->redis);
+    free(c->parent.url);
+    free(c->parent.username);
+    free_list(c->parent.no_proxy);
+    secret_ref_done(&c->parent.password);
     free(c);
 }
 
@@ -51,6 +55,7 @@ static struct dial_options network(const struct config *c)
         .policy = { .allow = c->allow_private, .allow_count = c->allow_private_count },
         .overrides = c->overrides,
         .override_count = c->override_count,
+        .parent = c->parent.url ? &c->parent : NULL,
         .timeout_ms = c->limits.dial_ms,
     };
 }

@@ -31,6 +31,7 @@ struct config {
     size_t allow_private_count;
     struct dial_override *overrides;
     size_t override_count;
+    struct parent_options parent;     /* network.parent_proxy, network.no_proxy */
     struct secret_ref seal_key, seal_key_previous;
     enum on_lock_error on_lock_error;
     int64_t lease_ms;

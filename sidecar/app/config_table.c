@@ -2,6 +2,7 @@
 
 #include "app/config_cross.h"
 #include "app/config_grants.h"
+#include "app/config_network.h"
 #include "app/config_values.h"
 
 #define CONFIG(member) offsetof(struct config, member)
@@ -292,6 +293,17 @@ static const struct field rule_fields[] = {
 static const struct table rule_table = { .fields = rule_fields, .size = sizeof(struct rule),
     .init = cross_init_rule, .check = cross_check_rule };
 
+static const struct field parent_fields[] = {
+    { "url", FIELD_STRING, FIELD_ENV, .at = CONFIG(parent.url), .check = network_parent_url,
+      .about = "http://host:port (CONNECT) or socks5h://host:port (SOCKS5; names are looked up there)." },
+    { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(parent.username), .check = network_parent_username,
+      .about = "User name at the parent proxy." },
+    { "password", FIELD_SECRET, .at = CONFIG(parent.password),
+      .about = "Its password; read by keeper and workers when they start (a reload starts new workers)." },
+    END,
+};
+static const struct table parent_table = { .fields = parent_fields, .check = network_check_parent };
+
 static const struct field client_fields[] = {
     { "password", FIELD_SECRET, FIELD_REQUIRED, .at = offsetof(struct client_spec, password),
       .about = "Its password, with the name as the user of the proxy URL; read by the workers when they start." },
@@ -309,7 +321,11 @@ static const struct field network_fields[] = {
     { "resolve", FIELD_CUSTOM, .read = cross_read_resolve,
       .about = "host[:port] to ip[:port]: what is listed here is allowed.",
       .json = "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}" },
-    { "parent_proxy", FIELD_LATER, .about = "upstreams are dialled directly" },
+    { "parent_proxy", FIELD_OBJECT, .table = &parent_table,
+      .about = "A proxy that upstreams and token endpoints are reached through; not Redis, and not what resolve lists." },
+    { "no_proxy", FIELD_STRINGS, .at = CONFIG(parent.no_proxy), .check = network_bypass,
+      .about = "Targets that are dialled directly: a host name, .suffix for every name below it, an IP address or network, or a "
+               "star for all; loopback and localhost always are." },
     END,
 };
 static const struct table network_table = { .fields = network_fields };

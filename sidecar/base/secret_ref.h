@@ -1,5 +1,5 @@
 /* base/secret_ref.h: where a secret is to be had: {file: …}, {env: …}, {command: […]} or, when allowed, inline.
- * The supervisor and the workers hold references only; the keeper alone calls secret_ref_read(), but for the passwords of the proxy's clients (proxy/access.h).
+ * The supervisor and the workers hold references only; the keeper alone calls secret_ref_read(), but for the parent proxy's password (net/parent.h) and its clients' (proxy/access.h).
  * Owner  whoever embeds it, through secret_ref_done().  A zeroed struct means "not given". */
 #ifndef SIDEKEY_BASE_SECRET_REF_H
 #define SIDEKEY_BASE_SECRET_REF_H

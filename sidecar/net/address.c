@@ -168,6 +168,11 @@ const char *address_class_name(enum address_class c)
     return names[c];
 }
 
+bool address_within(const struct address *network, const struct sockaddr *sa)
+{
+    return network->sa.ss_family == sa->sa_family && within(bytes_of(sa), bytes_of((const struct sockaddr *)&network->sa), network->prefix);
+}
+
 static bool listed(const struct address_policy *policy, int family, const uint8_t *bytes)
 {
     for (size_t i = 0; i < policy->allow_count; i++) {

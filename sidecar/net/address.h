@@ -28,6 +28,8 @@ MUST_CHECK int address_parse(struct slice text, uint16_t default_port, struct ad
 MUST_CHECK int address_parse_network(struct slice text, struct address *ret);
 enum address_class address_class_of(const struct sockaddr *sa);
 const char *address_class_name(enum address_class c);
+/* The address lies in the network, and both are of one family. */
+bool address_within(const struct address *network, const struct sockaddr *sa);
 /* Metadata, link-local and unusable never; private and loopback only when listed. */
 bool address_allowed(const struct address_policy *policy, const struct sockaddr *sa);
 /* "1.2.3.4:80" or "[::1]:80".  text: 64 bytes at least. */

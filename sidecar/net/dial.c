@@ -7,12 +7,13 @@
 #include <unistd.h>
 
 #include "net/loop.h"
+#include "net/parent_talk.h"
 
 #define TIMEOUT_MS 10000
 #define ATTEMPT_S 0.25 /* RFC 8305 §5, Connection Attempt Delay */
-#define TEXT_MAX 512
+#define TEXT_MAX 1024
 
-enum dial_state { STATE_LOOKUP, STATE_CONNECT, STATE_ENDED };
+enum dial_state { STATE_LOOKUP, STATE_CONNECT, STATE_PARENT, STATE_ENDED };
 
 struct attempt {
     struct dial *dial;
@@ -24,21 +25,24 @@ struct attempt {
 struct dialer {
     struct resolver *resolver;
     struct dial_options options;
+    struct parent parent;
 };
 
 struct dial {
     struct dialer *dialer;
     struct authority to;
+    const struct parent *parent; /* the way leads through it; NULL: straight to the target */
     dial_fn *fn;
     void *arg;
     enum dial_state state;
     struct resolve *question; /* STATE_LOOKUP */
+    struct parent_talk *talk; /* STATE_PARENT, about fd */
     struct address addresses[RESOLVE_ADDRESSES_MAX];
     struct attempt attempts[RESOLVE_ADDRESSES_MAX];
     size_t count, begun, open;
     ev_timer deadline, next;
     struct later later; /* STATE_ENDED: to tell */
-    int fd;
+    int fd; /* STATE_PARENT, STATE_ENDED */
     enum dial_error error;
     char text[TEXT_MAX];
 };
@@ -66,7 +70,7 @@ struct dialer *dialer_new(const struct dial_options *options, struct err *e)
     d->options = *options;
     if (d->options.timeout_ms <= 0)
         d->options.timeout_ms = TIMEOUT_MS;
-    if (!(d->resolver = resolver_new(e)))
+    if (!(d->resolver = resolver_new(e)) || parent_init(&d->parent, options->parent, e) != 0)
         goto failed;
     if (options->name_servers && resolver_tune(d->resolver, options->name_servers, 0) != 0) {
         err_set(e, "\"%s\" is no list of name servers", options->name_servers);
@@ -83,6 +87,7 @@ void dialer_free(struct dialer *d)
     if (!d)
         return;
     resolver_free(d->resolver);
+    parent_done(&d->parent);
     free(d);
 }
 
@@ -104,6 +109,8 @@ static void stop(struct dial *d)
     ev_timer_stop(loop_get(), &d->next);
     resolve_cancel(d->question);
     d->question = NULL;
+    parent_talk_cancel(d->talk);
+    d->talk = NULL;
     for (size_t i = 0; i < d->begun; i++)
         close_attempt(&d->attempts[i]);
 }
@@ -111,9 +118,11 @@ static void stop(struct dial *d)
 static void end(struct dial *d, int fd, enum dial_error error)
 {
     d->state = STATE_ENDED;
-    d->fd = fd;
     d->error = error;
     stop(d);
+    if (d->fd >= 0 && d->fd != fd)
+        close(d->fd); /* the parent's, and it led nowhere */
+    d->fd = fd;
     later_ask(&d->later);
 }
 
@@ -137,7 +146,7 @@ void dial_cancel(struct dial *d)
     free(d);
 }
 
-/* "api.example.com:443: what (127.0.0.1:8443)".  Of several failures the one that says most about the other side is kept:
+/* "api.example.com:443: parent proxy http://proxy:3128: what (127.0.0.1:8443)".  Of several failures the one that says most about the other side is kept:
  * refused, then timeout, then the rest. */
 static void note(struct dial *d, enum dial_error error, const char *what, const struct address *at)
 {
@@ -146,10 +155,9 @@ static void note(struct dial *d, enum dial_error error, const char *what, const 
         return;
     d->error = error;
     if (at)
-        snprintf(d->text, sizeof d->text, "%s: %s (%s)", authority_key(&d->to, key), what,
-                 address_text((const struct sockaddr *)&at->sa, where, sizeof where));
-    else
-        snprintf(d->text, sizeof d->text, "%s: %s", authority_key(&d->to, key), what);
+        address_text((const struct sockaddr *)&at->sa, where, sizeof where);
+    snprintf(d->text, sizeof d->text, "%s: %s%s%s%s%s%s%s", authority_key(&d->to, key), d->parent ? "parent proxy " : "",
+             d->parent ? d->parent->name : "", d->parent ? ": " : "", what, at ? " (" : "", at ? where : "", at ? ")" : "");
 }
 
 /* --- attempts --- */
@@ -184,6 +192,29 @@ static bool met_itself(int fd)
            us_len == them_len && memcmp(&us, &them, us_len) == 0;
 }
 
+static void on_parent(void *arg, int error, const char *text)
+{
+    struct dial *d = arg;
+    d->talk = NULL;
+    if (error)
+        note(d, error_of(-error), text, NULL);
+    end(d, error ? -1 : d->fd, error ? d->error : DIAL_OK);
+}
+
+/* The parent is reached: from here on there is one connection, and the deadline of the dial. */
+static void ask_parent(struct dial *d, int fd)
+{
+    ev_timer_stop(loop_get(), &d->next);
+    for (size_t i = 0; i < d->begun; i++)
+        close_attempt(&d->attempts[i]);
+    d->fd = fd;
+    d->state = STATE_PARENT;
+    if ((d->talk = parent_talk_start(d->parent, fd, &d->to, on_parent, d)))
+        return;
+    note(d, DIAL_FAILED, "out of memory", NULL);
+    end(d, -1, DIAL_FAILED);
+}
+
 static void won(struct dial *d, struct attempt *a)
 {
     int fd = a->fd;
@@ -191,7 +222,10 @@ static void won(struct dial *d, struct attempt *a)
     a->fd = -1; /* not stop()'s to close */
     d->open--;
     d->text[0] = '\0';
-    end(d, fd, DIAL_OK);
+    if (d->parent)
+        ask_parent(d, fd);
+    else
+        end(d, fd, DIAL_OK);
 }
 
 static void lost(struct dial *d, struct attempt *a, int failed)
@@ -279,12 +313,12 @@ static void on_next(struct ev_loop *loop, ev_timer *w, int revents)
 static void on_deadline(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
+    static const char *const missing[] = { [STATE_LOOKUP] = "answer from the name servers", [STATE_CONNECT] = "connection", [STATE_PARENT] = "answer to our request" };
     struct dial *d = w->data;
     char what[64];
-    double limit_s = (double)d->dialer->options.timeout_ms / 1000;
-    snprintf(what, sizeof what, "no %s within %g s", d->state == STATE_LOOKUP ? "answer from the name servers" : "connection", limit_s);
+    snprintf(what, sizeof what, "no %s within %g s", missing[d->state], (double)d->dialer->options.timeout_ms / 1000);
     d->text[0] = '\0'; /* what failed before is not why it took so long */
-    note(d, d->state == STATE_LOOKUP ? DIAL_DNS : DIAL_TIMEOUT, what, d->begun ? &d->addresses[d->begun - 1] : NULL);
+    note(d, d->state == STATE_LOOKUP ? DIAL_DNS : DIAL_TIMEOUT, what, d->state == STATE_CONNECT && d->begun ? &d->addresses[d->begun - 1] : NULL);
     end(d, -1, d->error);
 }
 
@@ -332,11 +366,12 @@ static void refuse(struct dial *d, const struct address *a)
 /* Judged here, on the very bytes that connect() gets. */
 static void take(struct dial *d, const struct address *addresses, size_t count, bool listed)
 {
+    uint16_t port = d->parent ? d->parent->at.port : d->to.port;
     for (size_t i = 0; i < count && d->count < RESOLVE_ADDRESSES_MAX; i++) {
         struct address a = addresses[i];
         if (!listed || port_of(&a) == 0)
-            set_port(&a, d->to.port);
-        if (listed || address_allowed(&d->dialer->options.policy, (const struct sockaddr *)&a.sa))
+            set_port(&a, port);
+        if (listed || d->parent || address_allowed(&d->dialer->options.policy, (const struct sockaddr *)&a.sa))
             d->addresses[d->count++] = a;
         else
             refuse(d, &a);
@@ -374,6 +409,23 @@ static struct dial *dial_new(struct dialer *dialer, const struct authority *to, 
     return d;
 }
 
+/* A target that is an address is judged as if it were dialled from here. */
+static bool may_ask_parent(struct dial *d)
+{
+    char key[AUTHORITY_TEXT_MAX];
+    struct address a;
+    if (d->to.kind == HOST_NAME)
+        return true;
+    if (address_parse(slice_str(authority_key(&d->to, key)), d->to.port, &a) != 0) {
+        note(d, DIAL_FAILED, "no address", NULL);
+        return false;
+    }
+    if (address_allowed(&d->dialer->options.policy, (const struct sockaddr *)&a.sa))
+        return true;
+    refuse(d, &a);
+    return false;
+}
+
 struct dial *dial_start(struct dialer *dialer, const struct authority *to, dial_fn *fn, void *arg)
 {
     const struct dial_override *override = override_of(dialer, to);
@@ -381,6 +433,15 @@ struct dial *dial_start(struct dialer *dialer, const struct authority *to, dial_
     if (!d)
         return NULL;
     ev_timer_start(loop_get(), &d->deadline);
+    if (!override && parent_serves(dialer->options.parent, to)) {
+        if (!may_ask_parent(d)) {
+            end(d, -1, d->error);
+            return d;
+        }
+        d->parent = &dialer->parent;
+        to = &dialer->parent.at;
+        override = override_of(dialer, to);
+    }
     if (override) {
         take(d, &override->to, 1, true);
     } else if (!(d->question = resolve_start(dialer->resolver, to->host, on_resolved, d))) {

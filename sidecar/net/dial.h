@@ -1,9 +1,12 @@
-/* net/dial.h: a TCP connection to an authority: override, resolve, judge addresses, happy eyeballs (RFC 8305).   Worker process.
- * (A parent proxy will be one more step here; callers will not see it.) */
+/* net/dial.h: a TCP connection to an authority: override, resolve, judge addresses, happy eyeballs (RFC 8305), parent proxy.   Worker process.
+ * With a parent (net/parent.h) it is the parent's name that is looked up and the parent that is connected to, wherever it is: the operator named it.
+ * The target's name is then the parent's to look up, so only a target that is an address can be judged here.  What network.resolve lists, no_proxy
+ * names, or is this machine's loopback, is dialled directly.  Callers see none of this but in the text. */
 #ifndef SIDEKEY_NET_DIAL_H
 #define SIDEKEY_NET_DIAL_H
 
 #include "http/authority.h"
+#include "net/parent.h"
 #include "net/resolve.h"
 
 struct dialer;
@@ -30,12 +33,14 @@ struct dial_options {
     const struct dial_override *overrides; /* borrowed for the life of the dialer */
     size_t override_count;
     int64_t timeout_ms; /* in all; 0: 10 s */
+    const struct parent_options *parent; /* borrowed likewise; NULL: none */
     const char *name_servers; /* "127.0.0.1:53,[::1]:5353" instead of resolv.conf's; NULL: those */
 };
 
 /* fd >= 0 (the callee owns it, non-blocking, TCP_NODELAY) and DIAL_OK, or -1 and why; text is for people. */
 typedef void dial_fn(void *arg, int fd, enum dial_error error, const char *text);
 
+/* Reads the password of the parent proxy: may block (base/secret_ref.h). */
 MUST_CHECK struct dialer *dialer_new(const struct dial_options *options, struct err *e);
 /* Every dial has ended or been cancelled. */
 void dialer_free(struct dialer *d);

@@ -5,7 +5,7 @@
 #include "certs/bundle.h"
 #include "refresh/fetch_roots.h"
 #include "refresh/fetch_url.h"
-#include "refresh/fetch_curl.h"
+#include "refresh/fetch_way.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -20,6 +20,7 @@ struct fetch {
     CURLM *multi;
     struct list jobs;
     struct dial_options options;
+    struct parent parent;
     ev_timer timer;
     struct fetch_roots roots;
 };
@@ -28,7 +29,8 @@ struct fetch_job {
     struct list node;
     struct fetch *fetch;
     CURL *easy;
-    struct curl_slist *fields, *connect_to;
+    struct curl_slist *fields;
+    struct fetch_way way;
     struct buf body, answer, header;
     struct slice retry_after; /* in header */
     int64_t date_s;
@@ -36,12 +38,11 @@ struct fetch_job {
     curl_socket_t fd;         /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
     bool late;
     bool listed;              /* in the multi handle */
-    bool overridden;          /* network.resolve names the address: the operator's word */
     bool on_loopback;         /* the URL itself names loopback */
     bool metadata;            /* a metadata server is asked: the one way to a link-local address */
     bool forbidden;           /* the last address was refused by the policy */
     bool too_large;
-    char error[CURL_ERROR_SIZE];
+    char error[CURL_ERROR_SIZE], text[CURL_ERROR_SIZE + PARENT_NAME_MAX + 32];
     fetch_fn *fn;
     void *arg;
 };
@@ -161,7 +162,7 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
     const struct sockaddr *sa = &to->addr;
     (void)purpose;
     enum address_class class_ = address_class_of(sa);
-    bool fits = job->overridden || (job->metadata && (class_ == ADDRESS_METADATA || class_ == ADDRESS_LINK_LOCAL)) || (job->on_loopback && class_ == ADDRESS_LOOPBACK)
+    bool fits = job->way.overridden || job->way.by_parent || (job->metadata && (class_ == ADDRESS_METADATA || class_ == ADDRESS_LINK_LOCAL)) || (job->on_loopback && class_ == ADDRESS_LOOPBACK)
                 || address_allowed(&job->fetch->options.policy, sa);
     job->forbidden = !fits;
     return fits ? socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol) : CURL_SOCKET_BAD;
@@ -196,12 +197,28 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *arg)
     return size * count;
 }
 
-/* What may have reached the server: curl counts the bytes of the request head that it wrote. */
+/* What may have reached the server: curl counts the bytes of the request head that it wrote, and those of a CONNECT with them.  Through a parent
+ * there is only https, whose request goes out after the handshake. */
 static bool anything_sent(struct fetch_job *job)
 {
     long bytes = 0;
+    curl_off_t secured_us = 0;
     curl_easy_getinfo(job->easy, CURLINFO_REQUEST_SIZE, &bytes);
-    return bytes > 0;
+    curl_easy_getinfo(job->easy, CURLINFO_APPCONNECT_TIME_T, &secured_us);
+    return bytes > 0 && (!job->way.by_parent || secured_us > 0);
+}
+
+static const char *error_text(struct fetch_job *job, CURLcode code)
+{
+    if (job->forbidden)
+        return "the address of the token endpoint is not allowed (network.allow_private)";
+    if (job->too_large)
+        return "the answer is larger than 1 MiB";
+    const char *text = *job->error ? job->error : curl_easy_strerror(code);
+    if (!job->way.by_parent)
+        return text;
+    snprintf(job->text, sizeof job->text, "by parent proxy %s: %s", job->fetch->parent.name, text);
+    return job->text;
 }
 
 static void free_job(struct fetch_job *job)
@@ -214,7 +231,7 @@ static void free_job(struct fetch_job *job)
     for (struct curl_slist *field = job->fields; field; field = field->next)
         explicit_bzero(field->data, strlen(field->data));
     curl_slist_free_all(job->fields);
-    curl_slist_free_all(job->connect_to);
+    fetch_way_done(&job->way);
     buf_done(&job->body);
     buf_done(&job->answer);
     buf_done(&job->header);
@@ -231,34 +248,9 @@ static void finish(struct fetch_job *job, CURLcode code)
         a.status = (int)status;
         a.body = buf_slice(&job->answer);
     } else
-        a.error = job->forbidden   ? "the address of the token endpoint is not allowed (network.allow_private)"
-                  : job->too_large ? "the answer is larger than 1 MiB"
-                  : *job->error    ? job->error
-                                   : curl_easy_strerror(code);
+        a.error = error_text(job, code);
     job->fn(job->arg, &a);
     free_job(job);
-}
-
-/* network.resolve: the connection goes elsewhere, name and certificate stay. */
-static int override_address(struct fetch_job *job, const struct fetch_place *p)
-{
-    const struct dial_options *o = &job->fetch->options;
-    char to[64], line[512];
-    for (size_t i = 0; i < o->override_count; i++) {
-        const struct dial_override *row = &o->overrides[i];
-        if (strcmp(row->host, p->host) != 0 || (row->port && row->port != p->port))
-            continue;
-        struct address target = row->to;
-        in_port_t *port = target.sa.ss_family == AF_INET6 ? &((struct sockaddr_in6 *)&target.sa)->sin6_port
-                                                          : &((struct sockaddr_in *)&target.sa)->sin_port;
-        if (*port == 0)
-            *port = htons(p->port);
-        snprintf(line, sizeof line, "%s:%u:%s", p->host, p->port, address_text((struct sockaddr *)&target.sa, to, sizeof to));
-        job->connect_to = curl_slist_append(NULL, line);
-        job->overridden = true;
-        return job->connect_to ? 0 : -ENOMEM;
-    }
-    return 0;
 }
 
 static int add_field(struct fetch_job *job, const char *name, struct slice value)
@@ -325,8 +317,6 @@ static CURLcode set_transfer(struct fetch_job *job, const struct fetch_request *
     SET(CURLOPT_PROTOCOLS, job->on_loopback || job->metadata ? (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS) : (long)CURLPROTO_HTTPS);
 #endif
     SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_PROXY, "");
-    SET(CURLOPT_NOPROXY, "*");
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_USERAGENT, "sidekey/" SIDEKEY_VERSION);
@@ -341,7 +331,6 @@ static CURLcode set_transfer(struct fetch_job *job, const struct fetch_request *
     SET(CURLOPT_FRESH_CONNECT, 1L);
     SET(CURLOPT_FORBID_REUSE, 1L);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    SET(CURLOPT_CONNECT_TO, job->connect_to);
     return CURLE_OK;
 }
 
@@ -366,9 +355,14 @@ static int start(struct fetch_job *job, const struct fetch_request *r, struct er
         return err_set(e, "token_url must be https, or http on loopback, without a user");
     job->on_loopback = p.loopback;
     job->metadata = r->metadata;
-    if (!job->easy || override_address(job, &p) != 0 || add_fields(job, r) != 0 || buf_add(&job->body, r->body) != 0)
+    if (!job->easy || add_fields(job, r) != 0 || buf_add(&job->body, r->body) != 0)
         return err_set(e, "out of memory");
+    job->way = (struct fetch_way){ .options = &job->fetch->options, .parent = &job->fetch->parent };
+    if (fetch_way_choose(&job->way, &p, p.loopback || r->metadata, e) != 0)
+        return -1;
     CURLcode code = set_callbacks(job);
+    if (code == CURLE_OK)
+        code = fetch_way_set(&job->way, job->easy);
     if (code == CURLE_OK)
         code = set_transfer(job, r);
     if (code == CURLE_OK)
@@ -423,6 +417,11 @@ struct fetch *fetch_new(const struct dial_options *options, struct err *e)
         return NULL;
     }
     f->options = *options;
+    if (parent_init(&f->parent, options->parent, e) != 0) {
+        curl_multi_cleanup(f->multi);
+        free(f);
+        return NULL;
+    }
     list_init(&f->jobs);
     fetch_roots_init(&f->roots);
     ev_init(&f->timer, on_timer);
@@ -443,6 +442,7 @@ void fetch_free(struct fetch *f)
     curl_multi_cleanup(f->multi);
     ev_timer_stop(loop_get(), &f->timer);
     fetch_roots_done(&f->roots);
+    parent_done(&f->parent);
     free(f);
 }
 

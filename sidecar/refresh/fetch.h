@@ -1,5 +1,5 @@
 /* refresh/fetch.h: one request to a token endpoint: libcurl's multi interface on the loop.   Keeper only; the one user of libcurl.
- * No redirects, no proxy from the environment, no cookies; verified TLS; an answer is capped at 1 MiB; the address that is dialled is judged.
+ * No redirects, no proxy but network.parent_proxy (never the environment's), no cookies; verified TLS; an answer is capped at 1 MiB; the address that is dialled is judged.
  * tests/fakes/fake_fetch.c takes this file's place in unit tests.   Source  REFRESH.md B16, C; curl multi_socket(3). */
 #ifndef SIDEKEY_REFRESH_FETCH_H
 #define SIDEKEY_REFRESH_FETCH_H
@@ -37,7 +37,7 @@ struct fetch_answer {
 
 typedef void fetch_fn(void *arg, const struct fetch_answer *answer);
 
-/* options: address policy and overrides, borrowed for the life of the fetch.  NULL with e. */
+/* options: address policy, overrides and parent proxy, borrowed for the life of the fetch; the parent's password is read now.  NULL with e. */
 MUST_CHECK struct fetch *fetch_new(const struct dial_options *options, struct err *e);
 /* Cancels what is under way.  Accepts NULL. */
 void fetch_free(struct fetch *f);

@@ -146,6 +146,7 @@ static int open_network(struct store_redis *s, struct err *e)
     s->network = *s->options.network;
     s->network.policy = (struct address_policy){ s->everywhere, 2 };
     s->network.timeout_ms = REDIS_CONNECT_MS;
+    s->network.parent = NULL; /* a store stands near, and parents rarely let its port through */
     return (s->dialer = dialer_new(&s->network, e)) ? 0 : -1;
 }
 

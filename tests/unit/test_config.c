@@ -279,11 +279,64 @@ static void redis_needs_a_url_a_seal_key_and_no_password_in_sight(void **state)
 #undef REDIS
 }
 
+static void a_parent_proxy_and_who_is_left_out_are_read(void **state)
+{
+    (void)state;
+    static const char *const no_proxy[] = { "*", "a.test", ".b.test", "10.0.0.0/8", "10.1.2.3", "::1", "fd00::/8", "::2" };
+    struct config *c = good("network: {parent_proxy: {url: 'http://Proxy.test:3128/', username: me, password: {env: P}}, "
+                            "no_proxy: ['*', A.test., .B.test, 10.0.0.0/8, 10.1.2.3, '::1', 'fd00::/8', '[::2]']}\n");
+    assert_string_equal(c->parent.username, "me");
+    assert_int_equal(c->parent.password.kind, SECRET_REF_ENV);
+    for (size_t i = 0; i < COUNT(no_proxy); i++)
+        assert_string_equal(c->parent.no_proxy[i], no_proxy[i]);
+    assert_null(c->parent.no_proxy[COUNT(no_proxy)]);
+    assert_ptr_equal(config_worker(c).network.parent, &c->parent);
+    assert_ptr_equal(config_keeper(c).network.parent, &c->parent);
+    config_free(c);
+    c = good("network: {no_proxy: [a.test]}\n");
+    assert_null(config_worker(c).network.parent);
+    config_free(c);
+}
+
+static void what_is_wrong_with_a_parent_proxy_is_said(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        { "parent_proxy: http://p:1", "needs keys and values" },
+        { "parent_proxy: {}", "url is missing" },
+        { "parent_proxy: {url: 'p:1'}", "write http://host:port or socks5h://host:port" },
+        { "parent_proxy: {url: 'http://p'}", "with the port" },
+        { "parent_proxy: {url: 'http://p:1/x'}", "without a path" },
+        { "parent_proxy: {url: 'http://p:0'}", "with the port" },
+        { "parent_proxy: {url: 'http://u:pw@p:1'}", "write it under username and password" },
+        { "parent_proxy: {url: 'https://p:1'}", "did you mean http://" },
+        { "parent_proxy: {url: 'socks5://p:1'}", "did you mean socks5h://" },
+        { "parent_proxy: {url: 'SOCKS4://p:1'}", "did you mean socks5h://" },
+        { "parent_proxy: {url: 'http://p:1', username: 'a:b'}", "no colon" },
+        { "parent_proxy: {url: 'http://p:1', password: {env: P}}", "without username" },
+        { "parent_proxy: {url: 'http://p:1', username: u, password: inline}", "does not stand in this file" },
+        { "parent_proxy: {url: 'http://p:1', usename: u}", "did you mean \"username\"" },
+        { "no_proxy: a.test", "needs a list" },
+        { "no_proxy: ['*.a.test']", "write .suffix" },
+        { "no_proxy: ['a.test:443']", "without its port" },
+        { "no_proxy: ['[::1]:443']", "no host to leave out" },
+        { "no_proxy: ['10.0.0.0/33']", "no host to leave out" },
+        { "no_proxy: ['.10.0.0.1']", "no host to leave out" },
+        { "no_proxy: ['a b']", "no host to leave out" },
+        { "no_proxy: ['.']", "no host to leave out" },
+    };
+    char text[200];
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        snprintf(text, sizeof text, "network: {%s}\n", rows[i][0]);
+        bad(text, "f:1:", rows[i][1]);
+    }
+}
+
 static void what_a_later_version_will_do_is_called_so(void **state)
 {
     (void)state;
     static const char *const rows[] = {
-        "listen: {gateway: 127.0.0.1:8119}\n", "network: {parent_proxy: http://p:1}\n",
+        "listen: {gateway: 127.0.0.1:8119}\n",
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         bad(rows[i], "f:1:", "not supported in this version (0.1)");
@@ -797,6 +850,8 @@ int main(void)
         cmocka_unit_test(a_word_that_yaml_takes_for_a_boolean_stays_a_word),
         cmocka_unit_test(a_key_with_nothing_behind_it_is_as_if_it_were_not_there),
         cmocka_unit_test(mistakes_are_named_with_their_place_and_the_way_out),
+        cmocka_unit_test(a_parent_proxy_and_who_is_left_out_are_read),
+        cmocka_unit_test(what_is_wrong_with_a_parent_proxy_is_said),
         cmocka_unit_test(what_a_later_version_will_do_is_called_so),
         cmocka_unit_test(redis_needs_a_url_a_seal_key_and_no_password_in_sight),
         cmocka_unit_test(credentials_that_cannot_work_are_refused),
