@@ -1,13 +1,17 @@
 """network.parent_proxy: APIs and token endpoints are reached through a CONNECT proxy or a SOCKS5 server, and a failure there names it."""
 import base64
 import contextlib
+import json
 import re
 import socket
 import threading
+import urllib.parse
 
 import pytest
-from harness import API
+import wire
+from harness import API, until
 
+LOGIN = "login.sidekey.test"
 USER, PASSWORD = "me", "pa:ss word"
 
 
@@ -91,11 +95,27 @@ class Parent:
 
 
 @pytest.fixture
-def parent(auth):
+def token_tls(auth, pki):
+    """The token endpoint of the authorization server behind TLS: its port."""
+    there = urllib.parse.urlsplit(auth.token_url)
+
+    def pass_on(peer):
+        with socket.create_connection((there.hostname, there.port)) as server:
+            request = peer.read()
+            server.sendall(request.head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + request.body)
+            while piece := server.recv(65536):
+                peer.send(piece)
+    server = wire.Server(pass_on, wire.server_context(pki))
+    yield server.port
+    server.close()
+
+
+@pytest.fixture
+def parent(auth, token_tls):
     made = []
 
     def make(kind, login=None):
-        made.append(Parent(kind, {f"{API}:443": auth.api_port}, login))
+        made.append(Parent(kind, {f"{API}:443": auth.api_port, f"{LOGIN}:443": token_tls}, login))
         return made[-1]
     yield make
     for one in made:
@@ -149,3 +169,18 @@ def test_what_no_proxy_and_resolve_name_is_dialled_directly(auth, parent, make_c
     sock.close()
     assert head.startswith(b"HTTP/1.1 403"), head
     assert one.asked == []
+
+
+@pytest.mark.parametrize("kind", ["http", "socks"])
+def test_tokens_are_asked_for_by_the_parent_and_its_refusal_costs_no_grant(auth, parent, pki, make_config, start, kind):
+    one = parent(kind, (USER, "another"))
+    config = make_config(network=network(one, make_config, resolve={f"{API}:443": f"127.0.0.1:{auth.api_port}"}))
+    config["credentials"]["crm"] |= {"token_url": f"https://{LOGIN}{urllib.parse.urlsplit(auth.token_url).path}", "tls": {"ca_file": str(pki / "ca.pem")},
+                                     "required": False}
+    sidekey = start(config)
+    status, headers, body = sidekey.request()
+    assert status == 503 and f"parent proxy {one.url}" in json.loads(body)["detail"], (status, body)
+    assert one.asked and set(one.asked) <= {f"{LOGIN}:443", "refused"}
+    one.login = (USER, PASSWORD)
+    until("a token came by the parent", lambda: sidekey.request()[0] == 200, 60)
+    assert one.asked[-1] == f"{LOGIN}:443"
