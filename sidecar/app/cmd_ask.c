@@ -71,12 +71,13 @@ static const char *text_of(const json_t *object, const char *key)
 
 static int print_status(const json_t *root)
 {
-    size_t i;
-    const json_t *c;
+    const json_t *list = json_object_get(root, "credentials");
     printf("%-20s %-16s %5s  %-20s  %-20s  %s\n", "CREDENTIAL", "STATE", "GEN", "EXPIRES", "NEXT REFRESH", "LAST ERROR");
-    json_array_foreach(json_object_get(root, "credentials"), i, c)
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *c = json_array_get(list, i);
         printf("%-20s %-16s %5lld  %-20s  %-20s  %s\n", text_of(c, "name"), text_of(c, "state"), (long long)json_integer_value(json_object_get(c, "generation")),
                text_of(c, "expires_at"), text_of(c, "next_refresh"), text_of(c, "last_error"));
+    }
     return EX_OK;
 }
 

@@ -123,7 +123,7 @@ static bool plain(struct slice text)
 
 static void put_value(struct line *l, const struct log_field *f, bool quoted)
 {
-    char number[24];
+    char number[24] = "";
     if (f->kind == LOG_FIELD_NUMBER)
         put(l, number, (size_t)snprintf(number, sizeof number, "%lld", (long long)f->number));
     else if (!quoted)
