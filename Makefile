@@ -69,7 +69,7 @@ include tests/rules.mk preload/rules.mk
 
 # --- putting it in its place ---
 DOC      := $(DESTDIR)$(PREFIX)/share/doc/sidekey
-MAN      := $(wildcard docs/man/*.[1-8])
+MAN      := $(wildcard docs/*.[1-8])
 .PHONY: install uninstall dist clean
 install: all ## PREFIX=/usr/local, DESTDIR= for packagers
 	$(Q)install -D -m 755 $(BUILD)/sidekey $(DESTDIR)$(PREFIX)/bin/sidekey

@@ -196,6 +196,12 @@ def test_install_and_uninstall_leave_nothing_behind(place):
     make = lambda target: run(["make", "-s", f"BUILD={os.path.relpath(BUILD, ROOT)}", target, f"DESTDIR={place}/root"], cwd=ROOT, env={**os.environ, "MAKELEVEL": "0"})
     assert make("install").returncode == 0
     assert (place / "root/usr/local/bin/sidekey").is_file() and (place / "root/usr/local/lib/sidekey/libsidekey-preload.so").is_file()
+    pages = {str(p.relative_to(place / "root/usr/local/share/man")) for p in (place / "root/usr/local/share/man").rglob("*") if p.is_file()}
+    assert pages == {f"man{p.suffix[1:]}/{p.name}" for p in (ROOT / "docs").iterdir() if re.fullmatch(r"\.[1-8]", p.suffix)}
+    assert {"man1/sidekey.1", "man5/sidekey.yaml.5", "man7/sidekey-preload.7"} <= pages
+    for page in sorted(pages) if shutil.which("man") else ():
+        shown = run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", place / "root/usr/local/share/man" / page], env={**os.environ, "MANPAGER": "cat"})
+        assert shown.returncode == 0 and b"\nNAME\n" in re.sub(rb".\x08", b"", shown.stdout) and shown.stderr == b"", (page, shown)
     assert make("uninstall").returncode == 0
     assert [str(p) for p in (place / "root").rglob("*") if not p.is_dir()] == []
 
