@@ -8,7 +8,6 @@
 
 #define CONNECT_S 3
 #define ANSWER_S 30 /* a refresh is answered when it is done */
-#define ANSWER_MAX (256 * 1024)
 
 static int fail(const struct address *admin, int number, struct err *e)
 {
@@ -57,7 +56,7 @@ int admin_client_ask(const struct address *admin, const char *method, const char
     int fd = connect_to(admin);
     if (fd < 0)
         return fail(admin, -fd, e);
-    buf_init(&answer, ANSWER_MAX);
+    buf_init(&answer, ADMIN_CLIENT_ANSWER_MAX + 4096); /* and its head */
     int failed = exchange(fd, method, path, &answer);
     close(fd);
     struct slice all = buf_slice(&answer);

@@ -38,7 +38,7 @@ static int healthcheck(const struct config *config, char **argv, char **words)
 {
     struct buf body;
     (void)words;
-    buf_init(&body, 64 * 1024);
+    buf_init(&body, ADMIN_CLIENT_ANSWER_MAX);
     int status = ask(config, argv[0], "GET", "/readyz", &body);
     if (status != EX_OK && body.len)
         fprintf(stderr, "not ready:\n%.*s", (int)body.len, buf_slice(&body).ptr);
@@ -56,7 +56,7 @@ static int refresh(const struct config *config, char **argv, char **words)
     return cmd_fail(EX_USAGE, argv[0], "%s has no credential '%s'", config->path, words[0]);
 known:
     snprintf(path, sizeof path, "/refresh/%s", words[0]);
-    buf_init(&body, 64 * 1024);
+    buf_init(&body, ADMIN_CLIENT_ANSWER_MAX);
     int status = ask(config, argv[0], "POST", path, &body);
     fprintf(status == EX_OK ? stdout : stderr, "%s: %.*s", words[0], (int)body.len, body.len ? buf_slice(&body).ptr : "\n");
     buf_done(&body);
@@ -85,7 +85,7 @@ static int status(const struct config *config, char **argv, char **words)
 {
     struct buf body;
     (void)words;
-    buf_init(&body, 64 * 1024);
+    buf_init(&body, ADMIN_CLIENT_ANSWER_MAX);
     int failed = ask(config, argv[0], "GET", "/status", &body);
     json_t *root = failed ? NULL : json_loadb(buf_slice(&body).ptr, body.len, 0, NULL);
     if (!failed)

@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 
-#define METRICS_SERIES_MAX 4096
+#define METRICS_SERIES_MAX 32768 /* a thousand credentials have some 20 each; labels are names of the configuration and words of ours, never a peer's */
 
 struct metrics;
 MUST_CHECK struct metrics *metrics_new(void);

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #define PACKETS_PER_WAKE 64
-#define QUEUE_MAX_BYTES (8 * 1024 * 1024)
 #define QUEUE_MAX_FDS 64
 #define SEND_BUFFER_BYTES (256 * 1024) /* three of the largest packets without queueing */
 
@@ -27,6 +26,7 @@ struct ipc {
     bool *freed;
     ipc_packet_fn *on_packet;
     ipc_gone_fn *on_gone;
+    ipc_room_fn *on_room; /* or NULL */
     void *arg;
 };
 
@@ -119,7 +119,7 @@ static bool is_full(int failed)
 
 static int enqueue(struct ipc *i, struct slice packet, int fd)
 {
-    if (i->queued_bytes + packet.len > QUEUE_MAX_BYTES || (fd >= 0 && i->queued_fds == QUEUE_MAX_FDS)) {
+    if (i->queued_bytes + packet.len > IPC_QUEUE_MAX || (fd >= 0 && i->queued_fds == QUEUE_MAX_FDS)) {
         die(i);
         return -EPIPE;
     }
@@ -151,6 +151,16 @@ int ipc_send(struct ipc *i, struct slice packet, int fd)
     if (is_full(failed))
         return enqueue(i, packet, fd);
     return failed ? -EPIPE : 0; /* what the peer sent before it went is still read; its end comes after that */
+}
+
+size_t ipc_queued(const struct ipc *i)
+{
+    return i->queued_bytes;
+}
+
+void ipc_on_room(struct ipc *i, ipc_room_fn *fn)
+{
+    i->on_room = fn;
 }
 
 static void flush(struct ipc *i)
@@ -222,6 +232,19 @@ static bool hand_over(struct ipc *i, struct slice packet, int fd)
     return !freed;
 }
 
+/* As hand_over(). */
+static bool tell_room(struct ipc *i)
+{
+    bool freed = false;
+    if (i->dead || !i->on_room || !list_empty(&i->queue))
+        return true;
+    i->freed = &freed;
+    i->on_room(i->arg);
+    if (!freed)
+        i->freed = NULL;
+    return !freed;
+}
+
 static void receive_some(struct ipc *i)
 {
     static char packet[IPC_PACKET_MAX]; /* one loop, one thread; a packet never outlives its callback */
@@ -247,8 +270,11 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 {
     struct ipc *i = LIST_ENTRY(w, struct ipc, io);
     (void)loop;
-    if (revents & EV_WRITE)
+    if (revents & EV_WRITE) {
         flush(i);
+        if (!tell_room(i))
+            return;
+    }
     if (revents & EV_READ && !i->dead)
         receive_some(i); /* may free i */
     else

@@ -4,7 +4,7 @@
 
 /* A packet: one byte type, then fields {tag byte, u32 length, bytes}; numbers are 8 bytes, host order (same machine, same program). */
 enum tag { TAG_NAME = 1, TAG_GENERATION, TAG_STATE, TAG_TOKEN, TAG_EXPIRES, TAG_REFRESH_AT, TAG_EXTRA_KEY, TAG_EXTRA_VALUE, TAG_REASON,
-           TAG_DEADLINE, TAG_CLASS, TAG_RETRY_AFTER, TAG_TEXT, TAG_DER, TAG_UNTIL, TAG_ASK, TAG_TAG, TAG_OK };
+           TAG_DEADLINE, TAG_CLASS, TAG_RETRY_AFTER, TAG_TEXT, TAG_DER, TAG_UNTIL, TAG_ASK, TAG_TAG, TAG_OK, TAG_OFFSET, TAG_MORE };
 
 #define HOST_MAX 253
 
@@ -64,7 +64,8 @@ int msg_encode(const struct msg *m, struct buf *out)
         (failed = put_number(out, TAG_CLASS, m->class_)) || (failed = put_number(out, TAG_RETRY_AFTER, m->retry_after_ms)) ||
         (failed = put_text(out, TAG_TEXT, m->text)) || (failed = put_text(out, TAG_DER, m->der)) ||
         (failed = put_number(out, TAG_UNTIL, m->until_s)) || (failed = put_number(out, TAG_ASK, m->ask)) ||
-        (failed = put_number(out, TAG_TAG, (int64_t)m->tag)) || (failed = put_number(out, TAG_OK, m->ok)))
+        (failed = put_number(out, TAG_TAG, (int64_t)m->tag)) || (failed = put_number(out, TAG_OK, m->ok)) ||
+        (failed = put_number(out, TAG_OFFSET, (int64_t)m->offset)) || (failed = put_number(out, TAG_MORE, m->more)))
         return failed;
     return 0;
 }
@@ -95,6 +96,8 @@ static bool take_number(struct msg *m, enum tag tag, int64_t value)
     case TAG_UNTIL: m->until_s = value; return true;
     case TAG_TAG: m->tag = (uint64_t)value; return true;
     case TAG_OK: m->ok = value != 0; return true;
+    case TAG_OFFSET: m->offset = (uint64_t)value; return true;
+    case TAG_MORE: m->more = value != 0; return true;
     case TAG_STATE: m->state = (enum msg_state)(small ? value : 255); return small;
     case TAG_REASON: m->reason = (enum msg_reason)(small ? value : 255); return small;
     case TAG_CLASS: m->class_ = (enum msg_class)(small ? value : 255); return small;

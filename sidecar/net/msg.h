@@ -51,7 +51,9 @@ struct msg {
     int64_t deadline_ms;     /* WANT */
     enum msg_class class_;   /* FAIL */
     int64_t retry_after_ms;  /* FAIL: a duration, 0: unknown */
-    struct slice text;       /* FAIL, LEAF (why not), ANSWER and STATS (body): safe to show */
+    struct slice text;       /* FAIL, LEAF (why not), ANSWER and STATS (body, or a part of it: net/parts.h): safe to show */
+    uint64_t offset;         /* ANSWER STATS: bytes of the body that came before this part */
+    bool more;               /* ANSWER STATS: another part follows */
     struct slice der;        /* MINT: SubjectPublicKeyInfo; LEAF: certificate, empty: refused, see text */
     int64_t until_s;         /* LEAF: not after, seconds since 1970 */
     enum msg_ask ask;        /* ASK ANSWER */

@@ -1,6 +1,7 @@
 #include "proxy/admin.h"
 
 #include "base/log.h"
+#include "net/parts.h"
 #include "proxy/problem.h"
 
 #include <stdlib.h>
@@ -10,8 +11,7 @@
 #define ANSWER_MS 2000
 #define REFRESH_MS 30000
 #define ADMIN_CLIENTS_MAX 64
-#define BODY_MAX (IPC_BODY_MAX + 1024)
-#define IPC_BODY_MAX (64 * 1024)
+#define SEND_MS 30000 /* for a whole answer */
 
 struct admin {
     struct context *ctx;
@@ -28,7 +28,9 @@ struct admin_client {
     struct token_wait token_wait;
     uint64_t tag;      /* of the question that is out; 0: none */
     const char *type;  /* media type of the answer */
+    struct buf body;   /* as it comes in parts, then as it goes out */
     bool openmetrics, keep, ended, head_only;
+    bool sending;      /* the answer's head is out, its end is not */
 };
 
 static const struct leg_events admin_events;
@@ -39,6 +41,7 @@ static void end(struct admin_client *c, bool gently)
     c->admin->count--;
     deadline_stop(&c->deadline);
     token_wait_cancel(&c->token_wait);
+    buf_done(&c->body);
     if (gently)
         h1_leg_free_gently(c->leg);
     else
@@ -60,26 +63,57 @@ static void go_on(struct admin_client *c)
     leg_want(h1_leg_base(c->leg), true);
 }
 
-static void respond(struct admin_client *c, int status, const char *type, struct slice body)
+/* As much of the body as the peer takes now. */
+static void send_on(struct admin_client *c)
+{
+    struct leg *leg = h1_leg_base(c->leg);
+    size_t room;
+    int failed = 0;
+    while (failed == 0 && c->body.len && (room = leg_room(leg)) > 0) {
+        struct slice all = buf_slice(&c->body), part = slice_of(all.ptr, all.len < room ? all.len : room);
+        failed = leg_data(leg, part);
+        buf_consume(&c->body, part.len);
+    }
+    if (failed == 0 && c->body.len)
+        return; /* goes on in admin_room() */
+    buf_done(&c->body);
+    if (failed || leg_end(leg, NULL) != 0)
+        c->keep = false;
+    c->sending = false;
+    go_on(c);
+}
+
+/* Answers with c->body. */
+static void respond_body(struct admin_client *c, int status, const char *type)
 {
     struct message m;
     message_init(&m);
     int failed = message_start_response(&m, status, slice_str(problem_phrase(status)));
     m.framing = FRAMING_LENGTH;
-    m.length = body.len;
+    m.length = c->body.len;
     m.keep_alive = c->keep;
     if (failed == 0 && (failed = message_add(&m, SLICE("Content-Type"), slice_str(type))) == 0 &&
         (failed = message_add(&m, SLICE("Cache-Control"), SLICE("no-store"))) == 0)
         failed = leg_head(h1_leg_base(c->leg), &m, c->head_only);
-    if (failed == 0 && !c->head_only)
-        failed = leg_data(h1_leg_base(c->leg), body);
-    if (failed == 0)
-        failed = leg_end(h1_leg_base(c->leg), NULL);
     message_done(&m);
-    if (failed)
-        c->keep = false;
     c->tag = 0;
-    go_on(c);
+    if (failed) {
+        c->keep = false;
+        go_on(c);
+        return;
+    }
+    if (c->head_only)
+        buf_clear(&c->body);
+    c->sending = true;
+    deadline_set(&c->deadline, SEND_MS);
+    send_on(c);
+}
+
+static void respond(struct admin_client *c, int status, const char *type, struct slice body)
+{
+    buf_clear(&c->body);
+    c->keep = buf_add(&c->body, body) == 0 && c->keep;
+    respond_body(c, status, type);
 }
 
 static void on_deadline(void *arg)
@@ -105,13 +139,13 @@ void admin_answer(struct admin *a, const struct msg *m)
 {
     for (struct list *n = a->clients.next; n != &a->clients; n = n->next) {
         struct admin_client *c = LIST_ENTRY(n, struct admin_client, node);
-        struct buf body;
         if (c->tag != m->tag || m->tag == 0)
             continue;
-        buf_init(&body, BODY_MAX);
-        int failed = buf_add(&body, m->text);
-        respond(c, m->ok && !failed ? 200 : 503, c->type, buf_slice(&body));
-        buf_done(&body);
+        enum parts got = parts_take(&c->body, m);
+        if (got == PARTS_WHOLE)
+            respond_body(c, m->ok ? 200 : 503, c->type);
+        else if (got == PARTS_BROKEN)
+            respond(c, 503, "text/plain", SLICE("[-]the keeper's answer did not come whole\n"));
         return;
     }
 }
@@ -192,19 +226,21 @@ static void admin_end(void *owner, struct message *trailers)
     struct admin_client *c = owner;
     (void)trailers;
     c->ended = true;
-    if (!c->tag)
+    if (!c->tag && !c->sending)
         go_on(c);
 }
 
 static void admin_room(void *owner)
 {
-    (void)owner;
+    struct admin_client *c = owner;
+    if (c->sending)
+        send_on(c);
 }
 
 static void admin_gone(void *owner, const struct leg_fault *fault)
 {
     struct admin_client *c = owner;
-    bool speak = !fault->clean && fault->status >= 400 && fault->status != 502 && !c->tag;
+    bool speak = !fault->clean && fault->status >= 400 && fault->status != 502 && !c->tag && !c->sending;
     c->keep = c->head_only = false;
     if (speak)
         respond(c, fault->status, "text/plain", SLICE("this is no request\n"));
@@ -235,6 +271,7 @@ void admin_accept(struct admin *a, int fd)
         return;
     }
     c->admin = a;
+    buf_init(&c->body, PARTS_TEXT_MAX);
     deadline_init(&c->deadline, on_deadline, c);
     deadline_set(&c->deadline, ADMIN_IDLE_MS);
     list_push(&a->clients, &c->node);

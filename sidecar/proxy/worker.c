@@ -2,11 +2,12 @@
 
 #include "base/log.h"
 #include "base/rest.h"
-#include "net/ipc.h"
+#include "net/parts.h"
 #include "proxy/admin.h"
 #include "proxy/client.h"
 #include "proxy/context.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -16,7 +17,6 @@
 
 #define STATS_EVERY_S 1.0
 #define QUIET_REST_S 30
-#define MSG_BUF_MAX (64 * 1024)
 
 struct worker {
     struct context ctx; /* first: callbacks get it */
@@ -37,7 +37,7 @@ static void send_to(struct ipc *to, const struct msg *m)
     struct buf packet;
     if (!to)
         return;
-    buf_init_secret(&packet, MSG_BUF_MAX);
+    buf_init_secret(&packet, IPC_PACKET_MAX);
     int failed = msg_encode(m, &packet);
     if (failed == 0)
         failed = ipc_send(to, buf_slice(&packet), -1);
@@ -62,11 +62,16 @@ static void send_stats(struct worker *w)
 {
     struct buf text;
     bool changed = false;
+    if (!w->keeper || ipc_queued(w->keeper)) /* the next ones hold all that these would */
+        return;
     meter_gauge(w->ctx.meter, METER_UPSTREAM, (double)pool_open(w->ctx.pool));
     meter_waiters(w->ctx.meter, (double)tokens_waiting(w->ctx.tokens));
-    buf_init(&text, MSG_BUF_MAX - 64);
-    if (meter_write(w->ctx.meter, &text, &changed) == 0 && changed)
-        send_to(w->keeper, &(struct msg){ .type = MSG_STATS, .tag = w->sockets.slot, .text = buf_slice(&text) });
+    buf_init(&text, PARTS_TEXT_MAX);
+    int failed = meter_write(w->ctx.meter, &text, &changed);
+    if (failed == 0 && changed)
+        failed = parts_send(w->keeper, &(struct msg){ .type = MSG_STATS, .tag = w->sockets.slot, .text = buf_slice(&text) });
+    if (failed && failed != -EPIPE)
+        log_warn(log_msg("this worker's metrics are not told"), log_str("reason", strerror(-failed)));
     buf_done(&text);
 }
 

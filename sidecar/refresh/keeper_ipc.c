@@ -4,11 +4,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include "net/parts.h"
+
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define EXTRA_MAX_BYTES 2048
-#define STATS_MAX_BYTES IPC_PACKET_MAX
+#define FAIL_QUEUE_MAX (1024 * 1024) /* a worker that reads nothing for so long has nobody left who waits */
 
 struct account *keeper_find(struct keeper *k, struct slice name)
 {
@@ -18,7 +21,7 @@ struct account *keeper_find(struct keeper *k, struct slice name)
     return NULL;
 }
 
-void keeper_send(struct worker_link *w, const struct msg *m)
+static int send_one(struct worker_link *w, const struct msg *m)
 {
     struct buf packet;
     buf_init_secret(&packet, IPC_PACKET_MAX);
@@ -26,18 +29,15 @@ void keeper_send(struct worker_link *w, const struct msg *m)
     if (failed == 0)
         failed = ipc_send(w->ipc, buf_slice(&packet), -1);
     buf_done(&packet);
-    if (failed)
+    if (failed && failed != -EPIPE)
         log_warn(log_msg("message to a worker not sent"), log_int("slot", (int64_t)w->slot), log_int("type", m->type),
                  log_str("reason", strerror(-failed)));
+    return failed;
 }
 
-static void send_all(struct keeper *k, const struct msg *m)
+void keeper_send(struct worker_link *w, const struct msg *m)
 {
-    for (struct list *n = k->workers.next; n != &k->workers; n = n->next) {
-        struct worker_link *w = LIST_ENTRY(n, struct worker_link, node);
-        if (w->greeted)
-            keeper_send(w, m);
-    }
+    (void)send_one(w, m);
 }
 
 /* Members beside the token that an injection rule may name (instance_url …). What looks like another secret stays here. */
@@ -70,29 +70,81 @@ static struct msg token_message(const struct account *a)
     return m;
 }
 
+/* ---- tokens: what is owed is the newest one, so a worker that reads slowly, or a thousand credentials at its start, fill no queue ---- */
+
+static void owe(struct worker_link *w, size_t i)
+{
+    w->owed_count += !w->owed[i];
+    w->owed[i] = true;
+}
+
+/* Short of memory it stays owed: the next message of the worker brings it up again. */
+static bool pay(struct worker_link *w, size_t i)
+{
+    struct msg m = token_message(&w->keeper->accounts[i]);
+    if (send_one(w, &m) == -ENOMEM)
+        return false;
+    w->owed_count -= w->owed[i];
+    w->owed[i] = false;
+    return true;
+}
+
+static void pay_on(struct worker_link *w)
+{
+    for (size_t i = 0; w->owed_count && i < w->keeper->account_count; i++)
+        if (w->owed[i] && (ipc_queued(w->ipc) || !pay(w, i)))
+            return; /* goes on when there is room */
+    if (w->owes_config && send_one(w, &(struct msg){ .type = MSG_CONFIG }) != -ENOMEM)
+        w->owes_config = false;
+}
+
+static void on_room(void *arg)
+{
+    pay_on(arg);
+}
+
 void keeper_publish(void *keeper, const struct account *a)
 {
-    struct msg m = token_message(a);
-    send_all(keeper, &m);
-    keeper_rest_soon(keeper);
+    struct keeper *k = keeper;
+    for (struct list *n = k->workers.next; n != &k->workers; n = n->next) {
+        struct worker_link *w = LIST_ENTRY(n, struct worker_link, node);
+        if (!w->greeted)
+            continue;
+        owe(w, (size_t)(a - k->accounts));
+        pay_on(w);
+    }
+    keeper_rest_soon(k);
+}
+
+/* The token goes first when it is owed: a refusal speaks of what came before it. */
+static void refuse_one(struct worker_link *w, const struct account *a, const struct msg *fail)
+{
+    size_t i = (size_t)(a - w->keeper->accounts);
+    if (ipc_queued(w->ipc) > FAIL_QUEUE_MAX || (w->owed[i] && !pay(w, i)))
+        return;
+    keeper_send(w, fail);
 }
 
 void keeper_refuse(void *keeper, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text)
 {
-    send_all(keeper, &(struct msg){ .type = MSG_FAIL, .name = slice_str(a->spec->name), .generation = a->state.generation, .class_ = class_,
-                                    .retry_after_ms = retry_after_ms, .text = slice_str(text) });
+    struct keeper *k = keeper;
+    const struct msg fail = { .type = MSG_FAIL, .name = slice_str(a->spec->name), .generation = a->state.generation, .class_ = class_,
+                              .retry_after_ms = retry_after_ms, .text = slice_str(text) };
+    for (struct list *n = k->workers.next; n != &k->workers; n = n->next)
+        if (LIST_ENTRY(n, struct worker_link, node)->greeted)
+            refuse_one(LIST_ENTRY(n, struct worker_link, node), a, &fail);
 }
+
+/* ---- what workers say ---- */
 
 static void on_hello(struct worker_link *w, const struct msg *m)
 {
     struct keeper *k = w->keeper;
     w->greeted = true;
     w->slot = m->tag;
-    for (size_t i = 0; i < k->account_count; i++) {
-        struct msg token = token_message(&k->accounts[i]);
-        keeper_send(w, &token);
-    }
-    keeper_send(w, &(struct msg){ .type = MSG_CONFIG });
+    for (size_t i = 0; i < k->account_count; i++)
+        owe(w, i);
+    w->owes_config = true;
 }
 
 static void on_want(struct worker_link *w, const struct msg *m)
@@ -106,9 +158,14 @@ static void on_want(struct worker_link *w, const struct msg *m)
 
 static void on_stats(struct worker_link *w, const struct msg *m)
 {
-    buf_clear(&w->stats);
-    if (buf_add(&w->stats, m->text) != 0)
+    enum parts got = parts_take(&w->coming, m);
+    if (got == PARTS_BROKEN)
         log_warn(log_msg("worker's metrics not kept"), log_int("slot", (int64_t)w->slot));
+    if (got != PARTS_WHOLE)
+        return;
+    struct buf old = w->stats;
+    w->stats = w->coming;
+    w->coming = old;
 }
 
 static void drop_worker(struct worker_link *w)
@@ -117,6 +174,8 @@ static void drop_worker(struct worker_link *w)
     list_remove(&w->node);
     ipc_free(w->ipc);
     buf_done(&w->stats);
+    buf_done(&w->coming);
+    free(w->owed);
     free(w);
 }
 
@@ -143,19 +202,24 @@ static void on_packet(void *arg, struct slice packet, int fd)
     case MSG_ASK: keeper_report(w, &m); break;
     default: log_warn(log_msg("unexpected message from a worker"), log_int("type", m.type));
     }
+    pay_on(w);
 }
 
 void keeper_add_worker(struct keeper *k, int fd)
 {
     struct worker_link *w = calloc(1, sizeof *w);
-    if (!w || !(w->ipc = ipc_new(fd, on_packet, on_gone, w))) {
+    if (!w || !(w->owed = calloc(k->account_count + 1, sizeof *w->owed)) || !(w->ipc = ipc_new(fd, on_packet, on_gone, w))) {
         log_error(log_msg("worker not connected"), log_str("reason", "out of memory"));
+        if (w)
+            free(w->owed);
         free(w);
         close(fd);
         return;
     }
     w->keeper = k;
-    buf_init(&w->stats, STATS_MAX_BYTES);
+    ipc_on_room(w->ipc, on_room);
+    buf_init(&w->stats, PARTS_TEXT_MAX);
+    buf_init(&w->coming, PARTS_TEXT_MAX);
     list_init(&w->node);
     list_push(&k->workers, &w->node);
 }

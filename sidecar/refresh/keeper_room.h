@@ -38,13 +38,16 @@ struct worker_link { /* one worker's connection */
     struct ipc *ipc;
     bool greeted;              /* HELLO came: it gets tokens */
     uint64_t slot;
-    struct buf stats;          /* its last metrics text */
+    struct buf stats, coming;  /* its last metrics text; the next one, in parts */
+    bool *owed;                /* for each account: its token has changed and is to be sent */
+    size_t owed_count;
+    bool owes_config;          /* … and after all of them CONFIG */
 };
 
 /* keeper_ipc.c */
 void keeper_add_worker(struct keeper *k, int fd);
 void keeper_drop_workers(struct keeper *k);
-/* One message to one worker; what cannot be sent is a worker that is gone. */
+/* One message to one worker; what cannot be sent is a worker that is gone, or does not read. */
 void keeper_send(struct worker_link *w, const struct msg *m);
 /* keeper.c: after some quiet, gives back what the refresh touched (base/rest.h); not more often than every 30 s. */
 void keeper_rest_soon(struct keeper *k);

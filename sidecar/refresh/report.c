@@ -4,11 +4,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "net/parts.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
-
-#define ANSWER_MAX_BYTES (IPC_PACKET_MAX - 1024) /* the packet's other members need room too */
 
 /* ---- metrics ---- */
 
@@ -51,8 +51,8 @@ static int add_metrics(struct keeper *k, bool openmetrics, struct buf *out)
     struct metrics *all = metrics_new();
     struct buf own;
     if (!all)
-        return -1;
-    buf_init(&own, 1024 * 1024);
+        return -ENOMEM;
+    buf_init(&own, PARTS_TEXT_MAX);
     int failed = own_metrics(k, &own);
     metrics_merge(all, buf_slice(&own));
     for (struct list *n = k->workers.next; n != &k->workers; n = n->next)
@@ -124,7 +124,7 @@ static int add_status(struct keeper *k, struct buf *out)
     json_t *root = json_pack("{s:s, s:{s:s, s:b}, s:o}", "version", SIDEKEY_VERSION, "store", "engine", k->store->engine->name, "up",
                              k->store->engine->up(k->store), "credentials", list);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    int failed = text ? buf_add_str(out, text) : -1;
+    int failed = text ? buf_add_str(out, text) : -ENOMEM;
     free(text);
     json_decref(root);
     return failed;
@@ -132,13 +132,21 @@ static int add_status(struct keeper *k, struct buf *out)
 
 /* ---- */
 
+static void refuse(struct worker_link *w, struct msg *answer, int failed)
+{
+    log_warn(log_msg("answer to an admin question not made"), log_int("ask", answer->ask), log_str("reason", strerror(-failed)));
+    answer->ok = false;
+    answer->text = failed == -ENOBUFS || failed == -EMSGSIZE ? SLICE("[-]the answer is larger than 4 MiB\n") : SLICE("[-]the answer cannot be made now\n");
+    keeper_send(w, answer);
+}
+
 void keeper_report(struct worker_link *w, const struct msg *m)
 {
     struct keeper *k = w->keeper;
     struct msg answer = { .type = MSG_ANSWER, .ask = m->ask, .tag = m->tag, .ok = true };
     struct buf text;
-    int failed = -1;
-    buf_init(&text, ANSWER_MAX_BYTES);
+    int failed = -EINVAL;
+    buf_init(&text, PARTS_TEXT_MAX);
     switch (m->ask) {
     case MSG_ASK_READY: failed = add_ready(k, &text, &answer.ok); break;
     case MSG_ASK_METRICS: failed = add_metrics(k, m->ok, &text); break;
@@ -146,12 +154,10 @@ void keeper_report(struct worker_link *w, const struct msg *m)
     case MSG_ASK_CA: failed = ca_add_pem(k->ca, &text); break;
     case MSG_ASK_RELOAD: break; /* the supervisor is asked that */
     }
-    if (failed) {
-        answer.ok = false;
-        buf_clear(&text);
-        log_warn(log_msg("answer not made"), log_int("ask", m->ask));
-    }
     answer.text = buf_slice(&text);
-    keeper_send(w, &answer);
+    if (failed == 0)
+        failed = parts_send(w->ipc, &answer);
+    if (failed && failed != -EPIPE)
+        refuse(w, &answer, failed);
     buf_done(&text);
 }

@@ -80,6 +80,55 @@ static void questions_go_to_the_keeper_and_its_answer_back(void **state)
     }
 }
 
+/* Larger than a packet, and than what a connection takes at once. */
+static void an_answer_in_parts_goes_out_whole(void **state)
+{
+    static char part[50000];
+    (void)state;
+    memset(part, 'm', sizeof part);
+    say(peer, ASK("GET", "/metrics") ASK("GET", "/livez"));
+    uint64_t tag = asked.tag;
+    for (uint64_t i = 0; i < 12; i++) {
+        assert_string_equal(hear(peer, &eof), "");
+        admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .tag = tag, .ok = true, .text = slice_of(part, sizeof part), .offset = i * sizeof part, .more = i < 11 });
+    }
+    world_turn();
+    const char *text = hear(peer, &eof), *body = strstr(text, "\r\n\r\n");
+    assert_true(has(text, "200 OK") && has(text, "Content-Length: 600000\r\n") && body && !eof);
+    assert_int_equal(strspn(body + 4, "m"), 600000);
+    assert_true(has(body + 4 + 600000, "HTTP/1.1 200 OK") && has(body + 4 + 600000, "\r\n\r\nok\n")); /* the next one came after it */
+}
+
+static void who_does_not_take_its_answer_is_ended_in_time(void **state)
+{
+    static char part[3000000];
+    (void)state;
+    say(peer, ASK("GET", "/metrics"));
+    answer(asked.tag, true, memset(part, 'm', sizeof part - 1));
+    assert_false(world_closed(peer));
+    fake_deadline_run(30000);
+    world_turn();
+    (void)hear(peer, &eof);
+    assert_true(eof);
+}
+
+static void half_an_answer_is_none(void **state)
+{
+    (void)state;
+    say(peer, ASK("GET", "/metrics"));
+    admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("abc"), .more = true });
+    admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("xyz"), .offset = 6 });
+    world_turn();
+    const char *text = hear(peer, &eof);
+    assert_true(has(text, "503 Service Unavailable") && !has(text, "abc") && !has(text, "xyz") && !eof);
+    say(peer, ASK("GET", "/metrics"));
+    admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("abc"), .more = true });
+    fake_deadline_run(2000);
+    world_turn();
+    text = hear(peer, &eof);
+    assert_true(has(text, "503 Service Unavailable") && !has(text, "abc"));
+}
+
 static void what_needs_nobody_is_answered_at_once(void **state)
 {
     (void)state;
@@ -189,6 +238,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(questions_go_to_the_keeper_and_its_answer_back),
+        T(an_answer_in_parts_goes_out_whole),
+        T(who_does_not_take_its_answer_is_ended_in_time),
+        T(half_an_answer_is_none),
         T(what_needs_nobody_is_answered_at_once),
         T(pipelined_questions_are_asked_one_after_the_other),
         T(a_keeper_that_is_silent_is_told),

@@ -24,12 +24,13 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 20000
+#define MANY 600 /* with the largest tokens: more than may wait in the queue to a worker */
 
 static struct world {
     char dir[64], state_dir[96], publish[96], url[96], token_file[96];
     int listener, supervisor, worker;
     pid_t pid;
-    struct spec specs[2];
+    struct spec specs[MANY];
     size_t spec_count;
     char packet[IPC_PACKET_MAX];
 } w;
@@ -449,6 +450,95 @@ static void test_metrics_of_workers_are_summed_and_never_go_back(void **s)
     assert_int_equal(end_keeper(), 0);
 }
 
+static int second_worker(void)
+{
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    send_msg(w.supervisor, &(struct msg){ .type = MSG_WIRE }, pair[1]);
+    close(pair[1]);
+    send_msg(pair[0], &(struct msg){ .type = MSG_HELLO, .name = SLICE("worker"), .tag = 2 }, -1);
+    return pair[0];
+}
+
+/* Reads on until every credential has its token, then until CONFIG has come (CONFIG may have been before them, for who was there first). */
+static void take_all_tokens(int fd, bool config)
+{
+    static bool seen[MANY];
+    char token[32];
+    size_t count = 0;
+    memset(seen, 0, sizeof seen);
+    while (count < MANY || config) {
+        struct pollfd p = { fd, POLLIN, 0 };
+        struct msg m = { .type = 0 };
+        assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
+        ssize_t n = recv(fd, w.packet, sizeof w.packet, 0);
+        assert_true(n > 0);
+        assert_int_equal(msg_decode(slice_of(w.packet, (size_t)n), &m), 0);
+        config = config && m.type != MSG_CONFIG;
+        if (m.type != MSG_TOKEN || m.token.len == 0)
+            continue;
+        unsigned i = (unsigned)strtoul(m.name.ptr + 1, NULL, 10);
+        assert_true(i < MANY && m.token.len == MSG_TOKEN_MAX);
+        snprintf(token, sizeof token, "%u-", i);
+        assert_true(slice_starts(m.token, slice_str(token)));
+        count += !seen[i];
+        seen[i] = true;
+    }
+}
+
+static void test_a_worker_that_reads_late_gets_every_token_and_is_not_given_up(void **s)
+{
+    static char names[MANY][8], tokens[MANY][MSG_TOKEN_MAX + 1];
+    (void)s;
+    w.spec_count = MANY;
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "c%u", i);
+        memset(tokens[i], 't', MSG_TOKEN_MAX);
+        tokens[i][snprintf(tokens[i], 8, "%u-", i)] = 't';
+        w.specs[i] = (struct spec){ .name = names[i], .grant = GRANT_STATIC, .token = { SECRET_REF_INLINE, tokens[i], NULL } };
+    }
+    start_keeper();
+    int other = second_worker();
+    take_all_tokens(other, true); /* all of them were published, and the first worker has not read one */
+    take_all_tokens(w.worker, false);
+    close(other);
+    other = second_worker(); /* it gets 9 MiB of tokens in one go */
+    take_all_tokens(other, true);
+    close(other);
+    assert_int_equal(end_keeper(), 0);
+}
+
+/* Both ways: the worker's counters in parts to the keeper, the sum in parts back. */
+static void test_metrics_beyond_a_packet_come_whole(void **s)
+{
+    static char stats[300000];
+    struct buf all;
+    size_t len = 0, at = 0;
+    (void)s;
+    w.specs[0] = (struct spec){ .name = "crm", .grant = GRANT_STATIC, .token = { SECRET_REF_INLINE, "token", NULL } };
+    start_keeper();
+    (void)wait_token(1);
+    for (int i = 0; len < sizeof stats - 100; i++)
+        len += (size_t)snprintf(stats + len, 100, "sidekey_requests_total{rule=\"rule-%d\",code_class=\"2xx\"} %d\n", i, i);
+    for (; at < len; at += 60000)
+        send_msg(w.worker, &(struct msg){ .type = MSG_STATS, .text = slice_of(stats + at, len - at < 60000 ? len - at : 60000), .offset = at,
+                                          .more = len - at > 60000 }, -1);
+    send_msg(w.worker, &(struct msg){ .type = MSG_ASK, .ask = MSG_ASK_METRICS, .tag = 77 }, -1);
+    buf_init(&all, 1 << 20);
+    struct msg m;
+    do {
+        m = wait_msg(w.worker, MSG_ANSWER);
+        assert_true(m.ok && m.tag == 77 && m.offset == all.len);
+        assert_int_equal(buf_add(&all, m.text), 0);
+    } while (m.more);
+    assert_int_equal(buf_add(&all, slice_of("", 1)), 0);
+    for (char *line = strtok(stats, "\n"); line; line = strtok(NULL, "\n"))
+        assert_non_null(memmem(buf_slice(&all).ptr, all.len, line, strlen(line)));
+    assert_non_null(strstr(buf_slice(&all).ptr, "sidekey_store_up 1\n"));
+    buf_done(&all);
+    assert_int_equal(end_keeper(), 0);
+}
+
 static void test_an_unknown_credential_and_a_bad_leaf_get_an_answer(void **s)
 {
     char request[8192];
@@ -481,6 +571,8 @@ int main(void)
         T(a_keeper_killed_with_a_request_out_tries_the_same_token_once),
         T(a_static_secret_follows_its_file),
         T(metrics_of_workers_are_summed_and_never_go_back),
+        T(a_worker_that_reads_late_gets_every_token_and_is_not_given_up),
+        T(metrics_beyond_a_packet_come_whole),
         T(an_unknown_credential_and_a_bad_leaf_get_an_answer),
     };
     setenv("ASAN_OPTIONS", "detect_leaks=0", 0);

@@ -36,6 +36,7 @@ static const struct msg samples[] = {
     { .type = MSG_MINT, .name = { "a.test", 6 }, .der = { "\0\1\2", 3 } },
     { .type = MSG_LEAF, .name = { "a.test", 6 }, .der = { "\3\4", 2 }, .until_s = 1700000000 },
     { .type = MSG_STATS, .text = { "x 1\n", 4 }, .tag = 1 },
+    { .type = MSG_STATS, .text = { "x 1\n", 4 }, .tag = 1, .offset = 64512, .more = true },
     { .type = MSG_ASK, .ask = MSG_ASK_STATUS, .tag = 9 },
     { .type = MSG_ANSWER, .ask = MSG_ASK_READY, .tag = 9, .ok = true, .text = { "ok", 2 } },
     { .type = MSG_WIRE },
@@ -55,7 +56,7 @@ static void same(const struct msg *a, const struct msg *b)
     assert_true(a->type == b->type && slice_eq(a->name, b->name) && slice_eq(a->token, b->token) && slice_eq(a->text, b->text) && slice_eq(a->der, b->der));
     assert_true(a->generation == b->generation && a->state == b->state && a->expires_ms == b->expires_ms && a->refresh_at_ms == b->refresh_at_ms);
     assert_true(a->reason == b->reason && a->deadline_ms == b->deadline_ms && a->class_ == b->class_ && a->retry_after_ms == b->retry_after_ms);
-    assert_true(a->until_s == b->until_s && a->ask == b->ask && a->tag == b->tag && a->ok == b->ok && a->extra_count == b->extra_count);
+    assert_true(a->until_s == b->until_s && a->ask == b->ask && a->tag == b->tag && a->ok == b->ok && a->offset == b->offset && a->more == b->more && a->extra_count == b->extra_count);
     for (size_t i = 0; i < a->extra_count; i++)
         assert_true(slice_eq(a->extras[i].key, b->extras[i].key) && slice_eq(a->extras[i].value, b->extras[i].value));
 }
