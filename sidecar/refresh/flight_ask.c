@@ -130,7 +130,11 @@ static enum step read_static(struct flight *f)
         f->fresh.obtained_wall_ms = clock_wall_ms();
     f->hooks.on_state(f->hooks.arg, &f->fresh);
     secret_done(&f->fresh.access_token);
-    return same ? flight_end_as(f, FLIGHT_ADOPTED, "the secret is the same") : flight_enter(f, FLIGHT_COMMIT);
+    if (!same)
+        return flight_enter(f, FLIGHT_COMMIT);
+    if (credential_need_forced(&f->need) && f->need.rejected >= f->fresh.generation) /* asking again would bring the same */
+        return flight_fail(f, MSG_CONFIG_ERROR, "the secret's source still holds the same token");
+    return flight_end_as(f, FLIGHT_ADOPTED, "the secret is the same");
 }
 
 enum step flight_check(struct flight *f)

@@ -377,6 +377,21 @@ def test_a_static_token_is_injected_as_it_is(start, make_config, auth):
     assert auth.requests[-1]["headers"]["authorization"] == "Bearer a-static-token-of-the-operator"
 
 
+def test_a_static_token_that_is_refused_is_told_at_once_and_asked_for_no_more(start, make_config):
+    config = make_config()
+    config["credentials"]["crm"] = {"grant": "static", "token": make_config.write("static", "a-static-token-that-is-refused")}
+    sidekey = start(config)
+    begun = time.monotonic()
+    assert sidekey.request()[0] == 401 and time.monotonic() - begun < 5
+    lease = lambda: [line for line in sidekey.get_admin("/metrics")[1].splitlines() if line.startswith("sidekey_lease_total")]
+    before = lease()
+    assert sidekey.request()[0] == 401
+    assert lease() == before, "nothing has changed: there was nothing to look for"
+    assert "still holds the same token" in sidekey.get_admin("/status")[1]
+    make_config.write("static", "another-token")
+    until("the new secret is there", lambda: '"generation":2' in sidekey.get_admin("/status")[1])
+
+
 # --- signals --------------------------------------------------------------------------------------------------------------------------
 
 def test_sigterm_lets_a_request_in_flight_finish(start, auth):

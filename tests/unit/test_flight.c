@@ -1509,6 +1509,30 @@ static void test_a_static_secret_gets_a_new_generation_only_when_it_changes(void
     assert_int_equal(fake_fetch.starts, 0);
 }
 
+/* An upstream refused it, and there is no other: who waits is told, or it would be asked for again and again. */
+static void test_a_static_secret_that_was_refused_and_is_still_the_same_fails(void **s)
+{
+    (void)s;
+    state_done(&w.store.stored);
+    state_done(&w.known);
+    w.spec.grant = GRANT_STATIC;
+    w.spec.token = (struct secret_ref){ SECRET_REF_INLINE, "key-1", NULL };
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    w.ended = w.store.begins = 0;
+    start(MSG_REJECTED, 1, false, false);
+    settle();
+    failed(MSG_CONFIG_ERROR);
+    assert_string_equal(w.published_token, "key-1"); /* it serves on: not every path refuses it */
+    w.spec.token.name = (char *)(uintptr_t) "key-2";
+    w.ended = w.store.begins = 0;
+    start(MSG_REJECTED, 1, false, false);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(w.published_gen, 2);
+}
+
 static void test_a_static_secret_that_no_header_can_carry_is_refused(void **s)
 {
     (void)s;
@@ -1642,6 +1666,7 @@ int main(void)
         T(a_drain_ends_what_has_not_asked_and_finishes_what_has),
         T(a_drain_asks_no_second_time_and_gives_no_verdict),
         T(a_static_secret_gets_a_new_generation_only_when_it_changes),
+        T(a_static_secret_that_was_refused_and_is_still_the_same_fails),
         T(a_static_secret_that_no_header_can_carry_is_refused),
         T(a_join_can_only_ask_for_more),
         T(the_clock_of_the_server_corrects_what_is_stored),
