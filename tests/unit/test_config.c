@@ -63,6 +63,28 @@ static const char *text_of(const struct address *a)
     return address_text((const struct sockaddr *)&a->sa, text, sizeof text);
 }
 
+/* Names are labels of metrics, file names and words of the log: none needs an escape there (Prometheus text format: \, " and newline do). */
+static void a_name_that_a_label_would_have_to_escape_is_refused(void **state)
+{
+    static const char *const names[] = { "a\\\"b", "a\\\\b", "a\\nb", "a\\rb", "a\\tb", "a\\u007fb", "\\u00e4", "a b", "a{b", "a,b", "a=b", "a/b", "",
+                                         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+    static const struct {
+        const char *file, *why;
+    } places[] = {
+        { "{\"rules\": [{\"match\": {\"host\": \"a.test\"}, \"name\": \"%s\"}]}", "a rule's name has 1 to 64 of " },
+        { "{\"credentials\": {\"%s\": {\"grant\": \"static\", \"token\": {\"file\": \"/t\"}}}}", "a credential's name has 1 to 64 of " },
+        { "{\"clients\": {\"%s\": {\"password\": {\"file\": \"/t\"}, \"rules\": []}}}", "a client's name has 1 to 64 of " },
+        { "{\"rules\": [{\"match\": {\"host\": \"%s.test\"}}]}", "rules[0].match.host: " }, /* the default name of a rule */
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(places); i++)
+        for (size_t n = 0; n < COUNT(names); n++) {
+            char file[512];
+            snprintf(file, sizeof file, places[i].file, names[n]);
+            bad(file, "", *names[n] ? places[i].why : ""); /* an empty value is refused before it is looked at */
+        }
+}
+
 static void an_empty_file_means_the_defaults(void **state)
 {
     (void)state;
@@ -845,6 +867,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_file_means_the_defaults),
+        cmocka_unit_test(a_name_that_a_label_would_have_to_escape_is_refused),
         cmocka_unit_test(a_whole_file_becomes_structs),
         cmocka_unit_test(json_is_taken_as_it_is),
         cmocka_unit_test(a_word_that_yaml_takes_for_a_boolean_stays_a_word),
