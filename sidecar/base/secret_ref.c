@@ -12,8 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define COMMAND_MS 10000
-
 extern char **environ;
 
 const char *secret_ref_text(const struct secret_ref *ref, char *text, size_t size)
@@ -73,7 +71,7 @@ static ssize_t command_output(const struct secret_ref *ref, char *bytes, size_t 
     int failed = run_command(ref, &fd, &pid);
     if (failed)
         return failed;
-    ssize_t len = read_all(fd, bytes, size, clock_mono_ms() + COMMAND_MS);
+    ssize_t len = read_all(fd, bytes, size, clock_mono_ms() + SECRET_REF_COMMAND_MS);
     close(fd);
     if (len < 0)
         kill(pid, SIGKILL);
@@ -87,7 +85,7 @@ static ssize_t file_content(const char *path, char *bytes, size_t size)
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return -errno;
-    ssize_t len = read_all(fd, bytes, size, clock_mono_ms() + COMMAND_MS);
+    ssize_t len = read_all(fd, bytes, size, clock_mono_ms() + SECRET_REF_COMMAND_MS);
     close(fd);
     return len;
 }
@@ -114,9 +112,27 @@ static const char *why(ssize_t failed)
     }
 }
 
+static int refuse(const struct secret_ref *ref, ssize_t failed, struct err *e)
+{
+    char text[256];
+    return err_set(e, "cannot read the secret from %s: %s", secret_ref_text(ref, text, sizeof text), why(failed));
+}
+
+int secret_ref_take(const struct secret_ref *ref, struct slice bytes, struct secret *ret, struct err *e)
+{
+    char text[256];
+    if (bytes.len > SECRET_REF_MAX_BYTES)
+        return refuse(ref, -EFBIG, e);
+    if (bytes.len && bytes.ptr[bytes.len - 1] == '\n')
+        bytes.len--;
+    if (bytes.len == 0)
+        return err_set(e, "the secret from %s is empty", secret_ref_text(ref, text, sizeof text));
+    return secret_set(ret, bytes) ? err_set(e, "out of memory") : 0;
+}
+
 int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err *e)
 {
-    char bytes[SECRET_REF_MAX_BYTES + 1], text[256];
+    char bytes[SECRET_REF_MAX_BYTES + 1];
     ssize_t len = -EINVAL;
     switch (ref->kind) {
     case SECRET_REF_NONE: return err_set(e, "no secret is configured");
@@ -125,15 +141,7 @@ int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err
     case SECRET_REF_COMMAND: len = command_output(ref, bytes, sizeof bytes); break;
     case SECRET_REF_INLINE: return secret_set(ret, slice_str(ref->name)) ? err_set(e, "out of memory") : 0;
     }
-    if (len > 0 && bytes[len - 1] == '\n')
-        len--;
-    int failed = 0;
-    if (len < 0)
-        failed = err_set(e, "cannot read the secret from %s: %s", secret_ref_text(ref, text, sizeof text), why(len));
-    else if (len == 0)
-        failed = err_set(e, "the secret from %s is empty", secret_ref_text(ref, text, sizeof text));
-    else if (secret_set(ret, slice_of(bytes, (size_t)len)) != 0)
-        failed = err_set(e, "out of memory");
+    int failed = len < 0 ? refuse(ref, len, e) : secret_ref_take(ref, slice_of(bytes, (size_t)len), ret, e);
     explicit_bzero(bytes, sizeof bytes);
     return failed;
 }

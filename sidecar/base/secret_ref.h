@@ -16,11 +16,14 @@ struct secret_ref {
 };
 
 #define SECRET_REF_MAX_BYTES (64 * 1024)
+#define SECRET_REF_COMMAND_MS 10000
 
 /* Reads the secret now: one trailing newline is dropped, empty or over SECRET_REF_MAX_BYTES is an error.
- * A command runs without a shell, stdin from /dev/null, at most 10 s (it blocks: start and refresh time only).
+ * A command runs without a shell, stdin from /dev/null, at most 10 s (it blocks: at the start only; refresh/gather.h runs it beside the loop).
  * Returns 0; -1 with e naming the reference (never the value). */
 MUST_CHECK int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err *e);
+/* What ref's source has given becomes the secret, by the same rules.  Returns as secret_ref_read(). */
+MUST_CHECK int secret_ref_take(const struct secret_ref *ref, struct slice bytes, struct secret *ret, struct err *e);
 /* For messages: "file /run/secrets/x", "env NAME", "command /bin/x".  Returns text, cut at size. */
 const char *secret_ref_text(const struct secret_ref *ref, char *text, size_t size);
 /* Deep copy.  Returns 0; -ENOMEM. */

@@ -38,6 +38,8 @@ static const struct {
     [FLIGHT_DEGRADED] = { "degraded", degraded, NULL, proceed, 0 },
     [FLIGHT_LOAD] = { "load", load, loaded, NULL, FLIGHT_STORE_MS },
     [FLIGHT_CHECK] = { "check", flight_check, NULL, NULL, FLIGHT_STORE_MS },
+    [FLIGHT_SEED] = { "seed", flight_seed, NULL, flight_secrets_late, FLIGHT_SECRETS_MS },
+    [FLIGHT_SECRETS] = { "secrets", flight_secrets, NULL, flight_secrets_late, FLIGHT_SECRETS_MS },
     [FLIGHT_INTENT] = { "intent", flight_intent, NULL, NULL, FLIGHT_STORE_MS },
     [FLIGHT_CONFIRM] = { "confirm", flight_confirm, flight_confirmed, NULL, FLIGHT_STORE_MS },
     [FLIGHT_FETCH] = { "fetch", flight_fetch, flight_renewed, flight_fetch_late, 0 },
@@ -159,6 +161,7 @@ void flight_free(struct flight *f)
     store_cancel(f->env->store, f->op);
     fetch_cancel(f->job);
     command_cancel(f->command);
+    gather_stop(&f->gather);
     grant_request_done(&f->request);
     secret_done(&f->spent);
     state_done(&f->known);
@@ -182,7 +185,7 @@ void flight_drain(struct flight *f)
 {
     f->draining = true;
     if (f->state == FLIGHT_NEW || f->state == FLIGHT_BUSY || f->state == FLIGHT_STORE_WAIT || f->state == FLIGHT_DEGRADED
-        || f->state == FLIGHT_RECOVER_WAIT || f->command) /* a program spends nothing: it is not waited for */
+        || f->state == FLIGHT_RECOVER_WAIT || f->state == FLIGHT_SEED || f->state == FLIGHT_SECRETS || f->command) /* a program spends nothing: it is not waited for */
         alarm_set(&f->deadline, 0);
 }
 

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SECRETS 5
 #define CLOCK_OFF_MS 30000 /* an assertion whose times are off by more than this was refused for them; iat has 60 s to spare */
 #define LATE_MS 5000 /* the fetch keeps the request's own deadline; this is for the day when it does not */
 
@@ -78,69 +77,29 @@ static enum past ask_journal(struct flight *f)
     return past;
 }
 
-static bool is_dead(const struct flight *f, struct slice token, char fp[9])
-{
-    return f->base.dead_fp[0] && strcmp(seal_fingerprint(f->env->ring, token, fp), f->base.dead_fp) == 0;
-}
-
 /* The refresh token to spend: the stored one; when that is dead or missing, the configured one, if that is another. */
 static enum step choose_token(struct flight *f)
 {
     char fp[9];
-    struct err e;
     struct slice stored = secret_peek(&f->base.refresh_token), alt = secret_peek(&f->base.alt_refresh);
-    if (alt.len && is_dead(f, stored, fp)) {
+    if (alt.len && flight_is_dead(f, stored, fp)) {
         f->alt_tried = true;
         stored = alt;
     }
-    if (stored.len && !is_dead(f, stored, fp)) {
+    if (stored.len && !flight_is_dead(f, stored, fp)) {
         if (secret_set(&f->spent, stored) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
-        return flight_enter(f, FLIGHT_INTENT);
+        return flight_enter(f, FLIGHT_SECRETS);
     }
     if (f->spec->refresh_token.kind == SECRET_REF_NONE)
         return flight_fail(f, stored.len ? MSG_DEAD : MSG_CONFIG_ERROR, stored.len ? "the refresh token is dead" : "there is no refresh token");
-    if (secret_ref_read(&f->spec->refresh_token, &f->spent, &e) != 0)
-        return flight_fail(f, MSG_CONFIG_ERROR, e.text);
-    /* What this chain began with is spent long since: a server that counts reuse would take it for theft. */
-    if (is_dead(f, secret_peek(&f->spent), fp) || strcmp(seal_fingerprint(f->env->ring, secret_peek(&f->spent), fp), f->base.seed_fp) == 0)
-        return flight_fail(f, MSG_DEAD, "the refresh token is dead, and the configured one is no newer");
-    f->seeded = true;
-    return flight_enter(f, FLIGHT_INTENT);
-}
-
-/* grant "static": the secret is the token.  Only its fingerprint is stored, so that its generation outlives the process. */
-static enum step read_static(struct flight *f)
-{
-    struct err e;
-    char fp[9];
-    if (secret_ref_read(&f->spec->token, &f->spent, &e) != 0)
-        return flight_fail(f, MSG_CONFIG_ERROR, e.text);
-    struct slice token = secret_peek(&f->spent);
-    for (size_t i = 0; i < token.len; i++)
-        if (token.ptr[i] <= ' ' || token.ptr[i] >= 0x7f || token.len > GRANT_TOKEN_MAX)
-            return flight_fail(f, MSG_CONFIG_ERROR, "the static token holds bytes that no header may carry, or is longer than 16 KiB");
-    seal_fingerprint(f->env->ring, token, fp);
-    bool same = f->base.generation && strcmp(fp, f->base.refresh_fp) == 0;
-    if (state_copy(&f->fresh, &f->base) != 0 || secret_set(&f->fresh.access_token, token) != 0)
-        return flight_fail(f, MSG_TRANSIENT, "out of memory");
-    f->fresh.generation += !same;
-    snprintf(f->fresh.refresh_fp, sizeof f->fresh.refresh_fp, "%s", fp);
-    if (!same)
-        f->fresh.obtained_wall_ms = clock_wall_ms();
-    f->hooks.on_state(f->hooks.arg, &f->fresh);
-    secret_done(&f->fresh.access_token);
-    if (!same)
-        return flight_enter(f, FLIGHT_COMMIT);
-    if (credential_need_forced(&f->need) && f->need.rejected >= f->fresh.generation) /* asking again would bring the same */
-        return flight_fail(f, MSG_CONFIG_ERROR, "the secret's source still holds the same token");
-    return flight_end_as(f, FLIGHT_ADOPTED, "the secret is the same");
+    return flight_enter(f, FLIGHT_SEED);
 }
 
 enum step flight_check(struct flight *f)
 {
     if (f->spec->grant == GRANT_STATIC)
-        return read_static(f);
+        return flight_enter(f, FLIGHT_SEED);
     /* The store has forgotten what we know (a failover, a restored disk): its refresh token is an old one and must not come back from the dead.
      * The parent for the compare-and-swap stays what is stored. */
     if (f->base.generation < f->known.generation && f->learned) { /* no: what it told us is only older than the news */
@@ -163,37 +122,10 @@ enum step flight_check(struct flight *f)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
     if (past == PAST_UNDER_WAY) /* a keeper that was stopped for longer than its lease: spending the token again would look like theft */
         return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
-    return grant_of(f->spec->grant)->spends_refresh_token ? choose_token(f) : flight_enter(f, FLIGHT_INTENT);
+    return grant_of(f->spec->grant)->spends_refresh_token ? choose_token(f) : flight_enter(f, FLIGHT_SECRETS);
 }
 
 /* ---- intent ---- */
-
-/* All secrets that a request may be made of.  Read anew for each one: a projected token or a key may have been replaced meanwhile. */
-static int read_secrets(const struct spec *s, struct secret secrets[SECRETS], struct err *e)
-{
-    const struct secret_ref *const refs[SECRETS] = { &s->client_secret, &s->assertion.key, &s->assertion.token, &s->subject_token, &s->actor_token };
-    for (size_t i = 0; i < SECRETS; i++)
-        if (refs[i]->kind != SECRET_REF_NONE && secret_ref_read(refs[i], &secrets[i], e) != 0)
-            return -1;
-    return 0;
-}
-
-static int build(struct flight *f, struct err *e)
-{
-    struct secret s[SECRETS] = { { 0 } };
-    grant_request_done(&f->request);
-    f->impersonating = false;
-    f->signed_skew_ms = f->env->skew_ms;
-    int failed = read_secrets(f->spec, s, e);
-    struct grant_secrets secrets = { .client_secret = secret_peek(&s[0]), .signing_key = secret_peek(&s[1]), .assertion = secret_peek(&s[2]),
-                                     .subject_token = secret_peek(&s[3]), .actor_token = secret_peek(&s[4]),
-                                     .refresh_token = secret_peek(&f->spent), .now_wall_s = (clock_wall_ms() + f->env->skew_ms) / 1000 };
-    if (failed == 0 && grant_of(f->spec->grant)->way != GRANT_BY_COMMAND)
-        failed = grant_build(f->spec, &secrets, &f->request, e);
-    for (size_t i = 0; i < SECRETS; i++)
-        secret_done(&s[i]);
-    return failed;
-}
 
 static int64_t time_for_request(const struct flight *f)
 {
@@ -212,7 +144,7 @@ enum step flight_intent(struct flight *f)
 {
     struct err e;
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
-    if (build(f, &e) != 0)
+    if (flight_build(f, &e) != 0)
         return flight_fail(f, MSG_CONFIG_ERROR, e.text);
     if (time_for_request(f) < FLIGHT_MARGIN_MS)
         return flight_fail(f, MSG_TRANSIENT, "too little of the lease is left for a request");
@@ -327,7 +259,7 @@ static enum step sign_again(struct flight *f)
     log_warn(log_msg("clock is off: the assertion is signed again"), log_str("credential", f->spec->name),
              log_int("skew_ms", f->env->skew_ms));
     f->signed_again = true;
-    return flight_enter(f, FLIGHT_INTENT);
+    return flight_enter(f, FLIGHT_SECRETS);
 }
 
 /* What went wrong, for people. */

@@ -139,7 +139,7 @@ static enum step after_ambiguous(struct flight *f)
     if (f->resent || f->draining)
         return flight_end_as(f, FLIGHT_FAILED, f->text); /* the intent stays in the journal: it says what may have been lost */
     f->resent = true;
-    return flight_enter(f, FLIGHT_INTENT);
+    return flight_enter(f, FLIGHT_SECRETS);
 }
 
 static enum step after_refusal(struct flight *f)
@@ -152,7 +152,7 @@ static enum step after_refusal(struct flight *f)
         f->alt_tried = true;
         if (secret_set(&f->spent, secret_peek(&f->base.alt_refresh)) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
-        return flight_enter(f, FLIGHT_INTENT);
+        return flight_enter(f, FLIGHT_SECRETS);
     }
     return flight_enter(f, FLIGHT_BURY);
 }

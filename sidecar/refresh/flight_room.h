@@ -1,14 +1,17 @@
 /* refresh/flight_room.h: inside the flight, for flight*.c only: the struct, the states, the steps.
- * flight.c has the table, the wheel and the lease; flight_ask.c the token request; flight_keep.c what happens to its outcome. */
+ * flight.c has the table, the wheel and the lease; flight_secrets.c the configured secrets; flight_ask.c the token
+ * request; flight_keep.c what happens to its outcome. */
 #ifndef SIDEKEY_REFRESH_FLIGHT_ROOM_H
 #define SIDEKEY_REFRESH_FLIGHT_ROOM_H
 
 #include "refresh/alarm.h"
 #include "refresh/command.h"
 #include "refresh/flight.h"
+#include "refresh/gather.h"
 #include "refresh/grant/grant.h"
 
 #define FLIGHT_STORE_MS 10000      /* one store operation */
+#define FLIGHT_SECRETS_MS (SECRET_REF_COMMAND_MS + 2000) /* all commands run together */
 #define FLIGHT_POLL_FIRST_MS 100   /* waiting for somebody else: 100 → 400 ms */
 #define FLIGHT_POLL_LAST_MS 400
 #define FLIGHT_MARGIN_MS 500       /* the request's deadline is before the lease's end by this much */
@@ -22,6 +25,8 @@ enum flight_state {
     FLIGHT_DEGRADED,     /* … or says proceed: a random delay first */
     FLIGHT_LOAD,         /* … then read without the lease */
     FLIGHT_CHECK,        /* is it still needed?  what does the journal know? */
+    FLIGHT_SEED,         /* the configured token is read */
+    FLIGHT_SECRETS,      /* what the request is made of is read */
     FLIGHT_INTENT,       /* build the request, journal that it will be sent */
     FLIGHT_CONFIRM,      /* what is stored is read once more: the journal was looked at after it */
     FLIGHT_FETCH,        /* the request is out; the lease is renewed */
@@ -61,6 +66,7 @@ struct flight {
     struct state fresh;      /* what we want to store */
     int64_t poll_ms, pause_ms;
 
+    struct gather gather;
     struct grant_request request;
     struct fetch_job *job;
     struct command *command; /* grant command: in the place of job */
@@ -96,6 +102,15 @@ bool flight_needed(const struct flight *f, const struct state *s);
 bool flight_rotates(const struct flight *f);
 /* The stored verdict is about the very token that brought ours: it was spoken while our answer was on its way, and is wrong. */
 bool flight_overrules(const struct state *ours, const struct state *stored);
+
+/* flight_secrets.c */
+enum step flight_seed(struct flight *f);
+enum step flight_secrets(struct flight *f);
+enum step flight_secrets_late(struct flight *f);
+/* Makes f->request of what was gathered, which is wiped.  0; -1 with e. */
+MUST_CHECK int flight_build(struct flight *f, struct err *e);
+/* The stored verdict "dead" is about this token.  fp: room. */
+bool flight_is_dead(const struct flight *f, struct slice token, char fp[9]);
 
 /* flight_ask.c */
 enum step flight_check(struct flight *f);

@@ -306,3 +306,34 @@ def test_a_slow_command_blocks_nobody_and_its_children_end_with_it(auth, make_co
                 return False
         return True
     until("the whole process group is gone", gone)
+
+
+# --- secrets that programs print ------------------------------------------------------------------------------------------------
+
+def test_a_slow_program_keeps_nobody_but_its_own_credential_waiting(auth, make_config, start, place):
+    config = make_config()
+    crm = config["credentials"]["crm"]
+    running = place / "running"
+    script = f"touch {running}; sleep 4; cat {crm['client_secret']['file']}; rm {running}"
+    config["credentials"]["slow"] = {**crm, "required": False, "refresh_token": make_config.write("slow-token", auth.mint()["refresh_token"]),
+                                     "client_secret": {"command": ["sh", "-c", script]}}
+    config["rules"].append({"match": {"host": "slow.sidekey.test"}, "credential": "slow"})
+    sidekey = start(config)
+    until("the program runs", running.exists)
+    begun = time.monotonic()
+    works(sidekey)  # a first token, and a leaf of the keeper
+    force(sidekey)
+    works(sidekey)
+    assert sidekey.get_admin("/readyz")[0] == 200
+    assert time.monotonic() - begun < 1
+    assert running.exists(), "all that happened while it ran"
+    until("its credential has a token", lambda: "[+]credential/slow" in sidekey.get_admin("/readyz")[1])
+
+
+def test_a_program_that_fails_is_told_and_its_output_is_not(auth, make_config, with_credential, start):
+    sidekey = start(with_credential({
+        "grant": "client_credentials", "token_url": auth.token_url, "client_id": auth.client_id,
+        "client_secret": {"command": ["sh", "-c", "echo half-a-secret; echo half-a-secret >&2; exit 3"]},
+    }))
+    assert "cannot read the secret from command sh: exit status 3" in refusal(sidekey)
+    assert not [text for text in sidekey.logs().values() if b"half-a-secret" in text]

@@ -1,4 +1,4 @@
-/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c tests/fakes/fake_journal.c */
+/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c tests/fakes/fake_journal.c tests/fakes/fake_command.c */
 /* Every row of the flight's state table, and every way out of it, under a store, a token endpoint, a journal and a clock that do as they are told. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 #include "refresh/flight.h"
 #include "tests/fakes/fake_alarm.h"
 #include "tests/fakes/fake_clock.h"
+#include "tests/fakes/fake_command.h"
 #include "tests/fakes/fake_fetch.h"
 #include "tests/fakes/fake_journal.h"
 #include "tests/fakes/fake_store.h"
@@ -71,6 +72,7 @@ static int setup(void **state)
     memset(&w, 0, sizeof w);
     memset(&fake_fetch, 0, sizeof fake_fetch);
     fake_journal_reset();
+    fake_command_reset();
     fake_store_init(&w.store);
     fake_mono_ms = 1000000;
     fake_wall_ms = 1700000000000;
@@ -694,6 +696,170 @@ static void test_a_missing_secret_is_a_matter_of_configuration(void **s)
     failed(MSG_CONFIG_ERROR);
     assert_int_equal(w.store.releases, 1);
     assert_non_null(strstr(w.text, "/nonexistent/secret"));
+}
+
+/* ---- secrets that programs print ---- */
+
+static struct secret_ref program(const char *name)
+{
+    static char *lists[8][2];
+    static unsigned next;
+    char **argv = lists[next++ % 8];
+    argv[0] = (char *)(uintptr_t)name;
+    return (struct secret_ref){ SECRET_REF_COMMAND, NULL, argv };
+}
+
+static void test_a_program_that_prints_a_secret_is_waited_for_outside_the_loop(void **s)
+{
+    (void)s;
+    w.spec.client_auth = CLIENT_AUTH_BODY;
+    w.spec.client_secret = program("print-secret");
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("secrets");
+    assert_int_equal(fake_command.timeout_ms, 10000);
+    assert_int_equal(fake_journal.intents, 0); /* nothing is said before there is something to send */
+    fake_command_end("print-secret", "cs-1\n");
+    settle();
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "client_secret=cs-1"));
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+}
+
+static void test_all_programs_of_a_request_run_together_and_one_that_fails_ends_the_others(void **s)
+{
+    (void)s;
+    w.spec.grant = GRANT_TOKEN_EXCHANGE;
+    w.spec.client_secret = program("one");
+    w.spec.subject_token = program("two");
+    w.spec.actor_token = (struct secret_ref){ SECRET_REF_INLINE, "actor", NULL };
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    assert_true(fake_command_runs("one") && fake_command_runs("two"));
+    fake_command_end("two", "subject");
+    settle();
+    in("secrets");
+    fake_command_end("one", NULL);
+    settle();
+    failed(MSG_CONFIG_ERROR);
+    assert_string_equal(w.text, "cannot read the secret from command exit status 3");
+    w.ended = w.store.begins = 0;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    fake_command_end("one", NULL);
+    settle();
+    failed(MSG_CONFIG_ERROR);
+    assert_false(fake_command_runs("two"));
+    assert_int_equal(fake_fetch.starts, 0);
+}
+
+static void test_the_lease_runs_on_while_a_program_does(void **s)
+{
+    (void)s;
+    w.env.lease_ms = 5000;
+    w.spec.client_secret = program("slow");
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    fake_alarm_run(4500);
+    in("secrets");
+    fake_command_end("slow", "cs-1");
+    settle();
+    failed(MSG_TRANSIENT);
+    assert_non_null(strstr(w.text, "too little of the lease is left"));
+    assert_int_equal(fake_journal.intents, 0);
+}
+
+static void test_a_program_without_end_is_ended(void **s)
+{
+    (void)s;
+    w.spec.client_secret = program("endless");
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    fake_alarm_run(12000); /* the fake does not keep the program's own limit */
+    settle();
+    failed(MSG_CONFIG_ERROR);
+    assert_false(fake_command_runs("endless"));
+    assert_int_equal(w.store.releases, 1);
+}
+
+static void test_a_drain_does_not_wait_for_programs(void **s)
+{
+    (void)s;
+    w.spec.client_secret = program("slow");
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("secrets");
+    flight_drain(w.flight);
+    settle();
+    ended(FLIGHT_SKIPPED);
+    assert_false(fake_command_runs("slow"));
+    assert_int_equal(w.store.releases, 1);
+}
+
+static void test_a_program_that_cannot_be_started_is_a_matter_of_configuration(void **s)
+{
+    (void)s;
+    fake_command.refuse = true;
+    w.spec.client_secret = program("missing");
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_CONFIG_ERROR);
+    assert_non_null(strstr(w.text, "missing cannot be started"));
+}
+
+static void test_the_first_refresh_token_may_come_from_a_program(void **s)
+{
+    (void)s;
+    state_done(&w.store.stored);
+    state_done(&w.known);
+    w.spec.refresh_token = program("seed");
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("seed");
+    fake_command_end("seed", "rt-seed\n");
+    settle();
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "refresh_token=rt-seed"));
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(fake_command.starts, 1); /* the next one has the stored token */
+}
+
+static void test_a_static_token_may_come_from_a_program(void **s)
+{
+    (void)s;
+    state_done(&w.store.stored);
+    state_done(&w.known);
+    w.spec.grant = GRANT_STATIC;
+    w.spec.token = program("token");
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("seed");
+    fake_command_end("token", "key-1\n");
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_string_equal(w.published_token, "key-1");
+    w.ended = w.store.begins = 0;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    fake_command_end("token", "\n");
+    settle();
+    failed(MSG_CONFIG_ERROR);
+    assert_non_null(strstr(w.text, "the secret from command token is empty"));
+}
+
+static void test_a_flight_that_is_freed_takes_its_programs_along(void **s)
+{
+    (void)s;
+    w.spec.client_secret = program("slow");
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    flight_free(w.flight);
+    w.flight = NULL;
+    assert_false(fake_command_runs("slow"));
 }
 
 static void test_the_first_refresh_token_comes_from_the_configuration(void **s)
@@ -1625,6 +1791,15 @@ int main(void)
         T(no_journal_no_request),
         T(a_request_that_cannot_start_was_not_sent),
         T(a_missing_secret_is_a_matter_of_configuration),
+        T(a_program_that_prints_a_secret_is_waited_for_outside_the_loop),
+        T(all_programs_of_a_request_run_together_and_one_that_fails_ends_the_others),
+        T(the_lease_runs_on_while_a_program_does),
+        T(a_program_without_end_is_ended),
+        T(a_drain_does_not_wait_for_programs),
+        T(a_program_that_cannot_be_started_is_a_matter_of_configuration),
+        T(the_first_refresh_token_may_come_from_a_program),
+        T(a_static_token_may_come_from_a_program),
+        T(a_flight_that_is_freed_takes_its_programs_along),
         T(the_first_refresh_token_comes_from_the_configuration),
         T(no_refresh_token_anywhere_is_a_matter_of_configuration),
         T(the_request_ends_before_the_lease_does),
