@@ -16,7 +16,7 @@
 #define SECTION_BYTE 0
 #define FIRST_OWNER_BYTE 1024
 
-static const char *boot_id(void)
+const char *lease_file_boot(void)
 {
     static char id[BOOT_ID_SIZE];
     if (id[0] != '\0')
@@ -104,7 +104,7 @@ static bool parse(struct slice line, struct lease_file *ret, int64_t *ret_end_ms
     struct slice end = slice_cut(rest, ' ', &rest);
     struct slice boot = slice_cut(rest, ' ', &rest);
     if (owner.len != LEASE_FILE_OWNER_TEXT - 1 || slice_u64(end, INT64_MAX, &end_ms) != 0 ||
-        !slice_eq(boot, slice_str(boot_id())))
+        !slice_eq(boot, slice_str(lease_file_boot())))
         return false;
     memcpy(ret->owner, owner.ptr, owner.len);
     ret->owner[owner.len] = '\0';
@@ -145,7 +145,7 @@ int lease_file_extend(int section, const struct store_owner *owner, int64_t ttl_
 {
     char line[LINE_MAX_BYTES], text[LEASE_FILE_OWNER_TEXT];
     owner_text(owner, text);
-    int len = snprintf(line, sizeof line, MAGIC "%s %" PRId64 " %s %jd\n", text, clock_mono_ms() + ttl_ms, boot_id(),
+    int len = snprintf(line, sizeof line, MAGIC "%s %" PRId64 " %s %jd\n", text, clock_mono_ms() + ttl_ms, lease_file_boot(),
                        (intmax_t)getpid());
     ssize_t put = pwrite(section, line, (size_t)len, 0);
     if (put == len)

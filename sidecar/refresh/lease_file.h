@@ -32,6 +32,8 @@ MUST_CHECK int lease_file_take(int section, const struct store_owner *owner, int
 MUST_CHECK int lease_file_extend(int section, const struct store_owner *owner, int64_t ttl_ms);
 /* Frees; the caller has looked: it is its own.  0; -errno. */
 MUST_CHECK int lease_file_drop(int section);
+/* The boot id that ends of leases carry; "unknown" without /proc. */
+const char *lease_file_boot(void);
 /* Leaves the section and keeps the descriptor.  (close() leaves the section too.) */
 void lease_file_leave(int section);
 

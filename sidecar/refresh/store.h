@@ -11,6 +11,7 @@
 #include "refresh/state.h"
 
 #define STORE_OWNER_BYTES 16
+#define STORE_THROTTLE_MAX_MS 300000 /* no token host is left alone for longer: REFRESH.md C */
 
 struct store_owner { /* 128 random bits, new for every flight */
     unsigned char bytes[STORE_OWNER_BYTES];
@@ -20,7 +21,7 @@ enum store_result {
     STORE_FRESH, /* begin: state holds something newer than known_gen; no lease taken */
     STORE_WON,   /* begin: the lease is ours; state is what is stored (generation 0: nothing) */
     STORE_BUSY,  /* begin: somebody else's lease, for ttl_ms more; mark: somebody else's intent */
-    STORE_OK,    /* renew, commit, release, load, mark */
+    STORE_OK,    /* renew, commit, release, load, mark, throttle */
     STORE_STALE, /* commit: the parent is gone; state is what is stored now.  The lease, if ours, is released */
     STORE_LOST,  /* renew, release: not ours any more */
     STORE_ERROR, /* err says why: never to be read as "held" */
@@ -39,6 +40,7 @@ struct store_answer {
     const struct state *state; /* FRESH, WON, STALE, load, mark OK; valid during the call */
     uint64_t generation;       /* commit OK: the new one */
     int64_t ttl_ms;            /* begin BUSY */
+    int64_t throttled_ms;      /* begin WON, load and mark OK: the token host wants no request for this credential for so long; 0: it may be asked */
     const char *error;         /* ERROR: for people, no secret */
 };
 
@@ -61,6 +63,9 @@ struct store_engine {
      * NULL: all keepers of this store share one journal, which has the intents. */
     struct store_op *(*mark)(struct store *, const char *cred, const struct store_owner *, uint64_t parent_gen, const struct store_intent *, store_fn *,
                              void *arg);
+    /* "The token host wants no request for this credential for pause_ms" (at most STORE_THROTTLE_MAX_MS), as measured by one clock that all who share
+     * the store have.  Needs no lease.  Never shortens what stands there; ends with its time, whatever is committed meanwhile. */
+    struct store_op *(*throttle)(struct store *, const char *cred, int64_t pause_ms, store_fn *, void *arg);
     /* fn runs whenever the stored state of any credential changed from now on, by us or by others; one fn a store, NULL ends it. */
     void (*watch)(struct store *, store_change_fn *, void *arg);
     void (*cancel)(struct store_op *);
@@ -99,6 +104,10 @@ static inline struct store_op *store_mark(struct store *s, const char *cred, con
                                           const struct store_intent *intent, store_fn *fn, void *arg)
 {
     return s->engine->mark ? s->engine->mark(s, cred, o, parent_gen, intent, fn, arg) : s->engine->load(s, cred, fn, arg);
+}
+static inline struct store_op *store_throttle(struct store *s, const char *cred, int64_t pause_ms, store_fn *fn, void *arg)
+{
+    return s->engine->throttle(s, cred, pause_ms < STORE_THROTTLE_MAX_MS ? pause_ms : STORE_THROTTLE_MAX_MS, fn, arg);
 }
 /* The callback will not come.  The effect may still happen.  Accepts NULL. */
 static inline void store_cancel(struct store *s, struct store_op *op)

@@ -6,6 +6,7 @@
 #include "refresh/lease_file.h"
 #include "refresh/state_file.h"
 #include "refresh/state_watch.h"
+#include "refresh/throttle_file.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 #define SECTION_WAIT_MS 5000 /* others are inside for one fsync each; longer: one of them was stopped in there */
 #define SECTION_AGAIN_MS 10  /* at most this until the next try to get in */
 
-enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD };
+enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, THROTTLE };
 
 struct store_file {
     struct store base;
@@ -40,7 +41,7 @@ struct store_op {
     enum kind kind;
     char cred[STATE_DIR_NAME_MAX + 1]; /* "": what was given is no name */
     struct store_owner owner;
-    int64_t ttl_ms;
+    int64_t ttl_ms;      /* BEGIN, RENEW: of the lease; THROTTLE: of the pause */
     uint64_t generation; /* BEGIN: known; COMMIT: parent */
     struct state state;  /* COMMIT: a copy */
     struct later later;
@@ -130,6 +131,7 @@ static void run_begin(struct store_op *op, int *section, struct outcome *out)
         fail(out, op, "take the lease", failed);
     } else {
         out->answer.result = STORE_WON;
+        out->answer.throttled_ms = throttle_file_left_ms(&op->store->dir, op->cred);
     }
 }
 
@@ -185,8 +187,19 @@ static void run_commit(struct store_op *op, int *section, struct outcome *out)
 static void run_load(struct store_op *op, int *section, struct outcome *out)
 {
     (void)section;
-    if (read_stored(op, out))
-        out->answer.result = STORE_OK;
+    if (!read_stored(op, out))
+        return;
+    out->answer.result = STORE_OK;
+    out->answer.throttled_ms = throttle_file_left_ms(&op->store->dir, op->cred);
+}
+
+static void run_throttle(struct store_op *op, int *section, struct outcome *out)
+{
+    (void)section;
+    int failed = throttle_file_set(&op->store->dir, op->cred, op->ttl_ms);
+    out->answer.result = failed ? STORE_ERROR : STORE_OK;
+    if (failed)
+        err_set(&out->err, "cannot write %s/%s.throttle: %s", op->store->dir.path, op->cred, strerror(-failed));
 }
 
 static const struct {
@@ -194,7 +207,7 @@ static const struct {
     void (*run)(struct store_op *, int *section, struct outcome *);
 } kinds[] = {
     [BEGIN] = { true, run_begin },     [RENEW] = { true, run_renew }, [COMMIT] = { true, run_commit },
-    [RELEASE] = { true, run_release }, [LOAD] = { false, run_load },
+    [RELEASE] = { true, run_release }, [LOAD] = { false, run_load }, [THROTTLE] = { true, run_throttle },
 };
 
 /* ---- an operation's life: asked → (waits for the section) → answered ---- */
@@ -343,6 +356,14 @@ static struct store_op *file_load(struct store *s, const char *cred, store_fn *f
     return ask(s, LOAD, cred, NULL, fn, arg);
 }
 
+static struct store_op *file_throttle(struct store *s, const char *cred, int64_t pause_ms, store_fn *fn, void *arg)
+{
+    struct store_op *op = ask(s, THROTTLE, cred, NULL, fn, arg);
+    if (op)
+        op->ttl_ms = pause_ms;
+    return op;
+}
+
 static void file_watch(struct store *s, store_change_fn *fn, void *arg)
 {
     struct store_file *f = (struct store_file *)s;
@@ -374,6 +395,7 @@ static const struct store_engine engine = {
     .commit = file_commit,
     .release = file_release,
     .load = file_load,
+    .throttle = file_throttle,
     .watch = file_watch,
     .cancel = op_free,
     .up = file_up,

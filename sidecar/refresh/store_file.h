@@ -1,6 +1,7 @@
 /* refresh/store_file.h: the embedded store: a state directory shared by the processes of one machine.   Keeper only.   DESIGN.md §5.
  * dir 0700; per credential <name>.state (state_file.h: sealed, AAD = name + generation; written beside, fsync, rename, fsync of dir) and
- * <name>.lock (lease_file.h: ends with its process at once, and by its time when the holder is stopped).  watch: inotify on dir, and a poll.
+ * <name>.lock (lease_file.h: ends with its process at once, and by its time when the holder is stopped), and <name>.throttle (throttle_file.h).
+ * watch: inotify on dir, and a poll.
  * Commit is compare-and-swap on the generation inside the lock file's section, so it needs no lease to be right.
  * No call waits: an operation that finds the section taken tries again from the loop, for at most 5 s, then it is STORE_ERROR.
  * A cancelled operation has no effect. */

@@ -144,6 +144,14 @@ static bool heal(struct store_op *op, uint64_t stored)
     return true;
 }
 
+static int64_t throttled_ms(const redisReply *left)
+{
+    uint64_t ms = 0;
+    if (redis_reply_u64(left, &ms) != 0)
+        return 0;
+    return ms < STORE_THROTTLE_MAX_MS ? (int64_t)ms : STORE_THROTTLE_MAX_MS;
+}
+
 /* A stored state into the answer.  A lease that came with one that we cannot read is given back: other replicas may know better. */
 static void give_state(struct store_op *op, enum store_result result, uint64_t stored, struct slice blob)
 {
@@ -175,7 +183,7 @@ static void read_begin(struct store_op *op, struct slice status, uint64_t stored
         return;
     }
     bool won = slice_eq(status, SLICE("won"));
-    struct slice intent = redis_reply_text(redis_reply_at(reply, 3));
+    struct slice intent = redis_reply_text(redis_reply_at(reply, 4));
     for (size_t i = 0; i < STORE_OWNER_BYTES; i++)
         snprintf(owner + 2 * i, 3, "%02x", op->owner.bytes[i]);
     if (heal(op, stored))
@@ -183,6 +191,7 @@ static void read_begin(struct store_op *op, struct slice status, uint64_t stored
     if (won && intent.len && !slice_eq(intent, slice_str(owner)))
         log_warn(log_msg("a refresh of another keeper has not ended: its answer may be lost"), log_str("credential", op->cred->name),
                  log_int("generation", (int64_t)stored));
+    op->out.answer.throttled_ms = won ? throttled_ms(redis_reply_at(reply, 3)) : 0;
     give_state(op, won ? STORE_WON : STORE_FRESH, stored, redis_reply_text(redis_reply_at(reply, 2)));
 }
 
@@ -226,6 +235,7 @@ static void read_reply(struct store_op *op, const redisReply *reply)
     case LOAD:
         if (heal(op, stored))
             break;
+        op->out.answer.throttled_ms = throttled_ms(redis_reply_at(reply, 3));
         if (slice_eq(status, SLICE("busy")))
             finish(op, STORE_BUSY);
         else
@@ -389,6 +399,14 @@ static struct store_op *redis_mark(struct store *s, const char *cred, const stru
     return start(op);
 }
 
+static struct store_op *redis_throttle(struct store *s, const char *cred, int64_t pause_ms, store_fn *fn, void *arg)
+{
+    struct store_op *op = new_op((struct store_redis *)s, THROTTLE, cred, NULL, fn, arg);
+    if (op)
+        op->ttl_ms = pause_ms;
+    return start(op);
+}
+
 static void redis_cancel(struct store_op *op)
 {
     later_cancel(&op->later);
@@ -433,6 +451,7 @@ static const struct store_engine engine = {
     .release = redis_release,
     .load = redis_load,
     .mark = redis_mark,
+    .throttle = redis_throttle,
     .watch = store_redis_watch,
     .cancel = redis_cancel,
     .up = redis_up,

@@ -1,8 +1,9 @@
 /* refresh/store_redis.h: the store that several machines share.   Keeper only.   REFRESH.md E; DESIGN.md §5.
  *
  * Per credential {sidekey:<credential>}:lease (the owner, with its time) and {sidekey:<credential>}:state, a hash: gen, blob (sealed,
- * AAD = name + generation), parent, exp_ms, dead_fp, intent (the owner whose refresh is under way); channel {sidekey:<credential>}:changed carries
- * the new generation.  One hash tag each: a Redis Cluster keeps them together.  Every operation is one script, one round trip.
+ * AAD = name + generation), parent, exp_ms, dead_fp, intent (the owner whose refresh is under way).  {sidekey:<credential>}:intent and :backoff (a pause
+ * that the token host asked for) are keys of their own because they end by themselves, by the server's clock, whatever is committed.  Channel
+ * {sidekey:<credential>}:changed carries the new generation.  One hash tag each: a Redis Cluster keeps them together.  Every operation is one script, one round trip.
  * What goes wrong between us and the server is STORE_ERROR with a text that names the server and the way out, never BUSY or "nothing stored".
  * A server that knows less than we do (a failover or a restart lost a write) gets our copy back before it is believed.
  * watch: subscription on a connection of its own, and a poll: slow while the subscription stands, each second otherwise.

@@ -12,7 +12,7 @@
 
 #define KEY_SIZE (STATE_DIR_NAME_MAX + 32)
 
-enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK, RESTORE, PEEK, KINDS };
+enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK, THROTTLE, RESTORE, PEEK, KINDS };
 
 struct node {               /* one server: the one of the URL first, then those that it led to */
     struct list list;
@@ -92,7 +92,7 @@ struct store_op {
     struct redis_command command;
     bool sent;              /* command is with a client, and done will come */
     struct store_owner owner;
-    int64_t ttl_ms;
+    int64_t ttl_ms;         /* BEGIN, RENEW: of the lease; THROTTLE: of the pause */
     uint64_t generation;    /* BEGIN: known; COMMIT, MARK: parent */
     struct { char fp[9], tag[48], instead[48]; int64_t hold_ms; } intent; /* MARK */
     struct kept next;       /* COMMIT */

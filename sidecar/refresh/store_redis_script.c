@@ -1,5 +1,6 @@
 /* What Redis runs: each operation is one script, so nothing comes between its look and its write.  HGET and HSET only (Redis 4, Valkey), and nothing
- * that a narrow ACL would not give.  KEYS: lease, state, intent ("generation fp tag owner", with an end).  An owner's text has 32 bytes. */
+ * that a narrow ACL would not give.  KEYS: lease, state, intent ("generation fp tag owner", with an end), backoff (its length in ms, with an end).  An owner's text has
+ * 32 bytes. */
 #include "refresh/store_redis_room.h"
 
 #include <errno.h>
@@ -11,6 +12,15 @@
 #define FORGET_INTENT                                                                                                                      \
     "local mark = redis.call('GET', KEYS[3])\n"                                                                                            \
     "if mark and string.sub(mark, -32) == ARGV[1] then redis.call('DEL', KEYS[3]) end\n"
+
+/* What is left of the pause.  More than was asked for: the server's clock went back. */
+#define LOOK_AT_BACKOFF                                                                                                                    \
+    "local backoff = redis.call('PTTL', KEYS[4])\n"                                                                                        \
+    "if backoff > 0 then\n"                                                                                                                \
+    "  local most = tonumber(redis.call('GET', KEYS[4])) or 0\n"                                                                           \
+    "  if backoff > most then redis.call('PEXPIRE', KEYS[4], most); backoff = most end\n"                                                  \
+    "end\n"                                                                                                                                \
+    "if backoff < 0 then backoff = 0 end\n"
 
 struct script store_redis_scripts[KINDS] = {
     /* ARGV: owner, ttl, known generation.  A lease without an end is nobody's of ours: it gets one. */
@@ -26,10 +36,11 @@ struct script store_redis_scripts[KINDS] = {
                         "  if left < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]); left = tonumber(ARGV[2]) end\n"
                         "  return {'busy', gen, left}\n"
                         "end\n"
+                        LOOK_AT_BACKOFF
                         "local intent = redis.call('HGET', KEYS[2], 'intent') or ''\n"
                         "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
                         "redis.call('HSET', KEYS[2], 'intent', ARGV[1])\n"
-                        "return {'won', gen, blob, intent}\n" },
+                        "return {'won', gen, blob, backoff, intent}\n" },
     /* ARGV: owner, ttl */
     [RENEW] = { .text = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'lost', '0'} end\n"
                         "redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
@@ -54,16 +65,21 @@ struct script store_redis_scripts[KINDS] = {
                           "redis.call('DEL', KEYS[1])\n"
                           "redis.call('HSET', KEYS[2], 'intent', '')\n"
                           "return {'ok', '0'}\n" },
-    [LOAD] = { .text = "return {'ok', redis.call('HGET', KEYS[2], 'gen') or '0', redis.call('HGET', KEYS[2], 'blob') or ''}\n" },
+    [LOAD] = { .text = LOOK_AT_BACKOFF
+                       "return {'ok', redis.call('HGET', KEYS[2], 'gen') or '0', redis.call('HGET', KEYS[2], 'blob') or '', backoff}\n" },
     /* ARGV: owner, parent, fp, tag, the tag of one that counts no more, hold.  An intent for another generation is past. */
-    [MARK] = { .text = "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
+    [MARK] = { .text = LOOK_AT_BACKOFF
+                       "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                        "if gen == ARGV[2] then\n"
                        "  local mark = redis.call('GET', KEYS[3]) or ''\n"
                        "  local for_gen, fp, tag, owner = string.match(mark, '^(%S+) (%S+) (%S+) (%S+)$')\n"
                        "  if for_gen == gen and fp == ARGV[3] and owner ~= ARGV[1] and tag ~= ARGV[5] then return {'busy', gen} end\n"
                        "  redis.call('SET', KEYS[3], gen .. ' ' .. ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[1], 'PX', ARGV[6])\n"
                        "end\n"
-                       "return {'ok', gen, redis.call('HGET', KEYS[2], 'blob') or ''}\n" },
+                       "return {'ok', gen, redis.call('HGET', KEYS[2], 'blob') or '', backoff}\n" },
+    /* ARGV: pause.  The longer one stands. */
+    [THROTTLE] = { .text = "if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[1]) end\n"
+                           "return {'ok', '0'}\n" },
     /* ARGV: generation, blob, exp_ms, dead_fp, channel.  Only forward. */
     [RESTORE] = { .text = "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                           "if tonumber(gen) >= tonumber(ARGV[1]) then return {'ok', gen} end\n"
@@ -141,6 +157,7 @@ static size_t add_args(const struct store_op *op, enum kind kind, struct texts *
         argv[4] = slice_str(op->intent.instead);
         argv[5] = number(t->second, op->intent.hold_ms > 0 ? op->intent.hold_ms : 1);
         return 6;
+    case THROTTLE: argv[0] = number(t->first, op->ttl_ms > 0 ? op->ttl_ms : 1); return 1;
     case RESTORE:
         argv[0] = generation(t->first, op->cred->kept.generation);
         return 1 + add_kept(op, &op->cred->kept, t, argv + 1);
@@ -152,7 +169,7 @@ int store_redis_build(struct store_op *op, bool asking)
 {
     enum kind kind = op->healing ? RESTORE : op->kind;
     const struct script *script = &store_redis_scripts[kind];
-    char lease[KEY_SIZE], state[KEY_SIZE], intent[KEY_SIZE];
+    char lease[KEY_SIZE], state[KEY_SIZE], intent[KEY_SIZE], backoff[KEY_SIZE];
     struct slice argv[REDIS_ARGS_MAX];
     struct texts texts;
     size_t argc = 0;
@@ -162,6 +179,7 @@ int store_redis_build(struct store_op *op, bool asking)
     store_redis_key(op->cred, "lease", lease);
     store_redis_key(op->cred, "state", state);
     store_redis_key(op->cred, "intent", intent);
+    store_redis_key(op->cred, "backoff", backoff);
     if (kind == PEEK) {
         argv[argc++] = SLICE("HGET");
         argv[argc++] = slice_str(state);
@@ -170,10 +188,11 @@ int store_redis_build(struct store_op *op, bool asking)
         bool by_name = script->sha1[0] && !op->with_text;
         argv[argc++] = by_name ? SLICE("EVALSHA") : SLICE("EVAL");
         argv[argc++] = slice_str(by_name ? script->sha1 : script->text);
-        argv[argc++] = SLICE("3");
+        argv[argc++] = SLICE("4");
         argv[argc++] = slice_str(lease);
         argv[argc++] = slice_str(state);
         argv[argc++] = slice_str(intent);
+        argv[argc++] = slice_str(backoff);
         argc += add_args(op, kind, &texts, argv + argc);
     }
     return failed ? failed : redis_wire_add(&op->command.bytes, argv, argc);

@@ -78,6 +78,15 @@ static struct store_op *op_mark(struct store *store, const char *cred, const str
     return begin_call(store, FAKE_LOAD, fn, arg);
 }
 
+static struct store_op *op_throttle(struct store *store, const char *cred, int64_t pause_ms, store_fn *fn, void *arg)
+{
+    struct fake_store *s = (struct fake_store *)store;
+    (void)cred;
+    s->throttles++;
+    s->throttled_ms = pause_ms;
+    return begin_call(store, FAKE_THROTTLE, fn, arg);
+}
+
 static void op_watch(struct store *store, store_change_fn *fn, void *arg)
 {
     (void)store;
@@ -103,9 +112,11 @@ static void op_free(struct store *store)
     (void)store;
 }
 
-static const struct store_engine engine = { "fake", op_begin, op_renew, op_commit, op_release, op_load, NULL, op_watch, op_cancel, op_up, op_free };
+static const struct store_engine engine = { "fake",  op_begin,    op_renew, op_commit, op_release, op_load,
+                                            NULL,    op_throttle, op_watch, op_cancel, op_up,      op_free };
 
-static const struct store_engine marking = { "marking", op_begin, op_renew, op_commit, op_release, op_load, op_mark, op_watch, op_cancel, op_up, op_free };
+static const struct store_engine marking = { "marking", op_begin,    op_renew, op_commit, op_release, op_load,
+                                             op_mark,   op_throttle, op_watch, op_cancel, op_up,      op_free };
 
 void fake_store_marks(struct fake_store *s)
 {
@@ -141,7 +152,7 @@ static struct store_answer begin_answer(struct fake_store *s)
     if (s->held)
         return (struct store_answer){ .result = STORE_BUSY, .ttl_ms = s->busy_ttl_ms };
     s->leased = true;
-    return (struct store_answer){ .result = STORE_WON, .state = &s->stored };
+    return (struct store_answer){ .result = STORE_WON, .state = &s->stored, .throttled_ms = s->throttled_ms };
 }
 
 static struct store_answer commit_answer(struct fake_store *s)
@@ -164,8 +175,8 @@ void fake_store_answer(struct fake_store *s)
     else if (s->pending == FAKE_COMMIT)
         a = commit_answer(s);
     else if (s->pending == FAKE_LOAD)
-        a.state = &s->stored;
-    else {
+        a = (struct store_answer){ .result = STORE_OK, .state = &s->stored, .throttled_ms = s->throttled_ms };
+    else if (s->pending != FAKE_THROTTLE) {
         a.result = s->leased ? STORE_OK : STORE_LOST;
         s->leased = s->leased && s->pending == FAKE_RENEW;
     }

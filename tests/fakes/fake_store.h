@@ -4,7 +4,7 @@
 
 #include "refresh/store.h"
 
-enum fake_call { FAKE_NONE, FAKE_BEGIN, FAKE_RENEW, FAKE_COMMIT, FAKE_RELEASE, FAKE_LOAD };
+enum fake_call { FAKE_NONE, FAKE_BEGIN, FAKE_RENEW, FAKE_COMMIT, FAKE_RELEASE, FAKE_LOAD, FAKE_THROTTLE };
 
 struct fake_store {
     struct store store;
@@ -20,6 +20,8 @@ struct fake_store {
     uint64_t marked_gen;
     char marked_fp[9], marked_tag[48], marked_instead[48];
     int64_t marked_hold_ms, busy_ttl_ms;
+    int throttles;
+    int64_t throttled_ms;        /* by the last throttle, or the test: what begin, load and mark say is left */
     store_fn *fn;
     void *arg;
 };

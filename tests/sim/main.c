@@ -86,7 +86,7 @@ static double seconds(void)
 static void summary(uint64_t done, double took)
 {
     static const char *const names[] = { "tokens redeemed", "answers lost", "answers late", "crashes", "stops", "store errors", "leases run out", "tokens reused",
-                                         "grants revoked", "verdicts", "races lost", "programs waited" };
+                                         "grants revoked", "verdicts", "races lost", "programs waited", "pauses asked for" };
     printf("sim: %" PRIu64 " schedules in %.1f s:", done, took);
     for (int i = 0; i < SIM_COUNTS; i++)
         printf("%s %s %" PRIu64, i ? "," : "", names[i], sim_counts[i]);

@@ -57,7 +57,7 @@ void sim_trace(const char *format, ...) PRINTF_LIKE(1, 2);
 /* What happened in all schedules, so that a fault that never comes is seen. */
 enum sim_count {
     SIM_REDEEMED, SIM_LOST, SIM_LATE, SIM_CRASHES, SIM_STOPS, SIM_STORE_ERRORS, SIM_LAPSED, SIM_REUSED, SIM_REVOKED, SIM_BURIED, SIM_STALE,
-    SIM_WAITERS, SIM_COUNTS
+    SIM_WAITERS, SIM_THROTTLED, SIM_COUNTS
 };
 extern uint64_t sim_counts[SIM_COUNTS];
 
@@ -75,6 +75,8 @@ const struct state *sim_stored(void);
 bool sim_holds_lease(int keeper);
 /* Somebody's intent to spend this generation's token had run out, and another keeper went on. */
 bool sim_lapsed(uint64_t generation);
+/* The store has told this keeper of a pause that the server asked for, and it has not ended. */
+bool sim_told_to_wait(int keeper);
 
 /* ---- server.c: the authorization server, and the way to it (in place of refresh/fetch.c) ---- */
 

@@ -8,8 +8,8 @@
 
 #define GENERATIONS 4096
 
-enum call { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK };
-static const char *const names[] = { "begin", "renew", "commit", "release", "load", "mark" };
+enum call { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK, THROTTLE };
+static const char *const names[] = { "begin", "renew", "commit", "release", "load", "mark", "throttle" };
 
 struct store_op {
     struct store_op *next;
@@ -22,6 +22,7 @@ struct store_op {
     struct mark { struct store_owner owner; uint64_t generation; char fp[9], tag[48], instead[48]; int64_t end_ms; } mark;
     struct state state;  /* COMMIT: the new one; then what the answer shows */
     struct store_answer answer;
+    int64_t late_ms;     /* from effect to answer */
     bool acted, cancelled;
     uint64_t event;
     store_fn *fn;
@@ -40,6 +41,8 @@ static struct {
     struct lease lease;
     struct lease shadow; /* the judge's own book, kept from answers alone */
     struct mark mark;    /* end_ms 0: none */
+    int64_t throttle_end_ms;            /* of a pause that the server asked for */
+    int64_t told_end_ms[SIM_KEEPERS];   /* … as each keeper has been told */
     struct store_op *ops;
     int64_t outage_end_ms;
     bool lapsed[GENERATIONS];
@@ -109,6 +112,11 @@ static void judge_verdict(const struct store_op *op)
 
 /* ---- what each operation does, at one moment ---- */
 
+static void look_at_throttle(struct store_op *op)
+{
+    op->answer.throttled_ms = cell.throttle_end_ms > sim_now_ms ? cell.throttle_end_ms - sim_now_ms : 0;
+}
+
 static enum store_result begin(struct store_op *op)
 {
     bool lapsed = cell.lease.taken && !valid(&cell.lease) && sim_now_ms >= cell.lease.end_ms;
@@ -122,6 +130,7 @@ static enum store_result begin(struct store_op *op)
     }
     sim_counts[SIM_LAPSED] += lapsed;
     cell.lease = (struct lease){ true, op->owner, op->keeper, op->pid, sim_now_ms + op->ttl_ms };
+    look_at_throttle(op);
     return STORE_WON;
 }
 
@@ -168,6 +177,7 @@ static enum store_result commit(struct store_op *op)
 
 static enum store_result load(struct store_op *op)
 {
+    look_at_throttle(op);
     if (state_copy(&op->state, &cell.stored) != 0)
         abort();
     return STORE_OK;
@@ -189,6 +199,13 @@ static enum store_result mark(struct store_op *op)
         cell.mark.end_ms += sim_now_ms;
     }
     return load(op);
+}
+
+static enum store_result throttle(struct store_op *op)
+{
+    if (cell.throttle_end_ms < sim_now_ms + op->ttl_ms)
+        cell.throttle_end_ms = sim_now_ms + op->ttl_ms;
+    return STORE_OK;
 }
 
 /* ---- an operation's life ---- */
@@ -213,6 +230,8 @@ static void answer(void *arg)
     void *to = op->arg;
     op->state = (struct state){ .generation = 0 };
     a.state = &shown;
+    if (a.throttled_ms > 0)
+        cell.told_end_ms[op->keeper] = sim_now_ms + a.throttled_ms - op->late_ms;
     op_free(op);
     fn(to, &a);
     state_done(&shown);
@@ -225,7 +244,7 @@ static bool outage(void)
 
 static void take_effect(void *arg)
 {
-    static enum store_result (*const run[])(struct store_op *) = { begin, renew, commit, release, load, mark };
+    static enum store_result (*const run[])(struct store_op *) = { begin, renew, commit, release, load, mark, throttle };
     struct store_op *op = arg;
     bool fails = outage() || sim_fault(sim_plan.store_error);
     bool happens = !fails || (!outage() && !sim_plan.one_machine && sim_chance(500));
@@ -250,6 +269,7 @@ static void take_effect(void *arg)
         sim_trace("store: %s of keeper %d fails%s", names[op->call], op->keeper, happens ? " after it took effect" : "");
         op->answer = (struct store_answer){ .result = STORE_ERROR, .error = "simulated" };
     }
+    op->late_ms = late_ms;
     op->event = sim_after(late_ms, op->keeper, answer, op);
 }
 
@@ -271,7 +291,7 @@ static struct store_op *ask(struct store *s, enum call call, const struct store_
 static struct store_op *send_op(struct store_op *op)
 {
     int64_t delay_ms = sim_fault(sim_plan.store_slow) ? sim_between(100, 12000) : sim_between(0, 20);
-    bool write = op->call == COMMIT || op->call == RELEASE || op->call == MARK;
+    bool write = op->call == COMMIT || op->call == RELEASE || op->call == MARK || op->call == THROTTLE;
     if (write ? sim_effect() : !sim_keepers[op->keeper].dying)
         op->event = sim_after(delay_ms, sim_plan.one_machine ? op->keeper : SIM_WORLD, take_effect, op);
     return op;
@@ -331,6 +351,14 @@ static struct store_op *op_mark(struct store *s, const char *cred, const struct 
     return send_op(op);
 }
 
+static struct store_op *op_throttle(struct store *s, const char *cred, int64_t pause_ms, store_fn *fn, void *arg)
+{
+    (void)cred;
+    struct store_op *op = ask(s, THROTTLE, NULL, fn, arg);
+    op->ttl_ms = pause_ms;
+    return send_op(op);
+}
+
 static void op_watch(struct store *s, store_change_fn *fn, void *arg)
 {
     (void)s, (void)fn, (void)arg;
@@ -358,7 +386,8 @@ static void op_free_store(struct store *s)
     (void)s;
 }
 
-static const struct store_engine engine = { "sim", op_begin, op_renew, op_commit, op_release, op_load, op_mark, op_watch, op_cancel, op_up, op_free_store };
+static const struct store_engine engine = { "sim",   op_begin,    op_renew, op_commit, op_release, op_load,
+                                            op_mark, op_throttle, op_watch, op_cancel, op_up,      op_free_store };
 
 /* ---- for the others ---- */
 
@@ -375,6 +404,7 @@ void sim_store_reset(void)
 
 struct store *sim_store_of(int keeper)
 {
+    cell.told_end_ms[keeper] = 0; /* a new life */
     return &views[keeper].store;
 }
 
@@ -392,6 +422,11 @@ const struct state *sim_stored(void)
 bool sim_holds_lease(int keeper)
 {
     return valid(&cell.lease) && cell.lease.keeper == keeper && cell.lease.pid == sim_keepers[keeper].pid;
+}
+
+bool sim_told_to_wait(int keeper)
+{
+    return sim_now_ms < cell.told_end_ms[keeper];
 }
 
 bool sim_lapsed(uint64_t generation)

@@ -125,7 +125,7 @@ struct got {
     unsigned count;
     enum store_result result;
     uint64_t generation, stored; /* commit; of the state */
-    int64_t ttl_ms;
+    int64_t ttl_ms, throttled_ms;
     char refresh_token[64], extra[64], error[256];
 };
 
@@ -136,6 +136,7 @@ static void on_answer(void *arg, const struct store_answer *answer)
     got->result = answer->result;
     got->generation = answer->generation;
     got->ttl_ms = answer->ttl_ms;
+    got->throttled_ms = answer->throttled_ms;
     snprintf(got->error, sizeof got->error, "%s", answer->error ? answer->error : "");
     bool has_state = answer->result == STORE_FRESH || answer->result == STORE_WON || answer->result == STORE_STALE ||
                      (answer->result == STORE_OK && answer->state);
@@ -653,6 +654,86 @@ static void an_intent_ends_with_its_hold(void **state)
     assert_true(!w.a->engine->mark || clock_mono_ms() - begin_ms >= SHORT_MS - 20);
 }
 
+/* ---- a pause that the token host asked for ---- */
+
+static struct got throttle(struct store *s, const char *cred, int64_t pause_ms)
+{
+    struct got got = { 0 };
+    store_throttle(s, cred, pause_ms, on_answer, &got);
+    return *wait_for(&got);
+}
+
+static void a_pause_is_told_to_whoever_could_ask(void **state)
+{
+    (void)state;
+    store_up_to(1);
+    assert_int_equal(load(w.b, "cred").throttled_ms, 0);
+    assert_result(throttle(w.a, "cred", LONG_MS), STORE_OK);
+    struct got got = begin(w.b, "cred", &w.bob, LONG_MS, 1);
+    assert_result(got, STORE_WON);
+    assert_in_range(got.throttled_ms, LONG_MS - WAIT_MS, LONG_MS);
+    got = mark(w.b, &w.bob, 1, "0a0b0c0d", "1.1", NULL, LONG_MS);
+    assert_result(got, STORE_OK);
+    assert_in_range(got.throttled_ms, LONG_MS - WAIT_MS, LONG_MS);
+    assert_in_range(load(w.b, "cred").throttled_ms, LONG_MS - WAIT_MS, LONG_MS);
+    assert_int_equal(load(w.b, "other").throttled_ms, 0);
+}
+
+static void a_pause_keeps_nobody_from_what_is_newer_nor_from_the_lease(void **state)
+{
+    (void)state;
+    store_up_to(2);
+    assert_result(throttle(w.a, "cred", LONG_MS), STORE_OK);
+    struct got got = begin(w.b, "cred", &w.bob, LONG_MS, 1);
+    assert_result(got, STORE_FRESH);
+    assert_int_equal(got.stored, 2);
+    assert_result(begin(w.b, "cred", &w.bob, LONG_MS, 2), STORE_WON);
+    assert_result(commit(w.b, "cred", &w.bob, 2), STORE_OK);
+}
+
+static void a_pause_outlives_commits_releases_and_the_store_of_who_told_it(void **state)
+{
+    (void)state;
+    store_up_to(1);
+    assert_result(begin(w.a, "cred", &w.alice, LONG_MS, 1), STORE_WON);
+    assert_result(throttle(w.a, "cred", LONG_MS), STORE_OK);
+    assert_result(release(w.a, "cred", &w.alice), STORE_OK);
+    store_free(w.a);
+    w.a = NULL;
+    assert_result(commit(w.b, "cred", &w.bob, 1), STORE_OK);
+    struct got got = begin(w.b, "cred", &w.bob, LONG_MS, 2);
+    assert_result(got, STORE_WON);
+    assert_in_range(got.throttled_ms, LONG_MS - WAIT_MS, LONG_MS);
+}
+
+static void of_two_pauses_the_longer_one_stands(void **state)
+{
+    (void)state;
+    assert_result(throttle(w.a, "cred", LONG_MS), STORE_OK);
+    assert_result(throttle(w.b, "cred", 1), STORE_OK);
+    assert_in_range(load(w.a, "cred").throttled_ms, LONG_MS - WAIT_MS, LONG_MS);
+    assert_result(throttle(w.b, "cred", 2 * LONG_MS), STORE_OK);
+    assert_in_range(load(w.a, "cred").throttled_ms, 2 * LONG_MS - WAIT_MS, 2 * LONG_MS);
+}
+
+static void a_pause_ends_with_its_time(void **state)
+{
+    (void)state;
+    int64_t begin_ms = clock_mono_ms();
+    assert_result(throttle(w.a, "cred", SHORT_MS), STORE_OK);
+    while (load(w.b, "cred").throttled_ms > 0 && clock_mono_ms() - begin_ms < WAIT_MS)
+        turn();
+    assert_in_range(clock_mono_ms() - begin_ms, SHORT_MS - 20, WAIT_MS - 1);
+    assert_int_equal(begin(w.b, "cred", &w.bob, LONG_MS, 0).throttled_ms, 0);
+}
+
+static void no_pause_is_longer_than_five_minutes(void **state)
+{
+    (void)state;
+    assert_result(throttle(w.a, "cred", INT64_MAX), STORE_OK);
+    assert_in_range(load(w.b, "cred").throttled_ms, STORE_THROTTLE_MAX_MS - WAIT_MS, STORE_THROTTLE_MAX_MS);
+}
+
 static void a_large_state_is_stored_whole(void **state)
 {
     (void)state;
@@ -989,6 +1070,12 @@ static const struct CMUnitTest rules[] = {
     RULE(an_intent_of_another_for_the_same_token_is_waited_for),
     RULE(an_intent_ends_with_its_owners_release_or_commit_whosever_the_lease_is),
     RULE(an_intent_ends_with_its_hold),
+    RULE(a_pause_is_told_to_whoever_could_ask),
+    RULE(a_pause_keeps_nobody_from_what_is_newer_nor_from_the_lease),
+    RULE(a_pause_outlives_commits_releases_and_the_store_of_who_told_it),
+    RULE(of_two_pauses_the_longer_one_stands),
+    RULE(a_pause_ends_with_its_time),
+    RULE(no_pause_is_longer_than_five_minutes),
     RULE(a_large_state_is_stored_whole),
     RULE(a_cancelled_operation_does_not_call_back),
     RULE(what_is_pending_when_the_store_is_freed_does_not_call_back),

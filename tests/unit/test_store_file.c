@@ -90,7 +90,7 @@ struct got {
     unsigned count;
     enum store_result result;
     uint64_t generation, stored;
-    int64_t ttl_ms;
+    int64_t ttl_ms, throttled_ms;
     char error[512];
 };
 
@@ -99,7 +99,7 @@ static void on_answer(void *arg, const struct store_answer *answer)
     struct got *got = arg;
     *got = (struct got){ got->count + 1,     answer->result,
                          answer->generation, answer->state ? answer->state->generation : 0,
-                         answer->ttl_ms,     "" };
+                         answer->ttl_ms,     answer->throttled_ms, "" };
     if (answer->error)
         snprintf(got->error, sizeof got->error, "%s", answer->error);
 }
@@ -162,6 +162,13 @@ static struct got commit(struct store *s, const char *cred, uint64_t parent)
     assert_int_equal(secret_set(&state.refresh_token, SLICE("very-secret-refresh-token")), 0);
     store_commit(s, cred, &alice, parent, &state, on_answer, &got);
     state_done(&state);
+    return wait_for(&got);
+}
+
+static struct got throttle(struct store *s, const char *cred, int64_t pause_ms)
+{
+    struct got got = { 0 };
+    store_throttle(s, cred, pause_ms, on_answer, &got);
     return wait_for(&got);
 }
 
@@ -571,6 +578,48 @@ static void a_line_of_another_boot_or_a_broken_one_is_no_lease(void **state)
     assert_no_lease(line, len);
 }
 
+static void a_pause_of_another_boot_or_a_broken_one_is_none(void **state)
+{
+    (void)state;
+    char line[256];
+    assert_result(throttle(a, "cred", 60000), STORE_OK);
+    assert_int_equal(load(b, "cred").throttled_ms, 60000);
+    size_t len = read_file(in_dir("cred.throttle"), line, sizeof line);
+    for (size_t end = 0; end < len - 1; end++) {
+        write_file(in_dir("cred.throttle"), line, end);
+        assert_int_equal(load(b, "cred").throttled_ms, 0);
+    }
+    line[len - 2] = line[len - 2] == '0' ? '1' : '0'; /* the boot */
+    write_file(in_dir("cred.throttle"), line, len);
+    assert_int_equal(begin(b, "cred", &bob).throttled_ms, 0);
+    assert_result(throttle(a, "cred", 1000), STORE_OK);
+    assert_int_equal(load(b, "cred").throttled_ms, 1000);
+}
+
+static void a_pause_is_measured_by_no_wall_clock_and_never_longer_than_it_may_be(void **state)
+{
+    (void)state;
+    assert_result(throttle(a, "cred", 60000), STORE_OK);
+    fake_wall_ms -= 24 * 3600 * 1000;
+    assert_int_equal(load(b, "cred").throttled_ms, 60000);
+    fake_wall_ms += 48 * 3600 * 1000;
+    fake_mono_ms += 20000;
+    assert_int_equal(load(b, "cred").throttled_ms, 40000);
+    fake_mono_ms -= 900000; /* the clock of another time namespace: what it says is not ours */
+    assert_int_equal(load(b, "cred").throttled_ms, 0);
+}
+
+static void a_pause_that_cannot_be_written_is_an_error(void **state)
+{
+    (void)state;
+    limit_file_size(10);
+    struct got got = throttle(a, "cred", 60000);
+    limit_file_size(RLIM_INFINITY);
+    assert_result(got, STORE_ERROR);
+    assert_has(got.error, in_dir("cred.throttle"));
+    assert_int_equal(load(b, "cred").throttled_ms, 0);
+}
+
 static void who_removes_the_lock_file_breaks_the_lease(void **state)
 {
     (void)state;
@@ -802,6 +851,9 @@ int main(void)
         TEST(a_store_that_is_freed_frees_its_leases_at_once),
         TEST(the_same_owner_may_begin_twice),
         TEST(a_line_of_another_boot_or_a_broken_one_is_no_lease),
+        TEST(a_pause_of_another_boot_or_a_broken_one_is_none),
+        TEST(a_pause_is_measured_by_no_wall_clock_and_never_longer_than_it_may_be),
+        TEST(a_pause_that_cannot_be_written_is_an_error),
         TEST(who_removes_the_lock_file_breaks_the_lease),
         TEST(a_taken_section_is_tried_again_until_it_is_free),
         TEST(a_process_that_is_stopped_in_the_section_is_an_error_and_not_a_hang),

@@ -195,6 +195,7 @@ struct got {
     unsigned count;
     enum store_result result;
     uint64_t generation, stored;
+    int64_t throttled_ms;
     char refresh_token[32], error[512];
 };
 
@@ -204,6 +205,7 @@ static void on_answer(void *arg, const struct store_answer *answer)
     got->count++;
     got->result = answer->result;
     got->generation = answer->generation;
+    got->throttled_ms = answer->throttled_ms;
     snprintf(got->error, sizeof got->error, "%s", answer->error ? answer->error : "");
     if (!answer->state)
         return;
@@ -460,6 +462,40 @@ static void a_lease_without_an_end_gets_one(void **state)
     store_free(s);
 }
 
+static void a_pause_is_measured_by_the_servers_clock_and_cut_when_that_goes_back(void **state)
+{
+    (void)state;
+    struct store *s = open_store(server.url);
+    struct got got = { 0 };
+    assert_non_null(store_throttle(s, "cred", 30000, on_answer, &got));
+    assert_result(*wait_for(&got), STORE_OK);
+    ask("PEXPIRE {sidekey:cred}:backoff 3600000", ":1"); /* as an hour's jump back makes it */
+    assert_in_range(begin(s, 'a', 0).throttled_ms, 20000, 30000);
+    char left[32];
+    assert_int_equal(redis_server_ask(&server, "PTTL {sidekey:cred}:backoff", left, sizeof left), 0);
+    assert_in_range(atoi(left + 1), 20000, 30000); /* the key itself was cut: the jump is paid for once */
+    store_free(s);
+}
+
+static void a_pause_that_somebody_else_wrote_holds_nobody_for_longer_than_it_may(void **state)
+{
+    (void)state;
+    static const char *const others[] = { "SET {sidekey:cred}:backoff never", "SET {sidekey:cred}:backoff x PX 90000",
+                                          "SET {sidekey:cred}:backoff -5 PX 90000", "SET {sidekey:cred}:backoff 90000000 PX 90000000" };
+    struct store *s = open_store(server.url);
+    for (size_t i = 0; i < COUNT(others); i++) {
+        ask(others[i], "+OK");
+        struct got got = load(s);
+        assert_result(got, STORE_OK);
+        assert_in_range(got.throttled_ms, 0, STORE_THROTTLE_MAX_MS);
+        assert_true(got.throttled_ms == 0 || i == 3);
+        got = begin(s, 'a', 0);
+        assert_result(got, STORE_WON);
+        assert_true(got.throttled_ms == 0 || i == 3);
+    }
+    store_free(s);
+}
+
 static void errors_of_the_server_are_errors_and_never_busy(void **state)
 {
     (void)state;
@@ -591,6 +627,8 @@ int main(void)
         WITH_SERVER(a_state_sealed_with_another_key_is_an_error_that_keeps_no_lease),
         WITH_SERVER(a_blob_of_another_generation_or_credential_is_damage),
         WITH_SERVER(a_lease_without_an_end_gets_one),
+        WITH_SERVER(a_pause_is_measured_by_the_servers_clock_and_cut_when_that_goes_back),
+        WITH_SERVER(a_pause_that_somebody_else_wrote_holds_nobody_for_longer_than_it_may),
         WITH_SERVER(errors_of_the_server_are_errors_and_never_busy),
         WITH_SERVER(a_password_is_asked_for_and_checked),
         WITH_SERVER(broken_servers_are_errors_within_their_deadlines),
