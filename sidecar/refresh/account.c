@@ -60,6 +60,12 @@ static void recompute(struct account *a, bool same_token, int64_t old_end_wall_m
         credential_times_same(&a->times, clock_mono_ms());
 }
 
+static void unstick(struct account *a)
+{
+    credential_unstick(&a->tries);
+    credential_hold(&a->tries, a->throttled_ms); /* another secret, the same host */
+}
+
 /* A newer state, or another token under the same number (a provisional one that lost its race). */
 static void take(struct account *a, const struct state *state)
 {
@@ -74,7 +80,7 @@ static void take(struct account *a, const struct state *state)
     }
     recompute(a, same && !secret_empty(&state->access_token), old_end);
     if (was_dead && !a->state.dead_fp[0])
-        credential_unstick(&a->tries);
+        unstick(a);
     a->env->publish(a->env->arg, a);
 }
 
@@ -188,6 +194,12 @@ static void on_lease(void *arg, enum store_result result)
     (*metrics_at(a->env->metrics, "sidekey_lease_total{result=\"%s\"}", names[result]))++;
 }
 
+static void on_event(void *arg, enum flight_event event)
+{
+    struct account *a = arg;
+    (*metrics_at(a->env->metrics, "sidekey_refresh_events_total{credential=\"%s\",event=\"%s\"}", a->spec->name, flight_event_name(event)))++;
+}
+
 static bool needed(const struct account *a, const struct credential_need *need)
 {
     return credential_needs(&a->times, !secret_empty(&a->state.access_token), a->state.generation, need, clock_mono_ms());
@@ -210,13 +222,19 @@ static void refuse(struct account *a, enum msg_class class_, const char *text)
 
 static void note_failure(struct account *a, const struct flight_result *r)
 {
+    int64_t now_ms = clock_mono_ms();
     bool counts = r->requested && r->class_ != MSG_TRANSIENT && r->class_ != MSG_STORE && credential_need_forced(&a->need);
     uint64_t random;
     rand_bytes(&random, sizeof random);
-    credential_failed(&a->tries, r->class_, r->retry_after_ms, counts, random, clock_mono_ms());
+    if (r->class_ == MSG_THROTTLE && !r->told)
+        credential_throttled(&a->tries, now_ms + r->retry_after_ms);
+    else
+        credential_failed(&a->tries, r->class_, r->retry_after_ms, counts, random, now_ms);
+    if (r->class_ == MSG_THROTTLE)
+        a->throttled_ms = now_ms + r->retry_after_ms; /* the flight has told the store, or was told by it */
     snprintf(a->last_error, sizeof a->last_error, "%s", r->text ? r->text : "");
     if (r->class_ == MSG_THROTTLE && a->host[0])
-        a->env->throttled(a->env->arg, a->host, a->tries.urgent_ms);
+        a->env->throttled(a->env->arg, a->host, a->tries.urgent_ms, r->told);
     if (!a->need.background)
         refuse(a, r->class_, a->last_error);
 }
@@ -275,7 +293,7 @@ static void tell_end(struct account *a)
 
 static void fly(struct account *a, const struct credential_need *need)
 {
-    const struct flight_hooks hooks = { on_state, on_lease, on_end, a };
+    const struct flight_hooks hooks = { on_state, on_lease, on_event, on_end, a };
     a->need = *need;
     a->flight_ms = clock_mono_ms();
     a->waiters = !need->background;
@@ -288,6 +306,14 @@ static void fly(struct account *a, const struct credential_need *need)
     log_error(log_msg("refresh not started"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
     credential_failed(&a->tries, MSG_TRANSIENT, 0, false, 0, clock_mono_ms());
     schedule(a);
+}
+
+static void refuse_later(struct account *a)
+{
+    if (clock_mono_ms() < a->throttled_ms)
+        refuse(a, MSG_THROTTLE, "the token endpoint has asked for fewer requests");
+    else
+        refuse(a, a->tries.failed ? a->tries.class_ : MSG_TRANSIENT, a->last_error);
 }
 
 void keeper_want(struct account *a, const struct credential_need *want)
@@ -311,7 +337,7 @@ void keeper_want(struct account *a, const struct credential_need *want)
     case CREDENTIAL_GO: fly(a, &need); break;
     case CREDENTIAL_LATER:
         if (need.reason != MSG_EXPIRING && !need.background)
-            refuse(a, a->tries.failed ? a->tries.class_ : MSG_TRANSIENT, a->last_error);
+            refuse_later(a);
         break;
     case CREDENTIAL_RECENT: refuse(a, MSG_RECENT, "a forced refresh ran a moment ago"); break;
     case CREDENTIAL_STUCK: refuse(a, MSG_DEAD, a->last_error[0] ? a->last_error : "the refresh token is dead"); break;
@@ -341,7 +367,7 @@ static void on_secret_changed(void *arg)
     a->changed = false;
     if (a->draining)
         return;
-    credential_unstick(&a->tries);
+    unstick(a);
     if (a->flight)
         a->changed = a->spec->grant == GRANT_STATIC || !was_well;
     else if (a->spec->grant == GRANT_STATIC || !was_well || needed(a, &need)) {
@@ -386,6 +412,8 @@ void account_done(struct account *a)
     if (a->load)
         store_cancel(a->env->flights->store, a->load);
     a->load = NULL;
+    store_cancel(a->env->flights->store, a->sharing);
+    a->sharing = NULL;
     alarm_stop(&a->timer);
     alarm_stop(&a->reload);
     for (size_t i = 0; i < sizeof a->watches / sizeof *a->watches; i++)
@@ -415,9 +443,26 @@ void account_start(struct account *a)
         load(a);
 }
 
-void account_hold(struct account *a, int64_t until_ms)
+static void on_shared(void *arg, const struct store_answer *answer)
 {
+    struct account *a = arg;
+    a->sharing = NULL;
+    if (answer->result != STORE_ERROR)
+        return;
+    log_warn(log_msg("throttle not shared"), log_str("credential", a->spec->name), log_str("reason", answer->error ? answer->error : "unknown"));
+    on_event(a, FLIGHT_THROTTLE_UNSHARED);
+}
+
+void account_hold(struct account *a, int64_t until_ms, bool share)
+{
+    int64_t left_ms = until_ms - clock_mono_ms();
+    share = share && until_ms > a->throttled_ms; /* else it is known there */
+    a->throttled_ms = until_ms > a->throttled_ms ? until_ms : a->throttled_ms;
     credential_hold(&a->tries, until_ms);
+    if (share && left_ms > 0) { /* in as many ms from now: what comes there late ends late, by what the store takes at most */
+        store_cancel(a->env->flights->store, a->sharing);
+        a->sharing = store_throttle(a->env->flights->store, a->spec->name, left_ms, on_shared, a);
+    }
     schedule(a);
 }
 

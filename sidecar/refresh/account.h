@@ -17,8 +17,8 @@ struct account_env { /* borrowed, one for all accounts */
     void (*publish)(void *arg, const struct account *a);
     /* Tell every worker that there is no (newer) token to be had. */
     void (*refuse)(void *arg, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text);
-    /* The token host asks for fewer requests: hold every account of the same host. */
-    void (*throttled)(void *arg, const char *host, int64_t until_ms);
+    /* The token host asks for fewer requests: hold every account of the same host.  told: it has said so to us, and the store is to know. */
+    void (*throttled)(void *arg, const char *host, int64_t until_ms, bool told);
     /* A flight has ended while draining. */
     void (*idle)(void *arg);
     void *arg;
@@ -40,6 +40,8 @@ struct account {
     bool draining, loaded;
     struct store_op *load;
     bool load_again;
+    int64_t throttled_ms;         /* no request before; 0: never said */
+    struct store_op *sharing;     /* the store is told that */
     struct alarm reload;          /* the last load failed */
     int64_t reload_ms;            /* the pause before the next one */
     struct alarm timer;
@@ -56,8 +58,8 @@ void account_start(struct account *a);
 void keeper_want(struct account *a, const struct credential_need *need);
 /* The stored state has changed, by whomever. */
 void account_changed(struct account *a);
-/* No request before until_ms. */
-void account_hold(struct account *a, int64_t until_ms);
+/* The token host wants no request before until_ms.  share: those who share the store are to know it as well. */
+void account_hold(struct account *a, int64_t until_ms, bool share);
 /* Background passes end; a flight that has asked goes on.  account_busy(): it still does. */
 void account_drain(struct account *a);
 bool account_busy(const struct account *a);

@@ -153,6 +153,8 @@ void credential_failed(struct credential_tries *tries, enum msg_class class_, in
     tries->urgent_ms = now_ms + backoff(pauses[class_].urgent_base_ms, pauses[class_].urgent_cap_ms, tries->failures, random);
     tries->quiet_ms = now_ms + pauses[class_].quiet_least_ms
                       + backoff(pauses[class_].quiet_base_ms, pauses[class_].quiet_cap_ms, tries->failures, random >> 16);
+    if (class_ == MSG_THROTTLE && retry_after_ms > 0 && tries->failures == 1)
+        tries->urgent_ms = 0; /* the server has said when; to one that goes on saying so we come less often */
     if (retry_after_ms > 0)
         credential_hold(tries, now_ms + retry_after_ms);
 }
@@ -173,6 +175,15 @@ void credential_hold(struct credential_tries *tries, int64_t until_ms)
 {
     tries->urgent_ms = max64(tries->urgent_ms, until_ms);
     tries->quiet_ms = max64(tries->quiet_ms, until_ms);
+}
+
+void credential_throttled(struct credential_tries *tries, int64_t until_ms)
+{
+    if (!tries->failed || tries->class_ != MSG_THROTTLE)
+        tries->failures = 0;
+    tries->failed = true;
+    tries->class_ = MSG_THROTTLE;
+    credential_hold(tries, until_ms);
 }
 
 int64_t credential_next_ms(const struct credential_tries *tries, const struct credential_times *t, bool has_token, int64_t now_ms)

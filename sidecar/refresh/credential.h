@@ -82,6 +82,8 @@ void credential_skipped(struct credential_tries *tries, int64_t now_ms);
 void credential_unstick(struct credential_tries *tries);
 /* Moves both "not before" to until_ms at least: the token host throttles. */
 void credential_hold(struct credential_tries *tries, int64_t until_ms);
+/* As hold, and it counts as the last outcome: THROTTLE, told to somebody else.  No failure of ours: no backoff grows. */
+void credential_throttled(struct credential_tries *tries, int64_t until_ms);
 /* When the background pass has to look again: >= now_ms, or MSG_NEVER. */
 int64_t credential_next_ms(const struct credential_tries *tries, const struct credential_times *t, bool has_token, int64_t now_ms);
 

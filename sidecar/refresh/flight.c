@@ -48,6 +48,7 @@ static const struct {
     [FLIGHT_RECOVER] = { "recover", flight_recover, flight_recovered, NULL, FLIGHT_STORE_MS },
     [FLIGHT_RECOVER_WAIT] = { "recover_wait", flight_recover_wait, NULL, flight_recover_again, 0 },
     [FLIGHT_BURY] = { "bury", flight_bury, flight_buried, NULL, FLIGHT_STORE_MS },
+    [FLIGHT_THROTTLE] = { "throttle", flight_throttle, flight_throttled, NULL, FLIGHT_STORE_MS },
     [FLIGHT_RELEASE] = { "release", release, released, NULL, FLIGHT_STORE_MS },
     [FLIGHT_DONE] = { "done", done, NULL, NULL, 0 },
 };
@@ -116,6 +117,36 @@ enum step flight_fail(struct flight *f, enum msg_class class_, const char *text)
     snprintf(f->text, sizeof f->text, "%s", text);
     f->result.class_ = class_;
     return flight_end_as(f, FLIGHT_FAILED, f->text);
+}
+
+/* ---- what is worth counting ---- */
+
+static const struct {
+    const char *name, *text;
+    enum log_level level;
+} events[FLIGHT_EVENTS] = {
+    [FLIGHT_LOCK_DEGRADED] = { "lock_degraded", "lock degraded", LOG_WARN },
+    [FLIGHT_LEASE_LOST] = { "lease_lost", "lease lost while the request was out", LOG_WARN },
+    [FLIGHT_REREAD_FAILED] = { "reread_failed", "state re-read failed", LOG_WARN },
+    [FLIGHT_RACE_RECOVERED] = { "race_recovered", "race recovered", LOG_INFO },
+    [FLIGHT_PERSIST_FAILED] = { "persist_failed", "persist failed", LOG_WARN },
+    [FLIGHT_JOURNAL_FAILED] = { "journal_failed", "journal not writable", LOG_ERROR },
+    [FLIGHT_RELEASE_FAILED] = { "release_failed", "release failed", LOG_WARN },
+    [FLIGHT_THROTTLE_UNSHARED] = { "throttle_unshared", "throttle not shared", LOG_WARN },
+    [FLIGHT_DOUBLE_SPEND] = { "double_spend", "double_spend: another owner's answer was stored first", LOG_WARN },
+    [FLIGHT_FOREIGN_ROTATION] = { "foreign_rotation", "foreign_rotation: somebody else has spent the refresh token", LOG_ERROR },
+};
+
+const char *flight_event_name(enum flight_event event)
+{
+    return events[event].name;
+}
+
+void flight_note(struct flight *f, enum flight_event event, uint64_t generation, const char *why)
+{
+    LOG_AT(events[event].level, log_msg(events[event].text), log_str("credential", f->spec->name), log_int("generation", (int64_t)generation),
+           log_str("reason", why ? why : "unknown"));
+    f->hooks.on_event(f->hooks.arg, event);
 }
 
 /* ---- start and end ---- */
@@ -254,14 +285,19 @@ static enum step begin(struct flight *f)
 
 static enum step lock_error(struct flight *f, const char *why)
 {
-    log_warn(log_msg("lock degraded"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->known.generation),
-             log_str("reason", why ? why : "unknown"));
+    flight_note(f, FLIGHT_LOCK_DEGRADED, f->known.generation, why);
     switch (f->env->on_lock_error) {
     case ON_LOCK_ERROR_PROCEED: return flight_enter(f, FLIGHT_DEGRADED);
     case ON_LOCK_ERROR_WAIT: return flight_enter(f, FLIGHT_STORE_WAIT);
     case ON_LOCK_ERROR_FAIL: break;
     }
     return flight_fail(f, MSG_STORE, "the store cannot give a lease");
+}
+
+void flight_heed(struct flight *f, const struct store_answer *answer)
+{
+    if (answer->throttled_ms > 0)
+        f->throttled_ms = clock_mono_ms() + answer->throttled_ms;
 }
 
 static enum step begun(struct flight *f, const struct store_answer *answer)
@@ -276,6 +312,7 @@ static enum step begun(struct flight *f, const struct store_answer *answer)
         return flight_enter(f, FLIGHT_BEGIN); /* newer, and yet not enough: from here on it is the one that we know */
     case STORE_WON:
         f->leased = true;
+        flight_heed(f, answer);
         if (flight_see(f, answer->state) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
         return flight_enter(f, FLIGHT_CHECK);
@@ -342,12 +379,12 @@ bool flight_rotates(const struct flight *f)
 static enum step loaded(struct flight *f, const struct store_answer *answer)
 {
     if (answer->result == STORE_OK) {
+        flight_heed(f, answer);
         if (flight_see(f, answer->state) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
         return flight_enter(f, FLIGHT_CHECK);
     }
-    log_warn(log_msg("state re-read failed"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->known.generation),
-             log_str("reason", answer->error ? answer->error : "unknown"));
+    flight_note(f, FLIGHT_REREAD_FAILED, f->known.generation, answer->error);
     if (!flight_needed(f, &f->known))
         return flight_end_as(f, FLIGHT_ADOPTED, "somebody else was first");
     /* A copy may be old, and an old refresh token that is spent looks like theft: ours goes out only when the server is known not to rotate (B8). */
@@ -370,6 +407,6 @@ static enum step release(struct flight *f)
 static enum step released(struct flight *f, const struct store_answer *answer)
 {
     if (answer->result == STORE_ERROR)
-        log_warn(log_msg("release failed"), log_str("credential", f->spec->name), log_str("reason", answer->error ? answer->error : "unknown"));
+        flight_note(f, FLIGHT_RELEASE_FAILED, f->known.generation, answer->error);
     return flight_enter(f, FLIGHT_DONE);
 }

@@ -38,14 +38,33 @@ struct flight_result {
     enum msg_class class_;   /* FAILED */
     int64_t retry_after_ms;  /* FAILED, from the server; 0: none */
     bool requested;          /* at least one token request was started */
+    bool told;               /* THROTTLE: the server said so to this flight; else it is what the store knows of it */
     const char *text;        /* for people; no secret; valid during the call */
 };
+
+/* What an operator wants to count: REFRESH.md A14, B5, B18.  Each is one line of the log as well. */
+enum flight_event {
+    FLIGHT_LOCK_DEGRADED,    /* the store gave no answer about the lease */
+    FLIGHT_LEASE_LOST,       /* while a request was out */
+    FLIGHT_REREAD_FAILED,
+    FLIGHT_RACE_RECOVERED,   /* refused or unanswered, but another owner's token is stored */
+    FLIGHT_PERSIST_FAILED,   /* the store did not take an answer or a verdict */
+    FLIGHT_JOURNAL_FAILED,   /* an intent or an answer is not on disk */
+    FLIGHT_RELEASE_FAILED,
+    FLIGHT_THROTTLE_UNSHARED,
+    FLIGHT_DOUBLE_SPEND,     /* two owners redeemed one refresh token */
+    FLIGHT_FOREIGN_ROTATION, /* a refresh token was spent by somebody who is none of ours */
+    FLIGHT_EVENTS
+};
+/* "lock_degraded": a label's fixed word. */
+const char *flight_event_name(enum flight_event event);
 
 struct flight_hooks {
     /* A newer state: publish it to the workers now.  Borrowed for the call.  May come more than once. */
     void (*on_state)(void *arg, const struct state *state);
     /* The lease said: FRESH, WON, BUSY, LOST or ERROR.  For the metric. */
     void (*on_lease)(void *arg, enum store_result result);
+    void (*on_event)(void *arg, enum flight_event event);
     /* The last call.  The flight may be freed in it, or later. */
     void (*on_end)(void *arg, const struct flight_result *result);
     void *arg;

@@ -122,6 +122,8 @@ enum step flight_check(struct flight *f)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
     if (past == PAST_UNDER_WAY) /* a keeper that was stopped for longer than its lease: spending the token again would look like theft */
         return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
+    if (clock_mono_ms() < f->throttled_ms)
+        return flight_leave_alone(f);
     return grant_of(f->spec->grant)->spends_refresh_token ? choose_token(f) : flight_enter(f, FLIGHT_SECRETS);
 }
 
@@ -159,7 +161,7 @@ enum step flight_intent(struct flight *f)
     name_mark(getpid(), f->marked_ms, f->mark);
     int failed = journal_intent(f->env->journal, f->spec->name, f->base.generation, fp, f->marked_ms);
     if (failed) {
-        log_error(log_msg("journal not writable"), log_str("credential", f->spec->name), log_str("reason", strerror(-failed)));
+        flight_journal_failed(f, "the refresh token is not spent", failed);
         return flight_fail(f, MSG_STORE, "the journal cannot be written: the refresh token is not spent");
     }
     return flight_enter(f, FLIGHT_CONFIRM);
@@ -179,6 +181,11 @@ enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
     if (f->draining) {
         drop_intent(f);
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
+    }
+    flight_heed(f, answer);
+    if (answer->result == STORE_OK && clock_mono_ms() < f->throttled_ms) {
+        drop_intent(f);
+        return flight_leave_alone(f);
     }
     if (answer->result == STORE_OK && answer->state->generation == f->base.generation)
         return flight_enter(f, FLIGHT_FETCH);
@@ -206,7 +213,7 @@ static enum step judge(struct flight *f, enum msg_class class_, const char *text
     if (spends && (class_ == MSG_AMBIGUOUS || class_ == MSG_DEAD))
         return flight_enter(f, FLIGHT_RECOVER);
     drop_intent(f);
-    return flight_end_as(f, FLIGHT_FAILED, f->text);
+    return class_ == MSG_THROTTLE ? flight_enter(f, FLIGHT_THROTTLE) : flight_end_as(f, FLIGHT_FAILED, f->text);
 }
 
 static enum step keep(struct flight *f, const struct grant_answer *answer)
@@ -222,8 +229,7 @@ static enum step keep(struct flight *f, const struct grant_answer *answer)
         memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
     int failed = spends ? journal_answer(f->env->journal, f->spec->name, f->base.generation, &f->fresh, clock_mono_ms()) : 0;
     if (failed)
-        log_error(log_msg("persist failed: the answer is in memory only"), log_str("credential", f->spec->name),
-                  log_int("generation", (int64_t)f->fresh.generation), log_str("reason", strerror(-failed)));
+        flight_journal_failed(f, "the answer is in memory only until the store has it", failed);
     f->hooks.on_state(f->hooks.arg, &f->fresh);
     return flight_enter(f, FLIGHT_COMMIT);
 }
@@ -282,6 +288,7 @@ static enum step refused(struct flight *f, const struct fetch_answer *a, const s
     if (clock_was_off(f, a))
         return sign_again(f);
     explain(f, a, answer, why, text, sizeof text);
+    f->foreign = classify_reused(slice_str(answer->code)) && !f->outcome_unknown;
     f->result.retry_after_ms = classify_retry_after_ms(a->retry_after, a->date_s, clock_wall_ms() / 1000);
     return judge(f, classify(&in), text);
 }
@@ -403,8 +410,7 @@ enum step flight_renewed(struct flight *f, const struct store_answer *answer)
         f->leased = false;
         f->lease_lost = true;
         f->hooks.on_lease(f->hooks.arg, STORE_LOST);
-        log_warn(log_msg("lease lost while the request was out"), log_str("credential", f->spec->name),
-                 log_int("generation", (int64_t)f->base.generation));
+        flight_note(f, FLIGHT_LEASE_LOST, f->base.generation, "its time was over, or the store has forgotten it");
     } else
         alarm_set(&f->renewal, answer->result == STORE_OK ? f->env->lease_ms / 3 : f->env->lease_ms / 6);
     return STEP_WAIT;

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/rand.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,15 @@ void flight_forget(struct flight *f)
     int failed = journal_clear(f->env->journal, f->spec->name);
     if (failed)
         log_warn(log_msg("journal not cleared"), log_str("credential", f->spec->name), log_str("reason", strerror(-failed)));
+}
+
+void flight_journal_failed(struct flight *f, const char *outcome, int failed)
+{
+    bool full = failed == -ENOSPC || failed == -EDQUOT || failed == -EFBIG;
+    char why[512];
+    snprintf(why, sizeof why, "%s: cannot write to %s: %s: %s", outcome, journal_path(f->env->journal), strerror(-failed),
+             full ? "make room there" : "this user must be able to write there");
+    flight_note(f, FLIGHT_JOURNAL_FAILED, f->base.generation, why);
 }
 
 /* ---- commit ---- */
@@ -66,13 +76,13 @@ static enum step lost_race(struct flight *f, const struct state *winner)
     bool differs = winner->generation == f->fresh.generation && !secret_empty(&ours) && !slice_eq_secret(secret_peek(&ours), secret_peek(&winner->refresh_token));
     int failed = flight_see(f, winner) || state_copy(&f->fresh, winner) || secret_set(&f->fresh.alt_refresh, secret_peek(&ours));
     secret_done(&ours);
-    if (!f->double_spend)
-        log_warn(log_msg("double_spend: another owner's answer was stored first"), log_str("credential", f->spec->name),
-                 log_int("generation", (int64_t)winner->generation));
-    if (failed || !differs || f->alt_kept || !grant_of(f->spec->grant)->spends_refresh_token) {
+    differs = differs && grant_of(f->spec->grant)->spends_refresh_token;
+    if (differs && !f->double_spend)
+        flight_note(f, FLIGHT_DOUBLE_SPEND, winner->generation, "one refresh token was redeemed twice: the stored child is used, ours is kept beside it");
+    if (failed || !differs || f->alt_kept) {
         if (!failed && grant_of(f->spec->grant)->spends_refresh_token)
             flight_forget(f);
-        return flight_end_as(f, FLIGHT_ADOPTED, "double_spend: the stored token won");
+        return flight_end_as(f, FLIGHT_ADOPTED, differs || f->double_spend ? "double_spend: the stored token won" : "another owner's token was stored first");
     }
     f->double_spend = f->alt_kept = true;
     f->fresh.generation = winner->generation + 1;
@@ -98,8 +108,7 @@ enum step flight_committed(struct flight *f, const struct store_answer *answer)
     }
     if (answer->result == STORE_STALE)
         return lost_race(f, answer->state);
-    log_warn(log_msg("persist failed"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->fresh.generation),
-             log_str("reason", answer->error ? answer->error : "unknown"));
+    flight_note(f, FLIGHT_PERSIST_FAILED, f->fresh.generation, answer->error);
     return flight_enter(f, FLIGHT_COMMIT_WAIT);
 }
 
@@ -159,7 +168,7 @@ static enum step after_refusal(struct flight *f)
 
 static enum step adopt_newer(struct flight *f, const struct state *winner)
 {
-    log_info(log_msg("race recovered"), log_str("credential", f->spec->name), log_int("generation", (int64_t)winner->generation));
+    flight_note(f, FLIGHT_RACE_RECOVERED, winner->generation, "another owner's token is stored");
     if (flight_see(f, winner) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
     flight_forget(f);
@@ -172,7 +181,7 @@ enum step flight_recovered(struct flight *f, const struct store_answer *answer)
         return adopt_newer(f, answer->state);
     if (answer->result == STORE_OK)
         return f->result.class_ == MSG_DEAD ? after_refusal(f) : after_ambiguous(f);
-    log_warn(log_msg("state re-read failed"), log_str("credential", f->spec->name), log_str("reason", answer->error ? answer->error : "unknown"));
+    flight_note(f, FLIGHT_REREAD_FAILED, f->base.generation, answer->error);
     if (!f->draining && clock_mono_ms() < f->hold_end_ms)
         return flight_enter(f, FLIGHT_RECOVER_WAIT);
     /* No verdict without a look at the store (B8). */
@@ -189,6 +198,29 @@ enum step flight_recover_wait(struct flight *f)
 enum step flight_recover_again(struct flight *f)
 {
     return flight_enter(f, FLIGHT_RECOVER);
+}
+
+/* ---- throttle (REFRESH.md C): told to those who share the store before the lease is free ---- */
+
+enum step flight_throttle(struct flight *f)
+{
+    f->result.told = true;
+    if (f->result.retry_after_ms == 0)
+        f->result.retry_after_ms = FLIGHT_THROTTLE_MS;
+    return flight_op(f, store_throttle(f->env->store, f->spec->name, f->result.retry_after_ms, flight_store_answer, f));
+}
+
+enum step flight_throttled(struct flight *f, const struct store_answer *answer)
+{
+    if (answer->result == STORE_ERROR)
+        flight_note(f, FLIGHT_THROTTLE_UNSHARED, f->base.generation, answer->error);
+    return flight_end_as(f, FLIGHT_FAILED, f->text);
+}
+
+enum step flight_leave_alone(struct flight *f)
+{
+    f->result.retry_after_ms = f->throttled_ms - clock_mono_ms();
+    return flight_fail(f, MSG_THROTTLE, "the token endpoint has asked for fewer requests");
 }
 
 /* ---- bury ---- */
@@ -224,6 +256,8 @@ static void report_death(struct flight *f)
     snprintf(detail, sizeof detail, "%s", f->text);
     if (f->outcome_unknown)
         snprintf(f->text, sizeof f->text, "%.*s; rotation probably lost in flight", (int)sizeof detail - 48, detail);
+    if (f->foreign)
+        flight_note(f, FLIGHT_FOREIGN_ROTATION, f->base.generation, "another program holds a copy of it: give each its own grant");
     log_error(log_msg("reauthorisation required"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->fresh.generation),
               log_str("refresh_token", f->fresh.dead_fp), log_str("class", "dead"), log_str("reason", f->text));
 }
@@ -238,7 +272,7 @@ enum step flight_buried(struct flight *f, const struct store_answer *answer)
     if (answer->result == STORE_ERROR && f->bury_tries < BURY_TRIES)
         return flight_enter(f, FLIGHT_BURY);
     if (answer->result == STORE_ERROR)
-        log_warn(log_msg("persist failed"), log_str("credential", f->spec->name), log_str("reason", answer->error ? answer->error : "unknown"));
+        flight_note(f, FLIGHT_PERSIST_FAILED, f->fresh.generation, answer->error);
     else
         f->leased = false;
     if (answer->result == STORE_OK)

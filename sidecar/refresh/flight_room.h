@@ -15,6 +15,7 @@
 #define FLIGHT_POLL_FIRST_MS 100   /* waiting for somebody else: 100 → 400 ms */
 #define FLIGHT_POLL_LAST_MS 400
 #define FLIGHT_MARGIN_MS 500       /* the request's deadline is before the lease's end by this much */
+#define FLIGHT_THROTTLE_MS 5000    /* a 429 that does not say for how long */
 #define FLIGHT_HOLDS 5             /* most time that a lease is held, in lease times */
 
 enum flight_state {
@@ -35,6 +36,7 @@ enum flight_state {
     FLIGHT_RECOVER,      /* refused or no answer: what is stored now? */
     FLIGHT_RECOVER_WAIT, /* another owner may be about to store the same token's child */
     FLIGHT_BURY,         /* the verdict "dead" goes to the store */
+    FLIGHT_THROTTLE,     /* the token host wants a pause: the store tells the others */
     FLIGHT_RELEASE,
     FLIGHT_DONE,
     FLIGHT_STATES
@@ -65,6 +67,7 @@ struct flight {
     struct state base;       /* what is stored: the parent */
     struct state fresh;      /* what we want to store */
     int64_t poll_ms, pause_ms;
+    int64_t throttled_ms;    /* no request before: what the store knows of the token host; 0: nothing */
 
     struct gather gather;
     struct grant_request request;
@@ -81,6 +84,7 @@ struct flight {
     bool seeded;             /* … and it is the configured one */
     unsigned asked;          /* requests started */
     int64_t asked_ms;        /* when the last one was */
+    bool foreign;            /* the server says: spent already, and none of ours is known to have done it */
     bool resent, alt_tried, outcome_unknown, double_spend, alt_kept;
     unsigned bury_tries;
 
@@ -98,6 +102,10 @@ void flight_drive(struct flight *f, enum step step);
 /* Takes a stored state as the newest one: copies, publishes when it is newer.  0; -ENOMEM. */
 MUST_CHECK int flight_see(struct flight *f, const struct state *stored);
 bool flight_needed(const struct flight *f, const struct state *s);
+/* One line of the log, and the hook.  why may be NULL. */
+void flight_note(struct flight *f, enum flight_event event, uint64_t generation, const char *why);
+/* Takes what the answer says of the token host. */
+void flight_heed(struct flight *f, const struct store_answer *answer);
 /* The refresh token changed with the last refresh, or there was none yet. */
 bool flight_rotates(const struct flight *f);
 /* The stored verdict is about the very token that brought ours: it was spoken while our answer was on its way, and is wrong. */
@@ -132,8 +140,13 @@ enum step flight_recover(struct flight *f);
 enum step flight_recovered(struct flight *f, const struct store_answer *answer);
 enum step flight_recover_wait(struct flight *f);
 enum step flight_recover_again(struct flight *f);
+enum step flight_throttle(struct flight *f);
+enum step flight_throttled(struct flight *f, const struct store_answer *answer);
+/* The pause that the store knows of has not ended: no request. */
+enum step flight_leave_alone(struct flight *f);
 enum step flight_bury(struct flight *f);
 enum step flight_buried(struct flight *f, const struct store_answer *answer);
 void flight_forget(struct flight *f);
+void flight_journal_failed(struct flight *f, const char *outcome, int failed);
 
 #endif

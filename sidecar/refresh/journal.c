@@ -80,6 +80,11 @@ static void free_note(void *arg, struct slice cred, void *note)
     free(note);
 }
 
+const char *journal_path(const struct journal *j)
+{
+    return j->dir.path;
+}
+
 void journal_close(struct journal *j)
 {
     if (!j)

@@ -28,6 +28,8 @@ struct journal_entry {
 MUST_CHECK struct journal *journal_open(const char *dir, const struct seal_ring *ring, struct err *e);
 /* Accepts NULL; the files stay. */
 void journal_close(struct journal *j);
+/* The directory, for messages. */
+const char *journal_path(const struct journal *j);
 /* Before the first byte of the token request.  0; -errno (then the request must not be sent when a refresh token would be spent). */
 MUST_CHECK int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t at_ms);
 /* After a good answer, before the store; takes the place of this journal's intent.  refresh_fp is state's.

@@ -164,12 +164,12 @@ void keeper_rest_soon(struct keeper *k)
         alarm_set(&k->rest, recent ? REST_EVERY_MS : REST_AFTER_MS);
 }
 
-static void on_throttled(void *arg, const char *host, int64_t until_ms)
+static void on_throttled(void *arg, const char *host, int64_t until_ms, bool told)
 {
     struct keeper *k = arg;
     for (size_t i = 0; i < k->account_count; i++)
         if (strcmp(k->accounts[i].host, host) == 0)
-            account_hold(&k->accounts[i], until_ms);
+            account_hold(&k->accounts[i], until_ms, told);
 }
 
 static void on_idle(void *arg)

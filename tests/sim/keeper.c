@@ -64,11 +64,11 @@ static void on_refuse(void *arg, const struct account *a, enum msg_class class_,
             close_waiter(&waiters[i]);
 }
 
-static void on_throttled(void *arg, const char *host, int64_t until_ms)
+static void on_throttled(void *arg, const char *host, int64_t until_ms, bool told)
 {
     struct sim_keeper *k = arg;
     (void)host;
-    account_hold(&k->account, until_ms);
+    account_hold(&k->account, until_ms, told);
 }
 
 static void on_idle(void *arg)

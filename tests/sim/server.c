@@ -202,7 +202,7 @@ static void on_answer(void *arg)
     const char *body = body_of(job, text, sizeof text);
     struct fetch_answer a = { .status = status, .sent = true, .body = slice_str(body) };
     if (job->retry_after)
-        a.retry_after = SLICE("2");
+        a.retry_after = sim_chance(500) ? SLICE("2") : SLICE("40");
     if (sim_chance(500)) /* not every server says what time it is; the time is that of the answer's birth */
         a.date_s = (INT64_C(1700000000000) + (access > 0 ? tokens[access].access_end_ms - sim_plan.lifetime_ms : sim_now_ms)) / 1000;
     job->answer = 0;
@@ -243,6 +243,7 @@ static void on_arrival(void *arg)
         job->done = true;
     } else if (sim_fault(sim_plan.throttled)) {
         job->status = 429;
+        sim_counts[SIM_THROTTLED]++;
         job->done = job->retry_after = true;
     } else if (sim_fault(sim_plan.lost / 4)) {
         job->done = true; /* it never came that far */
@@ -292,6 +293,8 @@ struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *reque
     const char *at = strstr(body, "refresh_token=rt-");
     if (!job || !at)
         abort();
+    if (sim_told_to_wait(sim_running))
+        sim_break("P10: keeper %d sends a request although the store has told it of the server's pause", sim_running);
     *job = (struct fetch_job){ .next = jobs, .keeper = sim_running, .refresh = atoi(at + 17), .access = -1, .fn = fn, .arg = arg,
                                .deadline_ms = sim_now_ms + request->timeout_ms };
     jobs = job;

@@ -208,6 +208,30 @@ static void test_retry_after_holds_everybody(void **s)
     assert_int_equal(t.urgent_ms, NOW + 120 * S); /* never sooner */
 }
 
+static void test_the_first_pause_is_as_long_as_the_server_said_and_then_longer(void **s)
+{
+    struct credential_tries t = { 0 };
+    (void)s;
+    credential_failed(&t, MSG_THROTTLE, S, false, UINT64_MAX, NOW);
+    assert_int_equal(t.urgent_ms, NOW + S);
+    for (int n = 0; n < 5; n++)
+        credential_failed(&t, MSG_THROTTLE, S, false, 59999, NOW);
+    assert_int_equal(t.urgent_ms, NOW + M);
+}
+
+static void test_a_pause_that_others_were_asked_for_is_no_failure_of_ours(void **s)
+{
+    struct credential_tries t = { 0 };
+    (void)s;
+    for (int n = 0; n < 10; n++)
+        credential_throttled(&t, NOW + 3 * S);
+    assert_int_equal(t.urgent_ms, NOW + 3 * S);
+    assert_int_equal(t.failures, 0);
+    assert_true(t.failed);
+    assert_int_equal(t.class_, MSG_THROTTLE);
+    assert_int_equal(credential_may(&t, &waits, 0, NOW + 3 * S), CREDENTIAL_GO);
+}
+
 static void test_dead_is_stuck_until_something_changes(void **s)
 {
     struct credential_tries t = { 0 };
@@ -276,6 +300,8 @@ int main(void)
         cmocka_unit_test(test_pauses_double_up_to_their_caps),
         cmocka_unit_test(test_the_first_pause_of_a_waiter_is_200_ms_at_most),
         cmocka_unit_test(test_retry_after_holds_everybody),
+        cmocka_unit_test(test_the_first_pause_is_as_long_as_the_server_said_and_then_longer),
+        cmocka_unit_test(test_a_pause_that_others_were_asked_for_is_no_failure_of_ours),
         cmocka_unit_test(test_dead_is_stuck_until_something_changes),
         cmocka_unit_test(test_the_background_pass_looks_when_it_is_due_and_allowed),
     };

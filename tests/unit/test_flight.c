@@ -36,7 +36,7 @@ static struct world {
     char published_token[64], published_dead[9];
     struct flight_result result;
     char text[256];
-    int leases[STORE_ERROR + 1];
+    int leases[STORE_ERROR + 1], events[FLIGHT_EVENTS];
 } w;
 
 static void on_state(void *arg, const struct state *s)
@@ -53,6 +53,12 @@ static void on_lease(void *arg, enum store_result r)
 {
     (void)arg;
     w.leases[r]++;
+}
+
+static void on_event(void *arg, enum flight_event event)
+{
+    (void)arg;
+    w.events[event]++;
 }
 
 static void on_end(void *arg, const struct flight_result *r)
@@ -100,7 +106,7 @@ static int teardown(void **state)
 
 static void start(enum msg_reason reason, uint64_t rejected, bool background, bool replay)
 {
-    const struct flight_hooks hooks = { on_state, on_lease, on_end, NULL };
+    const struct flight_hooks hooks = { on_state, on_lease, on_event, on_end, NULL };
     w.flight = flight_start(&w.env, &w.spec, &w.known, &(struct credential_need){ reason, rejected, background }, replay, &hooks);
     assert_non_null(w.flight);
     assert_string_equal(flight_state_name(w.flight), "new"); /* nothing happens inside the call */
@@ -245,6 +251,19 @@ static void test_state_that_is_fresh_under_the_lease_is_success_without_a_reques
     assert_int_equal(w.store.releases, 1);
 }
 
+static void test_a_lease_that_cannot_be_released_is_told(void **s)
+{
+    (void)s;
+    fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 3600000);
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    fake_store_answer(&w.store);
+    in("release");
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.events[FLIGHT_RELEASE_FAILED], 1);
+}
+
 static void test_a_rejected_generation_is_refreshed_although_it_looks_fresh(void **s)
 {
     (void)s;
@@ -365,6 +384,7 @@ static void test_lock_error_policies(void **s)
         fake_alarm_next(0);
         fake_store_answer(&w.store);
         assert_int_equal(w.leases[STORE_ERROR], 1);
+        assert_int_equal(w.events[FLIGHT_LOCK_DEGRADED], 1);
         if (rows[i].state)
             in(rows[i].state);
         else
@@ -438,6 +458,7 @@ static void test_a_failed_reread_closes_while_the_token_serves_and_at_generation
     (void)s;
     reread_fails(1700000000000 + 45000, 5); /* inside the advisory window, before the mandatory one */
     failed(MSG_STORE);
+    assert_int_equal(w.events[FLIGHT_REREAD_FAILED], 1);
     assert_int_equal(fake_fetch.starts, 0);
     reread_fails(1700000000000 - 1, 0); /* a seed is always old */
     failed(MSG_STORE);
@@ -673,6 +694,7 @@ static void test_no_journal_no_request(void **s)
     settle();
     failed(MSG_STORE);
     assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(w.events[FLIGHT_JOURNAL_FAILED], 1);
     assert_int_equal(w.store.releases, 1);
 }
 
@@ -959,6 +981,7 @@ static void test_a_lost_lease_does_not_throw_the_answer_away(void **s)
     fake_store_say(&w.store, &(struct store_answer){ .result = STORE_LOST });
     in("fetch");
     assert_int_equal(w.leases[STORE_LOST], 1);
+    assert_int_equal(w.events[FLIGHT_LEASE_LOST], 1);
     fake_fetch_say(200, GOOD);
     settle();
     ended(FLIGHT_REFRESHED); /* the parent still stood */
@@ -1024,6 +1047,116 @@ static void test_retry_after_travels_to_the_keeper(void **s)
     settle();
     failed(MSG_THROTTLE);
     assert_int_equal(w.result.retry_after_ms, 7000);
+}
+
+/* ---- the token host wants a pause ---- */
+
+static void throttle_with(struct slice retry_after)
+{
+    fake_fetch.pending = false;
+    fake_fetch.fn(fake_fetch.arg, &(struct fetch_answer){ .status = 429, .sent = true, .retry_after = retry_after });
+}
+
+static void test_a_pause_is_in_the_store_before_the_lease_is_free(void **s)
+{
+    static const struct {
+        const char *retry_after;
+        int64_t ms;
+    } rows[] = { { "7", 7000 }, { "0", 1000 }, { "86400", 300000 }, { "", 5000 }, { "soon", 5000 } };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        teardown(NULL);
+        setup(NULL);
+        to_fetch();
+        throttle_with(slice_str(rows[i].retry_after));
+        in("throttle");
+        assert_int_equal(w.store.throttled_ms, rows[i].ms);
+        assert_true(w.store.leased);
+        assert_int_equal(fake_journal.kind, JOURNAL_NONE); /* nothing was spent */
+        settle();
+        failed(MSG_THROTTLE);
+        assert_true(w.result.told);
+        assert_int_equal(w.result.retry_after_ms, rows[i].ms);
+        assert_int_equal(w.store.releases, 1);
+    }
+}
+
+static void test_a_pause_that_the_store_does_not_take_is_told_to_our_own_keeper_all_the_same(void **s)
+{
+    (void)s;
+    to_fetch();
+    throttle_with(SLICE("7"));
+    w.store.down = true;
+    settle();
+    failed(MSG_THROTTLE);
+    assert_int_equal(w.result.retry_after_ms, 7000);
+    assert_int_equal(w.events[FLIGHT_THROTTLE_UNSHARED], 1);
+}
+
+static void test_a_pause_that_others_were_asked_for_is_kept(void **s)
+{
+    (void)s;
+    w.store.throttled_ms = 42000;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    failed(MSG_THROTTLE);
+    assert_false(w.result.told);
+    assert_false(w.result.requested);
+    assert_int_equal(w.result.retry_after_ms, 42000);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(w.store.begins + w.store.releases, 2);
+    assert_int_equal(w.store.throttles, 0); /* told once more by everybody who hears of it, a pause would never end */
+}
+
+static void test_a_pause_that_comes_between_lease_and_request_is_kept_too(void **s)
+{
+    (void)s;
+    start(MSG_MISSING, 0, false, false);
+    fake_alarm_next(0);
+    fake_store_answer(&w.store);
+    in("confirm");
+    w.store.throttled_ms = 1000;
+    settle();
+    failed(MSG_THROTTLE);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+}
+
+static void test_a_pause_binds_a_keeper_that_has_no_lease_as_well(void **s)
+{
+    (void)s;
+    w.env.on_lock_error = ON_LOCK_ERROR_PROCEED;
+    start(MSG_MISSING, 0, false, false);
+    w.store.down = true;
+    settle();
+    in("degraded");
+    w.store.down = false;
+    w.store.throttled_ms = 9000;
+    fake_alarm_next(2000);
+    settle();
+    failed(MSG_THROTTLE);
+    assert_int_equal(fake_fetch.starts, 0);
+}
+
+static void test_a_pause_keeps_no_token_back(void **s)
+{
+    (void)s;
+    w.store.throttled_ms = 42000;
+    fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 3600000);
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    teardown(NULL);
+    setup(NULL);
+    w.store.throttled_ms = 42000;
+    fake_journal.kind = JOURNAL_ANSWER; /* an answer that never reached the store */
+    fake_journal.parent_gen = 5;
+    assert_int_equal(state_copy(&fake_journal.state, &w.known), 0);
+    assert_int_equal(secret_set(&fake_journal.state.access_token, SLICE("at-new")), 0);
+    start(MSG_MISSING, 0, false, true);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.store.stored.generation, 6);
 }
 
 static void ambiguous_once(void)
@@ -1135,6 +1268,7 @@ static void test_a_refused_token_that_has_a_stored_successor_is_a_recovered_race
     settle();
     ended(FLIGHT_ADOPTED);
     assert_int_equal(w.published_gen, 6);
+    assert_int_equal(w.events[FLIGHT_RACE_RECOVERED], 1);
     assert_int_equal(w.store.commits, 0);
 }
 
@@ -1201,6 +1335,7 @@ static void test_a_verdict_that_the_store_does_not_take_stands_in_memory(void **
     w.store.down = true;
     settle();
     failed(MSG_DEAD);
+    assert_int_equal(w.events[FLIGHT_PERSIST_FAILED], 1);
     assert_int_equal(w.store.commits, 3);
     assert_string_not_equal(w.published_dead, "");
 }
@@ -1219,6 +1354,7 @@ static void test_no_verdict_while_the_store_cannot_be_read(void **s)
     }
     failed(MSG_STORE);
     assert_int_equal(w.store.commits, 0);
+    assert_true(w.events[FLIGHT_REREAD_FAILED] > 1);
 }
 
 static void test_a_dead_token_is_not_sent_again_until_the_configured_one_differs(void **s)
@@ -1332,6 +1468,28 @@ static void test_a_reused_token_is_named_foreign_rotation(void **s)
     settle();
     failed(MSG_DEAD);
     assert_non_null(strstr(w.text, "foreign_rotation"));
+    assert_int_equal(w.events[FLIGHT_FOREIGN_ROTATION], 1);
+}
+
+static void test_a_token_that_one_of_ours_has_spent_is_no_foreign_rotation(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_store_put(&w.store, 6, "at-winner", "rt-winner", fake_wall_ms + 3600000);
+    fake_fetch_say(401, "{\"error\":{\"code\":\"refresh_token_reused\"}}");
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(w.events[FLIGHT_FOREIGN_ROTATION], 0);
+    teardown(NULL);
+    setup(NULL);
+    to_fetch();
+    fake_fetch_fail(true, "connection reset"); /* then it was ourselves, most likely */
+    settle();
+    in("fetch");
+    fake_fetch_say(401, "{\"error\":{\"code\":\"refresh_token_reused\"}}");
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(w.events[FLIGHT_FOREIGN_ROTATION], 0);
 }
 
 /* ---- commit ---- */
@@ -1349,6 +1507,7 @@ static void test_a_store_that_is_down_gets_the_answer_again_and_again(void **s)
     }
     assert_in_range(w.store.commits, 5, 21);
     assert_int_equal(fake_journal.kind, JOURNAL_ANSWER);
+    assert_int_equal(w.events[FLIGHT_PERSIST_FAILED], w.store.commits - (w.store.pending == FAKE_COMMIT));
     w.store.down = false;
     for (int i = 0; i < 5 && w.flight; i++) {
         settle();
@@ -1384,11 +1543,26 @@ static void test_a_losing_answer_is_kept_beside_the_winner(void **s)
     settle();
     ended(FLIGHT_ADOPTED);
     assert_non_null(strstr(w.text, "double_spend"));
+    assert_int_equal(w.events[FLIGHT_DOUBLE_SPEND], 1);
     assert_string_equal(w.published_token, "at-winner");
     assert_int_equal(w.published_gen, 7);
     assert_true(slice_eq(secret_peek(&w.store.stored.refresh_token), SLICE("rt-winner")));
     assert_true(slice_eq(secret_peek(&w.store.stored.alt_refresh), SLICE("rt-new")));
     assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+}
+
+static void test_where_nothing_is_spent_nothing_is_spent_twice(void **s)
+{
+    (void)s;
+    w.spec.grant = GRANT_CLIENT_CREDENTIALS;
+    to_fetch();
+    fake_store_put(&w.store, 6, "at-winner", "", fake_wall_ms + 3600000);
+    fake_fetch_say(200, "{\"access_token\":\"at-new\",\"expires_in\":60}");
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_null(strstr(w.text, "double_spend"));
+    assert_int_equal(w.events[FLIGHT_DOUBLE_SPEND], 0);
+    assert_string_equal(w.published_token, "at-winner");
 }
 
 static void test_an_answer_overrules_a_verdict_on_the_token_that_brought_it(void **s)
@@ -1415,6 +1589,7 @@ static void test_an_answer_whose_child_is_stored_already_is_no_fallback(void **s
     ended(FLIGHT_ADOPTED);
     assert_int_equal(w.published_gen, 7);
     assert_true(secret_empty(&w.store.stored.alt_refresh));
+    assert_int_equal(w.events[FLIGHT_DOUBLE_SPEND], 0);
 }
 
 static void test_a_losing_answer_that_loses_again_gives_up(void **s)
@@ -1439,6 +1614,7 @@ static void test_an_answer_that_no_disk_takes_is_still_served_and_stored(void **
     fake_journal.fail_answer = EIO;
     fake_fetch_say(200, GOOD);
     assert_string_equal(w.published_token, "at-new");
+    assert_int_equal(w.events[FLIGHT_JOURNAL_FAILED], 1);
     settle();
     ended(FLIGHT_REFRESHED);
 }
@@ -1772,6 +1948,7 @@ int main(void)
         T(newer_state_is_adopted_without_a_request),
         T(newer_state_that_has_expired_as_well_leads_to_the_lease),
         T(state_that_is_fresh_under_the_lease_is_success_without_a_request),
+        T(a_lease_that_cannot_be_released_is_told),
         T(a_rejected_generation_is_refreshed_although_it_looks_fresh),
         T(a_rejected_generation_that_is_not_current_costs_no_request),
         T(held_elsewhere_is_skipped_when_nobody_waits),
@@ -1810,6 +1987,12 @@ int main(void)
         T(a_request_that_libcurl_forgets_is_ambiguous),
         T(failures_that_spent_nothing_end_the_flight_and_the_intent),
         T(retry_after_travels_to_the_keeper),
+        T(a_pause_is_in_the_store_before_the_lease_is_free),
+        T(a_pause_that_the_store_does_not_take_is_told_to_our_own_keeper_all_the_same),
+        T(a_pause_that_others_were_asked_for_is_kept),
+        T(a_pause_that_comes_between_lease_and_request_is_kept_too),
+        T(a_pause_binds_a_keeper_that_has_no_lease_as_well),
+        T(a_pause_keeps_no_token_back),
         T(an_unknown_outcome_is_reread_and_tried_once_more_with_the_same_token),
         T(two_unknown_outcomes_leave_the_intent_in_the_journal),
         T(a_refusal_after_an_unknown_outcome_says_what_was_probably_lost),
@@ -1826,9 +2009,11 @@ int main(void)
         T(a_dead_token_is_not_sent_again_until_the_configured_one_differs),
         T(the_losing_child_gets_one_fallback_try),
         T(a_reused_token_is_named_foreign_rotation),
+        T(a_token_that_one_of_ours_has_spent_is_no_foreign_rotation),
         T(a_store_that_is_down_gets_the_answer_again_and_again),
         T(a_commit_whose_answer_was_lost_is_recognised),
         T(a_losing_answer_is_kept_beside_the_winner),
+        T(where_nothing_is_spent_nothing_is_spent_twice),
         T(a_losing_answer_that_loses_again_gives_up),
         T(an_answer_that_no_disk_takes_is_still_served_and_stored),
         T(the_lease_is_kept_while_the_store_does_not_take_the_answer),
