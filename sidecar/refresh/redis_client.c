@@ -18,6 +18,7 @@ struct redis_client {
     struct redis_sentinel *question; /* who is the primary? */
     struct redis_link *link;
     struct list waiting;             /* for the link to be ready */
+    struct authority at;             /* the server that was dialled last */
     struct alarm again;
     unsigned failures;               /* since it was last ready */
     bool was_ready;                  /* this link */
@@ -166,7 +167,7 @@ static void open_link(struct redis_client *c, const struct authority *at)
     struct err e;
     if (at) {
         place.path = NULL;
-        place.at = *at;
+        place.at = c->at = *at;
     }
     if (account_login(c->options.account, &c->login, &e) != 0) {
         try_again(c, e.text);
@@ -210,6 +211,8 @@ void redis_client_leave(struct redis_client *c, const char *why)
 {
     if (c->link)
         redis_link_close(c->link, why);
+    else if (!c->question)
+        alarm_set(&c->again, 0);
 }
 
 /* ---- life ---- */
@@ -220,6 +223,7 @@ struct redis_client *redis_client_new(const struct redis_client_options *options
     if (!c)
         return NULL;
     c->options = *options;
+    c->at = options->place.at;
     list_init(&c->waiting);
     alarm_init(&c->again, connect_now, c);
     snprintf(c->name, sizeof c->name, "redis");
@@ -246,5 +250,5 @@ const char *redis_client_name(const struct redis_client *c)
 
 const struct authority *redis_client_at(const struct redis_client *c)
 {
-    return &c->options.place.at;
+    return &c->at;
 }

@@ -43,10 +43,11 @@ bool redis_client_unsend(struct redis_client *c, struct redis_command *command);
 bool redis_client_up(const struct redis_client *c);
 /* Not up, and the last try has failed. */
 bool redis_client_down(const struct redis_client *c);
-/* Leaves the server (it is a replica now), and looks for the right one. */
+/* Leaves the server (it is a replica now), and looks for the right one; between two tries: tries at once. */
 void redis_client_leave(struct redis_client *c, const char *why);
 /* For messages; never NULL. */
 const char *redis_client_name(const struct redis_client *c);
+/* The server that it has, or had last: the one that the sentinels named, else the one of the options. */
 const struct authority *redis_client_at(const struct redis_client *c);
 void redis_account_done(struct redis_account *a);
 

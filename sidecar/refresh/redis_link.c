@@ -22,6 +22,7 @@ enum login_step { LOGIN_AUTH, LOGIN_NAME, LOGIN_DB, LOGIN_ROLE };
 struct redis_link {
     enum link_state state;
     struct redis_login login;
+    struct secret password;   /* until it is sent: another link may have the shared one read anew meanwhile */
     struct redis_link_hooks hooks;
     struct authority at;
     struct tls_client *tls;
@@ -136,10 +137,10 @@ static int add_login(struct redis_link *l, struct buf *out)
 {
     char db[16];
     int failed = 0;
-    if (l->login.password.len) {
-        struct slice argv[3] = { SLICE("AUTH"), slice_str(l->login.username), l->login.password };
+    if (!secret_empty(&l->password)) {
+        struct slice argv[3] = { SLICE("AUTH"), slice_str(l->login.username), secret_peek(&l->password) };
         if (!l->login.username)
-            argv[1] = l->login.password;
+            argv[1] = argv[2];
         failed = add_step(l, out, LOGIN_AUTH, argv, l->login.username ? 3 : 2);
     }
     if (failed == 0) /* and the question whether we may say anything at all */
@@ -162,6 +163,7 @@ static void log_in(struct redis_link *l)
     if (failed == 0)
         failed = stream_write(l->stream, buf_slice(&out));
     buf_done(&out);
+    secret_done(&l->password);
     if (failed)
         close_link(l, "cannot be asked: out of memory");
     else
@@ -386,6 +388,7 @@ struct redis_link *redis_link_new(struct dialer *dialer, const struct redis_plac
     if (!l)
         return NULL;
     l->login = *login;
+    l->login.password = slice_of(NULL, 0);
     l->hooks = *hooks;
     l->at = place->at;
     l->tls = place->tls;
@@ -393,7 +396,7 @@ struct redis_link *redis_link_new(struct dialer *dialer, const struct redis_plac
     list_init(&l->sent);
     later_init(&l->later, on_later);
     alarm_init(&l->deadline, on_deadline, l);
-    if (!(l->reader = redis_reader_new()) || dial(l, dialer, place) != 0) {
+    if (secret_set(&l->password, login->password) != 0 || !(l->reader = redis_reader_new()) || dial(l, dialer, place) != 0) {
         redis_link_free(l);
         return NULL;
     }
@@ -412,6 +415,7 @@ void redis_link_free(struct redis_link *l)
     later_cancel(&l->later);
     dial_cancel(l->dial);
     stream_free(l->stream);
+    secret_done(&l->password);
     if (l->fd >= 0)
         close(l->fd);
     redis_reader_free(l->reader);

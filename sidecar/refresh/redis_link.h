@@ -6,6 +6,7 @@
 #ifndef SIDEKEY_REFRESH_REDIS_LINK_H
 #define SIDEKEY_REFRESH_REDIS_LINK_H
 
+#include "base/secret.h"
 #include "net/dial.h"
 #include "net/tls.h"
 #include "refresh/redis_wire.h"
@@ -31,9 +32,9 @@ struct redis_place {            /* borrowed for the call */
     struct tls_client *tls;     /* NULL: plain */
 };
 
-struct redis_login {            /* borrowed for the life of the link */
-    const char *username;       /* NULL: the default user */
-    struct slice password;      /* empty: no AUTH */
+struct redis_login {
+    const char *username;       /* borrowed for the life of the link; NULL: the default user */
+    struct slice password;      /* copied; empty: no AUTH */
     unsigned db;
     bool primary;               /* refuse a server that says it is none */
 };

@@ -150,6 +150,22 @@ static int open_network(struct store_redis *s, struct err *e)
     return (s->dialer = dialer_new(&s->network, e)) ? 0 : -1;
 }
 
+static void leave(struct redis_client *c, const struct authority *to)
+{
+    char why[AUTHORITY_TEXT_MAX + 64], text[AUTHORITY_TEXT_MAX];
+    snprintf(why, sizeof why, "the primary is %s now, says a sentinel", authority_key(to, text));
+    if (c && (redis_client_down(c) || !authority_eq(redis_client_at(c), to)))
+        redis_client_leave(c, why);
+}
+
+static void on_failover(void *arg, const struct authority *to, size_t sentinel)
+{
+    struct store_redis *s = arg;
+    s->sentinels.first = sentinel; /* the others may not know yet */
+    leave(LIST_ENTRY(s->nodes.next, struct node, list)->client, to);
+    leave(s->subscriber, to);
+}
+
 int store_redis_open(struct store_redis *s, struct err *e)
 {
     const struct spec_redis *r = s->options.redis;
@@ -170,11 +186,16 @@ int store_redis_open(struct store_redis *s, struct err *e)
         .place = s->place,
         .db = url.db,
     };
-    return add_node(s, NULL) ? 0 : err_set(e, "out of memory");
+    if (!add_node(s, NULL))
+        return err_set(e, "out of memory");
+    if (!s->sentinels.count || (s->failovers = redis_switch_new(s->dialer, &s->sentinels, &s->sentinel_account, on_failover, s)))
+        return 0;
+    return err_set(e, "out of memory");
 }
 
 void store_redis_close(struct store_redis *s)
 {
+    redis_switch_free(s->failovers);
     for (struct list *l; (l = list_shift(&s->nodes)) != NULL;) {
         struct node *n = LIST_ENTRY(l, struct node, list);
         redis_client_free(n->client);

@@ -6,6 +6,7 @@
 #include "crypto/sha1.h"
 #include "refresh/alarm.h"
 #include "refresh/redis_client.h"
+#include "refresh/redis_switch.h"
 #include "refresh/redis_url.h"
 #include "refresh/state_dir.h"
 #include "refresh/store_redis.h"
@@ -54,6 +55,7 @@ struct store_redis {
     struct redis_account account, sentinel_account;
     struct redis_sentinels sentinels;
     struct authority *sentinel_nodes;
+    struct redis_switch *failovers;     /* NULL: no sentinels */
     struct redis_client_options client; /* what all clients have in common */
     char *username;         /* of the URL */
     struct redis_place place;

@@ -1,6 +1,8 @@
 """Several machines, one Redis: one expiry is one token request, and what happens to Redis does not reach the program."""
 import asyncio
+import contextlib
 import json
+import socket
 import ssl
 import threading
 import time
@@ -34,6 +36,10 @@ def error_log(sidekey):
 def stored(redis, generation):
     """A token is served before it is stored."""
     until(f"generation {generation} is stored", lambda: redis.field("crm", "gen") == generation, 15)
+
+
+def clients(talk):
+    return [dict(word.partition("=")[::2] for word in line.split()) for line in talk.ask("CLIENT", "LIST").splitlines()]
 
 
 def wait_log(sidekey, text, seconds=10):
@@ -239,6 +245,94 @@ def test_a_sentinel_failover_loses_no_refresh(redis_server, machines, auth):
     assert echo(pair[0]) == echo(pair[1])
     assert auth.healthy()["refreshes"] == 2
     stored(replica, "2")
+
+
+@pytest.mark.slow
+def test_a_primary_that_is_cut_off_from_its_sentinels_is_left_although_it_answers(redis_server, machines, auth):
+    primary = redis_server("primary")
+    replica = redis_server("replica", "--replicaof", "127.0.0.1", primary.port, "--repl-diskless-sync-delay", "0")
+    until("the replica follows", lambda: "master_link_status:up" in replica.ask("INFO", "replication"), 20)
+    sentinels = make_sentinels(redis_server, primary)
+    pair = machines(2, {"url": "redis://unused", "sentinel": {"master": "main", "nodes": [f"127.0.0.1:{s.port}" for s in sentinels]}},
+                    {"on_lock_error": "fail"})
+    assert echo(pair[0]) == echo(pair[1])
+    stored(replica, "1")
+    until("both listen to all sentinels", lambda: all(len([c for c in clients(s.connect()) if c["name"] == "sidekey" and c["sub"] == "1"]) == 2
+                                                      for s in sentinels), 20)
+    talk = primary.connect()  # who is logged in stays logged in; who comes anew is refused
+    talk.ask("CONFIG", "SET", "requirepass", PASSWORD)
+    for client in clients(talk):
+        if client["name"].startswith("sentinel-"):
+            talk.ask("CLIENT", "KILL", "ID", client["id"])
+    until("the replica is primary", lambda: replica.ask("ROLE")[0] == "master", 30)
+    assert talk.ask("ROLE")[0] == "master"  # two of them: nobody could tell the old one
+    for sidekey in pair:
+        wait_log(sidekey, f"the primary is 127.0.0.1:{replica.port} now, says a sentinel")
+        until("it is at the new one", lambda s=sidekey: s.get_admin("/readyz")[0] == 200)
+    auth.revoke_access()
+    assert echo(pair[0]) == echo(pair[1])
+    stored(replica, "2")
+    assert auth.healthy()["refreshes"] == 2
+    assert talk.ask("HGET", "{sidekey:crm}:state", "gen") == "1"  # what went there would be lost
+
+
+LIES = [b"main 127.0.0.1 1 127.0.0.1 9", b"main 127.0.0.1 1 169.254.1.1 6379", b"main", b"other 1.2.3.4 1 1.2.3.4 1", b"main a a a a", b"\xff\x00" * 400, b""]
+
+
+class Liar(threading.Thread):
+    """A sentinel that knows the primary, and shouts nonsense to all who subscribe."""
+
+    def __init__(self, redis):
+        super().__init__(daemon=True)
+        self.server, self.redis, self.shouted, self.over = socket.create_server(("127.0.0.1", 0)), redis, 0, False
+        self.port = self.server.getsockname()[1]
+
+    def run(self):
+        while not self.over:
+            with contextlib.suppress(OSError):
+                threading.Thread(target=self.serve, args=(self.server.accept()[0],), daemon=True).start()
+
+    def serve(self, sock):
+        bulk = lambda text: b"$%d\r\n%s\r\n" % (len(text), text)
+        data = b""
+        with contextlib.suppress(OSError), sock:
+            while piece := sock.recv(4096):
+                data += piece
+                sock.sendall(b"+OK\r\n" * data.count(b"SETNAME"))
+                if b"get-master-addr" in data:
+                    sock.sendall(b"*2\r\n" + bulk(b"127.0.0.1") + bulk(b"%d" % self.redis.port))
+                if b"SUBSCRIBE" in data:
+                    sock.sendall(b"*3\r\n" + bulk(b"subscribe") + bulk(b"+switch-master") + b":1\r\n")
+                    self.shout(sock, bulk)
+                data = b""
+
+    def shout(self, sock, bulk):
+        while not self.over:
+            for lie in LIES:
+                sock.sendall(b"*3\r\n" + bulk(b"message") + bulk(b"+switch-master") + bulk(lie))
+                self.shouted += 1
+            time.sleep(0.002)
+
+
+def test_a_sentinel_that_shouts_nonsense_costs_a_look_now_and_then_and_nothing_else(redis_server, machines, auth):
+    redis = redis_server()
+    liar = Liar(redis)
+    liar.start()
+    sidekey = machines(1, {"url": "redis://unused", "sentinel": {"master": "main", "nodes": [f"127.0.0.1:{liar.port}", f"127.0.0.1:{free_port()}"]}},
+                       {"on_lock_error": "fail"}, {"forced_refresh_floor": "1s"})[0]
+    connections = lambda: int(dict(line.split(":") for line in redis.ask("INFO", "stats").splitlines() if ":" in line)["total_connections_received"])
+    echo(sidekey)
+    before, begin = connections(), time.monotonic()
+    for _ in range(3):
+        auth.revoke_access()
+        echo(sidekey)
+        time.sleep(1.2)
+    seconds = time.monotonic() - begin
+    liar.over = True
+    assert liar.shouted > 1000
+    looks = connections() - before
+    assert looks <= 2 * (1 + seconds / 1.0) + 2, (looks, seconds)  # two connections for each look, a look a second at most
+    assert auth.healthy()["refreshes"] == 4
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@
 #include "base/rand.h"
 #include "crypto/sha1.h"
 #include "net/loop.h"
+#include "refresh/redis_link.h"
+#include "refresh/redis_switch.h"
 #include "refresh/redis_url.h"
 #include "refresh/redis_wire.h"
 #include "refresh/store_redis.h"
@@ -73,6 +76,38 @@ static void what_is_no_redis_url_is_told_why(void **state)
 }
 
 /* ---- the protocol ---- */
+
+static void a_failover_says_which_primary_and_where(void **state)
+{
+    static const struct {
+        const char *text, *want; /* NULL: is none of ours */
+    } rows[] = {
+        { "main 10.0.0.1 6379 10.0.0.2 6380", "10.0.0.2:6380" },
+        { "main ::1 6379 fd00::2 6379", "[fd00::2]:6379" },
+        { "main old.test 6379 new.test 6379", "new.test:6379" },
+        { "other 10.0.0.1 6379 10.0.0.2 6380", NULL },
+        { "mainly 10.0.0.1 6379 10.0.0.2 6380", NULL },
+        { "main 10.0.0.1 6379 10.0.0.2", NULL },
+        { "main 10.0.0.1 6379 10.0.0.2 6380 more", NULL },
+        { "main 10.0.0.1 6379 10.0.0.2 0", NULL },
+        { "main 10.0.0.1 6379 10.0.0.2 65536", NULL },
+        { "main 10.0.0.1 6379  6380", NULL },
+        { "main 10.0.0.1 6379 a/b 6380", NULL },
+        { "main", NULL },
+        { "", NULL },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct authority at;
+        char text[AUTHORITY_TEXT_MAX];
+        int failed = redis_switch_parse(slice_str(rows[i].text), "main", &at);
+        if ((failed == 0) != (rows[i].want != NULL) || (rows[i].want && strcmp(authority_key(&at, text), rows[i].want) != 0))
+            fail_msg("\"%s\": %d", rows[i].text, failed);
+    }
+    char longest[4096];
+    memset(longest, 'a', sizeof longest);
+    assert_int_equal(redis_switch_parse(slice_of(longest, sizeof longest), "main", &(struct authority){ .port = 0 }), -EINVAL);
+}
 
 static void a_command_is_an_array_of_bulk_strings(void **state)
 {
@@ -604,6 +639,54 @@ static void broken_servers_are_errors_within_their_deadlines(void **state)
     }
 }
 
+static void on_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void on_closed(void *arg, const char *why)
+{
+    (void)arg, (void)why;
+}
+
+/* Links share their account, and each refusal has its password read anew. */
+static void a_link_sends_the_password_that_it_was_made_with(void **state)
+{
+    (void)state;
+    uint16_t port;
+    struct err e;
+    struct secret password = { NULL, 0, 0 };
+    struct dial_options to = { .timeout_ms = 5000 };
+    struct address everywhere;
+    assert_int_equal(address_parse_network(SLICE("0.0.0.0/0"), &everywhere), 0);
+    to.policy = (struct address_policy){ &everywhere, 1 };
+    struct dialer *dialer = dialer_new(&to, &e);
+    int fd = listen_as(&port), peer = -1;
+    struct redis_place place = { .path = NULL };
+    char at[32], got[256] = "";
+    snprintf(at, sizeof at, "127.0.0.1:%u", port);
+    assert_int_equal(authority_parse(slice_str(at), SCHEME_HTTP, 0, &place.at), 0);
+    assert_int_equal(secret_set(&password, SLICE("the-first-one")), 0);
+    struct redis_login login = { .password = secret_peek(&password) };
+    struct redis_link *link = redis_link_new(dialer, &place, &login, 5000, &(struct redis_link_hooks){ on_nothing, on_closed, NULL, NULL });
+    assert_non_null(link);
+    assert_int_equal(secret_set(&password, SLICE("the-second-one")), 0); /* the pages of the first are gone */
+    int64_t end_ms = clock_mono_ms() + WAIT_MS;
+    for (size_t len = 0; !strstr(got, "SETNAME") && clock_mono_ms() < end_ms;) {
+        turn();
+        if (peer < 0)
+            peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK);
+        ssize_t n = peer < 0 ? -1 : read(peer, got + len, sizeof got - 1 - len);
+        len += n > 0 ? (size_t)n : 0;
+    }
+    assert_non_null(strstr(got, "the-first-one"));
+    redis_link_free(link);
+    dialer_free(dialer);
+    secret_done(&password);
+    close(peer);
+    close(fd);
+}
+
 #define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -611,12 +694,14 @@ int main(void)
     static const struct CMUnitTest pure[] = {
         cmocka_unit_test(a_url_says_where_redis_is),
         cmocka_unit_test(what_is_no_redis_url_is_told_why),
+        cmocka_unit_test(a_failover_says_which_primary_and_where),
         cmocka_unit_test(a_command_is_an_array_of_bulk_strings),
         cmocka_unit_test(replies_are_read_however_the_bytes_come),
         cmocka_unit_test(what_is_no_protocol_or_too_much_of_it_ends_the_reader),
         cmocka_unit_test(a_reply_without_an_end_is_cut),
         cmocka_unit_test(an_error_is_told_with_its_way_out_and_never_quoted),
         cmocka_unit_test(sha1_is_the_one_that_everybody_knows),
+        cmocka_unit_test(a_link_sends_the_password_that_it_was_made_with),
     };
     static const struct CMUnitTest served[] = {
         WITH_SERVER(a_begin_and_a_commit_are_one_round_trip_each),
