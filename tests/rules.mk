@@ -65,8 +65,14 @@ $(BUILD)/node/.ready: $(NODE_LOCK)
 	$(call say,NPM,$(@D))
 	$(Q)tests/tools/node-packages $(@D) && touch $@
 
+# llhttp alone, to say how it reads what was forwarded.
+READER   := $(BUILD)/tests/fakes/llhttp_reader
+$(READER): $(READER).o $(filter $(BUILD)/llhttp/%,$(OBJ))
+	$(call say,LINK,$@)
+	$(LINK_TEST) $(LLHTTP_LIB)
+
 pytest = BUILD=$(1) SIDEKEY_NODE=$(BUILD)/node PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider -rfEs $(PYTEST_ARGS)
-e2e: all node ## the real program against real servers and clients (E2E=tests/e2e/test_x.py::name for some)
+e2e: all node $(READER) ## the real program against real servers and clients (E2E=tests/e2e/test_x.py::name for some)
 	@$(call pytest,$(BUILD)) $(or $(E2E),tests/e2e)
 
 CHAOS_SECONDS ?= 300
@@ -76,7 +82,7 @@ chaos: all node ## six sidekeys on one store, keepers killed and stopped, for CH
 
 ASAN_E2E := main_job proxy config authority smuggling upstream_tls send_again reload run
 asan-e2e: node ## a short end-to-end run of the sanitized program
-	@$(SANITIZED) $(BUILD)/asan/sidekey $(BUILD)/asan/libsidekey-preload.so
+	@$(SANITIZED) $(BUILD)/asan/sidekey $(BUILD)/asan/libsidekey-preload.so $(BUILD)/asan/tests/fakes/llhttp_reader
 	@$(call pytest,$(BUILD)/asan) -m "not slow and not release" $(ASAN_E2E:%=tests/e2e/test_%.py)
 
 asan ubsan: asan-unit asan-e2e ## both sanitizer runs

@@ -19,6 +19,7 @@ class Scene:
         self.answers = None  # bytes for the next request instead of the usual answer, then the connection ends
         self.sidekey = self.world.start(self.world.config(self.upstream))
         self.reader = wire.Reader()
+        self.plain_reader = wire.PlainReader()
 
     def script(self, peer):
         while request := peer.read_head():
@@ -30,6 +31,7 @@ class Scene:
 
     def close(self):
         self.reader.close()
+        self.plain_reader.close()
         self.world.close()
 
 
@@ -54,7 +56,7 @@ def strict_tls(scene):
     return scene.sidekey.context().wrap_socket(sock, server_hostname=API, suppress_ragged_eofs=False)
 
 
-# --- two readers that are not ours ---------------------------------------------------------------------------------------------------------
+# --- three readers that are not ours ---------------------------------------------------------------------------------------------------------
 
 
 def read_by_h11(connection, data):
@@ -100,11 +102,12 @@ def judge(message, wanted, who):
 
 
 def read_alike(scene, kind, data, wanted, method="GET"):
-    """Both readers find exactly this one message in the bytes."""
-    node = scene.reader.read(kind, data, method)
-    assert node["error"] is None and len(node["messages"]) == 1, (node, data)
-    node = node["messages"][0]
-    judge({**node, "raw": pairs(node["raw"]), "trailers": pairs(node["trailers"])}, wanted, "node")
+    """All readers find exactly this one message in the bytes."""
+    for who, reader in (("node", scene.reader), ("llhttp", scene.plain_reader)):
+        found = reader.read(kind, data, method)
+        assert found["error"] is None and len(found["messages"]) == 1, (who, found, data)
+        message = found["messages"][0]
+        judge({**message, "raw": pairs(message["raw"]), "trailers": pairs(message["trailers"])}, wanted, who)
     connection = h11.Connection(h11.SERVER if kind == "request" else h11.CLIENT, max_incomplete_event_size=1 << 17)
     if kind == "response":
         connection.send(h11.Request(method=method, target="/", headers=[("host", "x")]))

@@ -423,6 +423,18 @@ class Reader:
         self.process.wait(10)
 
 
+class PlainReader(Reader):
+    """llhttp as C programs use it (tests/fakes/llhttp_reader.c): the same questions, the same answers."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([harness.BUILD / "tests/fakes/llhttp_reader"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def read(self, kind, data, method="GET"):
+        self.process.stdin.write(f"{kind} {method} {data.hex()}\n".encode())
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
 def has_ipv6():
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
