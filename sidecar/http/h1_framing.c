@@ -5,6 +5,8 @@ struct framing_fields {
     struct slice length, coding;
     bool close, keep_alive, names_upgrade; /* members of Connection */
     bool expect_100;
+    bool idle_said;
+    uint64_t idle_s;
 };
 
 static void read_connection(struct framing_fields *f, struct slice list)
@@ -17,6 +19,19 @@ static void read_connection(struct framing_fields *f, struct slice list)
             f->keep_alive = true;
         else if (slice_ieq(member, SLICE("upgrade")))
             f->names_upgrade = true;
+    }
+}
+
+/* "timeout=5, max=1000" */
+static void read_keep_alive(struct framing_fields *f, struct slice list)
+{
+    while (list.len) {
+        struct slice value, member = slice_trim(slice_cut(list, ',', &list)), name = slice_trim(slice_cut(member, '=', &value));
+        uint64_t seconds;
+        if (slice_ieq(name, SLICE("timeout")) && slice_u64(slice_trim(value), UINT32_MAX, &seconds) == 0) {
+            f->idle_s = f->idle_said && f->idle_s < seconds ? f->idle_s : seconds;
+            f->idle_said = true;
+        }
     }
 }
 
@@ -33,6 +48,8 @@ static struct framing_fields read_fields(const struct message *m)
             f.coding = value;
         } else if (slice_ieq(name, SLICE("connection"))) {
             read_connection(&f, value);
+        } else if (slice_ieq(name, SLICE("keep-alive"))) {
+            read_keep_alive(&f, value);
         } else if (slice_ieq(name, SLICE("upgrade"))) {
             f.upgrades++;
         } else if (slice_ieq(name, SLICE("expect"))) {
@@ -97,6 +114,8 @@ const char *framing_response(struct message *m, bool to_head, bool to_connect)
     if (bad)
         return bad;
     m->upgrade = m->status == 101;
+    m->idle_s = (uint32_t)f.idle_s;
+    m->keep_alive = m->keep_alive && (!f.idle_said || f.idle_s > 0);
     if (never_has_body(m->status)) {
         if (m->framing == FRAMING_CHUNKED)
             return "transfer_encoding_without_body";

@@ -37,6 +37,8 @@ struct message {
     enum framing framing;
     uint64_t length;  /* FRAMING_LENGTH: body bytes */
     bool keep_alive;  /* the connection may be used again after this message (RFC 9112 §9.3) */
+    uint32_t idle_s;  /* response: how long the server keeps it unused, Keep-Alive: timeout (RFC 2068 §19.7.1.1); 0: not said */
+    struct message_part connection; /* members of Connection once it was dropped: the trailers lose the same names (RFC 9110 §7.6.1) */
     bool expect_100;  /* request: Expect: 100-continue */
     bool upgrade;     /* request: has an Upgrade field that Connection names; response: status 101 */
 };

@@ -19,6 +19,7 @@ struct h1_leg {
     struct later burial;
     struct slice *feeding; /* while an event runs: what of the input is not parsed yet; rest does not count then */
     int64_t started_ms;   /* when the first byte of this message came; 0: none yet */
+    uint32_t idle_s;      /* of the last answer */
     bool want, ended, upgraded, dead, keep;
     bool peer_done;       /* EOF came while rest still waits */
     bool writing, close_after; /* a message is being written; the connection ends with it */
@@ -143,6 +144,11 @@ bool h1_leg_reusable(const struct h1_leg *l)
     return !l->dead && l->ended && l->keep && !l->writing && !l->close_after && !l->upgraded && !l->peer_done && unparsed(l).len == 0;
 }
 
+uint32_t h1_leg_idle_s(const struct h1_leg *l)
+{
+    return l->idle_s;
+}
+
 void h1_leg_park(struct h1_leg *l)
 {
     if (l->dead || l->started_ms || l->writing || unparsed(l).len)
@@ -215,6 +221,7 @@ static void feed(struct h1_leg *l, struct slice *in)
         case H1_MORE: more = false; break;
         case H1_HEAD:
             l->keep = h1_head(l->parser)->keep_alive;
+            l->idle_s = h1_head(l->parser)->idle_s;
             l->base.events->head(l->base.owner, h1_head(l->parser));
             break;
         case H1_DATA: l->base.events->data(l->base.owner, data); break;

@@ -31,6 +31,8 @@ bool h1_leg_started(const struct h1_leg *l);
 int64_t h1_leg_started_ms(const struct h1_leg *l);
 /* Both directions are between messages and the peer keeps the connection: it may carry another exchange. */
 bool h1_leg_reusable(const struct h1_leg *l);
+/* Upstream: how long it keeps an unused connection, by the last answer (Keep-Alive: timeout), in seconds; 0: not said. */
+uint32_t h1_leg_idle_s(const struct h1_leg *l);
 /* Between messages: gives back what the last one needed, down to the TLS buffers.  Harmless at any other time. */
 void h1_leg_park(struct h1_leg *l);
 

@@ -99,6 +99,31 @@ static void an_idle_connection_goes_when_its_time_is_over_or_it_can_be_read_from
     }
 }
 
+static void a_server_that_says_how_long_it_waits_is_left_before_that(void **state)
+{
+    static const struct {
+        const char *said;
+        int64_t kept_ms;
+    } table[] = {
+        { "timeout=5", 4000 }, { "timeout=2, max=100", 1600 }, { "max=7,Timeout = 1", 800 }, { "timeout=3600", 4000 }, { "timeout=4294967296", 4000 },
+        { "timeout=x", 4000 }, { "timeout=3\r\nKeep-Alive: timeout=2", 1600 }, { "timeout=0", 0 },
+    };
+    char answer[256];
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct taker t;
+        take(&t);
+        snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nKeep-Alive: %s\r\nContent-Length: 2\r\n\r\nhi", table[i].said);
+        serve(&t, world_upstream(), answer);
+        if (table[i].kept_ms) {
+            fake_deadline_run(table[i].kept_ms - 1);
+            assert_int_equal(pool_open(world.pool), 1);
+            fake_deadline_run(1);
+        }
+        assert_int_equal(pool_open(world.pool), 0);
+    }
+}
+
 static void an_answer_that_is_not_wanted_is_read_away_only_so_far(void **state)
 {
     struct taker t;
@@ -241,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_connection_is_dialled_once_and_used_again),
         T(an_idle_connection_goes_when_its_time_is_over_or_it_can_be_read_from),
+        T(a_server_that_says_how_long_it_waits_is_left_before_that),
         T(an_answer_that_is_not_wanted_is_read_away_only_so_far),
         T(an_answer_that_closes_is_not_kept),
         T(each_one_who_waits_gets_an_attempt_and_its_failure),
