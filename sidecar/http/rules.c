@@ -152,10 +152,28 @@ static bool connection_names_fields(const struct message *m)
     return false;
 }
 
+/* Only what comes in chunks can have trailers. */
+static int remember_connection(struct message *m)
+{
+    int failed = 0;
+    m->connection = (struct message_part){ 0, 0 };
+    for (size_t i = 0; i < m->field_count && m->framing == FRAMING_CHUNKED && failed == 0; i++) {
+        struct message_part value, comma;
+        if (!slice_ieq(message_name_at(m, i), SLICE("connection")))
+            continue;
+        if ((failed = message_put(m, message_value_at(m, i), &value)) != 0 || (failed = message_put(m, SLICE(","), &comma)) != 0)
+            break;
+        m->connection.at = m->connection.len ? m->connection.at : value.at; /* pieces that are put in a row lie in a row */
+        m->connection.len += value.len + comma.len;
+    }
+    return failed;
+}
+
 /* keep_upgrade: Upgrade itself is meant for the next hop. */
-static void drop_hop_by_hop(struct message *m, bool keep_upgrade)
+static int drop_hop_by_hop(struct message *m, bool keep_upgrade)
 {
     bool named = connection_names_fields(m);
+    int failed = named ? remember_connection(m) : 0;
     _Static_assert(MESSAGE_FIELDS_MAX <= 128, "a bit for each field");
     uint64_t drop[2] = { 0, 0 }; /* decided first: Connection must stay readable until the last field is judged */
     size_t kept = 0;
@@ -171,6 +189,7 @@ static void drop_hop_by_hop(struct message *m, bool keep_upgrade)
         if (!(drop[i / 64] >> (i % 64) & 1))
             m->fields[kept++] = m->fields[i];
     m->field_count = kept;
+    return failed;
 }
 
 /* Splits at the first comma outside of quotes and comments (RFC 9110 §5.6.4, §5.6.5).
@@ -232,12 +251,14 @@ static int add_via(struct message *m, bool via)
     return via ? message_add(m, SLICE("Via"), SLICE("1.1 " OWN_NAME)) : 0;
 }
 
-/* WebSocket is the one protocol that is let through; where others were offered beside it, it alone is. */
+/* WebSocket is the one protocol that is let through; where others were offered beside it, it alone is.  Without its one key no answer
+ * could be told from one that only looks like it (RFC 6455 §4.1). */
 static int narrow_upgrade(struct message *m)
 {
-    size_t count;
+    size_t count, keys;
     struct slice value = message_get(m, SLICE("upgrade"), &count);
-    bool wanted = m->upgrade && m->framing == FRAMING_NONE &&
+    message_get(m, SLICE("sec-websocket-key"), &keys);
+    bool wanted = m->upgrade && m->framing == FRAMING_NONE && keys == 1 &&
                   message_has_token(m, SLICE("upgrade"), SLICE("websocket"));
     m->upgrade = wanted;
     if (!wanted || (count == 1 && slice_ieq(value, SLICE("websocket"))))
@@ -251,7 +272,8 @@ struct rules_verdict rules_forward_request(struct message *request, const struct
         return refuse(508, "loop");
     bool te_trailers = message_has_token(request, SLICE("te"), SLICE("trailers"));
     int failed = narrow_upgrade(request);
-    drop_hop_by_hop(request, request->upgrade);
+    if (failed == 0)
+        failed = drop_hop_by_hop(request, request->upgrade);
     if (failed == 0 && te_trailers)
         failed = message_add(request, SLICE("TE"), SLICE("trailers"));
     if (failed == 0)
@@ -312,15 +334,25 @@ struct rules_verdict rules_forward_response(struct message *response, bool via)
     if (response->status == 101 && (!message_has_token(response, SLICE("connection"), SLICE("upgrade")) ||
                                     !slice_ieq(message_get(response, SLICE("upgrade"), NULL), SLICE("websocket"))))
         return refuse(502, "upgrade_invalid");
-    drop_hop_by_hop(response, response->status == 101);
+    int failed = drop_hop_by_hop(response, response->status == 101);
     message_remove(response, SLICE("alt-svc"));
     drop_forged_status(response);
-    int failed = add_via(response, via);
+    if (failed == 0)
+        failed = add_via(response, via);
     return failed ? no_room(response, failed) : pass;
 }
 
+static bool was_named(const struct message *head, struct slice name)
+{
+    struct slice list = message_slice(head, head->connection);
+    while (list.len)
+        if (slice_ieq(slice_trim(slice_cut(list, ',', &list)), name))
+            return true;
+    return false;
+}
+
 /* RFC 9110 §6.5.1: what frames, routes, authenticates, controls the answer or says how content is read. */
-void rules_filter_trailers(struct message *trailers, const char *const *injected)
+void rules_filter_trailers(struct message *trailers, const struct message *head, const char *const *injected)
 {
     static const char *const names[] = {
         "host", "content-length", "trailer", "via", "alt-svc", "proxy-status", "forwarded",
@@ -333,7 +365,7 @@ void rules_filter_trailers(struct message *trailers, const char *const *injected
         managed++;
     for (size_t i = 0; i < trailers->field_count; i++) {
         struct slice name = message_name_at(trailers, i);
-        if (!is_one_of(name, names, COUNT(names)) && !rules_name_forbidden(name) && !is_one_of(name, injected, managed))
+        if (!is_one_of(name, names, COUNT(names)) && !rules_name_forbidden(name) && !is_one_of(name, injected, managed) && !was_named(head, name))
             trailers->fields[kept++] = trailers->fields[i];
     }
     trailers->field_count = kept;

@@ -17,7 +17,7 @@ struct rules_verdict rules_check_authority(struct message *request, const struct
 
 /* Makes a request fit for the next hop: drops hop-by-hop fields and all that Connection names (never host, content-length,
  * transfer-encoding, authorization, cookie by that way), Proxy-Authorization, Proxy-Connection, Keep-Alive, TE (but "TE: trailers" is written anew),
- * Upgrade (unless websocket, then m->upgrade stays true), HTTP2-Settings; appends "Via: 1.1 sidekey" when via; own name in Via already → 508.
+ * Upgrade (unless it is a handshake of websocket with its one key, then m->upgrade stays true), HTTP2-Settings; appends "Via: 1.1 sidekey" when via; own name in Via already → 508.
  * Host is set to a0 without default port. */
 struct rules_verdict rules_forward_request(struct message *request, const struct authority *a0, bool via);
 
@@ -26,9 +26,9 @@ struct rules_verdict rules_forward_request(struct message *request, const struct
  * "websocket", or whose Connection does not name it → 502. */
 struct rules_verdict rules_forward_response(struct message *response, bool via);
 
-/* Trailers, either direction: framing, routing, auth and hop-by-hop names dropped; with injected (NULL-terminated field names that we manage)
- * those too. */
-void rules_filter_trailers(struct message *trailers, const char *const *injected);
+/* Trailers, either direction: framing, routing, auth and hop-by-hop names dropped, and what Connection named in their head, which has been
+ * through rules_forward_…(); with injected (NULL-terminated field names that we manage) those too. */
+void rules_filter_trailers(struct message *trailers, const struct message *head, const char *const *injected);
 
 /* A field name that a rule may never set (PROVIDERS.md): host, content-length, transfer-encoding, connection, hop-by-hop, proxy-*. */
 bool rules_name_forbidden(struct slice name);

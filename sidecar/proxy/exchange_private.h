@@ -39,6 +39,7 @@ struct exchange {
     struct replay replay;
     size_t replayed;         /* bytes of replay that the current upstream has */
     struct message trailers; /* of the request */
+    struct message *answer;  /* the head that the client has; the upstream leg's; valid until its end */
     struct message *held;    /* the head of a 401, or of an answer that is looked into; the upstream leg's; valid in HELD and while looking */
     struct buf looked;       /* the body of an answer that may refuse the token in band */
     int64_t started_ms;

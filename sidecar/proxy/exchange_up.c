@@ -1,6 +1,7 @@
 #include "proxy/exchange_private.h"
 
 #include "http/rules.h"
+#include "http/websocket.h"
 #include "proxy/in_band.h"
 #include "proxy/inject.h"
 
@@ -23,7 +24,7 @@ void exchange_progress(struct exchange *x)
 void exchange_filter_trailers(struct exchange *x, struct message *trailers)
 {
     const struct rule *r = x->rule;
-    rules_filter_trailers(trailers, NULL);
+    rules_filter_trailers(trailers, x->request, NULL);
     for (size_t i = 0; r && i < r->inject_count; i++)
         if (r->inject[i].in == INJECT_HEADER)
             message_remove(trailers, slice_str(r->inject[i].name));
@@ -284,6 +285,7 @@ static void answer(struct exchange *x, struct message *head)
         return;
     }
     x->status = head->status;
+    x->answer = head;
     exchange_progress(x);
     leg_want(exchange_up(x), true);
 }
@@ -295,8 +297,9 @@ static void switch_protocols(struct exchange *x, struct message *head)
         return;
     }
     struct rules_verdict v = rules_forward_response(head, x->ctx->options->via);
-    if (v.status) {
-        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "http_upgrade_failed", .text = "the 101 answer is not to websocket" });
+    if (v.status || !websocket_accepted(x->request, head)) {
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "http_upgrade_failed",
+                                                       .text = v.status ? "the 101 answer is not to websocket" : "the 101 answer does not accept the key that was sent" });
         return;
     }
     if (leg_head(x->client, head, false) != 0) {
@@ -359,7 +362,7 @@ static void end_answer(struct exchange *x, struct message *trailers)
 {
     bool reuse = x->client_keeps && x->request_done && !x->answer_eof;
     if (trailers)
-        rules_filter_trailers(trailers, (const char *const[]){ NULL });
+        rules_filter_trailers(trailers, x->answer, NULL);
     if (leg_end(x->client, trailers) != 0) {
         exchange_abort_client(x);
         return;

@@ -258,7 +258,7 @@ def test_4_a_websocket_whose_handshake_gets_401_is_tried_again(scene):
     def script(peer):
         while request := peer.read_head():
             if generation(request) > 1:
-                peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome")
+                peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\nwelcome")
                 return
             peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
     scene.scripts["upgrade"] = script

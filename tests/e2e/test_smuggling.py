@@ -244,12 +244,16 @@ def test_3_an_answer_is_read_alike_by_every_reader(scene, what):
     assert status_of(ask(scene)[0]) == 200, "and the next one is not the rest of this one"
 
 
-@pytest.mark.parametrize("upgrade, connection", [("h2c", "Upgrade"), ("websocket, h2c", "Upgrade"), ("websocket", "close"), (None, "Upgrade")])
-def test_3_a_101_to_another_protocol_is_502(scene, upgrade, connection):
-    lines = f"Connection: {connection}\r\n" + (f"Upgrade: {upgrade}\r\n" if upgrade else "")
+ACCEPT = "Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n"  # of the key below
+
+
+@pytest.mark.parametrize("upgrade, connection, accept", [("h2c", "Upgrade", ACCEPT), ("websocket, h2c", "Upgrade", ACCEPT), ("websocket", "close", ACCEPT), (None, "Upgrade", ACCEPT),
+                                                         ("websocket", "Upgrade", ""), ("websocket", "Upgrade", ACCEPT * 2), ("websocket", "Upgrade", ACCEPT.replace("ICX", "icx"))])
+def test_3_a_101_that_is_no_answer_to_our_handshake_is_502(scene, upgrade, connection, accept):
+    lines = f"Connection: {connection}\r\n" + (f"Upgrade: {upgrade}\r\n" if upgrade else "") + accept
     with answering(scene, f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\nanything goes"):
         with strict_tls(scene) as sock:
-            sock.sendall((framing.GET + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n").encode())
+            sock.sendall((framing.GET + "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n").encode())
             head, body = wire.read_message(sock)
     assert status_of(head) == 502 and b"anything" not in body, head
 

@@ -563,7 +563,7 @@ def test_3_a_websocket_whose_client_dies_ends_upstream(sockets):
     assert said["close"][0] == 1006, "no close frame: the connection broke, and the server sees it as broken"
 
 
-SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n"
 UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version: 13")
 
 
@@ -577,7 +577,7 @@ def test_3_bytes_beside_the_handshake_are_the_first_of_the_other_protocol(scene)
     with scene.playing(script), scene.tls() as sock:
         sock.sendall((f"GET / HTTP/1.1\r\n{HOST}" + "".join(f"{line}\r\n" for line in UPGRADE) + "\r\nme too").encode())
         head = harness.read_head(sock)
-        assert status_of(head) == 101 and field_of(head, "sec-websocket-accept") == "x"
+        assert status_of(head) == 101 and field_of(head, "sec-websocket-accept") == "ICX+Yqv66kxgM0FcWaLWlFLwTAI="
         assert read_exactly(sock, 13) == b"hello at once"
         assert read_exactly(sock, 3) == b"bye"
 

@@ -435,15 +435,18 @@ static void trailers_pass_but_not_those_that_we_manage(void **state)
     assert_true(has(answer, "0\r\nX-Sum: 2\r\n\r\n") && !has(answer, "Cookie"));
 }
 
+#define WS_KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" /* RFC 6455 §1.3 */
+#define WS_ACCEPT "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+
 static void a_websocket_becomes_a_tunnel(void **state)
 {
     (void)state;
     int c = world_client();
     world_token(1, "token-1", 60000);
-    say(c, "GET http://127.0.0.1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    say(c, "GET http://127.0.0.1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" WS_KEY "\r\n");
     int up = world_upstream();
     assert_true(has(hear(up, NULL), "Upgrade: websocket"));
-    say(up, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst");
+    say(up, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" WS_ACCEPT "\r\nfirst");
     const char *answer = hear(c, NULL);
     assert_true(has(answer, "101 Switching") && has(answer, "Connection: upgrade") && has(answer, "\r\n\r\nfirst"));
     assert_true(world_count("sidekey_tunnels") == 1);
@@ -465,14 +468,15 @@ static void a_websocket_becomes_a_tunnel(void **state)
 static void a_101_that_was_not_asked_for_or_is_for_something_else_is_refused(void **state)
 {
     static const char *const answers[] = {
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n" WS_ACCEPT "\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n" WS_ACCEPT "\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     };
     (void)state;
     world_token(1, "token-1", 60000);
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         int c = world_client();
-        say(c, "GET http://127.0.0.1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        say(c, "GET http://127.0.0.1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" WS_KEY "\r\n");
         say(world_upstream(), answers[i]);
         assert_true(has(hear(c, NULL), "502 Bad Gateway"));
     }

@@ -148,8 +148,11 @@ static const struct forward_row requests[] = {
       "POST / 1.1 length=1 expect {Host: a} {Trailer: x} {Expect: 100-continue} {Content-Length: 1}", 0, "" },
     { "an upgrade to websocket goes on", G A "Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: x\r\n\r\n",
       "GET / 1.1 none upgrade {Host: a} {Upgrade: WebSocket} {Sec-WebSocket-Key: x}", 0, "" },
-    { "of several protocols only websocket goes on", G A "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, websocket\r\nHTTP2-Settings: x\r\n\r\n",
-      "GET / 1.1 none upgrade {Host: a} {Upgrade: websocket}", 0, "" },
+    { "of several protocols only websocket goes on", G A "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, websocket\r\nHTTP2-Settings: x\r\nSec-WebSocket-Key: x\r\n\r\n",
+      "GET / 1.1 none upgrade {Host: a} {Sec-WebSocket-Key: x} {Upgrade: websocket}", 0, "" },
+    { "an upgrade without a key is dropped", G A "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "GET / 1.1 none {Host: a}", 0, "" },
+    { "an upgrade with two keys is dropped", G A "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Key: y\r\n\r\n",
+      "GET / 1.1 none {Host: a} {Sec-WebSocket-Key: x} {Sec-WebSocket-Key: y}", 0, "" },
     { "an upgrade to h2c is dropped", G A "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n", "GET / 1.1 none {Host: a}", 0, "" },
     { "an upgrade that Connection does not name is dropped", G A "Upgrade: websocket\r\n\r\n", "GET / 1.1 none {Host: a}", 0, "" },
     { "an upgrade of a request with a body is dropped", "POST / HTTP/1.1\r\n" A "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx",
@@ -263,7 +266,8 @@ static void trailers_cannot_frame_route_or_authenticate(void **state)
     message_init(&m);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         assert_int_equal(message_add(&m, slice_str(rows[i].name), SLICE("x")), 0);
-    rules_filter_trailers(&m, injected);
+    struct message head = read_head(H1_REQUESTS, G A "\r\n");
+    rules_filter_trailers(&m, &head, injected);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t count;
         message_get(&m, slice_str(rows[i].name), &count);
@@ -271,9 +275,33 @@ static void trailers_cannot_frame_route_or_authenticate(void **state)
             fail_msg("%s", rows[i].name);
     }
     assert_int_equal(message_add(&m, SLICE("X-Api-Key"), SLICE("x")), 0);
-    rules_filter_trailers(&m, NULL); /* nothing is managed */
+    rules_filter_trailers(&m, &head, NULL); /* nothing is managed */
     assert_true(message_get(&m, SLICE("x-api-key"), NULL).len == 1);
     message_done(&m);
+    message_done(&head);
+}
+
+static void trailers_lose_what_connection_named_in_their_head(void **state)
+{
+    (void)state;
+    struct authority a0 = authority_of("a");
+    static const char *const fields = "Connection: X-One, close\r\nX-One: 1\r\nConnection: x-two\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (int response = 0; response < 2; response++) {
+        char text[256];
+        struct message trailers;
+        snprintf(text, sizeof text, "%s%s", response ? "HTTP/1.1 200 OK\r\n" : "POST / HTTP/1.1\r\n" A, fields);
+        struct message head = read_head(response ? H1_RESPONSES : H1_REQUESTS, text);
+        demand_verdict("head", response ? rules_forward_response(&head, true) : rules_forward_request(&head, &a0, true), 0, "");
+        message_init(&trailers);
+        static const char *const names[] = { "x-one", "X-Two", "X-Three", "x-on" };
+        for (size_t i = 0; i < 4; i++)
+            assert_int_equal(message_add(&trailers, slice_str(names[i]), SLICE("1")), 0);
+        rules_filter_trailers(&trailers, &head, NULL);
+        assert_int_equal(trailers.field_count, 2);
+        assert_true(slice_eq(message_name_at(&trailers, 0), SLICE("X-Three")) && slice_eq(message_name_at(&trailers, 1), SLICE("x-on")));
+        message_done(&trailers);
+        message_done(&head);
+    }
 }
 
 static void a_rule_may_not_set_what_frames_or_routes(void **state)
@@ -322,6 +350,7 @@ int main(void)
         cmocka_unit_test(a_head_without_room_for_via_is_refused),
         cmocka_unit_test(every_field_of_a_full_head_is_judged),
         cmocka_unit_test(trailers_cannot_frame_route_or_authenticate),
+        cmocka_unit_test(trailers_lose_what_connection_named_in_their_head),
         cmocka_unit_test(a_rule_may_not_set_what_frames_or_routes),
         cmocka_unit_test(tokens_and_values_are_judged_byte_by_byte),
     };

@@ -267,6 +267,8 @@ PASSED_REQUESTS = {
     "extensions": (chunked('5;a;b=c;d="e;f\\"g"\r\nhello\r\n0;last\r\n\r\n'), reads("POST", body="hello")),
     "a body of chunks that looks like the last chunk": (chunked("7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n"), reads("POST", body="\r\n0\r\n\r\n")),
     "trailers": (chunked("2\r\nhi\r\n0\r\nX-A: 1\r\nX-a: 2\r\n\r\n", TE + "Trailer: X-A\r\n"), reads("POST", body="hi", trailers=[["X-A", "1"], ["X-a", "2"]])),
+    "trailers that Connection names": (
+        chunked("0\r\nX-A: 1\r\nx-b: 2\r\nX-C: 3\r\n\r\n", TE + "Connection: x-a\r\nConnection: close, X-B\r\n"), reads("POST", trailers=[["X-C", "3"]])),
     "trailers that have no business there": (
         chunked("0\r\nHost: evil\r\nAuthorization: x\r\nCookie: a=b\r\nConnection: close\r\nContent-Type: x\r\nVia: 1.1 x\r\nX-A: 1\r\n\r\n"), reads("POST", trailers=[["X-A", "1"]])),
     "a length among the trailers": (chunked("0\r\nContent-Length: 5\r\n\r\n"), reads("POST", lacks=("content-length",), trailers=[])),
@@ -298,6 +300,7 @@ PASSED_REQUESTS = {
     "a WebSocket among other offers": (
         GET + "Connection: keep-alive, Upgrade\r\nUpgrade: h2c, websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
         reads(has={"upgrade": ["websocket"], "connection": ["upgrade"], "sec-websocket-version": ["13"]})),
+    "an Upgrade to WebSocket without a key": (GET + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", reads(lacks=("upgrade", "connection"))),
     "an Upgrade that Connection does not name": (GET + "Upgrade: websocket\r\n\r\n", reads(lacks=("upgrade", "connection"))),
     "Via of others": (GET + "Via: 1.0 fred, 1.1 not-sidekey (sidekey)\r\n\r\n", reads(has={"via": ["1.0 fred, 1.1 not-sidekey (sidekey)", "1.1 sidekey"]})),
     "a coding behind a tab": (chunked("2\r\nhi\r\n0\r\n\r\n", "Transfer-Encoding:\tchunked\r\n"), reads("POST", body="hi", has={"transfer-encoding": ["chunked"]})),
@@ -436,6 +439,7 @@ PASSED_ANSWERS = {
     "chunks": ("GET", OK + TE + "\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n", answer(body="hi!", has={"transfer-encoding": ["chunked"]}, lacks=("content-length",))),
     "chunks with extensions": ("GET", OK + TE + '\r\n2;a="b"\r\nhi\r\n0;c\r\n\r\n', answer(body="hi")),
     "trailers": ("GET", OK + TE + "\r\n2\r\nhi\r\n0\r\nX-A: 1\r\nx-a: 2\r\n\r\n", answer(body="hi", trailers=[["X-A", "1"], ["x-a", "2"]])),
+    "trailers that Connection names": ("GET", OK + TE + "Connection: x-a\r\nConnection: X-B\r\n\r\n0\r\nX-A: 1\r\nx-b: 2\r\nX-C: 3\r\n\r\n", answer(trailers=[["X-C", "3"]])),
     "trailers that have no business there": (
         "GET", OK + TE + "\r\n0\r\nSet-Cookie: a=b\r\nContent-Length: 5\r\nLocation: /\r\nWWW-Authenticate: x\r\nProxy-Status: sidekey\r\nX-A: 1\r\n\r\n", answer(trailers=[["X-A", "1"]])),
     "until the end of the connection": ("GET", OK + "\r\nall that comes", answer(body="all that comes", lacks=("content-length",))),
