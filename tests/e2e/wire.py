@@ -258,8 +258,8 @@ class World:
             config[key] = {**config[key], **value} if isinstance(config.get(key), dict) and key != "rules" else value
         return config
 
-    def start(self, config, name=None, env=None):
-        process = harness.Sidekey(self.folder, config, (), env, name or f"{self.name}{len(self.running) or ''}")
+    def start(self, config, name=None, env=None, before=()):
+        process = harness.Sidekey(self.folder, config, (), env, name or f"{self.name}{len(self.running) or ''}", before)
         self.running.append(process)
         return process.ready()
 
