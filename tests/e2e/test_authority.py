@@ -10,7 +10,7 @@ import wire
 from harness import API, PLACEHOLDER, until
 from wire import OTHER_TOKEN, TOKEN, exchange, status_of, tls_in
 
-EVIL, OTHER, BARE, PUNY, PLAIN = ("evil.sidekey.test", "other.sidekey.test", "bare.sidekey.test", "xn--bcher-kva.sidekey.test", "plain.sidekey.test")
+EVIL, OTHER, BARE, PUNY, PLAIN, KEYED = (f"{name}.sidekey.test" for name in ("evil", "other", "bare", "xn--bcher-kva", "plain", "keyed"))
 
 
 class Scene:
@@ -23,13 +23,16 @@ class Scene:
         self.plain_canary = self.world.server(tls=False)
         self.plain = self.world.server(tls=False)
         other = self.world.rule(OTHER, "other")
-        config = self.world.config(self.a0, hosts=(API, PUNY), resolve={
+        config = self.world.config(self.a0, hosts=(API, PUNY, KEYED), resolve={
             **{name: f"127.0.0.1:{self.canary.port}" for name in (f"{EVIL}:443", f"{OTHER}:443", f"{BARE}:443", f"{API}:8443", f"sub.{API}:443")},
             **{name: f"127.0.0.1:{self.plain_canary.port}" for name in (f"{API}:80", f"{EVIL}:80", f"{OTHER}:80")},
             f"{PLAIN}:80": f"127.0.0.1:{self.plain.port}",
         })
         config["credentials"]["other"] = {"grant": "static", "token": self.world.secret("other-token", OTHER_TOKEN)}
+        config["rules"][2]["inject"] = [{"in": "header", "name": "X-Api-Key", "format": "{access_token}"}, {"in": "query", "name": "key", "format": "{access_token}"}]
         config["rules"] += [other, self.world.rule(BARE, None), self.world.rule(PLAIN, allow_http=True, match={"port": 80})]
+        config["rules"].append(self.world.rule("localhost", match={"port": self.plain.port}))
+        config["network"]["resolve"][f"localhost:{self.plain.port}"] = f"127.0.0.1:{self.plain.port}"
         self.sidekey = self.world.start(config)
         self.context = self.sidekey.context()
         self.context.check_hostname = False
@@ -105,7 +108,7 @@ def test_1_2_and_1_3_host_and_target_must_name_the_host_of_connect(scene, connec
         assert seen.all("host") == [API], case
         assert seen.all("authorization") == [f"Bearer {TOKEN}"], case
         assert seen.target.startswith("/"), case
-    assert {peer.tls[2] for peer in scene.a0.peers if peer.tls} <= {API, PUNY}, "§1.6: the SNI that we send comes from A0"
+    assert {peer.tls[2] for peer in scene.a0.peers if peer.tls} <= {API, PUNY, KEYED}, "§1.6: the SNI that we send comes from A0"
 
 
 @pytest.mark.parametrize("connect", CONNECTS)
@@ -216,6 +219,31 @@ def test_1_7_every_client_copy_of_what_we_set_is_gone(scene):
     assert b"three" not in scene.a0.since(scene.before[scene.a0]) and b"placeholder" not in seen.head
 
 
+@pytest.mark.parametrize("named", ["x-api-key", "X-API-KEY, close", "close, X-Api-Key ,x"])
+def test_1_7_connection_cannot_strip_what_we_set_and_no_copy_stays_beside_it(scene, named):
+    scene.marks()
+    payload = (f"POST /?key=mine&k%65y=too&a=b HTTP/1.1\r\nHost: {KEYED}\r\nX-API-Key: one\r\nConnection: {named}\r\nx-api-key: two\r\n"
+               "Transfer-Encoding: chunked\r\n\r\n0\r\nX-Api-Key: three\r\nx-sum: 1\r\n\r\n")
+    assert status_of(scene.send(payload.encode(), f"{KEYED}:443", KEYED)) == 200
+    [seen] = scene.requests(scene.a0)
+    assert seen.all("x-api-key") == [TOKEN] and seen.target == f"/?a=b&key={TOKEN}"
+    assert not any("api" in value.lower() for value in seen.all("connection")), "the next hop is not told to strip it either"
+    assert seen.trailers == b"x-sum: 1\r\n"
+
+
+def test_1_7_a_host_without_a_credential_keeps_the_authorization_that_connection_names(scene):
+    scene.marks()
+    assert status_of(scene.send(request("/", f"Host: {BARE}", "Connection: authorization, cookie", "Cookie: a=b"), f"{BARE}:443", BARE)) == 200
+    [seen] = scene.requests(scene.canary)
+    assert seen.all("authorization") == [PLACEHOLDER] and seen.all("cookie") == ["a=b"]
+
+
+def test_1_8_trace_passes_where_there_is_nothing_to_echo(scene):
+    scene.marks()
+    assert status_of(scene.send(request("/", f"Host: {BARE}", method="TRACE"), f"{BARE}:443", BARE)) == 200
+    assert scene.requests(scene.canary)[0].method == "TRACE"
+
+
 def test_1_8_trace_is_refused_where_a_token_would_go(scene):
     scene.marks()
     answer = scene.send(request("/", f"Host: {API}", method="TRACE"))
@@ -247,6 +275,13 @@ def test_1_8_no_token_goes_into_plain_http_unless_the_rule_says_so(scene, target
     members = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert status_of(answer) == 403 and members["reason"] == "plain_http" and members["credential"] and members["hint"], answer
     scene.silent(*scene.before)
+
+
+def test_1_8_loopback_needs_no_allow_http(scene):
+    scene.marks()
+    assert status_of(plainly(scene, request(f"http://localhost:{scene.plain.port}/x", "Host: x"))) == 200
+    [seen] = scene.requests(scene.plain)
+    assert seen.all("authorization") == [f"Bearer {TOKEN}"] and seen.all("host") == [f"localhost:{scene.plain.port}"], "a port that is no default stays"
 
 
 def test_1_6_plain_http_to_a_port_without_a_rule_carries_nothing_of_ours(scene):

@@ -1,8 +1,10 @@
 """HTTP.md §2 and §3: what could mean two things is refused; all else is written anew, so that every reader reads the same."""
 import contextlib
+import socket
 import time
 
 import h11
+import harness
 import pytest
 import wire
 from cases import framing
@@ -17,6 +19,7 @@ class Scene:
         self.world = wire.World(folder, pki, "smuggling")
         self.upstream = self.world.server(self.script)
         self.answers = None  # bytes for the next request instead of the usual answer, then the connection ends
+        self.stays = False  # … or it stays, and the server answers whatever comes
         self.sidekey = self.world.start(self.world.config(self.upstream))
         self.reader = wire.Reader()
         self.plain_reader = wire.PlainReader()
@@ -25,7 +28,9 @@ class Scene:
         while request := peer.read_head():
             if self.answers is not None:
                 peer.send(self.answers)
-                return
+                if not self.stays:
+                    return
+                continue
             peer.read_body(request)
             peer.send(wire.OK)
 
@@ -193,16 +198,77 @@ def test_2_neither_leg_is_used_after_a_parse_error(scene):
     assert not [peer for peer in users if half in peer.requests]
 
 
+def test_2_no_lenient_flag_of_llhttp_is_ever_set():
+    """Each of them is a way to smuggle; what they forgive is refused by name."""
+    sources = [*(harness.ROOT / "sidecar").rglob("*.[ch]")]
+    assert len(sources) > 100
+    assert [path for path in sources if "llhttp_set_lenient" in path.read_text()] == []
+
+
+def test_2_what_comes_behind_a_refused_connect_is_never_read(scene):
+    """The bytes behind a CONNECT are the other protocol's, also when there will be none."""
+    hidden = f"GET http://{API}/smuggled HTTP/1.1\r\nHost: {API}\r\n\r\n"
+    for target in ("169.254.169.254:443", "user@x:443", "127.0.0.1:1"):
+        with socket.create_connection(scene.sidekey.proxy, timeout=QUIET_S) as sock:
+            sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n{hidden}".encode())
+            answer, end = wire.read_to_end(sock)
+        assert status_of(answer) in (400, 403) and answer.count(b"HTTP/1.1 ") == 1 and end == "eof", answer
+
+
+ACCEPT = "Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n"
+HANDSHAKE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+
+
+def test_2_what_comes_behind_a_refused_upgrade_is_a_request_and_judged(scene):
+    """RFC 9110 §7.8: until the 101 it is HTTP.  The second one names another host."""
+    before = scene.upstream.mark()
+    with scene.sidekey.tls(timeout=QUIET_S) as sock:
+        sock.sendall((framing.GET + HANDSHAKE + "\r\nGET /smuggled HTTP/1.1\r\nHost: evil.sidekey.test\r\n\r\n" + framing.GET + "Authorization: mine\r\n\r\n").encode())
+        assert [status_of(wire.read_message(sock)[0]) for _ in range(3)] == [200, 421, 200]
+    data = scene.upstream.since(before)
+    assert b"smuggled" not in data and b"mine" not in data and data.count(f"Bearer {TOKEN}".encode()) == 2
+
+
+def test_2_behind_a_101_nothing_is_read_as_http_and_nothing_gets_the_token(scene):
+    """A tunnel is a tunnel: what looks like a request in it goes by untouched, and its connection never comes back to the pool."""
+    before = scene.upstream.mark()
+    with answering(scene, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + ACCEPT + "\r\n"
+                          "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"):
+        answer, _ = exchange(scene, (framing.GET + HANDSHAKE + "\r\n" + framing.GET + "Authorization: mine\r\n\r\n").encode())
+    assert status_of(answer) == 101 and answer.endswith(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"), "§4: an upgraded request is not sent again"
+    assert scene.upstream.since(before).count(f"Bearer {TOKEN}".encode()) == 1
+    assert status_of(ask(scene)[0]) == 200
+    assert scene.upstream.peers[-1].requests[0].get("upgrade") is None, "on a connection of its own"
+
+
+@pytest.mark.parametrize("expect", ["Expect: 100-continue\r\n", "", "Expect: y 100-continue\r\n"])
+@pytest.mark.parametrize("status", ["200 OK", "417 No", "302 Found"])
+def test_2_an_answer_before_the_body_costs_both_connections(scene, expect, status):
+    """0.CL: the server has not read the body, so the body may be its next request.  It must not be anybody's."""
+    hidden = "GET /smuggled HTTP/1.1\r\nX: "
+    with answering(scene, f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nhi", stays=True), strict_tls(scene) as sock:
+        sock.sendall((framing.GET + f"{expect}Content-Length: {len(hidden)}\r\n\r\n").encode())
+        head, body = wire.read_message(sock)
+        assert body == b"hi" and wire.field_of(head, "connection") == "close"
+        early = scene.upstream.peers[-1]
+        with contextlib.suppress(OSError):
+            sock.sendall((hidden + framing.NEXT).encode())
+        assert wire.read_to_end(sock)[0] == b""
+    before = scene.upstream.mark()
+    assert status_of(ask(scene)[0]) == 200
+    assert early not in {peer for peer, _ in scene.upstream.log[before:]} and b"smuggled" not in scene.upstream.since(before)
+
+
 # --- answers -------------------------------------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def answering(scene, raw):
-    scene.answers = raw.encode("latin-1")
+def answering(scene, raw, stays=False):
+    scene.answers, scene.stays = raw.encode("latin-1"), stays
     try:
         yield
     finally:
-        scene.answers = None
+        scene.answers, scene.stays = None, False
 
 
 def ask(scene, method="GET"):
@@ -244,16 +310,13 @@ def test_3_an_answer_is_read_alike_by_every_reader(scene, what):
     assert status_of(ask(scene)[0]) == 200, "and the next one is not the rest of this one"
 
 
-ACCEPT = "Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n"  # of the key below
-
-
 @pytest.mark.parametrize("upgrade, connection, accept", [("h2c", "Upgrade", ACCEPT), ("websocket, h2c", "Upgrade", ACCEPT), ("websocket", "close", ACCEPT), (None, "Upgrade", ACCEPT),
                                                          ("websocket", "Upgrade", ""), ("websocket", "Upgrade", ACCEPT * 2), ("websocket", "Upgrade", ACCEPT.replace("ICX", "icx"))])
 def test_3_a_101_that_is_no_answer_to_our_handshake_is_502(scene, upgrade, connection, accept):
     lines = f"Connection: {connection}\r\n" + (f"Upgrade: {upgrade}\r\n" if upgrade else "") + accept
     with answering(scene, f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\nanything goes"):
         with strict_tls(scene) as sock:
-            sock.sendall((framing.GET + "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n").encode())
+            sock.sendall((framing.GET + HANDSHAKE + "\r\n").encode())
             head, body = wire.read_message(sock)
     assert status_of(head) == 502 and b"anything" not in body, head
 
