@@ -92,6 +92,6 @@ struct worker_options config_worker(const struct config *c)
         .unmatched = c->unmatched,
         .connect_ports = c->connect_ports,
         .network = network(c),
-        .via = true,
+        .via = c->via,
     };
 }

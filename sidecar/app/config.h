@@ -27,6 +27,7 @@ struct config {
     uint64_t replay_body_bytes;       /* limits.replay_body: what rules take that say nothing of their own */
     enum unmatched unmatched;
     uint16_t *connect_ports;          /* 0-terminated; NULL: any */
+    bool via;
     struct address *allow_private;
     size_t allow_private_count;
     struct dial_override *overrides;

@@ -371,6 +371,8 @@ static const struct field config_fields[] = {
     { "connect_ports", FIELD_CUSTOM, .read = cross_read_ports,
       .about = "Ports that CONNECT may name besides those of the rules, or any (the default); other ports are refused with 403.",
       .json = "{\"anyOf\":[{\"const\":\"any\"},{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":65535}}]}" },
+    { "via", FIELD_BOOL, .at = CONFIG(via), .initial = "true",
+      .about = "Whether \"Via: 1.1 sidekey\" is added to requests and answers; without it a loop of proxies is not noticed." },
     { "store", FIELD_OBJECT, .table = &store_table, .about = "Where token state is kept." },
     { "limits", FIELD_OBJECT, .table = &limits_table, .about = "Deadlines, sizes and counts." },
     { "credentials", FIELD_MAP, .at = CONFIG(credentials), .count_at = CONFIG(credential_count), .table = &spec_table,

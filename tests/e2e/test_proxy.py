@@ -212,6 +212,14 @@ def test_a_forged_proxy_status_and_alt_svc_do_not_pass(sidekey):
     assert "forged" not in (headers["proxy-status"] or "") and headers["alt-svc"] is None
 
 
+@pytest.mark.parametrize("via", [True, False])
+def test_via_is_appended_in_both_directions_and_can_be_turned_off(start, via):
+    sidekey = start(**({} if via else {"via": False}))
+    _, headers, body = sidekey.request(headers={"Via": "1.0 fred"})
+    assert json.loads(body)["headers"]["via"] == ("1.0 fred, 1.1 sidekey" if via else "1.0 fred")
+    assert headers["via"] == ("1.1 sidekey" if via else None)
+
+
 def test_pipelined_requests_are_answered_in_order(sidekey):
     with sidekey.tls() as sock:
         sock.sendall(b"".join(f"GET /v2/echo?n={n} HTTP/1.1\r\n{host()}\r\n".encode() for n in range(5)))

@@ -605,6 +605,17 @@ static void the_ports_of_connect_are_any_or_a_list(void **state)
     config_free(c);
 }
 
+static void via_is_added_unless_it_is_turned_off(void **state)
+{
+    (void)state;
+    struct config *c = good("{}\n");
+    assert_true(config_worker(c).via);
+    config_free(c);
+    c = good("via: false\n");
+    assert_false(config_worker(c).via);
+    config_free(c);
+}
+
 static void everything_that_is_wrong_is_told_at_once(void **state)
 {
     (void)state;
@@ -883,6 +894,7 @@ int main(void)
         cmocka_unit_test(rules_that_cannot_work_are_refused),
         cmocka_unit_test(clients_have_a_password_and_rules_that_exist),
         cmocka_unit_test(the_ports_of_connect_are_any_or_a_list),
+        cmocka_unit_test(via_is_added_unless_it_is_turned_off),
         cmocka_unit_test(everything_that_is_wrong_is_told_at_once),
         cmocka_unit_test(a_literal_secret_is_refused_and_never_repeated),
         cmocka_unit_test(check_looks_for_every_file_and_serve_only_for_certificates),
