@@ -362,9 +362,9 @@ async def start_tls(reader, writer, context, host):
     protocol._over_ssl = True
 
 
-def run(argv, env=None, seconds=60, cwd=None):
+def run(argv, env=None, seconds=60, cwd=None, stdin=b""):
     """A client program to its end, with everything that it said."""
-    return subprocess.run([str(a) for a in argv], env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+    return subprocess.run([str(a) for a in argv], env=env, cwd=cwd, input=stdin, capture_output=True, timeout=seconds, check=False)
 
 
 PYTHON = sys.executable

@@ -99,6 +99,17 @@ def drip(sock, data, every_s=0.05):
     return got + rest, end
 
 
+DEFAULTS = {"connect_head": "10s", "tls": "10s", "head": "30s", "dial": "10s", "first_byte": "10m", "idle": "10m", "tunnel_idle": "10m", "upstream_idle": "4s", "drain": "25s",
+            "token_wait": "10s", "connections": 10000, "per_upstream": 256, "replay_body": "1MiB", "replay_total": "64MiB"}
+
+
+def test_7_each_limit_has_a_default():
+    """What the program says of itself."""
+    done = harness.run([harness.SIDEKEY, "check", "--schema"])
+    limits = json.loads(done.stdout)["properties"]["limits"]["properties"]
+    assert {name: limit.get("default") for name, limit in limits.items()} == DEFAULTS
+
+
 LONG = b"X-Long: " + b"v" * 1000
 
 

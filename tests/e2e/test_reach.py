@@ -1,4 +1,5 @@
 """HTTP.md §6: how upstreams are reached, and which addresses never are."""
+import queue
 import socket
 import threading
 import time
@@ -155,6 +156,28 @@ def test_6_connections_are_shared_by_clients_and_never_by_authorities(folder, pk
             assert status_of(read_message(sock)[0]) == 200
     used = [{request.get("host") for request in peer.requests} for peer in server.peers if peer.requests]
     assert sorted(map(sorted, used)) == [[API], [second]], used
+    world.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said, least, most", [(None, 3.5, 4.9), ("timeout=5, max=100", 3.5, 4.9), ("timeout=1", 0.5, 0.99), ("timeout=60", 3.5, 4.9)])
+def test_4_an_idle_connection_is_closed_before_its_server_would(folder, pki, said, least, most):
+    ended = queue.Queue()
+
+    def script(peer):
+        peer.read()
+        peer.send(wire.OK.replace(b"\r\n\r\n", b"\r\nKeep-Alive: %s\r\n\r\n" % said.encode()) if said else wire.OK)
+        began = time.monotonic()
+        while peer.fill():
+            pass
+        ended.put(time.monotonic() - began)
+    world = wire.World(folder / f"idle{said}".replace("=", "").replace(",", ""), pki, "idle")
+    sidekey = world.start(world.config(world.server(script)))
+    with sidekey.tls() as sock:
+        sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
+        head, _ = read_message(sock)
+        assert status_of(head) == 200 and field_of(head, "keep-alive") is None
+        assert least < ended.get(timeout=8) < most
     world.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 import wire
 from wire import field_of, read_message, status_of
 
-NAMES = ("get", "head", "post", "chunked", "running", "large", "expect", "out", "other", "never", "broken", "long", "closing", "upgrade", "slow-token", "stale")
+NAMES = ("get", "head", "post", "chunked", "running", "large", "expect", "out", "other", "never", "broken", "long", "closing", "upgrade", "slow-token", "stale", "grpc", "first", "second", "third")
 CAP = 256 * 1024
 
 
@@ -27,7 +27,7 @@ class Scene:
         self.upstream = self.world.server(lambda peer: self.scripts.get(peer.tls[2].split(".")[0], self.judge)(peer))
         self.scripts = {}
         hosts = {name: f"{name}.sidekey.test" for name in NAMES}
-        config = self.world.config(self.upstream, hosts=hosts.values(), limits={"token_wait": "3s", "replay_body": "256KiB"})
+        config = self.world.config(self.upstream, hosts=hosts.values(), limits={"token_wait": "3s", "replay_body": "256KiB", "replay_total": "300KiB"})
         secret = self.world.secret("client", "again-secret")
         config["credentials"] = {name: {"grant": "client_credentials", "token_url": f"http://127.0.0.1:{self.endpoint.port}/{name}", "client_id": "x", "client_secret": secret,
                                         "forced_refresh_floor": "1s", "required": True} for name in NAMES}
@@ -35,6 +35,7 @@ class Scene:
             rule["credential"] = name
         self.rule(config, "out")["on_unauthorized"] = {"statuses": []}
         self.rule(config, "other")["on_unauthorized"] = {"statuses": [403, 419]}
+        self.rule(config, "grpc")["on_unauthorized"] = {"also": [{"status": 200, "header": {"name": "grpc-status", "equals": "16"}}]}
         self.sidekey = self.world.start(config)
         harness.until("all tokens", lambda: all(self.minted[name] for name in NAMES))
         time.sleep(1.2)  # the floor of forced refreshes, once for all
@@ -161,13 +162,64 @@ def test_4_a_body_beyond_the_cap_gets_the_401_itself(scene):
         while request := peer.read():
             peer.send(b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer\r\nContent-Length: 7\r\n\r\nrefused")
     scene.scripts["large"] = script
+    before = counted(scene, "too_large")
     body = b"l" * (CAP + 100_000)
     with scene.tls("large") as sock:
         sock.sendall(head("large", f"Content-Length: {len(body)}", method="POST") + body)
         answer, text = read_message(sock)
     assert status_of(answer) == 401 and text == b"refused" and field_of(answer, "www-authenticate") == "Bearer"
     assert len(scene.seen("large")) == 1 and scene.seen("large")[0].body == body
-    harness.until("it is counted", lambda: 'action="too_large"' in scene.sidekey.get_admin("/metrics")[1], 3)
+    harness.until("it is counted", lambda: counted(scene, "too_large") > before, 3)
+
+
+def test_4_all_copies_of_a_worker_together_have_a_cap_and_give_it_back(scene):
+    """Two uploads of 200 KiB, room for one: the second gets its 401 itself.  When both are over there is room again."""
+    def script(peer):
+        while request := peer.read():
+            if generation(request) < 2:
+                gate.wait(10)
+                peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+            else:
+                peer.send(wire.OK)
+
+    def upload(name):
+        sock = scene.tls(name)
+        sock.sendall(head(name, f"Content-Length: {len(body)}", method="POST") + body)
+        harness.until("it is there", lambda: scene.seen(name) and scene.seen(name)[0].body == body)
+        return sock
+    body, gate = b"t" * 200 * 1024, threading.Event()
+    scene.scripts.update(first=script, second=script, third=script)
+    socks = [upload("first"), upload("second")]
+    gate.set()
+    assert [status_of(read_message(sock)[0]) for sock in socks] == [200, 401]
+    socks.append(upload("third"))
+    assert status_of(read_message(socks[2])[0]) == 200
+    for sock in socks:
+        sock.close()
+    assert [len(scene.seen(name)) for name in ("first", "second", "third")] == [2, 1, 2]
+    assert scene.seen("third")[1].body == body
+
+
+def counted(scene, action):
+    text = scene.sidekey.get_admin("/metrics")[1]
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("sidekey_unauthorized") and f'action="{action}"' in line)
+
+
+def test_4_grpc_says_401_by_a_field_of_a_200(scene):
+    """An answer of trailers only: grpc-status 16 (UNAUTHENTICATED) stands in its head.  Other codes are answers like any other."""
+    def script(peer):
+        while request := peer.read():
+            code = 7 if request.target == "/denied" else 0 if generation(request) > 1 else 16
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\ngrpc-status: %d\r\nContent-Length: 0\r\n\r\n" % code)
+    scene.scripts["grpc"] = script
+    with scene.tls("grpc") as sock:
+        for target, code, sends in (("/denied", "7", 1), ("/s/m", "0", 3), ("/denied", "7", 4)):
+            sock.sendall(head("grpc", "Content-Length: 5", "TE: trailers", method="POST", path=target) + b"\0\0\0\0\0")
+            answer, _ = read_message(sock)
+            assert status_of(answer) == 200 and field_of(answer, "grpc-status") == code
+            assert len(scene.seen("grpc")) == sends
+    assert [generation(request) for request in scene.seen("grpc")] == [1, 1, 2, 2]
+    assert {request.body for request in scene.seen("grpc")} == {b"\0\0\0\0\0"}
 
 
 def test_4_with_expect_100_continue_the_second_send_is_free(scene):

@@ -473,6 +473,24 @@ def test_3_the_end_of_an_upstream_body_without_a_length_becomes_a_last_chunk(sce
         assert read_message(sock)[1] == body, "and the client's connection lives on"
 
 
+@pytest.mark.parametrize("how, whole", [("end", True), ("reset", False)])
+def test_3_over_plain_http_a_clean_end_is_whole_and_a_reset_is_not(folder, pki, how, whole):
+    """No close_notify there: the FIN is all that a server can say."""
+    def script(peer):
+        peer.read()
+        peer.send(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 10_000)
+        time.sleep(0.1)
+        getattr(peer, how)()
+    world = wire.World(folder / f"plain-{how}", pki, "plain")
+    plain = world.server(script, tls=False)
+    sidekey = world.start(world.config(world.server(), resolve={"plain.sidekey.test:80": f"127.0.0.1:{plain.port}"}))
+    with socket.create_connection(sidekey.proxy, timeout=10) as sock:
+        sock.sendall(b"GET http://plain.sidekey.test/ HTTP/1.1\r\nHost: plain.sidekey.test\r\n\r\n")
+        answer, _ = wire.read_to_end(sock, 1)
+    assert status_of(answer) == 200 and answer.endswith(b"\r\n0\r\n\r\n") == whole
+    world.close()
+
+
 # --- WebSocket -----------------------------------------------------------------------------------------------------------------------------------------------
 
 

@@ -319,6 +319,17 @@ def test_5_a_handshake_signed_over_sha_1_is_refused(gallery, hashes, taken):
     assert (b"handshake failure" in done.stderr) != taken, done
 
 
+def test_5_no_early_data_is_offered_or_taken(calm, folder):
+    """0-RTT may be sent again by anybody (RFC 8446 §8): neither do tickets allow it, nor is what a client sends all the same read as a request."""
+    ticket, early = folder / "ticket.pem", folder / "early"
+    early.write_text(f"GET / HTTP/1.1\r\nHost: {API}\r\nConnection: close\r\n\r\n")
+    client = ["openssl", "s_client", "-proxy", "%s:%d" % calm.proxy, "-connect", f"{API}:443", "-servername", API, "-tls1_3", "-CAfile", calm.ca, "-verify_return_error"]
+    first = harness.run([*client, "-sess_out", ticket, "-ign_eof"], stdin=early.read_bytes())
+    assert b"HTTP/1.1 200" in first.stdout and b"Max Early Data: 0" in first.stdout, first
+    again = harness.run([*client, "-sess_in", ticket, "-early_data", early])
+    assert b"Reused, TLSv1.3" in again.stdout and b"Early data was accepted" not in again.stdout and b"HTTP/1.1 200" not in again.stdout, again
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_5_tls_1_1_is_refused(calm):
     context = calm.context()
