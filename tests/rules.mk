@@ -109,8 +109,9 @@ endef
 $(foreach f,$(FUZZERS),$(eval $(call fuzz_rule,$(f))))
 
 # --- reading, not running ---
-floors: ## the house rules: who may include whom, sizes, guards
+floors: ## the house rules: who may include whom, sizes, guards; and a test behind each rule of docs/http.md
 	@$(PYTHON) tests/tools/floors.py
+	@$(PYTHON) tests/tools/rules
 
 lint: floors ## a build with clang -Werror, then cppcheck, shellcheck and man where they are installed
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang OPT="-O1" all

@@ -1,5 +1,6 @@
 """HTTP.md §2 and §3: what could mean two things is refused; all else is written anew, so that every reader reads the same."""
 import contextlib
+import re
 import socket
 import time
 
@@ -120,6 +121,12 @@ def read_alike(scene, kind, data, wanted, method="GET"):
     found = read_by_h11(connection, data)
     assert len(found) == 1, found
     judge({**found[0], "body": found[0]["body"]}, wanted, "h11")
+
+
+def test_2_the_table_has_more_than_four_hundred_cases_and_names_each_once():
+    tables = (framing.REFUSED_REQUESTS, framing.PASSED_REQUESTS, framing.REFUSED_ANSWERS, framing.BROKEN_ANSWERS, framing.PASSED_ANSWERS)
+    names = re.findall(r'^    "(?:[^"\\]|\\.)+": \(', (harness.ROOT / "tests/e2e/cases/framing.py").read_text(), re.M)
+    assert sum(map(len, tables)) == len(names) > 400, "a name that is given twice hides a case"
 
 
 # --- requests ------------------------------------------------------------------------------------------------------------------------------------

@@ -368,7 +368,7 @@ REFUSED_ANSWERS = {
     "101 fields": ("GET", OK + "".join(f"X-{i}: v\r\n" for i in range(101)) + "\r\n"),
     "a head over 64 KiB": ("GET", OK + f"X-A: {'v' * 66000}\r\n\r\n"),
     "a status line over 8 KiB": ("GET", f"HTTP/1.1 200 {'O' * 9000}\r\nContent-Length: 0\r\n\r\n"),
-    "a length and coding to HEAD": ("HEAD", OK + "Content-Length: 2\r\n" + TE + "\r\n"),
+    "length and coding to HEAD": ("HEAD", OK + "Content-Length: 2\r\n" + TE + "\r\n"),
     "two lengths in a 304": ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n"),
     "a length with a comma at its end": ("GET", OK + "Content-Length: 2,\r\n\r\nab"),
     "a length below zero": ("GET", OK + "Content-Length: -2\r\n\r\nab"),
