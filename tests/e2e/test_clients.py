@@ -1,11 +1,12 @@
 """Real programs, unchanged, each with nothing but a proxy, a CA bundle and a placeholder."""
 import json
+import os
 import shutil
 import sys
 import textwrap
 
 import pytest
-from harness import API, PLACEHOLDER, program_environment, run
+from harness import API, BUILD, PLACEHOLDER, program_environment, run
 
 URL = f"https://{API}/v2/echo"
 
@@ -40,6 +41,29 @@ def test_curl_sends_a_form_and_a_file(sidekey, place):
     (place / "upload.bin").write_bytes(b"\0\1\2" * 100_000)
     assert json.loads(ran(sidekey, ["curl", "-sS", "-d", "a=1&b=2", f"https://{API}/upload"]))["body_bytes"] == 7
     assert json.loads(ran(sidekey, ["curl", "-sS", "-T", place / "upload.bin", f"https://{API}/upload"]))["body_bytes"] == 300_000
+
+
+@needs("curl")
+def test_curl_uploads_slowly_and_waits_for_100(sidekey, auth, place):
+    """Both framings, at a fifth of a second each; the token of the placeholder is refused before a byte of the body has gone."""
+    (place / "slow.bin").write_bytes(b"slow" * 50_000)
+    assert sidekey.request()[0] == 200 and auth.revoke_access() == 1
+    for how in (["-T", place / "slow.bin"], ["-T", "-"]):
+        done = run(["curl", "-sSv", "--limit-rate", "1M", "--expect100-timeout", "5", "-H", "Expect: 100-continue", "-H", f"Authorization: {PLACEHOLDER}", *how, f"https://{API}/upload"],
+                   program_environment(sidekey), stdin=b"slow" * 50_000)
+        assert done.returncode == 0 and json.loads(done.stdout)["body_bytes"] == 200_000, done
+        assert b"< HTTP/1.1 100" in done.stderr and b"401" not in done.stderr, done.stderr
+    assert auth.counts["api_unauthorized"] == 1
+
+
+@needs("openssl")
+def test_openssl_s_client(sidekey, auth):
+    """The leaf verifies without help: chain, name, purpose; and the first answer is there before the input ends."""
+    done = run(["openssl", "s_client", "-proxy", "%s:%d" % sidekey.proxy, "-connect", f"{API}:443", "-servername", API, "-CAfile", sidekey.ca, "-verify_hostname", API,
+                "-verify_return_error", "-x509_strict", "-quiet", "-ign_eof"], program_environment(sidekey),
+               stdin=f"GET /v2/echo HTTP/1.1\r\nHost: {API}\r\nAuthorization: {PLACEHOLDER}\r\nConnection: close\r\n\r\n".encode())
+    assert done.returncode == 0, done
+    saw_token(done.stdout.decode().partition("\r\n\r\n")[2], auth)
 
 
 @needs("wget")
@@ -80,6 +104,75 @@ def test_python_requests_with_a_session(sidekey, auth, place):
             assert session.post("https://{API}/upload", json={{"a": 1}}, timeout=20).json()["body_bytes"] == 8
         print(answer.text)
     """), auth)
+
+
+def test_python_httpx_both_ways(sidekey, auth, place):
+    pytest.importorskip("httpx")
+    saw_token(python(sidekey, place, f"""
+        import asyncio, httpx
+        headers = {{"Authorization": "{PLACEHOLDER}"}}
+        with httpx.Client(headers=headers, timeout=20) as client:
+            for _ in range(5):
+                client.get("{URL}").raise_for_status()
+            with client.stream("GET", "https://{API}/chunked?n=20") as answer:
+                assert sum(map(len, answer.iter_bytes())) == sum(i * 997 + 1 for i in range(20))
+        async def both():
+            async with httpx.AsyncClient(headers=headers, timeout=20) as client:
+                async def pieces():
+                    for _ in range(10):
+                        yield b"piece" * 100
+                sent = await client.post("https://{API}/upload", content=pieces())
+                assert sent.json()["body_bytes"] == 5000, sent.text
+                return (await asyncio.gather(*[client.get("{URL}") for _ in range(10)]))[-1].text
+        print(asyncio.run(both()))
+    """), auth)
+
+
+@needs("node")
+def test_node_with_axios(sidekey, auth, place):
+    program = place / "program.cjs"
+    program.write_text(textwrap.dedent(f"""
+        const axios = require(require.resolve('axios', {{ paths: [process.env.SIDEKEY_NODE] }}));
+        const client = axios.create({{ headers: {{ authorization: '{PLACEHOLDER}' }} }});
+        (async () => {{
+          const sent = await client.post('https://{API}/upload', {{ a: 1 }});
+          if (sent.data.body_bytes !== 7) throw new Error(JSON.stringify(sent.data));
+          const all = await Promise.all(Array.from({{ length: 10 }}, () => client.get('{URL}')));
+          console.log(JSON.stringify(all[9].data));
+        }})();
+    """))
+    saw_token(ran(sidekey, ["node", program]), auth)
+
+
+@needs("go")
+@pytest.mark.slow
+def test_go_net_http(sidekey, auth, place):
+    """A static program: no libc to preload into, only the variables.  It offers h2 as Go does, and is content with HTTP/1.1."""
+    (place / "program.go").write_text(textwrap.dedent(f"""
+        package main
+        import ("bytes"; "fmt"; "io"; "net/http"; "os"; "strings")
+        func ask(method, url string, body io.Reader) string {{
+            request, _ := http.NewRequest(method, url, body)
+            request.Header.Set("Authorization", "{PLACEHOLDER}")
+            answer, err := http.DefaultClient.Do(request)
+            if err != nil {{ fmt.Fprintln(os.Stderr, err); os.Exit(1) }}
+            defer answer.Body.Close()
+            text, _ := io.ReadAll(answer.Body)
+            if answer.StatusCode != 200 || answer.ProtoMajor != 1 {{ fmt.Fprintln(os.Stderr, answer.Status, answer.Proto); os.Exit(1) }}
+            return string(text)
+        }}
+        func main() {{
+            sent := ask("POST", "https://{API}/upload", io.MultiReader(bytes.NewReader(make([]byte, 300000))))
+            if !strings.Contains(sent, "\\"body_bytes\\":300000") {{ fmt.Fprintln(os.Stderr, sent); os.Exit(1) }}
+            for i := 0; i < 10; i++ {{ ask("GET", "{URL}", nil) }}
+            fmt.Print(ask("GET", "{URL}", nil))
+        }}
+    """))
+    cache = BUILD / "go-cache"
+    go = {**os.environ, "GOCACHE": str(cache), "GOPROXY": "off", "CGO_ENABLED": "0", "GO111MODULE": "off", "HOME": str(place)}
+    made = run(["go", "build", "-o", place / "program", place / "program.go"], go, seconds=140)
+    assert made.returncode == 0, made.stderr
+    saw_token(ran(sidekey, [place / "program"]), auth)
 
 
 @needs("node")

@@ -535,7 +535,7 @@ def sockets(folder, pki):
         talkers.append(talker)
         assert talker.hear() == {"open": True}
         return talker, server.hear()
-    client.server = server
+    client.server, client.sidekey = server, sidekey
     yield client
     for talker in talkers[::-1]:
         talker.close()
@@ -558,6 +558,32 @@ def test_3_a_websocket_gets_its_token_and_carries_messages_of_a_mebibyte(sockets
     talker.say(close=[1000, "done"])
     assert talker.hear() == {"close": [1000, "done"]}
     assert sockets.server.hear() == {"close": [1000, "done"]}
+
+
+def test_3_python_websockets_by_the_proxy(sockets, folder):
+    pytest.importorskip("websockets")
+    program = folder / "websocket.py"
+    program.write_text(f"""
+import asyncio, socket, ssl, sys, websockets
+async def main(host, port, ca):
+    sock = socket.create_connection((host, int(port)))
+    sock.sendall(b"CONNECT {API}:443 HTTP/1.1\\r\\nHost: {API}:443\\r\\n\\r\\n")
+    head = b""
+    while not head.endswith(b"\\r\\n\\r\\n"):
+        head += sock.recv(1)
+    assert head.startswith(b"HTTP/1.1 200"), head
+    async with websockets.connect("wss://{API}/python", sock=sock, ssl=ssl.create_default_context(cafile=ca), server_hostname="{API}", max_size=1 << 23) as ws:
+        for message in ("one", "x" * 1000000, b"bytes" * 100000):
+            await ws.send(message)
+            assert await ws.recv() == message
+        await (await ws.ping())
+asyncio.run(main(*sys.argv[1:]))
+""")
+    done = harness.run([harness.PYTHON, program, *sockets.sidekey.proxy, sockets.sidekey.ca], harness.environment(folder))
+    assert done.returncode == 0, done.stderr.decode()
+    upgrade = sockets.server.hear()
+    assert upgrade["url"] == "/python" and upgrade["headers"]["authorization"] == f"Bearer {TOKEN}"
+    assert sockets.server.hear()["close"][0] == 1000
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 3000, 4999])
