@@ -26,7 +26,8 @@ struct tls_client_options {
     const char *ca_file;             /* added to the system roots; NULL: none */
     const char *cert_file, *key_file; /* client certificate; NULL: none */
 };
-/* System roots are looked up lazily where the system has a hashed directory. NULL with e naming the file. */
+/* System roots are looked up lazily where the system has a hashed directory.  Servers are asked for an OCSP staple (net/tls_staple.h).  NULL with e naming
+ * the file. */
 MUST_CHECK struct tls_client *tls_client_new(const struct tls_client_options *options, struct err *e);
 void tls_client_free(struct tls_client *c);
 

@@ -108,6 +108,9 @@ static bool still_good(const SSL_SESSION *session)
     if (!SSL_SESSION_is_resumable(session) ||
         session_time(session) + SSL_SESSION_get_timeout(session) <= (long)time(NULL))
         return false;
+    int64_t until_s = tls_revocation_session_until_s(session);
+    if (until_s != 0 && until_s <= (int64_t)time(NULL))
+        return false;
     X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)session);
     return peer && X509_cmp_current_time(X509_get0_notAfter(peer)) > 0;
 }
@@ -137,4 +140,25 @@ SSL_SESSION *tls_cache_take(struct tls_cache *c, struct slice key)
         return e->sessions[0];
     }
     return NULL;
+}
+
+static bool is_of(SSL_SESSION *session, const X509 *peer)
+{
+    const X509 *own = SSL_SESSION_get0_peer(session);
+    return own && X509_cmp(own, peer) == 0;
+}
+
+void tls_cache_forget(struct tls_cache *c, const X509 *peer)
+{
+    for (struct list *node = c->recent.next; node != &c->recent; node = node->next) {
+        struct entry *e = LIST_ENTRY(node, struct entry, node);
+        size_t kept = 0;
+        for (size_t i = 0; i < e->count; i++) {
+            if (is_of(e->sessions[i], peer))
+                SSL_SESSION_free(e->sessions[i]);
+            else
+                e->sessions[kept++] = e->sessions[i];
+        }
+        e->count = kept;
+    }
 }

@@ -60,7 +60,10 @@ static SSL_CTX *make_context(void)
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(ctx, on_session);
-    return ctx;
+    if (tls_revocation_watch(ctx) == 0)
+        return ctx;
+    SSL_CTX_free(ctx);
+    return NULL;
 }
 
 struct tls_client *tls_client_new(const struct tls_client_options *options, struct err *e)

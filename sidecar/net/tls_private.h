@@ -59,6 +59,15 @@ MUST_CHECK int tls_verify_roots(SSL_CTX *ctx, const char *ca_file, struct err *e
 MUST_CHECK int tls_verify_expect(SSL *ssl, const char *host, bool host_is_ip);
 /* SSL_verify_cb: lets OpenSSL judge and puts its reasons into words. */
 int tls_verify_explain(int ok, X509_STORE_CTX *store);
+/* The one sentence about a certificate that is not believed: why, which, for whom, and more ("" or ": …"). */
+void tls_verify_refuse(struct tls_session *t, const X509 *cert, int depth, const char *why, const char *more);
+
+/* tls_revocation.c */
+/* Asks servers for a staple (net/tls_staple.h) and judges it before the first byte of ours leaves.  0; -1 when out of memory. */
+MUST_CHECK int tls_revocation_watch(SSL_CTX *ctx);
+/* The second until which a session may be resumed on the word of its staple; 0: it had none.  _bind: 1; 0 when out of memory. */
+int tls_revocation_bind(SSL_SESSION *session, int64_t until_s);
+int64_t tls_revocation_session_until_s(const SSL_SESSION *session);
 
 /* tls_failure.c: the first failure is kept, except that a peer's alert replaces a broken pipe. */
 void tls_fail(struct tls_session *t, const char *label, const char *format, ...) PRINTF_LIKE(3, 4);
@@ -76,6 +85,8 @@ void tls_cache_free(struct tls_cache *c);
 void tls_cache_put(struct tls_cache *c, struct slice key, SSL_SESSION *session);
 /* A session to try, the caller's reference, or NULL.  TLS 1.3 sessions are given once (RFC 8446 §C.4). */
 SSL_SESSION *tls_cache_take(struct tls_cache *c, struct slice key);
+/* Drops every session that was made with this certificate. */
+void tls_cache_forget(struct tls_cache *c, const X509 *peer);
 
 void tls_client_unref(struct tls_client *c);
 

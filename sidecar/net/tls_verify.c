@@ -141,6 +141,17 @@ static const char *names_text(const X509 *cert, char *text, size_t size)
     return printed(out, text, size);
 }
 
+void tls_verify_refuse(struct tls_session *t, const X509 *cert, int depth, const char *why, const char *more)
+{
+    char subject[NAME_TEXT] = "", issuer[NAME_TEXT] = "";
+    if (cert) {
+        name_text(X509_get_subject_name(cert), subject, sizeof subject);
+        name_text(X509_get_issuer_name(cert), issuer, sizeof issuer);
+    }
+    t->verify_failed = true;
+    tls_fail(t, "tls_certificate_error", "%s (depth %d, subject %s, issuer %s) for %s%s", why, depth, subject, issuer, t->host, more);
+}
+
 int tls_verify_explain(int ok, X509_STORE_CTX *store)
 {
     const SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -150,16 +161,9 @@ int tls_verify_explain(int ok, X509_STORE_CTX *store)
         return ok;
     int error = X509_STORE_CTX_get_error(store);
     bool name = error == X509_V_ERR_HOSTNAME_MISMATCH || error == X509_V_ERR_IP_ADDRESS_MISMATCH;
-    char subject[NAME_TEXT] = "", issuer[NAME_TEXT] = "", names[NAME_TEXT] = "";
-    if (cert) {
-        name_text(X509_get_subject_name(cert), subject, sizeof subject);
-        name_text(X509_get_issuer_name(cert), issuer, sizeof issuer);
-    }
+    char names[NAME_TEXT] = "";
     if (cert && name)
         names_text(cert, names, sizeof names);
-    t->verify_failed = true;
-    tls_fail(t, "tls_certificate_error", "%s (depth %d, subject %s, issuer %s) for %s%s",
-             X509_verify_cert_error_string(error), X509_STORE_CTX_get_error_depth(store), subject, issuer, t->host,
-             names);
+    tls_verify_refuse(t, cert, X509_STORE_CTX_get_error_depth(store), X509_verify_cert_error_string(error), names);
     return ok;
 }

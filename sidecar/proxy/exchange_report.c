@@ -58,7 +58,7 @@ void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault)
     snprintf(detail, sizeof detail, "%s: %s", authority_key(&x->a0, host), fault->text);
     exchange_fail(x, &(struct problem){ .status = fault->status ? fault->status : 502, .error = fault->label,
                                         .reason = upstream_reason(fault), .detail = detail,
-                                        .hint = fault->verify ? "a private root is trusted with tls.ca_file in the rule" : NULL });
+                                        .hint = fault->verify ? "a private root is trusted with tls.ca_file in the rule; a revoked certificate is for its owner to replace" : NULL });
 }
 
 void exchange_fail_inject(struct exchange *x, bool too_large)

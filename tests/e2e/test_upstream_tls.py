@@ -1,5 +1,6 @@
 """HTTP.md §5: whom we believe upstream, and the handshakes of both legs."""
 import json
+import os
 import re
 import socket
 import ssl
@@ -119,6 +120,69 @@ def test_5_there_is_no_insecure(folder, pki):
         done = harness.run([harness.SIDEKEY, "check", "-c", path])
         assert done.returncode == 78 and key.encode() in done.stdout + done.stderr, done
     world.close()
+
+
+# --- staples ------------------------------------------------------------------------------------------------------------------------------------------
+
+
+class Stapler:
+    """openssl s_server with a stapled OCSP response; answers every GET, and its output tells every byte that it was sent."""
+
+    def __init__(self, folder, certs, cert, staple, *flags):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        status = [] if staple == "none" else ["-status_file", certs / f"{cert}-{staple}.ocsp"]
+        self.process = harness.Process(f"{cert}-{staple}", ["openssl", "s_server", "-accept", f"127.0.0.1:{self.port}", "-cert", certs / f"{cert}.pem",
+                                       "-key", certs / f"{cert}.key", *status, "-www", "-msg", "-naccept", "20", *flags], folder, {**os.environ, "OPENSSL_CONF": "/dev/null"})
+        self.process.wait_line("ACCEPT", self.process.out)
+
+    def said(self):
+        return self.process.out.read_text(errors="replace")
+
+    def close(self):
+        self.process.popen.kill()
+        self.process.popen.wait()
+
+
+@pytest.fixture(scope="module")
+def staples(folder, pki):
+    return bad_certs.make_staples(folder / "staples", pki)
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_5_a_staple_is_asked_for_and_judged(folder, pki, staples, version):
+    """Every kind of staple, at a certificate that promises one (must-staple) and at one that does not, in one sidekey."""
+    world = wire.World(folder / f"staples{version}", pki, "staples")
+    servers = {}
+    try:
+        for cert in ("plain", "promising"):
+            for staple in bad_certs.STAPLES:
+                servers[f"{staple}-{cert}.staple.test"] = (cert, staple, Stapler(world.folder, staples, cert, staple, version))
+        some = next(iter(servers.values()))[2]
+        sidekey = world.start(world.config(some, hosts=list(servers), resolve={f"{host}:443": f"127.0.0.1:{server.port}" for host, (_, _, server) in servers.items()},
+                                           network={"allow_private": ["127.0.0.0/8"]}))
+        for host, (cert, staple, server) in servers.items():
+            judge_staple(sidekey, host, server, bad_certs.STAPLES[staple][cert == "promising"])
+    finally:
+        for _, _, server in servers.values():
+            server.close()
+        world.close()
+
+
+def judge_staple(sidekey, host, server, words):
+    """words: of the refusal; None: a request passes."""
+    head, body = get(sidekey, host)
+    finished = r"<<< .*Handshake.*Finished"
+    if not words:
+        assert status_of(head) == 200, (host, head, body)
+        server.process.wait_line(finished, server.process.out)
+        return
+    members = json.loads(body)
+    assert status_of(head) == 502 and members["reason"] == "upstream_certificate" and members["hint"], (host, head, body)
+    assert re.search(words, members["detail"]) and re.search(r"subject CN=\w+, issuer CN=sidekey tests CA\) for ", members["detail"]), (host, members)
+    assert "error=tls_certificate_error" in field_of(head, "proxy-status"), head
+    server.process.wait_line("<<< .*Alert.*bad_certificate_status_response", server.process.out)
+    assert not re.search(finished, server.said()), (host, "the handshake ended before anything of ours could leave")
 
 
 # --- handshakes that fail in other ways -------------------------------------------------------------------------------------------------------------

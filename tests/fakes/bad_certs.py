@@ -39,6 +39,21 @@ CASES = {
 EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
 PAST, FUTURE = ("-startdate", "20200101000000Z", "-enddate", "20200201000000Z"), ("-startdate", "20490101000000Z", "-enddate", "20491231000000Z")
 CA = "basicConstraints=critical,CA:TRUE{more}\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+MUST_STAPLE = "tlsfeature=status_request\n"
+STAPLES = {  # what a server staples: the signer, or bytes, and what a client must say about it when the certificate (a) does not, (b) does promise a staple
+    "good": (None, None),
+    "by-responder": (None, None),
+    "revoked": ("was revoked on 20.* reason keyCompromise", "was revoked on 20.* reason keyCompromise"),
+    "revoked-by-responder": ("was revoked on 20.* reason keyCompromise", "was revoked on 20.* reason keyCompromise"),
+    "revoked-long-ago": ("was revoked on 20.* reason keyCompromise", "was revoked on 20.* reason keyCompromise"),
+    "unknown": (None, "does not know the certificate"),
+    "outdated": (None, "it is outdated"),
+    "wrong-signer": (None, "it is not signed by the issuer"),
+    "no-responder": (None, "it is not signed by the issuer"),
+    "other-serial": (None, "it is about another certificate"),
+    "garbage": (None, "it is not an OCSP response"),
+    "none": (None, "there is none"),
+}
 LEAF = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
 
 
@@ -109,6 +124,55 @@ def make(where, root):
     m.leaf("client", extensions=LEAF.replace("serverAuth", "clientAuth"), san="DNS:client.bad.test")
     m.leaf("through", "middle", chain=("middle.crt",))
     m.leaf("private", "stranger")
+    return m.where
+
+
+class Stapler:
+    """OCSP responses of the trusted root, made with the openssl command: for each case PREFIX-NAME.ocsp (none of "none")."""
+
+    def __init__(self, maker):
+        self.m = maker
+        for name, eku in (("responder", "OCSPSigning"), ("no-responder", "serverAuth")):
+            maker.issue(name, "root", LEAF.replace("serverAuth", eku))
+
+    def respond(self, name, cert, status="V", signer="root", at=None):
+        """One response about cert, signed now, or at a day of faketime's, valid for a day."""
+        m = self.m
+        serial = pki.output("x509", "-in", f"{cert}.crt", "-noout", "-serial", cwd=m.where).strip().split("=")[1]
+        revoked = "260101000000Z,keyCompromise" if status == "R" else ""
+        (m.where / f"{name}.index").write_text("" if status == "U" else f"{status}\t490101000000Z\t{revoked}\t{serial}\tunknown\t/CN={cert}\n")
+        ca, signer = "root.pem", f"{signer}.pem" if signer == "root" else f"{signer}.crt"
+        pki.openssl("ocsp", "-issuer", ca, "-cert", f"{cert}.crt", "-reqout", f"{name}.req", "-no_nonce", cwd=m.where)
+        pki.openssl("ocsp", "-index", f"{name}.index", "-CA", ca, "-rsigner", signer, "-rkey", signer.rsplit(".", 1)[0] + ".key", "-reqin", f"{name}.req",
+                    "-respout", f"{name}.ocsp", "-ndays", "1", cwd=m.where, at=at)
+
+    def make(self, prefix):
+        """All responses about PREFIX.crt."""
+        other = "good-for-another"
+        if not (self.m.where / f"{other}.crt").exists():
+            self.m.leaf(other)
+        at = "2025-01-01 00:00:00"
+        for name, how in {"good": {}, "by-responder": {"signer": "responder"}, "revoked": {"status": "R"}, "revoked-by-responder": {"status": "R", "signer": "responder"},
+                          "revoked-long-ago": {"status": "R", "at": at}, "unknown": {"status": "U"}, "outdated": {"at": at}, "no-responder": {"signer": "no-responder"},
+                          "wrong-signer": {"signer": "stranger"}}.items():
+            self.respond(f"{prefix}-{name}", prefix, **how)
+        self.respond(f"{prefix}-other-serial", other)
+        garbage = b"no BasicOCSPResponse at all" + bytes(range(40))
+        for tag in (b"\x04", b"\x06\x09\x2b\x06\x01\x05\x05\x07\x30\x01\x01", b"\x30", b"\xa0", b"\x0a\x01\x00", b"\x30"):  # RFC 6960 §4.2.1, or the server sends nothing
+            garbage = tag + garbage if len(tag) > 1 else tag + bytes([len(garbage)]) + garbage
+        (self.m.where / f"{prefix}-garbage.ocsp").write_bytes(garbage)
+
+
+def make_staples(where, root):
+    """plain and promising (must-staple), both for *.staple.test, and what may be stapled to them."""
+    m = Maker(where, root)
+    m.root("stranger")
+    (m.where / "stranger.crt").write_bytes((m.where / "stranger.pem").read_bytes())
+    m.leaf("plain", san="DNS:*.staple.test")
+    m.leaf("promising", san="DNS:*.staple.test", extensions=LEAF + MUST_STAPLE)
+    stapler = Stapler(m)
+    for prefix in ("plain", "promising"):
+        stapler.make(prefix)
     return m.where
 
 

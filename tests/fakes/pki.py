@@ -43,10 +43,16 @@ subjectKeyIdentifier = hash
 """
 
 
-def openssl(*args, cwd):
-    done = subprocess.run(["openssl", *args], cwd=cwd, capture_output=True, text=True)
+def output(*args, cwd, at=None):
+    """What openssl prints; at: the time that faketime shows it."""
+    done = subprocess.run([*(["faketime", at] if at else []), "openssl", *args], cwd=cwd, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"openssl {' '.join(args)}:\n{done.stderr}")
+    return done.stdout
+
+
+def openssl(*args, cwd, at=None):
+    output(*args, cwd=cwd, at=at)
 
 
 def names(*hosts):

@@ -49,6 +49,10 @@ struct cert cert_make(struct cert_spec spec)
     extend(c.x509, by->x509, NID_key_usage, spec.san ? "critical,digitalSignature" : "critical,keyCertSign");
     if (spec.san)
         extend(c.x509, by->x509, NID_subject_alt_name, spec.san);
+    if (spec.eku)
+        extend(c.x509, by->x509, NID_ext_key_usage, spec.eku);
+    if (spec.features)
+        extend(c.x509, by->x509, NID_tlsfeature, spec.features);
     assert_true(X509_sign(c.x509, by->key, EVP_sha256()) > 0);
     return c;
 }

@@ -25,6 +25,8 @@ struct cert_spec {
     long from_s, until_s;  /* from now; both 0: a day around now */
     const struct cert *by; /* NULL: self-signed */
     EVP_PKEY *key;         /* NULL: a new one */
+    const char *eku;       /* "OCSPSigning"; NULL: none */
+    const char *features;  /* "status_request": must-staple; NULL: none */
 };
 struct cert cert_make(struct cert_spec spec);
 void cert_done(struct cert *c);
