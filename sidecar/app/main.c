@@ -1,6 +1,7 @@
 /* The program is a table of commands. */
 #include "app/cmd.h"
 #include "app/words.h"
+#include "net/tls_cold.h"
 
 #include <stdio.h>
 #include <sysexits.h>
@@ -114,6 +115,7 @@ static bool is_help(const char *word)
 
 int main(int argc, char **argv)
 {
+    tls_cold_init(); /* before anything else touches OpenSSL */
     if (argc < 2) {
         print_overview(stderr);
         return EX_USAGE;

@@ -6,6 +6,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include "net/tls_cold.h"
 #include "net/tls_session.h"
 
 #define TLS_SECURITY_LEVEL 2 /* no key below RSA 2048 or EC 224, no signature over SHA-1, whatever the distribution's openssl.cnf says */
@@ -31,7 +32,8 @@ struct tls_client {
 };
 
 struct tls_session {
-    SSL *ssl;
+    SSL *ssl;            /* touched by tls_session.c alone, between tls_cold_enter(box) and tls_cold_leave(), and by OpenSSL's callbacks from there */
+    struct tls_box *box; /* NULL: none */
     struct tls_client *client; /* upstream leg, else NULL */
     int fd;
     int io_errno;      /* of the last recv or send that failed for good */

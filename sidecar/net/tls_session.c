@@ -16,7 +16,11 @@ static struct tls_session *session_new(SSL_CTX *ctx, int fd, const char *host, c
     t->key_len = host_len + 1 + key_len;
 
     BIO *bio = tls_bio_new(t);
-    if (!bio || !(t->ssl = SSL_new(ctx))) {
+    t->box = tls_cold_new();
+    tls_cold_enter(t->box);
+    t->ssl = bio ? SSL_new(ctx) : NULL;
+    tls_cold_leave();
+    if (!t->ssl) {
         BIO_free(bio);
         tls_session_free(t);
         return NULL;
@@ -46,6 +50,17 @@ static bool keep_already(struct tls_session *t, struct slice already)
     return true;
 }
 
+/* The end of both ways to make one. */
+static struct tls_session *made(struct tls_session *t, bool ok)
+{
+    ERR_clear_error();
+    tls_cold_leave();
+    if (ok)
+        return t;
+    tls_session_free(t);
+    return NULL;
+}
+
 struct tls_session *tls_session_accept(struct tls_server *server, struct tls_leaf *leaf, int fd, const char *host,
                                        bool sni_optional, struct slice already)
 {
@@ -53,14 +68,12 @@ struct tls_session *tls_session_accept(struct tls_server *server, struct tls_lea
     if (!t)
         return NULL;
     t->sni_optional = sni_optional;
-    if (keep_already(t, already) && bind_to_host(t->ssl, host) &&
-        SSL_use_cert_and_key(t->ssl, leaf->cert, leaf->key, NULL, 1) == 1) {
+    tls_cold_enter(t->box);
+    bool ok = keep_already(t, already) && bind_to_host(t->ssl, host) &&
+              SSL_use_cert_and_key(t->ssl, leaf->cert, leaf->key, NULL, 1) == 1;
+    if (ok)
         SSL_set_accept_state(t->ssl);
-        return t;
-    }
-    ERR_clear_error();
-    tls_session_free(t);
-    return NULL;
+    return made(t, ok);
 }
 
 static void try_resumption(struct tls_session *t)
@@ -79,39 +92,49 @@ struct tls_session *tls_session_connect(struct tls_client *client, int fd, const
         return NULL;
     t->client = client;
     client->refs++;
+    tls_cold_enter(t->box);
     /* RFC 6066 §3: an IP literal is not a server name. */
-    if (tls_verify_expect(t->ssl, host, host_is_ip) == 0 &&
-        (host_is_ip || SSL_set_tlsext_host_name(t->ssl, host) == 1)) {
+    bool ok = tls_verify_expect(t->ssl, host, host_is_ip) == 0 &&
+              (host_is_ip || SSL_set_tlsext_host_name(t->ssl, host) == 1);
+    if (ok) {
         try_resumption(t);
         SSL_set_connect_state(t->ssl);
-        ERR_clear_error();
-        return t;
     }
-    ERR_clear_error();
-    tls_session_free(t);
-    return NULL;
+    return made(t, ok);
 }
 
 void tls_session_free(struct tls_session *t)
 {
     if (!t)
         return;
+    tls_cold_enter(t->box);
     /* A connection that ended without close_notify would take its session with it; TLS 1.1 dropped that rule (RFC 4346 §7.2.1). */
     if (t->established && !t->label)
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(t->ssl);
+    tls_cold_leave();
+    tls_cold_free(t->box);
     tls_client_unref(t->client);
     free(t->already);
     free(t->text);
     free(t);
 }
 
+/* --- calls: each between enter() and the outcome of what OpenSSL returned --- */
+
+static SSL *enter(struct tls_session *t)
+{
+    tls_cold_enter(t->box);
+    ERR_clear_error();
+    return t->ssl;
+}
+
 static enum tls_io outcome(struct tls_session *t, int ret)
 {
-    if (ret > 0)
-        return TLS_OK;
-    int error = SSL_get_error(t->ssl, ret);
+    int error = ret > 0 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, ret);
+    tls_cold_leave();
     switch (error) {
+    case SSL_ERROR_NONE: return TLS_OK;
     case SSL_ERROR_WANT_READ: return TLS_WANT_READ;
     case SSL_ERROR_WANT_WRITE: return TLS_WANT_WRITE;
     case SSL_ERROR_ZERO_RETURN: return TLS_EOF;
@@ -131,8 +154,7 @@ static enum tls_io outcome_of_write(struct tls_session *t, int ret)
 
 enum tls_io tls_session_handshake(struct tls_session *t)
 {
-    ERR_clear_error();
-    enum tls_io io = outcome(t, SSL_do_handshake(t->ssl));
+    enum tls_io io = outcome(t, SSL_do_handshake(enter(t)));
     t->established = io == TLS_OK;
     if (io != TLS_EOF)
         return io;
@@ -142,47 +164,44 @@ enum tls_io tls_session_handshake(struct tls_session *t)
 
 enum tls_io tls_session_read(struct tls_session *t, char *dst, size_t size, size_t *ret_n)
 {
-    ERR_clear_error();
-    return outcome(t, SSL_read_ex(t->ssl, dst, size, ret_n));
+    return outcome(t, SSL_read_ex(enter(t), dst, size, ret_n));
 }
 
 enum tls_io tls_session_peek(struct tls_session *t)
 {
     char byte;
     size_t n;
-    ERR_clear_error();
-    return outcome(t, SSL_peek_ex(t->ssl, &byte, 1, &n));
+    return outcome(t, SSL_peek_ex(enter(t), &byte, 1, &n));
 }
 
 enum tls_io tls_session_write(struct tls_session *t, struct slice bytes, size_t *ret_n)
 {
-    ERR_clear_error();
     if (bytes.len > SSL3_RT_MAX_PLAIN_LENGTH)
         bytes.len = SSL3_RT_MAX_PLAIN_LENGTH;
-    return outcome_of_write(t, SSL_write_ex(t->ssl, bytes.ptr, bytes.len, ret_n));
+    return outcome_of_write(t, SSL_write_ex(enter(t), bytes.ptr, bytes.len, ret_n));
 }
 
 enum tls_io tls_session_close(struct tls_session *t)
 {
-    ERR_clear_error();
-    if (SSL_in_init(t->ssl))
-        return TLS_OK;
-    int ret = SSL_shutdown(t->ssl);
-    return ret >= 0 ? TLS_OK : outcome_of_write(t, ret);
+    SSL *ssl = enter(t);
+    int ret = SSL_in_init(ssl) ? 1 : SSL_shutdown(ssl);
+    if (ret < 0)
+        return outcome_of_write(t, ret);
+    tls_cold_leave();
+    return TLS_OK;
 }
 
+/* What is in storage was put there with nothing pending. */
 bool tls_session_pending(const struct tls_session *t)
 {
-    return t->already || SSL_has_pending(t->ssl) == 1;
+    return t->already || (tls_cold_bytes(t->box) == 0 && SSL_has_pending(t->ssl) == 1);
 }
 
 void tls_session_park(struct tls_session *t)
 {
-    if (!SSL_in_init(t->ssl))
-        SSL_free_buffers(t->ssl);
-}
-
-bool tls_session_resumed(const struct tls_session *t)
-{
-    return SSL_session_reused(t->ssl) == 1;
+    if (tls_cold_bytes(t->box) > 0)
+        return;
+    if (SSL_in_init(t->ssl) || SSL_free_buffers(t->ssl) != 1 || SSL_has_pending(t->ssl) == 1)
+        return;
+    tls_cold_put_away(t->box, t->ssl);
 }
