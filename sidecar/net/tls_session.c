@@ -152,9 +152,30 @@ static enum tls_io outcome_of_write(struct tls_session *t, int ret)
     return TLS_ERROR;
 }
 
+static void empty(EVP_PKEY *key)
+{
+    if (key && EVP_PKEY_set_type(key, EVP_PKEY_X25519) != 1) /* drops what it held */
+        ERR_clear_error();
+    EVP_PKEY_free(key);
+}
+
+/* The keys of the exchange have done their work, but OpenSSL keeps them as long as the connection: ML-KEM's take 6 kB (the peer's) and 8 kB (our own).
+ * Without them a connection's past is also safe from whoever reads our memory later. */
+static void forget_exchange(SSL *ssl)
+{
+    EVP_PKEY *own = NULL, *peers = NULL;
+    if (SSL_get_tmp_key(ssl, &own) == 1)
+        empty(own);
+    if (SSL_get_peer_tmp_key(ssl, &peers) == 1)
+        empty(peers);
+}
+
 enum tls_io tls_session_handshake(struct tls_session *t)
 {
-    enum tls_io io = outcome(t, SSL_do_handshake(enter(t)));
+    int ret = SSL_do_handshake(enter(t));
+    if (ret == 1)
+        forget_exchange(t->ssl);
+    enum tls_io io = outcome(t, ret);
     t->established = io == TLS_OK;
     if (io != TLS_EOF)
         return io;

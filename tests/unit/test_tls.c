@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/stream_private.h"
 #include "net/tls_private.h"
 
 #if OPENSSL_VERSION_NUMBER >= 0x30400000L
@@ -91,6 +92,41 @@ static void contexts_may_be_freed_while_streams_use_them(void **state)
     end_write(&server, "still works"); /* and the ticket finds its cache */
     turns(4);
     assert_string_equal(end_text(&client), "still works");
+}
+
+/* A key is its provider's data. */
+static bool is_empty(EVP_PKEY *key)
+{
+    bool empty = EVP_PKEY_get0_provider(key) == NULL;
+    EVP_PKEY_free(key);
+    return empty;
+}
+
+static void the_keys_of_the_exchange_are_forgotten_after_it(void **state)
+{
+    (void)state;
+    const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+    const char *groups[] = { "X25519:P-256", "P-256", "ffdhe2048" }; /* and the default: hybrid where the library has one */
+    for (size_t i = 0; i < 8; i++) {
+        EVP_PKEY *key = NULL;
+        SSL_CTX_set_max_proto_version(world_server->ctx, versions[i % 2]);
+        struct tls_client *by = world_client_for(world_ca_file);
+        if (i / 2 < 3 && !(i / 2 == 2 && i % 2 == 0)) /* 1.2 has no such group */
+            assert_int_equal(SSL_CTX_set1_groups_list(by->ctx, groups[i / 2]), 1);
+        meet(leaf, by, HOST, HOST, false, "exchange");
+        if (!both_secured())
+            fail_msg("row %zu: %s", i, stream_error(client.s));
+        assert_int_equal(SSL_get_peer_tmp_key(client.s->tls->ssl, &key), 1);
+        assert_true(is_empty(key));
+        if (SSL_get_tmp_key(client.s->tls->ssl, &key) == 1)
+            assert_true(is_empty(key));
+        if (SSL_get_tmp_key(server.s->tls->ssl, &key) == 1)
+            assert_true(is_empty(key));
+        end_write(&client, "ping");
+        RUN_UNTIL(server.in_len);
+        tls_client_free(by);
+    }
+    SSL_CTX_set_max_proto_version(world_server->ctx, 0);
 }
 
 /* --- verification upstream --- */
@@ -761,6 +797,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_handshake_completes_and_bytes_go_both_ways),
         TEST(contexts_may_be_freed_while_streams_use_them),
+        TEST(the_keys_of_the_exchange_are_forgotten_after_it),
         TEST(a_certificate_is_judged_by_chain_time_and_name),
         TEST(a_chain_with_an_intermediate_is_followed_and_an_anchor_may_be_one),
         TEST(system_roots_are_honoured_where_the_environment_says),
