@@ -100,8 +100,8 @@ static int run_child(struct supervisor *s, const struct child *me, int fd)
     options.proxy_password = s->options->proxy_password;
     options.hints_path = s->options->hints_path;
     return worker_run(&options,
-                      &(struct worker_sockets){ .supervisor = fd, .proxy = s->ears.proxy[me->slot], .transparent = s->ears.transparent[me->slot],
-                                                .admin = s->ears.admin, .slot = me->slot },
+                      &(struct worker_sockets){ .supervisor = fd, .proxy = s->ears.proxy[me->slot], .local = s->ears.local.fd,
+                                                .transparent = s->ears.transparent[me->slot], .admin = s->ears.admin, .slot = me->slot },
                       slice_of(s->ticket_key, sizeof s->ticket_key));
 }
 

@@ -98,6 +98,8 @@ static int split_proxy(const struct config *c, const char *given, char *host, si
     const char *from = given ? given : address_text((const struct sockaddr *)&c->listen_proxy.sa, text, sizeof text);
     if (given && strncmp(given, "http://", 7) == 0)
         from += 7;
+    if (!given && c->listen_proxy.len == 0)
+        return cmd_fail(EX_CONFIG, "env", "listen.proxy is off, and no program takes a unix socket from these variables: say with --proxy HOST:PORT what leads there");
     if (authority_parse(slice_str(from), SCHEME_HTTP, 0, &at) != 0)
         return given ? cmd_usage("env", "--proxy needs HOST:PORT, like 127.0.0.1:8118")
                      : cmd_fail(EX_CONFIG, "env",

@@ -212,7 +212,12 @@ static struct config *load(struct run *r, int *ret_status)
             *ret_status = EX_USAGE;
             return NULL;
         }
-    return cmd_config_load(&r->config, ret_status);
+    struct config *c = cmd_config_load(&r->config, ret_status);
+    if (c) { /* the socket is for "serve", which may be running beside us */
+        free(c->listen_socket);
+        c->listen_socket = NULL;
+    }
+    return c;
 }
 
 int cmd_run(int argc, char **argv)

@@ -15,9 +15,11 @@ static struct config *on_reload(void *arg)
 
 static pid_t on_ready(void *arg, const struct ears *ears)
 {
-    char line[192];
+    char line[320];
+    bool local = ears->local.fd >= 0;
     (void)arg;
-    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s\n", ears->proxy_text, ears->admin_text);
+    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s%s%s\n", ears->proxy_text, ears->admin_text, local ? " socket=" : "",
+                       local ? ears->local.path : "");
     (void)!write(STDERR_FILENO, line, (size_t)len); /* a closed stderr is no reason to stop */
     return 0;
 }

@@ -26,6 +26,7 @@ void config_free(struct config *c)
     for (size_t i = 0; i < c->client_count; i++) {
         free(c->clients[i].name);
         secret_ref_done(&c->clients[i].password);
+        free(c->clients[i].uids);
         free_list(c->clients[i].rules);
     }
     free(c->clients);
@@ -37,6 +38,9 @@ void config_free(struct config *c)
     secret_ref_done(&c->seal_key);
     secret_ref_done(&c->seal_key_previous);
     free(c->path);
+    free(c->listen_socket);
+    free(c->socket_mode);
+    free(c->socket_group);
     free(c->ca_publish);
     free(c->ca_cert_file);
     free(c->ca_key_file);
@@ -93,5 +97,15 @@ struct worker_options config_worker(const struct config *c)
         .connect_ports = c->connect_ports,
         .network = network(c),
         .via = c->via,
+    };
+}
+
+struct listen_place config_socket(const struct config *c)
+{
+    return (struct listen_place){
+        .path = c->listen_socket,
+        .mode = (mode_t)strtoul(c->socket_mode, NULL, 8),
+        .has_group = c->socket_group,
+        .group = c->socket_gid,
     };
 }

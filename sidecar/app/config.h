@@ -6,12 +6,16 @@
 
 #include "app/schema.h"
 #include "base/log.h"
+#include "net/listen_unix.h"
 #include "proxy/options.h"
 #include "refresh/spec.h"
 
 struct config {
     char *path;                       /* the file, for messages */
-    struct address listen_proxy;      /* default 127.0.0.1:8118 */
+    struct address listen_proxy;      /* default 127.0.0.1:8118; len 0: off ("proxy: off") */
+    char *listen_socket;              /* a path; NULL: none.  config_socket() says it whole */
+    char *socket_mode, *socket_group; /* as written; the group: a name or a number */
+    gid_t socket_gid;                 /* derived from socket_group */
     struct address listen_admin;      /* default 127.0.0.1:9118; len 0: off ("admin: off") */
     char *ca_publish, *ca_cert_file, *ca_key_file;
     bool ca_constrain;                /* ca.constrain: name constraints from the rules; default true */
@@ -59,6 +63,8 @@ void config_free(struct config *c);
 /* The option structs of the two processes; what they point to belongs to c. */
 struct keeper_options config_keeper(const struct config *c);
 struct worker_options config_worker(const struct config *c);
+/* listen.socket with mode and group; path NULL: none. */
+struct listen_place config_socket(const struct config *c);
 /* Appends docs/config.schema.json (JSON Schema 2020-12).  0; -ENOMEM. */
 MUST_CHECK int config_schema(struct buf *out);
 

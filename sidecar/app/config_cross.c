@@ -1,5 +1,6 @@
 #include "app/config_cross.h"
 
+#include "app/config_local.h"
 #include "app/config_values.h"
 #include "app/words.h"
 #include "refresh/redis_url.h"
@@ -178,6 +179,8 @@ static const char *unknown_rule(const struct config *c, const char *name, const 
 int cross_check_client(struct schema *s, const json_t *node, void *client)
 {
     const struct client_spec *spec = client;
+    if (local_check_client(s, node, spec) != 0)
+        return -1;
     for (size_t i = 0; spec->rules && spec->rules[i]; i++) {
         const char *best = NULL, *name = unknown_rule(s->root, spec->rules[i], &best);
         if (name && best)
@@ -216,7 +219,7 @@ int cross_check_config(struct schema *s, const json_t *node, void *config)
     if (c->seal_key_previous.kind != SECRET_REF_NONE && c->seal_key.kind == SECRET_REF_NONE)
         failed = schema_error(s, json_object_get(node, "store"),
                               "seal_key_previous is the key before seal_key, which is missing");
-    if (check_redis(s, json_object_get(node, "store"), c) != 0)
+    if (check_redis(s, json_object_get(node, "store"), c) != 0 || local_check(s, node, config) != 0)
         failed = -1;
     if (c->limits.replay_total_bytes < c->replay_body_bytes)
         failed = schema_error(s, json_object_get(node, "limits"),

@@ -2,6 +2,7 @@
 #include "app/config.h"
 
 #include "app/config_file.h"
+#include "app/config_local.h"
 #include "app/config_table.h"
 #include "app/url.h"
 
@@ -89,7 +90,7 @@ static void warn(struct schema *s, const struct config *c)
     char text[64];
     struct authority at;
     address_text((const struct sockaddr *)&c->listen_proxy.sa, text, sizeof text);
-    if (authority_parse(slice_str(text), SCHEME_HTTP, 1, &at) == 0 && !url_is_loopback(&at))
+    if (c->listen_proxy.len && authority_parse(slice_str(text), SCHEME_HTTP, 1, &at) == 0 && !url_is_loopback(&at))
         schema_warn(s, json_object_get(json_object_get(root, "listen"), "proxy"),
                     "listen.proxy: %s is open to other machines: whoever reaches it can use the credentials", text);
     for (size_t i = 0; i < c->credential_count; i++)
@@ -97,6 +98,7 @@ static void warn(struct schema *s, const struct config *c)
             schema_warn(s, json_object_get(credentials, c->credentials[i].name), "credentials.%s: no rule uses it",
                         c->credentials[i].name);
     warn_rules(s, c, json_object_get(root, "rules"));
+    local_warn(s, root, c);
 }
 
 static int check_flags(struct schema *s)

@@ -2,6 +2,7 @@
 
 #include "app/config_cross.h"
 #include "app/config_grants.h"
+#include "app/config_local.h"
 #include "app/config_network.h"
 #include "app/config_values.h"
 
@@ -25,8 +26,14 @@ static const char *const places[] = { "header", "query", "userinfo", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 
 static const struct field listen_fields[] = {
-    { "proxy", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_proxy), .initial = "127.0.0.1:8118",
-      .about = "IP:PORT of the proxy; port 0 takes a free one." },
+    { "proxy", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_proxy), .initial = "127.0.0.1:8118", .words = off,
+      .about = "IP:PORT of the proxy; port 0 takes a free one; off when there is a socket instead." },
+    { "socket", FIELD_STRING, FIELD_ENV, .at = CONFIG(listen_socket), .check = local_path,
+      .about = "Path of a unix socket that the proxy listens on too; the kernel says who connects (clients.NAME.uids)." },
+    { "socket_mode", FIELD_STRING, FIELD_ENV, .at = CONFIG(socket_mode), .initial = "0600", .check = local_mode,
+      .about = "Permissions of the socket, octal; who may write to it may connect." },
+    { "socket_group", FIELD_STRING, FIELD_ENV, .at = CONFIG(socket_group), .check = local_group,
+      .about = "Group of the socket, name or number; default the one that its directory gives it." },
     { "admin", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_admin), .initial = "127.0.0.1:9118", .words = off,
       .about = "IP:PORT of /livez, /readyz, /metrics and /status, or off." },
     { "gateway", FIELD_LATER, .about = "there is no base-URL listener yet: use listen.proxy" },
@@ -305,8 +312,11 @@ static const struct field parent_fields[] = {
 static const struct table parent_table = { .fields = parent_fields, .check = network_check_parent };
 
 static const struct field client_fields[] = {
-    { "password", FIELD_SECRET, FIELD_REQUIRED, .at = offsetof(struct client_spec, password),
+    { "password", FIELD_SECRET, .at = offsetof(struct client_spec, password),
       .about = "Its password, with the name as the user of the proxy URL; read by the workers when they start." },
+    { "uids", FIELD_CUSTOM, .read = local_read_uids,
+      .about = "Users, by number or name, that it is on listen.socket without a password; names are looked up at the start.",
+      .json = "{\"type\":\"array\",\"items\":{\"type\":[\"integer\",\"string\"]},\"minItems\":1}" },
     { "rules", FIELD_STRINGS, FIELD_REQUIRED, .at = offsetof(struct client_spec, rules), .check = value_label,
       .about = "Names of the rules that exist for it; what only others match is unmatched." },
     END,
@@ -381,7 +391,8 @@ static const struct field config_fields[] = {
     { "rules", FIELD_LIST, .at = CONFIG(rules), .count_at = CONFIG(rule_count), .table = &rule_table,
       .about = "Which credential goes where." },
     { "clients", FIELD_MAP, .at = CONFIG(clients), .count_at = CONFIG(client_count), .table = &client_table, .check = value_client,
-      .about = "Clients by name: when any is given, the proxy demands a name and password (407), and each has its own rules." },
+      .about = "Clients by name: when any is given, the proxy demands a name and password (407) or, on listen.socket, a known uid (403), "
+               "and each has its own rules." },
     { "network", FIELD_OBJECT, .table = &network_table, .about = "How upstreams and token endpoints are reached." },
     { "workers", FIELD_UINT, FIELD_ENV, .at = CONFIG(workers), .initial = "1", .min = 1, .max = 64,
       .about = "Worker processes." },

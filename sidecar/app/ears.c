@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <net/if.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "net/listen.h"
@@ -29,20 +28,44 @@ static int open_transparent(struct ears *ears, struct err *e)
     return fd;
 }
 
+static int open_proxy(struct ears *ears, struct address *at, struct err *e)
+{
+    if (at->len == 0)
+        return 0;
+    for (unsigned i = 0; i < ears->workers; i++)
+        if ((ears->proxy[i] = listen_open(at, ears->workers > 1, e)) < 0)
+            return err_wrap(e, "listen.proxy: ");
+    address_text((struct sockaddr *)&at->sa, ears->proxy_text, sizeof ears->proxy_text);
+    ears->proxy_port = port_of(at);
+    return 0;
+}
+
+int ears_move_local(struct ears *ears, const struct config *c, struct err *e)
+{
+    struct listen_place to = config_socket(c);
+    struct listen_unix next = { .fd = -1 };
+    bool same = to.path && ears->local.fd >= 0 && strcmp(to.path, ears->local.path) == 0;
+    if (same)
+        return listen_unix_permit(&ears->local, &to, e) == 0 ? 0 : err_wrap(e, "listen.socket: ");
+    if (to.path && listen_unix_open(&to, &next, e) != 0)
+        return err_wrap(e, "listen.socket: ");
+    listen_unix_remove(&ears->local);
+    ears->local = next;
+    return 0;
+}
+
 int ears_open(struct ears *ears, struct config *c, bool transparent, struct err *e)
 {
-    *ears = (struct ears){ .admin = -1, .workers = c->workers };
+    *ears = (struct ears){ .admin = -1, .local.fd = -1, .workers = c->workers, .proxy_text = "off", .admin_text = "off" };
     memset(ears->proxy, 0xff, sizeof ears->proxy);
     memset(ears->transparent, 0xff, sizeof ears->transparent);
-    for (unsigned i = 0; i < ears->workers; i++) {
-        if ((ears->proxy[i] = listen_open(&c->listen_proxy, ears->workers > 1, e)) < 0)
-            return err_wrap(e, "listen.proxy: ");
-        if (transparent && (ears->transparent[i] = open_transparent(ears, e)) < 0)
+    if (open_proxy(ears, &c->listen_proxy, e) != 0)
+        return -1;
+    for (unsigned i = 0; transparent && i < ears->workers; i++)
+        if ((ears->transparent[i] = open_transparent(ears, e)) < 0)
             return -1;
-    }
-    address_text((struct sockaddr *)&c->listen_proxy.sa, ears->proxy_text, sizeof ears->proxy_text);
-    ears->proxy_port = port_of(&c->listen_proxy);
-    snprintf(ears->admin_text, sizeof ears->admin_text, "off");
+    if (ears_move_local(ears, c, e) != 0)
+        return -1;
     if (c->listen_admin.len == 0)
         return 0;
     if ((ears->admin = listen_open(&c->listen_admin, false, e)) < 0)
@@ -65,11 +88,14 @@ void ears_keep(struct ears *ears, bool keeper, unsigned slot)
             shut(&ears->proxy[i]);
             shut(&ears->transparent[i]);
         }
-    if (keeper)
+    if (keeper) {
         shut(&ears->admin);
+        shut(&ears->local.fd);
+    }
 }
 
 void ears_close(struct ears *ears)
 {
+    listen_unix_remove(&ears->local);
     ears_keep(ears, true, 0);
 }

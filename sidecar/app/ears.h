@@ -3,20 +3,25 @@
 #define SIDEKEY_APP_EARS_H
 
 #include "app/config.h"
+#include "net/listen_unix.h"
 
 #define EARS_WORKERS_MAX 64
 
 struct ears { /* -1: none */
     int proxy[EARS_WORKERS_MAX], transparent[EARS_WORKERS_MAX], admin;
+    struct listen_unix local; /* one for all workers */
     unsigned workers;
     uint16_t proxy_port, transparent_port;
-    char proxy_text[64], admin_text[64]; /* where they listen, ports filled in */
+    char proxy_text[64], admin_text[64]; /* where they listen, ports filled in; "off" */
 };
 
-/* Opens one proxy listener a worker (SO_REUSEPORT when there are several), one for the admin address, and for the preload layer one that only the loopback interface reaches.
+/* Opens one proxy listener a worker (SO_REUSEPORT when there are several), the unix socket, one for the admin address, and for the preload layer one that only
+ * the loopback interface reaches.
  * c's port 0 is replaced by the port that was given.  0; -1 with e: what is open is closed by ears_close(). */
 MUST_CHECK int ears_open(struct ears *ears, struct config *c, bool transparent, struct err *e);
 void ears_close(struct ears *ears);
+/* The unix socket as c has it, which may be elsewhere than before, or nowhere.  0; -1 with e: it is where it was. */
+MUST_CHECK int ears_move_local(struct ears *ears, const struct config *c, struct err *e);
 /* In a child: closes all but what slot's worker listens on.  keeper: all of them. */
 void ears_keep(struct ears *ears, bool keeper, unsigned slot);
 

@@ -205,6 +205,12 @@ void supervisor_tell_keeper(const struct supervisor *s)
 static struct config *reload_read(struct supervisor *s)
 {
     struct config *next = s->options->reload && !s->stopping && s->announced ? s->options->reload(s->options->arg) : NULL;
+    struct err e;
+    if (next && ears_move_local(&s->ears, next, &e) != 0) {
+        log_error(log_msg("cannot listen"), log_str("reason", e.text));
+        config_free(next);
+        next = NULL;
+    }
     s->reload_failed = !next;
     if (next)
         return next;
@@ -219,7 +225,7 @@ static void reload_apply(struct supervisor *s, struct config *next)
         return;
     if (!same_list(next->permit_hosts, s->config->permit_hosts) && ftruncate(s->vault_fd, 0) != 0)
         log_error(log_msg("the old CA cannot be dropped"), log_str("reason", strerror(errno)));
-    next->workers = s->worker_count; /* listeners are as they are until a restart */
+    next->workers = s->worker_count; /* TCP listeners are as they are until a restart */
     config_free(s->config);
     s->config = next;
     replace(s, &s->keeper);

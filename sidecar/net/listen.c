@@ -94,7 +94,8 @@ static bool hand_over(struct listener *l, int fd, const struct sockaddr *peer)
 {
     const int on = 1;
     bool gone = false;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (peer->sa_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     l->troubled = false;
     l->gone = &gone;
     l->fn(l->arg, fd, peer);

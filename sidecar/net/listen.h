@@ -11,7 +11,7 @@
 MUST_CHECK int listen_open(struct address *io_at, bool shared, struct err *e);
 
 struct listener;
-/* Takes the connection over (non-blocking, CLOEXEC, TCP_NODELAY). */
+/* Takes the connection over (non-blocking, CLOEXEC, TCP_NODELAY unless it is a unix socket). */
 typedef void listen_fn(void *arg, int fd, const struct sockaddr *peer);
 /* Accepts up to 16 a wake-up.  EMFILE, ENFILE, ENOBUFS, ENOMEM: pauses 100 ms instead of spinning, logs it once.  fd stays the caller's. */
 MUST_CHECK struct listener *listener_new(int fd, listen_fn *fn, void *arg);

@@ -8,7 +8,8 @@
 struct known { /* one client */
     struct access_client client;
     struct rule *rules; /* shallow copies */
-    struct secret password;
+    const struct client_spec *spec;
+    struct secret password; /* empty: it has none */
 };
 
 struct access {
@@ -36,7 +37,8 @@ static int meet(struct known *k, const struct client_spec *spec, const struct wo
             k->rules[count++].original = &o->rules[i];
         }
     k->client = (struct access_client){ spec->name, k->rules, count };
-    if (secret_ref_read(&spec->password, &k->password, e) != 0)
+    k->spec = spec;
+    if (spec->password.kind != SECRET_REF_NONE && secret_ref_read(&spec->password, &k->password, e) != 0)
         return err_wrap(e, "clients.%s.password: ", spec->name);
     return 0;
 }
@@ -71,24 +73,36 @@ void access_free(struct access *a)
     free(a);
 }
 
+const struct access_client *access_by_uid(const struct access *a, uid_t uid)
+{
+    for (size_t i = 0; i < a->count; i++)
+        for (size_t j = 0; j < a->known[i].spec->uid_count; j++)
+            if (a->known[i].spec->uids[j] == uid)
+                return &a->known[i].client;
+    return NULL;
+}
+
+static bool has_password(const struct known *k, struct slice password)
+{
+    return k->spec->password.kind != SECRET_REF_NONE && slice_eq_secret(password, secret_peek(&k->password));
+}
+
 static bool admits(const struct access *a, struct slice user, struct slice password, const struct access_client **ret)
 {
     for (size_t i = 0; i < a->count; i++)
-        if (slice_eq(slice_str(a->known[i].client.name), user) && slice_eq_secret(password, secret_peek(&a->known[i].password))) {
+        if (slice_eq(slice_str(a->known[i].client.name), user) && has_password(&a->known[i], password)) {
             *ret = &a->known[i].client;
             return true;
         }
     return a->options->proxy_password && slice_eq_secret(password, slice_str(a->options->proxy_password));
 }
 
-bool access_check(const struct access *a, const struct message *head, const struct access_client **ret)
+/* Is there the name and password of a client, or the password of "run"? */
+static bool check_basic(const struct access *a, struct slice credentials, const struct access_client **ret)
 {
-    struct slice rest, password, user, scheme = slice_cut(message_get(head, SLICE("proxy-authorization"), NULL), ' ', &rest);
+    struct slice rest, password, user, scheme = slice_cut(credentials, ' ', &rest);
     struct buf plain;
     bool fits = false;
-    *ret = NULL;
-    if (!a->count && !a->options->proxy_password)
-        return true;
     if (!slice_ieq(scheme, SLICE("Basic")))
         return false;
     buf_init_secret(&plain, 4096);
@@ -98,6 +112,19 @@ bool access_check(const struct access *a, const struct message *head, const stru
     }
     buf_done(&plain);
     return fits;
+}
+
+enum access_verdict access_check(const struct access *a, const struct message *head, const struct access_peer *peer, const struct access_client **ret)
+{
+    size_t count = 0;
+    struct slice credentials = message_get(head, SLICE("proxy-authorization"), &count);
+    *ret = NULL;
+    if (!a->count && !a->options->proxy_password)
+        return ACCESS_GRANTED;
+    if (count || !peer->local)
+        return check_basic(a, credentials, ret) ? ACCESS_GRANTED : ACCESS_ASK;
+    *ret = peer->who;
+    return peer->who ? ACCESS_GRANTED : ACCESS_STRANGER;
 }
 
 static const struct rule *rules_of(const struct worker_options *o, const struct access_client *who, size_t *ret_count)

@@ -1,4 +1,4 @@
-/* proxy/access.h: which clients the proxy knows, and which rules each of them has.   Worker process.
+/* proxy/access.h: which clients the proxy knows, by password or by uid, and which rules each of them has.   Worker process.
  * Owner  worker.c, through access_free().  Passwords are read once, at the start; a reload starts new workers. */
 #ifndef SIDEKEY_PROXY_ACCESS_H
 #define SIDEKEY_PROXY_ACCESS_H
@@ -18,9 +18,23 @@ struct access_client {
 /* o: as long as the access lives.  NULL with e: a password that cannot be read, or no memory. */
 MUST_CHECK struct access *access_new(const struct worker_options *o, struct err *e);
 void access_free(struct access *a);
-/* May the sender of this request head use the proxy (RFC 7617 Basic in Proxy-Authorization; passwords are compared in constant time)?
- * *ret: the client it is; NULL: nobody in particular, who has all rules. */
-bool access_check(const struct access *a, const struct message *head, const struct access_client **ret);
+struct access_peer { /* at the other end of a connection, as the kernel knew it when the connection was made */
+    bool local;                       /* on the unix socket; else all below is empty: nothing is believed of TCP */
+    uid_t uid;
+    const struct access_client *who;  /* whom that uid names; NULL: nobody */
+};
+
+enum access_verdict {
+    ACCESS_GRANTED,
+    ACCESS_ASK,      /* no password that counts: 407 */
+    ACCESS_STRANGER, /* a peer on the unix socket that no client names, and no word of who else it would be: 403 */
+};
+
+/* Whom the uid names (the first client that lists it); NULL: nobody. */
+const struct access_client *access_by_uid(const struct access *a, uid_t uid);
+/* May the sender of this request head use the proxy?  A password in it decides (RFC 7617 Basic in Proxy-Authorization; compared in constant time), also when
+ * it is wrong; without one it is the peer's uid.  *ret: the client it is; NULL: nobody in particular, who has all rules. */
+enum access_verdict access_check(const struct access *a, const struct message *head, const struct access_peer *peer, const struct access_client **ret);
 /* The first rule of who (NULL: everyone's) that knows this host and port; NULL: none. */
 const struct rule *access_first_rule(const struct worker_options *o, const struct access_client *who, const struct authority *a0);
 /* As rule_find() among the rules of who. */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "http/rules.h"
+#include "net/listen_unix.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,7 +86,7 @@ void client_refuse(struct client *c, const struct problem *p, bool keep)
     char host[AUTHORITY_TEXT_MAX];
     meter_refused(c->ctx->meter, p->reason);
     log_warn(log_msg("refused"), log_str("reason", p->reason), log_int("status", p->status), log_str("detail", p->detail ? p->detail : ""),
-             log_str("host", c->a0.port ? authority_key(&c->a0, host) : ""));
+             log_str("host", c->a0.port ? authority_key(&c->a0, host) : ""), log_str("client", c->who ? c->who->name : ""));
     message_init(&m);
     buf_init(&body, PROBLEM_BODY_MAX);
     int failed = problem_build(p, keep, &m, &body);
@@ -183,16 +184,31 @@ void client_enter_http(struct client *c)
 
 /* --- requests to the proxy itself --- */
 
+/* false: refused. */
+static bool is_admitted(struct client *c, const struct message *head)
+{
+    char detail[96];
+    switch (access_check(c->ctx->access, head, &c->peer, &c->who)) {
+    case ACCESS_GRANTED: return true;
+    case ACCESS_ASK:
+        client_refuse(c, &(struct problem){ .status = 407, .reason = "proxy_auth", .detail = "this proxy wants a password", .field_name = "Proxy-Authenticate",
+                                     .field_value = "Basic realm=\"sidekey\"", .hint = "use the proxy URL with its user and password" },
+               head->framing == FRAMING_NONE && !slice_eq(message_method(head), SLICE("CONNECT"))); /* the parser takes what follows a CONNECT for a tunnel */
+        return false;
+    case ACCESS_STRANGER: break;
+    }
+    snprintf(detail, sizeof detail, "the user at the other end of this socket (uid %u) is no client", (unsigned)c->peer.uid);
+    client_refuse(c, &(struct problem){ .status = 403, .error = "http_request_denied", .reason = "peer_not_allowed", .detail = detail,
+                                 .hint = "list the uid under clients.NAME.uids, or send a client's name and password" }, false);
+    return false;
+}
+
 static void proxy_head(struct client *c, struct message *head)
 {
     struct authority a0;
     struct slice path;
-    if (!access_check(c->ctx->access, head, &c->who)) {
-        client_refuse(c, &(struct problem){ .status = 407, .reason = "proxy_auth", .detail = "this proxy wants a password", .field_name = "Proxy-Authenticate",
-                                     .field_value = "Basic realm=\"sidekey\"", .hint = "use the proxy URL with its user and password" },
-               head->framing == FRAMING_NONE && !slice_eq(message_method(head), SLICE("CONNECT"))); /* the parser takes what follows a CONNECT for a tunnel */
+    if (!is_admitted(c, head))
         return;
-    }
     if (slice_eq(message_method(head), SLICE("CONNECT"))) {
         leg_want(h1_leg_base(c->leg), false);
         client_connect(c, head);
@@ -313,6 +329,24 @@ void client_accept(struct context *ctx, int fd)
     struct client *c = client_new(ctx, fd);
     if (c)
         client_enter_http(c);
+}
+
+void client_accept_local(struct context *ctx, int fd)
+{
+    struct client *c = client_new(ctx, fd);
+    pid_t pid;
+    if (!c)
+        return;
+    if (listen_unix_peer(fd, &c->peer.uid, &pid) != 0) {
+        meter_refused(ctx->meter, "peer_unknown");
+        log_warn(log_msg("the kernel does not say who is at the other end of a connection"));
+        client_end(c, false);
+        return;
+    }
+    c->peer.local = true;
+    c->peer.who = access_by_uid(ctx->access, c->peer.uid);
+    log_debug(log_msg("connection on the socket"), log_int("uid", c->peer.uid), log_int("pid", pid), log_str("client", c->peer.who ? c->peer.who->name : ""));
+    client_enter_http(c);
 }
 
 void client_accept_transparent(struct context *ctx, int fd)

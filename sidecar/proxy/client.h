@@ -7,6 +7,8 @@
 
 /* A connection on the proxy listener: CONNECT or absolute-form.  Takes fd over. */
 void client_accept(struct context *ctx, int fd);
+/* The same on the unix socket: who is at the other end is asked of the kernel, once. */
+void client_accept_local(struct context *ctx, int fd);
 /* A connection on the transparent listener: the name comes from the hint that its local address carries. */
 void client_accept_transparent(struct context *ctx, int fd);
 /* Drain: those between requests are closed now, the others after their answer. */

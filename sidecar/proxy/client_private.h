@@ -27,6 +27,7 @@ struct client {
     struct exchange *exchange;
     struct tunnel *tunnel;
     struct authority a0;   /* fixed by CONNECT or by the hint */
+    struct access_peer peer;
     const struct access_client *who; /* whose rules count, as of the last request to the proxy itself; NULL: everyone's */
     const struct rule *rule; /* the first that knows a0's host: its TLS identity warms the upstream; NULL: not intercepted */
     bool transparent, in_tunnel, counted; /* counted: in the gauge of tunnels */

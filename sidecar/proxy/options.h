@@ -2,6 +2,8 @@
 #ifndef SIDEKEY_PROXY_OPTIONS_H
 #define SIDEKEY_PROXY_OPTIONS_H
 
+#include <sys/types.h>
+
 #include "base/secret_ref.h"
 #include "net/dial.h"
 #include "proxy/rule.h"
@@ -20,7 +22,9 @@ struct worker_limits {
 
 struct client_spec { /* who may use the proxy, and which rules it has; heap, the config's */
     char *name;
-    struct secret_ref password;
+    struct secret_ref password; /* none: not by password */
+    uid_t *uids;  /* who it is on the unix socket, by the kernel's word */
+    size_t uid_count;
     char **rules; /* names; NULL-terminated */
 };
 
@@ -41,6 +45,7 @@ struct worker_options {
 struct worker_sockets { /* all inherited over fork */
     int supervisor;   /* IPC */
     int proxy;        /* listeners; -1: none */
+    int local;        /* the unix socket; shared by all workers */
     int transparent;
     int admin;
     unsigned slot;

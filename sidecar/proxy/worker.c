@@ -18,12 +18,15 @@
 #define STATS_EVERY_S 1.0
 #define QUIET_REST_S 30
 
+enum ear { EAR_PROXY, EAR_LOCAL, EAR_TRANSPARENT, EAR_ADMIN, WORKER_EARS };
+#define CLIENT_EARS EAR_ADMIN /* those before it are for clients */
+
 struct worker {
     struct context ctx; /* first: callbacks get it */
     struct worker_sockets sockets;
     struct ipc *supervisor, *keeper;
     struct admin *admin;
-    struct listener *proxy_listener, *transparent_listener, *admin_listener;
+    struct listener *listeners[WORKER_EARS];
     ev_timer stats;
     ev_prepare flush;
     struct deadline drain, rest;
@@ -159,13 +162,26 @@ static void on_drain_over(void *arg)
     finish(w, 0);
 }
 
+static int ear_fd(const struct worker *w, unsigned ear)
+{
+    const int fds[] = { [EAR_PROXY] = w->sockets.proxy, [EAR_LOCAL] = w->sockets.local, [EAR_TRANSPARENT] = w->sockets.transparent,
+                        [EAR_ADMIN] = w->sockets.admin };
+    return fds[ear];
+}
+
 /* Nobody will accept again: who connects from now on is refused at once and does not wait in the queue for the end. */
 static void refuse_connections(const struct worker *w)
 {
-    if (w->sockets.proxy >= 0)
-        (void)shutdown(w->sockets.proxy, SHUT_RDWR);
-    if (w->sockets.transparent >= 0)
-        (void)shutdown(w->sockets.transparent, SHUT_RDWR);
+    for (unsigned i = 0; i < CLIENT_EARS; i++)
+        if (ear_fd(w, i) >= 0)
+            (void)shutdown(ear_fd(w, i), SHUT_RDWR);
+}
+
+static void let_clients_in(struct worker *w, bool accept)
+{
+    for (unsigned i = 0; i < CLIENT_EARS; i++)
+        if (w->listeners[i])
+            listener_set(w->listeners[i], accept);
 }
 
 /* last: the program ends, no other worker takes the listeners over. */
@@ -174,10 +190,7 @@ static void start_drain(struct worker *w, bool last)
     if (w->ctx.draining)
         return;
     w->ctx.draining = true;
-    if (w->proxy_listener)
-        listener_set(w->proxy_listener, false);
-    if (w->transparent_listener)
-        listener_set(w->transparent_listener, false);
+    let_clients_in(w, false);
     if (last)
         refuse_connections(w);
     deadline_set(&w->drain, w->ctx.options->limits.drain_ms);
@@ -211,11 +224,7 @@ static void on_supervisor_gone(void *arg)
 
 static void set_accepting(struct worker *w)
 {
-    bool accept = !w->ctx.draining && w->ctx.client_count < w->ctx.options->limits.connections;
-    if (w->proxy_listener)
-        listener_set(w->proxy_listener, accept);
-    if (w->transparent_listener)
-        listener_set(w->transparent_listener, accept);
+    let_clients_in(w, !w->ctx.draining && w->ctx.client_count < w->ctx.options->limits.connections);
 }
 
 static void on_client_end(struct context *ctx)
@@ -232,6 +241,14 @@ static void on_proxy_accept(void *arg, int fd, const struct sockaddr *peer)
     struct worker *w = arg;
     (void)peer;
     client_accept(&w->ctx, fd);
+    set_accepting(w);
+}
+
+static void on_local_accept(void *arg, int fd, const struct sockaddr *peer)
+{
+    struct worker *w = arg;
+    (void)peer;
+    client_accept_local(&w->ctx, fd);
     set_accepting(w);
 }
 
@@ -302,12 +319,12 @@ static int build(struct worker *w, const struct worker_options *o, struct slice 
 
 static int open_ears(struct worker *w)
 {
-    const struct worker_sockets *s = &w->sockets;
-    if ((s->proxy >= 0 && !(w->proxy_listener = listener_new(s->proxy, on_proxy_accept, w))) ||
-        (s->transparent >= 0 && !(w->transparent_listener = listener_new(s->transparent, on_transparent_accept, w))) ||
-        (s->admin >= 0 && !(w->admin_listener = listener_new(s->admin, on_admin_accept, w))))
-        return -1;
-    return (w->supervisor = ipc_new(s->supervisor, on_supervisor_packet, on_supervisor_gone, w)) ? 0 : -1;
+    static listen_fn *const accepts[] = { [EAR_PROXY] = on_proxy_accept, [EAR_LOCAL] = on_local_accept,
+                                          [EAR_TRANSPARENT] = on_transparent_accept, [EAR_ADMIN] = on_admin_accept };
+    for (unsigned i = 0; i < WORKER_EARS; i++)
+        if (ear_fd(w, i) >= 0 && !(w->listeners[i] = listener_new(ear_fd(w, i), accepts[i], w)))
+            return -1;
+    return (w->supervisor = ipc_new(w->sockets.supervisor, on_supervisor_packet, on_supervisor_gone, w)) ? 0 : -1;
 }
 
 /* No core dump, no look from outside: access tokens are in this memory. */
@@ -333,9 +350,8 @@ static void tear_down(struct worker *w)
     access_free(w->ctx.access);
     if (w->ctx.hints)
         hints_close(w->ctx.hints);
-    listener_free(w->proxy_listener);
-    listener_free(w->transparent_listener);
-    listener_free(w->admin_listener);
+    for (unsigned i = 0; i < WORKER_EARS; i++)
+        listener_free(w->listeners[i]);
     ipc_free(w->keeper);
     ipc_free(w->supervisor);
 }

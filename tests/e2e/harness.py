@@ -140,9 +140,9 @@ class Sidekey(Process):
         self.proxy = self.admin = None
 
     def ready(self, seconds=15.0):
-        found = self.wait_line(r"ready proxy=(\S+)(?: admin=(\S+))?", self.err, seconds)
+        found = self.wait_line(r"ready proxy=(\S+)(?: admin=(\S+))?(?: socket=(\S+))?", self.err, seconds)
         self.ready_ms = (time.monotonic() - self.exec_at) * 1000
-        self.proxy, self.admin = split_address(found[1]), split_address(found[2])
+        self.proxy, self.admin, self.socket = split_address(found[1]), split_address(found[2]), found[3]
         return self
 
     @property
@@ -256,7 +256,7 @@ def process_name(pid):
 
 
 def split_address(text):
-    if not text:
+    if not text or text == "off":
         return None
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)

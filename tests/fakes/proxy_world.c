@@ -105,14 +105,24 @@ static int keep(int fd)
     return fds[fd_count++] = fd;
 }
 
-int world_client(void)
+static int new_client(void (*accept_fn)(struct context *, int))
 {
     int pair[2];
     int failed = socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair);
     assert(!failed);
-    client_accept(&world, pair[0]);
+    accept_fn(&world, pair[0]);
     world_turn();
     return keep(pair[1]);
+}
+
+int world_client(void)
+{
+    return new_client(client_accept);
+}
+
+int world_local_client(void)
+{
+    return new_client(client_accept_local);
 }
 
 void say(int fd, const char *text)

@@ -30,6 +30,8 @@ int world_down(void **state);
 void world_turn(void);
 /* A new client connection; ours is the far end. */
 int world_client(void);
+/* The same on the unix socket: the peer's uid is this process's. */
+int world_local_client(void);
 void say(int fd, const char *text);
 /* Everything that can be read now, NUL-terminated; *ret_eof (may be NULL): the peer has ended. Valid until the next call. */
 const char *hear(int fd, bool *ret_eof);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define GET(fields) "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" fields "\r\n"
 #define CI "Proxy-Authorization: Basic Y2k6Y2ktcGFzc3dvcmQ=\r\n"        /* ci:ci-password */
@@ -119,6 +120,112 @@ static void the_password_of_run_still_has_all_rules(void **state)
     assert_true(has(hear(c, NULL), "407"));
 }
 
+/* guest is this process's user. */
+static uid_t own_uid, other_uid;
+
+static void know_uids(void)
+{
+    own_uid = geteuid();
+    other_uid = own_uid + 1;
+    specs[0].uids = &other_uid;
+    specs[1].uids = &own_uid;
+    specs[0].uid_count = specs[1].uid_count = 1;
+    renew();
+}
+
+static int down_without_uids(void **state)
+{
+    specs[0].uid_count = specs[1].uid_count = 0;
+    specs[1].password.kind = SECRET_REF_ENV;
+    return world_down(state);
+}
+
+static void on_the_socket_the_kernel_says_who_it_is(void **state)
+{
+    (void)state;
+    know_uids();
+    world_options.unmatched = UNMATCHED_DENY;
+    world_token(1, "token-1", 60000);
+    int c = world_local_client();
+    say(c, GET(""));
+    assert_true(has(hear(c, NULL), "host_not_allowed")); /* guest's rules, which are none */
+    specs[0].uids = &own_uid;
+    specs[1].uids = &other_uid;
+    renew();
+    c = world_local_client();
+    say(c, GET(""));
+    assert_true(has(hear(world_upstream(), NULL), "Bearer token-1\r\n"));
+}
+
+static void a_password_says_more_than_a_uid_and_a_wrong_one_says_no(void **state)
+{
+    (void)state;
+    know_uids();
+    world_token(1, "token-1", 60000);
+    int c = world_local_client();
+    say(c, GET(CROSSED));
+    assert_true(has(hear(c, NULL), "407 Proxy Authentication Required"));
+    say(c, GET(CI));
+    assert_true(has(hear(world_upstream(), NULL), "Bearer token-1\r\n"));
+}
+
+static void a_stranger_on_the_socket_is_refused_and_told_the_way_out(void **state)
+{
+    (void)state;
+    bool eof;
+    char uid[32];
+    know_uids();
+    specs[1].uid_count = 0;
+    snprintf(uid, sizeof uid, "uid %u", (unsigned)own_uid);
+    int c = world_local_client();
+    say(c, "CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n");
+    const char *answer = hear(c, &eof);
+    assert_true(has(answer, "403 Forbidden") && has(answer, "peer_not_allowed") && has(answer, "clients.NAME.uids") && has(answer, uid) && eof);
+    assert_int_equal(fake_dial_pending(), 0);
+    assert_true(world_count("sidekey_refused_total{reason=\"peer_not_allowed\"}") == 1);
+    c = world_local_client();
+    say(c, GET(CI));
+    world_token(1, "token-1", 60000);
+    assert_true(has(hear(world_upstream(), NULL), "Bearer token-1\r\n"));
+}
+
+static void no_uid_is_taken_from_elsewhere(void **state)
+{
+    (void)state;
+    know_uids();
+    int c = world_client();
+    say(c, GET(""));
+    assert_true(has(hear(c, NULL), "407 Proxy Authentication Required"));
+}
+
+static void a_client_without_a_password_has_none_that_fits(void **state)
+{
+    static const char *const requests[] = {
+        GET(GUEST), GET("Proxy-Authorization: Basic Z3Vlc3Q6\r\n") /* guest: */, GET("Proxy-Authorization: Basic Z3Vlc3Q=\r\n") /* guest */,
+    };
+    (void)state;
+    specs[1].password.kind = SECRET_REF_NONE;
+    know_uids();
+    int c = world_local_client(), tcp = world_client();
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        say(c, requests[i]);
+        assert_true(has(hear(c, NULL), "407"));
+        say(tcp, requests[i]);
+        assert_true(has(hear(tcp, NULL), "407"));
+    }
+}
+
+static void without_clients_the_socket_is_as_open_as_the_port(void **state)
+{
+    (void)state;
+    world_options.client_count = 0;
+    renew();
+    world_token(1, "token-1", 60000);
+    int c = world_local_client();
+    say(c, GET(""));
+    assert_true(has(hear(world_upstream(), NULL), "Bearer token-1\r\n"));
+}
+
 static void connect_goes_to_the_ports_that_are_listed_and_to_those_of_rules(void **state)
 {
     static const uint16_t ports[] = { 443, 8443, 0 }, none[] = { 0 };
@@ -158,13 +265,19 @@ static void a_password_that_is_not_there_is_told_by_its_name(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, up_with_clients, world_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, up_with_clients, down_without_uids)
     const struct CMUnitTest tests[] = {
         T(who_cannot_say_who_it_is_is_asked_and_may_try_again),
         T(a_client_uses_its_rules_and_its_password_stays_here),
         T(a_rule_of_others_does_not_exist_for_a_client),
         T(each_request_of_a_connection_speaks_for_itself),
         T(the_password_of_run_still_has_all_rules),
+        T(on_the_socket_the_kernel_says_who_it_is),
+        T(a_password_says_more_than_a_uid_and_a_wrong_one_says_no),
+        T(a_stranger_on_the_socket_is_refused_and_told_the_way_out),
+        T(no_uid_is_taken_from_elsewhere),
+        T(a_client_without_a_password_has_none_that_fits),
+        T(without_clients_the_socket_is_as_open_as_the_port),
         T(connect_goes_to_the_ports_that_are_listed_and_to_those_of_rules),
         T(a_password_that_is_not_there_is_told_by_its_name),
     };

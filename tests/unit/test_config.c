@@ -249,10 +249,10 @@ static void mistakes_are_named_with_their_place_and_the_way_out(void **state)
         { "limits: {replay_body: 1MB}\n", "f:1:23: ", "like 512B, 64KiB or 1MiB" },
         { "limits: {replay_body: 2GiB}\n", "f:1:23: ", "write 0B to 1GiB" },
         { "limits: {replay_body: 1MiB, replay_total: 1KiB}\n", "f:1:9: ", "replay_total is less than replay_body" },
-        { "listen: {proxy: localhost:1}\n", "f:1:17: ", "like 127.0.0.1:8118 or [::1]:8118\n" },
+        { "listen: {proxy: localhost:1}\n", "f:1:17: ", "like 127.0.0.1:8118 or [::1]:8118, or off\n" },
         { "listen: {admin: localhost:1}\n", "f:1:17: ", "or off" },
         { "listen: {proxy: 127.0.0.1}\n", "f:1:17: ", "has no port" },
-        { "listen: {proxy: off}\n", "f:1:17: ", "is no address" },
+        { "listen: {proxy: off}\n", "f:1:9: ", "listen nowhere" },
         { "listen: {proxy: 127.0.0.1:70000}\n", "f:1:17: ", "is no address" },
         { "rules: {a: 1}\n", "f:1:8: rules: ", "needs a list" },
         { "rules: [x]\n", "f:1:9: rules[0]: ", "needs keys and values" },
@@ -558,13 +558,13 @@ static void rules_that_cannot_work_are_refused(void **state)
 
 #define CLIENT_IS(text) CRM RULE "clients: {ci: " text "}\n"
 
-static void clients_have_a_password_and_rules_that_exist(void **state)
+static void clients_have_a_way_in_and_rules_that_exist(void **state)
 {
     (void)state;
     static const struct {
         const char *text, *why;
     } rows[] = {
-        { CLIENT_IS("{rules: [api.test]}"), "clients.ci.password: is missing" },
+        { CLIENT_IS("{rules: [api.test]}"), "clients.ci: has no way in: give it a password, or uids, or both" },
         { CLIENT_IS("{password: {env: P}}"), "clients.ci.rules: is missing" },
         { CLIENT_IS("{password: literal, rules: []}"), "does not stand in this file" },
         { CLIENT_IS("{password: {env: P}, rules: [api.tets]}"), "did you mean \"api.test\"?" },
@@ -579,6 +579,89 @@ static void clients_have_a_password_and_rules_that_exist(void **state)
     assert_string_equal(w.clients[0].name, "ci");
     assert_string_equal(w.clients[0].rules[0], "api.test");
     assert_int_equal(w.clients[1].password.kind, SECRET_REF_FILE);
+    config_free(c);
+}
+
+static void a_socket_has_a_path_a_mode_and_a_group(void **state)
+{
+    (void)state;
+    struct config *c = good("");
+    assert_null(config_socket(c).path);
+    config_free(c);
+    c = good("listen: {socket: /run/s.sock}\n");
+    struct listen_place at = config_socket(c);
+    assert_string_equal(at.path, "/run/s.sock");
+    assert_int_equal(at.mode, 0600);
+    assert_false(at.has_group);
+    assert_string_equal(text_of(&c->listen_proxy), "127.0.0.1:8118");
+    config_free(c);
+    c = good("listen: {proxy: off, socket: /s, socket_mode: 0660, socket_group: 1234}\n");
+    at = config_socket(c);
+    assert_int_equal(at.mode, 0660);
+    assert_true(at.has_group);
+    assert_int_equal(at.group, 1234);
+    assert_int_equal(c->listen_proxy.len, 0);
+    config_free(c);
+    c = good("listen: {socket: /s, socket_mode: '770', socket_group: root}\n");
+    assert_int_equal(config_socket(c).mode, 0770);
+    assert_int_equal(config_socket(c).group, 0);
+    config_free(c);
+    setenv("SIDEKEY_LISTEN_SOCKET", "/from/outside", 1);
+    c = good("");
+    unsetenv("SIDEKEY_LISTEN_SOCKET");
+    assert_string_equal(config_socket(c).path, "/from/outside");
+    config_free(c);
+}
+
+#define TEN "0123456789"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+#define LOCAL_IS(uids) CRM RULE "listen: {socket: /s}\nclients: {ci: {uids: " uids ", rules: []}}\n"
+
+static void what_is_wrong_with_a_socket_is_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *why;
+    } rows[] = {
+        { "listen: {socket: run/s}\n", "f:1:18: listen.socket: the path of a socket begins with /" },
+        { "listen: {socket: /" HUNDRED "1234567}\n", "107 bytes" },
+        { "listen: {socket: /s, socket_mode: 66}\n", "three octal digits" },
+        { "listen: {socket: /s, socket_mode: '0680'}\n", "three octal digits" },
+        { "listen: {socket: /s, socket_mode: u+rw}\n", "three octal digits" },
+        { "listen: {socket: /s, socket_group: no-such-group}\n", "there is no group \"no-such-group\" on this machine" },
+        { "listen: {socket: /s, socket_group: 4294967295}\n", "is no group" },
+        { "listen: {socket_group: root}\n", "socket_group has no meaning without socket" },
+        { "listen: {proxy: off}\n", "listen nowhere" },
+        { CRM RULE "clients: {ci: {uids: [1], rules: []}}\n", "clients.ci.uids: users are known on a unix socket only" },
+        { LOCAL_IS("1000"), "needs a list of users" },
+        { LOCAL_IS("[]"), "needs a list of users" },
+        { LOCAL_IS("[-1]"), "there is no user \"-1\"" },
+        { LOCAL_IS("[4294967295]"), "is no user" },
+        { LOCAL_IS("[12ab]"), "is no user" },
+        { LOCAL_IS("[no-such-user]"), "clients.ci.uids: there is no user \"no-such-user\" on this machine: write its number" },
+        { CRM RULE "listen: {socket: /s}\nclients: {a: {uids: [0, 7], rules: []}, b: {uids: [8, root], rules: []}}\n", "uid 0 is the client \"a\" already" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        bad(rows[i].text, "f:", rows[i].why);
+    config_free(good("listen: {socket: /" HUNDRED "123456}\n"));
+}
+
+static void users_are_looked_up_once_where_they_will_be_used(void **state)
+{
+    (void)state;
+    struct config_options o = { .files = SCHEMA_FILES_NONE };
+    struct err e = { "" };
+    struct config *c = good(LOCAL_IS("[1000, root, '33']"));
+    struct worker_options w = config_worker(c);
+    assert_int_equal(w.clients[0].uid_count, 3);
+    assert_int_equal(w.clients[0].uids[0], 1000);
+    assert_int_equal(w.clients[0].uids[1], 0);
+    assert_int_equal(w.clients[0].uids[2], 33);
+    assert_int_equal(w.clients[0].password.kind, SECRET_REF_NONE);
+    config_free(c);
+    c = config_parse(SLICE(LOCAL_IS("[no-such-user, 5]")), "f", &o, &e);
+    assert_non_null(c); /* "why" and "env" may run on another machine */
+    assert_int_equal(c->clients[0].uid_count, 1);
     config_free(c);
 }
 
@@ -738,6 +821,8 @@ static void what_is_probably_not_meant_is_a_warning(void **state)
         const char *text, *why;
     } rows[] = {
         { "", "no rules" },
+        { "listen: {socket: /s, socket_mode: '0666'}\n", "f:1:35: listen.socket_mode: every user of this machine can use the credentials" },
+        { CRM RULE "listen: {socket: /s}\nclients: {a: {uids: [65534], rules: []}}\n", "clients.a.uids: 65534 is also what" },
         { CRM, "f:3:5: credentials.crm: no rule uses it" },
         { "listen: {proxy: 0.0.0.0:8118}\n", "f:1:17: listen.proxy: 0.0.0.0:8118 is open to other machines" },
         { "rules: [{match: {host: '*.test'}}]\n", "whole top-level domain" },
@@ -892,7 +977,10 @@ int main(void)
         cmocka_unit_test(each_grant_takes_its_own_keys_and_no_others),
         cmocka_unit_test(what_a_grant_does_not_say_follows),
         cmocka_unit_test(rules_that_cannot_work_are_refused),
-        cmocka_unit_test(clients_have_a_password_and_rules_that_exist),
+        cmocka_unit_test(clients_have_a_way_in_and_rules_that_exist),
+        cmocka_unit_test(a_socket_has_a_path_a_mode_and_a_group),
+        cmocka_unit_test(what_is_wrong_with_a_socket_is_said),
+        cmocka_unit_test(users_are_looked_up_once_where_they_will_be_used),
         cmocka_unit_test(the_ports_of_connect_are_any_or_a_list),
         cmocka_unit_test(via_is_added_unless_it_is_turned_off),
         cmocka_unit_test(everything_that_is_wrong_is_told_at_once),

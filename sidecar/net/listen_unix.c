@@ -1,0 +1,210 @@
+#include "net/listen_unix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BACKLOG 1024
+#define LOCK_TRIES 100
+#define LOCK_PAUSE_MS 10
+
+enum holder { HOLDER_NONE, HOLDER_DEAD, HOLDER_LIVE, HOLDER_NO_SOCKET, HOLDER_OF_OTHERS };
+
+static struct sockaddr_un name_of(const char *path)
+{
+    struct sockaddr_un name = { .sun_family = AF_UNIX };
+    snprintf(name.sun_path, sizeof name.sun_path, "%s", path);
+    return name;
+}
+
+static int fail(struct err *e, const char *path, int number)
+{
+    int folder = (int)(strrchr(path, '/') - path);
+    folder += folder == 0;
+    switch (number) {
+    case ENOENT: return err_set(e, "cannot listen on %s: there is no directory %.*s: make it, or mend the path", path, folder, path);
+    case EACCES: return err_set(e, "cannot listen on %s: uid %u may not make files in %.*s", path, (unsigned)geteuid(), folder, path);
+    default: return err_set(e, "cannot listen on %s: %s", path, strerror(number));
+    }
+}
+
+/* Looking, removing and binding are one step for all who do it in this directory.  The descriptor holds the lock; -1: none can be had here
+ * (a directory that may not be read, a file system without locks), and bind(2) will say what is wrong with it. */
+static int lock_directory(const char *path)
+{
+    char folder[LISTEN_UNIX_PATH_MAX + 1];
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path) + 1, path);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; fd >= 0 && i < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; i++)
+        nanosleep(&(struct timespec){ .tv_nsec = LOCK_PAUSE_MS * 1000000L }, NULL);
+    return fd;
+}
+
+/* Whose name is it that is there already? */
+static enum holder ask_holder(const char *path)
+{
+    struct sockaddr_un name = name_of(path);
+    struct stat st;
+    if (lstat(path, &st) != 0)
+        return errno == ENOENT ? HOLDER_NONE : HOLDER_OF_OTHERS;
+    if (!S_ISSOCK(st.st_mode))
+        return HOLDER_NO_SOCKET;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return HOLDER_OF_OTHERS;
+    int number = connect(fd, (const struct sockaddr *)&name, sizeof name) == 0 ? 0 : errno;
+    close(fd);
+    switch (number) {
+    case 0:
+    case EAGAIN: return HOLDER_LIVE; /* its queue is full */
+    case ENOENT: return HOLDER_NONE;
+    case ECONNREFUSED: return HOLDER_DEAD;
+    default: return HOLDER_OF_OTHERS;
+    }
+}
+
+static int complain(enum holder holder, const char *path, struct err *e)
+{
+    switch (holder) {
+    case HOLDER_LIVE:
+        return err_set(e, "cannot listen on %s: address already in use: another process listens there; \"ss -xlp\" shows which", path);
+    case HOLDER_NO_SOCKET:
+        return err_set(e, "cannot listen on %s: what is there is no socket, and is left alone: move it away, or choose another path", path);
+    default:
+        return err_set(e, "cannot listen on %s: the socket that is there cannot be asked whether it lives: remove it if it does not", path);
+    }
+}
+
+/* bind(2) makes the file: with the right mode at once, or, until it has its group, for its owner alone. */
+static int bind_once(int fd, const struct listen_place *at)
+{
+    struct sockaddr_un name = name_of(at->path);
+    mode_t before = umask(0777 & ~(at->has_group ? at->mode & 0700 : at->mode));
+    int number = bind(fd, (const struct sockaddr *)&name, sizeof name) == 0 ? 0 : errno;
+    umask(before);
+    return number;
+}
+
+/* 0; -1 with e. */
+static int take_name(int fd, const struct listen_place *at, struct err *e)
+{
+    int number = bind_once(fd, at);
+    if (number != EADDRINUSE)
+        return number ? fail(e, at->path, number) : 0;
+    enum holder holder = ask_holder(at->path);
+    if (holder != HOLDER_DEAD && holder != HOLDER_NONE)
+        return complain(holder, at->path, e);
+    if (holder == HOLDER_DEAD && unlink(at->path) != 0)
+        return err_set(e, "cannot remove %s, which a dead process left: %s", at->path, strerror(errno));
+    number = bind_once(fd, at);
+    return number ? fail(e, at->path, number) : 0;
+}
+
+static bool is_ours(const struct listen_unix *u, const struct stat *st)
+{
+    return S_ISSOCK(st->st_mode) && st->st_dev == u->device && st->st_ino == u->inode;
+}
+
+static int shut(struct listen_unix *u)
+{
+    close(u->fd);
+    u->fd = -1;
+    return -1;
+}
+
+static int open_locked(const struct listen_place *at, struct listen_unix *u, struct err *e)
+{
+    struct stat st;
+    u->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (u->fd < 0)
+        return fail(e, at->path, errno);
+    if (take_name(u->fd, at, e) != 0)
+        return shut(u);
+    if (listen(u->fd, BACKLOG) != 0 || lstat(at->path, &st) != 0) {
+        fail(e, at->path, errno);
+        unlink(at->path);
+        return shut(u);
+    }
+    u->device = st.st_dev;
+    u->inode = st.st_ino;
+    if (at->has_group && listen_unix_permit(u, at, e) != 0) {
+        listen_unix_remove(u);
+        return -1;
+    }
+    return 0;
+}
+
+int listen_unix_open(const struct listen_place *at, struct listen_unix *ret, struct err *e)
+{
+    struct listen_unix u = { .fd = -1 };
+    if (at->path[0] != '/' || strlen(at->path) > LISTEN_UNIX_PATH_MAX)
+        return err_set(e, "the path of a socket begins with / and has at most %zu bytes", LISTEN_UNIX_PATH_MAX);
+    snprintf(u.path, sizeof u.path, "%s", at->path);
+    int lock = lock_directory(at->path);
+    int failed = open_locked(at, &u, e);
+    if (lock >= 0)
+        close(lock);
+    if (failed)
+        return -1;
+    *ret = u;
+    return 0;
+}
+
+/* The file behind fd (O_PATH), which no link can lead away from.  Between the old and the new group there is nobody but those who may in both. */
+static int change(int fd, const struct listen_unix *u, const struct listen_place *at, mode_t old)
+{
+    char self[32];
+    gid_t group = at->has_group ? at->group : getegid();
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    if (!at->has_group && !u->has_group)
+        return chmod(self, at->mode);
+    if (chmod(self, at->mode & old & 0700) != 0 || fchownat(fd, "", (uid_t)-1, group, AT_EMPTY_PATH) != 0)
+        return -1;
+    return chmod(self, at->mode);
+}
+
+int listen_unix_permit(struct listen_unix *u, const struct listen_place *at, struct err *e)
+{
+    struct stat st;
+    int fd = open(u->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0 || !is_ours(u, &st)) {
+        if (fd >= 0)
+            close(fd);
+        return err_set(e, "%s is not the socket any more that was made there", u->path);
+    }
+    int number = change(fd, u, at, st.st_mode) == 0 ? 0 : errno;
+    close(fd);
+    if (number)
+        return err_set(e, "cannot set mode and group of %s: %s%s", u->path, strerror(number),
+                       number == EPERM ? ": a group can be given by root, or by one of its members" : "");
+    u->has_group = at->has_group;
+    return 0;
+}
+
+void listen_unix_remove(struct listen_unix *u)
+{
+    struct stat st;
+    if (u->fd < 0)
+        return;
+    int lock = lock_directory(u->path);
+    if (lstat(u->path, &st) == 0 && is_ours(u, &st))
+        unlink(u->path);
+    if (lock >= 0)
+        close(lock);
+    shut(u);
+}
+
+int listen_unix_peer(int fd, uid_t *ret_uid, pid_t *ret_pid)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+        return -errno;
+    *ret_uid = peer.uid;
+    *ret_pid = peer.pid;
+    return 0;
+}
