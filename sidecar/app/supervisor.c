@@ -249,8 +249,8 @@ static void answer_reload(struct child *c, uint64_t tag)
 
 void supervisor_message(struct child *c, const struct msg *m)
 {
-    if (m->type == MSG_ASK && m->ask == MSG_ASK_RELOAD && !c->retired) {
-        answer_reload(c, m->tag);
+    if (m->type == MSG_ASK && m->ask == MSG_ASK_RELOAD) {
+        answer_reload(c, m->tag); /* also of one that drains: whoever came in through it waits */
     } else if (m->type == MSG_READY) {
         c->ready = true;
         announce(c->supervisor);

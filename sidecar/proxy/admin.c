@@ -31,6 +31,7 @@ struct admin_client {
     struct buf body;   /* as it comes in parts, then as it goes out */
     bool openmetrics, keep, ended, head_only;
     bool sending;      /* the answer's head is out, its end is not */
+    bool served;       /* has had an answer */
 };
 
 static const struct leg_events admin_events;
@@ -46,7 +47,19 @@ static void end(struct admin_client *c, bool gently)
         h1_leg_free_gently(c->leg);
     else
         h1_leg_free(c->leg);
+    struct context *ctx = c->admin->ctx;
     free(c);
+    ctx->on_client_end(ctx);
+}
+
+bool admin_busy(const struct admin *a)
+{
+    for (struct list *n = a->clients.next; n != &a->clients; n = n->next) {
+        const struct admin_client *c = LIST_ENTRY(n, struct admin_client, node);
+        if (!c->served || c->tag || c->sending)
+            return true;
+    }
+    return false;
 }
 
 static void go_on(struct admin_client *c)
@@ -61,6 +74,7 @@ static void go_on(struct admin_client *c)
         leg_next(h1_leg_base(c->leg));
     }
     leg_want(h1_leg_base(c->leg), true);
+    c->admin->ctx->on_client_end(c->admin->ctx);
 }
 
 /* As much of the body as the peer takes now. */
@@ -80,6 +94,7 @@ static void send_on(struct admin_client *c)
     if (failed || leg_end(leg, NULL) != 0)
         c->keep = false;
     c->sending = false;
+    c->served = true;
     go_on(c);
 }
 
@@ -177,6 +192,15 @@ static void refresh(struct admin_client *c, struct slice name)
     tokens_wait(t, credential, &c->token_wait, MSG_FORCED, credential_generation(credential), REFRESH_MS, on_refreshed, c);
 }
 
+/* Who is about to end must get no more work, whatever the keeper thinks of its tokens. */
+static void ask_ready(struct admin_client *c)
+{
+    if (c->admin->ctx->leaving)
+        respond(c, 503, "text/plain", SLICE("[-]draining: requests in flight are finished, new ones are refused\n"));
+    else
+        ask(c, MSG_ASK_READY, "text/plain");
+}
+
 static void answer(struct admin_client *c, struct message *head)
 {
     struct slice path = message_target(head), query;
@@ -188,7 +212,7 @@ static void answer(struct admin_client *c, struct message *head)
     if (get && slice_eq(path, SLICE("/livez")))
         respond(c, 200, "text/plain", SLICE("ok\n"));
     else if (get && (slice_eq(path, SLICE("/readyz")) || slice_eq(path, SLICE("/healthz"))))
-        ask(c, MSG_ASK_READY, "text/plain");
+        ask_ready(c);
     else if (get && slice_eq(path, SLICE("/status")))
         ask(c, MSG_ASK_STATUS, "application/json");
     else if (get && slice_eq(path, SLICE("/ca.pem")))

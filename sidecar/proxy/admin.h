@@ -11,6 +11,8 @@ MUST_CHECK struct admin *admin_new(struct context *ctx);
 void admin_free(struct admin *a);
 /* A connection on the admin listener.  Takes fd over. */
 void admin_accept(struct admin *a, int fd);
+/* Somebody waits for an answer, or has just come and has not asked yet: not the moment to end.  When that changes, context.on_client_end() is called. */
+bool admin_busy(const struct admin *a);
 /* From the keeper: MSG_ANSWER. */
 void admin_answer(struct admin *a, const struct msg *m);
 

@@ -17,6 +17,7 @@
 
 #define STATS_EVERY_S 1.0
 #define QUIET_REST_S 30
+#define LAST_WORDS_MS 1000 /* without clients, operators who are waiting may keep the end waiting */
 
 enum ear { EAR_PROXY, EAR_LOCAL, EAR_TRANSPARENT, EAR_ADMIN, WORKER_EARS };
 #define CLIENT_EARS EAR_ADMIN /* those before it are for clients */
@@ -31,7 +32,7 @@ struct worker {
     ev_prepare flush;
     struct deadline drain, rest;
     unsigned quiet_s; /* without a client */
-    bool ready, over;
+    bool ready, over, last_words;
     int status;
 };
 
@@ -158,8 +159,22 @@ static void on_rest(void *arg)
 static void on_drain_over(void *arg)
 {
     struct worker *w = arg;
-    log_warn(log_msg("drain time is over"), log_int("connections", w->ctx.client_count));
+    if (w->ctx.client_count)
+        log_warn(log_msg("drain time is over"), log_int("connections", w->ctx.client_count));
     finish(w, 0);
+}
+
+static void maybe_drained(struct worker *w)
+{
+    if (!w->ctx.draining || w->ctx.client_count)
+        return;
+    if (!admin_busy(w->admin)) {
+        finish(w, 0);
+        return;
+    }
+    if (!w->last_words)
+        deadline_set(&w->drain, LAST_WORDS_MS);
+    w->last_words = true;
 }
 
 static int ear_fd(const struct worker *w, unsigned ear)
@@ -184,19 +199,22 @@ static void let_clients_in(struct worker *w, bool accept)
             listener_set(w->listeners[i], accept);
 }
 
-/* last: the program ends, no other worker takes the listeners over. */
+/* last: the program ends, no other worker takes the listeners over.  The admin listener is answered to the end then; else it is the next worker's, whose
+ * keeper is the one to ask. */
 static void start_drain(struct worker *w, bool last)
 {
     if (w->ctx.draining)
         return;
     w->ctx.draining = true;
+    w->ctx.leaving = last;
     let_clients_in(w, false);
     if (last)
         refuse_connections(w);
+    else if (w->listeners[EAR_ADMIN])
+        listener_set(w->listeners[EAR_ADMIN], false);
     deadline_set(&w->drain, w->ctx.options->limits.drain_ms);
     clients_drain(&w->ctx);
-    if (w->ctx.client_count == 0)
-        finish(w, 0);
+    maybe_drained(w);
 }
 
 static void on_supervisor_packet(void *arg, struct slice packet, int fd)
@@ -230,9 +248,8 @@ static void set_accepting(struct worker *w)
 static void on_client_end(struct context *ctx)
 {
     struct worker *w = (struct worker *)ctx;
-    if (ctx->draining && ctx->client_count == 0)
-        finish(w, 0);
-    else if (ctx->client_count + 1 == ctx->options->limits.connections)
+    maybe_drained(w);
+    if (ctx->client_count + 1 == ctx->options->limits.connections)
         set_accepting(w);
 }
 

@@ -504,6 +504,21 @@ def test_7_sigterm_lets_the_request_in_flight_end_and_takes_no_other(leaving):
         assert scene.sidekey.popen.wait(5) == 0
 
 
+def test_7_who_drains_is_alive_and_not_ready(leaving):
+    scene = leaving("8s")
+    assert scene.sidekey.get_admin("/readyz")[0] == 200
+    scene.tell()
+    until("it is not ready", lambda: scene.sidekey.get_admin("/readyz")[0] == 503)
+    for path in ("/readyz", "/readyz?verbose", "/healthz"):
+        status, text = scene.sidekey.get_admin(path)
+        assert status == 503 and "draining" in text
+    assert scene.sidekey.get_admin("/livez") == (200, "ok\n")
+    assert "sidekey_connections" in scene.sidekey.get_admin("/metrics")[1]
+    scene.gate.set()
+    assert status_of(read_message(scene.busy)[0]) == 200, "what was in flight is finished all the same"
+    assert scene.sidekey.popen.wait(5) == 0
+
+
 def test_7_a_second_sigterm_ends_at_once(leaving):
     scene = leaving("30s")
     scene.tell()

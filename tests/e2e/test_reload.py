@@ -91,8 +91,20 @@ def test_a_request_in_flight_ends_as_it_began(sidekey):
     until("the old processes are gone", lambda: len(sidekey.children()) == 2)
 
 
+def test_a_reload_is_no_moment_without_readiness(sidekey):
+    """The old worker drains with a request in flight; whoever asks meanwhile hears the new one."""
+    assert sidekey.request()[0] == 200
+    slow = threading.Thread(target=lambda: sidekey.request(path="/slow?ms=1500", timeout=20))
+    slow.start()
+    until("the slow request is under way", lambda: sidekey.get_admin("/metrics")[1].find('sidekey_connections{leg="client"} 1') > 0)
+    assert sidekey.get_admin("/reload", "POST")[0] == 200
+    answers = {sidekey.get_admin("/readyz")[0] for _ in range(50)}
+    assert slow.is_alive() and answers == {200}
+    slow.join(20)
+
+
 def test_reloads_in_a_row_leave_no_process_behind(sidekey):
-    for _ in range(5):
+    for _ in range(20):
         assert sidekey.get_admin("/reload", "POST")[0] == 200
     until("two children", lambda: len(sidekey.children()) == 2)
     assert sidekey.request(host=API)[0] == 200

@@ -138,6 +138,51 @@ static void what_needs_nobody_is_answered_at_once(void **state)
     assert_int_equal(questions, 0);
 }
 
+static void who_drains_for_good_is_alive_and_not_ready(void **state)
+{
+    (void)state;
+    world.draining = true;
+    say(peer, ASK("GET", "/readyz")); /* another worker takes over: the keeper knows */
+    assert_int_equal(questions, 1);
+    answer(asked.tag, true, "ready");
+    assert_true(has(hear(peer, &eof), "200 OK"));
+    world.leaving = true;
+    say(peer, ASK("GET", "/readyz?verbose") ASK("GET", "/healthz") ASK("GET", "/livez"));
+    const char *text = hear(peer, &eof), *second = strstr(text + 1, "HTTP/1.1 503"), *third = strstr(text, "HTTP/1.1 200 OK");
+    assert_true(has(text, "HTTP/1.1 503") && has(text, "[-]draining") && second && third > second && !eof);
+    assert_int_equal(questions, 1);
+}
+
+static int heard_of_ends;
+
+static void on_end(struct context *ctx)
+{
+    (void)ctx;
+    heard_of_ends++;
+}
+
+static void who_waits_for_an_answer_keeps_it_busy(void **state)
+{
+    (void)state;
+    void (*before)(struct context *) = world.on_client_end;
+    world.on_client_end = on_end;
+    heard_of_ends = 0;
+    assert_true(admin_busy(admin)); /* somebody has come, and will ask */
+    say(peer, ASK("GET", "/status"));
+    assert_true(admin_busy(admin) && heard_of_ends == 0);
+    answer(asked.tag, true, "fine");
+    assert_false(admin_busy(admin));
+    assert_true(heard_of_ends > 0);
+    heard_of_ends = 0;
+    hear(peer, &eof);
+    say(peer, ASK("GET", "/status"));
+    assert_true(admin_busy(admin));
+    shutdown(peer, SHUT_RDWR);
+    answer(asked.tag, true, "fine");
+    assert_true(!admin_busy(admin) && heard_of_ends > 0);
+    world.on_client_end = before;
+}
+
 static void pipelined_questions_are_asked_one_after_the_other(void **state)
 {
     (void)state;
@@ -242,6 +287,8 @@ int main(void)
         T(who_does_not_take_its_answer_is_ended_in_time),
         T(half_an_answer_is_none),
         T(what_needs_nobody_is_answered_at_once),
+        T(who_waits_for_an_answer_keeps_it_busy),
+        T(who_drains_for_good_is_alive_and_not_ready),
         T(pipelined_questions_are_asked_one_after_the_other),
         T(a_keeper_that_is_silent_is_told),
         T(who_left_while_its_question_was_out_harms_nobody),
