@@ -1,20 +1,28 @@
 /* The lease protocol of the refresh core (sidecar/refresh/flight.h, store.h, journal.h) as a model for spin(1).
  *
- * KEEPERS keepers share one store (generation, compare-and-swap, one lease that can run out at any moment), one journal directory and one authorization
- * server with rotation and reuse detection.  A keeper may crash between any two steps; its journal stays.  An answer may be lost on the way (LOSSES
- * times in a run), leases may run out (LAPSES times), keepers may crash (CRASHES times).
+ * KEEPERS keepers share one store (generation, compare-and-swap, one lease that can run out at any moment) and one authorization server with rotation and
+ * reuse detection.  On one machine they share one journal directory as well, and a lease ends with its process.  With -DMACHINES each keeper is a machine
+ * with a journal of its own: a lease ends by its time alone, and the store has an intent beside it (store_mark in store.h) for those who cannot see the
+ * journal.  A keeper may crash between any two steps (CRASHES times) and comes back to its journal, or it never comes back (DEATHS times); an answer may be
+ * lost on the way (LOSSES), a lease may run out under a keeper that is stopped (LAPSES), and so may the intent in the store (RUNOUTS).
  *
  * Refresh tokens are numbers: the server takes the one that is `good`; every redemption makes the next number.  What is stored for generation g is token[g].
  *
- *   P1  no token is redeemed twice unless an answer was lost            assert in the server
- *   P2  a token whose answer was written down is in store or journal    assert `durable` after every step that takes one away
- *   P8  a verdict never overwrites a newer generation                   assert in bury
- *   P9  only the owner renews or releases                               assert in renew and release
+ *   P1  no token is redeemed twice unless the answer to its own first       assert in the server
+ *       redemption was lost, or the intent on it ran out
+ *   P2  a token whose answer was written down is in store or journal        assert `durable` after every step that takes one away
+ *   P8  a verdict never overwrites a newer generation                       assert in bury
+ *   P9  only the owner renews or releases                                   assert in renew and release
  *
  * Mutations, each of which must be found: -DBROKEN_REREAD (the state is read before the lease), -DBROKEN_CAS (commit and verdict overwrite),
  * -DBROKEN_RELEASE (releases whatever lease there is), -DBROKEN_INTENT (nothing is journalled before the request), -DBROKEN_ANSWER (nothing is
  * journalled after it), -DBROKEN_FENCE (the request goes out although the lease may have run out), -DBROKEN_CONFIRM (what is
- * stored is not read again between the look at the journal and the request), -DBROKEN_JOURNAL (the intent is looked for after the answer). */
+ * stored is not read again between the look at the journal and the request), -DBROKEN_JOURNAL (the intent is looked for after the answer),
+ * -DBROKEN_REPLAY (nobody looks for an answer in the journal).
+ * With -DMACHINES: -DBROKEN_MARK (no intent in the store), -DBROKEN_UNMARK (a release takes away whatever intent there is), -DBROKEN_EARLY (it is taken
+ * away when the answer is in the journal, not when it is stored), -DBROKEN_TAKEOVER (a machine that has an open intent of its own takes the place of anybody's),
+ * -DBROKEN_STEP (the look at the store and the write of the intent are two steps).
+ * -DLENIENT: the server refuses what was spent before, and lets the grant live. */
 
 #ifndef KEEPERS
 #define KEEPERS 2
@@ -28,13 +36,28 @@
 #ifndef LOSSES
 #define LOSSES 1
 #endif
+#ifndef DEATHS
+#define DEATHS 0
+#endif
+#ifndef RUNOUTS
+#define RUNOUTS 0
+#endif
 #ifndef GOAL
 #define GOAL 2          /* generations to make: enough for a child and a grandchild */
 #endif
 
 #define NOBODY 255
 #define NONE 255
-#define LAST 5
+#ifdef MACHINES
+#define JOURNALS KEEPERS
+#define OWN me
+#else
+#define JOURNALS 1
+#define OWN 0
+#endif
+/* Owners: a process of a keeper.  Its next life is another one. */
+#define WHO (me + KEEPERS * life[me])
+#define LIVES(who) (life[(who) % KEEPERS] == (who) / KEEPERS)
 
 /* ---- the world ---- */
 byte gen = 0;              /* what the store holds */
@@ -43,46 +66,92 @@ bool dead = false;         /* … with a verdict on it */
 byte owner = NOBODY;       /* of the lease */
 byte good = 0;             /* the refresh token that the server takes */
 bool revoked = false;
-bool lost = false;         /* an answer (or who waited for it) was lost */
-byte crashes = 0, lapses = 0, losses = 0;
+byte lost = 0;             /* bit t: the answer to the redemption of t (or who waited for it) was lost, or the intent on t ran out */
+byte crashes = 0, deaths = 0, lapses = 0, losses = 0, runouts = 0;
+byte life[KEEPERS];        /* processes that this keeper has had */
+#ifdef MACHINES
+byte mark_by = NOBODY, mark_gen = NONE, mark_token = NONE; /* the intent in the store */
+#endif
 
-/* The journal: one intent and one answer, as files of one directory. */
-byte intent_gen = NONE, intent_by = NOBODY;
-byte answer_gen = NONE, answer_token = NONE;
+/* The journals: one intent and one answer, as files of one directory. */
+byte intent_gen[JOURNALS], intent_by[JOURNALS];
+byte answer_gen[JOURNALS], answer_token[JOURNALS];
 byte written = 0;          /* the newest token whose answer was written down */
-bool alive[KEEPERS];       /* is the process that wrote an intent still there? */
 
+#ifndef MACHINES
+#define JOURNALLED(t) (answer_token[0] == t)
+#elif KEEPERS == 2
+#define JOURNALLED(t) (answer_token[0] == t || answer_token[1] == t)
+#else
+#define JOURNALLED(t) (answer_token[0] == t || answer_token[1] == t || answer_token[2] == t)
+#endif
 inline durable() {
-    assert(revoked || written != good || stored == written || answer_token == written)
+    assert(revoked || written != good || stored == written || JOURNALLED(written))
+}
+inline lose(t) {
+    lost = lost | (1 << t)
+}
+/* Nothing was sent: the intent goes, unless an earlier one for the same token is still open. */
+inline drop_intent() {
+    intent_gen[OWN] = (intent_by[OWN] == WHO && !unsure -> NONE : intent_gen[OWN])
 }
 
-/* At most one lease runs out, at any moment: a keeper that is stopped for longer than it. */
+/* Leases run out at any moment: a keeper that is stopped for longer, or (machines) that is dead.  An intent in the store outlives its owner's lease. */
 proctype time() {
     do
-    :: atomic { owner != NOBODY && lapses < LAPSES -> owner = NOBODY; lapses++ }
+    :: atomic { owner != NOBODY && LIVES(owner) && lapses < LAPSES -> owner = NOBODY; lapses++ }
+#ifdef MACHINES
+    :: atomic { owner != NOBODY && !LIVES(owner) -> owner = NOBODY }
+    :: atomic { mark_by != NOBODY && owner != mark_by && runouts < RUNOUTS -> lose(mark_token); mark_by = NOBODY; mark_gen = NONE; mark_token = NONE; runouts++ }
+#endif
     :: gen >= GOAL || dead -> break
     od
 }
 
+#ifdef MACHINES
+/* Somebody else's intent for this generation; not one of ours that a dead process of this machine has left. */
+#ifdef BROKEN_TAKEOVER
+#define HELD_ELSEWHERE (mark_gen == parent && mark_by != NOBODY && mark_by != WHO && past == NOBODY)
+#else
+#define HELD_ELSEWHERE (mark_gen == parent && mark_by != NOBODY && mark_by != WHO && mark_by != past)
+#endif
+#define OTHERS_MAY_STORE (mark_by != NOBODY && mark_by != WHO && LIVES(mark_by))
+/* Commit and release forget their owner's intent, whosever the lease is. */
+inline unmark() {
+    if
+#ifdef BROKEN_UNMARK
+    :: mark_by != NOBODY -> mark_by = NOBODY; mark_gen = NONE; mark_token = NONE
+#else
+    :: mark_by == WHO -> mark_by = NOBODY; mark_gen = NONE; mark_token = NONE
+#endif
+    :: else
+    fi
+}
+#else
+#define OTHERS_MAY_STORE (intent_by[OWN] != NOBODY && intent_by[OWN] != WHO && LIVES(intent_by[OWN]))
+inline unmark() {
+    skip
+}
+#endif
+
 proctype keeper(byte me) {
     byte parent, token, got, outcome;  /* outcome: 0 refused, 1 a token, 2 no answer */
-    bool resent, under_way;
+    byte past = NOBODY;                /* whose intent our journal has for this token */
+    bool resent, under_way, unsure;    /* unsure: an earlier request for this token may have been heard */
 
 start:
-    alive[me] = true;
-    resent = false;
     do
     :: gen >= GOAL || dead -> goto end
     :: else ->
 #ifdef BROKEN_REREAD
         parent = gen; token = stored;
         if
-        :: atomic { owner == NOBODY -> owner = me }
+        :: atomic { owner == NOBODY -> owner = WHO }
         :: gen >= GOAL || dead -> goto end
         fi;
 #else
         if                                               /* begin: lease and re-read are one step of the store */
-        :: atomic { owner == NOBODY -> owner = me; parent = gen; token = stored }
+        :: atomic { owner == NOBODY -> owner = WHO; parent = gen; token = stored }
         :: gen >= GOAL || dead -> goto end
         fi;
 #endif
@@ -92,18 +161,24 @@ start:
         fi;
         /* check: what does the journal know?  First the intent, then the answer: whoever puts the one in the place of the other is seen. */
 #ifndef BROKEN_JOURNAL
-        under_way = intent_gen == parent && intent_by != me && intent_by != NOBODY && alive[intent_by % KEEPERS];
+        atomic {
+            under_way = intent_gen[OWN] == parent && intent_by[OWN] != NOBODY && intent_by[OWN] != WHO && LIVES(intent_by[OWN]);
+            past = (intent_gen[OWN] == parent && !under_way -> intent_by[OWN] : NOBODY);
+            unsure = past != NOBODY
+        };
 #endif
+#ifndef BROKEN_REPLAY
         if
-        :: atomic { answer_gen != NONE && answer_gen >= parent -> got = answer_token; parent = answer_gen }
+        :: atomic { answer_gen[OWN] != NONE && answer_gen[OWN] >= parent -> got = answer_token[OWN]; parent = answer_gen[OWN] }
            goto commit
-        :: atomic { answer_gen != NONE && answer_gen < parent -> answer_gen = NONE; answer_token = NONE; durable() }
+        :: atomic { answer_gen[OWN] != NONE && answer_gen[OWN] < parent -> answer_gen[OWN] = NONE; answer_token[OWN] = NONE; durable() }
            goto release
         :: else
         fi;
+#endif
         if
 #ifdef BROKEN_JOURNAL
-        :: intent_gen == parent && intent_by != me && intent_by != NOBODY && alive[intent_by % KEEPERS] -> goto release
+        :: intent_gen[OWN] == parent && intent_by[OWN] != WHO && intent_by[OWN] != NOBODY && LIVES(intent_by[OWN]) -> goto release
 #endif
         :: under_way -> goto release                     /* not now */
         :: else
@@ -113,13 +188,13 @@ ask:
         atomic {                                         /* the lease's time is looked at right before the write */
             if
 #ifndef BROKEN_FENCE
-            :: owner != me -> goto release
+            :: owner != WHO -> goto release
             :: else
 #else
             :: true
 #endif
             fi;
-            intent_gen = parent; intent_by = me
+            intent_gen[OWN] = parent; intent_by[OWN] = WHO
         };
 #endif
         if
@@ -127,16 +202,31 @@ ask:
         :: skip
         fi;
 #ifndef BROKEN_CONFIRM
+#if !defined(MACHINES) || defined(BROKEN_MARK)
         if                                               /* confirm: read once more, since the journal was looked at after the first time */
-        :: atomic { gen != parent -> intent_gen = (intent_by == me && !resent -> NONE : intent_gen) } goto release
+        :: atomic { gen != parent -> drop_intent() } goto release
         :: else
         fi;
+#else
+        if                                               /* … and in the same step say it to those who do not see our journal, unless somebody else has */
+        :: atomic { gen != parent || HELD_ELSEWHERE -> drop_intent() } goto release
+#ifdef BROKEN_STEP
+        :: gen == parent && !HELD_ELSEWHERE -> atomic { mark_by = WHO; mark_gen = parent; mark_token = token }
+#else
+        :: atomic { gen == parent && !HELD_ELSEWHERE -> mark_by = WHO; mark_gen = parent; mark_token = token }
+#endif
+        fi;
+        if
+        :: atomic { crashes < CRASHES -> crashes++; goto crash }
+        :: skip
+        fi;
+#endif
 #endif
         /* The request's deadline is before the lease's end, and nothing is sent after it.  Then the server acts; then the answer comes, or not. */
         atomic {
             if
 #ifndef BROKEN_FENCE
-            :: owner != me -> intent_gen = (intent_by == me && !resent -> NONE : intent_gen); goto release
+            :: owner != WHO -> drop_intent(); goto release
             :: else
 #else
             :: true
@@ -145,24 +235,27 @@ ask:
             if
             :: !revoked && token == good -> good++; got = good; outcome = 1
             :: !revoked && token != good ->
-                assert(lost);                            /* P1 */
-                revoked = true; outcome = 0
+                assert(lost & (1 << token));             /* P1 */
+#ifndef LENIENT
+                revoked = true;
+#endif
+                outcome = 0
             :: revoked -> outcome = 0
             fi
         };
         if
-        :: atomic { losses < LOSSES -> losses++; lost = lost || outcome == 1; outcome = 2 }
-        :: atomic { crashes < CRASHES -> crashes++; lost = lost || outcome == 1; goto crash }
+        :: atomic { losses < LOSSES -> losses++; if :: outcome == 1 -> lose(token) :: else fi; outcome = 2 }
+        :: atomic { crashes < CRASHES -> crashes++; if :: outcome == 1 -> lose(token) :: else fi; goto crash }
         :: skip
         fi;
         if                                               /* renew: a lease that is gone is not taken back */
-        :: owner == me -> atomic { if :: owner == me -> assert(owner == me) :: else fi }
+        :: owner == WHO -> atomic { if :: owner == WHO -> assert(owner == WHO) :: else fi }
         :: else
         fi;
         if
         :: outcome == 1 -> goto keep
         :: outcome == 0 -> goto recover
-        :: outcome == 2 && !resent -> resent = true;
+        :: outcome == 2 && !resent -> resent = true; unsure = true;
             if
             :: gen != parent -> goto release             /* recover: somebody has stored a child */
             :: else -> goto ask
@@ -171,7 +264,13 @@ ask:
         fi;
 keep:
 #ifndef BROKEN_ANSWER
-        atomic { answer_gen = parent; answer_token = got; intent_gen = (intent_by == me -> NONE : intent_gen); written = got };
+        atomic {
+            answer_gen[OWN] = parent; answer_token[OWN] = got; written = got;
+            intent_gen[OWN] = (intent_by[OWN] == WHO -> NONE : intent_gen[OWN])
+#ifdef BROKEN_EARLY
+            ; unmark()
+#endif
+        };
 #else
         written = got;
 #endif
@@ -191,8 +290,9 @@ commit:
             :: else                                      /* lost the race, or it was ours all along */
 #endif
             fi;
+            unmark();
             if
-            :: owner == me -> owner = NOBODY
+            :: owner == WHO -> owner = NOBODY
             :: else
             fi
         };
@@ -202,7 +302,7 @@ commit:
         fi;
         atomic {
             if
-            :: answer_token == got -> answer_gen = NONE; answer_token = NONE
+            :: answer_token[OWN] == got -> answer_gen[OWN] = NONE; answer_token[OWN] = NONE
             :: else
             fi;
             durable()                                    /* P2 */
@@ -214,7 +314,7 @@ recover:
         :: else
         fi;
         if                                               /* while another owner may store, a refusal is no verdict */
-        :: owner == me || intent_by == NOBODY || intent_by == me || !alive[intent_by % KEEPERS] -> skip
+        :: owner == WHO || !OTHERS_MAY_STORE -> skip
         :: gen != parent -> goto release
         fi;
         if                                               /* P8 */
@@ -227,29 +327,35 @@ recover:
         fi;
 release:
         atomic {
+            unmark();
 #ifdef BROKEN_RELEASE
-            assert(owner == me || owner == NOBODY);      /* P9 */
+            assert(owner == WHO || owner == NOBODY);      /* P9 */
             owner = NOBODY
 #else
             if
-            :: owner == me -> owner = NOBODY
+            :: owner == WHO -> owner = NOBODY
             :: else
             fi
 #endif
         };
 again:
-        skip
+        atomic { got = 0; token = 0; parent = 0; outcome = 0; past = NOBODY; resent = false; under_way = false; unsure = false }
     od;
 crash:
-    atomic {                                             /* memory is gone, and with it the lease (its process held it) */
-        alive[me] = false;
-        got = 0; token = 0; parent = 0; outcome = 0;
+    atomic {                                             /* memory is gone, and on one machine the lease with it (its process held it) */
+        got = 0; token = 0; parent = 0; outcome = 0; past = NOBODY; resent = false; under_way = false; unsure = false;
+#ifndef MACHINES
         if
-        :: owner == me -> owner = NOBODY
+        :: owner == WHO -> owner = NOBODY
         :: else
-        fi
+        fi;
+#endif
+        life[me]++
     };
-    goto start;
+    if
+    :: goto start
+    :: atomic { deaths < DEATHS -> deaths++ }            /* this machine never comes back */
+    fi;
 end:
     skip
 }
@@ -257,6 +363,7 @@ end:
 init {
     atomic {
         byte i;
+        for (i : 0 .. JOURNALS - 1) { intent_gen[i] = NONE; intent_by[i] = NOBODY; answer_gen[i] = NONE; answer_token[i] = NONE }
         for (i : 0 .. KEEPERS - 1) { run keeper(i) }
         run time()
     }
