@@ -77,8 +77,8 @@ e2e: all node $(READER) ## the real program against real servers and clients (E2
 
 CHAOS_SECONDS ?= 300
 .PHONY: chaos
-chaos: all node ## six sidekeys on one store, keepers killed and stopped, for CHAOS_SECONDS (300) each (CHAOS_STORE=file or redis for one)
-	@CHAOS_SECONDS=$(CHAOS_SECONDS) $(call pytest,$(BUILD)) -s tests/e2e/test_chaos.py
+chaos: all node ## six sidekeys on one store, forty programs, keepers killed and stopped, for CHAOS_SECONDS (300) each (CHAOS_STORE=file or redis for one)
+	@CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_STORE=$(or $(CHAOS_STORE),all) $(call pytest,$(BUILD)) -s tests/e2e/test_chaos.py
 
 ASAN_E2E := main_job proxy config authority smuggling upstream_tls send_again reload run
 asan-e2e: node ## a short end-to-end run of the sanitized program

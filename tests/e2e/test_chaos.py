@@ -1,16 +1,21 @@
 """Several sidekeys on one store, tokens that live three seconds, and keepers that are killed, stopped and cut off: the authorization server's book judges.
 
-CHAOS_SECONDS, CHAOS_SEED and CHAOS_STORE choose (file: one state directory; redis: six machines on one Redis that restarts; both, when it is not set);
-`make chaos` runs it for longer.  What must hold (docs/refresh.md):
+CHAOS_SECONDS, CHAOS_SEED and CHAOS_STORE choose (file: one state directory; redis: six machines on one Redis that restarts; all: both, with answers that
+arrive and answers that are lost; not set: all but redis with answers that arrive).  `make chaos` runs all of them, for longer.  What must hold (docs/refresh.md):
   - no refresh token is redeemed twice, and no grant revoked, unless an answer was lost on its way;
-  - no program sees a 401 (unless the grant is gone), and every program is answered within its deadline.
+  - no program sees a 401 (unless the grant is gone), and every program is answered within its deadline;
+  - by the API's own book: no token arrives after its end, none at the other account's host, no request more than twice.
 """
 import asyncio
 import contextlib
+import http.client
+import itertools
+import json
 import os
 import pathlib
 import random
 import signal
+import ssl
 import time
 
 import harness
@@ -21,40 +26,49 @@ from redis_fixture import machines, redis_server  # noqa: F401 (fixtures)
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "18"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 STORE = os.environ.get("CHAOS_STORE", "")
-CASES = [(store, drops) for store in ("file", "redis") for drops in (False, True) if STORE == store or not STORE and (store, drops) != ("redis", False)]
+CASES = [(store, drops) for store in ("file", "redis") for drops in (False, True) if STORE in (store, "all") or not STORE and (store, drops) != ("redis", False)]
 SIDEKEYS = 6
-CLIENTS = 2           # for each sidekey
+PROGRAMS = 40
+PAUSE_SECONDS = 0.3   # between two requests of a program, about: two cores must carry it all
 TOKEN_SECONDS = 3
 LEASE_SECONDS = 5     # the least that the config takes
 WAIT_SECONDS = 5      # limits.token_wait: the deadline of a program
-SLACK_SECONDS = 3     # two cores and twenty processes
+SLACK_SECONDS = 3     # two cores and thirty processes
+ACCOUNTS = {"crm": (harness.API, "sidekey-tests"), "erp": ("erp.sidekey.test", "sidekey-second")}  # credential, and subject of its tokens: host, client
+CREDENTIAL_OF = {client: name for name, (_, client) in ACCOUNTS.items()}
 
 
 class Book:
     """What was done, what programs saw."""
 
-    def __init__(self):
-        self.statuses, self.slowest, self.late, self.strange = {}, 0.0, [], []
-        self.kills, self.stops, self.drops, self.minted, self.restarts = {}, [], 0, 0, 0
+    def __init__(self, grants):
+        self.statuses, self.refused, self.slowest, self.late, self.strange = {}, set(), 0.0, [], []
+        self.kills, self.stops, self.drops, self.minted, self.restarts, self.grants = {}, [], 0, 0, 0, grants
 
-    def saw(self, status, seconds):
+    def saw(self, credential, status, seconds):
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self.slowest = max(self.slowest, seconds)
+        if status == 401:
+            self.refused.add(credential)
         if seconds > WAIT_SECONDS + SLACK_SECONDS:
             self.late.append((status, round(seconds, 1)))
 
 
-async def program(sidekey, book, end):
-    client = AsyncClient(sidekey)
-    while time.monotonic() < end:
-        began = time.monotonic()
+async def program(sidekey, credential, name, book, dice, end):
+    client = AsyncClient(sidekey, ACCOUNTS[credential][0])
+    for i in itertools.count():
+        if time.monotonic() >= end:
+            break
+        began, label = time.monotonic(), f"{name}-{i}"
         try:
-            status, _, _ = await client.request("GET", "/v2/echo")
-            book.saw(status, time.monotonic() - began)
+            status, _, body = await client.request("GET", "/v2/echo", headers=[f"X-Request-Id: {label}"])
+            book.saw(credential, status, time.monotonic() - began)
+            if status == 200 and (found := json.loads(body))["headers"]["x-request-id"] != label:
+                book.strange.append(f"{label} got the answer to {found['headers']['x-request-id']}")
         except (OSError, EOFError, asyncio.IncompleteReadError) as error:
             client.close()
             book.strange.append(repr(error))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(PAUSE_SECONDS * dice.uniform(0.5, 1.5))
     client.close()
 
 
@@ -66,7 +80,7 @@ async def killer(sidekeys, book, dice, end):
         with contextlib.suppress(AssertionError, OSError):
             pid = dice.choice(sidekeys).child("keeper")
             freeze(pid)
-            book.kills[pid] = (time.time() * 1000, open_intent(folders, pid))
+            book.kills[pid] = (time.time() * 1000, open_intents(folders, pid))
             os.kill(pid, signal.SIGKILL)
 
 
@@ -107,19 +121,19 @@ async def restarter(redis, book, dice, end):
 
 async def person(auth, book, renew, end):
     """A grant that was revoked (because an answer was lost) is given anew, as a person would."""
-    known = 0
+    seen = 0
     while time.monotonic() < end:
         await asyncio.sleep(0.5)
-        revoked = (await asyncio.to_thread(lambda: auth.counts))["grants_revoked"]
-        if revoked > known:
-            known = revoked
-            await asyncio.to_thread(renew)
+        for grant in (await asyncio.to_thread(auth.ask, "/revoked"))[seen:]:
+            seen += 1
+            book.grants[await asyncio.to_thread(renew, book.grants[grant])] = book.grants[grant]
             book.minted += 1
 
 
 async def storm(sidekeys, auth, book, dice, renew, drops, redis):
     end = time.monotonic() + SECONDS
-    jobs = [program(s, book, end) for s in sidekeys for _ in range(CLIENTS)]
+    names = list(ACCOUNTS)
+    jobs = [program(sidekeys[i % SIDEKEYS], names[i // SIDEKEYS % 2], f"p{i}", book, random.Random(SEED + i), end) for i in range(PROGRAMS)]
     jobs += [killer(sidekeys, book, dice, end), stopper(sidekeys, book, dice, end), meddler(auth, book, dice, end, drops), person(auth, book, renew, end)]
     if redis:
         jobs.append(restarter(redis, book, dice, end))
@@ -132,13 +146,14 @@ def freeze(pid):
     harness.until(f"{pid} stands", lambda: pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZX", every=0.0005)
 
 
-def open_intent(folders, pid):
-    """The process has said that it will spend a refresh token, and has not yet written what came of it."""
-    for folder in folders:
+def open_intents(folders, pid):
+    """The credentials whose refresh token this process has said that it will spend, and has not yet written what came of it."""
+    found = set()
+    for folder, name in itertools.product(folders, ACCOUNTS):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            if int((folder / "journal" / "crm.intent").read_bytes().split(b"\n")[0].split(b" ")[6]) == pid:
-                return True
-    return False
+            if int((folder / "journal" / f"{name}.intent").read_bytes().split(b"\n")[0].split(b" ")[6]) == pid:
+                found.add(name)
+    return found
 
 
 def reuses(events, kills):
@@ -146,7 +161,7 @@ def reuses(events, kills):
 
     Lost: the server could not deliver it whole; or who had asked was dead before; or was killed with the answer not yet in its journal."""
     asked = {e["n"]: e for e in events if e["what"] == "token_request"}
-    last = {e.get("pid"): n for n, e in asked.items()}
+    last = {(e.get("pid"), e["client"]): n for n, e in asked.items()}
     cut = {e["n"] for e in events if e["what"] == "unheard"}
     spent, excused, inexcusable = {}, [], []
     for event in events:
@@ -154,12 +169,39 @@ def reuses(events, kills):
             spent[event["spent"]] = event
         elif event.get("detail") == "refresh token already used":
             first = spent[event["spent"]]
-            pid = asked[first["n"]].get("pid")
-            killed, intent = kills.get(pid, (None, False))
-            lost = first["n"] in cut or pid is None or (killed and last[pid] == first["n"] and (intent or killed < first["at_ms"]))
+            pid, client = asked[first["n"]].get("pid"), asked[first["n"]]["client"]
+            killed, intents = kills.get(pid, (None, ()))
+            unread = killed and last[pid, client] == first["n"] and (CREDENTIAL_OF[client] in intents or killed < first["at_ms"])
+            lost = first["n"] in cut or pid is None or unread
             (excused if lost else inexcusable).append({"token": event["spent"], "first": {**asked[first["n"]], "answered_ms": first["at_ms"]},
                                                        "killed_ms": killed, "again": {**asked[event["n"]], "answered_ms": event["at_ms"]}})
     return excused, inexcusable
+
+
+def refreshes(events):
+    """How many there were of each credential."""
+    client = {e["n"]: e["client"] for e in events if e["what"] == "token_request"}
+    done = [CREDENTIAL_OF[client[e["n"]]] for e in events if e["what"] == "grant.success"]
+    return {name: done.count(name) for name in ACCOUNTS}
+
+
+def seconds_of(pid):
+    """(its own, those of its children that have ended) of processor time."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) / ticks, (int(fields[13]) + int(fields[14])) / ticks
+
+
+def burden(sidekeys, auth, redis):
+    """Seconds of processor time of each part, so far."""
+    programs, ended = seconds_of(os.getpid())  # the only children of ours that end meanwhile are Redises
+    parts = {"programs": programs, "judge": seconds_of(auth.pid)[0], "keepers": 0.0, "workers": 0.0}
+    for sidekey in sidekeys:
+        parts["keepers"] += sum(seconds_of(sidekey.pid))
+        for pid, name in sidekey.children().items():
+            with contextlib.suppress(OSError):
+                parts["keepers" if "keeper" in name else "workers"] += seconds_of(pid)[0]
+    return {**parts, **({"redis": ended + seconds_of(redis.pid)[0]} if redis else {})}
 
 
 @pytest.fixture
@@ -178,11 +220,41 @@ def store_of(place, redis, i):
 
 
 @pytest.fixture
-def sidekeys(request, auth, place, make_config, redis):
+def renew(auth, place):
+    """renew(credential): a new grant for its account, in the file that its configuration names; the grant."""
+    def give(name):
+        made = auth.mint(subject=name, client=ACCOUNTS[name][1])
+        fresh = pathlib.Path(place / f"refresh-token-{name}.new")
+        fresh.write_text(made["refresh_token"])
+        fresh.chmod(0o600)
+        fresh.rename(place / f"refresh-token-{name}")
+        return made["grant"]
+    return give
+
+
+@pytest.fixture
+def config(auth, make_config, place, renew):
+    """Two credentials of two accounts, each for a host of its own.  config.grants: {grant: credential}."""
+    made = make_config(limits={"drain": "3s", "token_wait": f"{WAIT_SECONDS}s"})
+    model, rule = made["credentials"]["crm"], made["rules"][0]
+    made["credentials"], made["rules"] = {}, []
+    for name, (host, client) in ACCOUNTS.items():
+        made["credentials"][name] = {**model, "client_id": client, "refresh_token": {"file": str(place / f"refresh-token-{name}")}}
+        made["rules"].append({**rule, "match": {"host": host}, "credential": name})
+        made["network"]["resolve"][f"{host}:443"] = f"127.0.0.1:{auth.api_port}"
+    auth.ask("/expect", {host: name for name, (host, _) in ACCOUNTS.items()})
+    return made
+
+
+@pytest.fixture
+def grants(config, renew):
+    return {renew(name): name for name in ACCOUNTS}
+
+
+@pytest.fixture
+def sidekeys(request, auth, place, config, grants, redis):
     auth.access_ttl(TOKEN_SECONDS)
     auth.ask("/watch_askers", {"on": True})
-    config = make_config()
-    config["limits"] = {"drain": "3s", "token_wait": f"{WAIT_SECONDS}s"}
     running = []
     for i in range(SIDEKEYS):
         (place / f"ca{i}").mkdir(mode=0o755)
@@ -197,34 +269,56 @@ def sidekeys(request, auth, place, make_config, redis):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("store", "drops"), CASES, ids=[f"{store}: answers {'are lost' if drops else 'arrive'}" for store, drops in CASES])
-def test_keepers_that_die_and_stop_spend_no_token_twice(sidekeys, auth, place, make_config, drops, store, redis):
+def test_keepers_that_die_and_stop_spend_no_token_twice(sidekeys, auth, grants, renew, drops, store, redis):
     signal.alarm(int(SECONDS) + 120)
-    book, dice = Book(), random.Random(SEED)
-    first = len(auth.ask("/events"))
-
-    def renew():
-        fresh = pathlib.Path(place / "refresh-token.new")
-        fresh.write_text(auth.mint()["refresh_token"])
-        fresh.chmod(0o600)
-        fresh.rename(place / "refresh-token")
-
+    book, dice = Book(grants), random.Random(SEED)
+    before = burden(sidekeys, auth, redis)
     asyncio.run(storm(sidekeys, auth, book, dice, renew, drops, redis))
+    after = burden(sidekeys, auth, redis)
     auth.clear_faults()
-    counts, events = auth.counts, auth.ask("/events")[first:]
+    counts, verdict, events, revoked = auth.counts, auth.ask("/verdict"), auth.ask("/events"), auth.ask("/revoked")
     excused, inexcusable = reuses(events, book.kills)
+    each, shares = refreshes(events), {part: f"{(after[part] - before[part]) / SECONDS:.0%}" for part in after}
     print(f"chaos: seed {SEED}, {SECONDS:.0f} s, store {store}: {len(book.kills)} kills, {len(book.stops)} stops, {book.restarts} restarts of the store, {counts['faults']} faults, "
-          f"{counts['refreshes']} refreshes, {len(excused) + len(inexcusable)} reused ({len(excused)} with the answer lost), {counts['grants_revoked']} revoked, "
-          f"{book.minted} grants given anew, statuses {book.statuses}, slowest {book.slowest:.2f} s")
-    assert counts["refreshes"] > SECONDS / TOKEN_SECONDS / (9 if redis else 3), counts  # machines wait for each other's intents
-    nobody = [e for e in events if e["what"] == "token_request" and not e.get("pid")]
-    assert len(nobody) <= len(book.kills), f"{len(nobody)} token requests of nobody: the judge is blind"
+          f"refreshes {each}, {len(excused) + len(inexcusable)} reused ({len(excused)} with the answer lost), {len(revoked)} revoked, "
+          f"{book.minted} grants given anew, statuses {book.statuses}, slowest {book.slowest:.2f} s, API {verdict}, CPU {shares}")
     assert not inexcusable, f"seed {SEED}: refresh tokens redeemed twice though no answer was lost: {inexcusable}"
-    assert counts["grants_revoked"] <= len(excused)
-    assert book.statuses.get(200, 0) > 0, book.statuses
-    assert 401 not in book.statuses or counts["grants_revoked"], book.statuses  # revoked: its access tokens are dead, and there are no others
+    assert len(revoked) <= len(excused)
+    assert book.refused <= {grants[grant] for grant in revoked}, book.statuses  # revoked: its access tokens are dead, and there are no others
     assert not book.late, f"seed {SEED}: late answers {book.late[:10]}"
     assert set(book.statuses) <= {200, 401, 502, 503, 504}, book.statuses
     assert not book.strange, book.strange[:5]
+    assert (verdict["ended_more"], verdict["unknown"], verdict["strangers"], verdict["sent_more"]) == (0, 0, 0, 0), verdict
+    judge_sees(book, events, verdict, each, 9 if redis else 3)  # machines wait for each other's intents
+
+
+def judge_sees(book, events, verdict, each, patience):
+    """A judge that is blind, or has little to look at, does not count."""
+    assert min(each.values()) > SECONDS / TOKEN_SECONDS / patience, each
+    nobody = [e for e in events if e["what"] == "token_request" and not e.get("pid")]
+    assert len(nobody) <= len(book.kills), f"{len(nobody)} token requests of nobody"
+    assert book.statuses.get(200, 0) > PROGRAMS and verdict["requests"] >= book.statuses[200], (book.statuses, verdict)
+
+
+def test_the_judge_of_chaos_sees_each_thing_that_must_not_be(auth, pki):
+    auth.access_ttl(1)
+    auth.ask("/expect", {harness.API: "crm"})
+    token = auth.ask("/makeaccess", {})["token"]
+    until = time.monotonic() + 1.3
+
+    def send(label, bearer, host=harness.API):
+        connection = http.client.HTTPSConnection("127.0.0.1", auth.api_port, context=ssl._create_unverified_context(), timeout=10)
+        connection.request("GET", "/v2/echo", headers={"Host": host, "Authorization": f"Bearer {bearer}", "X-Request-Id": label})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+    assert [send("once", token, "elsewhere.sidekey.test"), send("twice", "placeholder"), send("twice", token)] == [200, 401, 200]
+    seen = auth.ask("/verdict")
+    assert (seen["unknown"], seen["strangers"], seen["ended"], seen["sent_twice"], seen["sent_more"]) == (1, 1, 0, 1, 0), seen
+    time.sleep(max(0, until - time.monotonic()))
+    assert send("twice", token) == 401
+    seen = auth.ask("/verdict")
+    assert (seen["ended"], seen["ended_more"], seen["sent_twice"], seen["sent_more"], seen["requests"]) == (1, 1, 0, 1, 2), seen
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import { createHash } from 'node:crypto';
 const REMEMBERED = 50_000;
 const BLOCK = Buffer.alloc(256 * 1024);
 
-export async function startApi({ isLive, pki, www, port = 0 }) {
+export async function startApi({ isLive, judge, pki, www, port = 0 }) {
   let seen = [];
   let requests = 0;
   let unauthorized = 0;
@@ -38,6 +38,7 @@ export async function startApi({ isLive, pki, www, port = 0 }) {
     const entry = {
       at_ms: Date.now(), method: req.method, path: req.url, headers: req.headers, raw: req.rawHeaders, sni: req.socket.servername || '',
     };
+    judge.arrived(req, entry);
     if (seen.length < REMEMBERED) seen.push(entry);
     return entry;
   }

@@ -4,7 +4,7 @@
 //
 // Prints one JSON line when ready: {"issuer", "token_url", "control", "api_port", "client_id", "client_secret"}; ends when its stdin ends.
 // `control` is the way in for a test (all answers are JSON):
-//   POST /mint {ttl?}            a refresh token of a new grant -> {refresh_token, grant}
+//   POST /mint {ttl?, subject?, client?}   a refresh token of a new grant -> {refresh_token, grant}
 //   GET  /counts                 what was asked and what happened since the last POST /reset
 //   GET  /events  /secrets       everything that happened, in order; every token and secret ever made
 //   POST /revoke_access {grant?} the access tokens of one grant (or all) are dead from now on: the API answers 401
@@ -12,6 +12,8 @@
 //   POST /watch_askers {on}      from now on the book says which process made each token request
 //   POST /faults [{...}]         one entry for each of the next token requests; see faulty() below
 //   GET  /requests   POST /requests/clear   what the API saw
+//   GET  /verdict   POST /expect {host: subject}   what judge.mjs says of it
+//   GET  /revoked                the grants that were revoked since the last POST /reset
 //   GET /keys  POST /subject  POST /clock {offset_s}  POST /settings   for the grants of grants.mjs
 // The package is taken from $SIDEKEY_NODE (a folder with node_modules), else ../../build/node.
 import fs from 'node:fs';
@@ -21,6 +23,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { startApi } from './api.mjs';
 import { makeGrants } from './grants.mjs';
+import { makeJudge } from './judge.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const node = path.resolve(process.env.SIDEKEY_NODE ?? path.join(here, '../../build/node'));
@@ -34,6 +37,9 @@ const options = { access_ttl: 60, refresh_ttl: 3600, scope: 'openid offline_acce
 const secrets = new Set();
 const events = [];
 const faults = [];
+const revokedGrants = [];
+const made = new Map(); // every access token ever: {subject, end_ms}
+const judge = makeJudge((token) => made.get(token));
 let counts;
 const zero = () => ({
   token_requests: 0, refreshes: 0, client_credentials: 0, errors: 0, reuse: 0, double_spend: 0,
@@ -54,7 +60,9 @@ class Adapter {
   key(id) { return `${this.model}:${id}`; }
   async upsert(id, payload, expiresIn) {
     if (['AccessToken', 'RefreshToken', 'ClientCredentials'].includes(this.model)) secrets.add(id);
-    stored.set(this.key(id), { ...payload, born_ms: Date.now(), ttl_ms: expiresIn === undefined ? Infinity : expiresIn * 1000 });
+    const life = { born_ms: Date.now(), ttl_ms: expiresIn === undefined ? Infinity : expiresIn * 1000 };
+    if (['AccessToken', 'ClientCredentials'].includes(this.model)) made.set(id, { subject: payload.accountId, end_ms: life.born_ms + life.ttl_ms });
+    stored.set(this.key(id), { ...payload, ...life });
   }
   async find(id) { return stored.get(this.key(id)); }
   async findByUid(uid) { return [...stored.values()].find((p) => p.uid === uid); }
@@ -92,6 +100,7 @@ const client = {
 const publicClient = {
   ...client, client_id: 'sidekey-public', client_secret: undefined, token_endpoint_auth_method: 'none', grant_types: ['authorization_code', 'refresh_token'],
 };
+const secondClient = { ...client, client_id: 'sidekey-second' };
 const postClient = { ...client, client_id: 'sidekey-post', token_endpoint_auth_method: 'client_secret_post' };
 secrets.add(client.client_secret);
 
@@ -103,7 +112,7 @@ const clock = { offset_ms: 0 };
 const grants = makeGrants({ jose, issuer, clock, note, makeAccess, secrets, errors, settings: {} });
 const provider = new Oidc(issuer, {
   adapter: Adapter,
-  clients: [client, publicClient, postClient, ...grants.clients],
+  clients: [client, secondClient, publicClient, postClient, ...grants.clients],
   rotateRefreshToken: true,
   scopes: ['openid', 'offline_access', 'api'],
   ttl: {
@@ -118,7 +127,9 @@ const provider = new Oidc(issuer, {
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
 });
 
-// The process that asks, by its end of the connection; undefined when it is gone already.
+// The process that asks, by its end of the connection; undefined when it is gone already.  Who has asked before is looked at first: to look at
+// every process holds up the API, which judges by the clock.
+const askers = new Set();
 function asker({ remotePort }) {
   const end = `0100007F:${remotePort.toString(16).toUpperCase().padStart(4, '0')}`;
   const row = fs.readFileSync('/proc/net/tcp', 'ascii').split('\n').map((line) => line.trim().split(/\s+/)).find((words) => words[1] === end);
@@ -127,7 +138,9 @@ function asker({ remotePort }) {
     try { return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => { try { return fs.readlinkSync(`/proc/${pid}/fd/${fd}`) === name; } catch { return false; } }); }
     catch { return false; } // it has ended
   };
-  const pid = row && row[9] !== '0' ? fs.readdirSync('/proc').find((entry) => /^\d+$/.test(entry) && has(entry)) : undefined;
+  if (!row || row[9] === '0') return undefined;
+  const pid = [...askers].find(has) ?? fs.readdirSync('/proc').find((entry) => /^\d+$/.test(entry) && has(entry));
+  if (pid) askers.add(pid);
   return pid && Number(pid);
 }
 
@@ -148,7 +161,7 @@ provider.on('grant.error', (ctx, error) => {
   if (error.error_detail === 'refresh token already used') counts.reuse += 1;
   note('grant.error', { error: error.error, detail: error.error_detail, ...spending(ctx) });
 });
-provider.on('grant.revoked', (ctx, grant) => { counts.grants_revoked += 1; note('grant.revoked', { grant }); });
+provider.on('grant.revoked', (ctx, grant) => { counts.grants_revoked += 1; revokedGrants.push(grant); note('grant.revoked', { grant }); });
 provider.on('server_error', (ctx, error) => note('server_error', { error: String(error) }));
 
 grants.register(provider);
@@ -161,12 +174,12 @@ async function makeAccess(clientId, scope, { live = true } = {}) {
   return { token, ttl_s };
 }
 
-async function mint({ ttl } = {}) {
-  const grant = new provider.Grant({ clientId: client.client_id, accountId: 'someone' });
+async function mint({ ttl, subject = 'someone', client: clientId = client.client_id } = {}) {
+  const grant = new provider.Grant({ clientId, accountId: subject });
   grant.addOIDCScope(options.scope);
   await grant.save();
   const token = new provider.RefreshToken({
-    client: await provider.Client.find(client.client_id), accountId: 'someone', grantId: grant.jti, gty: 'authorization_code',
+    client: await provider.Client.find(clientId), accountId: subject, grantId: grant.jti, gty: 'authorization_code',
     scope: options.scope, expiresWithSession: false, expiresIn: ttl,
   });
   return { refresh_token: await token.save(), grant: grant.jti };
@@ -209,6 +222,12 @@ function faulty(fault, req, res, next) {
   }
 }
 
+// Who asks, by the name in its Basic authorization.
+function clientOf(req) {
+  const basic = /^Basic (\S+)$/i.exec(req.headers.authorization ?? '')?.[1];
+  return basic && Buffer.from(basic, 'base64').toString('latin1').split(':')[0];
+}
+
 const provide = provider.callback();
 async function handle(req, res) {
   if (clock.offset_ms) res.setHeader('date', new Date(Date.now() + clock.offset_ms).toUTCString());
@@ -219,7 +238,7 @@ server.on('request', (req, res) => {
   if (isToken) {
     counts.token_requests += 1;
     req.n = counts.token_requests;
-    note('token_request', { n: req.n, port: req.socket.remotePort, ...(options.watch_askers ? { pid: asker(req.socket) } : {}) });
+    note('token_request', { n: req.n, client: clientOf(req), port: req.socket.remotePort, ...(options.watch_askers ? { pid: asker(req.socket) } : {}) });
     res.on('close', () => { if (!res.writableFinished) note('unheard', { n: req.n }); }); // nobody was there any more to take the answer
   }
   if (req.url.startsWith('/token/introspection')) counts.introspections += 1;
@@ -229,7 +248,7 @@ server.on('request', (req, res) => {
 });
 
 // --- control -------------------------------------------------------------------------------------------------------------------
-const api = options.pki ? await startApi({ isLive, pki: options.pki, www: options.www }) : undefined;
+const api = options.pki ? await startApi({ isLive, judge, pki: options.pki, www: options.www }) : undefined;
 
 const commands = {
   'POST /mint': async (body) => {
@@ -238,8 +257,11 @@ const commands = {
     return made;
   },
   'GET /counts': () => ({ ...counts, ...(api ? api.counts() : {}) }),
-  'POST /reset': () => { counts = zero(); faults.length = 0; events.length = 0; grants.reset(); api?.clear(); return {}; },
+  'POST /reset': () => { counts = zero(); faults.length = 0; events.length = 0; revokedGrants.length = 0; grants.reset(); judge.clear(); api?.clear(); return {}; },
   'GET /events': () => events,
+  'GET /revoked': () => revokedGrants,
+  'GET /verdict': () => judge.verdict(),
+  'POST /expect': (hosts) => judge.expect(hosts),
   'GET /secrets': () => [...secrets],
   'POST /revoke_access': ({ grant }) => {
     const n = revoke((key, payload) => /^(AccessToken|ClientCredentials):/.test(key) && (!grant || payload.grantId === grant));

@@ -1,0 +1,47 @@
+// What the API has to say about the tokens and requests that reach it, whoever sent them (docs/refresh.md: P3, P4, P6).
+//
+//   factsOf(token)   {subject, end_ms} of any token that was ever made, dead or alive; undefined: none of ours (a placeholder)
+//   expect(hosts)    {host: subject}: for these hosts a token of that subject is right, and every other one a leak
+//   arrived(req, entry)   at the first look at the head; entry.subject says whose token it was
+//
+// Ended: the moment of arrival is not before the end of the token's life, by the clock of the server that made it.  A token that is sent in its last moments may
+// arrive a moment late, on a machine whose cores are busy: ended_more counts those that did by more than TOLERANCE_MS.
+const TOLERANCE_MS = 250;
+
+export function makeJudge(factsOf) {
+  let hosts = {};
+  let sends = new Map(); // by x-request-id, which the program makes
+  let book;
+  const clear = () => {
+    hosts = {};
+    sends = new Map();
+    book = { arrivals: 0, unknown: 0, strangers: 0, ended: 0, ended_more: 0, ended_worst_ms: 0, tolerance_ms: TOLERANCE_MS };
+  };
+  clear();
+
+  function weigh(token, host, now_ms) {
+    const facts = factsOf(token);
+    if (!facts) { book.unknown += 1; return undefined; }
+    const late_ms = now_ms - facts.end_ms;
+    if (late_ms >= 0) book.ended += 1;
+    if (late_ms > TOLERANCE_MS) book.ended_more += 1;
+    book.ended_worst_ms = Math.max(book.ended_worst_ms, late_ms);
+    if (host in hosts && hosts[host] !== facts.subject) book.strangers += 1;
+    return facts.subject;
+  }
+
+  function arrived(req, entry) {
+    const id = req.headers['x-request-id'];
+    const token = /^Bearer (\S+)/i.exec(req.headers.authorization ?? '')?.[1];
+    book.arrivals += 1;
+    if (id) sends.set(id, (sends.get(id) ?? 0) + 1);
+    entry.subject = weigh(token, (req.headers.host ?? '').split(':')[0], Date.now());
+  }
+
+  function verdict() {
+    const times = [...sends.values()];
+    return { ...book, requests: times.length, sent_twice: times.filter((n) => n === 2).length, sent_more: times.filter((n) => n > 2).length };
+  }
+
+  return { arrived, clear, verdict, expect: (what) => { hosts = what; return what; } };
+}
