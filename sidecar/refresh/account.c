@@ -50,12 +50,16 @@ static int64_t forced_floor(const struct account *a)
 
 /* ---- what is known ---- */
 
-static void recompute(struct account *a, bool same_token, int64_t old_end_wall_ms)
+static void recompute(struct account *a, bool same_token, int64_t old_end_wall_ms, bool first)
 {
     const struct credential_life life = { a->state.obtained_wall_ms, a->state.expires_wall_ms, a->state.refresh_in_ms };
     /* The end of a token that we have already is known by the monotonic clock: the wall clock may have jumped since. */
     if (!same_token || a->state.expires_wall_ms != old_end_wall_ms)
         a->times = credential_times(&life, a->env->flights->jitter, clock_mono_ms(), wall_ms(a));
+    if (first && credential_age_unknown(&life, wall_ms(a))) { /* what a process finds at its start is of any age; what comes later is new when it comes */
+        log_warn(log_msg("the stored token is from the future: the clock is wrong"), log_str("credential", a->spec->name));
+        credential_times_end(&a->times, clock_mono_ms());
+    }
     if (same_token && a->state.expires_wall_ms <= old_end_wall_ms)
         credential_times_same(&a->times, clock_mono_ms());
 }
@@ -70,7 +74,7 @@ static void unstick(struct account *a)
 static void take(struct account *a, const struct state *state)
 {
     bool same = slice_eq_secret(secret_peek(&state->access_token), secret_peek(&a->state.access_token));
-    bool was_dead = a->state.dead_fp[0];
+    bool was_dead = a->state.dead_fp[0], first = a->state.generation == 0;
     int64_t old_end = a->state.expires_wall_ms;
     if (state->generation < a->state.generation || (state->generation == a->state.generation && same && a->loaded))
         return;
@@ -78,7 +82,7 @@ static void take(struct account *a, const struct state *state)
         log_error(log_msg("token not taken"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
         return;
     }
-    recompute(a, same && !secret_empty(&state->access_token), old_end);
+    recompute(a, same && !secret_empty(&state->access_token), old_end, first);
     if (was_dead && !a->state.dead_fp[0])
         unstick(a);
     a->env->publish(a->env->arg, a);
@@ -284,10 +288,10 @@ static void on_end(void *arg, const struct flight_result *r)
     schedule(a);
 }
 
-/* The flight judges by stored, absolute times. After a jump of the wall clock it would call a token fresh that has ended, again and again. */
-static void tell_end(struct account *a)
+/* The flight judges by stored, absolute times. After a jump of the wall clock it would call a token fresh that is due, or has ended, again and again. */
+static void tell_due(struct account *a, const struct credential_need *need)
 {
-    if (needed(a, &(struct credential_need){ MSG_MISSING, 0, false }))
+    if (needed(a, need))
         flight_outlived(a->flight, a->state.generation);
 }
 
@@ -300,7 +304,7 @@ static void fly(struct account *a, const struct credential_need *need)
     alarm_stop(&a->timer);
     a->flight = flight_start(a->env->flights, a->spec, &a->state, need, a->replay, &hooks);
     if (a->flight) {
-        tell_end(a);
+        tell_due(a, need);
         return;
     }
     log_error(log_msg("refresh not started"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
@@ -328,7 +332,7 @@ void keeper_want(struct account *a, const struct credential_need *want)
     if (a->flight) {
         credential_need_merge(&a->need, &need);
         flight_join(a->flight, &need);
-        tell_end(a);
+        tell_due(a, &need);
         a->waiters++;
         return;
     }
@@ -392,7 +396,7 @@ int account_init(struct account *a, const struct spec *spec, const struct accoun
     a->spec = spec;
     a->env = env;
     state_init(&a->state);
-    recompute(a, false, 0);
+    recompute(a, false, 0, false);
     alarm_init(&a->timer, on_time, a);
     alarm_init(&a->reload, on_reload, a);
     if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)

@@ -30,13 +30,25 @@ struct credential_times credential_times(const struct credential_life *life, uns
     if (life->expires_wall_ms) {
         int64_t lifetime_ms = life->obtained_wall_ms ? life->expires_wall_ms - life->obtained_wall_ms : life->expires_wall_ms - now_wall_ms;
         t.lifetime_ms = lifetime_ms = max64(lifetime_ms, 0);
-        t.expires_ms = life->expires_wall_ms + base_ms;
+        t.expires_ms = min64(life->expires_wall_ms, now_wall_ms + lifetime_ms) + base_ms; /* no token is younger than new */
         t.mandatory_ms = t.expires_ms - min64(30 * SECOND, lifetime_ms / 10);
         t.advisory_ms = t.expires_ms - advisory_window(lifetime_ms, jitter);
     }
     if (life->refresh_in_ms > 0 && life->obtained_wall_ms)
         t.advisory_ms = min64(t.mandatory_ms, life->obtained_wall_ms + life->refresh_in_ms + base_ms);
     return t;
+}
+
+bool credential_age_unknown(const struct credential_life *life, int64_t now_wall_ms)
+{
+    return life->obtained_wall_ms > now_wall_ms + CREDENTIAL_CLOCKS_MS;
+}
+
+void credential_times_end(struct credential_times *t, int64_t now_ms)
+{
+    t->expires_ms = min64(t->expires_ms, now_ms);
+    t->mandatory_ms = min64(t->mandatory_ms, now_ms);
+    t->advisory_ms = min64(t->advisory_ms, now_ms);
 }
 
 void credential_times_same(struct credential_times *t, int64_t now_ms)

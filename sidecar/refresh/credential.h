@@ -7,6 +7,7 @@
 
 #define CREDENTIAL_EAGER_MS 30000     /* least time between two tries that nobody waits for */
 #define CREDENTIAL_JITTER_MAX 100     /* per mille of the advisory window */
+#define CREDENTIAL_CLOCKS_MS 60000    /* wall clocks of two replicas may differ by so much */
 
 /* The stored facts about a token's life, as wall clock. */
 struct credential_life {
@@ -58,8 +59,13 @@ void credential_need_merge(struct credential_need *to, const struct credential_n
 /* REJECTED or FORCED: not about time, about one generation. */
 bool credential_need_forced(const struct credential_need *need);
 /* The windows of REFRESH.md D.  jitter: 0…CREDENTIAL_JITTER_MAX per mille, fixed per replica.
- * now_wall_ms is already corrected by what is known of the clock's error. */
+ * now_wall_ms is already corrected by what is known of the clock's error.  By a clock that is behind a token looks as if it were made in the future:
+ * it lives no longer from now than a new one would. */
 struct credential_times credential_times(const struct credential_life *life, unsigned jitter, int64_t now_ms, int64_t now_wall_ms);
+/* Made in the future: one of two clocks is wrong, and nobody can say how old the token is. */
+bool credential_age_unknown(const struct credential_life *life, int64_t now_wall_ms);
+/* It has ended now, whatever is stored. */
+void credential_times_end(struct credential_times *t, int64_t now_ms);
 /* A refresh has brought the same token with no later end: the next try is at half the remaining time. */
 void credential_times_same(struct credential_times *t, int64_t now_ms);
 /* The predicate: does a token of this generation leave the need open?  has_token: there is one. */

@@ -79,8 +79,8 @@ MUST_CHECK struct flight *flight_start(struct flight_env *env, const struct spec
 void flight_free(struct flight *f);
 /* Somebody waits now, and maybe for more than the flight was started for. */
 void flight_join(struct flight *f, const struct credential_need *need);
-/* The caller knows by the monotonic clock that the token of this generation, and all before it, has come to its end, whatever the wall clock makes of its
- * stored times. */
+/* The caller knows by the monotonic clock that the token of this generation, and all before it, will not do: it has come to its end, or is due, whatever the
+ * wall clock makes of its stored times. */
 void flight_outlived(struct flight *f, uint64_t generation);
 /* The caller has read a newer state from the store. */
 void flight_learn(struct flight *f, const struct state *stored);

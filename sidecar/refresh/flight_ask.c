@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define CLOCK_OFF_MS 30000 /* an assertion whose times are off by more than this was refused for them; iat has 60 s to spare */
+#define SKEW_MAX_MS (400 * 24 * 3600 * INT64_C(1000)) /* further off, no certificate of the server's would have passed: its Date is broken */
 #define LATE_MS 5000 /* the fetch keeps the request's own deadline; this is for the day when it does not */
 
 /* ---- check: is it still needed, and what does the journal know ---- */
@@ -235,12 +236,12 @@ static enum step keep(struct flight *f, const struct grant_answer *answer)
 }
 
 /* Server's clock minus ours. Date has whole seconds, and was written at some moment since the question: only what lies outside that span is an error of
- * our clock; a day off is a broken server. */
+ * our clock. */
 static int64_t skew(int64_t date_s, int64_t took_ms)
 {
     int64_t now_ms = clock_wall_ms(), least_ms = date_s * 1000 - now_ms, most_ms = least_ms + 1000 + took_ms;
     int64_t off_ms = least_ms > 2000 ? least_ms : most_ms < -2000 ? most_ms : 0;
-    return llabs(off_ms) < 24 * 3600 * INT64_C(1000) ? off_ms : 0;
+    return llabs(off_ms) < SKEW_MAX_MS ? off_ms : 0;
 }
 
 /* Google's second step: the first token is the right to ask for the one that is wanted. */

@@ -50,6 +50,22 @@ static void test_jitter_shortens_the_advisory_window_by_a_tenth_at_most(void **s
     assert_int_equal(times_of(60 * M, 5000).advisory_ms, NOW + 48 * M + 72 * S);
 }
 
+static void test_a_token_from_the_future_lives_no_longer_than_a_new_one(void **s)
+{
+    struct credential_life life = { WALL + 60 * M, WALL + 120 * M, 0 }; /* our clock is an hour behind the one that made it */
+    (void)s;
+    struct credential_times t = credential_times(&life, 0, NOW, WALL);
+    assert_int_equal(t.expires_ms, NOW + 60 * M);
+    assert_int_equal(t.advisory_ms, NOW + 48 * M);
+    assert_true(credential_age_unknown(&life, WALL));
+    credential_times_end(&t, NOW);
+    assert_true(t.expires_ms == NOW && t.mandatory_ms == NOW && t.advisory_ms == NOW);
+    life.obtained_wall_ms = WALL + 60 * S; /* two clocks that do not quite agree */
+    assert_false(credential_age_unknown(&life, WALL));
+    life.obtained_wall_ms = 0;
+    assert_false(credential_age_unknown(&life, WALL));
+}
+
 static void test_the_servers_hint_wins_but_not_over_the_end(void **s)
 {
     struct credential_life life = { WALL, WALL + 60 * M, 10 * M };
@@ -289,6 +305,7 @@ int main(void)
         cmocka_unit_test(the_pace_of_forced_refreshes_follows_short_lives_and_yields_when_one_is_due),
         cmocka_unit_test(test_windows_follow_the_lifetime),
         cmocka_unit_test(test_jitter_shortens_the_advisory_window_by_a_tenth_at_most),
+        cmocka_unit_test(test_a_token_from_the_future_lives_no_longer_than_a_new_one),
         cmocka_unit_test(test_the_servers_hint_wins_but_not_over_the_end),
         cmocka_unit_test(test_an_unknown_end_is_never),
         cmocka_unit_test(test_stored_times_are_turned_to_this_processs_clock),
