@@ -6,9 +6,16 @@ good.pem     sidekey.test and *.sidekey.test, 127.0.0.1     expired.pem  for exp
 wrong.pem    for another name                               selfsigned.pem  for selfsigned.sidekey.test, by nobody
 Each NAME.pem (with its chain) has a NAME.key beside it.
 """
+import datetime
 import pathlib
 import subprocess
 import sys
+
+def day(n):
+    return (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=n)).strftime("%Y%m%d%H%M%SZ")
+
+
+MADE, ENDS = day(-10), day(30)  # as those of real servers, they are some days old: a clock that is behind can still verify them
 
 CONFIG = """
 [ca]
@@ -62,7 +69,7 @@ def names(*hosts):
 def leaf(where, name, hosts, start=None, end=None):
     openssl("req", "-new", "-config", "pki.cnf", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
             "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={hosts[0]}", "-addext", names(*hosts), cwd=where)
-    dates = ["-startdate", start, "-enddate", end] if start else ["-days", "30"]
+    dates = ["-startdate", start or MADE, "-enddate", end or ENDS]
     openssl("ca", "-batch", "-config", "pki.cnf", "-cert", "ca.pem", "-keyfile", "ca.key", "-in", f"{name}.csr",
             "-out", f"{name}.leaf", "-notext", *dates, cwd=where)
     (where / f"{name}.pem").write_bytes((where / f"{name}.leaf").read_bytes() + (where / "ca.pem").read_bytes())
@@ -73,8 +80,10 @@ def make(where):
     (where / "issued").mkdir(parents=True, exist_ok=True)
     (where / "pki.cnf").write_text(CONFIG.format(dir=where))
     (where / "index.txt").write_text("")
-    openssl("req", "-x509", "-config", "pki.cnf", "-extensions", "root", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-days", "30", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=sidekey tests CA", cwd=where)
+    openssl("req", "-new", "-config", "pki.cnf", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-keyout", "ca.key", "-out", "ca.csr", "-subj", "/CN=sidekey tests CA", cwd=where)
+    openssl("ca", "-batch", "-selfsign", "-config", "pki.cnf", "-extensions", "root", "-keyfile", "ca.key", "-in", "ca.csr", "-out", "ca.pem", "-notext",
+            "-startdate", MADE, "-enddate", ENDS, cwd=where)
     leaf(where, "good", ["sidekey.test", "*.sidekey.test", "localhost", "127.0.0.1"])
     leaf(where, "wrong", ["elsewhere.example.test"])
     leaf(where, "expired", ["expired.sidekey.test"], "20200101000000Z", "20200201000000Z")
