@@ -43,6 +43,7 @@ class Book:
 
     def __init__(self, grants):
         self.statuses, self.refused, self.slowest, self.late, self.strange = {}, set(), 0.0, [], []
+        self.stalled = 0.0  # seconds in which the programs did not run, on a machine that had no time for them
         self.kills, self.stops, self.drops, self.minted, self.restarts, self.grants = {}, [], 0, 0, 0, grants
 
     def saw(self, credential, status, seconds):
@@ -54,15 +55,23 @@ class Book:
             self.late.append((status, round(seconds, 1)))
 
 
+async def ticker(book, end):
+    while time.monotonic() < end:
+        began = time.monotonic()
+        await asyncio.sleep(0.02)
+        late = time.monotonic() - began - 0.02
+        book.stalled += late if late > 0.05 else 0
+
+
 async def program(sidekey, credential, name, book, dice, end):
     client = AsyncClient(sidekey, ACCOUNTS[credential][0])
     for i in itertools.count():
         if time.monotonic() >= end:
             break
-        began, label = time.monotonic(), f"{name}-{i}"
+        began, label = time.monotonic() - book.stalled, f"{name}-{i}"
         try:
             status, _, body = await client.request("GET", "/v2/echo", headers=[f"X-Request-Id: {label}"])
-            book.saw(credential, status, time.monotonic() - began)
+            book.saw(credential, status, time.monotonic() - book.stalled - began)
             if status == 200 and (found := json.loads(body))["headers"]["x-request-id"] != label:
                 book.strange.append(f"{label} got the answer to {found['headers']['x-request-id']}")
         except (OSError, EOFError, asyncio.IncompleteReadError) as error:
@@ -79,7 +88,7 @@ async def killer(sidekeys, book, dice, end):
         await asyncio.sleep(dice.uniform(0.3, 3))
         with contextlib.suppress(AssertionError, OSError):
             pid = dice.choice(sidekeys).child("keeper")
-            freeze(pid)
+            await freeze(pid)
             book.kills[pid] = (time.time() * 1000, open_intents(folders, pid))
             os.kill(pid, signal.SIGKILL)
 
@@ -134,16 +143,18 @@ async def storm(sidekeys, auth, book, dice, renew, drops, redis):
     end = time.monotonic() + SECONDS
     names = list(ACCOUNTS)
     jobs = [program(sidekeys[i % SIDEKEYS], names[i // SIDEKEYS % 2], f"p{i}", book, random.Random(SEED + i), end) for i in range(PROGRAMS)]
-    jobs += [killer(sidekeys, book, dice, end), stopper(sidekeys, book, dice, end), meddler(auth, book, dice, end, drops), person(auth, book, renew, end)]
+    jobs += [ticker(book, end), killer(sidekeys, book, dice, end), stopper(sidekeys, book, dice, end), meddler(auth, book, dice, end, drops), person(auth, book, renew, end)]
     if redis:
         jobs.append(restarter(redis, book, dice, end))
     await asyncio.gather(*jobs)
 
 
-def freeze(pid):
+async def freeze(pid):
     """SIGSTOP, and back when it stands: what it has on disk then is what it leaves behind."""
     os.kill(pid, signal.SIGSTOP)
-    harness.until(f"{pid} stands", lambda: pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZX", every=0.0005)
+    while pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZX":
+        await asyncio.sleep(0.0005)
+        os.kill(pid, signal.SIGSTOP)  # the stopper may just have let it go on
 
 
 def open_intents(folders, pid):
@@ -281,7 +292,7 @@ def test_keepers_that_die_and_stop_spend_no_token_twice(sidekeys, auth, grants, 
     each, shares = refreshes(events), {part: f"{(after[part] - before[part]) / SECONDS:.0%}" for part in after}
     print(f"chaos: seed {SEED}, {SECONDS:.0f} s, store {store}: {len(book.kills)} kills, {len(book.stops)} stops, {book.restarts} restarts of the store, {counts['faults']} faults, "
           f"refreshes {each}, {len(excused) + len(inexcusable)} reused ({len(excused)} with the answer lost), {len(revoked)} revoked, "
-          f"{book.minted} grants given anew, statuses {book.statuses}, slowest {book.slowest:.2f} s, API {verdict}, CPU {shares}")
+          f"{book.minted} grants given anew, statuses {book.statuses}, slowest {book.slowest:.2f} s, stalled {book.stalled:.1f} s, API {verdict}, CPU {shares}")
     assert not inexcusable, f"seed {SEED}: refresh tokens redeemed twice though no answer was lost: {inexcusable}"
     assert len(revoked) <= len(excused)
     assert book.refused <= {grants[grant] for grant in revoked}, book.statuses  # revoked: its access tokens are dead, and there are no others
@@ -304,7 +315,7 @@ def test_the_judge_of_chaos_sees_each_thing_that_must_not_be(auth, pki):
     auth.access_ttl(1)
     auth.ask("/expect", {harness.API: "crm"})
     token = auth.ask("/makeaccess", {})["token"]
-    until = time.monotonic() + 1.3
+    until = time.monotonic() + 1.5
 
     def send(label, bearer, host=harness.API):
         connection = http.client.HTTPSConnection("127.0.0.1", auth.api_port, context=ssl._create_unverified_context(), timeout=10)

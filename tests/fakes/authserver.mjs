@@ -127,21 +127,34 @@ const provider = new Oidc(issuer, {
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
 });
 
-// The process that asks, by its end of the connection; undefined when it is gone already.  Who has asked before is looked at first: to look at
-// every process holds up the API, which judges by the clock.
+// The row of /proc/net/tcp for a connection on this machine, as words: [.., local, remote, state, .., inode at 9].  Not taken apart as a whole: it can have
+// thousands of rows, and to be slow here holds up the API, which judges by the clock.
+function tcpRow(local, remote) {
+  const end = (port) => `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')} `;
+  const table = fs.readFileSync('/proc/net/tcp', 'latin1');
+  const at = table.indexOf(` ${end(local)}${end(remote)}`);
+  return at < 0 ? undefined : table.slice(table.lastIndexOf('\n', at) + 1, table.indexOf('\n', at)).trim().split(/\s+/);
+}
+
+// The process that asks, by its end of the connection; undefined when it is gone already.  Only keepers ask, those that have asked before first.
 const askers = new Set();
-function asker({ remotePort }) {
-  const end = `0100007F:${remotePort.toString(16).toUpperCase().padStart(4, '0')}`;
-  const row = fs.readFileSync('/proc/net/tcp', 'ascii').split('\n').map((line) => line.trim().split(/\s+/)).find((words) => words[1] === end);
-  const name = `socket:[${row?.[9]}]`;
-  const has = (pid) => {
-    try { return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => { try { return fs.readlinkSync(`/proc/${pid}/fd/${fd}`) === name; } catch { return false; } }); }
-    catch { return false; } // it has ended
-  };
+function asker({ localPort, remotePort }) {
+  const row = tcpRow(remotePort, localPort);
   if (!row || row[9] === '0') return undefined;
-  const pid = [...askers].find(has) ?? fs.readdirSync('/proc').find((entry) => /^\d+$/.test(entry) && has(entry));
+  const name = `socket:[${row[9]}]`;
+  const tried = (look) => { try { return look(); } catch { return false; } }; // it has ended
+  const has = (pid) => tried(() => fs.readdirSync(`/proc/${pid}/fd`).some((fd) => tried(() => fs.readlinkSync(`/proc/${pid}/fd/${fd}`) === name)));
+  const isKeeper = (pid) => tried(() => /keeper/.test(fs.readFileSync(`/proc/${pid}/comm`, 'latin1') + fs.readFileSync(`/proc/${pid}/cmdline`, 'latin1')));
+  const pid = [...askers].find(has) ?? fs.readdirSync('/proc').find((entry) => /^\d+$/.test(entry) && isKeeper(entry) && has(entry));
   if (pid) askers.add(pid);
   return pid && Number(pid);
+}
+
+// Whoever asked has closed its end already: the answer that goes out now is lost.
+const CLOSE_WAIT = '08';
+function hungUp({ localPort, remotePort }) {
+  const row = tcpRow(localPort, remotePort);
+  return !row || row[3] === CLOSE_WAIT;
 }
 
 // Which request it was, and which refresh token it spent (never the token).
@@ -240,6 +253,8 @@ server.on('request', (req, res) => {
     req.n = counts.token_requests;
     note('token_request', { n: req.n, client: clientOf(req), port: req.socket.remotePort, ...(options.watch_askers ? { pid: asker(req.socket) } : {}) });
     res.on('close', () => { if (!res.writableFinished) note('unheard', { n: req.n }); }); // nobody was there any more to take the answer
+    const { end } = res;
+    if (options.watch_askers) res.end = (...answer) => { if (hungUp(req.socket)) note('unheard', { n: req.n }); return end.apply(res, answer); };
   }
   if (req.url.startsWith('/token/introspection')) counts.introspections += 1;
   const fault = isToken ? faults.shift() : undefined;
