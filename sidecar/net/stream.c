@@ -16,6 +16,7 @@
 
 static void on_io(struct ev_loop *loop, ev_io *w, int revents);
 static void on_later(struct later *l);
+static void on_hangup(struct hangup *h);
 
 struct stream *stream_new(int fd, stream_event_fn *fn, void *owner)
 {
@@ -33,6 +34,7 @@ struct stream *stream_new(int fd, stream_event_fn *fn, void *owner)
     buf_init(&s->out, STREAM_OUT_MAX);
     ev_io_init(&s->io, on_io, fd, 0);
     later_init(&s->later, on_later);
+    hangup_init(&s->hangup, on_hangup);
     return s;
 }
 
@@ -45,6 +47,7 @@ void stream_destroy(struct stream *s)
     free(s->linger);
     later_cancel(&s->later);
     ev_io_stop(loop_get(), &s->io);
+    hangup_stop(&s->hangup);
     tls_session_free(s->tls);
     buf_done(&s->out);
     close(s->fd);
@@ -83,6 +86,10 @@ void stream_settle(struct stream *s)
     }
     if (now)
         later_ask(&s->later);
+    if (s->want_hangup && s->eof && s->state == STREAM_OPEN && !s->finished)
+        hangup_watch(&s->hangup, s->fd);
+    else
+        hangup_stop(&s->hangup);
     if (events == (ev_is_active(&s->io) ? s->io.events & (EV_READ | EV_WRITE) : 0))
         return;
     ev_io_stop(loop_get(), &s->io);
@@ -274,6 +281,17 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 static void on_later(struct later *l)
 {
     work(LIST_ENTRY(l, struct stream, later));
+}
+
+/* Its end was read before, and was no more than that; now it is gone. */
+static void on_hangup(struct hangup *h)
+{
+    struct stream *s = LIST_ENTRY(h, struct stream, hangup);
+    int number = 0;
+    socklen_t len = sizeof number;
+    (void)getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &number, &len);
+    stream_fail_errno(s, number ? number : EPIPE);
+    work(s);
 }
 
 /* --- the rest --- */

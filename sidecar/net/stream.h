@@ -29,11 +29,12 @@ typedef void stream_event_fn(void *owner, enum stream_event event);
 MUST_CHECK struct stream *stream_new(int fd, stream_event_fn *fn, void *owner);
 /* Flushes what the socket takes at once, says close_notify when the stream is whole, closes.  Accepts NULL. */
 void stream_free(struct stream *s);
-/* As stream_free(), but the peer must not take it for a clean end: the queue is dropped, no close_notify, reset (SO_LINGER 0). */
+/* As stream_free(), but the peer must not take it for a clean end: the queue is dropped, no close_notify, reset (SO_LINGER 0; a unix socket has none,
+ * there the missing close_notify or length must tell). */
 void stream_abort(struct stream *s);
 void stream_own(struct stream *s, stream_event_fn *fn, void *owner);
-/* Linger: the peer's unread bytes would turn the last answer into a reset.  Takes the stream over: flushes, shuts down writing, drops
- * at most 2 MiB of input, closes at EOF or after 2 s. */
+/* Linger: the peer's unread bytes would turn the last answer into a reset.  Takes the stream over: flushes for as long as the peer takes some of it within
+ * 30 s, shuts down writing, drops at most 2 MiB of input, closes at EOF or 2 to 4 s after its last byte. */
 void stream_linger(struct stream *s);
 
 /* Client leg: accepts TLS with this leaf; the name in SNI, when present, must be host (else unrecognized_name); absent only when sni_optional.
@@ -55,6 +56,9 @@ void stream_kick(struct stream *s);
 size_t stream_room(struct stream *s);
 bool stream_drained(const struct stream *s);
 void stream_want_read(struct stream *s, bool want);
+/* After STREAM_EOF: FAILED comes at once, and not at the next write, when a peer that might still have read is gone for good (a reset; on a unix socket any
+ * close).  Only for owners with nothing left that the other side must get all the same. */
+void stream_want_hangup(struct stream *s, bool want);
 /* No more will be written: after the queue has drained, close_notify and shutdown(SHUT_WR), then STREAM_DRAINED. */
 void stream_finish(struct stream *s);
 

@@ -74,3 +74,9 @@ void stream_want_read(struct stream *s, bool want)
     s->want_read = want;
     stream_settle(s);
 }
+
+void stream_want_hangup(struct stream *s, bool want)
+{
+    s->want_hangup = want;
+    stream_settle(s);
+}

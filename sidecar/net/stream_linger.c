@@ -7,12 +7,25 @@
 
 #define LINGER_BYTES (2 * 1024 * 1024)
 #define LINGER_S 2.0
+#define STALLS_MAX 15 /* a peer that takes nothing for 30 s will not take the rest */
+
+/* A slow reader's last bytes are still in the queue: they have their time as the others had. */
+static bool goes_on(struct lingering *l)
+{
+    bool moved = l->stream->out.len != l->waiting;
+    l->waiting = l->stream->out.len;
+    l->stalls = moved ? 0 : l->stalls + 1;
+    return moved || (l->waiting && l->stalls < STALLS_MAX);
+}
 
 static void on_linger_end(struct ev_loop *loop, ev_timer *w, int revents)
 {
-    (void)loop;
+    struct lingering *l = LIST_ENTRY(w, struct lingering, timer);
     (void)revents;
-    stream_destroy(LIST_ENTRY(w, struct lingering, timer)->stream);
+    if (goes_on(l))
+        ev_timer_again(loop, w);
+    else
+        stream_destroy(l->stream);
 }
 
 void stream_linger(struct stream *s)
@@ -26,7 +39,7 @@ void stream_linger(struct stream *s)
         *s->gone = true;
     s->gone = NULL;
     *l = (struct lingering){ .stream = s, .left = LINGER_BYTES };
-    ev_timer_init(&l->timer, on_linger_end, LINGER_S, 0.);
+    ev_timer_init(&l->timer, on_linger_end, LINGER_S, LINGER_S);
     ev_timer_start(loop_get(), &l->timer);
     s->linger = l;
     s->state = STREAM_LINGERS;

@@ -2,6 +2,7 @@
 #ifndef SIDEKEY_NET_STREAM_PRIVATE_H
 #define SIDEKEY_NET_STREAM_PRIVATE_H
 
+#include "net/hangup.h"
 #include "net/stream.h"
 #include "net/tls_session.h"
 
@@ -13,6 +14,7 @@ struct stream {
     int read_wait, write_wait; /* see stream.c */
     ev_io io;
     struct later later;
+    struct hangup hangup; /* watched when asked for, while the peer's end was read and ours not said */
     stream_event_fn *fn;
     void *owner;
     bool *gone; /* while an event runs: set to true when the stream must not be touched afterwards */
@@ -21,7 +23,7 @@ struct stream {
     size_t plain_left; /* bytes at the front of out that were written before TLS began, and go out as they are */
     unsigned dry_turn; /* turn of the loop in which the socket was read empty */
     bool dry;          /* dry_turn counts */
-    bool want_read;
+    bool want_read, want_hangup;
     bool eof;        /* the peer's clean end was read */
     bool finish;     /* no more will be written */
     bool finished;   /* … and that was said to the peer */
@@ -36,6 +38,8 @@ struct lingering {
     ev_timer timer;
     struct stream *stream;
     size_t left; /* bytes that may still be dropped */
+    size_t waiting; /* of the queue, when the timer last ran */
+    unsigned stalls; /* how often it ran since a byte went out */
 };
 
 /* stream.c */

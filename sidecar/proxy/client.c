@@ -261,7 +261,7 @@ static void client_gone(void *owner, const struct leg_fault *fault)
     struct client *c = owner;
     bool speak = !fault->clean && fault->status >= 400 && fault->status != 502;
     if (!speak) {
-        client_end(c, false);
+        client_end(c, fault->clean && !stream_drained(h1_leg_stream(c->leg))); /* it may have ended its side only, and read slowly */
         return;
     }
     client_refuse(c, &(struct problem){ .status = fault->status, .error = "http_request_error", .reason = fault->label, .detail = fault->text }, false);

@@ -21,7 +21,7 @@ struct h1_leg {
     int64_t started_ms;   /* when the first byte of this message came; 0: none yet */
     uint32_t idle_s;      /* of the last answer */
     bool want, ended, upgraded, dead, keep;
-    bool peer_done;       /* EOF came while rest still waits */
+    bool peer_done;       /* EOF came: nothing will be behind rest */
     bool writing, close_after; /* a message is being written; the connection ends with it */
     enum framing out;
     uint64_t out_left;
@@ -116,6 +116,7 @@ struct stream *h1_leg_detach(struct h1_leg *l, struct buf *leftover)
     struct stream *s = l->stream;
     int failed = buf_add(leftover, unparsed(l));
     stream_want_read(s, false);
+    stream_want_hangup(s, false);
     if (failed) {
         stream_free(s);
         s = NULL;
@@ -165,7 +166,7 @@ static bool wants(const struct h1_leg *l)
     return l->want && !l->dead && !l->ended && !l->upgraded;
 }
 
-/* A client is listened to while its request is being answered: its hang-up must reach the upstream. */
+/* A client is listened to while its request is being answered: its hang-up must reach the upstream.  Its end alone is none: see read_end(). */
 static bool listens(const struct h1_leg *l)
 {
     return l->want && !l->dead && !l->upgraded && !l->peer_done && (!l->ended || (l->reads == H1_REQUESTS && l->rest.len < READ_AHEAD_MAX));
@@ -200,7 +201,7 @@ static void gone_stream(struct h1_leg *l)
 
 static void gone_eof(struct h1_leg *l)
 {
-    switch (l->ended && l->reads == H1_REQUESTS ? H1_MORE : h1_eof(l->parser)) {
+    switch (h1_eof(l->parser)) {
     case H1_END:
         l->ended = true;
         l->keep = false;
@@ -261,15 +262,27 @@ static void feed_rest(struct h1_leg *l)
         gone_eof(l);
 }
 
+/* A client that ends its side after a whole request still reads (RFC 9112 §9.6; RFC 8446 §6.1: close_notify is about one direction): it, and what it
+ * has pipelined, is answered.  That it has died looks the same until a write fails or a reset comes; the exchange's deadlines bound the rest.
+ * In the middle of a request, and between two, the end is the end. */
+static void read_end(struct h1_leg *l)
+{
+    l->peer_done = true;
+    if (l->reads == H1_REQUESTS)
+        stream_want_hangup(l->stream, true);
+    if (l->ended && l->reads == H1_RESPONSES)
+        gone_eof(l);
+    else
+        feed_rest(l); /* the end of a message may be due */
+}
+
 static bool read_once(struct h1_leg *l)
 {
     size_t got = 0;
     switch (stream_read(l->stream, scratch, sizeof scratch, &got)) {
     case STREAM_AGAIN: return false;
     case STREAM_EOF:
-        l->peer_done = true;
-        if (l->rest.len == 0 || l->ended)
-            gone_eof(l);
+        read_end(l);
         return false;
     case STREAM_ERROR: gone_stream(l); return false;
     case STREAM_OK: break;

@@ -23,7 +23,7 @@ struct leg_events {
     void (*data)(void *owner, struct slice data);       /* valid during the call */
     void (*end)(void *owner, struct message *trailers); /* the message is complete; nothing more until leg_next() */
     void (*room)(void *owner);                          /* there is room again after leg_room() was short */
-    void (*gone)(void *owner, const struct leg_fault *fault);
+    void (*gone)(void *owner, const struct leg_fault *fault); /* of a client not for the end of its side alone, while its request is whole and unanswered */
 };
 
 struct leg_ops {

@@ -653,6 +653,101 @@ static void a_client_that_leaves_takes_its_request_along_in_every_state(void **s
     assert_true(world_closed(up));
 }
 
+/* RFC 9112 §9.6 */
+static void a_client_that_ends_its_side_is_answered_in_every_state(void **state)
+{
+    (void)state;
+    int c = world_client(); /* waits for a token */
+    say(c, GET("/"));
+    shutdown(c, SHUT_WR);
+    world_turn();
+    assert_int_equal(tokens_waiting(world.tokens), 1);
+    world_token(1, "token-1", 60000);
+    int up = world_upstream(); /* waited for a connection */
+    assert_true(has(hear(up, NULL), "Bearer token-1\r\n"));
+    say(up, UNAUTHORIZED); /* a 401 is held */
+    assert_int_equal(tokens_waiting(world.tokens), 1);
+    world_token(2, "token-2", 60000);
+    assert_true(has(hear(up, NULL), "Bearer token-2\r\n"));
+    say(up, OK);
+    const char *answer = hear(c, &eof);
+    assert_true(has(answer, "200 OK") && has(answer, "hi") && eof);
+    assert_int_equal(world.client_count, 0);
+    assert_false(world_closed(up)); /* in the pool */
+    assert_true(world_count("sidekey_requests_total{rule=\"crm\",code_class=\"2xx\",injected=\"yes\"}") == 1);
+}
+
+static void an_upload_that_was_whole_is_answered_and_replayed_after_its_end(void **state)
+{
+    (void)state;
+    int c = world_client();
+    world_token(1, "token-1", 60000);
+    say(c, POST("Content-Length: 5\r\n", "whole"));
+    shutdown(c, SHUT_WR);
+    world_turn();
+    int up = world_upstream();
+    assert_true(has(hear(up, NULL), "whole"));
+    say(up, UNAUTHORIZED);
+    world_token(2, "token-2", 60000);
+    const char *second = hear(up, NULL);
+    assert_true(has(second, "Bearer token-2") && has(second, "\r\n\r\nwhole"));
+    say(up, OK);
+    assert_true(has(hear(c, &eof), "200 OK") && eof);
+}
+
+static void requests_in_a_pipeline_that_has_ended_are_all_answered(void **state)
+{
+    (void)state;
+    int c = world_client();
+    world_token(1, "token-1", 60000);
+    say(c, GET("/1") GET("/2"));
+    shutdown(c, SHUT_WR);
+    world_turn();
+    int up = world_upstream();
+    assert_true(has(hear(up, NULL), "GET /1"));
+    say(up, OK);
+    assert_true(has(hear(c, &eof), "200 OK") && !eof);
+    assert_true(has(hear(up, NULL), "GET /2"));
+    say(up, OK);
+    assert_true(has(hear(c, &eof), "200 OK") && eof);
+}
+
+static void a_stream_to_a_client_that_has_ended_its_side_goes_on_until_it_closes(void **state)
+{
+    (void)state;
+    int c = world_client(), up = sent(c, GET("/"));
+    shutdown(c, SHUT_WR);
+    say(up, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n6\r\ndata:1\r\n");
+    assert_true(has(hear(c, &eof), "data:1") && !eof);
+    say(up, "6\r\ndata:2\r\n");
+    assert_true(has(hear(c, &eof), "data:2") && !eof);
+    shutdown(c, SHUT_RD);
+    world_turn();
+    assert_true(world_closed(up));
+    assert_int_equal(world.client_count, 0);
+}
+
+static void a_slow_reader_that_has_ended_its_side_gets_all_of_its_answer(void **state)
+{
+    static char bytes[700000];
+    (void)state;
+    size_t got = 0;
+    int c = world_client(), up = sent(c, GET("/"));
+    shutdown(c, SHUT_WR);
+    memset(bytes, 'x', sizeof bytes - 1);
+    say(up, "HTTP/1.1 200 OK\r\nContent-Length: 700000\r\n\r\n");
+    for (size_t sent_bytes = 0; sent_bytes < sizeof bytes;) {
+        ssize_t put = send(up, bytes + sent_bytes, sizeof bytes - sent_bytes, MSG_NOSIGNAL);
+        sent_bytes += put > 0 ? (size_t)put : 0;
+        world_turn();
+        if (put < 0)
+            got += strlen(hear(c, &eof));
+    }
+    for (int i = 0; i < 50 && !eof; i++)
+        got += strlen(hear(c, &eof));
+    assert_true(eof && got > sizeof bytes); /* and the head */
+}
+
 static void a_client_that_leaves_during_its_upload_makes_no_whole_request(void **state)
 {
     (void)state;
@@ -958,6 +1053,11 @@ int main(void)
         T(a_post_is_never_sent_twice_over_a_stale_connection),
         T(a_get_is_not_sent_again_once_an_answer_has_begun_or_its_time_is_over),
         T(a_client_that_leaves_takes_its_request_along_in_every_state),
+        T(a_client_that_ends_its_side_is_answered_in_every_state),
+        T(an_upload_that_was_whole_is_answered_and_replayed_after_its_end),
+        T(requests_in_a_pipeline_that_has_ended_are_all_answered),
+        T(a_stream_to_a_client_that_has_ended_its_side_goes_on_until_it_closes),
+        T(a_slow_reader_that_has_ended_its_side_gets_all_of_its_answer),
         T(a_client_that_leaves_during_its_upload_makes_no_whole_request),
         T(a_broken_upload_is_a_400_and_no_whole_request),
         T(every_wait_has_an_end_that_is_told),

@@ -247,7 +247,10 @@ static void how_a_connection_ends_is_told(void **state)
     } table[] = {
         { H1_REQUESTS, "", "G", true, 0 },
         { H1_REQUESTS, "GET / HT", "G", false, 0 },
-        { H1_REQUESTS, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HEG", true, 0 },
+        { H1_REQUESTS, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HE", true, 0 }, /* an answer is owed */
+        { H1_REQUESTS, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", "HDE", true, 0 },
+        { H1_REQUESTS, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", "HDG", false, 0 },
+        { H1_REQUESTS, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", "HDG", false, 0 },
         { H1_REQUESTS, "bad\r\n\r\n", "G", false, 400 },
         { H1_RESPONSES, "", "G", true, 0 },
         { H1_RESPONSES, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", "HDG", false, 502 },
@@ -272,6 +275,62 @@ static void how_a_connection_ends_is_told(void **state)
         turn();
     }
     open_leg(H1_REQUESTS);
+}
+
+static void who_ends_its_side_is_answered_and_then_gone(void **state)
+{
+    (void)state;
+    open_leg(H1_REQUESTS);
+    say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    shutdown(peer, SHUT_WR);
+    turn();
+    assert_string_equal(told, "HE");
+    next();
+    assert_string_equal(told, "HEHE");
+    next();
+    assert_string_equal(told, "HEHEG");
+    assert_true(fault.clean);
+}
+
+static void a_request_that_is_cut_behind_a_whole_one_is_no_clean_end(void **state)
+{
+    (void)state;
+    open_leg(H1_REQUESTS);
+    say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+    shutdown(peer, SHUT_WR);
+    turn();
+    next();
+    assert_string_equal(told, "HEHDG");
+    assert_false(fault.clean);
+}
+
+static void who_has_ended_its_side_and_then_closes_is_gone_at_once(void **state)
+{
+    (void)state;
+    open_leg(H1_REQUESTS);
+    say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    shutdown(peer, SHUT_WR);
+    turn();
+    assert_string_equal(told, "HE");
+    close(peer);
+    turn();
+    assert_string_equal(told, "HEG");
+    assert_false(fault.clean);
+    peer = dup(0);
+}
+
+static void an_end_that_came_while_nothing_was_wanted_ends_its_message_first(void **state)
+{
+    (void)state;
+    refuse_after_head = true;
+    open_leg(H1_REQUESTS);
+    say("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: y\r\n\r\n");
+    shutdown(peer, SHUT_WR);
+    turn();
+    assert_string_equal(told, "H");
+    leg_want(h1_leg_base(leg), true);
+    turn();
+    assert_string_equal(told, "HDE");
 }
 
 static void write_message(const char *method, enum framing framing, uint64_t length)
@@ -406,6 +465,10 @@ int main(void)
         T(freed_inside_its_event_nothing_follows),
         T(bytes_that_were_read_before_come_first),
         T(how_a_connection_ends_is_told),
+        T(who_ends_its_side_is_answered_and_then_gone),
+        T(a_request_that_is_cut_behind_a_whole_one_is_no_clean_end),
+        T(who_has_ended_its_side_and_then_closes_is_gone_at_once),
+        T(an_end_that_came_while_nothing_was_wanted_ends_its_message_first),
         T(only_a_connection_between_two_messages_is_reusable),
         T(bytes_behind_an_answer_or_its_close_make_it_useless),
         T(a_body_that_does_not_fit_its_length_is_refused),

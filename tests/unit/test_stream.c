@@ -415,6 +415,53 @@ static void lingering_ends_by_itself(void **state)
     close(fd);
 }
 
+static void on_time(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)w;
+    (void)revents;
+    ev_break(loop, EVBREAK_ALL);
+}
+
+/* How often the loop woke up. */
+static unsigned run_for(double seconds)
+{
+    ev_timer timer;
+    unsigned before = ev_iteration(loop_get());
+    ev_timer_init(&timer, on_time, seconds, 0.);
+    ev_timer_start(loop_get(), &timer);
+    ev_run(loop_get(), 0);
+    ev_timer_stop(loop_get(), &timer);
+    return ev_iteration(loop_get()) - before;
+}
+
+static void lingering_lets_a_slow_reader_have_the_rest(void **state)
+{
+    (void)state;
+    int fd;
+    static char bytes[STREAM_OUT_BODY];
+    size_t wrote = 0, read_bytes = 0;
+    part(NULL);
+    end_meet_fd(&a, &fd);
+    for (int i = 0; i < 100 && stream_room(a.s) > 0; i++) {
+        size_t n = stream_room(a.s);
+        assert_int_equal(stream_write(a.s, slice_of(bytes, n)), 0);
+        wrote += n;
+        turns(2);
+    }
+    assert_int_equal(stream_room(a.s), 0);
+    stream_linger(a.s);
+    a.s = NULL;
+    run_for(2.5);
+    ssize_t got;
+    while ((got = recv(fd, bytes, sizeof bytes, 0)) > 0) {
+        read_bytes += (size_t)got;
+        turns(3);
+    }
+    assert_int_equal(got, 0);
+    assert_int_equal(read_bytes, wrote);
+    close(fd);
+}
+
 static void lingering_drops_a_bounded_amount(void **state)
 {
     (void)state;
@@ -436,6 +483,69 @@ static void lingering_drops_a_bounded_amount(void **state)
 }
 
 /* --- failures of plain streams --- */
+
+static int tcp_pair(int *ret_far)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    *ret_far = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, len) | listen(listener, 1) | getsockname(listener, (struct sockaddr *)&at, &len), 0);
+    assert_int_equal(connect(*ret_far, (struct sockaddr *)&at, len), 0);
+    int fd = accept(listener, NULL, NULL);
+    close(listener);
+    return fd;
+}
+
+/* The descriptor is readable for ever then: nothing may wake up for that. */
+static void a_reset_behind_the_peers_end_is_heard_and_waited_for_asleep(void **state)
+{
+    (void)state;
+    int far;
+    part(NULL);
+    end_init(&a, tcp_pair(&far));
+    stream_want_read(a.s, true);
+    stream_want_hangup(a.s, true);
+    shutdown(far, SHUT_WR);
+    RUN_UNTIL(a.eof);
+    assert_true(run_for(0.2) < 6);
+    end_write(&a, "still heard");
+    turns(3);
+    assert_int_equal(a.events[STREAM_FAILED], 0);
+    setsockopt(far, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 }, sizeof(struct linger));
+    close(far);
+    turns(3);
+    assert_int_equal(a.events[STREAM_FAILED], 1);
+    assert_true(run_for(0.1) < 6);
+}
+
+static void who_did_not_ask_hears_no_hangup(void **state)
+{
+    (void)state;
+    int far;
+    part(NULL);
+    end_init(&a, tcp_pair(&far));
+    stream_want_read(a.s, true);
+    shutdown(far, SHUT_WR);
+    RUN_UNTIL(a.eof);
+    setsockopt(far, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 }, sizeof(struct linger));
+    close(far);
+    turns(3);
+    assert_int_equal(a.events[STREAM_FAILED], 0);
+    assert_true(run_for(0.1) < 6);
+}
+
+static void an_end_on_both_sides_is_no_hangup(void **state)
+{
+    (void)state;
+    stream_want_hangup(a.s, true);
+    stream_finish(b.s);
+    RUN_UNTIL(a.eof);
+    stream_finish(a.s);
+    turns(5);
+    assert_int_equal(a.events[STREAM_FAILED], 0);
+    assert_true(stream_drained(a.s));
+}
 
 static void a_peers_end_is_not_the_end_of_writing(void **state)
 {
@@ -766,6 +876,10 @@ int main(void)
         BOTH(lingering_drops_input_and_closes_at_the_peers_end),
         PLAIN(it_may_be_freed_in_every_event),
         PLAIN(lingering_ends_by_itself),
+        PLAIN(lingering_lets_a_slow_reader_have_the_rest),
+        PLAIN(a_reset_behind_the_peers_end_is_heard_and_waited_for_asleep),
+        PLAIN(who_did_not_ask_hears_no_hangup),
+        BOTH(an_end_on_both_sides_is_no_hangup),
         PLAIN(lingering_drops_a_bounded_amount),
         PLAIN(a_peers_end_is_not_the_end_of_writing),
         PLAIN(a_write_into_a_closed_connection_fails_once_and_later),
