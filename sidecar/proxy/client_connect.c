@@ -170,14 +170,14 @@ static void sniff(struct client *c)
 void client_connect_refused(struct client *c, enum dial_error error, const char *text)
 {
     int status = error == DIAL_FORBIDDEN ? 403 : error == DIAL_TIMEOUT ? 504 : 502;
+    const char *reason = error == DIAL_FORBIDDEN ? "address_not_allowed" : error == DIAL_TIMEOUT ? "upstream_timeout" : "upstream_unreachable";
     if (c->transparent) {
-        meter_refused(c->ctx->meter, "upstream_unreachable");
+        meter_refused(c->ctx->meter, reason);
         log_warn(log_msg("upstream not reached"), log_str("reason", text));
         client_end(c, false);
         return;
     }
-    client_refuse(c, &(struct problem){ .status = status, .error = dial_error_label(error), .detail = text,
-                                 .reason = error == DIAL_FORBIDDEN ? "address_not_allowed" : "upstream_unreachable",
+    client_refuse(c, &(struct problem){ .status = status, .error = dial_error_label(error), .detail = text, .reason = reason,
                                  .hint = error == DIAL_FORBIDDEN ? "private and loopback addresses are listed in network.allow_private" : NULL },
            false);
 }

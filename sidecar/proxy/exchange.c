@@ -166,7 +166,7 @@ static void client_gone(void *owner, const struct leg_fault *fault)
     bool request_broken = !fault->clean && fault->status && fault->status != 502;
     if (x->state == EXCHANGE_OVER)
         return;
-    if (request_broken && !x->status) {
+    if (request_broken) {
         x->client_keeps = false;
         exchange_fail(x, &(struct problem){ .status = fault->status, .error = "http_request_error", .reason = fault->label, .detail = fault->text });
         return;

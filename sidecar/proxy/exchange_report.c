@@ -46,10 +46,11 @@ void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal
 
 static const char *upstream_reason(const struct leg_fault *fault)
 {
-    return fault->verify          ? "upstream_certificate"
-           : fault->status == 403 ? "address_not_allowed"
-           : fault->status == 504 ? "upstream_timeout"
-                                  : "upstream_unreachable";
+    return fault->verify                             ? "upstream_certificate"
+           : fault->status == 403                    ? "address_not_allowed"
+           : fault->status == 504                    ? "upstream_timeout"
+           : strncmp(fault->label, "http_", 5) == 0 ? "upstream_protocol" /* it was reached, and what it says is no answer */
+                                                     : "upstream_unreachable";
 }
 
 void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault)

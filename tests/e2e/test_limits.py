@@ -161,6 +161,27 @@ def test_7_a_handshake_of_the_client_that_drips_is_ended(scene):
         assert drip(sock, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 400)[1] != "open"
 
 
+def refused(sidekey, reason):
+    line = f'sidekey_refused_total{{reason="{reason}"}} '
+    return next((float(row[len(line):]) for row in sidekey.get_admin("/metrics")[1].splitlines() if row.startswith(line)), 0)
+
+
+@pytest.mark.parametrize("reason, sni, first", [("client_tls", "wrong.sidekey.test", None), ("client_tls_timeout", None, b"\x16\x03\x01\x02\x00"),
+                                                ("client_timeout", None, b"")])
+def test_7_a_handshake_that_fails_or_stalls_is_counted(scene, reason, sni, first):
+    before = refused(scene.sidekey, reason)
+    sock, _ = scene.sidekey.tunnel(timeout=5)
+    with sock, contextlib.suppress(OSError):
+        if sni:
+            context = scene.sidekey.context()
+            context.check_hostname = False
+            context.wrap_socket(sock, server_hostname=sni)
+        else:
+            sock.sendall(first)
+            wire.read_to_end(sock)
+    until("it is counted", lambda: refused(scene.sidekey, reason) == before + 1)
+
+
 def test_7_a_handshake_of_the_upstream_that_stalls_is_504(scene):
     with scene.sidekey.tls("silent.sidekey.test", timeout=8) as sock, within(SHORT_S * 0.5, SHORT_S * 4):
         sock.sendall(b"GET / HTTP/1.1\r\nHost: silent.sidekey.test\r\n\r\n")
