@@ -44,8 +44,7 @@ int ears_move_local(struct ears *ears, const struct config *c, struct err *e)
 {
     struct listen_place to = config_socket(c);
     struct listen_unix next = { .fd = -1 };
-    bool same = to.path && ears->local.fd >= 0 && strcmp(to.path, ears->local.path) == 0;
-    if (same)
+    if (to.path && strcmp(to.path, ears->local.path) == 0 && listen_unix_stands(&ears->local))
         return listen_unix_permit(&ears->local, &to, e) == 0 ? 0 : err_wrap(e, "listen.socket: ");
     if (to.path && listen_unix_open(&to, &next, e) != 0)
         return err_wrap(e, "listen.socket: ");

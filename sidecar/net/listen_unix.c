@@ -116,6 +116,20 @@ static int shut(struct listen_unix *u)
     return -1;
 }
 
+bool listen_unix_stands(const struct listen_unix *u)
+{
+    struct stat st;
+    return u->fd >= 0 && lstat(u->path, &st) == 0 && is_ours(u, &st);
+}
+
+/* With the directory locked. */
+static int take_away(struct listen_unix *u)
+{
+    if (listen_unix_stands(u))
+        unlink(u->path);
+    return shut(u);
+}
+
 static int open_locked(const struct listen_place *at, struct listen_unix *u, struct err *e)
 {
     struct stat st;
@@ -131,11 +145,7 @@ static int open_locked(const struct listen_place *at, struct listen_unix *u, str
     }
     u->device = st.st_dev;
     u->inode = st.st_ino;
-    if (at->has_group && listen_unix_permit(u, at, e) != 0) {
-        listen_unix_remove(u);
-        return -1;
-    }
-    return 0;
+    return at->has_group && listen_unix_permit(u, at, e) != 0 ? take_away(u) : 0;
 }
 
 int listen_unix_open(const struct listen_place *at, struct listen_unix *ret, struct err *e)
@@ -187,15 +197,20 @@ int listen_unix_permit(struct listen_unix *u, const struct listen_place *at, str
 
 void listen_unix_remove(struct listen_unix *u)
 {
-    struct stat st;
     if (u->fd < 0)
         return;
     int lock = lock_directory(u->path);
-    if (lstat(u->path, &st) == 0 && is_ours(u, &st))
-        unlink(u->path);
+    take_away(u);
     if (lock >= 0)
         close(lock);
-    shut(u);
+}
+
+void listen_unix_refuse(int fd)
+{
+    int waiting;
+    (void)shutdown(fd, SHUT_RDWR);
+    while ((waiting = accept4(fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        close(waiting);
 }
 
 int listen_unix_peer(int fd, uid_t *ret_uid, pid_t *ret_pid)

@@ -31,10 +31,14 @@ struct listen_unix { /* what is there; embedded */
 
 /* Opens it (backlog 1024, CLOEXEC, non-blocking).  *ret is filled on success only.  0; -1 with e: what is in the way and how to get it out. */
 MUST_CHECK int listen_unix_open(const struct listen_place *at, struct listen_unix *ret, struct err *e);
+/* The name is there and ours. */
+bool listen_unix_stands(const struct listen_unix *u);
 /* Other permissions for the same name.  0; -1 with e: it is as narrow as before, or narrower. */
 MUST_CHECK int listen_unix_permit(struct listen_unix *u, const struct listen_place *at, struct err *e);
 /* Closes it and takes the name away.  Nothing when there is none. */
 void listen_unix_remove(struct listen_unix *u);
+/* Nobody will accept again: who waits in the queue is hung up on, who comes later is refused.  (shutdown(2) alone leaves the queue as it is; on TCP it does not.) */
+void listen_unix_refuse(int fd);
 /* The kernel's word (SO_PEERCRED) for who made the connection; *ret_pid is 0 when that process cannot be seen from here.  0; -errno. */
 MUST_CHECK int listen_unix_peer(int fd, uid_t *ret_uid, pid_t *ret_pid);
 

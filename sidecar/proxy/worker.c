@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/rest.h"
+#include "net/listen_unix.h"
 #include "net/parts.h"
 #include "proxy/admin.h"
 #include "proxy/client.h"
@@ -188,7 +189,9 @@ static int ear_fd(const struct worker *w, unsigned ear)
 static void refuse_connections(const struct worker *w)
 {
     for (unsigned i = 0; i < CLIENT_EARS; i++)
-        if (ear_fd(w, i) >= 0)
+        if (i == EAR_LOCAL && ear_fd(w, i) >= 0)
+            listen_unix_refuse(ear_fd(w, i));
+        else if (ear_fd(w, i) >= 0)
             (void)shutdown(ear_fd(w, i), SHUT_RDWR);
 }
 

@@ -236,6 +236,9 @@ def test_it_survives_a_reload(at):
     assert os.stat(at.path).st_ino == inode
     assert get(sidekey, at.path) == 200
     kept.close()
+    os.unlink(at.path)  # somebody was too tidy
+    assert sidekey.get_admin("/reload", "POST")[0] == 200
+    assert get(sidekey, at.path) == 200
 
 
 def test_a_reload_with_another_path_moves_it_and_lets_run_what_came_by_the_old(at):

@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "net/listen_unix.h"
@@ -264,6 +265,42 @@ static void two_that_start_at_once_do_not_take_each_others_name(void **state)
     close(ready[1]);
 }
 
+static void who_waits_when_nobody_will_accept_is_hung_up_on(void **state)
+{
+    (void)state;
+    char byte;
+    struct listen_unix u = open_at(&(struct listen_place){ .path = path, .mode = 0600 });
+    int waiting = knock();
+    listen_unix_refuse(u.fd);
+    assert_int_equal(recv(waiting, &byte, 1, MSG_DONTWAIT), 0);
+    assert_int_equal(knock(), -ECONNREFUSED);
+    close(waiting);
+    listen_unix_remove(&u);
+}
+
+static void a_group_that_cannot_be_given_does_not_wait_for_itself(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    int status;
+    pid_t other = fork(); /* gives up being root */
+    if (other == 0) {
+        struct timespec begun, now;
+        struct listen_unix u;
+        struct err e;
+        if (chmod(folder, 0777) != 0 || setuid(54001) != 0)
+            _exit(2);
+        clock_gettime(CLOCK_MONOTONIC, &begun);
+        int failed = listen_unix_open(&(struct listen_place){ .path = path, .mode = 0660, .has_group = true, .group = 54009 }, &u, &e);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        bool said = failed && strstr(e.text, "by root, or by one of its members");
+        _exit(said && access(path, F_OK) != 0 && (now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000 < 500 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(other, &status, 0), other);
+    assert_int_equal(status, 0);
+}
+
 static void the_kernel_names_the_peer(void **state)
 {
     (void)state;
@@ -296,6 +333,8 @@ int main(void)
         TEST(a_socket_of_another_kind_is_left_alone),
         TEST(what_is_in_the_way_is_named),
         TEST(two_that_start_at_once_do_not_take_each_others_name),
+        TEST(who_waits_when_nobody_will_accept_is_hung_up_on),
+        TEST(a_group_that_cannot_be_given_does_not_wait_for_itself),
         TEST(the_kernel_names_the_peer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
