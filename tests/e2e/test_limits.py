@@ -540,6 +540,15 @@ def test_7_who_drains_is_alive_and_not_ready(leaving):
     assert scene.sidekey.popen.wait(5) == 0
 
 
+def test_7_an_operator_who_says_nothing_delays_the_end_by_a_second_at_most(folder, pki):
+    world = wire.World(folder / "mute", pki, "mute")
+    sidekey = world.start(world.config(world.server(), limits={"drain": "20s"}))
+    with socket.create_connection(sidekey.admin, timeout=5), within(0, 3):
+        os.kill(sidekey.pid, signal.SIGTERM)
+        assert sidekey.popen.wait(10) == 0
+    world.close()
+
+
 def test_7_a_second_sigterm_ends_at_once(leaving):
     scene = leaving("30s")
     scene.tell()
