@@ -7,6 +7,7 @@
 #include <openssl/x509v3.h>
 
 #include "net/tls_cold.h"
+#include "net/tls_revocation.h"
 #include "net/tls_session.h"
 
 #define TLS_SECURITY_LEVEL 2 /* no key below RSA 2048 or EC 224, no signature over SHA-1, whatever the distribution's openssl.cnf says */
@@ -61,6 +62,8 @@ MUST_CHECK int tls_verify_roots(SSL_CTX *ctx, const char *ca_file, struct err *e
 MUST_CHECK int tls_verify_expect(SSL *ssl, const char *host, bool host_is_ip);
 /* SSL_verify_cb: lets OpenSSL judge and puts its reasons into words. */
 int tls_verify_explain(int ok, X509_STORE_CTX *store);
+/* "WHY (depth 0, subject CN=a, issuer CN=b)".  cert may be NULL. */
+void tls_verify_describe(const X509 *cert, int depth, const char *why, char *text, size_t size);
 /* The one sentence about a certificate that is not believed: why, which, for whom, and more ("" or ": …"). */
 void tls_verify_refuse(struct tls_session *t, const X509 *cert, int depth, const char *why, const char *more);
 

@@ -155,7 +155,7 @@ struct staple staple_judge(struct slice der, X509 *cert, X509 *issuer, int64_t n
         return (struct staple){ .status = STAPLE_NONE };
     if (der.len > STAPLE_MAX)
         return unusable("it is too large");
-    if (!issuer)
+    if (!cert || !issuer)
         return unusable("the chain does not name an issuer");
     struct staple s = unusable("it is not an OCSP response");
     OCSP_RESPONSE *response = d2i_OCSP_RESPONSE(NULL, &p, (long)der.len);

@@ -141,15 +141,22 @@ static const char *names_text(const X509 *cert, char *text, size_t size)
     return printed(out, text, size);
 }
 
-void tls_verify_refuse(struct tls_session *t, const X509 *cert, int depth, const char *why, const char *more)
+void tls_verify_describe(const X509 *cert, int depth, const char *why, char *text, size_t size)
 {
     char subject[NAME_TEXT] = "", issuer[NAME_TEXT] = "";
     if (cert) {
         name_text(X509_get_subject_name(cert), subject, sizeof subject);
         name_text(X509_get_issuer_name(cert), issuer, sizeof issuer);
     }
+    snprintf(text, size, "%s (depth %d, subject %s, issuer %s)", why, depth, subject, issuer);
+}
+
+void tls_verify_refuse(struct tls_session *t, const X509 *cert, int depth, const char *why, const char *more)
+{
+    char text[TLS_FAILURE_TEXT];
+    tls_verify_describe(cert, depth, why, text, sizeof text);
     t->verify_failed = true;
-    tls_fail(t, "tls_certificate_error", "%s (depth %d, subject %s, issuer %s) for %s%s", why, depth, subject, issuer, t->host, more);
+    tls_fail(t, "tls_certificate_error", "%s for %s%s", text, t->host, more);
 }
 
 int tls_verify_explain(int ok, X509_STORE_CTX *store)

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "certs/bundle.h"
+#include "net/tls_revocation.h"
 #include "refresh/fetch_roots.h"
 #include "refresh/fetch_url.h"
 #include "refresh/fetch_way.h"
@@ -42,7 +43,8 @@ struct fetch_job {
     bool metadata;            /* a metadata server is asked: the one way to a link-local address */
     bool forbidden;           /* the last address was refused by the policy */
     bool too_large;
-    char error[CURL_ERROR_SIZE], text[CURL_ERROR_SIZE + PARENT_NAME_MAX + 32];
+    char refusal[TLS_REFUSAL_TEXT]; /* of the endpoint's certificate, by its staple */
+    char error[CURL_ERROR_SIZE], text[TLS_REFUSAL_TEXT + PARENT_NAME_MAX + 32];
     fetch_fn *fn;
     void *arg;
 };
@@ -214,7 +216,7 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
         return "the address of the token endpoint is not allowed (network.allow_private)";
     if (job->too_large)
         return "the answer is larger than 1 MiB";
-    const char *text = *job->error ? job->error : curl_easy_strerror(code);
+    const char *text = *job->refusal ? job->refusal : *job->error ? job->error : curl_easy_strerror(code);
     if (!job->way.by_parent)
         return text;
     snprintf(job->text, sizeof job->text, "by parent proxy %s: %s", job->fetch->parent.name, text);
@@ -288,6 +290,13 @@ static int add_fields(struct fetch_job *job, const struct fetch_request *r)
     if ((code = curl_easy_setopt(job->easy, (option), (value))) != CURLE_OK)                                                     \
     return code
 
+static CURLcode on_context(CURL *easy, void *ctx, void *arg)
+{
+    struct fetch_job *job = arg;
+    (void)easy;
+    return tls_revocation_watch_for(ctx, job->refusal) == 0 ? CURLE_OK : CURLE_OUT_OF_MEMORY;
+}
+
 static CURLcode set_tls(struct fetch_job *job, const struct fetch_request *r)
 {
     CURLcode code;
@@ -295,6 +304,10 @@ static CURLcode set_tls(struct fetch_job *job, const struct fetch_request *r)
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (tls_revocation_knows(curl_version())) {
+        SET(CURLOPT_SSL_CTX_FUNCTION, on_context);
+        SET(CURLOPT_SSL_CTX_DATA, job);
+    }
     if (fetch_roots_for(&job->fetch->roots, r->ca_file, &roots.data, &roots.len)) {
         roots.flags = CURL_BLOB_COPY; /* the text may be made anew while this one waits for its handshake */
         SET(CURLOPT_CAINFO_BLOB, &roots);

@@ -185,6 +185,37 @@ def judge_staple(sidekey, host, server, words):
     assert not re.search(finished, server.said()), (host, "the handshake ended before anything of ours could leave")
 
 
+def test_5_a_token_endpoint_is_asked_for_a_staple_too(folder, pki, staples):
+    """libcurl's own switch would refuse every endpoint that staples nothing."""
+    world = wire.World(folder / "staple-token", pki, "stapletoken")
+    upstream = world.server()
+    words = {"revoked": r"was revoked on 20.* reason keyCompromise \(depth 0, subject CN=promising, issuer CN=sidekey tests CA\)", "outdated": "it is outdated", "none": "there is none",
+             "good": None}
+    servers = {}
+    try:
+        for staple in words:
+            servers[staple] = Stapler(world.folder, staples, "promising", staple)
+        servers["plain"] = Stapler(world.folder, staples, "plain", "none")
+        hosts = {name: f"{name}.staple.test" for name in servers}
+        config = world.config(upstream, hosts=list(hosts.values()), resolve={f"{hosts[name]}:8443": f"127.0.0.1:{server.port}" for name, server in servers.items()},
+                              network={"allow_private": ["127.0.0.0/8"]}, limits={"token_wait": "2s"})
+        config["credentials"] = {name: {"grant": "client_credentials", "token_url": f"https://{hosts[name]}:8443/token", "client_id": "x", "client_secret": world.secret("x-secret", "of-x-4711"),
+                                        "tls": {"ca_file": str(pki / "ca.pem")}} for name in servers}
+        world.secrets.append("of-x-4711")
+        config["rules"] = [world.rule(hosts[name], name) for name in servers]
+        sidekey = world.start(config)
+        for name, server in servers.items():
+            head, body = get(sidekey, hosts[name])
+            assert status_of(head) == 503, (name, head, body)
+            server.process.wait_line("<<< .*Alert.*bad_certificate_status_response" if words.get(name) else "<<< .*Handshake.*Finished", server.process.out)
+            refused = re.search(words.get(name) or "revoked|must-staple|certificate", body.decode())
+            assert bool(refused) == bool(words.get(name)), (name, body)
+    finally:
+        for server in servers.values():
+            server.close()
+        world.close()
+
+
 # --- handshakes that fail in other ways -------------------------------------------------------------------------------------------------------------
 
 
