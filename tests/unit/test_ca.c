@@ -726,6 +726,12 @@ static const struct verifier {
       "cd $1 && { [ -x check ] || GOFLAGS= GO111MODULE=off GOCACHE=$1/cache go build -o check check.go; } && ./check $1 $2 $3", true },
     { "java", "javac -version", "Check.java", &java_script,
       "cd $1 && { [ -f Check.class ] || javac Check.java; } && java -Xshare:auto -cp $1 Check $1 $2 $3", false },
+    { "gnutls", "certtool --version", NULL, NULL,
+      "if certtool --verify --load-ca-certificate $1/ca.pem --infile $1/leaf.pem --verify-hostname $2 --verify-purpose 1.3.6.1.5.5.7.3.1; "
+      "then [ $3 = 1 ]; else [ $3 = 0 ]; fi", true },
+    { "nss", "command -v certutil", NULL, NULL, /* judges chain, constraints and purpose; names are the client's affair */
+      "n=$1/nss; rm -rf $n; mkdir $n && certutil -N -d sql:$n --empty-password && certutil -A -d sql:$n -n ca -t C,, -a -i $1/ca.pem && "
+      "certutil -A -d sql:$n -n leaf -t ,, -a -i $1/leaf.pem && if certutil -V -e -d sql:$n -n leaf -u V; then [ $3 = 1 ]; else [ $3 = 0 ]; fi", true },
 };
 
 static bool shell(const char *command, const char *host, bool ok)

@@ -758,6 +758,128 @@ static void the_session_cache_is_bounded_and_gives_tls_1_3_sessions_once(void **
     stranger_down(&x);
 }
 
+static int tickets;
+static int count_ticket(SSL *ssl, SSL_SESSION *session)
+{
+    tickets++;
+    return keep_session(ssl, session);
+}
+
+static SSL_SESSION *ticket_of(int version)
+{
+    char byte;
+    if (!client_ctx)
+        client_ctx = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_session_cache_mode(client_ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(client_ctx, count_ticket);
+    tickets = 0;
+    kept = NULL;
+    assert_true(say_hello((struct hello){ .sni = HOST, .max_version = version }, HOST, false));
+    SSL_read(peer, &byte, 1);
+    hang_up();
+    SSL_CTX_sess_set_new_cb(client_ctx, NULL);
+    SSL_SESSION *session = kept;
+    kept = NULL;
+    assert_non_null(session);
+    return session;
+}
+
+static void one_ticket_is_given_and_it_allows_no_early_data(void **state)
+{
+    (void)state;
+    const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+    for (size_t v = 0; v < 2; v++) {
+        SSL_SESSION *session = ticket_of(versions[v]);
+        assert_int_equal(tickets, 1);
+        assert_int_equal(SSL_SESSION_get_max_early_data(session), 0);
+        SSL_SESSION_free(session);
+    }
+}
+
+static void early_data_that_comes_all_the_same_is_not_read(void **state)
+{
+    (void)state;
+    SSL_SESSION *session = ticket_of(TLS1_3_VERSION);
+    size_t n = 0;
+    assert_int_equal(SSL_SESSION_set_max_early_data(session, 1000), 1);
+    part(NULL);
+    end_meet_fd(&server, &peer_fd);
+    assert_int_equal(stream_accept_tls(server.s, world_server, leaf, HOST, false, slice_of(NULL, 0)), 0);
+    peer = raw_peer(peer_fd, false, client_ctx);
+    SSL_set_tlsext_host_name(peer, HOST);
+    SSL_set_session(peer, session);
+    assert_int_equal(SSL_write_early_data(peer, "GET /early", 10, &n), 1);
+    assert_true(raw_handshake(peer));
+    assert_int_equal(SSL_get_early_data_status(peer), SSL_EARLY_DATA_REJECTED);
+    assert_true(SSL_session_reused(peer)); /* it was a good ticket */
+    assert_int_equal(SSL_write(peer, "GET /", 5), 5);
+    RUN_UNTIL(server.in_len);
+    assert_string_equal(end_text(&server), "GET /");
+    hang_up();
+    SSL_SESSION_free(session);
+}
+
+static void upstream_gets_no_early_data_although_it_would_take_some(void **state)
+{
+    (void)state;
+    struct stranger x;
+    stranger_up(&x);
+    SSL_CTX_set_max_early_data(x.ctx, 16384);
+    struct tls_client *by = world_client_for(world_ca_file);
+    assert_false(resumes(&x, by, "early"));
+    part(NULL);
+    end_meet_fd(&client, &x.fd);
+    x.ssl = raw_peer(x.fd, true, x.ctx);
+    assert_int_equal(stream_connect_tls(client.s, by, HOST, false, "early"), 0);
+    end_write(&client, "GET /"); /* waits for the handshake's end */
+    assert_true(raw_handshake(x.ssl));
+    assert_true(SSL_session_reused(x.ssl));
+    assert_int_equal(SSL_get_early_data_status(x.ssl), SSL_EARLY_DATA_NOT_SENT);
+    stranger_parts(&x);
+    tls_client_free(by);
+    stranger_down(&x);
+}
+
+static void upstream_may_not_renegotiate(void **state)
+{
+    (void)state;
+    struct stranger x;
+    char byte;
+    stranger_up(&x);
+    SSL_CTX_set_max_proto_version(x.ctx, TLS1_2_VERSION);
+    assert_true(stranger_meets(&x, world_client, "again"));
+    assert_int_equal(SSL_renegotiate(x.ssl), 1);
+    (void)SSL_do_handshake(x.ssl); /* HelloRequest */
+    turns(4);
+    ERR_clear_error();
+    assert_int_equal(SSL_read(x.ssl, &byte, 1), -1);
+    assert_int_equal(SSL_get_error(x.ssl, -1), SSL_ERROR_SSL);
+    assert_int_equal(ERR_GET_REASON(ERR_peek_error()), SSL_R_NO_RENEGOTIATION); /* the client's alert */
+    stranger_parts(&x);
+    stranger_down(&x);
+}
+
+static void errors_that_others_left_in_the_queue_are_not_ours(void **state)
+{
+    (void)state;
+    part(NULL);
+    ends_meet(&server, &client);
+    ends_secure(&server, &client, leaf, HOST, HOST, false);
+    for (int i = 0; i < 400 && server.in_len < 4; i++) {
+        ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH);
+        turns(1);
+        ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH);
+        if (i == 100)
+            end_write(&client, "ping");
+        assert_false(server.events[STREAM_FAILED] || client.events[STREAM_FAILED]);
+    }
+    assert_string_equal(end_text(&server), "ping");
+    ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH);
+    stream_finish(client.s);
+    RUN_UNTIL(server.eof);
+    ERR_clear_error();
+}
+
 /* --- leaves and keys --- */
 
 static void a_leaf_must_be_a_certificate_for_the_workers_key(void **state)
@@ -816,6 +938,11 @@ int main(void)
         TEST(a_session_survives_our_own_abort),
         TEST(a_session_survives_a_server_that_hangs_up_without_a_word),
         TEST(the_session_cache_is_bounded_and_gives_tls_1_3_sessions_once),
+        TEST(one_ticket_is_given_and_it_allows_no_early_data),
+        TEST(early_data_that_comes_all_the_same_is_not_read),
+        TEST(upstream_gets_no_early_data_although_it_would_take_some),
+        TEST(upstream_may_not_renegotiate),
+        TEST(errors_that_others_left_in_the_queue_are_not_ours),
         TEST(a_leaf_must_be_a_certificate_for_the_workers_key),
         TEST(a_ticket_key_of_another_length_is_refused),
     };
