@@ -94,12 +94,19 @@ static void contexts_may_be_freed_while_streams_use_them(void **state)
     assert_string_equal(end_text(&client), "still works");
 }
 
-/* A key is its provider's data. */
-static bool is_empty(EVP_PKEY *key)
+/* How many keys of the exchange OpenSSL has at this end; each must be empty: a key is its provider's data. */
+static int empty_keys(const struct end *e)
 {
-    bool empty = EVP_PKEY_get0_provider(key) == NULL;
-    EVP_PKEY_free(key);
-    return empty;
+    EVP_PKEY *keys[2] = { NULL, NULL };
+    int found = 0;
+    (void)SSL_get_tmp_key(e->s->tls->ssl, &keys[0]);
+    (void)SSL_get_peer_tmp_key(e->s->tls->ssl, &keys[1]);
+    for (int i = 0; i < 2; i++) {
+        assert_true(!keys[i] || EVP_PKEY_get0_provider(keys[i]) == NULL);
+        found += keys[i] != NULL;
+        EVP_PKEY_free(keys[i]);
+    }
+    return found;
 }
 
 static void the_keys_of_the_exchange_are_forgotten_after_it(void **state)
@@ -108,7 +115,6 @@ static void the_keys_of_the_exchange_are_forgotten_after_it(void **state)
     const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
     const char *groups[] = { "X25519:P-256", "P-256", "ffdhe2048" }; /* and the default: hybrid where the library has one */
     for (size_t i = 0; i < 8; i++) {
-        EVP_PKEY *key = NULL;
         SSL_CTX_set_max_proto_version(world_server->ctx, versions[i % 2]);
         struct tls_client *by = world_client_for(world_ca_file);
         if (i / 2 < 3 && !(i / 2 == 2 && i % 2 == 0)) /* 1.2 has no such group */
@@ -116,12 +122,8 @@ static void the_keys_of_the_exchange_are_forgotten_after_it(void **state)
         meet(leaf, by, HOST, HOST, false, "exchange");
         if (!both_secured())
             fail_msg("row %zu: %s", i, stream_error(client.s));
-        assert_int_equal(SSL_get_peer_tmp_key(client.s->tls->ssl, &key), 1);
-        assert_true(is_empty(key));
-        if (SSL_get_tmp_key(client.s->tls->ssl, &key) == 1)
-            assert_true(is_empty(key));
-        if (SSL_get_tmp_key(server.s->tls->ssl, &key) == 1)
-            assert_true(is_empty(key));
+        assert_true(empty_keys(&client) >= 1);
+        (void)empty_keys(&server); /* 1.2 has dropped them already */
         end_write(&client, "ping");
         RUN_UNTIL(server.in_len);
         tls_client_free(by);
