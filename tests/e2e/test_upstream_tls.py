@@ -1,7 +1,9 @@
 """HTTP.md §5: whom we believe upstream, and the handshakes of both legs."""
 import json
 import os
+import pathlib
 import re
+import shutil
 import socket
 import ssl
 import time
@@ -185,6 +187,45 @@ def judge_staple(sidekey, host, server, words):
     assert not re.search(finished, server.said()), (host, "the handshake ended before anything of ours could leave")
 
 
+NGINX = """
+daemon off; pid {dir}/pid; error_log stderr; events {{}}
+http {{
+    access_log off; client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir}; uwsgi_temp_path {dir}; scgi_temp_path {dir};
+    ssl_stapling on;
+    {servers}
+}}
+"""
+NGINX_SERVER = """server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certs}/{cert}.pem; ssl_certificate_key {certs}/{cert}.key;
+    ssl_stapling_file {certs}/{cert}-{staple}.ocsp; location / {{ add_header X-Got $http_authorization; return 200 ok; }} }}"""
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not here")
+def test_5_nginx_that_staples_is_believed_and_refused_as_anyone(folder, pki, staples):
+    world = wire.World(folder / "nginx", pki, "nginx")
+    cases = [(cert, staple) for cert in ("plain", "promising") for staple in ("good", "revoked", "outdated")]
+    ports = {}
+    for case in cases:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports[case] = free.getsockname()[1]
+    servers = "\n".join(NGINX_SERVER.format(port=port, certs=staples, cert=cert, staple=staple) for (cert, staple), port in ports.items())
+    (world.folder / "nginx.conf").write_text(NGINX.format(dir=world.folder, servers=servers))
+    nginx = harness.Process("nginx-itself", ["nginx", "-p", world.folder, "-c", world.folder / "nginx.conf"], world.folder)
+    try:
+        harness.until("nginx listens", lambda: not socket.socket().connect_ex(("127.0.0.1", ports[cases[-1]])), 10)
+        hosts = {case: f"{case[1]}-{case[0]}.staple.test" for case in cases}
+        config = world.config(world.server(), hosts=list(hosts.values()), resolve={f"{hosts[case]}:443": f"127.0.0.1:{port}" for case, port in ports.items()},
+                              network={"allow_private": ["127.0.0.0/8"]})
+        sidekey = world.start(config)
+        for case, host in hosts.items():
+            words = bad_certs.STAPLES[case[1]][case[0] == "promising"]
+            head, body = get(sidekey, host)
+            assert status_of(head) == (502 if words else 200), (case, head, body)
+            assert re.search(words, json.loads(body)["detail"]) if words else field_of(head, "x-got") == f"Bearer {TOKEN}", (case, head, body)
+    finally:
+        nginx.stop()
+        world.close()
+
+
 def test_5_a_token_endpoint_is_asked_for_a_staple_too(folder, pki, staples):
     """libcurl's own switch would refuse every endpoint that staples nothing."""
     world = wire.World(folder / "staple-token", pki, "stapletoken")
@@ -324,6 +365,70 @@ def test_5_tickets_are_good_at_every_worker_and_after_the_death_of_one(calm, ver
     calm.kill_child("worker")
     time.sleep(0.3)
     assert resumed(calm, context, session, 16) == 16
+
+
+LONG = ".".join(["a" * 60, "b" * 40, "sidekey.test"])  # more than a common name may have
+
+
+@pytest.fixture(scope="module")
+def shown(folder, pki):
+    """A sidekey that shows a name, a long name and an address, and the upstream of all three."""
+    world = wire.World(folder / "shown", pki, "shown")
+    server = world.server()
+    config = world.config(server, hosts=(API, LONG), workers=2, network={"allow_private": ["127.0.0.0/8"]})
+    config["rules"].append(world.rule("127.0.0.1", match={"port": server.port}))
+    yield world.start(config), server.port
+    world.close()
+
+
+def shown_chain(sidekey, host, port):
+    """What s_client, as strict as it can be, gets to see: the PEM texts."""
+    name = ["-noservername", "-verify_ip", host] if host[0].isdigit() else ["-servername", host, "-verify_hostname", host]
+    done = harness.run(["openssl", "s_client", "-proxy", "%s:%d" % sidekey.proxy, "-connect", f"{host}:{port}", *name, "-CAfile", sidekey.ca, "-x509_strict",
+                        "-verify_return_error", "-showcerts"])
+    assert done.returncode == 0 and b"Verification: OK" in done.stdout, done
+    return re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", done.stdout.decode(), re.S)
+
+
+def x509(folder, pem, *flags):
+    path = folder / "one.pem"
+    path.write_text(pem)
+    done = harness.run(["openssl", "x509", "-in", path, "-noout", *flags])
+    assert done.returncode == 0, done
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize("host", [API, LONG, "127.0.0.1"])
+def test_5_the_leaf_on_the_wire_has_the_documented_form(shown, folder, host):
+    sidekey, port = shown
+    chain = shown_chain(sidekey, host, port if host[0].isdigit() else 443)
+    assert len(chain) == 1, "the leaf alone, not the root"
+    text = x509(folder, chain[0], "-text")
+    named = host == API
+    assert re.search(rf"Subject: ?{'CN ?= ?' + re.escape(host) if named else ''}\n", text), text
+    assert re.search(rf"Subject Alternative Name:{'' if named else ' critical'}\s*\n\s+(DNS|IP Address):{re.escape(host)}\n", text), text
+    assert re.search(r"Basic Constraints: critical\s*\n\s+CA:FALSE\n", text) and re.search(r"X509v3 Key Usage: critical\s*\n\s+Digital Signature\n", text), text
+    assert re.search(r"Extended Key Usage:\s*\n\s+TLS Web Server Authentication\n", text) and "Subject Key Identifier" not in text, text
+    authority = pathlib.Path(sidekey.ca).read_text()
+    identifier = r"(?:[0-9A-F]{2}:){19}[0-9A-F]{2}"
+    assert re.search(rf"Authority Key Identifier:\s*\n\s+(?:keyid:)?({identifier})", text)[1] == re.findall(rf"Subject Key Identifier:\s*\n\s+({identifier})", x509(folder, authority, "-text"))[0]
+    assert "prime256v1" in text and text.count("X509v3") == 6, text  # five extensions and their headline
+    assert re.fullmatch(r"serial=[0-7][0-9A-F]{31}\n", x509(folder, chain[0], "-serial"))
+    dates = [ssl.cert_time_to_seconds(line.split("=")[1]) for line in x509(folder, chain[0], "-dates").splitlines()]
+    assert abs(dates[0] - (time.time() - 86_400)) < 120 and abs(dates[1] - (time.time() + 14 * 86_400)) < 120, dates
+
+
+def test_5_python_as_strict_as_3_13_takes_the_leaf(shown):
+    context = shown[0].context()
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    for host, status in ((API, 200), (LONG, 502)):  # to the long name the upstream has no certificate, and the client hears it within TLS
+        assert status_of(get(shown[0], host, context=context)[0]) == status
+
+
+def test_5_each_worker_has_a_leaf_key_of_its_own_and_no_serial_comes_twice(shown, folder):
+    chains = [shown_chain(shown[0], API, 443)[0] for _ in range(12)]  # with 12 connections both workers had their turn
+    keys, serials = ({x509(folder, pem, flag) for pem in chains} for flag in ("-pubkey", "-serial"))
+    assert len(keys) == 2 and len(serials) == 2, (keys, serials)
 
 
 def hello_bytes(context, server_hostname=API):
