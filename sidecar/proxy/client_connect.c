@@ -97,7 +97,7 @@ static void on_leaf(void *arg, struct tls_leaf *leaf, const char *error)
 /* The connection that CONNECT waited for goes to the pool: the first exchange will find it there. */
 static void warm_upstream(struct client *c)
 {
-    struct upstream_target target = { &c->a0, c->rule };
+    struct upstream_target target = { .a0 = &c->a0, .rule = c->rule };
     if (c->up_fd < 0)
         return;
     int fd = c->up_fd;
@@ -212,7 +212,7 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
 /* a0 is fixed.  Dial first: who asked learns at once when the upstream is down. */
 void client_reach(struct client *c)
 {
-    struct upstream_target target = { &c->a0, c->rule };
+    struct upstream_target target = { .a0 = &c->a0, .rule = c->rule };
     char host[AUTHORITY_TEXT_MAX];
     if (!c->rule && c->ctx->options->unmatched == UNMATCHED_REPORT)
         log_info(log_msg("a host that no rule names"), log_str("host", authority_key(&c->a0, host)));

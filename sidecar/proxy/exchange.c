@@ -212,7 +212,7 @@ static void on_upstream(void *arg, struct upstream *u, const struct leg_fault *f
 /* Also the second send comes by here: the token is read anew at the last moment. */
 static void need_upstream(struct exchange *x)
 {
-    struct upstream_target target = { &x->a0, x->rule };
+    struct upstream_target target = { .a0 = &x->a0, .rule = x->rule, .once = !exchange_idempotent(x) };
     x->state = EXCHANGE_CONNECT;
     deadline_stop(&x->deadline);
     deadline_stop(&x->patience);

@@ -74,6 +74,7 @@ void exchange_end_upload(struct exchange *x);
 void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault);
 void exchange_filter_trailers(struct exchange *x, struct message *trailers);
 void exchange_progress(struct exchange *x);
+bool exchange_idempotent(const struct exchange *x);
 void exchange_continue(void *exchange);
 /* exchange_report.c */
 void exchange_account(struct exchange *x, int status);

@@ -422,7 +422,7 @@ static void up_room(void *owner)
 }
 
 /* RFC 9110 §9.2.2: idempotent methods. */
-static bool idempotent(const struct exchange *x)
+bool exchange_idempotent(const struct exchange *x)
 {
     static const char *const methods[] = { "GET", "HEAD", "OPTIONS", "PUT", "DELETE" };
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
@@ -433,7 +433,7 @@ static bool idempotent(const struct exchange *x)
 
 static bool may_try_fresh_connection(const struct exchange *x)
 {
-    return x->up && upstream_reused(x->up) && !x->status && x->sends < 2 && !h1_leg_started(upstream_leg(x->up)) && x->replay.whole && idempotent(x);
+    return x->up && upstream_reused(x->up) && !x->status && x->sends < 2 && !h1_leg_started(upstream_leg(x->up)) && x->replay.whole && exchange_idempotent(x);
 }
 
 void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "proxy/upstream_private.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -30,11 +31,11 @@ static void connect_next(struct place *p)
     upstream_dial(u);
 }
 
-/* Given back in this very turn, its end may have come without the loop having told.  (A new TLS connection may hold tickets: that is no end.) */
+/* Its end may have come in this very turn, without the loop having told.  (A new TLS connection may hold tickets: that is no end.) */
 static bool has_ended(const struct upstream *u)
 {
     char byte;
-    return u->reused && recv(stream_fd(h1_leg_stream(u->leg)), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
+    return u->reused && (recv(stream_fd(h1_leg_stream(u->leg)), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN);
 }
 
 static void on_handout(struct later *later)
@@ -183,7 +184,7 @@ struct upstream *pool_take(struct pool *p, const struct upstream_target *target,
     struct upstream *u = NULL;
     while (place && !list_empty(&place->idle)) {
         u = LIST_ENTRY(place->idle.next, struct upstream, node);
-        if (!h1_leg_started(u->leg)) {
+        if (!h1_leg_started(u->leg) && !(target->once && has_ended(u))) {
             upstream_hand_over(u);
             *w = (struct upstream_wait){ .fn = NULL };
             return u;

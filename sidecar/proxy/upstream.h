@@ -14,6 +14,7 @@ struct upstream;
 struct upstream_target {
     const struct authority *a0;
     const struct rule *rule; /* its tls files are the identity; NULL: none */
+    bool once;               /* the request cannot be sent twice: an idle connection is looked at before it is handed out */
 };
 
 struct upstream_wait {

@@ -327,6 +327,26 @@ def test_5_a_client_certificate_goes_only_where_its_rule_says(folder, pki, certs
     world.close()
 
 
+def test_6_rules_of_one_host_with_other_certificates_never_share_a_connection(folder, pki, certs):
+    """/mine/ shows a client certificate, the rest of the host does not: who comes second gets no connection that was opened as the other."""
+    world = wire.World(folder / "identities", pki, "identities")
+    context = wire.server_context(pki)
+    context.load_verify_locations(pki / "ca.pem")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    server = world.server(context=context)
+    config = world.config(server)
+    mine = world.rule(API, match={"paths": ["/mine/*"]})
+    mine["tls"].update(cert_file=str(certs / "client.pem"), key_file=str(certs / "client.key"))
+    config["rules"].append(mine)
+    sidekey = world.start(config)
+    for path in ("/mine/a", "/b", "/mine/c", "/d") * 2:
+        assert status_of(get(sidekey, path=path)[0]) == 200
+    for peer in server.peers:
+        assert {request.target.startswith("/mine/") for request in peer.requests} <= {peer.shown}, [request.target for request in peer.requests]
+    assert {peer.shown for peer in server.peers if peer.requests} == {True, False}
+    world.close()
+
+
 # --- the client's leg ---------------------------------------------------------------------------------------------------------------------------------
 
 

@@ -44,7 +44,7 @@ class Peer:
 
     def __init__(self, server, sock):
         self.server, self.sock = server, sock
-        self.tls = None
+        self.tls, self.shown = None, False  # shown: a client certificate
         self.received = b""
         self.taken = 0
         self.requests = []
@@ -161,6 +161,7 @@ class Server:
             if self.context:
                 peer.sock = self.context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False)
                 peer.tls = (peer.sock.version(), peer.sock.session_reused, getattr(peer.sock, "asked", None))
+                peer.shown = bool(peer.sock.getpeercert())
             self.script(peer)
         except (OSError, ValueError, TypeError) as error:
             self.errors.append(error)

@@ -20,7 +20,7 @@ struct taker {
 static int up(void **state)
 {
     world_up(state);
-    target = (struct upstream_target){ &a0, NULL };
+    target = (struct upstream_target){ .a0 = &a0 };
     return authority_parse(SLICE(WORLD_HOST), SCHEME_HTTP, 80, &a0);
 }
 
@@ -96,6 +96,31 @@ static void an_idle_connection_goes_when_its_time_is_over_or_it_can_be_read_from
             shutdown(peer, SHUT_RDWR);
         world_turn();
         assert_int_equal(pool_open(world.pool), 0);
+    }
+}
+
+/* The request and the server's goodbye come in one turn of the loop, and the request is looked at first. */
+static void what_cannot_be_sent_twice_never_meets_a_connection_that_has_ended(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct taker t;
+        take(&t);
+        int peer = world_upstream();
+        serve(&t, peer, OK);
+        if (i == 1)
+            assert_int_equal(shutdown(peer, SHUT_RDWR), 0);
+        if (i == 2)
+            assert_int_equal(write(peer, "x", 1), 1);
+        target.once = true;
+        t = (struct taker){ .calls = 0 };
+        t.u = pool_take(world.pool, &target, &t.wait, on_upstream, &t);
+        assert_true((t.u != NULL) == (i == 0));
+        if (t.u)
+            upstream_drop(t.u);
+        else
+            upstream_wait_cancel(&t.wait);
+        world_turn();
     }
 }
 
@@ -226,10 +251,10 @@ static void another_identity_never_gets_the_connection(void **state)
     take(&t);
     serve(&t, world_upstream(), OK);
     assert_int_equal(authority_parse(SLICE(WORLD_HOST ":81"), SCHEME_HTTP, 80, &other), 0);
-    assert_false(pool_has(world.pool, &(struct upstream_target){ &other, NULL }));
+    assert_false(pool_has(world.pool, &(struct upstream_target){ .a0 = &other }));
     other = a0;
     other.scheme = SCHEME_HTTPS;
-    assert_false(pool_has(world.pool, &(struct upstream_target){ &other, NULL }));
+    assert_false(pool_has(world.pool, &(struct upstream_target){ .a0 = &other }));
     assert_true(pool_has(world.pool, &target));
 }
 
@@ -242,7 +267,7 @@ static void names_that_were_made_up_do_not_pile_up(void **state)
         char host[32];
         snprintf(host, sizeof host, "h%d.test", i);
         assert_int_equal(authority_parse(slice_str(host), SCHEME_HTTP, 80, &made_up), 0);
-        assert_false(pool_has(world.pool, &(struct upstream_target){ &made_up, NULL }));
+        assert_false(pool_has(world.pool, &(struct upstream_target){ .a0 = &made_up }));
     }
     assert_in_range(mallinfo2().uordblks - before, 0, 5000 * 256);
 }
@@ -267,6 +292,7 @@ int main(void)
         T(a_connection_is_dialled_once_and_used_again),
         T(an_idle_connection_goes_when_its_time_is_over_or_it_can_be_read_from),
         T(a_server_that_says_how_long_it_waits_is_left_before_that),
+        T(what_cannot_be_sent_twice_never_meets_a_connection_that_has_ended),
         T(an_answer_that_is_not_wanted_is_read_away_only_so_far),
         T(an_answer_that_closes_is_not_kept),
         T(each_one_who_waits_gets_an_attempt_and_its_failure),
