@@ -740,6 +740,28 @@ static void peers_of_each_version_may_transfer_and_change_keys(void **state)
     }
 }
 
+/* OpenSSL's queue of errors is one for all connections: what another left there must not be taken for ours (SSL_get_error(3)). */
+static void the_errors_of_another_connection_are_not_ours(void **state)
+{
+    static char much[STREAM_OUT_BODY];
+    size_t n;
+    (void)state;
+    ERR_raise(ERR_LIB_USER, 1);
+    assert_int_equal(stream_read(a.s, much, sizeof much, &n), STREAM_AGAIN); /* nothing there: no more than that */
+    ERR_raise(ERR_LIB_USER, 2);
+    assert_int_equal(stream_write(b.s, slice_of(much, sizeof much)), 0);
+    for (int i = 0; i < 20; i++) {
+        ERR_raise(ERR_LIB_USER, 3);
+        turns(1);
+    }
+    ERR_raise(ERR_LIB_USER, 4);
+    stream_finish(b.s);
+    RUN_UNTIL(a.eof);
+    assert_int_equal(a.in_len, sizeof much);
+    assert_int_equal(a.events[STREAM_FAILED] + b.events[STREAM_FAILED], 0);
+    ERR_clear_error();
+}
+
 static void renegotiation_is_refused(void **state)
 {
     (void)state;
@@ -891,6 +913,7 @@ int main(void)
         PLAIN(text_written_before_tls_goes_out_plain),
         PLAIN(plain_text_that_the_socket_does_not_take_delays_tls),
         PLAIN(peers_of_each_version_may_transfer_and_change_keys),
+        BOTH(the_errors_of_another_connection_are_not_ours),
         PLAIN(renegotiation_is_refused),
         PLAIN(an_alert_is_preferred_to_a_broken_pipe),
         PLAIN(a_late_alert_is_found_by_a_failing_write),
