@@ -17,7 +17,8 @@ struct rules_verdict rules_check_authority(struct message *request, const struct
 
 /* Makes a request fit for the next hop: drops hop-by-hop fields and all that Connection names (never host, content-length,
  * transfer-encoding, authorization, cookie by that way), Proxy-Authorization, Proxy-Connection, Keep-Alive, TE (but "TE: trailers" is written anew),
- * Upgrade (unless it is a handshake of websocket with its one key, then m->upgrade stays true), HTTP2-Settings; appends "Via: 1.1 sidekey" when via; own name in Via already → 508.
+ * Upgrade (unless it is a handshake of websocket with its one key, then m->upgrade stays true), HTTP2-Settings; appends "Via: 1.1 sidekey"
+ * when via; own name in Via already → 508.
  * Host is set to a0 without default port. */
 struct rules_verdict rules_forward_request(struct message *request, const struct authority *a0, bool via);
 
