@@ -334,6 +334,33 @@ def test_7_who_reads_slowly_stops_the_writer_and_costs_little_memory(roomy, dire
     assert status_of(ask(sidekey)) == 200
 
 
+@pytest.mark.parametrize("direction", ["down", "up"])
+def test_7_who_reads_slowly_gets_every_byte(roomy, direction):
+    """The other side is made to wait, and nothing is thrown away or cut for it."""
+    body = os.urandom(1 << 20) * 8
+
+    def script(peer):
+        request = peer.read_head()
+        if direction == "up":
+            time.sleep(0.5)
+            peer.read_body(request)
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + (b"ok" if request.body == body else b"no"))
+        else:
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    roomy.upstream.script = script
+    roomy.upstream.hang_up()
+    with roomy.sidekey.tls(timeout=20) as sock:
+        sock.sendall(f"{'POST' if direction == 'up' else 'GET'} / HTTP/1.1\r\n{HOST}{f'Content-Length: {len(body)}' + chr(13) + chr(10) if direction == 'up' else ''}\r\n".encode())
+        if direction == "up":
+            sock.sendall(body)
+        else:
+            time.sleep(0.5)
+        head, got = read_message(sock)
+    roomy.upstream.script = wire.serve
+    roomy.upstream.hang_up()
+    assert status_of(head) == 200 and got == (b"ok" if direction == "up" else body)
+
+
 def ask(sidekey):
     with sidekey.tls(timeout=10) as sock:
         sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
