@@ -1,7 +1,7 @@
 #include "app/admin_client.h"
 #include "app/cmd.h"
+#include "base/json_safe.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <sysexits.h>
 
@@ -87,7 +87,7 @@ static int status(const struct config *config, char **argv, char **words)
     (void)words;
     buf_init(&body, ADMIN_CLIENT_ANSWER_MAX);
     int failed = ask(config, argv[0], "GET", "/status", &body);
-    json_t *root = failed ? NULL : json_loadb(buf_slice(&body).ptr, body.len, 0, NULL);
+    json_t *root = failed ? NULL : json_safe_load(buf_slice(&body), 0, NULL);
     if (!failed)
         failed = root ? print_status(root) : cmd_fail(EX_PROTOCOL, argv[0], "listen.admin did not answer with JSON");
     json_decref(root);

@@ -1,5 +1,6 @@
 /* The JSON Schema of a table. */
 #include "app/schema.h"
+#include "base/json_safe.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -56,7 +57,7 @@ static json_t *type_of(const struct field *f)
     case FIELD_OBJECT: return object_of(f->table);
     case FIELD_LIST: return json_pack("{s:s,s:o}", "type", "array", "items", object_of(f->table));
     case FIELD_MAP: return json_pack("{s:s,s:o}", "type", "object", "additionalProperties", object_of(f->table));
-    case FIELD_CUSTOM: return json_loads(f->json, 0, NULL);
+    case FIELD_CUSTOM: return json_safe_load(slice_str(f->json), 0, NULL);
     case FIELD_LATER: break;
     }
     return typed("null", NULL);
@@ -100,7 +101,7 @@ int schema_print(const struct table *t, const char *title, struct buf *out)
     json_t *root = json_pack("{s:s,s:s}", "$schema", "https://json-schema.org/draft/2020-12/schema", "title", title);
     json_t *keys = object_of(t);
     if (!root || !keys || json_object_update(root, keys) != 0 ||
-        json_object_set_new(root, "$defs", json_pack("{s:o}", "secret", json_loads(SECRET_SCHEMA, 0, NULL))) != 0) {
+        json_object_set_new(root, "$defs", json_pack("{s:o}", "secret", json_safe_load(slice_str(SECRET_SCHEMA), 0, NULL))) != 0) {
         json_decref(root);
         json_decref(keys);
         return -ENOMEM;

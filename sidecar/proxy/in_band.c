@@ -1,6 +1,7 @@
 #include "proxy/in_band.h"
 
-#include <jansson.h>
+#include "base/json_safe.h"
+
 #include <stdlib.h>
 
 static bool field_says(const struct in_band_mark *m, const struct message *head)
@@ -106,8 +107,7 @@ static bool equals(const json_t *node, const char *text)
 
 bool in_band_body(const struct rule *r, const struct message *head, struct slice body)
 {
-    json_error_t error;
-    json_t *root = json_loadb(body.ptr, body.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    json_t *root = json_safe_load(body, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     bool said = false;
     for (size_t i = 0; root && !said && i < r->also_count; i++) {
         const struct in_band_mark *m = &r->also[i];

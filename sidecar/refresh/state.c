@@ -1,11 +1,11 @@
 #include "refresh/state.h"
 
+#include "base/json_safe.h"
 #include "base/str.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <malloc.h>
 #include <stdlib.h>
 
 #define TIME_MAX_MS INT64_C(253402300799999) /* the end of the year 9999 */
@@ -30,24 +30,9 @@ static const struct {
 };
 #define MEMBER_COUNT (sizeof members / sizeof *members)
 
-static void wipe_and_free(void *ptr)
-{
-    if (ptr)
-        explicit_bzero(ptr, malloc_usable_size(ptr));
-    free(ptr);
-}
-
-static void make_jansson_wipe(void)
-{
-    static bool done;
-    if (!done)
-        json_set_alloc_funcs(malloc, wipe_and_free); /* what it got from plain malloc before may be freed by this too */
-    done = true;
-}
-
 void state_init(struct state *s)
 {
-    make_jansson_wipe();
+    json_safe_init();
     *s = (struct state){ 0 };
 }
 
@@ -78,7 +63,7 @@ int state_copy(struct state *to, const struct state *from)
         failed = secret_set(&copy.refresh_token, secret_peek(&from->refresh_token));
     if (failed == 0)
         failed = secret_set(&copy.alt_refresh, secret_peek(&from->alt_refresh));
-    if (failed == 0 && from->extra && !(copy.extra = json_deep_copy(from->extra)))
+    if (failed == 0 && from->extra && !(copy.extra = json_safe_copy(from->extra)))
         failed = -ENOMEM;
     if (failed == 0)
         move_state(to, &copy);
@@ -258,7 +243,7 @@ static int take_members(struct state *s, json_t *object, struct err *e)
 int state_read(struct state *s, struct slice json, struct err *e)
 {
     json_error_t where; /* its text quotes the document: only the place is told */
-    json_t *root = json_loadb(json.ptr ? json.ptr : "", json.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
+    json_t *root = json_safe_load(json, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
     explicit_bzero(where.text, sizeof where.text);
     if (!root)
         return err_set(e, "not JSON, or out of memory, at byte %d", where.position);

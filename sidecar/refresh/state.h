@@ -1,7 +1,6 @@
 /* refresh/state.h: what is stored for one credential, and its JSON form (which is sealed before it touches a disk or Redis).   Pure.   Keeper only.
  * Unknown members of a stored document survive a rewrite (REFRESH.md A9).
- * The first state_init() makes jansson wipe whatever it frees, for the whole process: no token stays behind in a parsed tree, its lexer or its dumps.
- * What cannot be wiped: copies in registers and spilled stack words of libraries.
+ * The first state_init() makes jansson wipe whatever it frees (json_safe.h): no token stays behind in a parsed tree, its lexer or its dumps.
  * Owner  whoever embeds it, through state_done(). */
 #ifndef SIDEKEY_REFRESH_STATE_H
 #define SIDEKEY_REFRESH_STATE_H

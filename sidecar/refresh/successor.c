@@ -1,5 +1,7 @@
 #include "refresh/successor.h"
 
+#include "base/json_safe.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -21,7 +23,7 @@ static int64_t expiry(const struct state *parent, const struct grant_answer *ans
 
 static json_t *merge(const json_t *old, json_t *fresh)
 {
-    json_t *all = old ? json_deep_copy(old) : json_object();
+    json_t *all = old ? json_safe_copy(old) : json_object();
     if (all && fresh && json_object_update(all, fresh) != 0) {
         json_decref(all);
         return NULL;

@@ -17,7 +17,7 @@ LIBRARIES = [
     ("hiredis", r"hiredis/|hiredis\.h", r"sidecar/refresh/(store_)?redis\w*\.[ch]"),
     ("c-ares", r"ares", r"sidecar/net/(resolve|dns)\w*\.c"),
     ("libyaml", r"yaml\.h", r"sidecar/app/\w+\.c"),
-    ("jansson", r"jansson\.h", r"sidecar/(refresh|app|http|proxy)/(\w+/)?\w+\.[ch]"),
+    ("jansson", r"jansson\.h", r"sidecar/((refresh|app|http|proxy)/(\w+/)?\w+|base/json_safe)\.[ch]"),
     ("libev", r"ev\.h", r"sidecar/(net|proxy|refresh|app)/\w+\.[ch]"),
 ]
 C_LINES = 500

@@ -1,6 +1,7 @@
 /* Token answers as the wild has them (RFC 6749 §5.1, §5.2; PROVIDERS.md "Answers"). */
 #include "refresh/grant/grant.h"
 
+#include "base/json_safe.h"
 #include "base/str.h"
 
 #include <math.h>
@@ -108,7 +109,7 @@ static json_t *parse_object(struct slice body)
         return NULL;
     if (body.ptr[0] != '{')
         return parse_form(body);
-    json_t *root = json_loadb(body.ptr, body.len, 0, NULL);
+    json_t *root = json_safe_load(body, 0, NULL);
     if (!json_is_object(root)) {
         json_decref(root);
         return NULL;
@@ -323,7 +324,7 @@ int64_t grant_jwt_expiry(struct slice token)
     buf_init_secret(&plain, GRANT_TOKEN_MAX);
     int64_t at = 0;
     if (str_add_unbase64(&plain, payload) == 0 && plain.len && !too_deep(buf_slice(&plain))) {
-        json_t *claims = json_loadb(buf_slice(&plain).ptr, plain.len, 0, NULL);
+        json_t *claims = json_safe_load(buf_slice(&plain), 0, NULL);
         double exp = number_of(claims, "exp");
         if (exp > 1e9 && exp < 1e11)
             at = (int64_t)(exp * 1000);

@@ -1,9 +1,8 @@
 #include "refresh/grant/assertion.h"
 
+#include "base/json_safe.h"
 #include "base/rand.h"
 #include "base/str.h"
-
-#include <jansson.h>
 
 #define JTI_BYTES 16
 
@@ -34,7 +33,7 @@ static int key_file_read(struct slice text, struct key_file *ret, struct err *e)
     *ret = (struct key_file){ .pem = text };
     if (text.len == 0 || text.ptr[0] != '{')
         return 0;
-    ret->root = json_loadb(text.ptr, text.len, 0, NULL);
+    ret->root = json_safe_load(text, 0, NULL);
     ret->pem = text_of(ret->root, "private_key");
     ret->kid = text_of(ret->root, "private_key_id");
     ret->account = text_of(ret->root, "client_email");
