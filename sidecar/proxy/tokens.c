@@ -190,20 +190,27 @@ void tokens_reject(struct tokens *t, struct credential *c, uint64_t rejected, in
         send_want(c, MSG_REJECTED, rejected, until_ms);
 }
 
+static int copy_extras(struct token *to, const struct msg *m)
+{
+    for (size_t i = 0; i < m->extra_count; i++) {
+        struct token_extra *extra = &to->extras[to->extra_count++];
+        extra->key = slice_dup(m->extras[i].key);
+        extra->value = slice_dup(m->extras[i].value);
+        if (!extra->key || !extra->value)
+            return -1;
+    }
+    return 0;
+}
+
 static void take_token(struct credential *c, const struct msg *m)
 {
     struct token token = { .generation = m->generation, .expires_ms = m->expires_ms, .refresh_at_ms = m->refresh_at_ms };
     if (m->generation < c->token.generation && c->state == MSG_USABLE && m->state == MSG_USABLE)
         return; /* an old keeper's last word */
-    if (secret_set(&token.secret, m->token) != 0) {
+    if (secret_set(&token.secret, m->token) != 0 || copy_extras(&token, m) != 0) {
         log_error(log_msg("token not taken"), log_str("credential", c->name), log_str("reason", "out of memory"));
+        token_done(&token);
         return;
-    }
-    for (size_t i = 0; i < m->extra_count; i++) {
-        struct token_extra *extra = &token.extras[token.extra_count];
-        extra->key = slice_dup(m->extras[i].key);
-        extra->value = slice_dup(m->extras[i].value);
-        token.extra_count++;
     }
     token_done(&c->token);
     c->token = token;
