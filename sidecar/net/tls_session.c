@@ -19,14 +19,14 @@ static struct tls_session *session_new(SSL_CTX *ctx, int fd, const char *host, c
     t->box = tls_cold_new();
     tls_cold_enter(t->box);
     t->ssl = bio ? SSL_new(ctx) : NULL;
+    bool found = t->ssl && SSL_set_app_data(t->ssl, t) == 1; /* the callbacks find t there */
     tls_cold_leave();
-    if (!t->ssl) {
+    if (!found) {
         BIO_free(bio);
         tls_session_free(t);
         return NULL;
     }
     SSL_set_bio(t->ssl, bio, bio);
-    SSL_set_app_data(t->ssl, t);
     return t;
 }
 
