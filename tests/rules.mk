@@ -7,11 +7,12 @@ LINK_TEST     = $(Q)$(CC) $(SAN) $(LDHARD) -o $@ $^
 
 # The objects of the fakes that a test names in its first line: /* links: tests/fakes/fake_clock.c */.
 # They stand before the archive, so the linker never looks for the real module.
+comma := ,
 links = $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n '1s|^/\* links: \([^*]*\)\*/.*|\1|p' $(1)))
 
 .PHONY: test unit e2e asan ubsan asan-unit asan-e2e fuzz floors lint fmt demo deps help node bench
-test: all node ## everything: floors, unit, end to end, sanitizers, a short fuzz run
-	@BUILD=$(BUILD) FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),5) tests/tools/stages floors unit sim e2e asan-unit asan-e2e fuzz
+test: all node ## everything: floors, unit, end to end, sanitizers, short torture and fuzz runs
+	@BUILD=$(BUILD) FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),5) tests/tools/stages floors unit sim e2e asan-unit torture-short asan-e2e fuzz
 
 deps: ## installs what build and tests need (Debian, root), or says what is missing
 	@tests/tools/deps test
@@ -35,6 +36,28 @@ unit: $(UNIT) ## the unit tests
 
 asan-unit: ## the unit tests under AddressSanitizer and UBSan
 	@$(SANITIZED) unit sim
+
+# --- torture: the n-th allocation fails ---
+TORTURES := $(patsubst tests/torture/%.c,$(BUILD)/tests/torture/%,$(wildcard tests/torture/torture_*.c))
+WRAPPED  := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc reallocarray free strdup strndup asprintf vasprintf __asprintf_chk __vasprintf_chk mmap mmap64 munmap)
+define torture_rule
+$(1): $(1).o $(BUILD)/tests/torture/torture.o $(call links,$(patsubst $(BUILD)/%,%.c,$(1))) $(BUILD)/libsidekey.a
+	$$(call say,LINK,$$@)
+	$$(LINK_TEST) $$(WRAPPED) -lcmocka $$(LIBS)
+endef
+$(foreach t,$(TORTURES),$(eval $(call torture_rule,$(t))))
+-include $(TORTURES:=.d) $(BUILD)/tests/torture/torture.d
+.SECONDARY: $(TORTURES:=.o) $(BUILD)/tests/torture/torture.o
+
+.PHONY: torture torture-run torture-short
+torture: ## each scenario with its n-th allocation failing, n = 1, 2, 3 …, under both sanitizers (TORTURE_MAX=n: so many places each)
+	@$(SANITIZED) torture-run
+
+torture-short: ## a bounded part of that
+	@TORTURE_MAX=40 $(SANITIZED) torture-run
+
+torture-run: $(TORTURES)
+	@tests/tools/torture $(TORTURES)
 
 # --- simulation: the refresh core in a world of numbers ---
 SIM_SCHEDULES ?= $(if $(SAN),5000,100000)
