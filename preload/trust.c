@@ -43,17 +43,22 @@ static bool has_mode(int flags)
     return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
+/* The optional argument behind flags. */
+#define TAKE_MODE(flags, ret_mode)                                                                                     \
+    do {                                                                                                               \
+        va_list args_;                                                                                                 \
+        va_start(args_, flags);                                                                                        \
+        if (has_mode(flags))                                                                                           \
+            (ret_mode) = va_arg(args_, unsigned);                                                                      \
+        va_end(args_);                                                                                                 \
+    } while (0)
+
 #define OPEN_HOOK(name)                                                                                                \
     HOOK(int, name, const char *path, int flags, ...)                                                                  \
     {                                                                                                                  \
         open_fn *real = REAL(open_fn, name);                                                                           \
         unsigned mode = 0;                                                                                             \
-        if (has_mode(flags)) {                                                                                         \
-            va_list args;                                                                                              \
-            va_start(args, flags);                                                                                     \
-            mode = va_arg(args, unsigned);                                                                             \
-            va_end(args);                                                                                              \
-        }                                                                                                              \
+        TAKE_MODE(flags, mode);                                                                                        \
         if (!real)                                                                                                     \
             return missing();                                                                                          \
         return real(decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path, flags, mode);                      \
@@ -66,12 +71,7 @@ OPEN_HOOK(open64)
     {                                                                                                                  \
         openat_fn *real = REAL(openat_fn, name);                                                                       \
         unsigned mode = 0;                                                                                             \
-        if (has_mode(flags)) {                                                                                         \
-            va_list args;                                                                                              \
-            va_start(args, flags);                                                                                     \
-            mode = va_arg(args, unsigned);                                                                             \
-            va_end(args);                                                                                              \
-        }                                                                                                              \
+        TAKE_MODE(flags, mode);                                                                                        \
         if (!real)                                                                                                     \
             return missing();                                                                                          \
         return real(at, decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path, flags, mode);                  \
