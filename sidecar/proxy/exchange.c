@@ -12,13 +12,19 @@ static void on_burial(struct later *later)
     free(LIST_ENTRY(later, struct exchange, burial));
 }
 
-static void release(struct exchange *x)
+/* Nothing that it waits for comes any more. */
+static void settle(struct exchange *x)
 {
     x->state = EXCHANGE_OVER;
     deadline_stop(&x->deadline);
     deadline_stop(&x->patience);
     token_wait_cancel(&x->token_wait);
     upstream_wait_cancel(&x->upstream_wait);
+}
+
+static void release(struct exchange *x)
+{
+    settle(x);
     later_cancel(&x->finish);
     if (x->up)
         upstream_drop(x->up);
@@ -49,12 +55,8 @@ void exchange_finish(struct exchange *x, enum exchange_end end)
 {
     if (x->state == EXCHANGE_OVER)
         return;
-    x->state = EXCHANGE_OVER;
+    settle(x);
     x->end = end;
-    deadline_stop(&x->deadline);
-    deadline_stop(&x->patience);
-    token_wait_cancel(&x->token_wait);
-    upstream_wait_cancel(&x->upstream_wait);
     exchange_account(x, x->status);
     later_ask(&x->finish);
 }
