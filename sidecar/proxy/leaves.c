@@ -190,23 +190,15 @@ void leaves_message(struct leaves *l, const struct msg *m)
     tls_leaf_free(leaf);
 }
 
-struct again {
-    struct leaves *leaves;
-    bool fresh;
-};
-
 static void again_one(void *arg, struct slice key, void *value)
 {
-    struct again *again = arg;
     struct entry *e = value;
     (void)key;
     if (!list_empty(&e->waits))
-        mint(again->leaves, e);
-    if (again->fresh)
-        drop_entry(again->leaves, e);
+        mint(arg, e);
 }
 
-void leaves_keeper_back(struct leaves *l, bool fresh)
+void leaves_keeper_back(struct leaves *l)
 {
-    hash_each(l->by_host, again_one, &(struct again){ l, fresh });
+    hash_each(l->by_host, again_one, l);
 }

@@ -35,7 +35,7 @@ MUST_CHECK int leaves_wait(struct leaves *l, const char *host, struct leaf_wait 
 void leaf_wait_cancel(struct leaf_wait *w);
 /* From the keeper: MSG_LEAF. */
 void leaves_message(struct leaves *l, const struct msg *m);
-/* A new keeper has a new CA: what it did not sign is of no use any more when fresh is true; asks again for everyone who waits. */
-void leaves_keeper_back(struct leaves *l, bool fresh);
+/* A new keeper is there, with the same CA: asks again for everyone who waits. */
+void leaves_keeper_back(struct leaves *l);
 
 #endif

@@ -145,7 +145,7 @@ static void meet_keeper(struct worker *w, int fd)
     }
     send_to(w->keeper, &(struct msg){ .type = MSG_HELLO, .name = SLICE("worker"), .tag = w->sockets.slot });
     tokens_keeper_back(w->ctx.tokens);
-    leaves_keeper_back(w->ctx.leaves, false);
+    leaves_keeper_back(w->ctx.leaves);
 }
 
 /* --- supervisor --- */
