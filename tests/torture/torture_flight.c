@@ -39,6 +39,11 @@ static void on_lease(void *arg, enum store_result r)
     (void)arg, (void)r;
 }
 
+static void on_event(void *arg, enum flight_event event)
+{
+    (void)arg, (void)event;
+}
+
 static void on_end(void *arg, const struct flight_result *r)
 {
     (void)arg;
@@ -108,7 +113,7 @@ static bool journal_has_answer(void)
 
 static void refresh(struct spec *spec, bool rotates)
 {
-    const struct flight_hooks hooks = { on_state, on_lease, on_end, NULL };
+    const struct flight_hooks hooks = { .on_state = on_state, .on_lease = on_lease, .on_event = on_event, .on_end = on_end };
     struct state known;
     open_world();
     state_init(&known);
