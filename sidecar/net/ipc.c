@@ -8,6 +8,7 @@
 
 #define PACKETS_PER_WAKE 64
 #define QUEUE_MAX_FDS 64
+#define OFFER_MAX_BYTES (1024 * 1024)
 #define SEND_BUFFER_BYTES (256 * 1024) /* three of the largest packets without queueing */
 
 struct packet { /* one that the socket did not take yet */
@@ -151,6 +152,11 @@ int ipc_send(struct ipc *i, struct slice packet, int fd)
     if (is_full(failed))
         return enqueue(i, packet, fd);
     return failed ? -EPIPE : 0; /* what the peer sent before it went is still read; its end comes after that */
+}
+
+int ipc_offer(struct ipc *i, struct slice packet)
+{
+    return i->queued_bytes >= OFFER_MAX_BYTES ? -EBUSY : ipc_send(i, packet, -1);
 }
 
 size_t ipc_queued(const struct ipc *i)

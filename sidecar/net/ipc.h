@@ -25,6 +25,8 @@ MUST_CHECK struct ipc *ipc_new(int fd, ipc_packet_fn *on_packet, ipc_gone_fn *on
 void ipc_free(struct ipc *i);
 /* fd: -1, or a descriptor to send along (the caller closes its own).  Returns 0; -EPIPE (gone; on_gone comes or came), -EMSGSIZE, -ENOMEM. */
 MUST_CHECK int ipc_send(struct ipc *i, struct slice packet, int fd);
+/* As ipc_send(), for what may be left out because it will be said again, or nobody is left to hear it: -EBUSY when 1 MiB is queued already. */
+MUST_CHECK int ipc_offer(struct ipc *i, struct slice packet);
 /* Bytes that the socket has not taken yet. */
 size_t ipc_queued(const struct ipc *i);
 /* fn (arg as given to ipc_new) each time the queue has emptied; NULL: no more. */

@@ -37,6 +37,7 @@ struct worker {
     int status;
 };
 
+/* A WANT may be left out when the keeper stands still: who waits has a deadline, and whoever comes next asks again. */
 static void send_to(struct ipc *to, const struct msg *m)
 {
     struct buf packet;
@@ -45,7 +46,7 @@ static void send_to(struct ipc *to, const struct msg *m)
     buf_init_secret(&packet, IPC_PACKET_MAX);
     int failed = msg_encode(m, &packet);
     if (failed == 0)
-        failed = ipc_send(to, buf_slice(&packet), -1);
+        failed = m->type == MSG_WANT ? ipc_offer(to, buf_slice(&packet)) : ipc_send(to, buf_slice(&packet), -1);
     if (failed)
         log_debug(log_msg("message not sent"), log_int("type", m->type), log_int("errno", -failed));
     buf_done(&packet);

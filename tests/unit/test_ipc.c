@@ -209,6 +209,30 @@ static void a_peer_that_never_reads_counts_as_gone_at_the_cap(void **state)
     assert_int_equal(a.gone, 1);
 }
 
+/* A keeper that stands still for a minute while thousands ask: asking again must not cost the connection. */
+static void what_may_be_left_out_never_fills_the_queue(void **state)
+{
+    (void)state;
+    int failed = 0;
+    size_t sent = 0;
+    while (failed == 0 && sent < 1000) {
+        big[0] = (char)sent;
+        failed = ipc_offer(a.ipc, slice_of(big, IPC_PACKET_MAX));
+        sent += failed == 0;
+    }
+    assert_int_equal(failed, -EBUSY);
+    assert_in_range(sent, 16, 32); /* 1 MiB, and what the kernel holds */
+    for (int i = 0; i < 100000; i++)
+        assert_int_equal(ipc_offer(a.ipc, SLICE("want")), -EBUSY);
+    big[0] = (char)sent;
+    assert_int_equal(send_from(&a, slice_of(big, IPC_PACKET_MAX), -1), 0); /* what may not be left out still goes */
+    turns(100);
+    assert_int_equal(b.packets, sent + 1);
+    assert_true(b.in_order);
+    assert_int_equal(a.gone, 0);
+    assert_int_equal(ipc_offer(a.ipc, SLICE("want")), 0);
+}
+
 static void an_end_may_be_freed_inside_its_packet(void **state)
 {
     (void)state;
@@ -322,6 +346,7 @@ int main(void)
         TEST(a_queued_descriptor_outlives_the_callers_copy),
         TEST(a_peer_that_went_is_told_once_after_its_last_packet),
         TEST(a_peer_that_never_reads_counts_as_gone_at_the_cap),
+        TEST(what_may_be_left_out_never_fills_the_queue),
         TEST(an_end_may_be_freed_inside_its_packet),
         TEST(an_end_may_be_freed_inside_gone),
         TEST(an_end_freed_with_packets_queued_and_gone_pending_is_quiet),
