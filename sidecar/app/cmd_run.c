@@ -157,10 +157,17 @@ static void forget(const struct secret_ref *ref)
 static void drop_secrets(const struct config *c)
 {
     for (size_t i = 0; i < c->credential_count; i++) {
-        forget(&c->credentials[i].client_secret);
-        forget(&c->credentials[i].refresh_token);
-        forget(&c->credentials[i].token);
+        const struct spec *s = &c->credentials[i];
+        const struct secret_ref *const refs[] = { &s->client_secret, &s->refresh_token,   &s->token,          &s->subject_token,
+                                                  &s->actor_token,   &s->assertion.token, &s->assertion.key };
+        for (size_t j = 0; j < sizeof refs / sizeof *refs; j++)
+            forget(refs[j]);
     }
+    for (size_t i = 0; i < c->client_count; i++)
+        forget(&c->clients[i].password);
+    forget(&c->parent.password);
+    forget(&c->redis.password);
+    forget(&c->redis.sentinel_password);
     forget(&c->seal_key);
     forget(&c->seal_key_previous);
 }

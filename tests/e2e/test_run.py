@@ -118,6 +118,26 @@ def test_a_signal_for_us_is_passed_on_and_the_program_decides(config_file, place
     assert (p.returncode, out) == (9, b"caught\n"), err
 
 
+def test_no_secret_of_any_key_reaches_the_program(make_config, place):
+    """Clients, the parent proxy and all that a grant may hold."""
+    config = make_config()
+    grant = {"token_url": "http://127.0.0.1:9/", "client_id": "x"}
+    config["credentials"] |= {
+        "bearer": grant | {"grant": "jwt_bearer", "assertion": {"token": {"env": "T_ASSERTION"}}},
+        "signed": grant | {"grant": "jwt_bearer", "assertion": {"key": {"env": "T_KEY"}}},
+        "exchange": grant | {"grant": "token_exchange", "subject_token": {"env": "T_SUBJECT"}, "actor_token": {"env": "T_ACTOR"}},
+        "fixed": {"grant": "static", "token": {"env": "T_STATIC"}},
+    }
+    config["clients"] = {"ci": {"password": {"env": "T_CLIENT"}, "rules": []}}
+    config["network"]["parent_proxy"] = {"url": "http://127.0.0.1:9", "username": "u", "password": {"env": "T_PARENT"}}
+    names = ["T_ASSERTION", "T_KEY", "T_SUBJECT", "T_ACTOR", "T_STATIC", "T_CLIENT", "T_PARENT"]
+    path = place / "run.yaml"
+    path.write_text(json.dumps(config))
+    done = run([SIDEKEY, "run", "-c", path, "--", "env"], environment(place, {name: f"secret-of-{name}" for name in names} | {"T_MINE": "stays"}))
+    assert done.returncode == 0 and b"T_MINE=stays" in done.stdout, done
+    assert b"secret-of-" not in done.stdout, done.stdout
+
+
 def test_the_program_gets_placeholders_and_none_of_our_secrets(make_config, place, auth):
     config = make_config()
     config["credentials"]["crm"]["client_secret"] = {"env": "CRM_SECRET"}
