@@ -29,7 +29,7 @@
 
 static void harden(void)
 {
-    static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR1, SIGUSR2 };
+    static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR1, SIGUSR2, SIGXFSZ };
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     (void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
@@ -55,6 +55,9 @@ static int open_ring(struct keeper *k, struct err *e)
 /* A directory that we may not use is a matter of permission, everything else one of the disk. */
 static int directory_status(const char *dir)
 {
+    struct stat st;
+    if (stat(dir, &st) == 0 && (st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH))) /* root may use it, and does not */
+        return EX_NOPERM;
     return access(dir, R_OK | W_OK | X_OK) != 0 && (errno == EACCES || errno == EPERM || errno == EROFS) ? EX_NOPERM : EX_IOERR;
 }
 

@@ -209,6 +209,16 @@ int state_dir_create(const struct state_dir *d, const char *name, struct slice b
     return failed ? failed : sync_dir(d);
 }
 
+bool state_dir_writable(const struct state_dir *d)
+{
+    static const char pages[2 * 4096];
+    char beside[NAME_MAX + 1];
+    if (write_beside(d, "probe", slice_of(pages, sizeof pages), beside, sizeof beside) != 0)
+        return false;
+    (void)unlinkat(d->fd, beside, 0);
+    return true;
+}
+
 int state_dir_remove(const struct state_dir *d, const char *name)
 {
     if (unlinkat(d->fd, name, 0) != 0)

@@ -31,6 +31,8 @@ MUST_CHECK int state_dir_read(const struct state_dir *d, const char *name, struc
 MUST_CHECK int state_dir_replace(const struct state_dir *d, const char *name, struct slice bytes);
 /* As state_dir_replace, but -EEXIST when there is one. */
 MUST_CHECK int state_dir_create(const struct state_dir *d, const char *name, struct slice bytes);
+/* Can a new file of some pages be written just now? */
+bool state_dir_writable(const struct state_dir *d);
 /* Removes and fsyncs the directory.  0 (also when there was none); -errno. */
 MUST_CHECK int state_dir_remove(const struct state_dir *d, const char *name);
 

@@ -24,7 +24,8 @@ struct store_file {
     struct list ops;    /* asked and not answered */
     struct list leases; /* struct held */
     struct state_watch *watch;
-    bool up;
+    bool up;            /* the last operation met no error */
+    bool unwritten;     /* the last commit or note met one, though what only reads may get its answer */
 };
 
 /* A lease of ours: it lives as long as its descriptor is open. */
@@ -227,6 +228,8 @@ static void answer(struct store_op *op, struct outcome *out)
     store_fn *fn = op->fn;
     void *arg = op->arg;
     op->store->up = out->answer.result != STORE_ERROR;
+    if (op->kind == COMMIT || op->kind == THROTTLE)
+        op->store->unwritten = !op->store->up;
     if (out->answer.result == STORE_ERROR)
         out->answer = (struct store_answer){ .result = STORE_ERROR, .error = out->err.text };
     op_free(op);
@@ -373,7 +376,8 @@ static void file_watch(struct store *s, store_change_fn *fn, void *arg)
 
 static bool file_up(const struct store *s)
 {
-    return ((const struct store_file *)s)->up;
+    const struct store_file *f = (const struct store_file *)s;
+    return f->up && (!f->unwritten || state_dir_writable(&f->dir));
 }
 
 static void file_free(struct store *s)

@@ -33,7 +33,9 @@ static void on_answer(struct later *l)
     struct outcome out = op->out;
     store_fn *fn = op->fn;
     void *arg = op->arg;
-    op->store->failed = out.answer.result == STORE_ERROR;
+    store_redis_note(op, out.answer.result);
+    if (out.answer.result == STORE_ERROR)
+        store_redis_disown(op);
     state_init(&op->out.state); /* moved */
     if (out.answer.result == STORE_ERROR)
         out.answer = (struct store_answer){ .result = STORE_ERROR, .error = out.err.text };
@@ -411,8 +413,11 @@ static void redis_cancel(struct store_op *op)
 {
     later_cancel(&op->later);
     op->fn = NULL;
-    if (!op->sent || redis_client_unsend(op->at->client, &op->command))
+    if (!op->sent || redis_client_unsend(op->at->client, &op->command)) {
         op_free(op);
+        return;
+    }
+    store_redis_disown(op);
 }
 
 static bool redis_up(const struct store *s)
@@ -421,7 +426,7 @@ static bool redis_up(const struct store *s)
     bool any = false;
     for (const struct list *l = r->nodes.next; l != &r->nodes; l = l->next)
         any = any || redis_client_up(LIST_ENTRY(l, struct node, list)->client);
-    return any && !r->failed;
+    return any && !r->failed && !r->unwritten;
 }
 
 static void free_cred(struct cred *cred)

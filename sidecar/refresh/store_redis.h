@@ -7,7 +7,8 @@
  * What goes wrong between us and the server is STORE_ERROR with a text that names the server and the way out, never BUSY or "nothing stored".
  * A server that knows less than we do (a failover or a restart lost a write) gets our copy back before it is believed.
  * watch: subscription on a connection of its own, and a poll: slow while the subscription stands, each second otherwise.
- * MOVED and ASK are followed.  A cancelled operation that was sent may still take effect. */
+ * MOVED and ASK are followed.  A cancelled operation that was sent may still take effect, as may one that had no answer; what its owner then holds is no
+ * hindrance to the next owner of this process. */
 #ifndef SIDEKEY_REFRESH_STORE_REDIS_H
 #define SIDEKEY_REFRESH_STORE_REDIS_H
 

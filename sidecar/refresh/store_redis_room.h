@@ -12,8 +12,10 @@
 #include "refresh/store_redis.h"
 
 #define KEY_SIZE (STATE_DIR_NAME_MAX + 32)
+#define OWNER_TEXT (2 * STORE_OWNER_BYTES + 1)
+#define FORMER_OWNERS 4
 
-enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK, THROTTLE, RESTORE, PEEK, KINDS };
+enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK, THROTTLE, PROBE, RESTORE, PEEK, KINDS };
 
 struct node {               /* one server: the one of the URL first, then those that it led to */
     struct list list;
@@ -35,6 +37,10 @@ struct cred {               /* what this process knows of one credential */
     char name[STATE_DIR_NAME_MAX + 1];
     uint64_t told;          /* the generation that the watcher, or an answer, has spoken of last */
     struct kept kept;       /* the newest that we have seen whole */
+    /* Owners whose last operation had no answer: it may take effect yet, as that of nobody, when a server that stood still goes on.  This process has one
+     * owner at a time, so what they hold is no hindrance to the next one. */
+    char former[FORMER_OWNERS][OWNER_TEXT];
+    unsigned formers;       /* ever */
     struct node *home;      /* where MOVED has led; NULL: the first node */
     struct later tell;      /* the watcher is to be told */
     bool peeking, peek_again; /* a look is under way · it may have been too early */
@@ -62,6 +68,7 @@ struct store_redis {
     char path[REDIS_PATH_MAX + 1];
     struct list nodes, creds, ops;
     bool failed;            /* the last operation met an error */
+    struct cred *unwritten; /* whose last write met one, though what only reads may get its answer; NULL: none */
     char told_why[512];     /* the last complaint in the log */
 
     /* store_redis_watch.c */
@@ -120,6 +127,8 @@ extern struct script store_redis_scripts[KINDS];
 void store_redis_name_scripts(void);
 /* op's command, ready to be sent.  asking: for ASK.  0; -ENOMEM, -ENOBUFS. */
 MUST_CHECK int store_redis_build(struct store_op *op, bool asking);
+/* What op's owner has or will have at the server is in nobody's hand. */
+void store_redis_disown(const struct store_op *op);
 const char *store_redis_key(const struct cred *cred, const char *what, char key[KEY_SIZE]);
 
 /* store_redis_blob.c */
@@ -137,6 +146,8 @@ void store_redis_unwatch(struct store_redis *s);
 void store_redis_saw(struct cred *cred, uint64_t generation, bool ours);
 void store_redis_watch_cred(struct cred *cred);
 void store_redis_tick(void *store_redis);
+/* How an operation ended: is the store up? */
+void store_redis_note(const struct store_op *op, enum store_result result);
 /* Asks for every credential's generation. */
 void store_redis_peek(struct store_redis *s);
 

@@ -13,6 +13,9 @@
     "local mark = redis.call('GET', KEYS[3])\n"                                                                                            \
     "if mark and string.sub(mark, -32) == ARGV[1] then redis.call('DEL', KEYS[3]) end\n"
 
+/* An owner of this process: the one that asks, or one before it (list: words with a space between). */
+#define OURS(list) "local function ours(o) return o == ARGV[1] or (#o == 32 and string.find(" list ", o, 1, true) ~= nil) end\n"
+
 /* What is left of the pause.  More than was asked for: the server's clock went back. */
 #define LOOK_AT_BACKOFF                                                                                                                    \
     "local backoff = redis.call('PTTL', KEYS[4])\n"                                                                                        \
@@ -23,7 +26,7 @@
     "if backoff < 0 then backoff = 0 end\n"
 
 struct script store_redis_scripts[KINDS] = {
-    /* ARGV: owner, ttl, known generation.  A lease without an end is nobody's of ours: it gets one. */
+    /* ARGV: owner, ttl, known generation, former owners.  A lease without an end is nobody's of ours: it gets one. */
     [BEGIN] = { .text = "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                         "local blob = redis.call('HGET', KEYS[2], 'blob') or ''\n"
                         "local owner = redis.call('GET', KEYS[1])\n"
@@ -31,7 +34,8 @@ struct script store_redis_scripts[KINDS] = {
                         "  if owner == ARGV[1] then redis.call('DEL', KEYS[1]) end\n"
                         "  return {'fresh', gen, blob}\n"
                         "end\n"
-                        "if owner and owner ~= ARGV[1] then\n"
+                        OURS("ARGV[4]")
+                        "if owner and not ours(owner) then\n"
                         "  local left = redis.call('PTTL', KEYS[1])\n"
                         "  if left < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]); left = tonumber(ARGV[2]) end\n"
                         "  return {'busy', gen, left}\n"
@@ -67,19 +71,22 @@ struct script store_redis_scripts[KINDS] = {
                           "return {'ok', '0'}\n" },
     [LOAD] = { .text = LOOK_AT_BACKOFF
                        "return {'ok', redis.call('HGET', KEYS[2], 'gen') or '0', redis.call('HGET', KEYS[2], 'blob') or '', backoff}\n" },
-    /* ARGV: owner, parent, fp, tag, the tag of one that counts no more, hold.  An intent for another generation is past. */
-    [MARK] = { .text = LOOK_AT_BACKOFF
+    /* ARGV: owner, parent, fp, tag, the tag of one that counts no more, hold, former owners.  An intent for another generation is past. */
+    [MARK] = { .text = LOOK_AT_BACKOFF OURS("ARGV[7]")
                        "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                        "if gen == ARGV[2] then\n"
                        "  local mark = redis.call('GET', KEYS[3]) or ''\n"
                        "  local for_gen, fp, tag, owner = string.match(mark, '^(%S+) (%S+) (%S+) (%S+)$')\n"
-                       "  if for_gen == gen and fp == ARGV[3] and owner ~= ARGV[1] and tag ~= ARGV[5] then return {'busy', gen} end\n"
+                       "  if for_gen == gen and fp == ARGV[3] and not ours(owner) and tag ~= ARGV[5] then return {'busy', gen} end\n"
                        "  redis.call('SET', KEYS[3], gen .. ' ' .. ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[1], 'PX', ARGV[6])\n"
                        "end\n"
                        "return {'ok', gen, redis.call('HGET', KEYS[2], 'blob') or '', backoff}\n" },
     /* ARGV: pause.  The longer one stands. */
     [THROTTLE] = { .text = "if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[1]) end\n"
                            "return {'ok', '0'}\n" },
+    /* A write that changes nothing. */
+    [PROBE] = { .text = "redis.call('HSET', KEYS[2], 'intent', redis.call('HGET', KEYS[2], 'intent') or '')\n"
+                        "return {'ok', '0'}\n" },
     /* ARGV: generation, blob, exp_ms, dead_fp, channel.  Only forward. */
     [RESTORE] = { .text = "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                           "if tonumber(gen) >= tonumber(ARGV[1]) then return {'ok', gen} end\n"
@@ -103,7 +110,7 @@ const char *store_redis_key(const struct cred *cred, const char *what, char key[
 
 /* The numbers of one command as text. */
 struct texts {
-    char owner[2 * STORE_OWNER_BYTES + 1], first[24], second[24], third[24], channel[KEY_SIZE];
+    char owner[OWNER_TEXT], former[FORMER_OWNERS * OWNER_TEXT], first[24], second[24], third[24], channel[KEY_SIZE];
 };
 
 static struct slice number(char text[24], int64_t n)
@@ -117,11 +124,34 @@ static struct slice generation(char text[24], uint64_t n)
     return number(text, n < (uint64_t)LUA_EXACT ? (int64_t)n : LUA_EXACT);
 }
 
-static struct slice owner_text(const struct store_op *op, char text[2 * STORE_OWNER_BYTES + 1])
+static struct slice owner_text(const struct store_op *op, char text[OWNER_TEXT])
 {
     for (size_t i = 0; i < STORE_OWNER_BYTES; i++)
         snprintf(text + 2 * i, 3, "%02x", op->owner.bytes[i]);
     return slice_str(text);
+}
+
+static struct slice former_owners(const struct cred *cred, char text[FORMER_OWNERS * OWNER_TEXT])
+{
+    size_t len = 0;
+    text[0] = '\0';
+    for (unsigned i = 0; i < FORMER_OWNERS && i < cred->formers; i++)
+        len += (size_t)snprintf(text + len, OWNER_TEXT + 1, "%s%s", i ? " " : "", cred->former[i]);
+    return slice_of(text, len);
+}
+
+void store_redis_disown(const struct store_op *op)
+{
+    struct cred *cred = op->cred;
+    char text[OWNER_TEXT];
+    bool has_owner = op->kind == BEGIN || op->kind == RENEW || op->kind == COMMIT || op->kind == RELEASE || op->kind == MARK;
+    if (!cred || !has_owner)
+        return;
+    owner_text(op, text);
+    for (unsigned i = 0; i < FORMER_OWNERS && i < cred->formers; i++)
+        if (strcmp(cred->former[i], text) == 0)
+            return;
+    memcpy(cred->former[cred->formers++ % FORMER_OWNERS], text, sizeof text);
 }
 
 static size_t add_kept(const struct store_op *op, const struct kept *k, struct texts *t, struct slice *argv)
@@ -142,7 +172,8 @@ static size_t add_args(const struct store_op *op, enum kind kind, struct texts *
         argv[0] = owner_text(op, t->owner);
         argv[1] = number(t->first, op->ttl_ms > 0 ? op->ttl_ms : 1);
         argv[2] = generation(t->second, op->generation);
-        return kind == BEGIN ? 3 : 2;
+        argv[3] = former_owners(op->cred, t->former);
+        return kind == BEGIN ? 4 : 2;
     case COMMIT:
         argv[0] = owner_text(op, t->owner);
         argv[1] = generation(t->first, op->generation);
@@ -156,7 +187,8 @@ static size_t add_args(const struct store_op *op, enum kind kind, struct texts *
         argv[3] = slice_str(op->intent.tag);
         argv[4] = slice_str(op->intent.instead);
         argv[5] = number(t->second, op->intent.hold_ms > 0 ? op->intent.hold_ms : 1);
-        return 6;
+        argv[6] = former_owners(op->cred, t->former);
+        return 7;
     case THROTTLE: argv[0] = number(t->first, op->ttl_ms > 0 ? op->ttl_ms : 1); return 1;
     case RESTORE:
         argv[0] = generation(t->first, op->cred->kept.generation);

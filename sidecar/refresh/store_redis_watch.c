@@ -26,12 +26,40 @@ void store_redis_saw(struct cred *cred, uint64_t generation, bool ours)
         cred->told = generation;
 }
 
-/* ---- the poll ---- */
+/* ---- is it up? ---- */
 
-static void on_healed(void *arg, const struct store_answer *answer)
+static void set_tick(struct store_redis *s)
+{
+    int64_t period_ms = s->subscribed && !s->failed && !s->unwritten ? TICK_SUBSCRIBED_MS : TICK_ALONE_MS;
+    alarm_set(&s->tick, period_ms - (int64_t)rand_below((uint64_t)period_ms / 5)); /* replicas must not keep step */
+}
+
+void store_redis_note(const struct store_op *op, enum store_result result)
+{
+    struct store_redis *s = op->store;
+    bool writes = op->kind != LOAD && op->kind != PEEK, was_well = !s->failed && !s->unwritten;
+    s->failed = result == STORE_ERROR;
+    if (writes && s->failed)
+        s->unwritten = op->cred;
+    else if (writes && s->unwritten == op->cred)
+        s->unwritten = NULL;
+    if (was_well && s->failed && s->fn)
+        set_tick(s);
+}
+
+static void on_noted(void *arg, const struct store_answer *answer)
 {
     (void)arg, (void)answer; /* a failure shows at the next look */
 }
+
+/* A replica, a full server and a narrow ACL answer those who only look: whether it can be written to again is found out by a write that changes nothing. */
+static void probe(struct store_redis *s)
+{
+    if (s->unwritten)
+        (void)store_redis_ask(s, PROBE, s->unwritten->name, NULL, on_noted, NULL);
+}
+
+/* ---- the poll ---- */
 
 static void peek(struct cred *cred);
 
@@ -44,7 +72,7 @@ static void on_peeked(void *arg, const struct store_answer *answer)
     if (cred->peek_again)
         peek(cred);
     if (answer->generation < cred->kept.generation) /* it lost what we have: reading it gives it back */
-        (void)store_redis_ask(cred->store, LOAD, cred->name, NULL, on_healed, NULL);
+        (void)store_redis_ask(cred->store, LOAD, cred->name, NULL, on_noted, NULL);
     else if (answer->generation != cred->told)
         tell(cred, answer->generation);
 }
@@ -64,12 +92,6 @@ void store_redis_peek(struct store_redis *s)
 
 /* ---- the subscription ---- */
 
-static void set_tick(struct store_redis *s)
-{
-    int64_t period_ms = s->subscribed && !s->failed ? TICK_SUBSCRIBED_MS : TICK_ALONE_MS;
-    alarm_set(&s->tick, period_ms - (int64_t)rand_below((uint64_t)period_ms / 5)); /* replicas must not keep step */
-}
-
 /* The words are one command to the link: any reply will do, and what they answer is seen by on_push. */
 static void say(struct store_redis *s)
 {
@@ -86,6 +108,7 @@ void store_redis_tick(void *arg)
             say(s);
     }
     store_redis_peek(s);
+    probe(s);
     set_tick(s);
 }
 

@@ -248,13 +248,16 @@ def test_a_sentinel_failover_loses_no_refresh(redis_server, machines, auth):
 
 
 @pytest.mark.slow
-def test_a_primary_that_is_cut_off_from_its_sentinels_is_left_although_it_answers(redis_server, machines, auth):
+def test_a_primary_that_is_cut_off_from_its_sentinels_is_left_although_it_answers(redis_server, machines, auth, make_config):
     primary = redis_server("primary")
     replica = redis_server("replica", "--replicaof", "127.0.0.1", primary.port, "--repl-diskless-sync-delay", "0")
     until("the replica follows", lambda: "master_link_status:up" in replica.ask("INFO", "replication"), 20)
     sentinels = make_sentinels(redis_server, primary)
-    pair = machines(2, {"url": "redis://unused", "sentinel": {"master": "main", "nodes": [f"127.0.0.1:{s.port}" for s in sentinels]}},
-                    {"on_lock_error": "fail"})
+    rules = [line for line in open("docs/configuration.md", encoding="utf-8") if line.startswith("ACL SETUSER sidekey") and "switch-master" in line]
+    assert all(s.ask(*rules[0].replace(">PASSWORD", f">{PASSWORD}").split()) == "OK" for s in sentinels)
+    pair = machines(2, {"url": "redis://unused", "sentinel": {
+        "master": "main", "nodes": [f"127.0.0.1:{s.port}" for s in sentinels], "username": "sidekey",
+        "password": make_config.write("sentinel-password", PASSWORD)}}, {"on_lock_error": "fail"})
     assert echo(pair[0]) == echo(pair[1])
     stored(replica, "1")
     until("both listen to all sentinels", lambda: all(len([c for c in clients(s.connect()) if c["name"] == "sidekey" and c["sub"] == "1"]) == 2
@@ -273,6 +276,7 @@ def test_a_primary_that_is_cut_off_from_its_sentinels_is_left_although_it_answer
     assert echo(pair[0]) == echo(pair[1])
     stored(replica, "2")
     assert auth.healthy()["refreshes"] == 2
+    assert all("NOPERM" not in error_log(s) for s in pair)
     assert talk.ask("HGET", "{sidekey:crm}:state", "gen") == "1"  # what went there would be lost
 
 

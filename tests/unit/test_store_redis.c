@@ -475,6 +475,66 @@ static void a_state_sealed_with_another_key_is_an_error_that_keeps_no_lease(void
     ring = ours;
 }
 
+static struct got mark(struct store *s, unsigned char who, uint64_t parent)
+{
+    struct got got = { 0 };
+    struct store_owner owner = owner_of(who);
+    assert_non_null(store_mark(s, "cred", &owner, parent, &(struct store_intent){ "0a0b0c0d", "1.1", NULL, LONG_MS }, on_answer, &got));
+    return *wait_for(&got);
+}
+
+/* So that the server knows the scripts by their names. */
+static void warm_up(struct store *s)
+{
+    assert_result(begin(s, 'z', 0), STORE_WON);
+    assert_result(mark(s, 'z', 0), STORE_OK);
+    assert_result(commit(s, 'z', 0), STORE_OK);
+}
+
+/* The server stands still (SIGSTOP): what it was sent meanwhile it does when it goes on, for somebody who has given up long since. */
+static void what_a_server_does_too_late_is_no_hindrance_to_us_and_one_to_others(void **state)
+{
+    (void)state;
+    struct store *s = open_store(server.url), *other = open_store(server.url);
+    warm_up(s);
+    assert_result(load(other), STORE_OK);
+    assert_int_equal(kill(server.pid, SIGSTOP), 0);
+    assert_result(begin(s, 'a', 1), STORE_ERROR);
+    assert_int_equal(kill(server.pid, SIGCONT), 0);
+    assert_result(load_again(s), STORE_OK);
+    assert_result(load_again(other), STORE_OK);
+    ask("GET {sidekey:cred}:lease", "6161"); /* it took effect */
+    assert_result(begin(other, 'c', 1), STORE_BUSY);
+    assert_result(begin(s, 'b', 1), STORE_WON);
+    assert_int_equal(kill(server.pid, SIGSTOP), 0);
+    assert_result(mark(s, 'b', 1), STORE_ERROR);
+    assert_int_equal(kill(server.pid, SIGCONT), 0);
+    assert_result(load_again(s), STORE_OK);
+    assert_result(load_again(other), STORE_OK);
+    ask("GET {sidekey:cred}:intent", "6262");
+    assert_result(mark(other, 'c', 1), STORE_BUSY);
+    assert_result(begin(s, 'd', 1), STORE_WON);
+    assert_result(mark(s, 'd', 1), STORE_OK);
+    assert_result(begin(other, 'c', 1), STORE_BUSY);
+    store_free(s);
+    store_free(other);
+}
+
+static void a_cancelled_begin_that_is_done_all_the_same_is_no_hindrance_either(void **state)
+{
+    (void)state;
+    struct store *s = open_store(server.url);
+    struct store_owner owner = owner_of('a');
+    struct got got = { 0 };
+    warm_up(s);
+    store_cancel(s, store_begin(s, "cred", &owner, LONG_MS, 1, on_answer, &got));
+    assert_result(load(s), STORE_OK);
+    ask("GET {sidekey:cred}:lease", "6161");
+    assert_result(begin(s, 'b', 1), STORE_WON);
+    assert_int_equal(got.count, 0);
+    store_free(s);
+}
+
 static void a_blob_of_another_generation_or_credential_is_damage(void **state)
 {
     (void)state;
@@ -710,6 +770,8 @@ int main(void)
         WITH_SERVER(a_restart_of_the_server_is_survived),
         WITH_SERVER(a_connection_that_died_unseen_costs_no_error),
         WITH_SERVER(a_state_sealed_with_another_key_is_an_error_that_keeps_no_lease),
+        WITH_SERVER(what_a_server_does_too_late_is_no_hindrance_to_us_and_one_to_others),
+        WITH_SERVER(a_cancelled_begin_that_is_done_all_the_same_is_no_hindrance_either),
         WITH_SERVER(a_blob_of_another_generation_or_credential_is_damage),
         WITH_SERVER(a_lease_without_an_end_gets_one),
         WITH_SERVER(a_pause_is_measured_by_the_servers_clock_and_cut_when_that_goes_back),
