@@ -301,6 +301,20 @@ static void test_a_dead_refresh_token_is_told_and_ready_says_no(void **s)
     assert_int_equal(end_keeper(), 0);
 }
 
+static void test_a_token_that_somebody_else_has_spent_is_counted_as_that(void **s)
+{
+    char request[8192];
+    (void)s;
+    start_keeper();
+    want(MSG_MISSING, 0);
+    serve(401, "", "{\"error\":{\"code\":\"refresh_token_reused\"}}", request, sizeof request);
+    assert_int_equal(wait_msg(w.worker, MSG_FAIL).class_, MSG_DEAD);
+    struct msg m = ask(MSG_ASK_METRICS);
+    assert_non_null(strstr(m.text.ptr, "sidekey_refresh_events_total{credential=\"crm\",event=\"foreign_rotation\"} 1\n"));
+    assert_non_null(strstr(m.text.ptr, "# TYPE sidekey_refresh_events_total counter\n"));
+    assert_int_equal(end_keeper(), 0);
+}
+
 static void test_a_throttled_host_is_left_alone(void **s)
 {
     char request[8192];
@@ -563,6 +577,7 @@ int main(void)
         T(the_first_token_is_fetched_published_and_survives_a_restart),
         T(one_refresh_per_generation_and_none_within_the_floor),
         T(a_dead_refresh_token_is_told_and_ready_says_no),
+        T(a_token_that_somebody_else_has_spent_is_counted_as_that),
         T(a_throttled_host_is_left_alone),
         T(a_dropped_answer_is_asked_for_once_more_with_the_same_token),
         T(redirects_and_huge_answers_are_not_followed),
