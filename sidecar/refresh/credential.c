@@ -41,7 +41,7 @@ struct credential_times credential_times(const struct credential_life *life, uns
 
 bool credential_age_unknown(const struct credential_life *life, int64_t now_wall_ms)
 {
-    return life->obtained_wall_ms > now_wall_ms + CREDENTIAL_CLOCKS_MS;
+    return life->expires_wall_ms && life->obtained_wall_ms > now_wall_ms + CREDENTIAL_CLOCKS_MS;
 }
 
 void credential_times_end(struct credential_times *t, int64_t now_ms)

@@ -62,7 +62,7 @@ bool credential_need_forced(const struct credential_need *need);
  * now_wall_ms is already corrected by what is known of the clock's error.  By a clock that is behind a token looks as if it were made in the future:
  * it lives no longer from now than a new one would. */
 struct credential_times credential_times(const struct credential_life *life, unsigned jitter, int64_t now_ms, int64_t now_wall_ms);
-/* Made in the future: one of two clocks is wrong, and nobody can say how old the token is. */
+/* It has an end and was made in the future: one of two clocks is wrong, and nobody can say how old the token is. */
 bool credential_age_unknown(const struct credential_life *life, int64_t now_wall_ms);
 /* It has ended now, whatever is stored. */
 void credential_times_end(struct credential_times *t, int64_t now_ms);
