@@ -174,11 +174,13 @@ struct staple staple_judge(struct slice der, X509 *cert, X509 *issuer, int64_t n
 
 static bool promises(const X509 *cert)
 {
-    TLS_FEATURE *features = X509_get_ext_d2i(cert, NID_tlsfeature, NULL, NULL);
-    bool found = false;
+    int critical;
+    TLS_FEATURE *features = X509_get_ext_d2i(cert, NID_tlsfeature, &critical, NULL);
+    bool found = !features && critical != -1; /* there, but not to be read: it may have been this promise */
     for (int i = 0; i < sk_ASN1_INTEGER_num(features); i++)
         found |= ASN1_INTEGER_get(sk_ASN1_INTEGER_value(features, i)) == FEATURE_STATUS_REQUEST;
     TLS_FEATURE_free(features);
+    ERR_clear_error();
     return found;
 }
 

@@ -164,6 +164,7 @@ static void the_promise_of_a_staple_is_read_from_the_whole_chain(void **state)
     (void)state;
     struct cert demanding = cert_make((struct cert_spec){ .cn = "Demanding", .by = &world_ca, .features = "status_request" });
     struct cert second = server_cert(&world_ca, "status_request_v2"), both = server_cert(&world_ca, "status_request_v2,status_request");
+    struct cert unreadable = server_cert(&world_ca, "DER:0401ff");
     const struct {
         const struct cert *chain[3];
         bool promised;
@@ -171,8 +172,9 @@ static void the_promise_of_a_staple_is_read_from_the_whole_chain(void **state)
         { { &leaf, &world_ca }, false },
         { { &promising, &world_ca }, true },
         { { &leaf, &demanding, &world_ca }, true },
-        { { &second, &world_ca }, false }, /* we do not offer that one (RFC 7633 §4.3.3 asks for what both know) */
+        { { &second, &world_ca }, false }, /* we do not offer that one, and RFC 7633 asks for what both know */
         { { &both, &world_ca }, true },
+        { { &unreadable, &world_ca }, true },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         STACK_OF(X509) *chain = sk_X509_new_null();
@@ -192,6 +194,8 @@ static void the_promise_of_a_staple_is_read_from_the_whole_chain(void **state)
     cert_done(&demanding);
     cert_done(&second);
     cert_done(&both);
+    cert_done(&unreadable);
+    assert_int_equal(ERR_peek_error(), 0);
 }
 
 /* --- in the handshake, with a server of plain OpenSSL --- */
