@@ -358,7 +358,7 @@ static const struct field limits_fields[] = {
     { "token_wait", LIMIT_MS(token_wait_ms, "10s", HOUR, "A request waits this long for a token.") },
     { "upstream_idle", LIMIT_MS(upstream_idle_ms, "4s", HOUR, "An unused upstream connection is kept this long.") },
     { "connections", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.connections), .initial = "10000", .min = 1, .max = 1000000,
-      .about = "Client connections of a worker." },
+      .about = "Client connections of a worker. Beyond as many upstream connections, those that nobody uses make room." },
     { "per_upstream", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.per_upstream), .initial = "256", .min = 1, .max = 100000,
       .about = "Connections to one upstream." },
     END,

@@ -16,6 +16,7 @@ struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits)
     if (!p)
         return NULL;
     *p = (struct pool){ .dialer = dialer, .limits = limits, .places = hash_new(), .identities = hash_new() };
+    list_init(&p->unused);
     if (!p->places || !p->identities) {
         pool_free(p);
         return NULL;

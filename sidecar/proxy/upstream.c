@@ -18,6 +18,7 @@ void upstream_drop(struct upstream *u)
     p->open--;
     p->pool->open--;
     list_remove(&u->node);
+    list_remove(&u->unused);
     deadline_stop(&u->deadline);
     dial_cancel(u->dial);
     if (u->stream)
@@ -49,6 +50,7 @@ static void park(struct upstream *u)
     leg_next(h1_leg_base(u->leg));
     leg_want(h1_leg_base(u->leg), true); /* readable while idle = of no more use */
     list_unshift(&p->idle, &u->node);
+    list_push(&p->pool->unused, &u->unused);
     deadline_set(&u->deadline, idle_ms(u));
     if (!list_empty(&p->waits))
         later_ask(&p->handout);
@@ -57,6 +59,7 @@ static void park(struct upstream *u)
 void upstream_hand_over(struct upstream *u)
 {
     list_remove(&u->node);
+    list_remove(&u->unused);
     list_push(&u->place->others, &u->node);
     deadline_stop(&u->deadline);
     u->state = UPSTREAM_BUSY;
@@ -246,12 +249,21 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
                                                .label = dial_error_label(error), .text = text });
 }
 
+/* Clients are counted, and each has one exchange at a time: only what nobody uses can pile up. */
+static void make_room(struct pool *pool)
+{
+    while (pool->open >= pool->limits->connections && !list_empty(&pool->unused))
+        upstream_drop(LIST_ENTRY(pool->unused.next, struct upstream, unused));
+}
+
 struct upstream *upstream_new(struct place *p)
 {
     struct upstream *u = calloc(1, sizeof *u);
     if (!u)
         return NULL;
+    make_room(p->pool);
     u->place = p;
+    list_init(&u->unused);
     u->state = UPSTREAM_DIAL;
     list_push(&p->others, &u->node);
     deadline_init(&u->deadline, on_idle_over, u);

@@ -20,6 +20,7 @@ struct pool {
     struct dialer *dialer;
     const struct worker_limits *limits;
     struct hash *places, *identities;
+    struct list unused;     /* struct upstream.unused: all that are idle, oldest first */
     size_t open;
 };
 
@@ -27,6 +28,7 @@ enum upstream_state { UPSTREAM_DIAL, UPSTREAM_TLS, UPSTREAM_IDLE, UPSTREAM_BUSY,
 
 struct upstream {
     struct list node; /* in place.idle or place.others */
+    struct list unused; /* in pool.unused while idle */
     struct place *place;
     enum upstream_state state;
     struct dial *dial;

@@ -243,6 +243,40 @@ static void a_connection_that_was_dialled_for_connect_waits_for_the_first_reques
     close(pair[1]);
 }
 
+static void in_all_there_are_so_many_and_the_longest_unused_makes_room(void **state)
+{
+    struct taker t;
+    struct authority others[4];
+    unsigned before = world_options.limits.connections;
+    (void)state;
+    world_options.limits.connections = 3;
+    for (int i = 0; i < 4; i++) {
+        char host[32];
+        snprintf(host, sizeof host, WORLD_HOST ":%d", 81 + i);
+        assert_int_equal(authority_parse(slice_str(host), SCHEME_HTTP, 80, &others[i]), 0);
+        target.a0 = &others[i];
+        take(&t);
+        if (i == 3) /* the first has gone for it */
+            assert_int_equal(pool_open(world.pool), 3);
+        serve(&t, world_upstream(), OK);
+    }
+    for (int i = 0; i < 4; i++) {
+        target.a0 = &others[i];
+        assert_true(pool_has(world.pool, &target) == (i > 0));
+    }
+    struct taker busy[4]; /* what is in use is never taken away: clients are limited elsewhere */
+    for (int i = 0; i < 4; i++) {
+        target.a0 = &others[i];
+        take(&busy[i]);
+        if (!busy[i].u)
+            world_upstream();
+    }
+    assert_int_equal(pool_open(world.pool), 4);
+    for (int i = 0; i < 4; i++)
+        upstream_drop(busy[i].u);
+    world_options.limits.connections = before;
+}
+
 static void another_identity_never_gets_the_connection(void **state)
 {
     struct taker t;
@@ -299,6 +333,7 @@ int main(void)
         T(beyond_the_limit_one_waits_for_what_is_given_back),
         T(a_wait_has_an_end_and_can_be_left),
         T(a_connection_that_was_dialled_for_connect_waits_for_the_first_request),
+        T(in_all_there_are_so_many_and_the_longest_unused_makes_room),
         T(another_identity_never_gets_the_connection),
         T(names_that_were_made_up_do_not_pile_up),
         T(a_pool_that_ends_takes_along_what_is_still_being_dialled),
