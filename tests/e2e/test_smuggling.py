@@ -204,6 +204,15 @@ def test_2_neither_leg_is_used_after_a_parse_error(scene):
     assert not [peer for peer in users if half in peer.requests]
 
 
+@pytest.mark.parametrize("fields", [98, 99])
+def test_2_a_head_without_room_for_what_we_add_is_431(scene, fields):
+    """With Host 99 or 100 of them: Via and Authorization would be one too many."""
+    before = scene.upstream.mark()
+    with scene.sidekey.tls(timeout=QUIET_S) as sock:
+        sock.sendall((framing.GET + "".join(f"X-{i}: v\r\n" for i in range(fields)) + "\r\n").encode())
+        assert status_of(wire.read_message(sock)[0]) == 431 and scene.upstream.since(before) == b""
+
+
 def test_2_no_lenient_flag_of_llhttp_is_ever_set():
     """Each of them is a way to smuggle; what they forgive is refused by name."""
     sources = [*(harness.ROOT / "sidecar").rglob("*.[ch]")]
