@@ -47,7 +47,7 @@ def test_curl_sends_a_form_and_a_file(sidekey, place):
 def test_curl_uploads_slowly_and_waits_for_100(sidekey, auth, place):
     """Both framings, at a fifth of a second each; the token of the placeholder is refused before a byte of the body has gone."""
     (place / "slow.bin").write_bytes(b"slow" * 50_000)
-    assert sidekey.request()[0] == 200 and auth.revoke_access() == 1
+    assert sidekey.request()[0] == 200 and auth.revoke_access() >= 1
     for how in (["-T", place / "slow.bin"], ["-T", "-"]):
         done = run(["curl", "-sSv", "--limit-rate", "1M", "--expect100-timeout", "5", "-H", "Expect: 100-continue", "-H", f"Authorization: {PLACEHOLDER}", *how, f"https://{API}/upload"],
                    program_environment(sidekey), stdin=b"slow" * 50_000)
