@@ -75,12 +75,23 @@ def test_6_what_is_listed_is_dialled_and_only_that(folder, pki):
     world.close()
 
 
+def alone_at_its_port(world, text, address, family, other):
+    """A server whose port nobody else has at the other family's loopback: (server, what holds that port there without listening)."""
+    while True:
+        server, held = world.server(lambda peer: peer.send(text), tls=False, address=address, family=family), socket.socket(socket.AF_INET if ":" in address else socket.AF_INET6)
+        try:
+            held.bind((other, server.port))
+            return server, held
+        except OSError:
+            held.close()
+
+
 @pytest.mark.skipif(not wire.has_ipv6(), reason="this machine has no IPv6")
 def test_6_a_dead_first_address_costs_little(folder, pki):
     """localhost is ::1 and 127.0.0.1; only one of them listens."""
     world = wire.World(folder / "eyeballs", pki, "eyeballs")
-    only4 = world.server(lambda peer: peer.send(b"four"), tls=False)
-    only6 = world.server(lambda peer: peer.send(b"six!"), tls=False, address="::1", family=socket.AF_INET6)
+    only4, held6 = alone_at_its_port(world, b"four", "127.0.0.1", socket.AF_INET, "::1")
+    only6, held4 = alone_at_its_port(world, b"six!", "::1", socket.AF_INET6, "127.0.0.1")
     sidekey = world.start(world.config(world.server(), network={"allow_private": ["127.0.0.0/8", "::1/128"]}))
     for server, text in ((only4, b"four"), (only6, b"six!")):
         began = time.monotonic()
@@ -90,6 +101,8 @@ def test_6_a_dead_first_address_costs_little(folder, pki):
                 pytest.skip("localhost has no ::1 here")
             assert status_of(head) == 200 and sock.recv(10) == text
         assert time.monotonic() - began < 1
+    held4.close()
+    held6.close()
     world.close()
 
 
