@@ -1,6 +1,6 @@
 /* What Redis runs: each operation is one script, so nothing comes between its look and its write.  HGET and HSET only (Redis 4, Valkey), and nothing
- * that a narrow ACL would not give.  KEYS: lease, state, intent ("generation fp tag owner", with an end), backoff (its length in ms, with an end).  An owner's text has
- * 32 bytes. */
+ * that a narrow ACL would not give.  KEYS: lease, state, intent ("generation fp tag owner", with an end), backoff (its length in ms, with an end).
+ * An owner's text has 32 bytes. */
 #include "refresh/store_redis_room.h"
 
 #include <errno.h>
@@ -16,6 +16,9 @@
 /* An owner of this process: the one that asks, or one before it (list: words with a space between). */
 #define OURS(list) "local function ours(o) return o == ARGV[1] or (#o == 32 and string.find(" list ", o, 1, true) ~= nil) end\n"
 
+/* Before Redis 5 a script that has asked for a time may write only like this; later ones always do. */
+#define BY_EFFECT "if redis.replicate_commands then redis.replicate_commands() end\n"
+
 /* What is left of the pause.  More than was asked for: the server's clock went back. */
 #define LOOK_AT_BACKOFF                                                                                                                    \
     "local backoff = redis.call('PTTL', KEYS[4])\n"                                                                                        \
@@ -27,14 +30,14 @@
 
 struct script store_redis_scripts[KINDS] = {
     /* ARGV: owner, ttl, known generation, former owners.  A lease without an end is nobody's of ours: it gets one. */
-    [BEGIN] = { .text = "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
+    [BEGIN] = { .text = BY_EFFECT OURS("ARGV[4]")
+                        "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                         "local blob = redis.call('HGET', KEYS[2], 'blob') or ''\n"
                         "local owner = redis.call('GET', KEYS[1])\n"
                         "if tonumber(gen) > tonumber(ARGV[3]) then\n"
-                        "  if owner == ARGV[1] then redis.call('DEL', KEYS[1]) end\n"
+                        "  if owner and ours(owner) then redis.call('DEL', KEYS[1]) end\n"
                         "  return {'fresh', gen, blob}\n"
                         "end\n"
-                        OURS("ARGV[4]")
                         "if owner and not ours(owner) then\n"
                         "  local left = redis.call('PTTL', KEYS[1])\n"
                         "  if left < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]); left = tonumber(ARGV[2]) end\n"
@@ -69,10 +72,10 @@ struct script store_redis_scripts[KINDS] = {
                           "redis.call('DEL', KEYS[1])\n"
                           "redis.call('HSET', KEYS[2], 'intent', '')\n"
                           "return {'ok', '0'}\n" },
-    [LOAD] = { .text = LOOK_AT_BACKOFF
+    [LOAD] = { .text = BY_EFFECT LOOK_AT_BACKOFF
                        "return {'ok', redis.call('HGET', KEYS[2], 'gen') or '0', redis.call('HGET', KEYS[2], 'blob') or '', backoff}\n" },
     /* ARGV: owner, parent, fp, tag, the tag of one that counts no more, hold, former owners.  An intent for another generation is past. */
-    [MARK] = { .text = LOOK_AT_BACKOFF OURS("ARGV[7]")
+    [MARK] = { .text = BY_EFFECT LOOK_AT_BACKOFF OURS("ARGV[7]")
                        "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                        "if gen == ARGV[2] then\n"
                        "  local mark = redis.call('GET', KEYS[3]) or ''\n"
@@ -82,7 +85,8 @@ struct script store_redis_scripts[KINDS] = {
                        "end\n"
                        "return {'ok', gen, redis.call('HGET', KEYS[2], 'blob') or '', backoff}\n" },
     /* ARGV: pause.  The longer one stands. */
-    [THROTTLE] = { .text = "if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[1]) end\n"
+    [THROTTLE] = { .text = BY_EFFECT
+                           "if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[1]) end\n"
                            "return {'ok', '0'}\n" },
     /* A write that changes nothing. */
     [PROBE] = { .text = "redis.call('HSET', KEYS[2], 'intent', redis.call('HGET', KEYS[2], 'intent') or '')\n"

@@ -530,6 +530,9 @@ static void a_cancelled_begin_that_is_done_all_the_same_is_no_hindrance_either(v
     store_cancel(s, store_begin(s, "cred", &owner, LONG_MS, 1, on_answer, &got));
     assert_result(load(s), STORE_OK);
     ask("GET {sidekey:cred}:lease", "6161");
+    assert_result(begin(s, 'b', 0), STORE_FRESH); /* and what nobody holds is let go when nobody wants it */
+    ask("GET {sidekey:cred}:lease", "$-1");
+    store_cancel(s, store_begin(s, "cred", &owner, LONG_MS, 1, on_answer, &got));
     assert_result(begin(s, 'b', 1), STORE_WON);
     assert_int_equal(got.count, 0);
     store_free(s);
