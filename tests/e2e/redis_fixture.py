@@ -15,18 +15,23 @@ PASSWORD = "redis-pass-5f1e9c"
 
 
 def free_port(spare=0):
-    """One below 65536 - spare: a cluster's nodes talk to each other 10000 higher."""
+    """One below 65536 - spare, and both are free: a cluster's nodes talk to each other 10000 higher."""
     while True:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1] if not spare else random.randrange(20000, 65536 - spare)
-        if not spare or is_free(port):
+        if not spare or (is_free(port) and is_free(port + spare)):
             return port
 
 
 def is_free(port):
     with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) != 0
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class Redis(Process):
