@@ -289,6 +289,7 @@ def test_keepers_that_die_and_stop_spend_no_token_twice(sidekeys, auth, grants, 
     auth.clear_faults()
     counts, verdict, events, revoked = auth.counts, auth.ask("/verdict"), auth.ask("/events"), auth.ask("/revoked")
     excused, inexcusable = reuses(events, book.kills)
+    late_tokens = verdict.pop("examples")
     each, shares = refreshes(events), {part: f"{(after[part] - before[part]) / SECONDS:.0%}" for part in after}
     print(f"chaos: seed {SEED}, {SECONDS:.0f} s, store {store}: {len(book.kills)} kills, {len(book.stops)} stops, {book.restarts} restarts of the store, {counts['faults']} faults, "
           f"refreshes {each}, {len(excused) + len(inexcusable)} reused ({len(excused)} with the answer lost), {len(revoked)} revoked, "
@@ -299,7 +300,7 @@ def test_keepers_that_die_and_stop_spend_no_token_twice(sidekeys, auth, grants, 
     assert not book.late, f"seed {SEED}: late answers {book.late[:10]}"
     assert set(book.statuses) <= {200, 401, 502, 503, 504}, book.statuses
     assert not book.strange, book.strange[:5]
-    assert (verdict["ended_more"], verdict["unknown"], verdict["strangers"], verdict["sent_more"]) == (0, 0, 0, 0), verdict
+    assert (verdict["ended_more"], verdict["unknown"], verdict["strangers"], verdict["sent_more"]) == (0, 0, 0, 0), (verdict, late_tokens)
     judge_sees(book, events, verdict, each, 9 if redis else 3)  # machines wait for each other's intents
 
 

@@ -150,7 +150,7 @@ export async function startApi({ isLive, judge, pki, www, port = 0 }) {
   function allowed(req, entry) {
     if (req.url.startsWith('/open/')) return true;
     const token = /^Bearer (\S+)$/i.exec(req.headers.authorization ?? '')?.[1];
-    entry.live = token !== undefined && isLive(token);
+    entry.live = token !== undefined && isLive(token, judge.arrived_ms());
     return entry.live;
   }
 

@@ -84,9 +84,10 @@ function revoke(which) {
   return n;
 }
 
-function isLive(token) {
+// at_ms: when it arrived, which may be a moment ago.
+function isLive(token, at_ms) {
   const payload = stored.get(`AccessToken:${token}`) ?? stored.get(`ClientCredentials:${token}`);
-  return payload !== undefined && Date.now() < payload.born_ms + payload.ttl_ms;
+  return payload !== undefined && at_ms < payload.born_ms + payload.ttl_ms;
 }
 
 // --- the provider ---------------------------------------------------------------------------------------------------------
