@@ -44,7 +44,8 @@ def held(peer):
     """The upstream of tunnels and WebSockets: says what is asked of it once, then nothing."""
     request = peer.read_head()
     if request and request.get("upgrade"):
-        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                  b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
 
 
 def answer_all(peer):
