@@ -1,5 +1,6 @@
 """HTTP.md §2 and §3: what could mean two things is refused; all else is written anew, so that every reader reads the same."""
 import contextlib
+import os
 import re
 import socket
 
@@ -7,7 +8,7 @@ import h11
 import harness
 import pytest
 import wire
-from cases import framing
+from cases import chance, framing
 from harness import API
 from wire import TOKEN, status_of
 
@@ -31,7 +32,8 @@ class Scene:
                 if not self.stays:
                     return
                 continue
-            peer.read_body(request)
+            if peer.read_body(request).body is None:
+                return  # cut short
             peer.send(wire.OK)
 
     def close(self):
@@ -162,6 +164,44 @@ def test_3_what_is_forwarded_is_read_alike_by_every_reader(scene, what):
     read_alike(scene, "request", data, wanted)
     assert data.split(b"\r\n")[0].endswith(b" HTTP/1.1")
     assert b"Via: " in data
+
+
+def first_request(scene, data):
+    """(how many whole requests llhttp finds, the first one as each of the three reads it)"""
+    readings = []
+    for reader in (scene.reader, scene.plain_reader):
+        found = reader.read("request", data)["messages"]
+        readings.append([(m["method"], m["url"], pairs(m["raw"]), m["body"], pairs(m["trailers"])) for m in found])
+    assert len(readings[0]) == len(readings[1]), (readings, data)
+    if not readings[0]:
+        return 0, []
+    m = read_by_h11(h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 17), data)[0]
+    return len(readings[0]), [readings[0][0], readings[1][0], (m["method"], m["url"], m["raw"], m["body"], m["trailers"])]
+
+
+@pytest.mark.slow
+def test_3_what_chance_makes_of_the_table_is_refused_or_read_alike(scene):
+    """SMUGGLING_SEED and SMUGGLING_CASES choose others and more of them."""
+    seed, forwarded = int(os.environ.get("SMUGGLING_SEED", "1")), 0
+    for n in range(int(os.environ.get("SMUGGLING_CASES", "500"))):
+        raw, before = chance.request(f"{seed}-{n}"), len(scene.upstream.log)
+        with scene.sidekey.tls(timeout=0.15) as sock:
+            with contextlib.suppress(OSError):
+                sock.sendall(raw)
+            answer, end = wire.read_to_end(sock)
+        sent = {}
+        for peer, piece in scene.upstream.log[before:]:
+            sent[peer] = sent.get(peer, b"") + piece
+        for data in sent.values():
+            whole, readings = first_request(scene, data)
+            if not whole:
+                continue
+            assert b"HTTP/1.1 200 OK" in answer or end == "open", ("whole for the upstream, refused for the client", seed, n, raw, data)
+            assert readings[0] == readings[1] == readings[2], (seed, n, raw, data)
+            assert [value for name, value in readings[0][2] if name.lower() == "host"] == [API], (seed, n, raw, data)
+            assert data.count(f"Bearer {TOKEN}".encode()) >= whole, (seed, n, raw, data)
+            forwarded += 1
+    assert forwarded > 20, "chance was too hard on them: nothing was compared"
 
 
 def test_3_names_keep_their_case_and_order(scene):
