@@ -365,6 +365,33 @@ def test_3_an_answer_is_read_alike_by_every_reader(scene, what):
     assert status_of(ask(scene)[0]) == 200, "and the next one is not the rest of this one"
 
 
+def as_read(message, fields=pairs):
+    return message["status"], fields(message["raw"]), message["body"], fields(message["trailers"])
+
+
+@pytest.mark.slow
+def test_3_what_chance_makes_of_an_answer_is_refused_or_read_alike(scene):
+    """Refused is 502 or an abort: that is either one whole answer for all three, or none."""
+    seed, whole = int(os.environ.get("SMUGGLING_SEED", "1")), 0
+    for n in range(int(os.environ.get("SMUGGLING_CASES", "500"))):
+        method, raw = chance.answer(f"{seed}-{n}")
+        with answering(scene, raw.decode("latin-1")):
+            answer, end = ask(scene, method)
+        node, plain = (reader.read("response", answer, method) for reader in (scene.reader, scene.plain_reader))
+        case = (seed, n, method, raw, answer)
+        assert end in ("eof", "broken"), case
+        if end == "broken":
+            assert node["messages"] == [] or node["error"], case
+            continue
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 17)
+        connection.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+        connection.send(h11.EndOfMessage())
+        [one], [two], [three] = node["messages"], plain["messages"], read_by_h11(connection, answer)
+        assert as_read(one) == as_read(two) == as_read(three, list), case
+        whole += one["status"] != 502
+    assert whole > 50, "chance was too hard on them: nothing was compared"
+
+
 @pytest.mark.parametrize("upgrade, connection, accept", [("h2c", "Upgrade", ACCEPT), ("websocket, h2c", "Upgrade", ACCEPT), ("websocket", "close", ACCEPT), (None, "Upgrade", ACCEPT),
                                                          ("websocket", "Upgrade", ""), ("websocket", "Upgrade", ACCEPT * 2), ("websocket", "Upgrade", ACCEPT.replace("ICX", "icx"))])
 def test_3_a_101_that_is_no_answer_to_our_handshake_is_502(scene, upgrade, connection, accept):
