@@ -140,7 +140,7 @@ function tcpRow(local, remote) {
 // The process that asks, by its end of the connection; undefined when it is gone already.  Only keepers ask, those that have asked before first.
 const askers = new Set();
 function asker({ localPort, remotePort }) {
-  const row = tcpRow(remotePort, localPort);
+  const row = remotePort && tcpRow(remotePort, localPort);
   if (!row || row[9] === '0') return undefined;
   const name = `socket:[${row[9]}]`;
   const tried = (look) => { try { return look(); } catch { return false; } }; // it has ended
@@ -153,8 +153,9 @@ function asker({ localPort, remotePort }) {
 
 // Whoever asked has closed its end already: the answer that goes out now is lost.
 const CLOSE_WAIT = '08';
-function hungUp({ localPort, remotePort }) {
-  const row = tcpRow(localPort, remotePort);
+function hungUp(socket) {
+  if (socket.destroyed || !socket.remotePort) return true;
+  const row = tcpRow(socket.localPort, socket.remotePort);
   return !row || row[3] === CLOSE_WAIT;
 }
 
