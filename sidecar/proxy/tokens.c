@@ -17,6 +17,7 @@ struct credential {
     int64_t ask_after_ms; /* no background WANT before */
     struct list waits;
     struct deadline retry; /* a refusal said when to try again, and somebody has the time */
+    struct token_refusal put_off; /* the last such one */
 };
 
 struct tokens {
@@ -166,7 +167,14 @@ static void finish(struct token_wait *w, enum token_verdict verdict, const struc
 
 static void on_wait_over(void *arg)
 {
-    static const struct token_refusal late = { MSG_TRANSIENT, 1000, "no token within the time that a request may wait" };
+    const struct token_wait *w = arg;
+    const struct token_refusal *last = &w->credential->put_off;
+    struct token_refusal late = { MSG_TRANSIENT, 1000, "no token within the time that a request may wait" };
+    if (w->put_off) {
+        late.class_ = last->class_;
+        late.retry_after_ms = last->retry_after_ms;
+        snprintf(late.text, sizeof late.text, "no token in time: %.*s", (int)sizeof late.text - 32, last->text);
+    }
     finish(arg, TOKEN_TIMEOUT, &late);
 }
 
@@ -261,6 +269,8 @@ static void refuse(struct credential *c, const struct msg *m)
         }
         list_remove(&w->node);
         list_push(&c->waits, &w->node);
+        w->put_off = true;
+        c->put_off = refusal;
         deadline_set(&c->retry, m->retry_after_ms + 10);
     }
 }

@@ -27,7 +27,7 @@ struct token { /* valid until the next message of the keeper */
 enum token_verdict {
     TOKEN_OK,      /* tokens_get() will give one now */
     TOKEN_REFUSED, /* the keeper said no: class, retry_after_ms, text */
-    TOKEN_TIMEOUT, /* the waiter's deadline passed */
+    TOKEN_TIMEOUT, /* the waiter's deadline passed; what stood in the way, if the keeper has said it meanwhile */
 };
 struct token_refusal {
     enum msg_class class_;
@@ -42,6 +42,7 @@ struct token_wait {
     enum msg_reason reason;
     uint64_t rejected;  /* wants a generation above this; 0: any fresh token */
     int64_t until_ms;
+    bool put_off;       /* a refusal came that may pass in time: the credential's last one is told when it does not */
     void (*fn)(void *arg, enum token_verdict verdict, const struct token_refusal *refusal);
     void *arg;
 };

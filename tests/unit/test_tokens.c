@@ -199,6 +199,21 @@ static void a_refusal_ends_the_wait_unless_it_passes_in_time(void **state)
     }
 }
 
+/* A refusal that passes in time is not told at once; it is what the waiter hears when its time is over. */
+static void who_waits_in_vain_is_told_what_stood_in_the_way(void **state)
+{
+    struct waiter early = { .calls = 0 }, late = { .calls = 0 };
+    (void)state;
+    wait_for(&early, MSG_MISSING, 0, 1000);
+    fail_with(MSG_STORE, 500);
+    wait_for(&late, MSG_MISSING, 0, 1000);
+    fake_deadline_run(1000);
+    assert_true(early.calls == 1 && early.verdict == TOKEN_TIMEOUT && early.refusal.class_ == MSG_STORE && early.refusal.retry_after_ms > 0);
+    assert_string_equal(early.refusal.text, "no token in time: because");
+    assert_true(late.calls == 1 && late.verdict == TOKEN_TIMEOUT && late.refusal.class_ == MSG_TRANSIENT);
+    assert_string_equal(late.refusal.text, "no token within the time that a request may wait"); /* while it waited nothing was said */
+}
+
 static void a_waiter_that_is_told_may_cancel_another_and_wait_anew(void **state)
 {
     struct waiter first = { .calls = 0 }, second = { .calls = 0 }, third = { .calls = 0 }, again = { .calls = 0 };
@@ -263,6 +278,7 @@ int main(void)
         T(who_waits_is_told_of_a_token_that_is_new_enough_for_it),
         T(a_token_that_has_expired_on_the_way_wakes_nobody),
         T(a_refusal_ends_the_wait_unless_it_passes_in_time),
+        T(who_waits_in_vain_is_told_what_stood_in_the_way),
         T(a_waiter_that_is_told_may_cancel_another_and_wait_anew),
         T(a_cancelled_wait_is_never_told_and_cancelling_is_harmless),
         T(a_new_keeper_is_asked_for_everyone_who_waits),
