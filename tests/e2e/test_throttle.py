@@ -2,6 +2,7 @@
 import copy
 import email.utils
 import json
+import pathlib
 import time
 
 import pytest
@@ -13,12 +14,16 @@ TEXT = "the token endpoint has asked for fewer requests"
 
 @pytest.fixture(params=["redis", "file"])
 def pair(request, start, make_config, place, auth):
-    """pair(**changes): two sidekeys, of two machines with one Redis or of one machine with one state directory."""
+    """pair(**changes): two sidekeys, of two machines with one Redis or of one machine with one state directory.  pair.held(credential): a pause is in it."""
     def begin(prepare=lambda config: None, **changes):
         first = make_config(**changes)
         prepare(first)
         if request.param == "redis":
-            first["store"]["redis"] = {"url": request.getfixturevalue("redis_server")().url}
+            redis = request.getfixturevalue("redis_server")()
+            first["store"]["redis"] = {"url": redis.url}
+            begin.held = lambda credential: redis.ask("EXISTS", f"{{sidekey:{credential}}}:backoff") == 1
+        else:
+            begin.held = lambda credential: pathlib.Path(first["store"]["file"], f"{credential}.throttle").exists()
         both = []
         for i in range(2):
             config = copy.deepcopy(first)
@@ -100,7 +105,8 @@ def test_all_credentials_of_the_same_token_host_are_held_everywhere(pair, auth, 
     force(both[0], "crm")
     assert auth.counts["token_requests"] == asked + 1
     assert TEXT in force(both[0], "other")
-    until("the other one was told of the other credential as well", lambda: TEXT in force(both[1], "other"))
+    until("the pause is in the store for the other credential as well", lambda: pair.held("other"))
+    assert TEXT in force(both[1], "other")
     assert auth.counts["token_requests"] == asked + 1
 
 
