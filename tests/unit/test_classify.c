@@ -48,6 +48,7 @@ static void test_every_failure_has_its_class(void **s)
         { 302, "", false, true, MSG_TRANSIENT },
         { 401, "", false, true, MSG_TRANSIENT }, /* no OAuth code: a gateway */
         { 403, "", true, true, MSG_TRANSIENT },
+        { 403, "", false, true, MSG_TRANSIENT },
         { 404, "", true, true, MSG_TRANSIENT },  /* a web page is nobody's verdict */
         { 404, "", false, true, MSG_CONFIG_ERROR },
         { 405, "", false, true, MSG_CONFIG_ERROR },
@@ -105,6 +106,9 @@ static void test_retry_after_is_seconds_or_a_date_within_limits(void **s)
         { "Sun, 06 Nov 1994 09:49:37 GMT", 300000 },
         { "Sun, 06 Nov 1994 08:49:47 GMT and more than anybody would ever read", 0 },
         { "Sun, 06 Nov 1994", 0 },
+        { "Sunday, 06-Nov-94 08:49:47 GMT", 10000 }, /* the two old forms */
+        { "Sun Nov  6 08:49:47 1994", 10000 },
+        { "Sun Nov  6 08:49:47 1994 and more", 0 },
     };
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

@@ -28,6 +28,8 @@ static void test_windows_follow_the_lifetime(void **s)
         { 24 * 60 * M, 15 * M, 30 * S },   /* at most 15 min */
         { 4 * M, 60 * S, 24 * S },         /* at least 60 s */
         { 90 * S, 45 * S, 9 * S },         /* at most half */
+        { 5 * M, 60 * S, 30 * S },
+        { 60 * S, 30 * S, 6 * S },
         { 10 * S, 5 * S, 1 * S },
         { 1, 0, 0 },
         { 0, 0, 0 },
@@ -160,6 +162,11 @@ static void test_eager_tries_keep_30_seconds_apart_and_waiters_do_not_care(void 
     assert_int_equal(credential_may(&t, &quiet, 30 * S, NOW + 30 * S - 1), CREDENTIAL_LATER);
     assert_int_equal(credential_may(&t, &quiet, 30 * S, NOW + 30 * S), CREDENTIAL_GO);
     assert_int_equal(credential_may(&t, &waits, 30 * S, NOW), CREDENTIAL_GO);
+    credential_hurry(&t, 60 * M, NOW); /* a quarter of a long life is no reason to wait longer */
+    assert_int_equal(t.quiet_ms, NOW + 30 * S);
+    credential_hurry(&t, 500, NOW);
+    assert_int_equal(credential_may(&t, &quiet, 30 * S, NOW + 499), CREDENTIAL_LATER);
+    assert_int_equal(credential_may(&t, &quiet, 30 * S, NOW + 500), CREDENTIAL_GO);
 }
 
 static void test_one_forced_refresh_per_floor(void **s)

@@ -1635,6 +1635,24 @@ static void test_the_lease_is_kept_while_the_store_does_not_take_the_answer(void
     assert_true(w.store.leased);
 }
 
+static void test_after_the_maximum_hold_a_lease_is_left_to_its_end(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(200, GOOD);
+    int64_t hold_end_ms = fake_mono_ms + 5 * LEASE_MS, last_ms = 0;
+    for (int renews = 0; fake_mono_ms < hold_end_ms + 2 * LEASE_MS; renews = w.store.renews) {
+        if (w.store.pending == FAKE_COMMIT)
+            fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
+        else if (w.store.pending == FAKE_RENEW)
+            fake_store_answer(&w.store);
+        fake_alarm_next(10000);
+        last_ms = w.store.renews > renews ? fake_mono_ms : last_ms;
+    }
+    assert_in_range(last_ms, hold_end_ms - LEASE_MS, hold_end_ms - 1);
+    in(w.store.pending == FAKE_COMMIT ? "commit" : "commit_wait"); /* and the answer is still not given up */
+}
+
 /* ---- the journal after a crash ---- */
 
 static void journalled_answer(uint64_t parent)
@@ -2021,6 +2039,7 @@ int main(void)
         T(a_losing_answer_that_loses_again_gives_up),
         T(an_answer_that_no_disk_takes_is_still_served_and_stored),
         T(the_lease_is_kept_while_the_store_does_not_take_the_answer),
+        T(after_the_maximum_hold_a_lease_is_left_to_its_end),
         T(a_journalled_answer_is_committed_before_anything_else),
         T(a_journalled_answer_that_was_stored_is_forgotten),
         T(after_a_crash_with_an_intent_the_same_token_is_tried_once),

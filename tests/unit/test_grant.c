@@ -397,6 +397,8 @@ static void test_lifetimes_as_the_wild_has_them(void **s)
         { "{" AT ",\"expires_at\":\"tomorrow\"}", 0, 0 },
         { "{" AT ",\"expires_on\":\"1893553445\"}", 0, 1893553445000 },
         { "{" AT ",\"expires_at\":1893553445000}", 0, 1893553445000 },
+        { "{" AT ",\"expires_at\":\"1893553445.5\"}", 0, 1893553445500 },
+        { "{" AT ",\"expires_in\":3600000,\"expires_in_sec\":3600}", 3600000, 0 }, /* who counts in milliseconds says so beside it */
         { "{" AT ",\"expires_in\":60,\"expires_at\":\"2030-01-02T03:04:05Z\"}", 60000, 0 },
         { "access_token=at&expires_in=28800&token_type=bearer", 28800000, 0 },
     };
@@ -448,6 +450,9 @@ static void test_what_is_no_token(void **s)
         { 401, "{\"error\":{\"type\":\"authentication_error\"}}", GRANT_ERROR, "authentication_error" },
         { 401, "{\"error\":{}}", GRANT_ERROR, "unknown_error" },
         { 400, "{\"error\":\"a b\\n\\\"c\"}", GRANT_ERROR, "a_b__c" },
+        { 400, "{\"error\":\"invalid_request\",\"error_description\":\"invalid_grant: the refresh token has been revoked\"}", GRANT_ERROR, "invalid_request" },
+        { 400, "<html><body>invalid_grant</body></html>", GRANT_BROKEN, "" }, /* words are nobody's code */
+        { 400, "invalid_grant", GRANT_BROKEN, "" },
         { 400, "{" AT "}", GRANT_BROKEN, "" }, /* a refusal is a refusal */
         { 500, "{\"message\":\"oops\"}", GRANT_BROKEN, "" },
     };
@@ -611,6 +616,7 @@ static void test_a_lifetime_that_is_not_given_is_found(void **s)
         { "{" AT ",\"expires_at\":\"2023-11-14T23:13:20Z\"}", 0, 0, 3600000 },
         { "{" AT ",\"expires_at\":\"2001-01-01T00:00:00Z\"}", 0, 5000, 5000 }, /* past already: nonsense */
         { "{\"access_token\":\"eyJhbGciOiJub25lIn0.eyJleHAiOjE4OTM1NTM0NDV9.sig\"}", 0, 5000, 1893553445000 - WALL },
+        { "{\"access_token\":\"eyJhbGciOiJub25lIn0.eyJleHAiOjE4OTM1NTM0NDV9.sig\"}", 3600000, 5000, 3600000 },
     };
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

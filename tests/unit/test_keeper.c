@@ -76,6 +76,7 @@ static struct msg wait_msg(int fd, enum msg_type type)
         assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
         ssize_t n = recv(fd, w.packet, sizeof w.packet, 0);
         assert_true(n > 0);
+        assert_null(memmem(w.packet, (size_t)n, "rt-", 3)); /* no refresh token ever leaves the keeper */
         assert_int_equal(msg_decode(slice_of(w.packet, (size_t)n), &m), 0);
     } while (m.type != type);
     return m;
@@ -384,6 +385,28 @@ static void test_an_answer_that_comes_during_the_drain_is_stored(void **s)
     assert_int_equal(end_keeper(), 0);
 }
 
+static void test_a_worker_that_leaves_cancels_nothing(void **s)
+{
+    char request[8192];
+    int pair[2];
+    (void)s;
+    start_keeper();
+    want(MSG_MISSING, 0);
+    int fd = accept_one(request, sizeof request);
+    close(w.worker);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    send_msg(w.supervisor, &(struct msg){ .type = MSG_WIRE }, pair[1]);
+    close(pair[1]);
+    w.worker = pair[0];
+    send_msg(w.worker, &(struct msg){ .type = MSG_HELLO, .name = SLICE("worker"), .tag = 2 }, -1);
+    (void)wait_msg(w.worker, MSG_CONFIG);
+    dprintf(fd, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", strlen(FIRST), FIRST);
+    close(fd);
+    assert_true(slice_eq(wait_token(1).token, SLICE("at-1")));
+    assert_int_equal(requests_waiting(), 0);
+    assert_int_equal(end_keeper(), 0);
+}
+
 static void test_a_keeper_killed_with_a_request_out_tries_the_same_token_once(void **s)
 {
     char request[8192];
@@ -583,6 +606,7 @@ int main(void)
         T(redirects_and_huge_answers_are_not_followed),
         T(a_refused_connection_is_transient),
         T(an_answer_that_comes_during_the_drain_is_stored),
+        T(a_worker_that_leaves_cancels_nothing),
         T(a_keeper_killed_with_a_request_out_tries_the_same_token_once),
         T(a_static_secret_follows_its_file),
         T(metrics_of_workers_are_summed_and_never_go_back),
