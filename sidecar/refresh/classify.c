@@ -94,17 +94,22 @@ bool classify_reused(struct slice code)
     return false;
 }
 
-/* IMF-fixdate (RFC 9110 §5.6.7), the only form that servers may send.  Seconds since 1970, or 0. */
+/* Seconds since 1970, or 0.  Servers may send the first form only; who reads must know all three (RFC 9110 §5.6.7). */
 static int64_t http_date(struct slice value)
 {
+    static const char *const forms[] = { "%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y" };
     char text[40];
-    struct tm utc = { 0 };
     if (value.len >= sizeof text)
         return 0;
     memcpy(text, value.ptr, value.len);
     text[value.len] = '\0';
-    const char *end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &utc);
-    return end && *end == '\0' ? (int64_t)timegm(&utc) : 0;
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        struct tm utc = { 0 };
+        const char *end = strptime(text, forms[i], &utc);
+        if (end && *end == '\0')
+            return (int64_t)timegm(&utc);
+    }
+    return 0;
 }
 
 int64_t classify_retry_after_ms(struct slice value, int64_t date_s, int64_t now_s)

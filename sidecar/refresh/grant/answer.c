@@ -200,7 +200,9 @@ static struct slice find_token(const json_t *object)
 
 static void read_times(const json_t *object, struct grant_answer *ret)
 {
-    ret->lifetime_ms = duration_ms(object, "expires_in");
+    ret->lifetime_ms = duration_ms(object, "expires_in_sec"); /* Zoho: "expires_in" beside it is in milliseconds */
+    if (ret->lifetime_ms == 0)
+        ret->lifetime_ms = duration_ms(object, "expires_in");
     ret->refresh_in_ms = duration_ms(object, "refresh_in");
     for (const char *const *name = moment_names; *name && ret->lifetime_ms == 0 && ret->expires_wall_ms == 0; name++)
         ret->expires_wall_ms = moment_ms(object, *name);
@@ -252,7 +254,7 @@ static bool find_error(int status, const json_t *object, struct grant_answer *re
 static json_t *other_members(json_t *object)
 {
     static const char *const known[] = { "access_token",  "accessToken", "token",      "refresh_token", "refreshToken",
-                                         "expires_in",    "expires_at",  "expireTime", "expires_on",    "expiresAt",
+                                         "expires_in",    "expires_in_sec", "expires_at", "expireTime", "expires_on", "expiresAt",
                                          "refresh_in",    "id_token",    "ok",         "expirationTimestamp",
                                          "token_expiry",  "clientKeyData", "clientCertificateData", NULL };
     const json_t *scope = json_object_get(object, "scope");
