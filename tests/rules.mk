@@ -132,7 +132,7 @@ endef
 $(foreach f,$(FUZZERS),$(eval $(call fuzz_rule,$(f))))
 
 # --- reading, not running ---
-floors: ## the house rules: who may include whom, sizes, guards; and a test behind each rule of docs/http.md
+floors: ## the house rules: who may include whom, sizes, guards; and a test behind each rule of docs/http.md and docs/refresh-rules.md
 	@$(PYTHON) tests/tools/floors.py
 	@$(PYTHON) tests/tools/rules
 

@@ -108,3 +108,15 @@ def test_reloads_in_a_row_leave_no_process_behind(sidekey):
         assert sidekey.get_admin("/reload", "POST")[0] == 200
     until("two children", lambda: len(sidekey.children()) == 2)
     assert sidekey.request(host=API)[0] == 200
+
+
+def test_a_client_that_was_wrong_is_tried_at_once_after_a_reload(make_config, start, auth):
+    config = make_config()
+    config["credentials"]["crm"]["client_id"] = "nobody"
+    sidekey = start(config, limits={"token_wait": "1s"})
+    assert sidekey.request()[0] == 503
+    asked = auth.counts["token_requests"]
+    rewrite(sidekey, lambda c: c["credentials"]["crm"].update(client_id=auth.client_id))
+    os.kill(sidekey.pid, signal.SIGHUP)
+    until("a token", lambda: sidekey.request()[0] == 200, 5)
+    assert auth.counts["token_requests"] == asked + 1

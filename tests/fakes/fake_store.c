@@ -21,8 +21,8 @@ static struct store_op *op_begin(struct store *store, const char *cred, const st
 {
     struct fake_store *s = (struct fake_store *)store;
     (void)cred;
-    (void)o;
     (void)ttl_ms;
+    s->owner = *o;
     s->begins++;
     s->known_gen = known_gen;
     return begin_call(store, FAKE_BEGIN, fn, arg);

@@ -11,6 +11,7 @@ struct fake_store {
     struct state stored;         /* what is "on disk" */
     enum fake_call pending;      /* the one operation under way */
     uint64_t known_gen, parent_gen;
+    struct store_owner owner;    /* of the last begin */
     struct state committed;      /* argument of the last commit */
     bool held;                   /* somebody else has the lease */
     bool leased;                 /* we have it */

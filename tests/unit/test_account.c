@@ -272,8 +272,11 @@ static void refusals_of_one_generation_cost_one_refresh_and_further_ones_are_pas
     want(MSG_REJECTED, 6);
     assert_int_equal(w.class_, MSG_RECENT);
     assert_int_equal(w.after_ms, 30 * S);
+    run(30 * S - 1);
+    want(MSG_REJECTED, 6);
+    assert_int_equal(w.after_ms, 1);
     assert_int_equal(fake_fetch.starts, 1);
-    run(30 * S);
+    run(1);
     want(MSG_REJECTED, 6);
     assert_int_equal(fake_fetch.starts, 2);
 }

@@ -283,6 +283,23 @@ static void test_a_rejected_generation_that_is_not_current_costs_no_request(void
     assert_int_equal(fake_fetch.starts, 0);
 }
 
+static void test_each_flight_is_an_owner_of_its_own(void **s)
+{
+    struct store_owner seen[8];
+    (void)s;
+    assert_int_equal(sizeof seen->bytes, 16); /* 128 random bits */
+    for (size_t i = 0; i < 8; i++) {
+        teardown(NULL);
+        setup(NULL);
+        to_fetch();
+        seen[i] = w.store.owner;
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(seen[i].bytes, seen[k].bytes, 8); /* neither half repeats */
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(seen[i].bytes + 8, seen[k].bytes + 8, 8);
+    }
+}
+
 static void test_held_elsewhere_is_skipped_when_nobody_waits(void **s)
 {
     (void)s;
@@ -1973,6 +1990,7 @@ int main(void)
         T(a_lease_that_cannot_be_released_is_told),
         T(a_rejected_generation_is_refreshed_although_it_looks_fresh),
         T(a_rejected_generation_that_is_not_current_costs_no_request),
+        T(each_flight_is_an_owner_of_its_own),
         T(held_elsewhere_is_skipped_when_nobody_waits),
         T(a_waiter_polls_100_200_400_ms_until_the_winner_commits),
         T(a_change_in_the_store_wakes_a_waiter_at_once),

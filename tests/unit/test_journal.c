@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,29 @@
 static char top[64];
 static struct seal_ring *ring;
 static struct journal *a, *b; /* two keepers over one directory */
+
+/* The order in which the disk is asked: f, a file's bytes; r, its name; d, the directory.  These stand in the place of libc's. */
+static char order[16];
+
+static void note(char what)
+{
+    size_t len = strlen(order);
+    if (len + 1 < sizeof order)
+        order[len] = what;
+}
+
+int fsync(int fd)
+{
+    struct stat st;
+    note(fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? 'd' : 'f');
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    note('r');
+    return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, 0);
+}
 
 static struct journal *open_journal(const struct seal_ring *with)
 {
@@ -190,6 +214,20 @@ static void an_answer_takes_the_place_of_its_intent(void **state)
     assert_int_equal(journal_clear(a, "cred"), 0);
     assert_entry(b, "cred", JOURNAL_NONE, 0);
     assert_int_equal(count_files(""), 0);
+}
+
+static void bytes_then_name_then_directory_are_on_disk_before_the_call_returns(void **state)
+{
+    (void)state;
+    memset(order, 0, sizeof order);
+    assert_int_equal(journal_intent(a, "cred", 3, "deadbeef", NOW_MS), 0);
+    assert_string_equal(order, "frd");
+    memset(order, 0, sizeof order);
+    assert_int_equal(answer(a, "cred", 3), 0);
+    assert_string_equal(order, "frdd"); /* then the intent goes */
+    memset(order, 0, sizeof order);
+    assert_int_equal(journal_clear(a, "cred"), 0);
+    assert_string_equal(order, "d");
 }
 
 static void the_newest_answer_is_the_one_that_is_kept(void **state)
@@ -440,6 +478,7 @@ int main(void)
         TEST(an_intent_is_read_back_with_all_its_facts),
         TEST(a_fingerprint_may_be_missing),
         TEST(an_answer_takes_the_place_of_its_intent),
+        TEST(bytes_then_name_then_directory_are_on_disk_before_the_call_returns),
         TEST(the_newest_answer_is_the_one_that_is_kept),
         TEST(an_answer_that_waits_for_its_store_outlives_the_next_intent),
         TEST(a_replay_finds_first_the_answer_and_then_the_intent_on_top_of_it),
