@@ -702,6 +702,28 @@ static void broken_servers_are_errors_within_their_deadlines(void **state)
     }
 }
 
+/* A store has two connections, one of them for news. */
+static void who_is_turned_away_comes_back_less_and_less_often(void **state)
+{
+    (void)state;
+    uint16_t port;
+    char url[64];
+    int fd = listen_as(&port), peer, came = 0;
+    snprintf(url, sizeof url, "redis://127.0.0.1:%u", port);
+    struct store *s = open_store(url);
+    int64_t end_ms = clock_mono_ms() + 1500;
+    while (clock_mono_ms() < end_ms) {
+        turn();
+        while ((peer = accept(fd, NULL, NULL)) >= 0) {
+            close(peer);
+            came++;
+        }
+    }
+    assert_in_range(came, 2, 60); /* some twelve, by pauses of 0.1 s, 0.2 s, 0.4 s on average; without any, thousands */
+    store_free(s);
+    close(fd);
+}
+
 static void on_nothing(void *arg)
 {
     (void)arg;
@@ -782,6 +804,7 @@ int main(void)
         WITH_SERVER(errors_of_the_server_are_errors_and_never_busy),
         WITH_SERVER(a_password_is_asked_for_and_checked),
         WITH_SERVER(broken_servers_are_errors_within_their_deadlines),
+        WITH_SERVER(who_is_turned_away_comes_back_less_and_less_often),
     };
     (void)loop_get();
     signal(SIGCHLD, SIG_DFL);
