@@ -256,7 +256,7 @@ static void note_success(struct account *a, const struct flight_result *r)
         a->env->publish(a->env->arg, a); /* whoever joined late has not seen the first one */
     else if (r->requested) {
         credential_failed(&a->tries, MSG_TRANSIENT, 1000, false, 0, clock_mono_ms());
-        refuse(a, MSG_TRANSIENT, "the new token has expired already");
+        refuse(a, MSG_TRANSIENT, credential_need_forced(&need) ? "the new token was refused already" : "the new token has expired already");
     } else
         keeper_want(a, &need); /* what was adopted is not what the late ones need: they may ask once more (B6) */
 }

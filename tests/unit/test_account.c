@@ -34,6 +34,7 @@ static struct world {
     int published, refused;
     enum msg_class class_;
     int64_t after_ms;
+    char text[256];
 } w;
 
 static void on_publish(void *arg, const struct account *a)
@@ -47,7 +48,7 @@ static void on_refuse(void *arg, const struct account *a, enum msg_class class_,
 {
     (void)arg;
     (void)a;
-    (void)text;
+    snprintf(w.text, sizeof w.text, "%s", text);
     w.refused++;
     w.class_ = class_;
     w.after_ms = retry_after_ms;
@@ -258,6 +259,28 @@ static void who_joins_too_late_for_a_flight_gets_one_of_its_own(void **s)
     assert_int_equal(w.refused, 0);
 }
 
+static void who_joins_after_the_answer_is_told_so_and_the_floor_counts_from_there(void **s)
+{
+    (void)s;
+    begin();
+    run(48 * M);
+    fake_fetch_say(200, GOOD);
+    assert_int_equal(w.store.pending, FAKE_COMMIT);
+    keeper_want(&w.account, &(struct credential_need){ MSG_REJECTED, 6, false }); /* the new token was refused before it was stored */
+    run(0);
+    assert_int_equal(w.refused, 1);
+    assert_int_equal(w.class_, MSG_TRANSIENT);
+    assert_int_equal(w.after_ms, S);
+    assert_string_equal(w.text, "the new token was refused already");
+    assert_int_equal(fake_fetch.starts, 1);
+    run(S);
+    want(MSG_REJECTED, 6);
+    assert_int_equal(w.class_, MSG_RECENT); /* a refresh has just been made: 401s pass */
+    run(29 * S);
+    want(MSG_REJECTED, 6);
+    assert_int_equal(fake_fetch.starts, 2);
+}
+
 static void refusals_of_one_generation_cost_one_refresh_and_further_ones_are_passed(void **s)
 {
     (void)s;
@@ -358,6 +381,7 @@ int main(void)
         T(the_same_token_again_is_asked_for_at_half_of_what_is_left),
         T(the_servers_hint_is_the_time_of_the_next_pass),
         T(who_joins_too_late_for_a_flight_gets_one_of_its_own),
+        T(who_joins_after_the_answer_is_told_so_and_the_floor_counts_from_there),
         T(refusals_of_one_generation_cost_one_refresh_and_further_ones_are_passed),
         T(a_failure_is_remembered_until_its_pause_is_over),
         T(a_wrong_client_is_tried_again_in_5_to_15_minutes_or_when_its_secret_changes),
