@@ -2,6 +2,7 @@
 PYTHON       ?= $(firstword $(wildcard /usr/bin/python3) python3)
 FUZZ_SECONDS ?= 60
 ASAN         := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+JOBS         ?= $(shell nproc 2>/dev/null || echo 1)
 SANITIZED     = $(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN="$(ASAN)" OPT="-O1 -g -fno-omit-frame-pointer"
 LINK_TEST     = $(Q)$(CC) $(SAN) $(LDHARD) -o $@ $^
 
@@ -11,7 +12,8 @@ comma := ,
 links = $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n '1s|^/\* links: \([^*]*\)\*/.*|\1|p' $(1)))
 
 .PHONY: test unit e2e asan ubsan asan-unit asan-e2e fuzz floors lint fmt demo deps help node bench
-test: all node ## everything: floors, unit, end to end, sanitizers, short torture and fuzz runs
+test: node ## everything: floors, unit, end to end, sanitizers, short torture and fuzz runs
+	@$(MAKE) --no-print-directory -j$(JOBS) all programs
 	@BUILD=$(BUILD) FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),5) tests/tools/stages floors unit sim e2e asan-unit torture-short asan-e2e fuzz
 
 deps: ## installs what build and tests need (Debian, root), or says what is missing
@@ -35,7 +37,12 @@ unit: $(UNIT) ## the unit tests
 	@tests/tools/unit $(UNIT)
 
 asan-unit: ## the unit tests under AddressSanitizer and UBSan
+	@$(SANITIZED) -j$(JOBS) programs
 	@$(SANITIZED) unit sim
+
+# What the stages run, built by as many jobs as there are processors; they run one after the other.
+.PHONY: programs
+programs: $(UNIT) $(if $(SAN),$(BUILD)/sidekey $(BUILD)/libsidekey-preload.so)
 
 # --- torture: the n-th allocation fails ---
 TORTURES := $(patsubst tests/torture/%.c,$(BUILD)/tests/torture/%,$(wildcard tests/torture/torture_*.c))
@@ -64,6 +71,7 @@ SIM_SCHEDULES ?= $(if $(SAN),5000,100000)
 SIM_OBJ  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/sim/*.c))
 .SECONDARY: $(SIM_OBJ)
 -include $(SIM_OBJ:.o=.d)
+programs: $(BUILD)/tests/sim/sim
 $(BUILD)/tests/sim/sim: $(SIM_OBJ) $(BUILD)/libsidekey.a
 	$(call say,LINK,$@)
 	$(LINK_TEST) $(LIBS)
@@ -120,7 +128,7 @@ bench-idle: all ## memory for each of 10,000 idle connections, and for a slow re
 # --- fuzzing: clang's libFuzzer, FUZZ_SECONDS each ---
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzz: ## each parser against libFuzzer for FUZZ_SECONDS (60)
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang OPT="-O1 -g" SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
+	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/fuzz CC=clang OPT="-O1 -g" SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
 	    $(addprefix $(BUILD)/fuzz/tests/fuzz/,$(FUZZERS))
 	@tests/tools/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZERS)
 

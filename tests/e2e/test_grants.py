@@ -26,6 +26,12 @@ def with_credential(make_config):
     return make
 
 
+def impatient(config):
+    """Who is told why there is no token need not wait for ten seconds."""
+    config["limits"]["token_wait"] = "2s"
+    return config
+
+
 def base(auth):
     return auth.token_url.removesuffix("/token")
 
@@ -272,12 +278,12 @@ def test_an_exec_credential_plugin_works_as_it_is(auth, with_credential, start, 
     ("true", "empty"),
 ])
 def test_a_command_that_fails_is_named(auth, with_credential, start, program, body, why):
-    sidekey = start(with_credential({"grant": "command", "command": [program(body)]}))
+    sidekey = start(impatient(with_credential({"grant": "command", "command": [program(body)]})))
     assert why in refusal(sidekey)
 
 
 def test_a_command_that_is_not_there_is_named(auth, with_credential, start, place):
-    sidekey = start(with_credential({"grant": "command", "command": [str(place / "nothing")]}))
+    sidekey = start(impatient(with_credential({"grant": "command", "command": [str(place / "nothing")]})))
     assert "cannot be started" in refusal(sidekey)
 
 

@@ -174,7 +174,7 @@ def test_what_no_proxy_and_resolve_name_is_dialled_directly(auth, parent, make_c
 @pytest.mark.parametrize("kind", ["http", "socks"])
 def test_tokens_are_asked_for_by_the_parent_and_its_refusal_costs_no_grant(auth, parent, pki, make_config, start, kind):
     one = parent(kind, (USER, "another"))
-    config = make_config(network=network(one, make_config, resolve={f"{API}:443": f"127.0.0.1:{auth.api_port}"}))
+    config = make_config(network=network(one, make_config, resolve={f"{API}:443": f"127.0.0.1:{auth.api_port}"}), limits={"drain": "3s", "token_wait": "2s"})
     config["credentials"]["crm"] |= {"token_url": f"https://{LOGIN}{urllib.parse.urlsplit(auth.token_url).path}", "tls": {"ca_file": str(pki / "ca.pem")},
                                      "required": False}
     sidekey = start(config)
