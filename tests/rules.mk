@@ -14,7 +14,7 @@ links = $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n '1s|^/\* links: \([^*]*\)\*/.
 .PHONY: test unit e2e asan ubsan asan-unit asan-e2e fuzz floors lint fmt demo deps help node bench
 test: node ## everything: floors, unit, end to end, sanitizers, short torture and fuzz runs
 	@$(MAKE) --no-print-directory -j$(JOBS) all programs
-	@BUILD=$(BUILD) FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),5) tests/tools/stages floors unit sim e2e asan-unit torture-short asan-e2e fuzz
+	@BUILD=$(BUILD) FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),3) tests/tools/stages floors unit sim e2e asan-unit torture-short asan-e2e fuzz
 
 deps: ## installs what build and tests need (Debian, root), or says what is missing
 	@tests/tools/deps test
