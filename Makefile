@@ -19,7 +19,7 @@ $(error something that sidekey needs is missing)
 endif
 endif
 
-PKGS     := openssl libcurl jansson libcares yaml-0.1 $(if $(wildcard sidecar/http/h2.c),libnghttp2) $(if $(wildcard sidecar/refresh/store_redis.c),hiredis)
+PKGS     := openssl libcurl jansson libcares yaml-0.1 $(if $(wildcard sidecar/http/h2.c),libnghttp2) $(if $(wildcard sidecar/refresh/redis/store_redis.c),hiredis)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
@@ -38,7 +38,7 @@ LLHTTP_INC := $(if $(LLHTTP_SRC),-isystem /usr/share/include/llhttp -isystem /us
 LLHTTP_LIB := $(if $(LLHTTP_SRC),,$(shell pkg-config --libs libllhttp 2>/dev/null))
 LIBS     := $(PKG_LIBS) -lev $(LLHTTP_LIB)
 
-SRC      := $(wildcard sidecar/base/*.c sidecar/crypto/*.c sidecar/net/*.c sidecar/http/*.c sidecar/refresh/*.c sidecar/refresh/grant/*.c sidecar/proxy/*.c sidecar/app/*.c certs/*.c)
+SRC      := $(sort $(wildcard sidecar/*/*.c sidecar/*/*/*.c certs/*.c))
 OBJ      := $(patsubst %.c,$(BUILD)/%.o,$(SRC)) $(patsubst /usr/share/llhttp/%.c,$(BUILD)/llhttp/%.o,$(LLHTTP_SRC))
 LIBOBJ   := $(filter-out $(BUILD)/sidecar/app/main.o,$(OBJ))
 PRELOAD_SRC := $(wildcard preload/*.c)

@@ -2,7 +2,7 @@
 #ifndef SIDEKEY_APP_EARS_H
 #define SIDEKEY_APP_EARS_H
 
-#include "app/config.h"
+#include "app/config/config.h"
 #include "net/listen_unix.h"
 
 #define EARS_WORKERS_MAX 64

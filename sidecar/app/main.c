@@ -1,7 +1,7 @@
 /* The program is a table of commands. */
-#include "app/cmd.h"
-#include "app/words.h"
-#include "net/tls_cold.h"
+#include "app/cmd/cmd.h"
+#include "app/config/words.h"
+#include "net/tls/tls_cold.h"
 
 #include <stdio.h>
 #include <sysexits.h>

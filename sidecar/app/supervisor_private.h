@@ -5,8 +5,8 @@
 #include <sys/types.h>
 
 #include "app/supervisor.h"
-#include "net/ipc.h"
-#include "net/msg.h"
+#include "net/ipc/ipc.h"
+#include "net/ipc/msg.h"
 
 #define TICKET_KEY_BYTES 80
 

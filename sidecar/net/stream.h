@@ -14,7 +14,7 @@
 #define SIDEKEY_NET_STREAM_H
 
 #include "net/loop.h"
-#include "net/tls.h"
+#include "net/tls/tls.h"
 
 #define STREAM_OUT_MAX (64 * 1024 + 16 * 1024) /* body bytes wait up to 64 KiB; 16 KiB more for framing around them */
 #define STREAM_OUT_BODY (64 * 1024)

@@ -4,7 +4,7 @@
 
 #include "net/hangup.h"
 #include "net/stream.h"
-#include "net/tls_session.h"
+#include "net/tls/tls_session.h"
 
 enum stream_state { STREAM_SECURING, STREAM_OPEN, STREAM_BROKEN, STREAM_LINGERS };
 

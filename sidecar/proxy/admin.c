@@ -1,7 +1,7 @@
 #include "proxy/admin.h"
 
 #include "base/log.h"
-#include "net/parts.h"
+#include "net/ipc/parts.h"
 #include "proxy/problem.h"
 
 #include <stdlib.h>

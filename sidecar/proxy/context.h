@@ -2,7 +2,7 @@
 #ifndef SIDEKEY_PROXY_CONTEXT_H
 #define SIDEKEY_PROXY_CONTEXT_H
 
-#include "net/hints.h"
+#include "proxy/hints.h"
 #include "net/listen.h"
 #include "proxy/access.h"
 #include "proxy/leaves.h"

@@ -4,8 +4,8 @@
 #define SIDEKEY_PROXY_LEAVES_H
 
 #include "base/list.h"
-#include "net/msg.h"
-#include "net/tls.h"
+#include "net/ipc/msg.h"
+#include "net/tls/tls.h"
 #include "proxy/deadline.h"
 
 #define LEAVES_MAX 1024

@@ -5,7 +5,7 @@
 #include <sys/types.h>
 
 #include "base/secret_ref.h"
-#include "net/dial.h"
+#include "net/dial/dial.h"
 #include "proxy/rule.h"
 
 enum unmatched { UNMATCHED_TUNNEL, UNMATCHED_DENY, UNMATCHED_REPORT };

@@ -6,7 +6,7 @@
 
 #include "base/list.h"
 #include "base/secret.h"
-#include "net/msg.h"
+#include "net/ipc/msg.h"
 #include "proxy/deadline.h"
 
 struct tokens;

@@ -3,7 +3,7 @@
 #ifndef SIDEKEY_PROXY_UPSTREAM_H
 #define SIDEKEY_PROXY_UPSTREAM_H
 
-#include "net/dial.h"
+#include "net/dial/dial.h"
 #include "proxy/deadline.h"
 #include "proxy/h1_leg.h"
 #include "proxy/options.h"

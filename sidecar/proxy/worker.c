@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/rest.h"
 #include "net/listen_unix.h"
-#include "net/parts.h"
+#include "net/ipc/parts.h"
 #include "proxy/admin.h"
 #include "proxy/client.h"
 #include "proxy/context.h"

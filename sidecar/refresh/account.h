@@ -5,7 +5,7 @@
 
 #include "base/metrics.h"
 #include "refresh/alarm.h"
-#include "refresh/flight.h"
+#include "refresh/flight/flight.h"
 #include "refresh/secret_watch.h"
 
 struct account;

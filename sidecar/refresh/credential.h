@@ -3,7 +3,7 @@
 #ifndef SIDEKEY_REFRESH_CREDENTIAL_H
 #define SIDEKEY_REFRESH_CREDENTIAL_H
 
-#include "net/msg.h"
+#include "net/ipc/msg.h"
 
 #define CREDENTIAL_EAGER_MS 30000     /* least time between two tries that nobody waits for */
 #define CREDENTIAL_JITTER_MAX 100     /* per mille of the advisory window */

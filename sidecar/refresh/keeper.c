@@ -6,8 +6,8 @@
 #include "base/rest.h"
 #include "certs/bundle.h"
 #include "certs/jks.h"
-#include "refresh/store_file.h"
-#include "refresh/store_redis.h"
+#include "refresh/store/store_file.h"
+#include "refresh/redis/store_redis.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include "net/parts.h"
+#include "net/ipc/parts.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 #define SIDEKEY_REFRESH_KEEPER_ROOM_H
 
 #include "certs/ca.h"
-#include "net/ipc.h"
-#include "net/msg.h"
+#include "net/ipc/ipc.h"
+#include "net/ipc/msg.h"
 #include "refresh/account.h"
 #include "refresh/keeper.h"
 

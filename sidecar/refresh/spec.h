@@ -5,7 +5,7 @@
 
 #include "base/secret_ref.h"
 #include "crypto/jws.h"
-#include "net/dial.h"
+#include "net/dial/dial.h"
 
 enum grant_kind {
     GRANT_STATIC,

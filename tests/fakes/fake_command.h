@@ -1,8 +1,8 @@
-/* tests/fakes/fake_command.h: programs that end when the test says so, in the place of refresh/command.c. */
+/* tests/fakes/fake_command.h: programs that end when the test says so, in the place of refresh/fetch/command.c. */
 #ifndef SIDEKEY_TESTS_FAKE_COMMAND_H
 #define SIDEKEY_TESTS_FAKE_COMMAND_H
 
-#include "refresh/command.h"
+#include "refresh/fetch/command.h"
 
 extern struct fake_command {
     int starts, cancels;

@@ -1,4 +1,4 @@
-/* Stands in for net/dial.c: a dial ends when the test says so. */
+/* Stands in for net/dial/dial.c: a dial ends when the test says so. */
 #include "tests/fakes/fake_dial.h"
 
 #include <assert.h>

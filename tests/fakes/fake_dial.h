@@ -1,8 +1,8 @@
-/* tests/fakes/fake_dial.c: net/dial.h where the test decides how an attempt ends. */
+/* tests/fakes/fake_dial.c: net/dial/dial.h where the test decides how an attempt ends. */
 #ifndef SIDEKEY_TESTS_FAKE_DIAL_H
 #define SIDEKEY_TESTS_FAKE_DIAL_H
 
-#include "net/dial.h"
+#include "net/dial/dial.h"
 
 /* Attempts that are under way. */
 int fake_dial_pending(void);

@@ -1,4 +1,4 @@
-/* Stands in for refresh/fetch.c. */
+/* Stands in for refresh/fetch/fetch.c. */
 #include "tests/fakes/fake_fetch.h"
 
 #include <assert.h>

@@ -2,7 +2,7 @@
 #ifndef SIDEKEY_TESTS_FAKE_FETCH_H
 #define SIDEKEY_TESTS_FAKE_FETCH_H
 
-#include "refresh/fetch.h"
+#include "refresh/fetch/fetch.h"
 
 struct fake_fetch {
     int starts, cancels;

@@ -1,4 +1,4 @@
-/* Stands in for refresh/journal.c. */
+/* Stands in for refresh/store/journal.c. */
 #include "tests/fakes/fake_journal.h"
 
 #include <errno.h>

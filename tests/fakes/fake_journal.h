@@ -2,7 +2,7 @@
 #ifndef SIDEKEY_TESTS_FAKE_JOURNAL_H
 #define SIDEKEY_TESTS_FAKE_JOURNAL_H
 
-#include "refresh/journal.h"
+#include "refresh/store/journal.h"
 
 struct fake_journal {
     enum journal_kind kind;

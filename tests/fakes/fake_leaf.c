@@ -1,4 +1,4 @@
-/* Stands in for the leaves of net/tls_server.c: a leaf is a count of its references. */
+/* Stands in for the leaves of net/tls/tls_server.c: a leaf is a count of its references. */
 #include "tests/fakes/fake_leaf.h"
 
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #ifndef SIDEKEY_TESTS_FAKE_LEAF_H
 #define SIDEKEY_TESTS_FAKE_LEAF_H
 
-#include "net/tls.h"
+#include "net/tls/tls.h"
 
 extern int fake_leaves; /* that are alive */
 

@@ -2,7 +2,7 @@
 #ifndef SIDEKEY_TESTS_FAKE_STORE_H
 #define SIDEKEY_TESTS_FAKE_STORE_H
 
-#include "refresh/store.h"
+#include "refresh/store/store.h"
 
 enum fake_call { FAKE_NONE, FAKE_BEGIN, FAKE_RENEW, FAKE_COMMIT, FAKE_RELEASE, FAKE_LOAD, FAKE_THROTTLE };
 

@@ -1,5 +1,5 @@
 /* The configuration: any text gives a config or an error, never a crash, a leak or an unfilled rule. */
-#include "app/config.h"
+#include "app/config/config.h"
 
 #include <stdlib.h>
 

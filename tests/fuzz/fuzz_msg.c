@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "net/msg.h"
+#include "net/ipc/msg.h"
 
 #define CHECK(truth) ((truth) ? (void)0 : abort())
 

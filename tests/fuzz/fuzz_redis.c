@@ -3,8 +3,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "refresh/redis_url.h"
-#include "refresh/redis_wire.h"
+#include "refresh/redis/redis_url.h"
+#include "refresh/redis/redis_wire.h"
 
 #define CHECK(truth) ((truth) ? (void)0 : abort())
 #define ELEMENTS_MAX 64

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/tls_staple.h"
+#include "net/tls/tls_staple.h"
 
 #define CHECK(truth) ((truth) ? (void)0 : abort())
 #define NOW ((int64_t)1700000000)

@@ -1,5 +1,5 @@
 /* refresh/state: any text is either refused, or written and read back as the same state. */
-#include "refresh/state.h"
+#include "refresh/store/state.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* Whatever a token endpoint says: what comes out is a token that a header may carry, or a reason. */
 #include "refresh/grant/grant.h"
-#include "refresh/successor.h"
+#include "refresh/flight/successor.h"
 
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* The lease protocol of the refresh core (sidecar/refresh/flight.h, store.h, journal.h) as a model for spin(1).
+/* The lease protocol of the refresh core (sidecar/refresh/flight/flight.h, store.h, journal.h) as a model for spin(1).
  *
  * KEEPERS keepers share one store (generation, compare-and-swap, one lease that can run out at any moment) and one authorization server with rotation and
  * reuse detection.  On one machine they share one journal directory as well, and a lease ends with its process.  With -DMACHINES each keeper is a machine

@@ -1,4 +1,4 @@
-/* The authorization server, with rotation and reuse detection, and the way to it: in place of refresh/fetch.c.
+/* The authorization server, with rotation and reuse detection, and the way to it: in place of refresh/fetch/fetch.c.
  * A request is sent, arrives, is answered: each at its own time, and each may be the last thing that happens to it. */
 #include "tests/sim/sim.h"
 
@@ -282,7 +282,7 @@ static void on_sending(void *arg)
     job->arrival = sim_after(sim_fault(sim_plan.slow) ? sim_between(1, 2 * sim_plan.request_ms) : sim_between(1, 80), SIM_WORLD, on_arrival, job);
 }
 
-/* ---- in place of refresh/fetch.c ---- */
+/* ---- in place of refresh/fetch/fetch.c ---- */
 
 struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *request, fetch_fn *fn, void *arg, struct err *e)
 {

@@ -7,7 +7,7 @@
 #define SIDEKEY_TESTS_SIM_H
 
 #include "refresh/account.h"
-#include "refresh/journal.h"
+#include "refresh/store/journal.h"
 
 #define SIM_KEEPERS 6
 #define SIM_CRED "crm"
@@ -78,7 +78,7 @@ bool sim_lapsed(uint64_t generation);
 /* The store has told this keeper of a pause that the server asked for, and it has not ended. */
 bool sim_told_to_wait(int keeper);
 
-/* ---- server.c: the authorization server, and the way to it (in place of refresh/fetch.c) ---- */
+/* ---- server.c: the authorization server, and the way to it (in place of refresh/fetch/fetch.c) ---- */
 
 void sim_server_reset(void);
 void sim_server_done(void);

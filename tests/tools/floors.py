@@ -8,18 +8,33 @@ import re
 import sys
 
 FLOOR = {"base": 0, "net": 1, "http": 1, "crypto": 1, "certs": 1, "refresh": 2, "proxy": 2, "app": 3}
-# A library's headers and the files that may include them.
+# A library's headers, and the folders (or files) that may include them.
 LIBRARIES = [
-    ("OpenSSL", r"openssl/", r"sidecar/net/tls\w*\.[ch]|sidecar/crypto/\w+\.[ch]|certs/\w+\.[ch]"),
-    ("llhttp", r"llhttp(\.h|/)", r"sidecar/http/h1\w*\.c"),
-    ("nghttp2", r"nghttp2/", r"sidecar/http/h2\w*\.c"),
-    ("libcurl", r"curl/", r"sidecar/refresh/fetch\w*\.[ch]"),
-    ("hiredis", r"hiredis/|hiredis\.h", r"sidecar/refresh/(store_)?redis\w*\.[ch]"),
-    ("c-ares", r"ares", r"sidecar/net/(resolve|dns)\w*\.c"),
-    ("libyaml", r"yaml\.h", r"sidecar/app/\w+\.c"),
-    ("jansson", r"jansson\.h", r"sidecar/((refresh|app|http|proxy)/(\w+/)?\w+|base/json_safe)\.[ch]"),
-    ("libev", r"ev\.h", r"sidecar/(net|proxy|refresh|app)/\w+\.[ch]"),
+    ("OpenSSL", r"openssl/", ("sidecar/net/tls", "sidecar/crypto", "certs")),
+    ("llhttp", r"llhttp(\.h|/)", ("sidecar/http",)),
+    ("nghttp2", r"nghttp2/", ("sidecar/http",)),
+    ("libcurl", r"curl/", ("sidecar/refresh/fetch",)),
+    ("hiredis", r"hiredis/|hiredis\.h", ("sidecar/refresh/redis",)),
+    ("c-ares", r"ares", ("sidecar/net/dial",)),
+    ("libyaml", r"yaml\.h", ("sidecar/app/config", "sidecar/app/cmd/cmd_version.c")),
+    ("jansson", r"jansson\.h", ("sidecar/refresh", "sidecar/app", "sidecar/http", "sidecar/proxy", "sidecar/base/json_safe.c", "sidecar/base/json_safe.h")),
+    ("libev", r"ev\.h", ("sidecar/net", "sidecar/proxy", "sidecar/refresh", "sidecar/app")),
 ]
+# A wing inside a floor, and the wings of that floor that it may include beside itself and the floor's own files.  Left out: any of them.
+WINGS = {
+    "sidecar/net/ipc": (),
+    "sidecar/net/tls": (),
+    "sidecar/net/dial": ("sidecar/net/tls",),
+    "sidecar/refresh/grant": (),
+    "sidecar/refresh/store": (),
+    "sidecar/refresh/redis": ("sidecar/refresh/store",),
+    "sidecar/refresh/fetch": ("sidecar/refresh/grant",),
+    "sidecar/refresh/flight": ("sidecar/refresh/grant", "sidecar/refresh/store", "sidecar/refresh/fetch"),
+    "sidecar/app/config": (),
+}
+# Who may include the flight: its own wing, and the account.
+FLIGHT, FLIGHT_USERS = "sidecar/refresh/flight", ("sidecar/refresh/flight", "sidecar/refresh/account")
+FAMILY = 4
 C_LINES = 500
 FUNCTION_LINES = 60
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]')
@@ -28,6 +43,25 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]')
 def room_of(path):
     parts = path.split("/")
     return parts[1] if parts[0] == "sidecar" and len(parts) > 2 else parts[0] if parts[0] in ("certs", "preload") else None
+
+
+def wing_of(path):
+    """The folder inside a floor's folder: sidecar/refresh/store.  None for the floor's own files."""
+    parts = path.split("/")
+    return "/".join(parts[:3]) if parts[0] == "sidecar" and len(parts) == 4 else None
+
+
+def inside(path, place):
+    return path == place or path.startswith(place + "/")
+
+
+def wing_fault(path, target):
+    here, there = wing_of(path), wing_of(target)
+    if there == FLIGHT and room_of(path) == "refresh" and not any(inside(path, u) or path.startswith(u + ".") for u in FLIGHT_USERS):
+        return f"only {' and '.join(FLIGHT_USERS)} include {FLIGHT}"
+    if here in WINGS and there not in (None, here) and room_of(target) == room_of(path) and there not in WINGS[here]:
+        return f"{here} does not include {there}"
+    return None
 
 
 def module_of(path, families):
@@ -114,8 +148,8 @@ def check_includes(root, path, lines, graph, families, complain):
             continue
         quote, name = found.groups()
         for library, headers, where in LIBRARIES:
-            if quote == "<" and re.match(headers, name) and room != "preload" and not re.fullmatch(where, path):
-                complain(path, n, f"only {where} may include {library} ({name})")
+            if quote == "<" and re.match(headers, name) and room != "preload" and not any(inside(path, w) for w in where):
+                complain(path, n, f"only {', '.join(where)} may include {library} ({name})")
         if quote == "<":
             if room == "preload" and "/" in name and not name.startswith(("sys/", "linux/", "netinet/", "arpa/", "asm/", "net/", "bits/")):
                 complain(path, n, f"preload knows libc only ({name})")
@@ -126,6 +160,8 @@ def check_includes(root, path, lines, graph, families, complain):
             continue
         here, there = module_of(path, families), module_of(target, families)
         graph.setdefault(here, set()).update({there} - {here})
+        if fault := wing_fault(path, target):
+            complain(path, n, fault)
         other = room_of(target)
         if room == "preload" and other != "preload":
             complain(path, n, "preload stands alone")

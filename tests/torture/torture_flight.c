@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "refresh/flight.h"
+#include "refresh/flight/flight.h"
 #include "tests/fakes/fake_alarm.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_command.h"

@@ -10,10 +10,10 @@
 #include "crypto/jws.h"
 #include "crypto/seal.h"
 #include "net/loop.h"
-#include "net/tls.h"
+#include "net/tls/tls.h"
 #include "refresh/grant/grant.h"
-#include "refresh/journal.h"
-#include "refresh/store_file.h"
+#include "refresh/store/journal.h"
+#include "refresh/store/store_file.h"
 #include "tests/torture/torture.h"
 
 #define ANSWER "{\"access_token\":\"at\",\"refresh_token\":\"rt\",\"expires_in\":3600,\"instance_url\":\"https://x.test\",\"n\":[1,{\"a\":null}]}"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "app/config.h"
+#include "app/config/config.h"
 #include "base/metrics.h"
 #include "http/h1.h"
 #include "http/rules.h"

@@ -5,9 +5,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/dial.h"
-#include "net/parts.h"
-#include "net/resolve.h"
+#include "net/dial/dial.h"
+#include "net/ipc/parts.h"
+#include "net/dial/resolve.h"
 #include "proxy/leaves.h"
 #include "proxy/tokens.h"
 #include "tests/fakes/fake_clock.h"

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "refresh/classify.h"
+#include "refresh/flight/classify.h"
 
 static void test_every_failure_has_its_class(void **s)
 {

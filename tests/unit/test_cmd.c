@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "app/cmd.h"
+#include "app/cmd/cmd.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "app/config.h"
-#include "app/config_table.h"
+#include "app/config/config.h"
+#include "app/config/config_table.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define CRM                                                                                          \

@@ -16,7 +16,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "net/dial.h"
+#include "net/dial/dial.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "app/env_table.h"
+#include "app/cmd/env_table.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -4,7 +4,7 @@
 #include "tests/fakes/tls_world.h"
 
 #include "base/clock.h"
-#include "refresh/fetch.h"
+#include "refresh/fetch/fetch.h"
 
 #include <arpa/inet.h>
 #include <signal.h>

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
-#include "refresh/flight.h"
+#include "refresh/flight/flight.h"
 #include "tests/fakes/fake_alarm.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_command.h"

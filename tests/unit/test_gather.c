@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "refresh/gather.h"
+#include "refresh/flight/gather.h"
 #include "tests/fakes/fake_alarm.h"
 #include "tests/fakes/fake_clock.h"
 

@@ -8,7 +8,7 @@
 
 #include "base/str.h"
 #include "refresh/grant/grant.h"
-#include "refresh/successor.h"
+#include "refresh/flight/successor.h"
 
 #include <openssl/ec.h>
 #include <openssl/pem.h>

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "net/hints.h"
+#include "proxy/hints.h"
 #include "preload/table.h"
 
 #include <arpa/inet.h>

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/ipc.h"
+#include "net/ipc/ipc.h"
 
 struct side {
     struct ipc *ipc;

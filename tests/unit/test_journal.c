@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "refresh/journal.h"
+#include "refresh/store/journal.h"
 
 #define NOW_MS INT64_C(1700000000123)
 

@@ -8,8 +8,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "net/ipc.h"
-#include "net/msg.h"
+#include "net/ipc/ipc.h"
+#include "net/ipc/msg.h"
 #include "refresh/keeper.h"
 
 #include <arpa/inet.h>

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/msg.h"
+#include "net/ipc/msg.h"
 
 static struct buf packet;
 

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "net/dial.h"
-#include "net/parent_talk.h"
+#include "net/dial/dial.h"
+#include "net/dial/parent_talk.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define LOGIN "\5\2\0\2"

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "net/parts.h"
+#include "net/ipc/parts.h"
 
 static struct ipc *from, *to;
 static struct buf got;

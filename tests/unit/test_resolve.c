@@ -14,8 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "net/dns.h"
-#include "net/resolve.h"
+#include "net/dial/dns.h"
+#include "net/dial/resolve.h"
 #include "tests/fakes/fake_clock.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "refresh/state.h"
+#include "refresh/store/state.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1

@@ -1,5 +1,5 @@
 /* links: tests/fakes/redis_server.c */
-/* What every store engine must do (refresh/store.h): one row of engines[] each.  Owners are in this process, and in processes of their own that are
+/* What every store engine must do (refresh/store/store.h): one row of engines[] each.  Owners are in this process, and in processes of their own that are
  * killed and stopped. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,8 +21,8 @@
 #include "base/clock.h"
 #include "base/rand.h"
 #include "net/loop.h"
-#include "refresh/store_file.h"
-#include "refresh/store_redis.h"
+#include "refresh/store/store_file.h"
+#include "refresh/redis/store_redis.h"
 #include "tests/fakes/redis_server.h"
 
 #define WAIT_MS 20000 /* nothing here takes so long */

@@ -23,8 +23,8 @@
 
 #include "base/rand.h"
 #include "net/loop.h"
-#include "refresh/lease_file.h"
-#include "refresh/store_file.h"
+#include "refresh/store/lease_file.h"
+#include "refresh/store/store_file.h"
 #include "tests/fakes/fake_clock.h"
 
 #define TURNS_MAX 4000 /* of at most 5 ms: far more than anything here takes */

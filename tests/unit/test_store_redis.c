@@ -1,5 +1,5 @@
 /* links: tests/fakes/redis_server.c */
-/* What is the Redis engine's own (refresh/store_redis.h): the protocol at its edges, URLs, errors with their way out, reconnecting, giving back. */
+/* What is the Redis engine's own (refresh/redis/store_redis.h): the protocol at its edges, URLs, errors with their way out, reconnecting, giving back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,11 +19,11 @@
 #include "base/rand.h"
 #include "crypto/sha1.h"
 #include "net/loop.h"
-#include "refresh/redis_link.h"
-#include "refresh/redis_switch.h"
-#include "refresh/redis_url.h"
-#include "refresh/redis_wire.h"
-#include "refresh/store_redis.h"
+#include "refresh/redis/redis_link.h"
+#include "refresh/redis/redis_switch.h"
+#include "refresh/redis/redis_url.h"
+#include "refresh/redis/redis_wire.h"
+#include "refresh/redis/store_redis.h"
 #include "tests/fakes/redis_server.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof *(rows))

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "net/stream_private.h"
-#include "net/tls_private.h"
+#include "net/tls/tls_private.h"
 
 #if OPENSSL_VERSION_NUMBER >= 0x30400000L
 #define set_session_time(session, t) SSL_SESSION_set_time_ex(session, t)

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "net/stream_private.h"
-#include "net/tls_private.h"
+#include "net/tls/tls_private.h"
 
 #define HOST "api.example.test"
 #define PAIRS 70 /* more than one chunk of boxes */

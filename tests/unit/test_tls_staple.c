@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "net/tls_private.h"
-#include "net/tls_staple.h"
+#include "net/tls/tls_private.h"
+#include "net/tls/tls_staple.h"
 
 #define HOST "api.example.test"
 #define REVOKED V_OCSP_CERTSTATUS_REVOKED

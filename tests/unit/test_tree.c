@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/tree.h"
+#include "app/config/tree.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -7,8 +7,8 @@
 #include <cmocka.h>
 #include <errno.h>
 
-#include "app/url.h"
-#include "app/words.h"
+#include "app/config/url.h"
+#include "app/config/words.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

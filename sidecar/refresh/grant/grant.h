@@ -37,7 +37,7 @@ enum grant_way {
     GRANT_BY_NOBODY,  /* the token is read from its reference */
     GRANT_BY_POST,
     GRANT_BY_GET,
-    GRANT_BY_COMMAND, /* refresh/command.h */
+    GRANT_BY_COMMAND, /* refresh/fetch/command.h */
 };
 
 struct grant {

@@ -1,0 +1,102 @@
+#include "app/cmd/cmd.h"
+
+#include "app/config/words.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <sysexits.h>
+
+static void say(const char *name, const char *format, va_list args)
+{
+    fprintf(stderr, "sidekey%s%s: ", *name ? " " : "", name);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+}
+
+int cmd_fail(int status, const char *name, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(name, format, args);
+    va_end(args);
+    return status;
+}
+
+int cmd_usage(const char *name, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(name, format, args);
+    va_end(args);
+    fprintf(stderr, "Read more: sidekey help%s%s\n", *name ? " " : "", name);
+    return EX_USAGE;
+}
+
+/* "--confg=x" → "confg" */
+static const char *flag_word(const char *arg, char *word, size_t size)
+{
+    snprintf(word, size, "%.*s", (int)strcspn(arg + 2, "="), arg + 2);
+    return word;
+}
+
+static void unknown_flag(const char *name, const char *arg, const struct option *long_flags)
+{
+    char word[64];
+    const char *best = NULL;
+    for (const struct option *o = long_flags; o->name && strncmp(arg, "--", 2) == 0; o++)
+        words_nearer(flag_word(arg, word, sizeof word), o->name, &best);
+    if (best)
+        cmd_usage(name, "unknown flag %.80s: did you mean --%s?", arg, best);
+    else
+        cmd_usage(name, "unknown flag %.80s", arg);
+}
+
+int cmd_flag(int argc, char **argv, const char *flags, const struct option *long_flags)
+{
+    char only[64]; /* '+': flags end at the first word; ':': a missing value is told apart */
+    snprintf(only, sizeof only, "+:%s", flags + (*flags == '+'));
+    opterr = 0;
+    int at = optind, flag = getopt_long(argc, argv, only, long_flags, NULL);
+    if (flag == ':') {
+        cmd_usage(argv[0], "%.80s needs a value", argv[at]);
+        return '?';
+    }
+    if (flag == '?')
+        unknown_flag(argv[0], argv[at], long_flags);
+    return flag;
+}
+
+int cmd_config_flag(struct cmd_config *c, int flag, const char *value)
+{
+    size_t most = sizeof c->set / sizeof *c->set - 1;
+    switch (flag) {
+    case 'c': c->options.path = value; return 0;
+    case CMD_INLINE: c->options.allow_inline_secrets = true; return 0;
+    case CMD_SET: break;
+    default: return -1;
+    }
+    if (c->set_count == most || !strchr(value, '='))
+        return cmd_usage("", c->set_count == most ? "--set is given too often" : "--set needs SECTION.KEY=VALUE");
+    c->set[c->set_count++] = value;
+    return 0;
+}
+
+static void print_report(void *arg, bool warning, const char *text)
+{
+    const struct cmd_config *c = arg;
+    if (!warning || !c->quiet)
+        fprintf(stderr, "%s%s\n", warning ? "warning: " : "", text);
+}
+
+struct config *cmd_config_load(struct cmd_config *c, int *ret_exit)
+{
+    struct err e = { "" };
+    c->options.set = c->set;
+    c->options.report = print_report;
+    c->options.report_arg = c;
+    *ret_exit = EX_SOFTWARE;
+    struct config *config = config_load(&c->options, ret_exit, &e);
+    if (!config && *ret_exit != EX_CONFIG) /* everything wrong inside the file was reported */
+        fprintf(stderr, "%s\n", e.text);
+    return config;
+}

@@ -1,0 +1,49 @@
+/* app/cmd/cmd.h: the sub-commands.   argv[0] is the command's own name; each returns the exit status (sysexits(3)).
+ * --help and -h right after the name never reach a command: main prints the help of its table. */
+#ifndef SIDEKEY_APP_CMD_CMD_H
+#define SIDEKEY_APP_CMD_CMD_H
+
+#include <getopt.h>
+
+#include "app/config/config.h"
+
+int cmd_serve(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_healthcheck(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_refresh(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_why(int argc, char **argv);
+int cmd_env(int argc, char **argv);
+int cmd_ca(int argc, char **argv);
+int cmd_version(int argc, char **argv);
+
+/* What every command understands that reads the configuration: -c FILE, --set SECTION.KEY=VALUE, --allow-inline-secrets. */
+struct cmd_config {
+    struct config_options options;
+    const char *set[65]; /* NULL-terminated */
+    size_t set_count;
+    bool quiet; /* warnings are not printed */
+};
+enum { CMD_SET = 256, CMD_INLINE, CMD_OWN }; /* a command's own long-only flags begin at CMD_OWN */
+#define CMD_CONFIG_SHORT "c:"
+#define CMD_CONFIG_LONG                                                                                                                 \
+    { "config", required_argument, NULL, 'c' }, { "set", required_argument, NULL, CMD_SET },                                            \
+    {                                                                                                                                   \
+        "allow-inline-secrets", no_argument, NULL, CMD_INLINE                                                                           \
+    }
+#define CMD_LONG_END { NULL, 0, NULL, 0 }
+
+/* As getopt_long(), which it is; after the last flag -1.  An unknown flag or a missing value is reported and gives '?': return EX_USAGE then.
+ * argv[0] names the command in messages. */
+int cmd_flag(int argc, char **argv, const char *flags, const struct option *long_flags);
+/* Takes a flag of CMD_CONFIG_LONG.  0; -1: not one of these; EX_USAGE, reported. */
+MUST_CHECK int cmd_config_flag(struct cmd_config *c, int flag, const char *value);
+/* Loads, prints every error and warning to stderr.  NULL: *ret_exit is the exit status. */
+MUST_CHECK struct config *cmd_config_load(struct cmd_config *c, int *ret_exit);
+/* Prints "sidekey NAME: …" and where to read on.  Returns EX_USAGE. */
+int cmd_usage(const char *name, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Prints "sidekey NAME: …".  Returns status. */
+int cmd_fail(int status, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
+
+#endif

@@ -1,0 +1,187 @@
+/* sidekey env: the variables that bring programs through the proxy, for a shell, Docker, Kubernetes or a program. */
+#include "app/cmd/cmd.h"
+#include "app/config/config_file.h"
+#include "app/cmd/env_table.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static int print_sh(void *arg, const char *name, const char *value)
+{
+    (void)arg;
+    printf("export %s='", name);
+    for (const char *c = value; *c; c++)
+        if (*c == '\'')
+            fputs("'\\''", stdout);
+        else
+            putchar(*c);
+    puts("'");
+    return 0;
+}
+
+static int print_docker(void *arg, const char *name, const char *value)
+{
+    (void)arg;
+    printf("%s=%s\n", name, value);
+    return 0;
+}
+
+/* A JSON string is a YAML string. */
+static int print_k8s(void *arg, const char *name, const char *value)
+{
+    struct buf quoted;
+    (void)arg;
+    buf_init(&quoted, 128 * 1024);
+    int failed = str_add_json(&quoted, slice_str(value));
+    if (!failed)
+        printf("- {name: %s, value: %.*s}\n", name, (int)quoted.len, buf_slice(&quoted).ptr);
+    buf_done(&quoted);
+    return failed;
+}
+
+static int add_json(void *arg, const char *name, const char *value)
+{
+    return json_object_set_new(arg, name, json_string(value)) == 0 ? 0 : -ENOMEM;
+}
+
+static int print_json(const struct env_inputs *in)
+{
+    json_t *object = json_object();
+    int failed = object ? env_table_each(in, add_json, object) : -ENOMEM;
+    if (!failed && json_dumpf(object, stdout, JSON_INDENT(2)) == 0)
+        putchar('\n');
+    json_decref(object);
+    return failed;
+}
+
+struct env_flags {
+    struct cmd_config load;
+    const char *format, *proxy, *ca_dir;
+    bool java;
+};
+
+enum { FLAG_PROXY = CMD_OWN, FLAG_CA_DIR, FLAG_JAVA };
+
+static int read_flags(int argc, char **argv, struct env_flags *f)
+{
+    static const struct option flags[] = {
+        CMD_CONFIG_LONG,
+        { "format", required_argument, NULL, 'f' },
+        { "proxy", required_argument, NULL, FLAG_PROXY },
+        { "ca-dir", required_argument, NULL, FLAG_CA_DIR },
+        { "java", no_argument, NULL, FLAG_JAVA },
+        CMD_LONG_END,
+    };
+    int flag, failed = 0;
+    while (!failed && (flag = cmd_flag(argc, argv, CMD_CONFIG_SHORT "f:", flags)) != -1)
+        switch (flag) {
+        case '?': return EX_USAGE;
+        case 'f': f->format = optarg; break;
+        case FLAG_PROXY: f->proxy = optarg; break;
+        case FLAG_CA_DIR: f->ca_dir = optarg; break;
+        case FLAG_JAVA: f->java = true; break;
+        default: failed = cmd_config_flag(&f->load, flag, optarg);
+        }
+    return failed ? failed : optind < argc ? cmd_usage("env", "takes no words, and \"%.60s\" is one", argv[optind]) : 0;
+}
+
+/* Splits the listener's address into what clients are told: any-address becomes loopback. */
+static int split_proxy(const struct config *c, const char *given, char *host, size_t size, char *port)
+{
+    struct authority at;
+    char text[64];
+    const char *from = given ? given : address_text((const struct sockaddr *)&c->listen_proxy.sa, text, sizeof text);
+    if (given && strncmp(given, "http://", 7) == 0)
+        from += 7;
+    if (!given && c->listen_proxy.len == 0)
+        return cmd_fail(EX_CONFIG, "env", "listen.proxy is off, and no program takes a unix socket from these variables: say with --proxy HOST:PORT what leads there");
+    if (authority_parse(slice_str(from), SCHEME_HTTP, 0, &at) != 0)
+        return given ? cmd_usage("env", "--proxy needs HOST:PORT, like 127.0.0.1:8118")
+                     : cmd_fail(EX_CONFIG, "env",
+                                "listen.proxy takes any free port: say which one with --proxy HOST:PORT");
+    bool any = strcmp(at.host, "0.0.0.0") == 0, any6 = strcmp(at.host, "::") == 0;
+    snprintf(host, size, "%s", any ? "127.0.0.1" : any6 ? "::1" : at.host);
+    snprintf(port, 8, "%u", at.port);
+    return 0;
+}
+
+static const char *old_variable(const char *name)
+{
+    return getenv(name);
+}
+
+static int print_env(const struct config *c, const struct env_flags *f)
+{
+    static const struct {
+        const char *name;
+        env_fn *print;
+        bool here; /* for this machine: what is set here now is merged */
+    } formats[] = {
+        { "sh", print_sh, true }, { "docker", print_docker, false }, { "k8s", print_k8s, false }, { "json", NULL, true }
+    };
+    char host[AUTHORITY_HOST_MAX + 1], port[8], *bundle = NULL, *ca = NULL, *jks = NULL;
+    size_t i = 0, count = sizeof formats / sizeof *formats;
+    while (i < count && strcmp(formats[i].name, f->format) != 0)
+        i++;
+    if (i == count)
+        return cmd_usage("env", "--format is sh, docker, k8s or json, and not \"%.20s\"", f->format);
+    int failed = split_proxy(c, f->proxy, host, sizeof host, port);
+    if (failed)
+        return failed;
+    const char *dir = f->ca_dir ? f->ca_dir : c->ca_publish;
+    if (asprintf(&bundle, "%s/bundle.pem", dir) < 0 || asprintf(&ca, "%s/ca.pem", dir) < 0 ||
+        asprintf(&jks, "%s/bundle.jks", dir) < 0)
+        return EX_SOFTWARE;
+    struct env_inputs in = { .host = host,
+                             .port = port,
+                             .bundle = bundle,
+                             .ca = ca,
+                             .java = f->java,
+                             .java_trust = access(jks, R_OK) == 0 ? jks : NULL,
+                             .old = formats[i].here ? old_variable : NULL };
+    if (f->java && !in.java_trust)
+        fprintf(stderr,
+                "sidekey env: Java: %s is not there; import the CA instead: keytool -importcert -cacerts -file %s\n",
+                jks, ca);
+    failed = formats[i].print ? env_table_each(&in, formats[i].print, NULL) : print_json(&in);
+    free(bundle);
+    free(ca);
+    free(jks);
+    return failed || fflush(stdout) != 0 ? cmd_fail(EX_IOERR, "env", "cannot write") : EX_OK;
+}
+
+/* Without any configuration the defaults are printed. */
+static struct config *load(struct cmd_config *flags, int *ret_exit)
+{
+    char *path = NULL;
+    struct err e;
+    if (config_file_find(flags->options.path, &path, ret_exit, &e) != 0) {
+        flags->options.set = flags->set;
+        struct config *c = config_parse(SLICE(""), "defaults", &flags->options, &e);
+        if (!c)
+            fprintf(stderr, "%s\n", e.text);
+        *ret_exit = EX_CONFIG;
+        return c;
+    }
+    free(path);
+    return cmd_config_load(flags, ret_exit);
+}
+
+int cmd_env(int argc, char **argv)
+{
+    struct env_flags f = { .load.quiet = true, .load.options.files = SCHEMA_FILES_NONE, .format = "sh" };
+    int status = read_flags(argc, argv, &f);
+    if (status)
+        return status;
+    struct config *c = load(&f.load, &status);
+    if (!c)
+        return status;
+    status = print_env(c, &f);
+    config_free(c);
+    return status;
+}

@@ -1,0 +1,45 @@
+#include "app/cmd/cmd.h"
+#include "app/supervisor.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static struct config *on_reload(void *arg)
+{
+    struct cmd_config *c = arg;
+    int status;
+    return cmd_config_load(c, &status);
+}
+
+static pid_t on_ready(void *arg, const struct ears *ears)
+{
+    char line[320];
+    bool local = ears->local.fd >= 0;
+    (void)arg;
+    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s%s%s\n", ears->proxy_text, ears->admin_text, local ? " socket=" : "",
+                       local ? ears->local.path : "");
+    (void)!write(STDERR_FILENO, line, (size_t)len); /* a closed stderr is no reason to stop */
+    return 0;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    static const struct option flags[] = { CMD_CONFIG_LONG, CMD_LONG_END };
+    static struct cmd_config c;
+    int flag, status = EX_OK;
+    while ((flag = cmd_flag(argc, argv, CMD_CONFIG_SHORT, flags)) != -1) {
+        if (flag == '?')
+            return EX_USAGE;
+        if ((status = cmd_config_flag(&c, flag, optarg)) != 0)
+            return EX_USAGE;
+    }
+    if (optind < argc)
+        return cmd_usage(argv[0], "unexpected argument '%s'", argv[optind]);
+    struct config *config = cmd_config_load(&c, &status);
+    if (!config)
+        return status;
+    log_setup("supervisor", config->log_level, isatty(STDOUT_FILENO) ? LOG_LOGFMT : LOG_JSON, STDOUT_FILENO);
+    return supervisor_run(&(struct supervisor_options){ .config = config, .reload = on_reload, .on_ready = on_ready, .arg = &c });
+}

@@ -1,0 +1,201 @@
+/* sidekey why METHOD URL: which rule wins, and what would be sent.  The value of a token is never known here. */
+#include "app/cmd/cmd.h"
+#include "app/config/url.h"
+#include "app/config/words.h"
+#include "refresh/grant/grant.h"
+
+#include <stdio.h>
+#include <sysexits.h>
+
+struct question {
+    const struct config *config;
+    struct authority to;
+    struct slice method, path;
+    char host[AUTHORITY_TEXT_MAX];
+};
+
+/* The format with "<access_token of crm>" where the token will be. */
+static void print_format(const char *format, const char *credential)
+{
+    for (const char *c = format; *c; c++) {
+        if (*c != '{') {
+            putchar(*c);
+            continue;
+        }
+        size_t len = strcspn(c + 1, "}");
+        printf("<%.*s of %s>", (int)len, c + 1, credential);
+        c += len + 1;
+    }
+}
+
+static void print_inject(const struct rule *r)
+{
+    for (size_t n = 0; n < r->inject_count; n++) {
+        const struct inject_item *i = &r->inject[n];
+        switch (i->in) {
+        case INJECT_HEADER: printf("  set     %s: ", i->name); break;
+        case INJECT_QUERY: printf("  set     ?%s=", i->name); break;
+        case INJECT_USERINFO: printf("  set     authorization: Basic base64 of "); break;
+        }
+        print_format(i->format, r->credential);
+        putchar('\n');
+    }
+}
+
+static void print_changes(const struct rule *r)
+{
+    print_inject(r);
+    for (char **name = r->strip; name && *name; name++)
+        printf("  strip   %s\n", *name);
+    for (char **name = r->strip_query; name && *name; name++)
+        printf("  strip   ?%s=\n", *name);
+    for (size_t i = 0; i < r->append_count; i++)
+        printf("  append  %s: %s\n", r->append[i].name, r->append[i].value);
+    for (size_t i = 0; i < r->set_if_absent_count; i++)
+        printf("  default %s: %s\n", r->set_if_absent[i].name, r->set_if_absent[i].value);
+    if (r->only_if_header)
+        printf("  only if %s is exactly \"%s\"; else the request goes as it is\n", r->only_if_header,
+               r->only_if_equals);
+}
+
+static const struct spec *find_spec(const struct config *c, const char *name)
+{
+    const struct spec *s = c->credentials;
+    while (strcmp(s->name, name) != 0)
+        s++;
+    return s;
+}
+
+static void print_credential(const struct spec *s)
+{
+    char from[256];
+    printf("credential: %s (%s, ", s->name, grant_of(s->grant)->name);
+    if (s->grant == GRANT_STATIC)
+        printf("%s)\n", secret_ref_text(&s->token, from, sizeof from));
+    else if (s->grant == GRANT_COMMAND)
+        printf("%s)\n", s->command[0]);
+    else
+        printf("%s)\n", s->token_url);
+}
+
+static void print_again(const struct rule *r)
+{
+    char size[32];
+    if (r->also_count)
+        printf("refused:    also %zu kind%s of answer in band (on_unauthorized.also)\n", r->also_count, r->also_count == 1 ? "" : "s");
+    if (!r->replay)
+        printf("refused:    never sent again (on_unauthorized.replay: false)\n");
+    if (!r->unauthorized[0] || !r->replay)
+        return;
+    printf("refused:   ");
+    for (const int *status = r->unauthorized; *status; status++)
+        printf("%s %d", status == r->unauthorized ? "" : ",", *status);
+    printf(" refreshes and sends again, once; bodies up to %s\n",
+           words_size_text(r->replay_max_bytes, size, sizeof size));
+}
+
+static void print_network(const struct question *q)
+{
+    const struct config *c = q->config;
+    for (size_t i = 0; i < c->override_count; i++) {
+        const struct dial_override *o = &c->overrides[i];
+        char text[64];
+        if (strcmp(o->host, q->to.host) != 0 || (o->port && o->port != q->to.port))
+            continue;
+        printf("dials:      %s (network.resolve)\n",
+               address_text((const struct sockaddr *)&o->to.sa, text, sizeof text));
+        return;
+    }
+    if (parent_serves(&c->parent, &q->to))
+        printf("dials:      by parent proxy %s (network.parent_proxy)\n", c->parent.url);
+}
+
+static void print_rules(const struct question *q, const struct rule *winner)
+{
+    const struct config *c = q->config;
+    for (size_t i = 0; i < c->rule_count; i++) {
+        const struct rule *r = &c->rules[i];
+        const char *differs = rule_mismatch(r, &q->to, q->method, q->path);
+        printf("rules[%zu]:   %-24s ", i, r->name);
+        if (differs)
+            printf("no: another %s (%s:%u)\n", differs, r->host, r->port);
+        else
+            puts(r == winner ? "wins" : "matches, and a more exact or earlier rule wins");
+    }
+}
+
+/* NULL, or why the proxy would answer by itself instead of injecting. */
+static const char *refusal(const struct question *q, const struct rule *r)
+{
+    if (r->credential && q->to.scheme == SCHEME_HTTP && !r->allow_http && !url_is_loopback(&q->to))
+        return "403: plain http, and the rule does not say allow_http: true";
+    if (r->credential && slice_eq(q->method, SLICE("TRACE")))
+        return "405: TRACE would show the token to the client";
+    return NULL;
+}
+
+static int answer_unmatched(const struct question *q, enum rule_match match)
+{
+    static const char *const policies[] = {
+        "the connection is tunnelled: bytes only, nothing is read or set (unmatched: tunnel)",
+        "the connection is refused with 403 (unmatched: deny)",
+        "the connection is tunnelled and logged, nothing is read or set (unmatched: report)",
+    };
+    if (match == RULE_REFUSED)
+        printf("answer:     403: rules know %s, but none matches this method and path\n", q->host);
+    else
+        printf("answer:     no rule knows %s: %s\n", q->host, policies[q->config->unmatched]);
+    return 1;
+}
+
+static int answer(const struct question *q)
+{
+    const struct config *c = q->config;
+    const struct rule *r = NULL;
+    enum rule_match match = rule_find(c->rules, c->rule_count, &q->to, q->method, q->path, &r);
+    print_rules(q, match == RULE_FOUND ? r : NULL);
+    if (match != RULE_FOUND)
+        return answer_unmatched(q, match);
+    const char *refused = refusal(q, r);
+    if (refused) {
+        printf("answer:     %s\n", refused);
+        return 1;
+    }
+    if (r->credential)
+        print_credential(find_spec(c, r->credential));
+    printf("sends:      %.*s %s://%s, and\n", (int)q->method.len, q->method.ptr,
+           q->to.scheme == SCHEME_HTTP ? "http" : "https", q->host);
+    print_changes(r);
+    if (r->credential)
+        print_again(r);
+    print_network(q);
+    return r->credential ? 0 : 1;
+}
+
+int cmd_why(int argc, char **argv)
+{
+    static const struct option flags[] = { CMD_CONFIG_LONG, CMD_LONG_END };
+    struct cmd_config load = { .quiet = true, .options.files = SCHEMA_FILES_NONE };
+    struct question q;
+    int flag, status;
+    while ((flag = cmd_flag(argc, argv, CMD_CONFIG_SHORT, flags)) != -1) {
+        if (flag == '?')
+            return EX_USAGE;
+        if ((status = cmd_config_flag(&load, flag, optarg)) != 0)
+            return status;
+    }
+    if (argc - optind != 2)
+        return cmd_usage("why", "needs a method and a URL: sidekey why GET https://api.example.com/v1/x");
+    q.method = slice_str(argv[optind]);
+    if (url_parse(slice_str(argv[optind + 1]), &q.to, &q.path) != 0)
+        return cmd_usage(
+            "why", "the second word is no http or https URL (no user, no fragment): https://api.example.com/v1/x");
+    struct config *c = cmd_config_load(&load, &status);
+    if (!c)
+        return status;
+    q.config = c;
+    authority_key(&q.to, q.host);
+    status = answer(&q);
+    config_free(c);
+    return status;
+}

@@ -1,0 +1,44 @@
+/* app/cmd/env_table.h: what programs of every runtime must be told to come through us: proxy and CA variables (CLIENTS.md "env").   Pure.
+ * A pre-set variable of higher rank silently defeats one of lower rank, so all of them are set, always. */
+#ifndef SIDEKEY_APP_CMD_ENV_TABLE_H
+#define SIDEKEY_APP_CMD_ENV_TABLE_H
+
+#include "base/buf.h"
+
+enum env_kind {
+    ENV_PROXY,    /* "http://user:password@host:port" */
+    ENV_HOST,     /* the proxy's host alone, … */
+    ENV_PORT,     /* … its port */
+    ENV_USER,     /* who we say we are, when there is a password, … */
+    ENV_PASSWORD, /* … and the password alone */
+    ENV_BYPASS,   /* hosts that go direct: ours and the old value */
+    ENV_BUNDLE,   /* replaces the runtime's roots: system roots and our CA together */
+    ENV_CA,       /* is added to the runtime's roots: our CA alone */
+    ENV_CONSTANT, /* a switch */
+    ENV_JAVA,     /* options for the JVM, before the old value; only when asked for, since the JVM prints them */
+};
+
+struct env_row {
+    const char *name;
+    enum env_kind kind;
+    const char *value; /* ENV_CONSTANT */
+};
+
+struct env_inputs { /* all borrowed */
+    const char *host, *port;     /* of the proxy, as clients see it; an IPv6 host without brackets */
+    const char *password;        /* NULL: the proxy is open.  [A-Za-z0-9_-] only: some clients do not decode it */
+    const char *bundle, *ca;     /* paths */
+    const char *java_trust;      /* a JKS with our CA; NULL: none */
+    bool java;
+    const char *(*old)(const char *name); /* the variable as it was (getenv); NULL: nothing is merged */
+};
+
+/* Called for each variable; value is valid during the call.  Non-zero stops the walk. */
+typedef int env_fn(void *arg, const char *name, const char *value);
+
+/* The rows, up to one without a name: for those who must know which variables held a bundle before. */
+const struct env_row *env_table_rows(void);
+/* Every variable with its value, in the table's order.  0; what fn returned; -ENOMEM, -ENOBUFS. */
+MUST_CHECK int env_table_each(const struct env_inputs *in, env_fn *fn, void *arg);
+
+#endif

@@ -1,0 +1,111 @@
+#include "app/config/config.h"
+
+#include <stdlib.h>
+
+#define REQUEST_TIMEOUT_MS 30000
+
+static void free_list(char **list)
+{
+    for (char **item = list; item && *item; item++)
+        free(*item);
+    free(list);
+}
+
+void config_free(struct config *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->credential_count; i++)
+        spec_done(&c->credentials[i]);
+    for (size_t i = 0; i < c->rule_count; i++)
+        rule_done(&c->rules[i]);
+    for (size_t i = 0; i < c->override_count; i++)
+        free(c->overrides[i].host);
+    free(c->credentials);
+    free(c->rules);
+    for (size_t i = 0; i < c->client_count; i++) {
+        free(c->clients[i].name);
+        secret_ref_done(&c->clients[i].password);
+        free(c->clients[i].uids);
+        free_list(c->clients[i].rules);
+    }
+    free(c->clients);
+    free(c->connect_ports);
+    free(c->overrides);
+    free(c->allow_private);
+    free_list(c->permit_hosts);
+    free_list(c->extra_roots);
+    secret_ref_done(&c->seal_key);
+    secret_ref_done(&c->seal_key_previous);
+    free(c->path);
+    free(c->listen_socket);
+    free(c->socket_mode);
+    free(c->socket_group);
+    free(c->ca_publish);
+    free(c->ca_cert_file);
+    free(c->ca_key_file);
+    free(c->store_file);
+    spec_redis_done(&c->redis);
+    free(c->parent.url);
+    free(c->parent.username);
+    free_list(c->parent.no_proxy);
+    secret_ref_done(&c->parent.password);
+    free(c);
+}
+
+static struct dial_options network(const struct config *c)
+{
+    return (struct dial_options){
+        .policy = { .allow = c->allow_private, .allow_count = c->allow_private_count },
+        .overrides = c->overrides,
+        .override_count = c->override_count,
+        .parent = c->parent.url ? &c->parent : NULL,
+        .timeout_ms = c->limits.dial_ms,
+    };
+}
+
+struct keeper_options config_keeper(const struct config *c)
+{
+    return (struct keeper_options){
+        .specs = c->credentials,
+        .spec_count = c->credential_count,
+        .redis = &c->redis,
+        .state_dir = c->store_file,
+        .seal_key = c->seal_key,
+        .seal_key_previous = c->seal_key_previous,
+        .on_lock_error = c->on_lock_error,
+        .lease_ms = c->lease_ms,
+        .network = network(c),
+        .ca_publish = c->ca_publish,
+        .permit_hosts = c->ca_constrain ? (const char *const *)c->permit_hosts : NULL,
+        .ca_cert_file = c->ca_cert_file,
+        .ca_key_file = c->ca_key_file,
+        .extra_roots = (const char *const *)c->extra_roots,
+        .request_timeout_ms = c->lease_ms / 2 < REQUEST_TIMEOUT_MS ? c->lease_ms / 2 : REQUEST_TIMEOUT_MS,
+    };
+}
+
+struct worker_options config_worker(const struct config *c)
+{
+    return (struct worker_options){
+        .rules = c->rules,
+        .rule_count = c->rule_count,
+        .clients = c->clients,
+        .client_count = c->client_count,
+        .limits = c->limits,
+        .unmatched = c->unmatched,
+        .connect_ports = c->connect_ports,
+        .network = network(c),
+        .via = c->via,
+    };
+}
+
+struct listen_place config_socket(const struct config *c)
+{
+    return (struct listen_place){
+        .path = c->listen_socket,
+        .mode = (mode_t)strtoul(c->socket_mode, NULL, 8),
+        .has_group = c->socket_group,
+        .group = c->socket_gid,
+    };
+}

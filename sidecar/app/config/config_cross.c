@@ -1,0 +1,330 @@
+#include "app/config/config_cross.h"
+
+#include "app/config/config_local.h"
+#include "app/config/config_values.h"
+#include "app/config/words.h"
+#include "refresh/redis/redis_url.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void cross_init_rule(void *rule)
+{
+    struct rule *r = rule;
+    r->unauthorized[0] = 401;
+    r->replay = true;
+    r->replay_max_bytes = UINT64_MAX; /* until limits.replay_body takes its place */
+}
+
+int cross_check_pair(struct schema *s, const json_t *node, const char *cert, const char *key)
+{
+    if (!cert == !key)
+        return 0;
+    return schema_error(s, node, "cert_file and key_file belong together: %s is missing",
+                        cert ? "key_file" : "cert_file");
+}
+
+static int set_text(struct schema *s, const json_t *node, char **to, const char *text)
+{
+    return *to || (*to = strdup(text)) ? 0 : schema_error(s, node, "out of memory");
+}
+
+int cross_check_inject(struct schema *s, const json_t *node, void *item)
+{
+    struct inject_item *i = item;
+    const json_t *name = json_object_get(node, "name");
+    const char *wrong = NULL, *format = "{access_token}";
+    switch (i->in) {
+    case INJECT_HEADER:
+        if (set_text(s, node, &i->name, "authorization") != 0)
+            return -1;
+        if (!(wrong = value_field(&i->name)) && strcmp(i->name, "authorization") == 0)
+            format = "Bearer {access_token}";
+        break;
+    case INJECT_QUERY:
+        wrong = i->name ? value_query_key(&i->name) : "name is missing: which query key takes the token?";
+        break;
+    case INJECT_USERINFO:
+        format = "x-access-token:{access_token}";
+        wrong = i->name ? "name has no meaning with in: userinfo: write format: \"user:{access_token}\""
+                : i->format && !strchr(i->format, ':')
+                    ? "userinfo is user:password: write format: \"user:{access_token}\""
+                    : NULL;
+    }
+    if (wrong)
+        return schema_error(s, name ? name : node, "%s", wrong);
+    return set_text(s, node, &i->format, format);
+}
+
+/* The field that an item sets. */
+static const char *field_of(const struct inject_item *i)
+{
+    return i->in == INJECT_QUERY ? "" : i->in == INJECT_USERINFO ? "authorization" : i->name;
+}
+
+static bool has_name(const struct name_value *list, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static bool same_place(const struct inject_item *a, const struct inject_item *b)
+{
+    if (a->in == INJECT_QUERY || b->in == INJECT_QUERY)
+        return a->in == b->in && strcmp(a->name, b->name) == 0;
+    return strcmp(field_of(a), field_of(b)) == 0;
+}
+
+/* Two ways to set one field contradict each other. */
+static int check_places(struct schema *s, const json_t *node, const struct rule *r)
+{
+    for (size_t i = 0; i < r->inject_count; i++) {
+        const char *field = field_of(&r->inject[i]);
+        for (size_t j = 0; j < i; j++)
+            if (same_place(&r->inject[i], &r->inject[j]))
+                return schema_error(s, json_array_get(json_object_get(node, "inject"), i),
+                                    "the same place is injected twice");
+        if (*field && has_name(r->append, r->append_count, field))
+            return schema_error(s, json_object_get(node, "append"), "\"%.64s\" is injected already", field);
+        if (*field && has_name(r->set_if_absent, r->set_if_absent_count, field))
+            return schema_error(s, json_object_get(node, "set_if_absent"), "\"%.64s\" is injected already", field);
+    }
+    return 0;
+}
+
+static int check_credential(struct schema *s, const json_t *node, const struct rule *r)
+{
+    const struct config *c = s->root;
+    const json_t *at = json_object_get(node, "credential");
+    const char *best = NULL;
+    for (size_t i = 0; i < c->credential_count; i++) {
+        if (strcmp(c->credentials[i].name, r->credential) == 0)
+            return 0;
+        words_nearer(r->credential, c->credentials[i].name, &best);
+    }
+    if (best)
+        return schema_error(s, at, "there is no credential \"%s\": did you mean \"%s\"?", r->credential, best);
+    return schema_error(s, at, "there is no credential \"%s\": add it under credentials", r->credential);
+}
+
+static int default_inject(struct schema *s, const json_t *node, struct rule *r)
+{
+    struct inject_item *item = calloc(1, sizeof *item);
+    if (!item)
+        return schema_error(s, node, "out of memory");
+    free(r->inject);
+    r->inject = item;
+    r->inject_count = 1;
+    return cross_check_inject(s, NULL, item);
+}
+
+static int check_needs_credential(struct schema *s, const json_t *node, const struct rule *r)
+{
+    const char *key = r->inject_count ? "inject" : r->only_if_header ? "only_if" : NULL;
+    if (!key)
+        return 0;
+    return schema_error(s, json_object_get(node, key), "%s has nothing to inject: add credential: NAME to the rule",
+                        key);
+}
+
+static int check_name(struct schema *s, const json_t *node, struct rule *r)
+{
+    const struct config *c = s->root;
+    if (!r->name)
+        return set_text(s, node, &r->name, r->host);
+    for (const struct rule *other = c->rules; other < r; other++)
+        if (other->name && other->host && strcmp(other->name, r->name) == 0 && /* what it lacks was reported there */
+            strcmp(other->name, other->host) != 0)
+            return schema_error(s, json_object_get(node, "name"),
+                                "another rule has this name: metrics could not tell them apart");
+    return 0;
+}
+
+int cross_check_mark(struct schema *s, const json_t *node, void *mark)
+{
+    const struct in_band_mark *m = mark;
+    if (!m->header == !m->pointer)
+        return schema_error(s, node, "needs either header or json: what tells a refusal from any other answer of that status?");
+    return 0;
+}
+
+int cross_check_rule(struct schema *s, const json_t *node, void *rule)
+{
+    struct rule *r = rule;
+    const struct config *c = s->root;
+    if (!r->port)
+        r->port = r->allow_http ? 80 : 443;
+    if (r->replay_max_bytes == UINT64_MAX)
+        r->replay_max_bytes = c->replay_body_bytes;
+    int failed = check_name(s, node, r) | cross_check_pair(s, json_object_get(node, "tls"), r->cert_file, r->key_file);
+    failed |= r->credential ? check_credential(s, node, r) : check_needs_credential(s, node, r);
+    if (!failed && r->credential && r->inject_count == 0)
+        failed = default_inject(s, node, r);
+    return failed ? failed : check_places(s, node, r);
+}
+
+static const char *unknown_rule(const struct config *c, const char *name, const char **best)
+{
+    for (size_t i = 0; i < c->rule_count; i++) {
+        const char *rule = c->rules[i].name ? c->rules[i].name : ""; /* a bad rule was reported there */
+        if (strcmp(rule, name) == 0)
+            return NULL;
+        words_nearer(name, rule, best);
+    }
+    return name;
+}
+
+int cross_check_client(struct schema *s, const json_t *node, void *client)
+{
+    const struct client_spec *spec = client;
+    if (local_check_client(s, node, spec) != 0)
+        return -1;
+    for (size_t i = 0; spec->rules && spec->rules[i]; i++) {
+        const char *best = NULL, *name = unknown_rule(s->root, spec->rules[i], &best);
+        if (name && best)
+            return schema_error(s, json_object_get(node, "rules"), "there is no rule \"%s\": did you mean \"%s\"?", name, best);
+        if (name)
+            return schema_error(s, json_object_get(node, "rules"), "there is no rule \"%s\": rules are named by name, else by host", name);
+    }
+    return 0;
+}
+
+/* What only makes sense together in store.redis. */
+static int check_redis(struct schema *s, const json_t *store, const struct config *c)
+{
+    const json_t *node = json_object_get(store, "redis");
+    bool asked = node && !tree_is_null(s->tree, node);
+    struct redis_url url = { .tls = false };
+    int failed = cross_check_pair(s, node, c->redis.cert_file, c->redis.key_file);
+    if (!c->redis.url)
+        return asked ? schema_error(s, node, "url is missing: write redis://host:6379/0") : failed;
+    if (c->seal_key.kind == SECRET_REF_NONE)
+        failed = schema_error(s, store, "seal_key is missing: every machine that shares Redis needs the same one (openssl rand -hex 32)");
+    (void)redis_url_parse(slice_str(c->redis.url), &url);
+    if (!url.tls && (c->redis.ca_file || c->redis.cert_file))
+        failed = schema_error(s, node, "ca_file and cert_file have no meaning without TLS: the url begins with rediss:// then");
+    if (c->redis.sentinel_master && url.path[0])
+        failed = schema_error(s, node, "sentinels name hosts, but url is a socket: write redis://host, or leave sentinel out");
+    if (c->redis.sentinel_master && !(c->redis.sentinel_nodes && c->redis.sentinel_nodes[0]))
+        failed = schema_error(s, node, "sentinel.nodes is empty: name at least one, better three");
+    return failed;
+}
+
+int cross_check_config(struct schema *s, const json_t *node, void *config)
+{
+    const struct config *c = config;
+    int failed = cross_check_pair(s, json_object_get(node, "ca"), c->ca_cert_file, c->ca_key_file);
+    if (c->seal_key_previous.kind != SECRET_REF_NONE && c->seal_key.kind == SECRET_REF_NONE)
+        failed = schema_error(s, json_object_get(node, "store"),
+                              "seal_key_previous is the key before seal_key, which is missing");
+    if (check_redis(s, json_object_get(node, "store"), c) != 0 || local_check(s, node, config) != 0)
+        failed = -1;
+    if (c->limits.replay_total_bytes < c->replay_body_bytes)
+        failed = schema_error(s, json_object_get(node, "limits"),
+                              "replay_total is less than replay_body: no body could be kept");
+    return failed;
+}
+
+int cross_read_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule)
+{
+    int *to = ((struct rule *)rule)->unauthorized;
+    size_t most = sizeof((struct rule *)0)->unauthorized / sizeof *to - 1, count = json_array_size(node);
+    (void)f;
+    if (!json_is_array(node) || count > most)
+        return schema_error(s, node, "needs a list of at most %zu statuses, like [401]", most);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t status;
+        const json_t *item = json_array_get(node, i);
+        const char *text = schema_text(s, item);
+        if (!text)
+            return -1;
+        if (!tree_mark(s->tree, item).plain || slice_u64(slice_str(text), 599, &status) != 0 || status < 400)
+            return schema_error(s, item, "\"%.20s\" is no status that refuses: write 400 to 599, without quotes", text);
+        to[i] = (int)status;
+    }
+    to[count] = 0;
+    return 0;
+}
+
+int cross_read_ports(struct schema *s, const struct field *f, const json_t *node, void *config)
+{
+    struct config *c = config;
+    (void)f;
+    if (json_is_string(node) && strcmp(json_string_value(node), "any") == 0)
+        return 0;
+    if (!json_is_array(node))
+        return schema_error(s, node, "needs a list of ports, like [443, 8443], or any");
+    if (!(c->connect_ports = calloc(json_array_size(node) + 1, sizeof *c->connect_ports)))
+        return schema_error(s, node, "out of memory");
+    for (size_t i = 0; i < json_array_size(node); i++) {
+        uint64_t port;
+        const json_t *item = json_array_get(node, i);
+        const char *text = schema_text(s, item);
+        if (!text)
+            return -1;
+        if (!tree_mark(s->tree, item).plain || slice_u64(slice_str(text), UINT16_MAX, &port) != 0 || port == 0)
+            return schema_error(s, item, "\"%.20s\" is no port: write 1 to 65535, without quotes", text);
+        c->connect_ports[i] = (uint16_t)port;
+    }
+    return 0;
+}
+
+int cross_read_networks(struct schema *s, const struct field *f, const json_t *node, void *config)
+{
+    struct config *c = config;
+    (void)f;
+    if (!json_is_array(node))
+        return schema_error(s, node, "needs a list of networks, like [10.20.0.0/16]");
+    if (!(c->allow_private = calloc(json_array_size(node) + 1, sizeof *c->allow_private)))
+        return schema_error(s, node, "out of memory");
+    for (size_t i = 0; i < json_array_size(node); i++) {
+        const json_t *item = json_array_get(node, i);
+        const char *text = schema_text(s, item);
+        if (!text)
+            return -1;
+        if (address_parse_network(slice_str(text), &c->allow_private[i]) != 0)
+            return schema_error(s, item, "\"%.60s\" is no network: write 10.20.0.0/16, fd00::/8 or one address", text);
+        c->allow_private_count = i + 1;
+    }
+    return 0;
+}
+
+static int read_override(struct schema *s, const char *key, const json_t *value, struct dial_override *to)
+{
+    struct authority from;
+    size_t colons = 0;
+    for (const char *c = key; *c; c++)
+        colons += *c == ':';
+    bool port = *key == '[' ? strstr(key, "]:") != NULL : colons == 1;
+    if (authority_parse(slice_str(key), SCHEME_HTTPS, 443, &from) != 0)
+        return schema_error_key(s, value, "\"%.100s\" is no host: write host or host:port", key);
+    const char *text = schema_text(s, value);
+    if (!text)
+        return -1;
+    if (address_parse(slice_str(text), 0, &to->to) != 0)
+        return schema_error(s, value, "\"%.60s\" is no address: write IP or IP:PORT", text);
+    to->port = port ? from.port : 0;
+    to->host = strdup(from.host);
+    return to->host ? 0 : schema_error(s, value, "out of memory");
+}
+
+int cross_read_resolve(struct schema *s, const struct field *f, const json_t *node, void *config)
+{
+    struct config *c = config;
+    const char *key;
+    json_t *value;
+    int failed = 0;
+    (void)f;
+    if (!json_is_object(node))
+        return schema_error(
+            s, node, "needs pairs of host[:port] and address, like {\"api.example.com:443\": \"127.0.0.1:8443\"}");
+    if (!(c->overrides = calloc(json_object_size(node) + 1, sizeof *c->overrides)))
+        return schema_error(s, node, "out of memory");
+    json_object_foreach((json_t *)(uintptr_t)node, key, value)
+    {
+        failed |= read_override(s, key, value, &c->overrides[c->override_count++]);
+    }
+    return failed;
+}

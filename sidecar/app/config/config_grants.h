@@ -1,0 +1,11 @@
+/* app/config/config_grants.h: which keys of a credential belong to which grant, and what follows from them.   Called by the walker through config_table. */
+#ifndef SIDEKEY_APP_CONFIG_CONFIG_GRANTS_H
+#define SIDEKEY_APP_CONFIG_CONFIG_GRANTS_H
+
+#include "app/config/schema.h"
+
+void grants_init_spec(void *spec);
+/* 0; -1, reported.  Fills token_url and client_auth where they follow from other keys. */
+int grants_check_spec(struct schema *s, const json_t *node, void *spec);
+
+#endif

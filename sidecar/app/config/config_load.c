@@ -1,0 +1,182 @@
+/* From text to a checked struct config, with what follows from other keys and what is probably not meant. */
+#include "app/config/config.h"
+
+#include "app/config/config_file.h"
+#include "app/config/config_local.h"
+#include "app/config/config_table.h"
+#include "app/config/url.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+/* Adds a copy of text to a NULL-terminated list with room, unless it is there. */
+static int add_once(char **list, const char *text)
+{
+    for (; *list; list++)
+        if (strcmp(*list, text) == 0)
+            return 0;
+    *list = strdup(text);
+    return *list ? 0 : -ENOMEM;
+}
+
+/* What follows from the rules and from who runs us. */
+static int derive(struct config *c)
+{
+    int failed = 0;
+    c->permit_hosts = calloc(c->rule_count + 1, sizeof *c->permit_hosts);
+    c->extra_roots = calloc(c->rule_count + 1, sizeof *c->extra_roots);
+    if (!c->permit_hosts || !c->extra_roots)
+        return -ENOMEM;
+    for (size_t i = 0; i < c->rule_count; i++) {
+        const struct rule *r = &c->rules[i];
+        failed |= add_once(c->permit_hosts, r->host);
+        if (r->ca_file)
+            failed |= add_once(c->extra_roots, r->ca_file);
+    }
+    if (!c->store_file)
+        c->store_file = config_file_default_state();
+    if (!c->ca_publish && c->store_file)
+        c->ca_publish = config_file_default_publish(c->store_file);
+    return failed || !c->store_file || !c->ca_publish ? -ENOMEM : 0;
+}
+
+static bool is_used(const struct config *c, const char *credential)
+{
+    for (size_t i = 0; i < c->rule_count; i++)
+        if (c->rules[i].credential && strcmp(c->rules[i].credential, credential) == 0)
+            return true;
+    return false;
+}
+
+static bool same_list(char *const *a, char *const *b)
+{
+    for (; a && b && *a && *b; a++, b++)
+        if (strcmp(*a, *b) != 0)
+            return false;
+    return a && b ? !*a && !*b : !a && !b;
+}
+
+static bool is_shadowed(const struct config *c, const struct rule *r)
+{
+    for (const struct rule *before = c->rules; before < r; before++)
+        if (strcmp(before->host, r->host) == 0 && before->port == r->port && same_list(before->paths, r->paths) &&
+            (!before->methods || same_list(before->methods, r->methods)))
+            return true;
+    return false;
+}
+
+static void warn_rules(struct schema *s, const struct config *c, const json_t *rules)
+{
+    if (c->rule_count == 0)
+        schema_warn(s, rules, "no rules: nothing is injected anywhere");
+    for (size_t i = 0; i < c->rule_count; i++) {
+        const struct rule *r = &c->rules[i];
+        const json_t *node = json_array_get(rules, i);
+        if (is_shadowed(c, r))
+            schema_warn(s, node, "rules[%zu] can never win: a rule before it matches the same requests", i);
+        if (strncmp(r->host, "*.", 2) == 0 && !strchr(r->host + 2, '.'))
+            schema_warn(s, node, "rules[%zu]: %s covers a whole top-level domain", i, r->host);
+        if (r->allow_http && r->credential)
+            schema_warn(s, node, "rules[%zu]: allow_http sends the token in the clear", i);
+    }
+}
+
+/* What is allowed and probably not meant. */
+static void warn(struct schema *s, const struct config *c)
+{
+    const json_t *root = tree_root(s->tree);
+    const json_t *credentials = json_object_get(root, "credentials");
+    char text[64];
+    struct authority at;
+    address_text((const struct sockaddr *)&c->listen_proxy.sa, text, sizeof text);
+    if (c->listen_proxy.len && authority_parse(slice_str(text), SCHEME_HTTP, 1, &at) == 0 && !url_is_loopback(&at))
+        schema_warn(s, json_object_get(json_object_get(root, "listen"), "proxy"),
+                    "listen.proxy: %s is open to other machines: whoever reaches it can use the credentials", text);
+    for (size_t i = 0; i < c->credential_count; i++)
+        if (!is_used(c, c->credentials[i].name))
+            schema_warn(s, json_object_get(credentials, c->credentials[i].name), "credentials.%s: no rule uses it",
+                        c->credentials[i].name);
+    warn_rules(s, c, json_object_get(root, "rules"));
+    local_warn(s, root, c);
+}
+
+static int check_flags(struct schema *s)
+{
+    int failed = 0;
+    s->foreign = "--set";
+    for (size_t i = 0; s->set && s->set[i]; i++)
+        if (i >= 64 || !(s->set_used & UINT64_C(1) << i))
+            failed =
+                schema_error(s, NULL, "\"%.100s\" names no key that can be set so: write SECTION.KEY=VALUE", s->set[i]);
+    s->foreign = NULL;
+    return failed;
+}
+
+static int fill(struct schema *s, struct config *c)
+{
+    if (!json_is_object(tree_root(s->tree)))
+        return schema_error(s, tree_root(s->tree), "needs keys and values (an object)");
+    int failed = schema_read(s, &config_table, tree_root(s->tree), c);
+    failed |= check_flags(s);
+    if (!failed && derive(c) != 0)
+        failed = schema_error(s, NULL, "out of memory");
+    if (!failed && s->report)
+        warn(s, c);
+    return failed;
+}
+
+struct config *config_parse(struct slice text, const char *name, const struct config_options *options, struct err *e)
+{
+    static const struct config_options none = { 0 };
+    const struct config_options *o = options ? options : &none;
+    struct err why = { "out of memory" };
+    struct config *c = calloc(1, sizeof *c);
+    bool ready = c && (c->path = strdup(name));
+    struct schema s = {
+        .tree = ready ? tree_parse(text, &why) : NULL,
+        .file = name,
+        .root = c,
+        .allow_inline = o->allow_inline_secrets,
+        .set = o->set,
+        .files = o->files,
+        .report_arg = o->report_arg,
+        .report = o->report,
+        .e = e,
+    };
+    int failed;
+    if (s.tree) {
+        failed = fill(&s, c);
+    } else { /* why begins with LINE:COLUMN: */
+        failed = err_set(e, "%s:%s", name, why.text);
+        err_wrap(&why, "%s:", name);
+        if (o->report)
+            o->report(o->report_arg, false, why.text);
+    }
+    tree_free((struct tree *)(uintptr_t)s.tree);
+    if (!failed)
+        return c;
+    config_free(c);
+    return NULL;
+}
+
+struct config *config_load(const struct config_options *options, int *ret_exit, struct err *e)
+{
+    struct buf text;
+    char *path = NULL;
+    struct config *c = NULL;
+    buf_init_secret(&text, TREE_MAX_BYTES + 4096);
+    if (config_file_find(options ? options->path : NULL, &path, ret_exit, e) == 0 &&
+        config_file_read(path, &text, ret_exit, e) == 0) {
+        *ret_exit = EX_CONFIG;
+        c = config_parse(buf_slice(&text), path, options, e);
+    }
+    free(path);
+    buf_done(&text);
+    return c;
+}
+
+int config_schema(struct buf *out)
+{
+    return schema_print(&config_table, "sidekey.yaml", out);
+}

@@ -1,0 +1,34 @@
+#include "app/config/config_network.h"
+
+const char *network_parent_url(char **io_text)
+{
+    enum parent_kind kind;
+    struct authority at;
+    return parent_parse(slice_str(*io_text), &kind, &at);
+}
+
+const char *network_parent_username(char **io_text)
+{
+    for (const char *c = *io_text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f || *c == ':')
+            return "a user name has no colon (RFC 7617) and no control bytes";
+    return strlen(*io_text) > PARENT_LOGIN_MAX ? "a user name has at most 255 bytes" : NULL;
+}
+
+const char *network_bypass(char **io_text)
+{
+    return parent_check_bypass(io_text);
+}
+
+int network_check_parent(struct schema *s, const json_t *node, void *config)
+{
+    const struct parent_options *p = &((struct config *)config)->parent;
+    bool password = p->password.kind != SECRET_REF_NONE;
+    if (!p->url && node)
+        return schema_error(s, node, "url is missing: write http://host:port or socks5h://host:port");
+    if (!p->url && p->username)
+        return schema_error(s, node, "username has no meaning without url");
+    if (password && !p->username)
+        return schema_error(s, node, "password has no meaning without username");
+    return 0;
+}

@@ -1,0 +1,242 @@
+#include "app/config/config_values.h"
+
+#include "app/config/url.h"
+#include "http/rules.h"
+#include "proxy/in_band.h"
+#include "refresh/redis/redis_url.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static bool is_lower(char c)
+{
+    return c >= 'a' && c <= 'z';
+}
+
+static bool is_upper(char c)
+{
+    return c >= 'A' && c <= 'Z';
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static void lower(char *text)
+{
+    for (; *text; text++)
+        if (is_upper(*text))
+            *text = (char)(*text - 'A' + 'a');
+}
+
+const char *value_credential(char **io_text)
+{
+    const char *c = *io_text;
+    while (is_lower(*c) || is_digit(*c) || (*c && strchr("._-", *c)))
+        c++;
+    if (*c || c == *io_text || c - *io_text > 64)
+        return "a credential's name has 1 to 64 of a-z, 0-9, dot, underscore and hyphen";
+    return NULL;
+}
+
+const char *value_label(char **io_text)
+{
+    const char *c = *io_text;
+    while (is_lower(*c) || is_upper(*c) || is_digit(*c) || (*c && strchr("._*:-", *c)))
+        c++;
+    if (*c || c - *io_text > 64)
+        return "a rule's name has 1 to 64 of A-Z, a-z, 0-9, dot, colon, underscore, hyphen and star";
+    return NULL;
+}
+
+const char *value_host(char **io_text)
+{
+    const char *text = *io_text;
+    bool wild = strncmp(text, "*.", 2) == 0, naked_v6 = *text != '[' && strchr(text, ':') != strrchr(text, ':');
+    const char *colon = *text == '[' ? strchr(text, ']') : naked_v6 ? NULL : text;
+    char in_brackets[64];
+    struct authority a;
+    if (strstr(text, "://") || strchr(text, '/'))
+        return "a host is a name alone: leave the scheme out, and write the path under paths";
+    if (colon && strchr(colon, ':'))
+        return "a host stands without its port: write the port under port";
+    if (naked_v6)
+        snprintf(in_brackets, sizeof in_brackets, "[%.45s]", text);
+    if (strcmp(text, "*") == 0)
+        return "a rule names its hosts: write a name, or *.suffix for exactly one label";
+    if (authority_parse(slice_str(naked_v6 ? in_brackets : wild ? text + 2 : text), SCHEME_HTTPS, 443, &a) != 0)
+        return "no host name: write a DNS name (IDNs as xn--…), *.suffix, or an IP address";
+    if (wild && a.kind != HOST_NAME)
+        return "a star stands before a name, not before an address";
+    char *normal = NULL;
+    if (asprintf(&normal, "%s%s", wild ? "*." : "", a.host) < 0)
+        return "out of memory";
+    free(*io_text);
+    *io_text = normal;
+    return NULL;
+}
+
+const char *value_path(char **io_text)
+{
+    const char *text = *io_text, *star = strchr(text, '*');
+    if (*text != '/' && strcmp(text, "*") != 0)
+        return "a path begins with / (or is * alone)";
+    if (star && star[1])
+        return "a star stands only at the end of a path, for any rest";
+    for (const char *c = text; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return "a path has no spaces or control bytes: write them as %20";
+    if (strpbrk(text, "?#"))
+        return "a path stands without query and fragment";
+    if (strstr(text, "/../") || strstr(text, "/./"))
+        return "a path has no dot segments";
+    return NULL;
+}
+
+const char *value_method(char **io_text)
+{
+    if (!rules_is_token(slice_str(*io_text)))
+        return "no HTTP method: write GET, POST and so on";
+    for (const char *c = *io_text; *c; c++)
+        if (is_lower(*c))
+            return "methods are upper case: write GET, POST and so on";
+    return NULL;
+}
+
+const char *value_field(char **io_text)
+{
+    if (!rules_is_token(slice_str(*io_text)))
+        return "no header field name (RFC 9110: letters, digits, hyphen and a few more)";
+    lower(*io_text);
+    if (rules_name_forbidden(slice_str(*io_text)))
+        return "a rule can never touch this field: it frames or routes the message";
+    return NULL;
+}
+
+const char *value_query_key(char **io_text)
+{
+    for (const char *c = *io_text; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f || strchr("&=#?", *c))
+            return "a query key has no space, & = # ? or control byte in it";
+    return NULL;
+}
+
+const char *value_text(char **io_text)
+{
+    return rules_is_value(slice_str(*io_text)) ? NULL : "control bytes (CR, LF and the like) cannot be part of it";
+}
+
+const char *value_client(char **io_text)
+{
+    return value_credential(io_text) ? "a client's name has 1 to 64 of a-z 0-9 . _ -" : NULL;
+}
+
+const char *value_pointer(char **io_text)
+{
+    return in_band_pointer_fault(*io_text);
+}
+
+const char *value_format(char **io_text)
+{
+    bool any = false;
+    const char *c = *io_text;
+    while (*c) {
+        if (*c == '}')
+            return "a } without its {";
+        if (*c++ != '{')
+            continue;
+        const char *name = c;
+        while (is_lower(*c) || is_upper(*c) || is_digit(*c) || *c == '_')
+            c++;
+        if (c == name || *c++ != '}')
+            return "a { is followed by a name and }, like {access_token}";
+        any = true;
+    }
+    if (!any)
+        return "has no {access_token} in it (constant fields go under set_if_absent or append)";
+    return value_text(io_text);
+}
+
+const char *value_url(char **io_text)
+{
+    struct authority a;
+    struct slice path;
+    if (url_parse(slice_str(*io_text), &a, &path) != 0)
+        return "no URL: write https://host/path, without user, password or fragment";
+    return NULL;
+}
+
+const char *value_token_url(char **io_text)
+{
+    struct authority a;
+    struct slice path;
+    const char *wrong = value_url(io_text);
+    if (wrong)
+        return wrong;
+    if (url_parse(slice_str(*io_text), &a, &path) == 0 && a.scheme == SCHEME_HTTP && !url_is_loopback(&a))
+        return "would send secrets in the clear: a token endpoint is https (http only on loopback)";
+    return NULL;
+}
+
+const char *value_param(char **io_text)
+{
+    static const char *const own[] = {
+        "grant_type",    "client_id",     "client_secret",    "refresh_token",      "scope",         "audience",
+        "assertion",     "subject_token", "client_assertion", "subject_token_type", "actor_token",   "actor_token_type",
+        "requested_token_type",
+    };
+    if (!**io_text)
+        return "a parameter needs a name";
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(*io_text, own[i]) == 0)
+            return "has a key of its own: it does not go under params";
+    return value_text(io_text);
+}
+
+const char *value_claim(char **io_text)
+{
+    static const char *const own[] = { "iss", "sub", "aud", "iat", "exp", "jti" };
+    if (!**io_text)
+        return "a claim needs a name";
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(*io_text, own[i]) == 0)
+            return "has a key of its own (issuer, subject, audience, lifetime): it does not go under claims";
+    return value_text(io_text);
+}
+
+const char *value_request_field(char **io_text)
+{
+    static const char *const own[] = { "authorization", "accept", "content-type", "expect", "user-agent" };
+    const char *wrong = value_field(io_text);
+    for (size_t i = 0; !wrong && i < sizeof own / sizeof *own; i++)
+        if (strcmp(*io_text, own[i]) == 0)
+            wrong = "is a field that sidekey writes itself: leave it out";
+    return wrong;
+}
+
+const char *value_number_id(char **io_text)
+{
+    uint64_t number;
+    return slice_u64(slice_str(*io_text), UINT64_MAX, &number) == 0 ? NULL : "is no id: write its digits";
+}
+
+const char *value_redis_url(char **io_text)
+{
+    struct redis_url url;
+    return redis_url_parse(slice_str(*io_text), &url);
+}
+
+const char *value_redis_node(char **io_text)
+{
+    struct authority at;
+    return redis_url_parse_node(slice_str(*io_text), &at);
+}
+
+const char *value_redis_word(char **io_text)
+{
+    for (const char *c = *io_text; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return "a name has no spaces or control bytes";
+    return **io_text ? NULL : "a name is not empty";
+}

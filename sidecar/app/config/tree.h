@@ -1,0 +1,33 @@
+/* app/config/tree.h: a YAML 1.1 or JSON text as a jansson tree that remembers where each value stood.   Pure.
+ * Every scalar is a JSON string (its type is the schema's business, so "no" is no boolean trap); tree_mark() says whether it
+ * was written plain.  Refused: aliases, anchors, tags, repeated keys, keys that are no scalars, NUL, a second document.
+ * Owner  tree_parse()'s caller, through tree_free(). */
+#ifndef SIDEKEY_APP_CONFIG_TREE_H
+#define SIDEKEY_APP_CONFIG_TREE_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+
+#define TREE_MAX_BYTES (1024 * 1024)
+#define TREE_MAX_DEPTH 16
+
+struct tree; /* not "yaml": libyaml exports yaml_free() for itself */
+
+struct tree_mark {
+    unsigned line, column;         /* of the value, from 1; 0: not a node of this tree */
+    unsigned key_line, key_column; /* of its key; 0: it has none */
+    bool plain;                    /* a scalar without quotes */
+};
+
+/* NULL with e: "LINE:COLUMN: what".  An empty text is an empty object. */
+MUST_CHECK struct tree *tree_parse(struct slice text, struct err *e);
+void tree_free(struct tree *y);
+/* Borrowed, as are all nodes in it; never NULL. */
+const json_t *tree_root(const struct tree *y);
+/* Where the node stood in the text.  All 0 for NULL and for nodes of other trees. */
+struct tree_mark tree_mark(const struct tree *y, const json_t *node);
+/* A plain null, ~ or nothing at all: the key was written, the value was not. */
+bool tree_is_null(const struct tree *y, const json_t *node);
+
+#endif

@@ -1,0 +1,54 @@
+/* net/dial/dial.h: a TCP connection to an authority: override, resolve, judge addresses, happy eyeballs (RFC 8305), parent proxy.   Worker process.
+ * With a parent (net/dial/parent.h) it is the parent's name that is looked up and the parent that is connected to, wherever it is: the operator named it.
+ * The target's name is then the parent's to look up, so only a target that is an address can be judged here.  What network.resolve lists, no_proxy
+ * names, or is this machine's loopback, is dialled directly.  Callers see none of this but in the text. */
+#ifndef SIDEKEY_NET_DIAL_DIAL_H
+#define SIDEKEY_NET_DIAL_DIAL_H
+
+#include "http/authority.h"
+#include "net/dial/parent.h"
+#include "net/dial/resolve.h"
+
+struct dialer;
+struct dial;
+
+enum dial_error {
+    DIAL_OK,
+    DIAL_DNS,       /* Proxy-Status dns_error: no such name, no answer */
+    DIAL_FORBIDDEN, /* destination_ip_prohibited */
+    DIAL_REFUSED,   /* connection_refused */
+    DIAL_TIMEOUT,   /* connection_timeout */
+    DIAL_FAILED,    /* destination_ip_unroutable and the rest */
+};
+
+/* network.resolve: "host[:port]" → "ip[:port]". What the operator lists here is allowed, whatever its class. */
+struct dial_override {
+    char *host;        /* normalised; heap, owned by the config */
+    uint16_t port;     /* 0: any */
+    struct address to; /* port 0: the port asked for */
+};
+
+struct dial_options {
+    struct address_policy policy;
+    const struct dial_override *overrides; /* borrowed for the life of the dialer */
+    size_t override_count;
+    int64_t timeout_ms; /* in all; 0: 10 s */
+    const struct parent_options *parent; /* borrowed likewise; NULL: none */
+    const char *name_servers; /* "127.0.0.1:53,[::1]:5353" instead of resolv.conf's; NULL: those */
+};
+
+/* fd >= 0 (the callee owns it, non-blocking, TCP_NODELAY) and DIAL_OK, or -1 and why; text is for people. */
+typedef void dial_fn(void *arg, int fd, enum dial_error error, const char *text);
+
+/* Reads the password of the parent proxy: may block (base/secret_ref.h). */
+MUST_CHECK struct dialer *dialer_new(const struct dial_options *options, struct err *e);
+/* Every dial has ended or been cancelled. */
+void dialer_free(struct dialer *d);
+/* fn is called later, never from inside this call.  NULL when out of memory. */
+MUST_CHECK struct dial *dial_start(struct dialer *d, const struct authority *to, dial_fn *fn, void *arg);
+/* fn will not be called.  Accepts NULL; not for a dial whose fn was called. */
+void dial_cancel(struct dial *d);
+/* RFC 9209 §2.3 name. */
+const char *dial_error_label(enum dial_error error);
+
+#endif

@@ -1,0 +1,30 @@
+/* net/dial/dns.h: c-ares on our loop: one question, one address family, no cache.  For net/resolve alone. */
+#ifndef SIDEKEY_NET_DIAL_DNS_H
+#define SIDEKEY_NET_DIAL_DNS_H
+
+#include "net/address.h"
+
+#define DNS_ADDRESSES_MAX 16
+
+struct dns;
+
+struct dns_answer {
+    struct address addresses[DNS_ADDRESSES_MAX]; /* port 0, in the order of the answer */
+    size_t count;
+    int64_t ttl_s;     /* the least of theirs */
+    const char *error; /* NULL when count > 0; static text */
+    bool no_name;      /* the name does not exist, for no family */
+};
+typedef void dns_fn(void *arg, const struct dns_answer *answer);
+
+MUST_CHECK struct dns *dns_new(struct err *e);
+/* What is still asked is answered inside this call, with an error. */
+void dns_free(struct dns *d);
+/* "127.0.0.1:53,[::1]:5353" instead of those of resolv.conf.  0; -EINVAL. */
+MUST_CHECK int dns_set_servers(struct dns *d, const char *servers);
+/* What /etc/hosts says, both families; false: nothing. */
+bool dns_hosts_file(struct dns *d, const char *host, struct dns_answer *ret);
+/* fn may be called inside this call and must not free d. */
+void dns_ask(struct dns *d, const char *host, int family, dns_fn *fn, void *arg);
+
+#endif

@@ -1,0 +1,60 @@
+#include "refresh/fetch/fetch_url.h"
+
+#include "net/address.h"
+#include "refresh/fetch/fetch_curl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static bool has_class(const char *host, enum address_class a, enum address_class b)
+{
+    struct address at;
+    if (address_parse(slice_str(host), 1, &at) != 0)
+        return false;
+    enum address_class class_ = address_class_of((struct sockaddr *)&at.sa);
+    return class_ == a || class_ == b;
+}
+
+static bool names_loopback(const char *host)
+{
+    return strcmp(host, "localhost") == 0 || has_class(host, ADDRESS_LOOPBACK, ADDRESS_LOOPBACK);
+}
+
+static bool names_metadata(const char *host)
+{
+    return strcmp(host, "metadata.google.internal") == 0 || has_class(host, ADDRESS_METADATA, ADDRESS_LINK_LOCAL);
+}
+
+static int copy_part(CURLU *u, CURLUPart part, unsigned flags, char *text, size_t size)
+{
+    char *value = NULL;
+    int failed = curl_url_get(u, part, &value, flags) != CURLUE_OK || strlen(value) >= size;
+    if (!failed)
+        strcpy(text, value);
+    curl_free(value);
+    return failed;
+}
+
+int fetch_url_read(const char *url, bool metadata, struct fetch_place *ret)
+{
+    char port[8] = "", user[8];
+    struct fetch_place p = { .port = 0 };
+    CURLU *u = fetch_curl_load(NULL) == 0 ? curl_url() : NULL;
+    if (!u)
+        return -ENOMEM;
+    int failed = curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK || copy_part(u, CURLUPART_SCHEME, 0, p.scheme, sizeof p.scheme)
+                 || copy_part(u, CURLUPART_HOST, 0, p.host, sizeof p.host)
+                 || copy_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, sizeof port)
+                 || copy_part(u, CURLUPART_USER, 0, user, sizeof user) == 0;
+    curl_url_cleanup(u);
+    for (char *c = p.host; *c; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c + 32);
+    p.port = (uint16_t)strtoul(port, NULL, 10);
+    p.loopback = names_loopback(p.host);
+    bool plain = strcmp(p.scheme, "http") == 0 && (p.loopback || (metadata && names_metadata(p.host)));
+    if (failed || p.port == 0 || (strcmp(p.scheme, "https") != 0 && !plain))
+        return -EINVAL;
+    *ret = p;
+    return 0;
+}

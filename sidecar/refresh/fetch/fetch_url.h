@@ -1,0 +1,17 @@
+/* refresh/fetch/fetch_url.h: which URLs may be asked for a token, and what they say.   Pure. */
+#ifndef SIDEKEY_REFRESH_FETCH_FETCH_URL_H
+#define SIDEKEY_REFRESH_FETCH_FETCH_URL_H
+
+#include "base/slice.h"
+
+struct fetch_place {
+    char scheme[8], host[256]; /* lower case */
+    uint16_t port;
+    bool loopback;             /* the URL itself names loopback */
+};
+
+/* metadata: http is also allowed to a link-local address (169.254.169.254 …) and to metadata.google.internal.
+ * 0; -EINVAL (no http or https URL, a user in it, or http elsewhere than on loopback), -ENOMEM. */
+MUST_CHECK int fetch_url_read(const char *url, bool metadata, struct fetch_place *ret);
+
+#endif

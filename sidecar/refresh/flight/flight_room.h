@@ -1,0 +1,152 @@
+/* refresh/flight/flight_room.h: inside the flight, for flight*.c only: the struct, the states, the steps.
+ * flight.c has the table, the wheel and the lease; flight_secrets.c the configured secrets; flight_ask.c the token
+ * request; flight_keep.c what happens to its outcome. */
+#ifndef SIDEKEY_REFRESH_FLIGHT_FLIGHT_ROOM_H
+#define SIDEKEY_REFRESH_FLIGHT_FLIGHT_ROOM_H
+
+#include "refresh/alarm.h"
+#include "refresh/fetch/command.h"
+#include "refresh/flight/flight.h"
+#include "refresh/flight/gather.h"
+#include "refresh/grant/grant.h"
+
+#define FLIGHT_STORE_MS 10000      /* one store operation */
+#define FLIGHT_SECRETS_MS (SECRET_REF_COMMAND_MS + 2000) /* all commands run together */
+#define FLIGHT_POLL_FIRST_MS 100   /* waiting for somebody else: 100 → 400 ms */
+#define FLIGHT_POLL_LAST_MS 400
+#define FLIGHT_MARGIN_MS 500       /* the request's deadline is before the lease's end by this much */
+#define FLIGHT_THROTTLE_MS 5000    /* a 429 that does not say for how long */
+#define FLIGHT_HOLDS 5             /* most time that a lease is held, in lease times */
+
+enum flight_state {
+    FLIGHT_NEW,          /* the start was asked for */
+    FLIGHT_BEGIN,        /* the store is asked for the lease */
+    FLIGHT_BUSY,         /* somebody else has it: wait, then ask again */
+    FLIGHT_STORE_WAIT,   /* the store does not answer, and the policy says wait */
+    FLIGHT_DEGRADED,     /* … or says proceed: a random delay first */
+    FLIGHT_LOAD,         /* … then read without the lease */
+    FLIGHT_CHECK,        /* is it still needed?  what does the journal know? */
+    FLIGHT_SEED,         /* the configured token is read */
+    FLIGHT_SECRETS,      /* what the request is made of is read */
+    FLIGHT_INTENT,       /* build the request, journal that it will be sent */
+    FLIGHT_CONFIRM,      /* what is stored is read once more: the journal was looked at after it */
+    FLIGHT_FETCH,        /* the request is out; the lease is renewed */
+    FLIGHT_COMMIT,       /* the new state goes to the store */
+    FLIGHT_COMMIT_WAIT,  /* it would not take it: again, for ever */
+    FLIGHT_RECOVER,      /* refused or no answer: what is stored now? */
+    FLIGHT_RECOVER_WAIT, /* another owner may be about to store the same token's child */
+    FLIGHT_BURY,         /* the verdict "dead" goes to the store */
+    FLIGHT_THROTTLE,     /* the token host wants a pause: the store tells the others */
+    FLIGHT_RELEASE,
+    FLIGHT_DONE,
+    FLIGHT_STATES
+};
+
+enum step { STEP_AGAIN, STEP_WAIT };
+
+struct flight {
+    struct flight_env *env;
+    const struct spec *spec;
+    struct flight_hooks hooks;
+    struct credential_need need;
+    enum flight_state state;
+    bool replay, draining;
+    bool learned;            /* known has come from elsewhere since the store was asked */
+    uint64_t outlived;       /* up to here no token will do */
+
+    struct store_owner owner;
+    bool leased;             /* as far as we know */
+    bool lease_lost;         /* it was ours and is not any more: somebody else may be spending the same token */
+    int64_t lease_end_ms, hold_end_ms;
+    struct store_op *op;     /* the one operation under way */
+    bool renewing;           /* op is a renewal */
+    struct alarm deadline;   /* of the state */
+    struct alarm renewal;
+
+    struct state known;      /* newest that we have seen and published */
+    struct state base;       /* what is stored: the parent */
+    struct state fresh;      /* what we want to store */
+    int64_t poll_ms, pause_ms;
+    int64_t throttled_ms;    /* no request before: what the store knows of the token host; 0: nothing */
+
+    struct gather gather;
+    struct grant_request request;
+    struct fetch_job *job;
+    struct command *command; /* grant command: in the place of job */
+    bool impersonating;      /* the second request: turns the first token into another */
+    bool signed_again;       /* the server's clock was not ours */
+    int64_t signed_skew_ms;  /* what was known of it when the assertion was signed */
+    struct secret spent;     /* the refresh token that is in the request */
+    char spent_fp[9];
+    char mark[48], past_mark[48]; /* our intent in the store; one that a dead keeper of this machine has left there */
+    bool marked;             /* it may be there */
+    int64_t marked_ms;
+    bool seeded;             /* … and it is the configured one */
+    unsigned asked;          /* requests started */
+    int64_t asked_ms;        /* when the last one was */
+    bool foreign;            /* the server says: spent already, and none of ours is known to have done it */
+    bool resent, alt_tried, outcome_unknown, double_spend, alt_kept;
+    unsigned bury_tries;
+
+    struct flight_result result;
+    char text[256];
+};
+
+/* flight.c */
+enum step flight_enter(struct flight *f, enum flight_state next);
+enum step flight_end_as(struct flight *f, enum flight_end end, const char *text);
+enum step flight_fail(struct flight *f, enum msg_class class_, const char *text);
+void flight_store_answer(void *arg, const struct store_answer *answer);
+enum step flight_op(struct flight *f, struct store_op *op);
+void flight_drive(struct flight *f, enum step step);
+/* Takes a stored state as the newest one: copies, publishes when it is newer.  0; -ENOMEM. */
+MUST_CHECK int flight_see(struct flight *f, const struct state *stored);
+bool flight_needed(const struct flight *f, const struct state *s);
+/* One line of the log, and the hook.  why may be NULL. */
+void flight_note(struct flight *f, enum flight_event event, uint64_t generation, const char *why);
+/* Takes what the answer says of the token host. */
+void flight_heed(struct flight *f, const struct store_answer *answer);
+/* The refresh token changed with the last refresh, or there was none yet. */
+bool flight_rotates(const struct flight *f);
+/* The stored verdict is about the very token that brought ours: it was spoken while our answer was on its way, and is wrong. */
+bool flight_overrules(const struct state *ours, const struct state *stored);
+
+/* flight_secrets.c */
+enum step flight_seed(struct flight *f);
+enum step flight_secrets(struct flight *f);
+enum step flight_secrets_late(struct flight *f);
+/* Makes f->request of what was gathered, which is wiped.  0; -1 with e. */
+MUST_CHECK int flight_build(struct flight *f, struct err *e);
+/* The stored verdict "dead" is about this token.  fp: room. */
+bool flight_is_dead(const struct flight *f, struct slice token, char fp[9]);
+
+/* flight_ask.c */
+enum step flight_check(struct flight *f);
+enum step flight_intent(struct flight *f);
+enum step flight_confirm(struct flight *f);
+enum step flight_confirmed(struct flight *f, const struct store_answer *answer);
+enum step flight_fetch(struct flight *f);
+enum step flight_fetch_late(struct flight *f);
+void flight_renew(void *arg);
+void flight_stop_renewal(struct flight *f);
+enum step flight_renewed(struct flight *f, const struct store_answer *answer);
+
+/* flight_keep.c */
+enum step flight_commit(struct flight *f);
+enum step flight_committed(struct flight *f, const struct store_answer *answer);
+enum step flight_commit_wait(struct flight *f);
+enum step flight_commit_again(struct flight *f);
+enum step flight_recover(struct flight *f);
+enum step flight_recovered(struct flight *f, const struct store_answer *answer);
+enum step flight_recover_wait(struct flight *f);
+enum step flight_recover_again(struct flight *f);
+enum step flight_throttle(struct flight *f);
+enum step flight_throttled(struct flight *f, const struct store_answer *answer);
+/* The pause that the store knows of has not ended: no request. */
+enum step flight_leave_alone(struct flight *f);
+enum step flight_bury(struct flight *f);
+enum step flight_buried(struct flight *f, const struct store_answer *answer);
+void flight_forget(struct flight *f);
+void flight_journal_failed(struct flight *f, const char *outcome, int failed);
+
+#endif

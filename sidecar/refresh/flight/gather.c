@@ -1,0 +1,61 @@
+#include "refresh/flight/gather.h"
+
+static void on_output(void *arg, const struct fetch_answer *a)
+{
+    struct gather_one *one = arg;
+    struct gather *g = one->all;
+    struct err e;
+    int failed = 0;
+    one->command = NULL;
+    g->running--;
+    if (a->status)
+        failed = secret_ref_take(one->ref, a->body, &one->secret, &e);
+    else
+        failed = err_set(&e, "cannot read the secret from command %s", a->error);
+    if (failed)
+        gather_stop(g);
+    if (g->running == 0) /* the owner may go with this call */
+        g->fn(g->arg, failed ? e.text : NULL);
+}
+
+static int start_one(struct gather_one *one, struct err *e)
+{
+    if (one->ref->kind == SECRET_REF_NONE)
+        return 0;
+    if (one->ref->kind != SECRET_REF_COMMAND)
+        return secret_ref_read(one->ref, &one->secret, e);
+    one->command = command_start(one->ref->argv, SECRET_REF_COMMAND_MS, on_output, one, e);
+    one->all->running += one->command != NULL;
+    return one->command ? 0 : err_wrap(e, "cannot read the secret: ");
+}
+
+enum gather_result gather_start(struct gather *g, const struct secret_ref *const *refs, size_t count, gather_fn *fn, void *arg, struct err *e)
+{
+    gather_stop(g);
+    g->fn = fn;
+    g->arg = arg;
+    g->count = count;
+    for (size_t i = 0; i < count; i++) {
+        g->ones[i] = (struct gather_one){ .all = g, .ref = refs[i] };
+        if (start_one(&g->ones[i], e) != 0) {
+            gather_stop(g);
+            return GATHER_FAILED;
+        }
+    }
+    return g->running ? GATHER_RUNNING : GATHER_THERE;
+}
+
+struct slice gather_secret(const struct gather *g, size_t i)
+{
+    return i < g->count ? secret_peek(&g->ones[i].secret) : SLICE("");
+}
+
+void gather_stop(struct gather *g)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        command_cancel(g->ones[i].command);
+        g->ones[i].command = NULL;
+        secret_done(&g->ones[i].secret);
+    }
+    g->count = g->running = 0;
+}

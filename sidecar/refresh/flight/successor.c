@@ -1,0 +1,50 @@
+#include "refresh/flight/successor.h"
+
+#include "base/json_safe.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/* Absolute end of the new token; 0: unknown. */
+static int64_t expiry(const struct state *parent, const struct grant_answer *answer, int64_t default_lifetime_ms, int64_t now_wall_ms)
+{
+    if (answer->lifetime_ms)
+        return now_wall_ms + answer->lifetime_ms;
+    if (answer->expires_wall_ms > now_wall_ms)
+        return answer->expires_wall_ms;
+    /* The length of the last life, never its end: an old end would mean a refresh at every request. */
+    if (parent->expires_wall_ms > parent->obtained_wall_ms && parent->obtained_wall_ms)
+        return now_wall_ms + parent->expires_wall_ms - parent->obtained_wall_ms;
+    int64_t exp = grant_jwt_expiry(secret_peek(&answer->access_token));
+    if (exp > now_wall_ms)
+        return exp;
+    return default_lifetime_ms > 0 ? now_wall_ms + default_lifetime_ms : 0;
+}
+
+static json_t *merge(const json_t *old, json_t *fresh)
+{
+    json_t *all = old ? json_safe_copy(old) : json_object();
+    if (all && fresh && json_object_update(all, fresh) != 0) {
+        json_decref(all);
+        return NULL;
+    }
+    return all;
+}
+
+int successor_make(const struct state *parent, const struct grant_answer *answer, struct slice spent, const char *spent_fp,
+                   int64_t default_lifetime_ms, int64_t now_wall_ms, struct state *ret)
+{
+    struct slice refresh = secret_empty(&answer->refresh_token) ? spent : secret_peek(&answer->refresh_token);
+    ret->generation = parent->generation + 1;
+    ret->expires_wall_ms = expiry(parent, answer, default_lifetime_ms, now_wall_ms);
+    ret->obtained_wall_ms = now_wall_ms;
+    ret->refresh_in_ms = answer->refresh_in_ms;
+    snprintf(ret->refresh_fp, sizeof ret->refresh_fp, "%s", spent_fp);
+    memcpy(ret->seed_fp, parent->seed_fp, sizeof ret->seed_fp);
+    ret->dead_fp[0] = '\0';
+    json_decref(ret->extra);
+    ret->extra = merge(parent->extra, answer->extra);
+    if (!ret->extra || secret_set(&ret->access_token, secret_peek(&answer->access_token)) != 0 || secret_set(&ret->refresh_token, refresh) != 0)
+        return -ENOMEM;
+    return 0;
+}

@@ -1,0 +1,79 @@
+/* States as Redis keeps them: sealed, and the last one of each credential kept here as well, so that a server that lost it gets it back. */
+#include "refresh/redis/store_redis_room.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* "CRED GENERATION", as in state_file.c: a name has no space. */
+static struct slice aad_of(const char *cred, uint64_t generation, char aad[STATE_DIR_NAME_MAX + 32])
+{
+    int len = snprintf(aad, STATE_DIR_NAME_MAX + 32, "%s %" PRIu64, cred, generation);
+    return slice_of(aad, (size_t)len);
+}
+
+int store_redis_seal(const struct seal_ring *ring, const char *cred, uint64_t generation, const struct state *state, struct kept *to)
+{
+    char aad[STATE_DIR_NAME_MAX + 32];
+    struct state next = *state; /* borrows everything but the number */
+    struct buf plain;
+    next.generation = generation;
+    to->generation = generation;
+    to->expires_wall_ms = state->expires_wall_ms;
+    snprintf(to->dead_fp, sizeof to->dead_fp, "%s", state->dead_fp);
+    buf_init_secret(&plain, STATE_MAX_BYTES);
+    buf_done(&to->blob);
+    buf_init(&to->blob, STATE_MAX_BYTES + 64);
+    int failed = generation > STATE_GENERATION_MAX ? -ERANGE : state_write(&next, &plain);
+    if (failed == 0)
+        failed = seal_blob(ring, aad_of(cred, generation, aad), buf_slice(&plain), &to->blob);
+    buf_done(&plain);
+    return failed;
+}
+
+int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t generation, struct slice blob, struct state *ret, struct err *e)
+{
+    char aad[STATE_DIR_NAME_MAX + 32];
+    struct buf plain;
+    struct err why = { "" };
+    state_done(ret);
+    state_init(ret);
+    if (generation == 0)
+        return 0;
+    buf_init_secret(&plain, STATE_MAX_BYTES + 64);
+    int failed = seal_open(ring, aad_of(cred, generation, aad), blob, &plain);
+    if (failed == -ENOKEY)
+        failed = err_set(e, "the state of \"%s\" in Redis was sealed with another key: every replica needs the same store.seal_key (the one before "
+                            "it goes to store.seal_key_previous)", cred);
+    else if (failed == -EBADMSG)
+        failed = err_set(e, "the state of \"%s\" in Redis is damaged (cut, changed, or another credential's): DEL {sidekey:%s}:state and sign in again", cred,
+                         cred);
+    else if (failed)
+        failed = err_set(e, "the state of \"%s\" cannot be opened: %s", cred, strerror(-failed));
+    else if (state_read(ret, buf_slice(&plain), &why) != 0)
+        failed = err_set(e, "the state of \"%s\" in Redis cannot be read (%s): a newer sidekey may have written it", cred, why.text);
+    else
+        ret->generation = generation; /* the sealed number, whatever the JSON says */
+    buf_done(&plain);
+    return failed;
+}
+
+void store_redis_kept_done(struct kept *k)
+{
+    buf_done(&k->blob);
+    *k = (struct kept){ .generation = 0 };
+    buf_init(&k->blob, STATE_MAX_BYTES + 64);
+}
+
+void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob, int64_t expires_wall_ms, const char *dead_fp)
+{
+    struct kept *k = &cred->kept;
+    if (generation <= k->generation)
+        return;
+    store_redis_kept_done(k);
+    if (buf_add(&k->blob, blob) != 0)
+        return; /* without a copy nothing can be given back, and nothing is worse than before */
+    k->generation = generation;
+    k->expires_wall_ms = expires_wall_ms;
+    snprintf(k->dead_fp, sizeof k->dead_fp, "%s", dead_fp);
+}

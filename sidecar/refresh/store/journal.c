@@ -1,0 +1,350 @@
+#include "refresh/store/journal.h"
+
+#include "base/hash.h"
+#include "base/rand.h"
+#include "refresh/store/state_dir.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MAGIC "sidekey-journal"
+#define VERSION "1"
+#define LINE_MAX_BYTES 256
+#define FILE_MAX_BYTES (STATE_MAX_BYTES + 2 * LINE_MAX_BYTES)
+
+/* The first line of a file: MAGIC 1 KIND PARENT FP AT_MS PID ID. */
+enum word { WORD_MAGIC, WORD_VERSION, WORD_KIND, WORD_PARENT, WORD_FP, WORD_AT, WORD_PID, WORD_ID, WORD_COUNT };
+
+struct line {
+    enum journal_kind kind;
+    uint64_t parent_gen, at_ms, pid;
+    uint64_t id; /* random: this very entry */
+    char refresh_fp[9];
+};
+
+/* The entries of one credential that this journal wrote or read; 0: none. */
+struct note {
+    uint64_t intent, answer;
+};
+
+struct journal {
+    struct state_dir dir;
+    const struct seal_ring *ring;
+    struct hash *notes;
+};
+
+static const char *const kind_names[] = {
+    [JOURNAL_NONE] = "", [JOURNAL_INTENT] = "intent", [JOURNAL_ANSWER] = "answer"
+};
+
+static const char *name_of(const char *cred, enum journal_kind kind, char name[STATE_DIR_FILE_SIZE])
+{
+    snprintf(name, STATE_DIR_FILE_SIZE, "%s.%s", cred, kind_names[kind]);
+    return name;
+}
+
+/* ---- opening ---- */
+
+struct journal *journal_open(const char *dir, const struct seal_ring *ring, struct err *e)
+{
+    struct state_dir above;
+    if (state_dir_open(&above, dir, e) != 0)
+        return NULL;
+    state_dir_close(&above);
+    struct buf path;
+    buf_init(&path, PATH_MAX);
+    struct journal *j = calloc(1, sizeof *j);
+    if (!j || !(j->notes = hash_new()) || buf_printf(&path, "%s/journal%c", dir, '\0') != 0) {
+        err_set(e, "%s/journal: out of memory, or the name is too long", dir);
+        goto failed;
+    }
+    j->ring = ring;
+    if (state_dir_open(&j->dir, buf_slice(&path).ptr, e) != 0)
+        goto failed;
+    buf_done(&path);
+    return j;
+failed:
+    if (j)
+        hash_free(j->notes);
+    buf_done(&path);
+    free(j);
+    return NULL;
+}
+
+static void free_note(void *arg, struct slice cred, void *note)
+{
+    (void)arg, (void)cred;
+    free(note);
+}
+
+const char *journal_path(const struct journal *j)
+{
+    return j->dir.path;
+}
+
+void journal_close(struct journal *j)
+{
+    if (!j)
+        return;
+    hash_each(j->notes, free_note, NULL);
+    hash_free(j->notes);
+    state_dir_close(&j->dir);
+    free(j);
+}
+
+/* NULL: out of memory. */
+static struct note *note_of(struct journal *j, const char *cred)
+{
+    struct note *note = hash_get(j->notes, slice_str(cred));
+    if (note)
+        return note;
+    note = calloc(1, sizeof *note);
+    if (note && hash_put(j->notes, slice_str(cred), note) != 0) {
+        free(note);
+        note = NULL;
+    }
+    return note;
+}
+
+/* ---- the form of a file ---- */
+
+static bool is_fingerprint(struct slice fp)
+{
+    for (size_t i = 0; i < fp.len; i++)
+        if (!strchr("0123456789abcdef", fp.ptr[i]))
+            return false;
+    return fp.len > 0 && fp.len <= 8;
+}
+
+static struct line new_line(enum journal_kind kind, uint64_t parent_gen, const char *refresh_fp, int64_t at_ms)
+{
+    struct line line = { .kind = kind,
+                         .parent_gen = parent_gen,
+                         .at_ms = at_ms > 0 ? (uint64_t)at_ms : 0,
+                         .pid = (uint64_t)getpid() };
+    struct slice fp = slice_of(refresh_fp, strnlen(refresh_fp, 9));
+    if (is_fingerprint(fp))
+        memcpy(line.refresh_fp, fp.ptr, fp.len);
+    while (line.id == 0)
+        rand_bytes(&line.id, sizeof line.id);
+    return line;
+}
+
+/* The credential's name and the line: what the sealed part vouches for. */
+static int add_aad(struct buf *aad, const char *cred, struct slice line)
+{
+    int failed = buf_printf(aad, "%s ", cred);
+    return failed ? failed : buf_add(aad, line);
+}
+
+static int write_line(const struct line *line, struct buf *out)
+{
+    return buf_printf(out, MAGIC " " VERSION " %s %" PRIu64 " %s %" PRIu64 " %" PRIu64 " %" PRIu64,
+                      kind_names[line->kind], line->parent_gen, line->refresh_fp[0] ? line->refresh_fp : "-",
+                      line->at_ms, line->pid, line->id);
+}
+
+static int parse_line(struct slice text, struct line *ret)
+{
+    struct slice words[WORD_COUNT];
+    for (size_t i = 0; i < WORD_COUNT; i++)
+        words[i] = slice_cut(text, ' ', &text);
+    struct line line = { .kind = slice_eq(words[WORD_KIND], SLICE("answer")) ? JOURNAL_ANSWER : JOURNAL_INTENT };
+    if (text.len != 0 || !slice_eq(words[WORD_MAGIC], SLICE(MAGIC)) || !slice_eq(words[WORD_VERSION], SLICE(VERSION)) ||
+        !slice_eq(words[WORD_KIND], slice_str(kind_names[line.kind])) ||
+        slice_u64(words[WORD_PARENT], STATE_GENERATION_MAX, &line.parent_gen) != 0 ||
+        slice_u64(words[WORD_AT], INT64_MAX, &line.at_ms) != 0 ||
+        slice_u64(words[WORD_PID], INT64_MAX, &line.pid) != 0 || slice_u64(words[WORD_ID], UINT64_MAX, &line.id) != 0)
+        return -EBADMSG;
+    if (is_fingerprint(words[WORD_FP]))
+        memcpy(line.refresh_fp, words[WORD_FP].ptr, words[WORD_FP].len);
+    else if (!slice_eq(words[WORD_FP], SLICE("-")))
+        return -EBADMSG;
+    *ret = line;
+    return 0;
+}
+
+/* ---- writing ---- */
+
+static int write_entry(struct journal *j, const char *cred, const struct line *line, struct slice plain)
+{
+    char name[STATE_DIR_FILE_SIZE];
+    struct buf file, aad;
+    buf_init(&file, FILE_MAX_BYTES);
+    buf_init(&aad, 2 * LINE_MAX_BYTES);
+    int failed = write_line(line, &file);
+    if (failed == 0)
+        failed = add_aad(&aad, cred, buf_slice(&file));
+    if (failed == 0)
+        failed = buf_add_str(&file, "\n");
+    if (failed == 0)
+        failed = seal_blob(j->ring, buf_slice(&aad), plain, &file);
+    if (failed == 0)
+        failed = state_dir_replace(&j->dir, name_of(cred, line->kind, name), buf_slice(&file));
+    buf_done(&aad);
+    buf_done(&file);
+    return failed;
+}
+
+int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t at_ms)
+{
+    struct line line = new_line(JOURNAL_INTENT, parent_gen, refresh_fp, at_ms);
+    struct note *note = state_dir_is_name(cred) ? note_of(j, cred) : NULL;
+    if (!note)
+        return state_dir_is_name(cred) ? -ENOMEM : -EINVAL;
+    int failed = write_entry(j, cred, &line, SLICE(""));
+    if (failed == 0)
+        note->intent = line.id;
+    return failed;
+}
+
+/* Removes the file if it is still that very entry.  0; -errno. */
+static int remove_entry(struct journal *j, const char *cred, enum journal_kind kind, uint64_t id)
+{
+    char name[STATE_DIR_FILE_SIZE];
+    struct buf file;
+    struct slice sealed;
+    struct line line;
+    buf_init(&file, FILE_MAX_BYTES);
+    int failed = state_dir_read(&j->dir, name_of(cred, kind, name), &file);
+    if (failed == 0 && parse_line(slice_cut(buf_slice(&file), '\n', &sealed), &line) == 0 && line.id == id)
+        failed = state_dir_remove(&j->dir, name);
+    buf_done(&file);
+    return failed == -ENOENT ? 0 : failed;
+}
+
+int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state, int64_t at_ms)
+{
+    struct line line = new_line(JOURNAL_ANSWER, parent_gen, state->refresh_fp, at_ms);
+    struct note *note = state_dir_is_name(cred) ? note_of(j, cred) : NULL;
+    if (!note)
+        return state_dir_is_name(cred) ? -ENOMEM : -EINVAL;
+    struct buf plain;
+    buf_init_secret(&plain, STATE_MAX_BYTES);
+    int failed = state_write(state, &plain);
+    if (failed == 0)
+        failed = write_entry(j, cred, &line, buf_slice(&plain));
+    buf_done(&plain);
+    if (failed)
+        return failed;
+    note->answer = line.id;
+    if (note->intent) /* if that fails it is only one intent too many, on a generation that will be gone */
+        (void)remove_entry(j, cred, JOURNAL_INTENT, note->intent);
+    note->intent = 0;
+    return 0;
+}
+
+int journal_clear(struct journal *j, const char *cred)
+{
+    struct note *note = hash_get(j->notes, slice_str(cred));
+    if (!note)
+        return 0;
+    enum journal_kind kind = note->intent ? JOURNAL_INTENT : JOURNAL_ANSWER;
+    uint64_t *id = note->intent ? &note->intent : &note->answer;
+    int failed = *id ? remove_entry(j, cred, kind, *id) : 0;
+    if (failed == 0)
+        *id = 0;
+    return failed;
+}
+
+/* ---- reading ---- */
+
+static int set_aside(struct journal *j, const char *name, int why, struct err *e)
+{
+    char bad[NAME_MAX + 1];
+    uint64_t random;
+    rand_bytes(&random, sizeof random);
+    snprintf(bad, sizeof bad, "%s.%016" PRIx64 ".bad", name, random);
+    const char *what =
+        why == -ENOKEY
+            ? "was sealed with another key: bring that key back as the previous one, and the file to its name"
+            : "is damaged: a token answer may be lost with it";
+    if (renameat(j->dir.fd, name, j->dir.fd, bad) == 0)
+        err_set(e, "%s/%s %s; kept as %s", j->dir.path, name, what, bad);
+    else
+        err_set(e, "%s/%s %s; and it cannot be put aside: %s", j->dir.path, name, what, strerror(errno));
+    return why;
+}
+
+static int open_entry(struct journal *j, const char *cred, struct slice file, struct buf *plain, struct line *ret)
+{
+    struct slice sealed, text = slice_cut(file, '\n', &sealed);
+    struct buf aad;
+    buf_init(&aad, 2 * LINE_MAX_BYTES);
+    int failed = parse_line(text, ret);
+    if (failed == 0)
+        failed = add_aad(&aad, cred, text);
+    if (failed == 0)
+        failed = seal_open(j->ring, buf_slice(&aad), sealed, plain);
+    buf_done(&aad);
+    return failed;
+}
+
+/* 0 (ret->kind NONE: no such file); -errno with e. */
+static int read_entry(struct journal *j, const char *cred, enum journal_kind kind, struct journal_entry *ret,
+                      uint64_t *ret_id, struct err *e)
+{
+    char name[STATE_DIR_FILE_SIZE];
+    struct line line = { 0 };
+    struct err why = { "" };
+    struct buf file, plain;
+    buf_init(&file, FILE_MAX_BYTES);
+    buf_init_secret(&plain, FILE_MAX_BYTES);
+    int failed = state_dir_read(&j->dir, name_of(cred, kind, name), &file);
+    bool there = failed != -ENOENT;
+    if (failed == 0)
+        failed = open_entry(j, cred, buf_slice(&file), &plain, &line);
+    if (failed == 0 && line.kind != kind)
+        failed = -EBADMSG;
+    if (failed == 0 && kind == JOURNAL_ANSWER && state_read(&ret->state, buf_slice(&plain), &why) != 0)
+        failed =
+            -EPROTO; /* its seal is good, so it is not damaged: another version's, or no memory.  It stays where it is */
+    buf_done(&plain);
+    buf_done(&file);
+    if (!there)
+        return 0;
+    if (failed == -EBADMSG || failed == -ENOKEY)
+        return set_aside(j, name, failed, e);
+    if (failed) {
+        err_set(e, "cannot read %s/%s: %s", j->dir.path, name, why.text[0] ? why.text : strerror(-failed));
+        return failed;
+    }
+    ret->kind = kind;
+    ret->parent_gen = line.parent_gen;
+    ret->at_ms = (int64_t)line.at_ms;
+    ret->pid = (int64_t)line.pid;
+    memcpy(ret->refresh_fp, line.refresh_fp, sizeof ret->refresh_fp);
+    *ret_id = line.id;
+    return 0;
+}
+
+int journal_read(struct journal *j, const char *cred, struct journal_entry *ret, struct err *e)
+{
+    uint64_t id = 0;
+    *ret = (struct journal_entry){ 0 };
+    state_init(&ret->state);
+    struct note *note = state_dir_is_name(cred) ? note_of(j, cred) : NULL;
+    if (!note) {
+        err_set(e, "%s/%s: no such name, or out of memory", j->dir.path, cred);
+        return state_dir_is_name(cred) ? -ENOMEM : -EINVAL;
+    }
+    int failed = read_entry(j, cred, JOURNAL_ANSWER, ret, &id, e);
+    if (failed == 0 && ret->kind == JOURNAL_NONE)
+        failed = read_entry(j, cred, JOURNAL_INTENT, ret, &id, e);
+    if (failed == 0 && ret->kind == JOURNAL_NONE) /* another keeper may have put its answer in the place of its intent between the two looks */
+        failed = read_entry(j, cred, JOURNAL_ANSWER, ret, &id, e);
+    if (failed)
+        return failed;
+    note->intent = ret->kind == JOURNAL_INTENT ? id : 0;
+    note->answer = ret->kind == JOURNAL_ANSWER ? id : 0;
+    return 0;
+}
+
+void journal_entry_done(struct journal_entry *entry)
+{
+    state_done(&entry->state);
+    *entry = (struct journal_entry){ 0 };
+}

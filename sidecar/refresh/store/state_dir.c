@@ -1,0 +1,227 @@
+#include "refresh/store/state_dir.h"
+
+#include "base/clock.h"
+#include "base/rand.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HALF_WRITTEN ".tmp"
+#define HALF_WRITTEN_LIFE_S 600 /* no write takes so long: its writer is dead */
+
+bool state_dir_is_name(const char *cred)
+{
+    size_t len = strspn(cred, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+    return len >= 1 && len <= STATE_DIR_NAME_MAX && cred[len] == '\0';
+}
+
+/* ---- the directory ---- */
+
+static int make(const char *path, struct err *e)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return 0;
+    if (errno == ENOENT)
+        return err_set(e, "cannot make %s: the directory above it is missing: mkdir -p \"$(dirname %s)\"", path, path);
+    return err_set(e, "cannot make %s: %s", path, strerror(errno));
+}
+
+static int check(int fd, const char *path, struct err *e)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return err_set(e, "%s: %s", path, strerror(errno));
+    if (st.st_uid != geteuid())
+        return err_set(
+            e,
+            "%s belongs to user id %ju, but this is user id %ju: chown %ju %s, or use a directory of its own below it",
+            path, (uintmax_t)st.st_uid, (uintmax_t)geteuid(), (uintmax_t)geteuid(), path);
+    if (st.st_mode & (S_IWGRP | S_IWOTH))
+        return err_set(
+            e, "%s has mode %04o, so others may write to it: chmod 0700 %s, or use a directory of its own below it",
+            path, (unsigned)st.st_mode & 07777, path);
+    return 0;
+}
+
+static bool ends_with(const char *name, const char *tail)
+{
+    size_t len = strlen(name), tail_len = strlen(tail);
+    return len >= tail_len && strcmp(name + len - tail_len, tail) == 0;
+}
+
+static void sweep(const struct state_dir *d)
+{
+    int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    const struct dirent *entry;
+    struct stat st;
+    while ((entry = readdir(dir)))
+        if (ends_with(entry->d_name, HALF_WRITTEN) && fstatat(d->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(st.st_mode) && st.st_mtime + HALF_WRITTEN_LIFE_S < clock_wall_ms() / 1000)
+            (void)unlinkat(d->fd, entry->d_name, 0);
+    closedir(dir);
+}
+
+int state_dir_open(struct state_dir *d, const char *path, struct err *e)
+{
+    *d = (struct state_dir){ .fd = -1 };
+    if (make(path, e) != 0)
+        return -1;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(e, "cannot open the directory %s: %s", path, strerror(errno));
+    char *copy = strdup(path);
+    if (!copy || check(fd, path, e) != 0) {
+        if (!copy)
+            err_set(e, "%s: out of memory", path);
+        free(copy);
+        close(fd);
+        return -1;
+    }
+    d->fd = fd;
+    d->path = copy;
+    sweep(d);
+    return 0;
+}
+
+void state_dir_close(struct state_dir *d)
+{
+    if (d->path)
+        close(d->fd);
+    free(d->path);
+    *d = (struct state_dir){ .fd = -1 };
+}
+
+static int sync_dir(const struct state_dir *d)
+{
+    if (fsync(d->fd) == 0 || errno == EINVAL) /* some network file systems cannot, and need not */
+        return 0;
+    return -errno;
+}
+
+/* ---- files in it ---- */
+
+int state_dir_file(const struct state_dir *d, const char *name, int flags)
+{
+    struct stat st;
+    int fd = openat(d->fd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (fd < 0)
+        return -errno;
+    int failed = fstat(fd, &st) != 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EINVAL;
+    if (failed) {
+        close(fd);
+        return failed;
+    }
+    return fd;
+}
+
+static int read_all(int fd, struct buf *out)
+{
+    for (;;) {
+        size_t want = buf_space(out) < 65536 ? buf_space(out) : 65536;
+        char past = 0, *at = want ? buf_reserve(out, want) : &past;
+        if (!at)
+            return -ENOMEM;
+        ssize_t got = read(fd, at, want ? want : 1);
+        if (got == 0)
+            return 0;
+        if (got < 0 && errno != EINTR)
+            return -errno;
+        if (got > 0 && want == 0)
+            return -EFBIG;
+        if (got > 0)
+            buf_grow(out, (size_t)got);
+    }
+}
+
+int state_dir_read(const struct state_dir *d, const char *name, struct buf *out)
+{
+    int fd = state_dir_file(d, name, O_RDONLY);
+    if (fd < 0)
+        return fd;
+    int failed = read_all(fd, out);
+    close(fd);
+    return failed;
+}
+
+static int write_all(int fd, struct slice bytes)
+{
+    while (bytes.len) {
+        ssize_t put = write(fd, bytes.ptr, bytes.len);
+        if (put < 0 && errno != EINTR)
+            return -errno;
+        if (put > 0)
+            bytes = slice_skip(bytes, (size_t)put);
+    }
+    return fsync(fd) == 0 ? 0 : -errno;
+}
+
+/* A new file with these bytes, on disk, under a name of its own. */
+static int write_beside(const struct state_dir *d, const char *name, struct slice bytes, char *ret_beside, size_t size)
+{
+    uint64_t random; /* not the pid: two containers over one directory may have the same */
+    rand_bytes(&random, sizeof random);
+    snprintf(ret_beside, size, "%s.%016" PRIx64 HALF_WRITTEN, name, random);
+    int fd = state_dir_file(d, ret_beside, O_WRONLY | O_CREAT | O_EXCL);
+    if (fd < 0)
+        return fd;
+    int failed = write_all(fd, bytes);
+    if (close(fd) != 0 && failed == 0)
+        failed = -errno;
+    if (failed)
+        (void)unlinkat(d->fd, ret_beside, 0);
+    return failed;
+}
+
+int state_dir_replace(const struct state_dir *d, const char *name, struct slice bytes)
+{
+    char beside[NAME_MAX + 1];
+    int failed = write_beside(d, name, bytes, beside, sizeof beside);
+    if (failed)
+        return failed;
+    if (renameat(d->fd, beside, d->fd, name) != 0) {
+        failed = -errno;
+        (void)unlinkat(d->fd, beside, 0);
+        return failed;
+    }
+    return sync_dir(d);
+}
+
+int state_dir_create(const struct state_dir *d, const char *name, struct slice bytes)
+{
+    char beside[NAME_MAX + 1];
+    int failed = write_beside(d, name, bytes, beside, sizeof beside);
+    if (failed)
+        return failed;
+    failed = linkat(d->fd, beside, d->fd, name, 0) == 0 ? 0 : -errno; /* unlike rename(2) it never replaces */
+    (void)unlinkat(d->fd, beside, 0);
+    return failed ? failed : sync_dir(d);
+}
+
+bool state_dir_writable(const struct state_dir *d)
+{
+    static const char pages[2 * 4096];
+    char beside[NAME_MAX + 1];
+    if (write_beside(d, "probe", slice_of(pages, sizeof pages), beside, sizeof beside) != 0)
+        return false;
+    (void)unlinkat(d->fd, beside, 0);
+    return true;
+}
+
+int state_dir_remove(const struct state_dir *d, const char *name)
+{
+    if (unlinkat(d->fd, name, 0) != 0)
+        return errno == ENOENT ? 0 : -errno;
+    return sync_dir(d);
+}
