@@ -21,7 +21,7 @@ MUST_CHECK struct ca *ca_new(const struct ca_options *options, int64_t now_s, st
 void ca_free(struct ca *ca);
 /* Appends the certificate (never the key).  0; -ENOBUFS, -ENOMEM. */
 MUST_CHECK int ca_add_pem(const struct ca *ca, struct buf *out);
-/* Appends the private key (PKCS#8 PEM) to a secret buf: only for the memory that outlives a keeper (spec.h vault_fd), never for a disk.
+/* Appends the private key (PKCS#8 PEM) to a secret buf: only for the memory that outlives a keeper (credential_spec.h ca_memfd), never for a disk.
  * 0; -ENOBUFS, -ENOMEM. */
 MUST_CHECK int ca_add_key_pem(const struct ca *ca, struct buf *out);
 /* Seconds since 1970 after which it is no longer valid. */

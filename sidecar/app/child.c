@@ -67,7 +67,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     loop_forked();
     ev_io_stop(loop_get(), &s->signals);
     ev_timer_stop(loop_get(), &s->grace);
-    ev_timer_stop(loop_get(), &s->rest);
+    ev_timer_stop(loop_get(), &s->trim);
     close(s->signal_fd);
     ipc_free(s->keeper->ipc);
     ev_timer_stop(loop_get(), &s->keeper->respawn);
@@ -77,9 +77,9 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     }
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
         ipc_free(LIST_ENTRY(n, struct child, node)->ipc);
-    ears_keep(&s->ears, me->role == ROLE_KEEPER, me->slot);
+    listeners_keep(&s->listeners, me->role == ROLE_KEEPER, me->slot);
     if (me->role == ROLE_WORKER)
-        close(s->vault_fd);
+        close(s->ca_memfd);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -92,7 +92,7 @@ static int run_child(struct supervisor *s, const struct child *me, int fd)
         struct keeper_options options = config_keeper(s->config);
         log_proc("keeper");
         explicit_bzero(s->ticket_key, sizeof s->ticket_key);
-        options.vault_fd = s->vault_fd;
+        options.ca_memfd = s->ca_memfd;
         return keeper_run(&options, fd);
     }
     struct worker_options options = config_worker(s->config);
@@ -100,8 +100,8 @@ static int run_child(struct supervisor *s, const struct child *me, int fd)
     options.proxy_password = s->options->proxy_password;
     options.hints_path = s->options->hints_path;
     return worker_run(&options,
-                      &(struct worker_sockets){ .supervisor = fd, .proxy = s->ears.proxy[me->slot], .local = s->ears.local.fd,
-                                                .transparent = s->ears.transparent[me->slot], .admin = s->ears.admin, .slot = me->slot },
+                      &(struct worker_sockets){ .supervisor = fd, .proxy = s->listeners.proxy[me->slot], .local = s->listeners.local.fd,
+                                                .transparent = s->listeners.transparent[me->slot], .admin = s->listeners.admin, .slot = me->slot },
                       slice_of(s->ticket_key, sizeof s->ticket_key));
 }
 

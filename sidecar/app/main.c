@@ -1,6 +1,6 @@
 /* The program is a table of commands. */
 #include "app/cmd/cmd.h"
-#include "app/config/words.h"
+#include "app/config/units.h"
 #include "net/tls/tls_cold.h"
 
 #include <stdio.h>
@@ -90,7 +90,7 @@ static int unknown(const char *name)
 {
     const char *best = NULL;
     for (const struct command *c = commands; c->name; c++)
-        words_nearer(name, c->name, &best);
+        units_nearer(name, c->name, &best);
     if (best)
         fprintf(stderr, "sidekey: unknown command \"%.40s\": did you mean \"%s\"?\n", name, best);
     else

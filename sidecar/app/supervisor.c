@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rand.h"
-#include "base/rest.h"
+#include "base/mem_trim.h"
 
 #define LIVED_MS 10000 /* a child that lived this long starts its back-off anew */
 
@@ -24,12 +24,12 @@ static void stop_loop(struct supervisor *s, int status)
 
 /* --- readiness --- */
 
-static void on_rest(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_trim(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop;
     (void)w;
     (void)revents;
-    rest_now(); /* from here on it sleeps until a child dies */
+    mem_trim_now(); /* from here on it sleeps until a child dies */
 }
 
 static void announce(struct supervisor *s)
@@ -42,8 +42,8 @@ static void announce(struct supervisor *s)
         if (!s->workers[i]->ready)
             return;
     s->announced = true;
-    ev_timer_start(loop_get(), &s->rest);
-    s->program = s->options->on_ready ? s->options->on_ready(s->options->arg, &s->ears) : 0;
+    ev_timer_start(loop_get(), &s->trim);
+    s->program = s->options->on_ready ? s->options->on_ready(s->options->arg, &s->listeners) : 0;
     if (s->program < 0)
         stop_loop(s, EX_OSERR);
 }
@@ -206,7 +206,7 @@ static struct config *reload_read(struct supervisor *s)
 {
     struct config *next = s->options->reload && !s->stopping && s->announced ? s->options->reload(s->options->arg) : NULL;
     struct err e;
-    if (next && ears_move_local(&s->ears, next, &e) != 0) {
+    if (next && listeners_move_local(&s->listeners, next, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
         config_free(next);
         next = NULL;
@@ -223,7 +223,7 @@ static void reload_apply(struct supervisor *s, struct config *next)
 {
     if (!next)
         return;
-    if (!same_list(next->permit_hosts, s->config->permit_hosts) && ftruncate(s->vault_fd, 0) != 0)
+    if (!same_list(next->permit_hosts, s->config->permit_hosts) && ftruncate(s->ca_memfd, 0) != 0)
         log_error(log_msg("the old CA cannot be dropped"), log_str("reason", strerror(errno)));
     next->workers = s->worker_count; /* TCP listeners are as they are until a restart */
     config_free(s->config);
@@ -300,9 +300,9 @@ static void done(struct supervisor *s)
     for (unsigned i = 0; i < s->worker_count; i++)
         child_free(s->workers[i]);
     child_free(s->keeper);
-    ears_close(&s->ears);
-    if (s->vault_fd >= 0)
-        close(s->vault_fd);
+    listeners_close(&s->listeners);
+    if (s->ca_memfd >= 0)
+        close(s->ca_memfd);
     config_free(s->config);
     explicit_bzero(s->ticket_key, sizeof s->ticket_key);
 }
@@ -319,19 +319,19 @@ int supervisor_run(const struct supervisor_options *options)
 {
     static struct supervisor s;
     struct err e;
-    s = (struct supervisor){ .options = options, .config = options->config, .worker_count = options->config->workers, .vault_fd = -1, .status = EX_OK };
+    s = (struct supervisor){ .options = options, .config = options->config, .worker_count = options->config->workers, .ca_memfd = -1, .status = EX_OK };
     list_init(&s.retired);
     ev_timer_init(&s.grace, on_grace_over, 0, 0);
     s.grace.data = &s;
-    ev_timer_init(&s.rest, on_rest, REST_AFTER_MS / 1000.0, 0);
-    if (ears_open(&s.ears, s.config, options->hints_path, &e) != 0) {
+    ev_timer_init(&s.trim, on_trim, MEM_TRIM_AFTER_MS / 1000.0, 0);
+    if (listeners_open(&s.listeners, s.config, options->hints_path, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
         done(&s);
         return EX_UNAVAILABLE;
     }
-    s.vault_fd = memfd_create("sidekey-ca", MFD_CLOEXEC);
+    s.ca_memfd = memfd_create("sidekey-ca", MFD_CLOEXEC);
     rand_bytes(s.ticket_key, sizeof s.ticket_key);
-    if (watch_signals(&s) < 0 || s.vault_fd < 0 || !make_children(&s)) {
+    if (watch_signals(&s) < 0 || s.ca_memfd < 0 || !make_children(&s)) {
         log_error(log_msg("cannot start"), log_str("reason", strerror(errno)));
         done(&s);
         return EX_OSERR;

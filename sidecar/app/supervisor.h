@@ -8,7 +8,7 @@
 #ifndef SIDEKEY_APP_SUPERVISOR_H
 #define SIDEKEY_APP_SUPERVISOR_H
 
-#include "app/ears.h"
+#include "app/listeners.h"
 
 struct supervisor_options {
     struct config *config;       /* taken over */
@@ -17,7 +17,7 @@ struct supervisor_options {
     /* The new configuration after SIGHUP; NULL: none, and e was printed. NULL function: SIGHUP is ignored. */
     struct config *(*reload)(void *arg);
     /* Everything listens and every worker has its tokens' table.  Returns the pid of a program whose end ends us too, 0: none, -1: end with status 71. */
-    pid_t (*on_ready)(void *arg, const struct ears *ears);
+    pid_t (*on_ready)(void *arg, const struct listeners *listeners);
     void *arg;
     bool foreground_child; /* SIGINT and SIGTERM are passed on to that program; its end decides */
 };

@@ -28,14 +28,14 @@ struct child {
 struct supervisor {
     const struct supervisor_options *options;
     struct config *config;
-    struct child *keeper, *workers[EARS_WORKERS_MAX];
+    struct child *keeper, *workers[LISTENERS_WORKERS_MAX];
     unsigned worker_count;
-    struct ears ears;
-    int vault_fd, signal_fd;
+    struct listeners listeners;
+    int ca_memfd, signal_fd;
     struct list retired;
     char ticket_key[TICKET_KEY_BYTES];
     ev_io signals;
-    ev_timer grace, rest;
+    ev_timer grace, trim;
     pid_t program;
     bool announced, stopping, reload_failed;
     int status;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FIRST_ROOM 256
+#define FIRST_SPACE 256
 
 void buf_init(struct buf *b, size_t cap_bytes)
 {
@@ -20,7 +20,7 @@ void buf_init_secret(struct buf *b, size_t cap_bytes)
 static void give_back(struct buf *b)
 {
     if (b->wipe && b->data)
-        explicit_bzero(b->data, b->room);
+        explicit_bzero(b->data, b->space);
     free(b->data);
 }
 
@@ -30,24 +30,24 @@ void buf_done(struct buf *b)
     *b = (struct buf){ .cap = b->cap, .wipe = b->wipe };
 }
 
-static size_t next_room(const struct buf *b, size_t need)
+static size_t next_space(const struct buf *b, size_t need)
 {
-    size_t room = b->room ? b->room : FIRST_ROOM;
-    while (room < need)
-        room *= 2;
-    return room;
+    size_t space = b->space ? b->space : FIRST_SPACE;
+    while (space < need)
+        space *= 2;
+    return space;
 }
 
-static int move_to(struct buf *b, size_t room)
+static int move_to(struct buf *b, size_t space)
 {
-    char *data = malloc(room);
+    char *data = malloc(space);
     if (!data)
         return -ENOMEM;
     if (b->len)
         memcpy(data, b->data + b->start, b->len);
     give_back(b);
     b->data = data;
-    b->room = room;
+    b->space = space;
     b->start = 0;
     return 0;
 }
@@ -56,14 +56,14 @@ static int make_room(struct buf *b, size_t n)
 {
     if (n > b->cap - b->len)
         return -ENOBUFS;
-    if (b->data && b->room - b->start - b->len >= n)
+    if (b->data && b->space - b->start - b->len >= n)
         return 0;
-    if (b->data && b->room - b->len >= n && b->start >= b->len) { /* cheap: less to move than was freed */
+    if (b->data && b->space - b->len >= n && b->start >= b->len) { /* cheap: less to move than was freed */
         memcpy(b->data, b->data + b->start, b->len);
         b->start = 0;
         return 0;
     }
-    return move_to(b, next_room(b, b->len + n));
+    return move_to(b, next_space(b, b->len + n));
 }
 
 char *buf_reserve(struct buf *b, size_t n)

@@ -148,14 +148,14 @@ static size_t skip_run(const struct lines *l, struct slice in, size_t at)
 
 size_t lines_read(struct lines *l, struct slice in)
 {
-    size_t room = MESSAGE_HEAD_MAX_BYTES - l->bytes;
-    size_t end = in.len < room ? in.len : room;
+    size_t space = MESSAGE_HEAD_MAX_BYTES - l->bytes;
+    size_t end = in.len < space ? in.len : space;
     size_t at = 0;
     struct slice part = { in.ptr, end };
     while ((at = skip_run(l, part, at)) < end && !l->done && take(l, in.ptr[at]))
         at++;
     l->bytes += (uint32_t)at;
-    if (at == room && !l->done && in.len > room)
+    if (at == space && !l->done && in.len > space)
         refuse(l, 431, "head_too_large");
     return at;
 }

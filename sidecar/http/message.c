@@ -26,16 +26,16 @@ void message_clear(struct message *m)
     message_init(m);
     m->text = kept.text;
     m->fields = kept.fields;
-    m->field_room = kept.field_room;
+    m->field_space = kept.field_space;
 }
 
-static int grow_fields(struct message *m, size_t room)
+static int grow_fields(struct message *m, size_t space)
 {
-    struct message_field *fields = reallocarray(m->fields, room, sizeof *fields);
+    struct message_field *fields = reallocarray(m->fields, space, sizeof *fields);
     if (!fields)
         return -ENOMEM;
     m->fields = fields;
-    m->field_room = room;
+    m->field_space = space;
     return 0;
 }
 
@@ -43,7 +43,7 @@ int message_copy(struct message *to, const struct message *from)
 {
     struct slice text = buf_slice(&from->text);
     message_clear(to);
-    if (to->field_room < from->field_count && grow_fields(to, from->field_count) != 0)
+    if (to->field_space < from->field_count && grow_fields(to, from->field_count) != 0)
         return -ENOMEM;
     int failed = buf_add(&to->text, text);
     if (failed != 0)
@@ -52,7 +52,7 @@ int message_copy(struct message *to, const struct message *from)
     struct message copy = *from;
     copy.text = to->text;
     copy.fields = to->fields;
-    copy.field_room = to->field_room;
+    copy.field_space = to->field_space;
     if (from->field_count)
         memcpy(copy.fields, from->fields, from->field_count * sizeof *copy.fields);
     *to = copy;
@@ -95,7 +95,7 @@ int message_add_parts(struct message *m, struct message_part name, struct messag
 {
     if (m->field_count == MESSAGE_FIELDS_MAX)
         return -ENOBUFS;
-    if (m->field_count == m->field_room && grow_fields(m, m->field_room ? 2 * m->field_room : FIRST_FIELDS) != 0)
+    if (m->field_count == m->field_space && grow_fields(m, m->field_space ? 2 * m->field_space : FIRST_FIELDS) != 0)
         return -ENOMEM;
     m->fields[m->field_count++] = (struct message_field){ name, value };
     return 0;

@@ -30,7 +30,7 @@ struct message_field {
 struct message {
     struct buf text;
     struct message_field *fields; /* heap */
-    size_t field_count, field_room;
+    size_t field_count, field_space;
     struct message_part method, target, reason; /* request: method, target as received (any form); response: reason */
     int status;                                 /* response: 100…599; request: 0 */
     int minor;                                  /* HTTP/1.minor: 0 or 1; h2 counts as 1 */

@@ -9,7 +9,7 @@
 struct range {
     uint8_t bytes[16];
     unsigned bits;
-    enum address_class class_;
+    enum address_class failure;
 };
 
 /* First match wins, so the exceptions stand above the networks that hold them; what is in no row is public.
@@ -88,7 +88,7 @@ static enum address_class class_in(const struct range *table, size_t rows, const
 {
     for (size_t i = 0; i < rows; i++)
         if (within(bytes, table[i].bytes, table[i].bits))
-            return table[i].class_;
+            return table[i].failure;
     return ADDRESS_PUBLIC;
 }
 

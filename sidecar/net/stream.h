@@ -3,13 +3,13 @@
  * Owner  stream_new()'s caller, through stream_free() (at any time, also inside its own event: nothing is touched afterwards).
  * Events go to one function, which may be changed (a pooled connection changes hands); never from inside a stream_* call.
  *   STREAM_READABLE  while stream_want_read(true): stream_read() will not say AGAIN for nothing.  Repeats until read dry (bytes inside TLS count).
- *   STREAM_DRAINED   the output queue fell to half its cap after it had been full (room below STREAM_ROOM_SHORT), or ran empty after stream_finish().
+ *   STREAM_DRAINED   the output queue fell to half its cap after it had been full (room below STREAM_SPACE_SHORT), or ran empty after stream_finish().
  *   STREAM_SECURED   the handshake is done.
  *   STREAM_FAILED    the connection is of no more use; stream_error() says why.  Sent once, also after stream_read() has said STREAM_ERROR.
  *                    When writing fails, what the peer had sent before is read first (an early answer, an alert) if reading is wanted; what is
  *                    written meanwhile is dropped.
  * Output: stream_write() queues, and one write per turn of the loop carries all of it.  The queue is capped (STREAM_OUT_MAX): never write more than
- * stream_room().  Deadlines are the owner's. */
+ * stream_space().  Deadlines are the owner's. */
 #ifndef SIDEKEY_NET_STREAM_H
 #define SIDEKEY_NET_STREAM_H
 
@@ -18,7 +18,7 @@
 
 #define STREAM_OUT_MAX (64 * 1024 + 16 * 1024) /* body bytes wait up to 64 KiB; 16 KiB more for framing around them */
 #define STREAM_OUT_BODY (64 * 1024)
-#define STREAM_ROOM_SHORT (16 * 1024) /* a stream_room() below this counts as full: STREAM_DRAINED will come */
+#define STREAM_SPACE_SHORT (16 * 1024) /* a stream_space() below this counts as full: STREAM_DRAINED will come */
 
 struct stream;
 enum stream_event { STREAM_READABLE, STREAM_DRAINED, STREAM_SECURED, STREAM_FAILED };
@@ -52,8 +52,8 @@ MUST_CHECK int stream_write(struct stream *s, struct slice bytes);
 /* The output queue, for writers that format straight into it; call stream_kick() afterwards. */
 struct buf *stream_out(struct stream *s);
 void stream_kick(struct stream *s);
-/* Body bytes that may be written now.  Below STREAM_ROOM_SHORT: STREAM_DRAINED will come. */
-size_t stream_room(struct stream *s);
+/* Body bytes that may be written now.  Below STREAM_SPACE_SHORT: STREAM_DRAINED will come. */
+size_t stream_space(struct stream *s);
 bool stream_drained(const struct stream *s);
 void stream_want_read(struct stream *s, bool want);
 /* After STREAM_EOF: FAILED comes at once, and not at the next write, when a peer that might still have read is gone for good (a reset; on a unix socket any

@@ -74,7 +74,7 @@ static void end_writing(struct stream *s)
 /* Memory of a burst is given back once a turn's output has become small again. */
 static void trim_out(struct stream *s, size_t flushed)
 {
-    if (s->out.len == 0 && s->out.room > KEEP_OUT_BYTES && flushed <= s->out.room / 4)
+    if (s->out.len == 0 && s->out.space > KEEP_OUT_BYTES && flushed <= s->out.space / 4)
         buf_done(&s->out);
 }
 
@@ -109,7 +109,7 @@ bool stream_flush_drains(struct stream *s)
 
 static void after_write(struct stream *s)
 {
-    if (s->out.len + STREAM_ROOM_SHORT > STREAM_OUT_BODY)
+    if (s->out.len + STREAM_SPACE_SHORT > STREAM_OUT_BODY)
         s->was_full = true;
     stream_settle(s);
 }
@@ -142,7 +142,7 @@ void stream_kick(struct stream *s)
     after_write(s);
 }
 
-size_t stream_room(struct stream *s)
+size_t stream_space(struct stream *s)
 {
     if (s->out.len < STREAM_OUT_BODY)
         return STREAM_OUT_BODY - s->out.len;

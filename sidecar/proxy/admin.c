@@ -1,7 +1,7 @@
 #include "proxy/admin.h"
 
 #include "base/log.h"
-#include "net/ipc/parts.h"
+#include "net/ipc/msg_parts.h"
 #include "proxy/problem.h"
 
 #include <stdlib.h>
@@ -81,15 +81,15 @@ static void go_on(struct admin_client *c)
 static void send_on(struct admin_client *c)
 {
     struct leg *leg = h1_leg_base(c->leg);
-    size_t room;
+    size_t space;
     int failed = 0;
-    while (failed == 0 && c->body.len && (room = leg_room(leg)) > 0) {
-        struct slice all = buf_slice(&c->body), part = slice_of(all.ptr, all.len < room ? all.len : room);
+    while (failed == 0 && c->body.len && (space = leg_space(leg)) > 0) {
+        struct slice all = buf_slice(&c->body), part = slice_of(all.ptr, all.len < space ? all.len : space);
         failed = leg_data(leg, part);
         buf_consume(&c->body, part.len);
     }
     if (failed == 0 && c->body.len)
-        return; /* goes on in admin_room() */
+        return; /* goes on in admin_space() */
     buf_done(&c->body);
     if (failed || leg_end(leg, NULL) != 0)
         c->keep = false;
@@ -156,10 +156,10 @@ void admin_answer(struct admin *a, const struct msg *m)
         struct admin_client *c = LIST_ENTRY(n, struct admin_client, node);
         if (c->tag != m->tag || m->tag == 0)
             continue;
-        enum parts got = parts_take(&c->body, m);
-        if (got == PARTS_WHOLE)
+        enum msg_parts got = msg_parts_take(&c->body, m);
+        if (got == MSG_PARTS_WHOLE)
             respond_body(c, m->ok ? 200 : 503, c->type);
-        else if (got == PARTS_BROKEN)
+        else if (got == MSG_PARTS_BROKEN)
             respond(c, 503, "text/plain", SLICE("[-]the keeper's answer did not come whole\n"));
         return;
     }
@@ -254,7 +254,7 @@ static void admin_end(void *owner, struct message *trailers)
         go_on(c);
 }
 
-static void admin_room(void *owner)
+static void admin_space(void *owner)
 {
     struct admin_client *c = owner;
     if (c->sending)
@@ -272,7 +272,7 @@ static void admin_gone(void *owner, const struct leg_fault *fault)
         end(c, true);
 }
 
-static const struct leg_events admin_events = { admin_head, admin_data, admin_end, admin_room, admin_gone };
+static const struct leg_events admin_events = { admin_head, admin_data, admin_end, admin_space, admin_gone };
 
 static void no_event(void *owner, enum stream_event event)
 {
@@ -295,7 +295,7 @@ void admin_accept(struct admin *a, int fd)
         return;
     }
     c->admin = a;
-    buf_init(&c->body, PARTS_TEXT_MAX);
+    buf_init(&c->body, MSG_PARTS_TEXT_MAX);
     deadline_init(&c->deadline, on_deadline, c);
     deadline_set(&c->deadline, ADMIN_IDLE_MS);
     list_push(&a->clients, &c->node);

@@ -44,9 +44,9 @@ void client_enter(struct client *c, enum client_state next)
         deadline_stop(&c->deadline);
 }
 
-static void on_burial(struct later *later)
+static void on_deferred_free(struct later *later)
 {
-    struct client *c = LIST_ENTRY(later, struct client, burial);
+    struct client *c = LIST_ENTRY(later, struct client, deferred_free);
     buf_done(&c->early);
     free(c);
 }
@@ -75,7 +75,7 @@ void client_end(struct client *c, bool gently)
     list_remove(&c->node);
     ctx->client_count--;
     meter_gauge(ctx->meter, METER_CLIENT, ctx->client_count);
-    later_ask(&c->burial);
+    later_ask(&c->deferred_free);
     ctx->on_client_end(ctx);
 }
 
@@ -110,7 +110,7 @@ static void serve(struct client *c)
     client_enter(c, c->in_tunnel ? CLIENT_SERVE : CLIENT_PROXY);
     if (c->ctx->draining)
         deadline_set(&c->deadline, NEWCOMER_MS);
-    leg_want(h1_leg_base(c->leg), leg_room(h1_leg_base(c->leg)) >= LEG_READ_BYTES);
+    leg_want(h1_leg_base(c->leg), leg_space(h1_leg_base(c->leg)) >= LEG_READ_BYTES);
 }
 
 static void upgraded(struct client *c, struct exchange *x)
@@ -249,7 +249,7 @@ static void client_message_end(void *owner, struct message *trailers)
     }
 }
 
-static void client_room(void *owner)
+static void client_space(void *owner)
 {
     struct client *c = owner;
     if (c->state == CLIENT_PROXY || c->state == CLIENT_SERVE)
@@ -267,7 +267,7 @@ static void client_gone(void *owner, const struct leg_fault *fault)
     client_refuse(c, &(struct problem){ .status = fault->status, .error = "http_request_error", .reason = fault->label, .detail = fault->text }, false);
 }
 
-static const struct leg_events client_events = { client_head, client_data, client_message_end, client_room, client_gone };
+static const struct leg_events client_events = { client_head, client_data, client_message_end, client_space, client_gone };
 
 /* A head that has begun has its time from its first byte on; a connection without one may idle. */
 static void on_waiting_for_head(struct client *c)
@@ -316,7 +316,7 @@ static struct client *client_new(struct context *ctx, int fd)
     c->stream = s;
     c->up_fd = -1;
     buf_init(&c->early, CLIENT_EARLY_MAX);
-    later_init(&c->burial, on_burial);
+    later_init(&c->deferred_free, on_deferred_free);
     deadline_init(&c->deadline, on_deadline, c);
     list_push(&ctx->clients, &c->node);
     ctx->client_count++;

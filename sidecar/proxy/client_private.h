@@ -37,7 +37,7 @@ struct client {
     struct leaf_wait leaf_wait;
     struct buf early;      /* read before it was known what it is */
     struct deadline deadline;
-    struct later burial;
+    struct later deferred_free;
     int64_t since_ms;      /* when this state was entered */
 };
 

@@ -7,9 +7,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void on_burial(struct later *later)
+static void on_deferred_free(struct later *later)
 {
-    free(LIST_ENTRY(later, struct exchange, burial));
+    free(LIST_ENTRY(later, struct exchange, deferred_free));
 }
 
 /* Nothing that it waits for comes any more. */
@@ -17,7 +17,7 @@ static void settle(struct exchange *x)
 {
     x->state = EXCHANGE_OVER;
     deadline_stop(&x->deadline);
-    deadline_stop(&x->patience);
+    deadline_stop(&x->continue_timer);
     token_wait_cancel(&x->token_wait);
     upstream_wait_cancel(&x->upstream_wait);
 }
@@ -30,7 +30,7 @@ static void release(struct exchange *x)
         upstream_drop(x->up);
     x->up = NULL;
     replay_done(&x->replay);
-    buf_done(&x->looked);
+    buf_done(&x->inspected);
     message_done(&x->trailers);
 }
 
@@ -39,7 +39,7 @@ void exchange_cancel(struct exchange *x)
     if (x->state != EXCHANGE_OVER)
         exchange_account(x, 499);
     release(x);
-    later_ask(&x->burial); /* an event of a leg may be under way */
+    later_ask(&x->deferred_free); /* an event of a leg may be under way */
 }
 
 static void on_finish(struct later *later)
@@ -122,7 +122,7 @@ static void client_head(void *owner, struct message *head)
 static void client_data(void *owner, struct slice data)
 {
     struct exchange *x = owner;
-    deadline_stop(&x->patience);
+    deadline_stop(&x->continue_timer);
     if (x->upload_cut)
         return;
     replay_add(&x->replay, data);
@@ -138,7 +138,7 @@ static void client_data(void *owner, struct slice data)
         return;
     }
     exchange_progress(x);
-    if (leg_room(exchange_up(x)) < LEG_READ_BYTES)
+    if (leg_space(exchange_up(x)) < LEG_READ_BYTES)
         leg_want(x->client, false);
 }
 
@@ -155,7 +155,7 @@ static void client_end(void *owner, struct message *trailers)
         exchange_end_upload(x);
 }
 
-static void client_room(void *owner)
+static void client_space(void *owner)
 {
     struct exchange *x = owner;
     if (x->state == EXCHANGE_RELAY && x->up)
@@ -179,7 +179,7 @@ static void client_gone(void *owner, const struct leg_fault *fault)
     exchange_finish(x, EXCHANGE_ABORTED);
 }
 
-static const struct leg_events client_events = { client_head, client_data, client_end, client_room, client_gone };
+static const struct leg_events client_events = { client_head, client_data, client_end, client_space, client_gone };
 
 /* --- the way up --- */
 
@@ -217,7 +217,7 @@ static void need_upstream(struct exchange *x)
     struct upstream_target target = { .a0 = &x->a0, .rule = x->rule, .once = !exchange_idempotent(x) };
     x->state = EXCHANGE_CONNECT;
     deadline_stop(&x->deadline);
-    deadline_stop(&x->patience);
+    deadline_stop(&x->continue_timer);
     if (!x->request_done) /* the body waits for the connection; the hang-up of a client without one is heard */
         leg_want(x->client, has_no_body(x->request));
     struct upstream *u = pool_take(x->ctx->pool, &target, &x->upstream_wait, on_upstream, x);
@@ -313,7 +313,7 @@ static void start(struct exchange *x)
 static void on_deadline(void *arg)
 {
     struct exchange *x = arg;
-    if (!x->status && x->up && !x->request_done && leg_room(exchange_up(x)) >= LEG_READ_BYTES) {
+    if (!x->status && x->up && !x->request_done && leg_space(exchange_up(x)) >= LEG_READ_BYTES) {
         exchange_fail(x, &(struct problem){ .status = 408, .reason = "body_timeout", .detail = "the request's body did not come in time" });
         return;
     }
@@ -331,11 +331,11 @@ struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct
                             .started_ms = clock_mono_ms(), .started = ev_now(loop_get()), .client_keeps = request->keep_alive,
                             .client_minor = request->minor, .head_only = slice_eq(message_method(request), SLICE("HEAD")) };
     later_init(&x->finish, on_finish);
-    later_init(&x->burial, on_burial);
+    later_init(&x->deferred_free, on_deferred_free);
     deadline_init(&x->deadline, on_deadline, x);
-    deadline_init(&x->patience, exchange_continue, x);
+    deadline_init(&x->continue_timer, exchange_continue, x);
     message_init(&x->trailers);
-    buf_init(&x->looked, EXCHANGE_LOOK_MAX);
+    buf_init(&x->inspected, EXCHANGE_INSPECT_MAX);
     h1_leg_own(client, &client_events, x);
     leg_want(x->client, has_no_body(request)); /* its end comes now; a body waits until it can go on */
     start(x);

@@ -14,7 +14,7 @@ enum exchange_state {
     EXCHANGE_OVER,
 };
 
-#define EXCHANGE_LOOK_MAX STREAM_OUT_BODY /* what was kept back must fit the client's queue at once */
+#define EXCHANGE_INSPECT_MAX STREAM_OUT_BODY /* what was kept back must fit the client's queue at once */
 
 struct exchange {
     struct context *ctx;
@@ -34,14 +34,14 @@ struct exchange {
     struct upstream_wait upstream_wait;
     struct token_wait token_wait;
     struct deadline deadline;
-    struct deadline patience; /* with the upstream, when the client waits for a 100 */
-    struct later finish, burial;
+    struct deadline continue_timer; /* with the upstream, when the client waits for a 100 */
+    struct later finish, deferred_free;
     struct replay replay;
     size_t replayed;         /* bytes of replay that the current upstream has */
     struct message trailers; /* of the request */
     struct message *answer;  /* the head that the client has; the upstream leg's; valid until its end */
     struct message *held;    /* the head of a 401, or of an answer that is looked into; the upstream leg's; valid in HELD and while looking */
-    struct buf looked;       /* the body of an answer that may refuse the token in band */
+    struct buf inspected;       /* the body of an answer that may refuse the token in band */
     int64_t started_ms;
     ev_tstamp started;
     int status;              /* of the answer whose head was written; 0: none yet */
@@ -51,8 +51,8 @@ struct exchange {
     const char *reason;      /* why it was refused or cut; for the log */
     bool client_keeps, head_only;
     bool request_done, resending, injected, answer_eof;
-    bool looking;   /* the answer is kept back until its body is whole */
-    bool seen;      /* … it is: looked has all of it, and the upstream leg nothing more */
+    bool inspecting;   /* the answer is kept back until its body is whole */
+    bool inspected_whole;      /* … it is: looked has all of it, and the upstream leg nothing more */
     bool continued; /* the client has had a 100 */
     bool upload_cut; /* the rest of the request goes nowhere: a part of it was kept back and the answer has come */
 };

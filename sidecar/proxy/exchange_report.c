@@ -16,7 +16,7 @@ void exchange_account(struct exchange *x, int status)
 }
 
 static const struct {
-    enum msg_class class_;
+    enum msg_class failure;
     const char *reason, *hint;
 } refusals[] = {
     { MSG_TRANSIENT, "token_unavailable", "the token endpoint cannot be reached; the request may be sent again" },
@@ -35,12 +35,12 @@ void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal
     struct problem p = { .status = 503, .error = "proxy_internal_response", .reason = "token_unavailable", .credential = x->rule->credential,
                          .detail = refusal->text, .retry_after_s = (refusal->retry_after_ms + 999) / 1000 };
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
-        if (refusals[i].class_ == refusal->class_) {
+        if (refusals[i].failure == refusal->failure) {
             p.reason = refusals[i].reason;
             p.hint = refusals[i].hint;
         }
     if (p.retry_after_s == 0)
-        p.retry_after_s = refusal->class_ == MSG_DEAD || refusal->class_ == MSG_CONFIG_ERROR ? 300 : 1;
+        p.retry_after_s = refusal->failure == MSG_DEAD || refusal->failure == MSG_CONFIG_ERROR ? 300 : 1;
     exchange_fail(x, &p);
 }
 

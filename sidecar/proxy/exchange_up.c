@@ -12,13 +12,13 @@
 #define CONTINUE_AFTER_MS 1000
 
 static void answer(struct exchange *x, struct message *head);
-static void answer_seen(struct exchange *x, struct message *head);
+static void answer_inspected(struct exchange *x, struct message *head);
 
 /* Every step of the exchange pushes its deadline back. */
 void exchange_progress(struct exchange *x)
 {
     const struct worker_limits *limits = &x->ctx->options->limits;
-    deadline_set(&x->deadline, x->status || x->looking ? limits->idle_ms : limits->first_byte_ms);
+    deadline_set(&x->deadline, x->status || x->inspecting ? limits->idle_ms : limits->first_byte_ms);
 }
 
 void exchange_filter_trailers(struct exchange *x, struct message *trailers)
@@ -44,7 +44,7 @@ void exchange_end_upload(struct exchange *x)
 static void push_replay(struct exchange *x)
 {
     struct slice kept = slice_skip(buf_slice(&x->replay.bytes), x->replayed);
-    while (kept.len && leg_room(exchange_up(x)) >= LEG_READ_BYTES) {
+    while (kept.len && leg_space(exchange_up(x)) >= LEG_READ_BYTES) {
         struct slice part = slice_of(kept.ptr, kept.len < LEG_READ_BYTES ? kept.len : LEG_READ_BYTES);
         if (leg_data(exchange_up(x), part) != 0) {
             exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "replayed body does not fit its framing" });
@@ -123,7 +123,7 @@ static bool is_late_100(struct exchange *x, const struct message *head)
 {
     bool late = head->status == 100 && x->continued;
     if (head->status == 100 || head->status >= 200)
-        deadline_stop(&x->patience);
+        deadline_stop(&x->continue_timer);
     x->continued = x->continued || head->status == 100;
     return late;
 }
@@ -159,11 +159,11 @@ void exchange_send(struct exchange *x)
     }
     exchange_progress(x);
     if (x->request->expect_100 && !x->continued && !x->request_done)
-        deadline_set(&x->patience, CONTINUE_AFTER_MS);
+        deadline_set(&x->continue_timer, CONTINUE_AFTER_MS);
     if (x->request_done)
         exchange_end_upload(x);
-    /* Also when the request is whole: a client that hangs up is heard.  A head may have filled the queue: then up_room() goes on. */
-    if (x->request_done || (x->up && leg_room(exchange_up(x)) >= LEG_READ_BYTES))
+    /* Also when the request is whole: a client that hangs up is heard.  A head may have filled the queue: then up_space() goes on. */
+    if (x->request_done || (x->up && leg_space(exchange_up(x)) >= LEG_READ_BYTES))
         leg_want(x->client, true);
 }
 
@@ -191,8 +191,8 @@ static void pass_held(struct exchange *x, const char *action)
                                             .detail = "the upstream answered 401 and closed; no newer token could be had" });
         return;
     }
-    if (x->seen) {
-        answer_seen(x, head);
+    if (x->inspected_whole) {
+        answer_inspected(x, head);
         return;
     }
     answer(x, head);
@@ -204,8 +204,8 @@ static void send_again(struct exchange *x, const char *action)
 {
     meter_unauthorized(x->ctx->meter, x->rule, action);
     x->held = NULL;
-    x->seen = false;
-    buf_done(&x->looked);
+    x->inspected_whole = false;
+    buf_done(&x->inspected);
     if (x->up) {
         if (x->request_done)
             upstream_give_back_unread(x->up);
@@ -327,8 +327,8 @@ static void up_head(void *owner, struct message *head)
         return;
     }
     enum in_band refused = is_unauthorized(x, head);
-    x->looking = refused == IN_BAND_BODY && !x->head_only;
-    if (x->looking)
+    x->inspecting = refused == IN_BAND_BODY && !x->head_only;
+    if (x->inspecting)
         x->held = head;
     else if (refused != IN_BAND_YES || !hold(x, head))
         answer(x, head);
@@ -336,7 +336,7 @@ static void up_head(void *owner, struct message *head)
 
 static void look(struct exchange *x, struct slice data)
 {
-    if (buf_add(&x->looked, data) != 0)
+    if (buf_add(&x->inspected, data) != 0)
         exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "no memory to look into the answer" });
     else
         exchange_progress(x);
@@ -345,7 +345,7 @@ static void look(struct exchange *x, struct slice data)
 static void up_data(void *owner, struct slice data)
 {
     struct exchange *x = owner;
-    if (x->state == EXCHANGE_RELAY && x->looking)
+    if (x->state == EXCHANGE_RELAY && x->inspecting)
         look(x, data);
     if (x->state != EXCHANGE_RELAY || !x->status)
         return;
@@ -354,7 +354,7 @@ static void up_data(void *owner, struct slice data)
         return;
     }
     exchange_progress(x);
-    if (leg_room(x->client) < LEG_READ_BYTES)
+    if (leg_space(x->client) < LEG_READ_BYTES)
         leg_want(exchange_up(x), false);
 }
 
@@ -376,12 +376,12 @@ static void end_answer(struct exchange *x, struct message *trailers)
 }
 
 /* The body was kept back whole: it follows its head at once. */
-static void answer_seen(struct exchange *x, struct message *head)
+static void answer_inspected(struct exchange *x, struct message *head)
 {
     answer(x, head);
     if (x->state != EXCHANGE_RELAY)
         return;
-    if (leg_data(x->client, buf_slice(&x->looked)) != 0)
+    if (leg_data(x->client, buf_slice(&x->inspected)) != 0)
         exchange_abort_client(x);
     else
         end_answer(x, NULL);
@@ -391,10 +391,10 @@ static void end_look(struct exchange *x)
 {
     struct message *head = x->held;
     x->held = NULL;
-    x->looking = false;
-    x->seen = true;
-    if (!in_band_body(x->rule, head, buf_slice(&x->looked)) || !hold(x, head))
-        answer_seen(x, head);
+    x->inspecting = false;
+    x->inspected_whole = true;
+    if (!in_band_body(x->rule, head, buf_slice(&x->inspected)) || !hold(x, head))
+        answer_inspected(x, head);
 }
 
 static void up_end(void *owner, struct message *trailers)
@@ -402,7 +402,7 @@ static void up_end(void *owner, struct message *trailers)
     struct exchange *x = owner;
     if (x->state != EXCHANGE_RELAY)
         return;
-    if (x->looking)
+    if (x->inspecting)
         end_look(x);
     else if (x->status < 200) /* that was a 1xx: the answer is still to come */
         leg_next(exchange_up(x));
@@ -410,7 +410,7 @@ static void up_end(void *owner, struct message *trailers)
         end_answer(x, trailers);
 }
 
-static void up_room(void *owner)
+static void up_space(void *owner)
 {
     struct exchange *x = owner;
     if (x->state != EXCHANGE_RELAY)
@@ -466,4 +466,4 @@ static void up_gone(void *owner, const struct leg_fault *fault)
     exchange_resend(x);
 }
 
-static const struct leg_events up_events = { up_head, up_data, up_end, up_room, up_gone };
+static const struct leg_events up_events = { up_head, up_data, up_end, up_space, up_gone };

@@ -16,7 +16,7 @@ struct h1_leg {
     enum h1_role reads;
     struct buf rest;      /* read, not parsed yet */
     struct later resume;  /* goes on with rest outside the call that asked */
-    struct later burial;
+    struct later deferred_free;
     struct slice *feeding; /* while an event runs: what of the input is not parsed yet; rest does not count then */
     int64_t started_ms;   /* when the first byte of this message came; 0: none yet */
     uint32_t idle_s;      /* of the last answer */
@@ -32,7 +32,7 @@ static char scratch[LEG_READ_BYTES]; /* one loop, one thread, and events never n
 static const struct leg_ops h1_ops;
 static void on_stream(void *owner, enum stream_event event);
 static void on_resume(struct later *later);
-static void on_burial(struct later *later);
+static void on_deferred_free(struct later *later);
 
 struct h1_leg *h1_leg_new(struct stream *s, enum h1_role reads, const struct leg_events *events, void *owner)
 {
@@ -46,26 +46,26 @@ struct h1_leg *h1_leg_new(struct stream *s, enum h1_role reads, const struct leg
     l->reads = reads;
     buf_init(&l->rest, REST_MAX);
     later_init(&l->resume, on_resume);
-    later_init(&l->burial, on_burial);
+    later_init(&l->deferred_free, on_deferred_free);
     stream_own(s, on_stream, l);
     return l;
 }
 
-static void on_burial(struct later *later)
+static void on_deferred_free(struct later *later)
 {
-    struct h1_leg *l = LIST_ENTRY(later, struct h1_leg, burial);
+    struct h1_leg *l = LIST_ENTRY(later, struct h1_leg, deferred_free);
     h1_free(l->parser);
     buf_done(&l->rest);
     free(l);
 }
 
 /* The memory outlives this turn of the loop: a caller further up may still look at dead. */
-static void bury(struct h1_leg *l)
+static void free_later(struct h1_leg *l)
 {
     l->dead = true;
     l->stream = NULL;
     later_cancel(&l->resume);
-    later_ask(&l->burial);
+    later_ask(&l->deferred_free);
 }
 
 void h1_leg_free(struct h1_leg *l)
@@ -73,7 +73,7 @@ void h1_leg_free(struct h1_leg *l)
     if (!l || l->dead)
         return;
     stream_free(l->stream);
-    bury(l);
+    free_later(l);
 }
 
 void h1_leg_free_gently(struct h1_leg *l)
@@ -81,7 +81,7 @@ void h1_leg_free_gently(struct h1_leg *l)
     if (!l || l->dead)
         return;
     stream_linger(l->stream);
-    bury(l);
+    free_later(l);
 }
 
 struct leg *h1_leg_base(struct h1_leg *l)
@@ -121,7 +121,7 @@ struct stream *h1_leg_detach(struct h1_leg *l, struct buf *leftover)
         stream_free(s);
         s = NULL;
     }
-    bury(l);
+    free_later(l);
     return s;
 }
 
@@ -320,7 +320,7 @@ static void on_stream(void *owner, enum stream_event event)
     struct h1_leg *l = owner;
     switch (event) {
     case STREAM_READABLE: pump(l); break;
-    case STREAM_DRAINED: l->base.events->room(l->base.owner); break;
+    case STREAM_DRAINED: l->base.events->space(l->base.owner); break;
     case STREAM_FAILED: gone_stream(l); break;
     case STREAM_SECURED: break;
     }
@@ -397,9 +397,9 @@ static int h1_write_end(struct leg *base, const struct message *trailers)
     return failed;
 }
 
-static size_t h1_room(struct leg *base)
+static size_t h1_space(struct leg *base)
 {
-    return stream_room(((struct h1_leg *)base)->stream);
+    return stream_space(((struct h1_leg *)base)->stream);
 }
 
 static void h1_abort(struct leg *base)
@@ -408,9 +408,9 @@ static void h1_abort(struct leg *base)
     if (l->dead)
         return;
     stream_abort(l->stream);
-    bury(l);
+    free_later(l);
 }
 
 static const struct leg_ops h1_ops = {
-    .head = h1_write_head, .data = h1_write_data, .end = h1_write_end, .room = h1_room, .want = h1_want, .next = h1_go_on, .abort = h1_abort,
+    .head = h1_write_head, .data = h1_write_data, .end = h1_write_end, .space = h1_space, .want = h1_want, .next = h1_go_on, .abort = h1_abort,
 };

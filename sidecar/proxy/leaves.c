@@ -198,7 +198,7 @@ static void again_one(void *arg, struct slice key, void *value)
         mint(arg, e);
 }
 
-void leaves_keeper_back(struct leaves *l)
+void leaves_resend(struct leaves *l)
 {
     hash_each(l->by_host, again_one, l);
 }

@@ -36,6 +36,6 @@ void leaf_wait_cancel(struct leaf_wait *w);
 /* From the keeper: MSG_LEAF. */
 void leaves_message(struct leaves *l, const struct msg *m);
 /* A new keeper is there, with the same CA: asks again for everyone who waits. */
-void leaves_keeper_back(struct leaves *l);
+void leaves_resend(struct leaves *l);
 
 #endif

@@ -1,6 +1,6 @@
 /* proxy/leg.h: one side of an exchange, whatever the protocol: five events in, the same five out.   Worker process.
  *
- * A codec (h1_leg.c; HTTP/2 will be one more) owns the bytes; the exchange sees heads, data, ends.  Backpressure is two numbers: leg_room() says how many
+ * A codec (h1_leg.c; HTTP/2 will be one more) owns the bytes; the exchange sees heads, data, ends.  Backpressure is two numbers: leg_space() says how many
  * body bytes the leg takes now, leg_want() says whether its events are wanted.
  * Events are never delivered from inside a leg_* call.  After leg_want(false) none come, except gone. */
 #ifndef SIDEKEY_PROXY_LEG_H
@@ -22,7 +22,7 @@ struct leg_events {
     void (*head)(void *owner, struct message *head);    /* the leg's own, until the next message begins; may be changed */
     void (*data)(void *owner, struct slice data);       /* valid during the call */
     void (*end)(void *owner, struct message *trailers); /* the message is complete; nothing more until leg_next() */
-    void (*room)(void *owner);                          /* there is room again after leg_room() was short */
+    void (*space)(void *owner);                          /* there is room again after leg_space() was short */
     void (*gone)(void *owner, const struct leg_fault *fault); /* of a client not for the end of its side alone, while its request is whole and unanswered */
 };
 
@@ -30,7 +30,7 @@ struct leg_ops {
     int (*head)(struct leg *, const struct message *, bool head_only);
     int (*data)(struct leg *, struct slice);
     int (*end)(struct leg *, const struct message *trailers);
-    size_t (*room)(struct leg *);
+    size_t (*space)(struct leg *);
     void (*want)(struct leg *, bool);
     void (*next)(struct leg *);
     void (*abort)(struct leg *);
@@ -49,7 +49,7 @@ struct leg {
 static inline int leg_head(struct leg *l, const struct message *m, bool head_only) { return l->ops->head(l, m, head_only); }
 static inline int leg_data(struct leg *l, struct slice data) { return l->ops->data(l, data); }
 static inline int leg_end(struct leg *l, const struct message *trailers) { return l->ops->end(l, trailers); }
-static inline size_t leg_room(struct leg *l) { return l->ops->room(l); }
+static inline size_t leg_space(struct leg *l) { return l->ops->space(l); }
 static inline void leg_want(struct leg *l, bool want) { l->ops->want(l, want); }
 /* The message that ended is done with: read the next one. */
 static inline void leg_next(struct leg *l) { l->ops->next(l); }

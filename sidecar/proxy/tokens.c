@@ -171,7 +171,7 @@ static void on_wait_over(void *arg)
     const struct token_refusal *last = &w->credential->put_off;
     struct token_refusal late = { MSG_TRANSIENT, 1000, "no token within the time that a request may wait" };
     if (w->put_off) {
-        late.class_ = last->class_;
+        late.failure = last->failure;
         late.retry_after_ms = last->retry_after_ms;
         snprintf(late.text, sizeof late.text, "no token in time: %.*s", (int)sizeof late.text - 32, last->text);
     }
@@ -250,14 +250,14 @@ static void wake(struct credential *c)
 
 static bool may_still_wait(const struct token_wait *w, const struct msg *m, int64_t now_ms)
 {
-    bool passes = m->class_ == MSG_TRANSIENT || m->class_ == MSG_AMBIGUOUS || m->class_ == MSG_THROTTLE || m->class_ == MSG_STORE;
+    bool passes = m->failure == MSG_TRANSIENT || m->failure == MSG_AMBIGUOUS || m->failure == MSG_THROTTLE || m->failure == MSG_STORE;
     return passes && w->rejected == 0 && m->retry_after_ms > 0 && now_ms + m->retry_after_ms < w->until_ms;
 }
 
 static void refuse(struct credential *c, const struct msg *m)
 {
     struct list old;
-    struct token_refusal refusal = { m->class_, m->retry_after_ms, "" };
+    struct token_refusal refusal = { m->failure, m->retry_after_ms, "" };
     int64_t now_ms = clock_mono_ms();
     snprintf(refusal.text, sizeof refusal.text, "%.*s", (int)m->text.len, m->text.ptr ? m->text.ptr : "");
     list_take(&old, &c->waits);
@@ -295,7 +295,7 @@ static void ask_one(void *arg, struct slice key, void *value)
     ask_for_all(value);
 }
 
-void tokens_keeper_back(struct tokens *t)
+void tokens_resend(struct tokens *t)
 {
     hash_each(t->by_name, ask_one, NULL);
 }

@@ -30,7 +30,7 @@ enum token_verdict {
     TOKEN_TIMEOUT, /* the waiter's deadline passed; what stood in the way, if the keeper has said it meanwhile */
 };
 struct token_refusal {
-    enum msg_class class_;
+    enum msg_class failure;
     int64_t retry_after_ms; /* 0: unknown */
     char text[256];
 };
@@ -73,6 +73,6 @@ size_t tokens_waiting(const struct tokens *t);
 /* From the keeper: MSG_TOKEN or MSG_FAIL. */
 void tokens_message(struct tokens *t, const struct msg *m);
 /* A new keeper is there: asks again for everyone who waits. */
-void tokens_keeper_back(struct tokens *t);
+void tokens_resend(struct tokens *t);
 
 #endif

@@ -88,7 +88,7 @@ static bool pass(struct side *s)
         return false;
     }
     set_idle(s->tunnel);
-    if (stream_room(s->other->stream) < LEG_READ_BYTES) {
+    if (stream_space(s->other->stream) < LEG_READ_BYTES) {
         stream_want_read(s->stream, false);
         return false;
     }

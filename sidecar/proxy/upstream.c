@@ -84,7 +84,7 @@ static void idle_end(void *owner, struct message *trailers)
     upstream_drop(owner);
 }
 
-static void idle_room(void *owner)
+static void idle_space(void *owner)
 {
     (void)owner;
 }
@@ -95,7 +95,7 @@ static void idle_gone(void *owner, const struct leg_fault *fault)
     upstream_drop(owner);
 }
 
-static const struct leg_events idle_events = { idle_head, idle_data, idle_end, idle_room, idle_gone };
+static const struct leg_events idle_events = { idle_head, idle_data, idle_end, idle_space, idle_gone };
 
 static void unread_head(void *owner, struct message *head)
 {
@@ -117,7 +117,7 @@ static void unread_end(void *owner, struct message *trailers)
     upstream_give_back(owner);
 }
 
-static const struct leg_events unread_events = { unread_head, unread_data, unread_end, idle_room, idle_gone };
+static const struct leg_events unread_events = { unread_head, unread_data, unread_end, idle_space, idle_gone };
 
 void upstream_give_back(struct upstream *u)
 {

@@ -1,9 +1,9 @@
 #include "proxy/worker.h"
 
 #include "base/log.h"
-#include "base/rest.h"
+#include "base/mem_trim.h"
 #include "net/listen_unix.h"
-#include "net/ipc/parts.h"
+#include "net/ipc/msg_parts.h"
 #include "proxy/admin.h"
 #include "proxy/client.h"
 #include "proxy/context.h"
@@ -20,18 +20,18 @@
 #define QUIET_REST_S 30
 #define LAST_WORDS_MS 1000 /* without clients, operators who are waiting may keep the end waiting */
 
-enum ear { EAR_PROXY, EAR_LOCAL, EAR_TRANSPARENT, EAR_ADMIN, WORKER_EARS };
-#define CLIENT_EARS EAR_ADMIN /* those before it are for clients */
+enum listener_at { LISTENER_PROXY, LISTENER_LOCAL, LISTENER_TRANSPARENT, LISTENER_ADMIN, WORKER_LISTENERS };
+#define CLIENT_EARS LISTENER_ADMIN /* those before it are for clients */
 
 struct worker {
     struct context ctx; /* first: callbacks get it */
     struct worker_sockets sockets;
     struct ipc *supervisor, *keeper;
     struct admin *admin;
-    struct listener *listeners[WORKER_EARS];
+    struct listener *listeners[WORKER_LISTENERS];
     ev_timer stats;
     ev_prepare flush;
-    struct deadline drain, rest;
+    struct deadline drain, trim;
     unsigned quiet_s; /* without a client */
     bool ready, over, last_words;
     int status;
@@ -72,10 +72,10 @@ static void send_stats(struct worker *w)
         return;
     meter_gauge(w->ctx.meter, METER_UPSTREAM, (double)pool_open(w->ctx.pool));
     meter_waiters(w->ctx.meter, (double)tokens_waiting(w->ctx.tokens));
-    buf_init(&text, PARTS_TEXT_MAX);
+    buf_init(&text, MSG_PARTS_TEXT_MAX);
     int failed = meter_write(w->ctx.meter, &text, &changed);
     if (failed == 0 && changed)
-        failed = parts_send(w->keeper, &(struct msg){ .type = MSG_STATS, .tag = w->sockets.slot, .text = buf_slice(&text) });
+        failed = msg_parts_send(w->keeper, &(struct msg){ .type = MSG_STATS, .tag = w->sockets.slot, .text = buf_slice(&text) });
     if (failed && failed != -EPIPE)
         log_warn(log_msg("this worker's metrics are not told"), log_str("reason", strerror(-failed)));
     buf_done(&text);
@@ -88,7 +88,7 @@ static void on_stats(struct ev_loop *loop, ev_timer *timer, int revents)
     struct worker *w = timer->data;
     w->quiet_s = w->ctx.client_count ? 0 : w->quiet_s + 1;
     if (w->quiet_s == QUIET_REST_S)
-        rest_now();
+        mem_trim_now();
     send_stats(w);
 }
 
@@ -121,7 +121,7 @@ static void on_keeper_packet(void *arg, struct slice packet, int fd)
         if (!w->ready)
             send_to(w->supervisor, &(struct msg){ .type = MSG_READY, .name = SLICE("worker"), .tag = w->sockets.slot });
         if (!w->ready)
-            deadline_set(&w->rest, REST_AFTER_MS);
+            deadline_set(&w->trim, MEM_TRIM_AFTER_MS);
         w->ready = true;
         return;
     default: return;
@@ -145,17 +145,17 @@ static void meet_keeper(struct worker *w, int fd)
         return;
     }
     send_to(w->keeper, &(struct msg){ .type = MSG_HELLO, .name = SLICE("worker"), .tag = w->sockets.slot });
-    tokens_keeper_back(w->ctx.tokens);
-    leaves_keeper_back(w->ctx.leaves);
+    tokens_resend(w->ctx.tokens);
+    leaves_resend(w->ctx.leaves);
 }
 
 /* --- supervisor --- */
 
-static void on_rest(void *arg)
+static void on_trim(void *arg)
 {
     struct worker *w = arg;
     if (w->ctx.client_count == 0)
-        rest_now();
+        mem_trim_now();
 }
 
 static void on_drain_over(void *arg)
@@ -179,21 +179,21 @@ static void maybe_drained(struct worker *w)
     w->last_words = true;
 }
 
-static int ear_fd(const struct worker *w, unsigned ear)
+static int listener_fd(const struct worker *w, unsigned listener_at)
 {
-    const int fds[] = { [EAR_PROXY] = w->sockets.proxy, [EAR_LOCAL] = w->sockets.local, [EAR_TRANSPARENT] = w->sockets.transparent,
-                        [EAR_ADMIN] = w->sockets.admin };
-    return fds[ear];
+    const int fds[] = { [LISTENER_PROXY] = w->sockets.proxy, [LISTENER_LOCAL] = w->sockets.local, [LISTENER_TRANSPARENT] = w->sockets.transparent,
+                        [LISTENER_ADMIN] = w->sockets.admin };
+    return fds[listener_at];
 }
 
 /* Nobody will accept again: who connects from now on is refused at once and does not wait in the queue for the end. */
 static void refuse_connections(const struct worker *w)
 {
     for (unsigned i = 0; i < CLIENT_EARS; i++)
-        if (i == EAR_LOCAL && ear_fd(w, i) >= 0)
-            listen_unix_refuse(ear_fd(w, i));
-        else if (ear_fd(w, i) >= 0)
-            (void)shutdown(ear_fd(w, i), SHUT_RDWR);
+        if (i == LISTENER_LOCAL && listener_fd(w, i) >= 0)
+            listen_unix_refuse(listener_fd(w, i));
+        else if (listener_fd(w, i) >= 0)
+            (void)shutdown(listener_fd(w, i), SHUT_RDWR);
 }
 
 static void let_clients_in(struct worker *w, bool accept)
@@ -214,8 +214,8 @@ static void start_drain(struct worker *w, bool last)
     let_clients_in(w, false);
     if (last)
         refuse_connections(w);
-    else if (w->listeners[EAR_ADMIN])
-        listener_set(w->listeners[EAR_ADMIN], false);
+    else if (w->listeners[LISTENER_ADMIN])
+        listener_set(w->listeners[LISTENER_ADMIN], false);
     deadline_set(&w->drain, w->ctx.options->limits.drain_ms);
     clients_drain(&w->ctx);
     maybe_drained(w);
@@ -338,12 +338,12 @@ static int build(struct worker *w, const struct worker_options *o, struct slice 
     return prepare_upstreams(w, e);
 }
 
-static int open_ears(struct worker *w)
+static int open_listeners(struct worker *w)
 {
-    static listen_fn *const accepts[] = { [EAR_PROXY] = on_proxy_accept, [EAR_LOCAL] = on_local_accept,
-                                          [EAR_TRANSPARENT] = on_transparent_accept, [EAR_ADMIN] = on_admin_accept };
-    for (unsigned i = 0; i < WORKER_EARS; i++)
-        if (ear_fd(w, i) >= 0 && !(w->listeners[i] = listener_new(ear_fd(w, i), accepts[i], w)))
+    static listen_fn *const accepts[] = { [LISTENER_PROXY] = on_proxy_accept, [LISTENER_LOCAL] = on_local_accept,
+                                          [LISTENER_TRANSPARENT] = on_transparent_accept, [LISTENER_ADMIN] = on_admin_accept };
+    for (unsigned i = 0; i < WORKER_LISTENERS; i++)
+        if (listener_fd(w, i) >= 0 && !(w->listeners[i] = listener_new(listener_fd(w, i), accepts[i], w)))
             return -1;
     return (w->supervisor = ipc_new(w->sockets.supervisor, on_supervisor_packet, on_supervisor_gone, w)) ? 0 : -1;
 }
@@ -371,7 +371,7 @@ static void tear_down(struct worker *w)
     access_free(w->ctx.access);
     if (w->ctx.hints)
         hints_close(w->ctx.hints);
-    for (unsigned i = 0; i < WORKER_EARS; i++)
+    for (unsigned i = 0; i < WORKER_LISTENERS; i++)
         listener_free(w->listeners[i]);
     ipc_free(w->keeper);
     ipc_free(w->supervisor);
@@ -382,12 +382,12 @@ int worker_run(const struct worker_options *options, const struct worker_sockets
     struct worker w = { .sockets = *sockets };
     struct err e;
     harden();
-    if (build(&w, options, ticket_key, &e) != 0 || open_ears(&w) != 0) {
+    if (build(&w, options, ticket_key, &e) != 0 || open_listeners(&w) != 0) {
         log_error(log_msg("the worker cannot start"), log_str("reason", e.text));
         return 78;
     }
     deadline_init(&w.drain, on_drain_over, &w);
-    deadline_init(&w.rest, on_rest, &w);
+    deadline_init(&w.trim, on_trim, &w);
     ev_timer_init(&w.stats, on_stats, STATS_EVERY_S, STATS_EVERY_S);
     w.stats.data = &w;
     ev_timer_start(loop_get(), &w.stats);

@@ -32,7 +32,7 @@ int64_t account_next_ms(const struct account *a)
 {
     if (a->spec->grant == GRANT_STATIC && !secret_empty(&a->state.access_token))
         return MSG_NEVER;
-    return credential_next_ms(&a->tries, &a->times, !secret_empty(&a->state.access_token), clock_mono_ms());
+    return schedule_next_ms(&a->tries, &a->times, !secret_empty(&a->state.access_token), clock_mono_ms());
 }
 
 static void schedule(struct account *a)
@@ -45,29 +45,29 @@ static void schedule(struct account *a)
 
 static int64_t forced_floor(const struct account *a)
 {
-    return credential_pace(&a->times, a->spec->forced_floor_ms, clock_mono_ms());
+    return schedule_pace(&a->times, a->spec->forced_floor_ms, clock_mono_ms());
 }
 
 /* ---- what is known ---- */
 
 static void recompute(struct account *a, bool same_token, int64_t old_end_wall_ms, bool first)
 {
-    const struct credential_life life = { a->state.obtained_wall_ms, a->state.expires_wall_ms, a->state.refresh_in_ms };
+    const struct schedule_life life = { a->state.obtained_wall_ms, a->state.expires_wall_ms, a->state.refresh_in_ms };
     /* The end of a token that we have already is known by the monotonic clock: the wall clock may have jumped since. */
     if (!same_token || a->state.expires_wall_ms != old_end_wall_ms)
-        a->times = credential_times(&life, a->env->flights->jitter, clock_mono_ms(), wall_ms(a));
-    if (first && credential_age_unknown(&life, wall_ms(a))) { /* what a process finds at its start is of any age; what comes later is new when it comes */
+        a->times = schedule_times(&life, a->env->flights->jitter, clock_mono_ms(), wall_ms(a));
+    if (first && schedule_age_unknown(&life, wall_ms(a))) { /* what a process finds at its start is of any age; what comes later is new when it comes */
         log_warn(log_msg("the stored token is from the future: the clock is wrong"), log_str("credential", a->spec->name));
-        credential_times_end(&a->times, clock_mono_ms());
+        schedule_times_end(&a->times, clock_mono_ms());
     }
     if (same_token && a->state.expires_wall_ms <= old_end_wall_ms)
-        credential_times_same(&a->times, clock_mono_ms());
+        schedule_times_same(&a->times, clock_mono_ms());
 }
 
 static void unstick(struct account *a)
 {
-    credential_unstick(&a->tries);
-    credential_hold(&a->tries, a->throttled_ms); /* another secret, the same host */
+    schedule_unstick(&a->tries);
+    schedule_hold(&a->tries, a->throttled_ms); /* another secret, the same host */
 }
 
 /* A newer state, or another token under the same number (a provisional one that lost its race). */
@@ -114,7 +114,7 @@ static void on_loaded(void *arg, const struct store_answer *answer)
         a->reload_ms = 0;
         take(a, answer->state);
         if (a->flight)
-            flight_learn(a->flight, answer->state);
+            flight_state_changed(a->flight, answer->state);
     } else {
         log_warn(log_msg("state not read"), log_str("credential", a->spec->name), log_str("reason", answer->error ? answer->error : "unknown"));
         load_later(a);
@@ -143,7 +143,7 @@ static void load(struct account *a)
 void account_changed(struct account *a)
 {
     if (a->flight)
-        flight_nudge(a->flight);
+        flight_wake(a->flight);
     if (a->spec->grant != GRANT_STATIC)
         load(a);
 }
@@ -162,7 +162,7 @@ static void count_end(struct account *a, const struct flight_result *r)
     char labels[128];
     double took = (double)(clock_mono_ms() - a->flight_ms) / 1000;
     (*metrics_at(a->env->metrics, "sidekey_refreshes_total{credential=\"%s\",trigger=\"%s\",result=\"%s\"}", a->spec->name, trigger_name(a),
-                 r->end == FLIGHT_FAILED ? msg_class_name(r->class_) : ends[r->end]))++;
+                 r->end == FLIGHT_FAILED ? msg_class_name(r->failure) : ends[r->end]))++;
     snprintf(labels, sizeof labels, "credential=\"%s\"", a->spec->name);
     struct histogram h = metrics_histogram(a->env->metrics, "sidekey_refresh_duration_seconds", labels, seconds, sizeof seconds / sizeof *seconds);
     if (r->requested)
@@ -173,7 +173,7 @@ static void log_end(const struct account *a, const struct flight_result *r)
 {
     if (r->end == FLIGHT_FAILED)
         log_warn(log_msg("refresh failed"), log_str("credential", a->spec->name), log_int("generation", (int64_t)a->state.generation),
-                 log_str("class", msg_class_name(r->class_)), log_str("trigger", trigger_name(a)), log_str("reason", r->text),
+                 log_str("class", msg_class_name(r->failure)), log_str("trigger", trigger_name(a)), log_str("reason", r->text),
                  log_int("dur_ms", clock_mono_ms() - a->flight_ms));
     else if (r->end == FLIGHT_REFRESHED)
         log_info(log_msg("refreshed"), log_str("credential", a->spec->name), log_int("generation", (int64_t)a->state.generation),
@@ -204,9 +204,9 @@ static void on_event(void *arg, enum flight_event event)
     (*metrics_at(a->env->metrics, "sidekey_refresh_events_total{credential=\"%s\",event=\"%s\"}", a->spec->name, flight_event_name(event)))++;
 }
 
-static bool needed(const struct account *a, const struct credential_need *need)
+static bool needed(const struct account *a, const struct schedule_need *need)
 {
-    return credential_needs(&a->times, !secret_empty(&a->state.access_token), a->state.generation, need, clock_mono_ms());
+    return schedule_needs(&a->times, !secret_empty(&a->state.access_token), a->state.generation, need, clock_mono_ms());
 }
 
 static int64_t left_ms(int64_t until_ms)
@@ -216,49 +216,49 @@ static int64_t left_ms(int64_t until_ms)
 }
 
 /* Every refusal says when it makes sense to ask again. */
-static void refuse(struct account *a, enum msg_class class_, const char *text)
+static void refuse(struct account *a, enum msg_class failure, const char *text)
 {
-    int64_t after_ms = class_ == MSG_DEAD     ? 0
-                       : class_ == MSG_RECENT ? left_ms(a->tries.forced_ms + forced_floor(a))
+    int64_t after_ms = failure == MSG_DEAD     ? 0
+                       : failure == MSG_RECENT ? left_ms(a->tries.forced_ms + forced_floor(a))
                                               : left_ms(a->tries.urgent_ms);
-    a->env->refuse(a->env->arg, a, class_, after_ms, text);
+    a->env->refuse(a->env->arg, a, failure, after_ms, text);
 }
 
 static void note_failure(struct account *a, const struct flight_result *r)
 {
     int64_t now_ms = clock_mono_ms();
-    bool counts = r->requested && r->class_ != MSG_TRANSIENT && r->class_ != MSG_STORE && credential_need_forced(&a->need);
+    bool counts = r->requested && r->failure != MSG_TRANSIENT && r->failure != MSG_STORE && schedule_need_forced(&a->need);
     uint64_t random;
     rand_bytes(&random, sizeof random);
-    if (r->class_ == MSG_THROTTLE && !r->told)
-        credential_throttled(&a->tries, now_ms + r->retry_after_ms);
+    if (r->failure == MSG_THROTTLE && !r->told)
+        schedule_throttled(&a->tries, now_ms + r->retry_after_ms);
     else
-        credential_failed(&a->tries, r->class_, r->retry_after_ms, counts, random, now_ms);
-    if (r->class_ == MSG_THROTTLE)
+        schedule_failed(&a->tries, r->failure, r->retry_after_ms, counts, random, now_ms);
+    if (r->failure == MSG_THROTTLE)
         a->throttled_ms = now_ms + r->retry_after_ms; /* the flight has told the store, or was told by it */
     snprintf(a->last_error, sizeof a->last_error, "%s", r->text ? r->text : "");
-    if (r->class_ == MSG_THROTTLE && a->host[0])
+    if (r->failure == MSG_THROTTLE && a->host[0])
         a->env->throttled(a->env->arg, a->host, a->tries.urgent_ms, r->told);
     if (!a->need.background)
-        refuse(a, r->class_, a->last_error);
+        refuse(a, r->failure, a->last_error);
 }
 
 static void note_success(struct account *a, const struct flight_result *r)
 {
-    struct credential_need need = a->need;
+    struct schedule_need need = a->need;
     bool still = !need.background && needed(a, &need);
-    credential_succeeded(&a->tries, r->requested && credential_need_forced(&need), clock_mono_ms());
-    credential_hurry(&a->tries, a->times.lifetime_ms / 4, clock_mono_ms());
+    schedule_succeeded(&a->tries, r->requested && schedule_need_forced(&need), clock_mono_ms());
+    schedule_hurry(&a->tries, a->times.lifetime_ms / 4, clock_mono_ms());
     a->last_error[0] = '\0';
     if (need.background)
         return;
     if (!still)
         a->env->publish(a->env->arg, a); /* whoever joined late has not seen the first one */
     else if (r->requested) {
-        credential_failed(&a->tries, MSG_TRANSIENT, 1000, false, 0, clock_mono_ms());
-        refuse(a, MSG_TRANSIENT, credential_need_forced(&need) ? "the new token was refused already" : "the new token has expired already");
+        schedule_failed(&a->tries, MSG_TRANSIENT, 1000, false, 0, clock_mono_ms());
+        refuse(a, MSG_TRANSIENT, schedule_need_forced(&need) ? "the new token was refused already" : "the new token has expired already");
     } else
-        keeper_want(a, &need); /* what was adopted is not what the late ones need: they may ask once more (B6) */
+        account_want(a, &need); /* what was adopted is not what the late ones need: they may ask once more (B6) */
 }
 
 static void on_secret_changed(void *arg);
@@ -275,7 +275,7 @@ static void on_end(void *arg, const struct flight_result *r)
     if (r->end == FLIGHT_FAILED)
         note_failure(a, r);
     else if (r->end == FLIGHT_SKIPPED) {
-        credential_skipped(&a->tries, clock_mono_ms());
+        schedule_skipped(&a->tries, clock_mono_ms());
         if (!a->need.background)
             a->env->refuse(a->env->arg, a, MSG_TRANSIENT, 200, r->text);
     } else
@@ -289,13 +289,13 @@ static void on_end(void *arg, const struct flight_result *r)
 }
 
 /* The flight judges by stored, absolute times. After a jump of the wall clock it would call a token fresh that is due, or has ended, again and again. */
-static void tell_due(struct account *a, const struct credential_need *need)
+static void tell_due(struct account *a, const struct schedule_need *need)
 {
     if (needed(a, need))
-        flight_outlived(a->flight, a->state.generation);
+        flight_expire_generation(a->flight, a->state.generation);
 }
 
-static void fly(struct account *a, const struct credential_need *need)
+static void fly(struct account *a, const struct schedule_need *need)
 {
     const struct flight_hooks hooks = { on_state, on_lease, on_event, on_end, a };
     a->need = *need;
@@ -308,7 +308,7 @@ static void fly(struct account *a, const struct credential_need *need)
         return;
     }
     log_error(log_msg("refresh not started"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
-    credential_failed(&a->tries, MSG_TRANSIENT, 0, false, 0, clock_mono_ms());
+    schedule_failed(&a->tries, MSG_TRANSIENT, 0, false, 0, clock_mono_ms());
     schedule(a);
 }
 
@@ -317,12 +317,12 @@ static void refuse_later(struct account *a)
     if (clock_mono_ms() < a->throttled_ms)
         refuse(a, MSG_THROTTLE, "the token endpoint has asked for fewer requests");
     else
-        refuse(a, a->tries.failed ? a->tries.class_ : MSG_TRANSIENT, a->last_error);
+        refuse(a, a->tries.failed ? a->tries.failure : MSG_TRANSIENT, a->last_error);
 }
 
-void keeper_want(struct account *a, const struct credential_need *want)
+void account_want(struct account *a, const struct schedule_need *want)
 {
-    struct credential_need need = *want;
+    struct schedule_need need = *want;
     if (need.reason == MSG_FORCED)
         need.rejected = a->state.generation;
     if (!needed(a, &need)) {
@@ -330,21 +330,21 @@ void keeper_want(struct account *a, const struct credential_need *want)
         return;
     }
     if (a->flight) {
-        credential_need_merge(&a->need, &need);
+        schedule_need_merge(&a->need, &need);
         flight_join(a->flight, &need);
         tell_due(a, &need);
         a->waiters++;
         return;
     }
-    switch (a->draining ? CREDENTIAL_LATER : credential_may(&a->tries, &need, forced_floor(a), clock_mono_ms())) {
-    case CREDENTIAL_SATISFIED: a->env->publish(a->env->arg, a); break;
-    case CREDENTIAL_GO: fly(a, &need); break;
-    case CREDENTIAL_LATER:
+    switch (a->draining ? SCHEDULE_LATER : schedule_may(&a->tries, &need, forced_floor(a), clock_mono_ms())) {
+    case SCHEDULE_SATISFIED: a->env->publish(a->env->arg, a); break;
+    case SCHEDULE_GO: fly(a, &need); break;
+    case SCHEDULE_LATER:
         if (need.reason != MSG_EXPIRING && !need.background)
             refuse_later(a);
         break;
-    case CREDENTIAL_RECENT: refuse(a, MSG_RECENT, "a forced refresh ran a moment ago"); break;
-    case CREDENTIAL_STUCK: refuse(a, MSG_DEAD, a->last_error[0] ? a->last_error : "the refresh token is dead"); break;
+    case SCHEDULE_RECENT: refuse(a, MSG_RECENT, "a forced refresh ran a moment ago"); break;
+    case SCHEDULE_STUCK: refuse(a, MSG_DEAD, a->last_error[0] ? a->last_error : "the refresh token is dead"); break;
     }
 }
 
@@ -353,10 +353,10 @@ void keeper_want(struct account *a, const struct credential_need *want)
 static void on_time(void *arg)
 {
     struct account *a = arg;
-    struct credential_need need = { secret_empty(&a->state.access_token) ? MSG_MISSING : MSG_EXPIRING, 0, true };
+    struct schedule_need need = { secret_empty(&a->state.access_token) ? MSG_MISSING : MSG_EXPIRING, 0, true };
     if (a->flight || a->draining)
         return;
-    if (needed(a, &need) && credential_may(&a->tries, &need, forced_floor(a), clock_mono_ms()) == CREDENTIAL_GO)
+    if (needed(a, &need) && schedule_may(&a->tries, &need, forced_floor(a), clock_mono_ms()) == SCHEDULE_GO)
         fly(a, &need);
     else
         schedule(a);
@@ -367,7 +367,7 @@ static void on_secret_changed(void *arg)
     struct account *a = arg;
     bool dead = a->state.dead_fp[0], was_well = !a->tries.failed && !dead;
     /* After a dead verdict the new secret is tried at once, also while the old access token still serves. */
-    struct credential_need need = { dead ? MSG_FORCED : MSG_MISSING, a->state.generation, false };
+    struct schedule_need need = { dead ? MSG_FORCED : MSG_MISSING, a->state.generation, false };
     a->changed = false;
     if (a->draining)
         return;
@@ -390,7 +390,7 @@ static int watch_file(struct account *a, const struct secret_ref *ref, size_t i)
 
 /* ---- life ---- */
 
-int account_init(struct account *a, const struct spec *spec, const struct account_env *env)
+int account_init(struct account *a, const struct credential_spec *spec, const struct account_env *env)
 {
     memset(a, 0, sizeof *a);
     a->spec = spec;
@@ -442,7 +442,7 @@ void account_start(struct account *a)
 {
     a->replay = a->spec->grant == GRANT_REFRESH_TOKEN && journal_has_answer(a);
     if (a->replay || a->spec->grant == GRANT_STATIC)
-        fly(a, &(struct credential_need){ MSG_MISSING, 0, false });
+        fly(a, &(struct schedule_need){ MSG_MISSING, 0, false });
     else
         load(a);
 }
@@ -462,7 +462,7 @@ void account_hold(struct account *a, int64_t until_ms, bool share)
     int64_t left_ms = until_ms - clock_mono_ms();
     share = share && until_ms > a->throttled_ms; /* else it is known there */
     a->throttled_ms = until_ms > a->throttled_ms ? until_ms : a->throttled_ms;
-    credential_hold(&a->tries, until_ms);
+    schedule_hold(&a->tries, until_ms);
     if (share && left_ms > 0) { /* in as many ms from now: what comes there late ends late, by what the store takes at most */
         store_cancel(a->env->flights->store, a->sharing);
         a->sharing = store_throttle(a->env->flights->store, a->spec->name, left_ms, on_shared, a);

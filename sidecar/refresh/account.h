@@ -16,7 +16,7 @@ struct account_env { /* borrowed, one for all accounts */
     /* Tell every worker what the account holds now. */
     void (*publish)(void *arg, const struct account *a);
     /* Tell every worker that there is no (newer) token to be had. */
-    void (*refuse)(void *arg, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text);
+    void (*refuse)(void *arg, const struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text);
     /* The token host asks for fewer requests: hold every account of the same host.  told: it has said so to us, and the store is to know. */
     void (*throttled)(void *arg, const char *host, int64_t until_ms, bool told);
     /* A flight has ended while draining. */
@@ -25,14 +25,14 @@ struct account_env { /* borrowed, one for all accounts */
 };
 
 struct account {
-    const struct spec *spec;
+    const struct credential_spec *spec;
     const struct account_env *env;
     char host[300];               /* of the token endpoint; "" none */
     struct state state;           /* newest; published */
-    struct credential_times times;
-    struct credential_tries tries;
+    struct schedule_times times;
+    struct schedule_tries tries;
     struct flight *flight;        /* at most one */
-    struct credential_need need;  /* of the flight, with all who joined */
+    struct schedule_need need;  /* of the flight, with all who joined */
     int64_t flight_ms;            /* when it started */
     unsigned waiters;             /* WANTs that joined */
     bool changed;                 /* the secret's file changed while a flight was under way */
@@ -50,12 +50,12 @@ struct account {
 };
 
 /* flights as in env.  0; -ENOMEM. */
-MUST_CHECK int account_init(struct account *a, const struct spec *spec, const struct account_env *env);
+MUST_CHECK int account_init(struct account *a, const struct credential_spec *spec, const struct account_env *env);
 void account_done(struct account *a);
 /* Journal, store, and the first token. */
 void account_start(struct account *a);
 /* The single door (REFRESH.md B14): somebody wants a token, or a newer one.  Answers by publish or refuse, now or after a flight. */
-void keeper_want(struct account *a, const struct credential_need *need);
+void account_want(struct account *a, const struct schedule_need *need);
 /* The stored state has changed, by whomever. */
 void account_changed(struct account *a);
 /* The token host wants no request before until_ms.  share: those who share the store are to know it as well. */

@@ -1,9 +1,9 @@
-#include "refresh/keeper_room.h"
+#include "refresh/keeper_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rand.h"
-#include "base/rest.h"
+#include "base/mem_trim.h"
 #include "certs/bundle.h"
 #include "certs/jks.h"
 #include "refresh/store/store_file.h"
@@ -104,7 +104,7 @@ static int fill_vault(const struct keeper *k)
     buf_init_secret(&pem, 64 * 1024);
     int failed = ca_add_pem(k->ca, &pem);
     if (failed == 0 && (failed = ca_add_key_pem(k->ca, &pem)) == 0)
-        failed = pwrite(k->options->vault_fd, pem.data + pem.start, pem.len, 0) == (ssize_t)pem.len ? 0 : -EIO;
+        failed = pwrite(k->options->ca_memfd, pem.data + pem.start, pem.len, 0) == (ssize_t)pem.len ? 0 : -EIO;
     buf_done(&pem);
     return failed;
 }
@@ -115,8 +115,8 @@ static int make_ca(struct keeper *k, struct err *e)
     char vault[32];
     struct stat held = { .st_size = 0 };
     struct ca_options ca = { .permit_hosts = o->permit_hosts, .cert_file = o->ca_cert_file, .key_file = o->ca_key_file };
-    bool ours = !o->ca_cert_file && o->vault_fd >= 0 && fstat(o->vault_fd, &held) == 0;
-    snprintf(vault, sizeof vault, "/proc/self/fd/%d", o->vault_fd);
+    bool ours = !o->ca_cert_file && o->ca_memfd >= 0 && fstat(o->ca_memfd, &held) == 0;
+    snprintf(vault, sizeof vault, "/proc/self/fd/%d", o->ca_memfd);
     if (ours && held.st_size > 0)
         ca.cert_file = ca.key_file = vault;
     k->ca = ca_new(&ca, clock_wall_ms() / 1000, e);
@@ -153,18 +153,18 @@ static int open_ca(struct keeper *k, struct err *e)
 }
 
 /* A refresh touches much of libcurl and of the TLS library, and then nothing happens for minutes. */
-static void on_rest(void *arg)
+static void on_trim(void *arg)
 {
     struct keeper *k = arg;
-    k->rested_ms = clock_mono_ms();
-    rest_now();
+    k->trimmed_ms = clock_mono_ms();
+    mem_trim_now();
 }
 
-void keeper_rest_soon(struct keeper *k)
+void keeper_trim_soon(struct keeper *k)
 {
-    bool recent = k->rested_ms && clock_mono_ms() - k->rested_ms < REST_EVERY_MS;
+    bool recent = k->trimmed_ms && clock_mono_ms() - k->trimmed_ms < REST_EVERY_MS;
     if (!k->draining)
-        alarm_set(&k->rest, recent ? REST_EVERY_MS : REST_AFTER_MS);
+        alarm_set(&k->trim, recent ? REST_EVERY_MS : MEM_TRIM_AFTER_MS);
 }
 
 static void on_throttled(void *arg, const char *host, int64_t until_ms, bool told)
@@ -195,7 +195,7 @@ static int open_accounts(struct keeper *k, struct err *e)
     int64_t lease_ms = o->lease_ms > 0 ? o->lease_ms : LEASE_MS;
     int64_t request_ms = o->request_timeout_ms > 0 ? o->request_timeout_ms : REQUEST_MS;
     k->flights = (struct flight_env){ k->store, k->journal, k->fetch, k->ring, o->on_lock_error, lease_ms,
-                                      request_ms < lease_ms ? request_ms : lease_ms / 2, (unsigned)rand_below(CREDENTIAL_JITTER_MAX + 1), 0 };
+                                      request_ms < lease_ms ? request_ms : lease_ms / 2, (unsigned)rand_below(SCHEDULE_JITTER_MAX + 1), 0 };
     k->env = (struct account_env){ &k->flights, k->metrics, keeper_publish, keeper_refuse, on_throttled, on_idle, k };
     k->accounts = calloc(o->spec_count ? o->spec_count : 1, sizeof *k->accounts);
     for (size_t i = 0; k->accounts && i < o->spec_count; i++) {
@@ -209,7 +209,7 @@ static int open_accounts(struct keeper *k, struct err *e)
 static int open_all(struct keeper *k, struct err *e)
 {
     int status;
-    if (!(k->metrics = metrics_new()) || !(k->gone = metrics_new())) {
+    if (!(k->metrics = metrics_new()) || !(k->retired = metrics_new())) {
         err_set(e, "out of memory");
         return EX_OSERR;
     }
@@ -300,7 +300,7 @@ static int say_ready(struct keeper *k)
 static void close_all(struct keeper *k)
 {
     alarm_stop(&k->drain_end);
-    alarm_stop(&k->rest);
+    alarm_stop(&k->trim);
     later_cancel(&k->finished);
     keeper_drop_workers(k);
     ipc_free(k->supervisor);
@@ -314,7 +314,7 @@ static void close_all(struct keeper *k)
     ca_free(k->ca);
     seal_ring_free(k->ring);
     metrics_free(k->metrics);
-    metrics_free(k->gone);
+    metrics_free(k->retired);
 }
 
 static int serve(struct keeper *k)
@@ -324,7 +324,7 @@ static int serve(struct keeper *k)
         account_start(&k->accounts[i]);
     if (say_ready(k) != 0)
         drain(k);
-    keeper_rest_soon(k);
+    keeper_trim_soon(k);
     ev_run(loop_get(), 0);
     return 0;
 }
@@ -337,7 +337,7 @@ int keeper_run(const struct keeper_options *options, int supervisor_fd)
     list_init(&k.workers);
     later_init(&k.finished, on_finished);
     alarm_init(&k.drain_end, on_drain_end, &k);
-    alarm_init(&k.rest, on_rest, &k);
+    alarm_init(&k.trim, on_trim, &k);
     int status = open_all(&k, &e);
     if (status == 0 && !(k.supervisor = ipc_new(supervisor_fd, on_supervisor, on_supervisor_gone, &k)))
         status = EX_OSERR;

@@ -2,7 +2,7 @@
 #ifndef SIDEKEY_REFRESH_KEEPER_H
 #define SIDEKEY_REFRESH_KEEPER_H
 
-#include "refresh/spec.h"
+#include "refresh/credential_spec.h"
 
 /* Runs the keeper in this process until MSG_DRAIN or the supervisor is gone.
  * supervisor_fd: IPC; MSG_WIRE on it brings a descriptor for each worker; says MSG_READY when CA and files are published and the store is open.

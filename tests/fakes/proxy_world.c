@@ -162,9 +162,9 @@ void world_token(uint64_t generation, const char *token, int64_t lifetime_ms)
     world_turn();
 }
 
-void world_refuse(enum msg_class class_, int64_t retry_after_ms, const char *text)
+void world_refuse(enum msg_class failure, int64_t retry_after_ms, const char *text)
 {
-    tokens_message(world.tokens, &(struct msg){ .type = MSG_FAIL, .name = slice_str(name), .class_ = class_, .retry_after_ms = retry_after_ms,
+    tokens_message(world.tokens, &(struct msg){ .type = MSG_FAIL, .name = slice_str(name), .failure = failure, .retry_after_ms = retry_after_ms,
                                                 .text = slice_str(text) });
     world_turn();
 }

@@ -39,7 +39,7 @@ const char *hear(int fd, bool *ret_eof);
 int world_upstream(void);
 /* What the keeper says. */
 void world_token(uint64_t generation, const char *token, int64_t lifetime_ms);
-void world_refuse(enum msg_class class_, int64_t retry_after_ms, const char *text);
+void world_refuse(enum msg_class failure, int64_t retry_after_ms, const char *text);
 /* A counter of the worker. */
 double world_count(const char *series);
 /* Has the peer reset or closed it? */

@@ -155,9 +155,9 @@ static void take(struct end *e)
 void end_pump(struct end *e)
 {
     static const char zeros[64 * 1024];
-    size_t room;
-    while (e->source > 0 && (room = stream_room(e->s)) > 0) {
-        size_t n = e->source < room ? e->source : room;
+    size_t space;
+    while (e->source > 0 && (space = stream_space(e->s)) > 0) {
+        size_t n = e->source < space ? e->source : space;
         n = n < 10000 ? n : 10000;
         assert_int_equal(stream_write(e->s, slice_of(zeros, n)), 0);
         e->source -= n;

@@ -1,6 +1,6 @@
 /* Whatever a token endpoint says: what comes out is a token that a header may carry, or a reason. */
 #include "refresh/grant/grant.h"
-#include "refresh/flight/successor.h"
+#include "refresh/flight/state_from_answer.h"
 
 #include <stdlib.h>
 
@@ -21,7 +21,7 @@ static void check(int status, struct slice body)
                 abort();
         state_init(&parent);
         state_init(&next);
-        if (successor_make(&parent, &a, SLICE("old"), "", 0, 1700000000000, &next) != 0 || next.generation != 1 || secret_empty(&next.refresh_token))
+        if (state_from_answer(&parent, &a, SLICE("old"), "", 0, 1700000000000, &next) != 0 || next.generation != 1 || secret_empty(&next.refresh_token))
             abort();
         state_done(&next);
     } else if (why[0] == '\0' || (result == GRANT_ERROR) != (a.code[0] != '\0'))

@@ -7,7 +7,7 @@
 #define WAITERS 64
 
 struct sim_keeper sim_keepers[SIM_KEEPERS];
-static const struct spec *spec;
+static const struct credential_spec *spec;
 static const struct seal_ring *ring;
 static int64_t next_pid, changed_ms; /* the store's last change */
 static int64_t wall_least_ms, wall_most_ms; /* of all wall clocks so far: how wrong a stored time may be */
@@ -52,13 +52,13 @@ static void on_publish(void *arg, const struct account *a)
             close_waiter(&waiters[i]);
 }
 
-static void on_refuse(void *arg, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text)
+static void on_refuse(void *arg, const struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text)
 {
     struct sim_keeper *k = arg;
     (void)a;
     if (k->dying)
         return;
-    sim_trace("refuses: %s, again in %d ms: %s", msg_class_name(class_), (int)retry_after_ms, text ? text : "");
+    sim_trace("refuses: %s, again in %d ms: %s", msg_class_name(failure), (int)retry_after_ms, text ? text : "");
     for (int i = 0; i < WAITERS; i++)
         if (waiters[i].open && waiters[i].keeper == k - sim_keepers)
             close_waiter(&waiters[i]);
@@ -88,7 +88,7 @@ static void want(int keeper, enum msg_reason reason, uint64_t rejected)
     sim_counts[SIM_WAITERS] += w->open;
     sim_running = keeper;
     sim_trace("a program wants a token, reason %d, generation %d", (int)reason, (int)rejected);
-    keeper_want(&k->account, &(struct credential_need){ reason, rejected, reason == MSG_EXPIRING });
+    account_want(&k->account, &(struct schedule_need){ reason, rejected, reason == MSG_EXPIRING });
     sim_running = SIM_WORLD;
 }
 
@@ -114,7 +114,7 @@ static void start(void *arg)
     k->journal = journal_open(sim_journal_path(me), ring, &e);
     k->metrics = metrics_new();
     k->flights = (struct flight_env){ sim_store_of(me), k->journal, NULL, ring, sim_plan.policy, sim_plan.lease_ms, sim_plan.request_ms,
-                                      (unsigned)sim_between(0, CREDENTIAL_JITTER_MAX), 0 };
+                                      (unsigned)sim_between(0, SCHEDULE_JITTER_MAX), 0 };
     k->env = (struct account_env){ &k->flights, k->metrics, on_publish, on_refuse, on_throttled, on_idle, k };
     if (!k->journal || !k->metrics || account_init(&k->account, spec, &k->env) != 0)
         abort();
@@ -152,7 +152,7 @@ bool sim_effect(void)
     return !before;
 }
 
-void sim_keepers_bury(void)
+void sim_keepers_free(void)
 {
     for (int i = 0; i < sim_plan.keepers; i++)
         if (sim_keepers[i].dying) {
@@ -264,7 +264,7 @@ void sim_keepers_plan(void)
     plan(store_down, sim_plan.store_error ? 3 : 0, false);
 }
 
-void sim_keepers_start(const struct spec *s, const struct seal_ring *r)
+void sim_keepers_start(const struct credential_spec *s, const struct seal_ring *r)
 {
     spec = s;
     ring = r;

@@ -45,10 +45,10 @@ static void draw_plan(void)
 static void run_until(int64_t until_ms)
 {
     while (!sim_broken[0] && sim_step(until_ms))
-        sim_keepers_bury();
+        sim_keepers_free();
 }
 
-static bool run(uint64_t seed, const struct spec *spec, const struct seal_ring *ring)
+static bool run(uint64_t seed, const struct credential_spec *spec, const struct seal_ring *ring)
 {
     sim_world_reset(seed);
     draw_plan();
@@ -99,7 +99,7 @@ int main(int argc, char **argv)
     uint64_t count = alone ? 1 : argc > 1 ? strtoull(argv[1], NULL, 10) : 1000;
     uint64_t first = alone ? strtoull(alone, NULL, 10) : from ? strtoull(from, NULL, 10) : 1, done = 0;
     char seed_token[] = "rt-0", host[] = "https://login.test/token", name[] = SIM_CRED, id[] = "id";
-    struct spec spec = { .name = name, .grant = GRANT_REFRESH_TOKEN, .token_url = host, .client_id = id, .client_auth = CLIENT_AUTH_NONE,
+    struct credential_spec spec = { .name = name, .grant = GRANT_REFRESH_TOKEN, .token_url = host, .client_id = id, .client_auth = CLIENT_AUTH_NONE,
                          .forced_floor_ms = 30000, .refresh_token = { SECRET_REF_INLINE, seed_token, NULL } };
     struct err e;
     struct seal_ring *ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), &e);

@@ -56,7 +56,7 @@ void sim_trace(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* What happened in all schedules, so that a fault that never comes is seen. */
 enum sim_count {
-    SIM_REDEEMED, SIM_LOST, SIM_LATE, SIM_CRASHES, SIM_STOPS, SIM_STORE_ERRORS, SIM_LAPSED, SIM_REUSED, SIM_REVOKED, SIM_BURIED, SIM_STALE,
+    SIM_REDEEMED, SIM_LOST, SIM_LATE, SIM_CRASHES, SIM_STOPS, SIM_STORE_ERRORS, SIM_LAPSED, SIM_REUSED, SIM_REVOKED, SIM_MARKED_DEAD, SIM_STALE,
     SIM_WAITERS, SIM_THROTTLED, SIM_COUNTS
 };
 extern uint64_t sim_counts[SIM_COUNTS];
@@ -113,12 +113,12 @@ struct sim_keeper {
 };
 extern struct sim_keeper sim_keepers[SIM_KEEPERS];
 /* All up at once; spec and ring are borrowed. */
-void sim_keepers_start(const struct spec *spec, const struct seal_ring *ring);
+void sim_keepers_start(const struct credential_spec *spec, const struct seal_ring *ring);
 void sim_keepers_end(void);
 /* Wants, crashes, stops and jumps until the plan's calm. */
 void sim_keepers_plan(void);
 /* Takes away who died in the last event; it comes back later. */
-void sim_keepers_bury(void);
+void sim_keepers_free(void);
 /* Everybody is up again. */
 void sim_keepers_calm(void);
 /* The longest that a program may wait for an answer of a keeper that runs. */

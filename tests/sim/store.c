@@ -102,12 +102,12 @@ static void judge_verdict(const struct store_op *op)
 {
     if (!op->state.dead_fp[0] || strcmp(op->state.dead_fp, cell.stored.dead_fp) == 0)
         return;
-    sim_counts[SIM_BURIED]++;
+    sim_counts[SIM_MARKED_DEAD]++;
     int stored = sim_token_number(&cell.stored.refresh_token);
     if (stored >= 0 && sim_server_takes(stored))
-        sim_break("P8: keeper %d buried generation %d although rt-%d is good", op->keeper, (int)cell.stored.generation, stored);
+        sim_break("P8: keeper %d marked dead generation %d although rt-%d is good", op->keeper, (int)cell.stored.generation, stored);
     if (op->generation != cell.stored.generation)
-        sim_break("P8: keeper %d buried generation %d by a verdict on %d", op->keeper, (int)cell.stored.generation, (int)op->generation);
+        sim_break("P8: keeper %d marked dead generation %d by a verdict on %d", op->keeper, (int)cell.stored.generation, (int)op->generation);
 }
 
 /* ---- what each operation does, at one moment ---- */

@@ -111,13 +111,13 @@ static bool journal_has_answer(void)
     return answer;
 }
 
-static void refresh(struct spec *spec, bool rotates)
+static void refresh(struct credential_spec *spec, bool rotates)
 {
     const struct flight_hooks hooks = { .on_state = on_state, .on_lease = on_lease, .on_event = on_event, .on_end = on_end };
     struct state known;
     open_world();
     state_init(&known);
-    flight = flight_start(&env, spec, &known, &(struct credential_need){ MSG_MISSING, 0, false }, false, &hooks);
+    flight = flight_start(&env, spec, &known, &(struct schedule_need){ MSG_MISSING, 0, false }, false, &hooks);
     CHECK(flight || torture_struck());
     if (flight)
         fly();
@@ -136,7 +136,7 @@ static void refresh(struct spec *spec, bool rotates)
 
 static void a_refresh_ends_and_loses_nothing(void)
 {
-    struct spec spec = { .name = (char[]){ "crm" }, .grant = GRANT_REFRESH_TOKEN, .token_url = (char[]){ "https://login.test/token" },
+    struct credential_spec spec = { .name = (char[]){ "crm" }, .grant = GRANT_REFRESH_TOKEN, .token_url = (char[]){ "https://login.test/token" },
                          .client_id = (char[]){ "id" }, .client_auth = CLIENT_AUTH_NONE, .forced_floor_ms = 30000 };
     refresh(&spec, true);
 }
@@ -144,7 +144,7 @@ static void a_refresh_ends_and_loses_nothing(void)
 static void a_refresh_with_a_secret_of_a_program_ends(void)
 {
     char *argv[] = { (char[]){ "print-secret" }, NULL };
-    struct spec spec = { .name = (char[]){ "crm" }, .grant = GRANT_CLIENT_CREDENTIALS, .token_url = (char[]){ "https://login.test/token" },
+    struct credential_spec spec = { .name = (char[]){ "crm" }, .grant = GRANT_CLIENT_CREDENTIALS, .token_url = (char[]){ "https://login.test/token" },
                          .client_id = (char[]){ "id" }, .client_auth = CLIENT_AUTH_BASIC, .client_secret = { SECRET_REF_COMMAND, NULL, argv } };
     refresh(&spec, false);
 }

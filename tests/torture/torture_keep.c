@@ -211,7 +211,7 @@ static void a_request_is_built_whole_or_not_at_all(void)
 {
     static const enum grant_kind kinds[] = { GRANT_REFRESH_TOKEN, GRANT_CLIENT_CREDENTIALS, GRANT_JWT_BEARER, GRANT_TOKEN_EXCHANGE };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        struct spec spec = { .name = (char[]){ "crm" }, .grant = kinds[i], .token_url = (char[]){ "https://login.test/token" }, .client_id = (char[]){ "id" },
+        struct credential_spec spec = { .name = (char[]){ "crm" }, .grant = kinds[i], .token_url = (char[]){ "https://login.test/token" }, .client_id = (char[]){ "id" },
                              .client_auth = CLIENT_AUTH_BASIC, .scope = (char[]){ "a b" } };
         struct grant_secrets secrets = { .client_secret = SLICE("cs"), .refresh_token = SLICE("rt"), .signing_key = slice_str(signing_key),
                                          .subject_token = SLICE("st"), .now_wall_s = NOW };

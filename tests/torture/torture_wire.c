@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "net/dial/dial.h"
-#include "net/ipc/parts.h"
+#include "net/ipc/msg_parts.h"
 #include "net/dial/resolve.h"
 #include "proxy/leaves.h"
 #include "proxy/tokens.h"
@@ -24,7 +24,7 @@ static void turns(int n)
 /* ---- messages ---- */
 
 static struct buf text;
-static enum parts last;
+static enum msg_parts last;
 static bool gone;
 static int others;
 
@@ -36,7 +36,7 @@ static void on_packet(void *arg, struct slice packet, int fd)
         close(fd);
     CHECK(msg_decode(packet, &m) == 0);
     if (m.type == MSG_ANSWER)
-        last = parts_take(&text, &m);
+        last = msg_parts_take(&text, &m);
     else
         others++;
 }
@@ -66,24 +66,24 @@ static void what_is_sent_arrives_whole_or_is_refused(void)
     memset(large, 'x', sizeof large);
     gone = false;
     others = 0;
-    last = PARTS_BROKEN;
-    buf_init(&text, PARTS_TEXT_MAX);
+    last = MSG_PARTS_BROKEN;
+    buf_init(&text, MSG_PARTS_TEXT_MAX);
     CHECK(ipc_pair(ends) == 0);
     struct ipc *a = ipc_new(ends[0], on_packet, on_gone, NULL), *b = ipc_new(ends[1], on_packet, on_gone, NULL);
     CHECK((a && b) || torture_struck());
     if (a && b) {
-        int large_failed = parts_send(a, &(struct msg){ .type = MSG_ANSWER, .text = slice_of(large, sizeof large) }), failed = send_one(a, STDERR_FILENO);
+        int large_failed = msg_parts_send(a, &(struct msg){ .type = MSG_ANSWER, .text = slice_of(large, sizeof large) }), failed = send_one(a, STDERR_FILENO);
         CHECK((large_failed == 0 && failed == 0) || torture_struck());
         turns(100);
         CHECK(others == (failed == 0) && !gone);
         if (large_failed == 0)
-            CHECK(last == PARTS_WHOLE ? slice_eq(buf_slice(&text), slice_of(large, sizeof large)) : torture_struck());
+            CHECK(last == MSG_PARTS_WHOLE ? slice_eq(buf_slice(&text), slice_of(large, sizeof large)) : torture_struck());
         else
-            CHECK(last != PARTS_WHOLE);
+            CHECK(last != MSG_PARTS_WHOLE);
         torture_pause(); /* with memory back, the next one comes */
-        CHECK(parts_send(a, &(struct msg){ .type = MSG_ANSWER, .text = SLICE("small") }) == 0);
+        CHECK(msg_parts_send(a, &(struct msg){ .type = MSG_ANSWER, .text = SLICE("small") }) == 0);
         turns(3);
-        CHECK(last == PARTS_WHOLE && slice_eq(buf_slice(&text), SLICE("small")));
+        CHECK(last == MSG_PARTS_WHOLE && slice_eq(buf_slice(&text), SLICE("small")));
         torture_go_on();
     }
     a ? ipc_free(a) : (void)close(ends[0]);

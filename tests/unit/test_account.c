@@ -28,11 +28,11 @@ static struct world {
     struct fake_store store;
     struct flight_env flights;
     struct account_env env;
-    struct spec spec;
+    struct credential_spec spec;
     struct account account;
     char secret_file[64];
     int published, refused;
-    enum msg_class class_;
+    enum msg_class failure;
     int64_t after_ms;
     char text[256];
 } w;
@@ -44,13 +44,13 @@ static void on_publish(void *arg, const struct account *a)
     w.published++;
 }
 
-static void on_refuse(void *arg, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text)
+static void on_refuse(void *arg, const struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text)
 {
     (void)arg;
     (void)a;
     snprintf(w.text, sizeof w.text, "%s", text);
     w.refused++;
-    w.class_ = class_;
+    w.failure = failure;
     w.after_ms = retry_after_ms;
 }
 
@@ -92,7 +92,7 @@ static int setup(void **state)
         return -1;
     close(fd);
     write_secret("cs");
-    w.spec = (struct spec){ .name = "crm", .grant = GRANT_REFRESH_TOKEN, .token_url = "https://login.test/token", .client_id = "id",
+    w.spec = (struct credential_spec){ .name = "crm", .grant = GRANT_REFRESH_TOKEN, .token_url = "https://login.test/token", .client_id = "id",
                             .client_auth = CLIENT_AUTH_BASIC, .client_secret = { SECRET_REF_FILE, w.secret_file, NULL }, .forced_floor_ms = 30 * S };
     w.flights = (struct flight_env){ .store = &w.store.store, .lease_ms = M, .request_timeout_ms = 30 * S };
     w.flights.ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), &e);
@@ -136,7 +136,7 @@ static void begin(void)
 
 static void want(enum msg_reason reason, uint64_t rejected)
 {
-    keeper_want(&w.account, &(struct credential_need){ reason, rejected, false });
+    account_want(&w.account, &(struct schedule_need){ reason, rejected, false });
     run(0);
 }
 
@@ -251,7 +251,7 @@ static void who_joins_too_late_for_a_flight_gets_one_of_its_own(void **s)
     fake_store_answer(&w.store);
     assert_int_equal(w.store.pending, FAKE_COMMIT);
     assert_int_equal(w.account.state.generation, 6);
-    keeper_want(&w.account, &(struct credential_need){ MSG_REJECTED, 6, false }); /* its answer is on its way: this flight cannot help */
+    account_want(&w.account, &(struct schedule_need){ MSG_REJECTED, 6, false }); /* its answer is on its way: this flight cannot help */
     assert_int_equal(fake_fetch.starts, 0);
     run(0);
     assert_int_equal(fake_fetch.starts, 1);
@@ -266,16 +266,16 @@ static void who_joins_after_the_answer_is_told_so_and_the_floor_counts_from_ther
     run(48 * M);
     fake_fetch_say(200, GOOD);
     assert_int_equal(w.store.pending, FAKE_COMMIT);
-    keeper_want(&w.account, &(struct credential_need){ MSG_REJECTED, 6, false }); /* the new token was refused before it was stored */
+    account_want(&w.account, &(struct schedule_need){ MSG_REJECTED, 6, false }); /* the new token was refused before it was stored */
     run(0);
     assert_int_equal(w.refused, 1);
-    assert_int_equal(w.class_, MSG_TRANSIENT);
+    assert_int_equal(w.failure, MSG_TRANSIENT);
     assert_int_equal(w.after_ms, S);
     assert_string_equal(w.text, "the new token was refused already");
     assert_int_equal(fake_fetch.starts, 1);
     run(S);
     want(MSG_REJECTED, 6);
-    assert_int_equal(w.class_, MSG_RECENT); /* a refresh has just been made: 401s pass */
+    assert_int_equal(w.failure, MSG_RECENT); /* a refresh has just been made: 401s pass */
     run(29 * S);
     want(MSG_REJECTED, 6);
     assert_int_equal(fake_fetch.starts, 2);
@@ -293,7 +293,7 @@ static void refusals_of_one_generation_cost_one_refresh_and_further_ones_are_pas
     want(MSG_REJECTED, 5); /* a late one: the newer token is there */
     assert_int_equal(w.published, published + 1);
     want(MSG_REJECTED, 6);
-    assert_int_equal(w.class_, MSG_RECENT);
+    assert_int_equal(w.failure, MSG_RECENT);
     assert_int_equal(w.after_ms, 30 * S);
     run(30 * S - 1);
     want(MSG_REJECTED, 6);
@@ -312,7 +312,7 @@ static void a_failure_is_remembered_until_its_pause_is_over(void **s)
     fake_fetch_fail(false, "no route");
     run(0);
     want(MSG_MISSING, 0);
-    assert_int_equal(w.class_, MSG_TRANSIENT);
+    assert_int_equal(w.failure, MSG_TRANSIENT);
     int64_t after_ms = w.after_ms;
     assert_in_range(after_ms, 1, 200);
     for (int i = 0; i < 20; i++)
@@ -360,7 +360,7 @@ static void a_dead_credential_asks_nobody_until_the_stored_state_changes(void **
     run(24 * 60 * M);
     assert_false(account_usable(&w.account));
     want(MSG_MISSING, 0);
-    assert_int_equal(w.class_, MSG_DEAD);
+    assert_int_equal(w.failure, MSG_DEAD);
     assert_int_equal(fake_fetch.starts, 1);
     w.store.stored.dead_fp[0] = '\0';
     fake_store_put(&w.store, 9, "at-login", "rt-login", fake_wall_ms - 1);

@@ -34,7 +34,7 @@ static void every_ipv4_range_has_its_class_from_edge_to_edge(void **state)
     (void)state;
     static const struct {
         const char *before, *first, *last, *after;
-        enum address_class class_, class_before, class_after;
+        enum address_class failure, class_before, class_after;
     } rows[] = {
         { NULL, "0.0.0.0", "0.255.255.255", "1.0.0.0", ADDRESS_UNUSABLE, 0, ADDRESS_PUBLIC },
         { "9.255.255.255", "10.0.0.0", "10.255.255.255", "11.0.0.0", ADDRESS_PRIVATE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
@@ -54,8 +54,8 @@ static void every_ipv4_range_has_its_class_from_edge_to_edge(void **state)
         { "223.255.255.255", "224.0.0.0", "255.255.255.255", NULL, ADDRESS_UNUSABLE, ADDRESS_PUBLIC, 0 },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
-        assert_int_equal(class_of(rows[i].first), rows[i].class_);
-        assert_int_equal(class_of(rows[i].last), rows[i].class_);
+        assert_int_equal(class_of(rows[i].first), rows[i].failure);
+        assert_int_equal(class_of(rows[i].last), rows[i].failure);
         if (rows[i].before)
             assert_int_equal(class_of(rows[i].before), rows[i].class_before);
         if (rows[i].after)
@@ -65,7 +65,7 @@ static void every_ipv4_range_has_its_class_from_edge_to_edge(void **state)
 
 static const struct {
     const char *ip;
-    enum address_class class_;
+    enum address_class failure;
 } single[] = {
     { "8.8.8.8", ADDRESS_PUBLIC },
     { "169.254.170.2", ADDRESS_METADATA },
@@ -118,7 +118,7 @@ static void single_addresses_have_their_class(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT(single); i++)
-        if (class_of(single[i].ip) != single[i].class_)
+        if (class_of(single[i].ip) != single[i].failure)
             fail_msg("%s is %s", single[i].ip, address_class_name(class_of(single[i].ip)));
 }
 
@@ -147,7 +147,7 @@ static void ipv6_that_carries_ipv4_is_judged_by_what_it_carries(void **state)
     };
     static const struct {
         const char *inner;
-        enum address_class class_;
+        enum address_class failure;
     } rows[] = {
         { "127.0.0.1", ADDRESS_LOOPBACK }, { "169.254.169.254", ADDRESS_METADATA }, { "169.254.1.1", ADDRESS_LINK_LOCAL },
         { "10.1.2.3", ADDRESS_PRIVATE },   { "192.168.1.1", ADDRESS_PRIVATE },      { "9.9.9.9", ADDRESS_PUBLIC },
@@ -158,7 +158,7 @@ static void ipv6_that_carries_ipv4_is_judged_by_what_it_carries(void **state)
             char text[64];
             wrap(&a, wrappers[w].prefix, wrappers[w].at, wrappers[w].invert, rows[i].inner);
             enum address_class got = address_class_of((const struct sockaddr *)&a.sa);
-            if (got != rows[i].class_)
+            if (got != rows[i].failure)
                 fail_msg("%s (%s inside) is %s", address_text((const struct sockaddr *)&a.sa, text, sizeof text), rows[i].inner,
                          address_class_name(got));
         }

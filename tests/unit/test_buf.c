@@ -68,7 +68,7 @@ static void reserved_room_is_written_in_place(void **state)
     buf_grow(&b, 2);
     assert_true(slice_eq(buf_slice(&b), SLICE("abb")));
     buf_clear(&b);
-    assert_true(b.len == 0 && b.room > 0 && buf_slice(&b).len == 0);
+    assert_true(b.len == 0 && b.space > 0 && buf_slice(&b).len == 0);
     buf_done(&b);
 }
 

@@ -14,7 +14,7 @@ static void test_every_failure_has_its_class(void **s)
         int status;
         const char *code;
         bool html, sent;
-        enum msg_class class_;
+        enum msg_class failure;
     } rows[] = {
         { 0, "", false, false, MSG_TRANSIENT },  /* DNS, connect, TLS: nothing was sent */
         { 0, "", false, true, MSG_AMBIGUOUS },   /* reset or timeout after sending */
@@ -64,7 +64,7 @@ static void test_every_failure_has_its_class(void **s)
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct classify_input in = { rows[i].sent, rows[i].status, slice_str(rows[i].code), rows[i].html, true };
-        if (classify(&in) != rows[i].class_)
+        if (classify(&in) != rows[i].failure)
             fail_msg("row %zu: HTTP %d \"%s\" is %s", i, rows[i].status, rows[i].code, msg_class_name(classify(&in)));
     }
 }

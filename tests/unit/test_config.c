@@ -141,7 +141,7 @@ static void a_whole_file_becomes_structs(void **state)
     assert_string_equal(c->seal_key.argv[1], "show");
     assert_int_equal(c->on_lock_error, ON_LOCK_ERROR_WAIT);
     assert_int_equal(c->credential_count, 2);
-    const struct spec *crm = &c->credentials[0];
+    const struct credential_spec *crm = &c->credentials[0];
     assert_string_equal(crm->name, "crm");
     assert_int_equal(crm->client_auth, CLIENT_AUTH_BODY);
     assert_int_equal(crm->body, GRANT_BODY_JSON);

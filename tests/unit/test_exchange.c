@@ -105,7 +105,7 @@ static void tokens_that_always_run_out_too_soon_end_in_503(void **state)
 static void each_refusal_is_told_with_its_class_and_the_connection_lives_on(void **state)
 {
     static const struct {
-        enum msg_class class_;
+        enum msg_class failure;
         int64_t after_ms;
         const char *reason, *retry;
     } table[] = {
@@ -121,7 +121,7 @@ static void each_refusal_is_told_with_its_class_and_the_connection_lives_on(void
         char reason[64];
         snprintf(reason, sizeof reason, "\"reason\":\"%s\"", table[i].reason);
         say(c, GET("/"));
-        world_refuse(table[i].class_, table[i].after_ms, "why \"so\"");
+        world_refuse(table[i].failure, table[i].after_ms, "why \"so\"");
         const char *answer = hear(c, &eof);
         assert_true(has(answer, "HTTP/1.1 503 ") && has(answer, reason) && has(answer, "\"credential\":\"crm\"") && has(answer, table[i].retry));
         assert_true(has(answer, "why \\\"so\\\"") && has(answer, "application/problem+json") && has(answer, "Proxy-Status: sidekey; error="));

@@ -303,7 +303,7 @@ static struct seen ask_url(const char *url)
 
 static void a_post_over_verified_tls_arrives_whole(void **state)
 {
-    struct spec_param fields[] = { { (char *)(uintptr_t) "anthropic-beta", (char *)(uintptr_t) "x,y" } };
+    struct credential_spec_param fields[] = { { (char *)(uintptr_t) "anthropic-beta", (char *)(uintptr_t) "x,y" } };
     struct fetch_request r = request("https://login.test/token?x=1");
     (void)state;
     r.authorization = SLICE("Basic abc");

@@ -28,7 +28,7 @@
 static struct world {
     struct fake_store store;
     struct flight_env env;
-    struct spec spec;
+    struct credential_spec spec;
     struct state known;
     struct flight *flight;
     int published, ended;
@@ -82,7 +82,7 @@ static int setup(void **state)
     fake_store_init(&w.store);
     fake_mono_ms = 1000000;
     fake_wall_ms = 1700000000000;
-    w.spec = (struct spec){ .name = "crm", .grant = GRANT_REFRESH_TOKEN, .token_url = "https://login.test/token", .client_id = "id",
+    w.spec = (struct credential_spec){ .name = "crm", .grant = GRANT_REFRESH_TOKEN, .token_url = "https://login.test/token", .client_id = "id",
                             .client_auth = CLIENT_AUTH_NONE, .forced_floor_ms = 30000 };
     w.env = (struct flight_env){ .store = &w.store.store, .lease_ms = LEASE_MS, .request_timeout_ms = REQUEST_MS };
     w.env.ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), &e);
@@ -107,7 +107,7 @@ static int teardown(void **state)
 static void start(enum msg_reason reason, uint64_t rejected, bool background, bool replay)
 {
     const struct flight_hooks hooks = { on_state, on_lease, on_event, on_end, NULL };
-    w.flight = flight_start(&w.env, &w.spec, &w.known, &(struct credential_need){ reason, rejected, background }, replay, &hooks);
+    w.flight = flight_start(&w.env, &w.spec, &w.known, &(struct schedule_need){ reason, rejected, background }, replay, &hooks);
     assert_non_null(w.flight);
     assert_string_equal(flight_state_name(w.flight), "new"); /* nothing happens inside the call */
     assert_int_equal(w.store.begins, 0);
@@ -143,12 +143,12 @@ static void ended(enum flight_end end)
     assert_int_equal(w.store.pending, FAKE_NONE);
 }
 
-static void failed(enum msg_class class_)
+static void failed(enum msg_class failure)
 {
     ended(FLIGHT_FAILED);
-    if (w.result.class_ != class_)
-        print_error("failed with %s: %s\n", msg_class_name(w.result.class_), w.text);
-    assert_int_equal(w.result.class_, class_);
+    if (w.result.failure != failure)
+        print_error("failed with %s: %s\n", msg_class_name(w.result.failure), w.text);
+    assert_int_equal(w.result.failure, failure);
 }
 
 static void to_fetch(void)
@@ -342,7 +342,7 @@ static void test_a_change_in_the_store_wakes_a_waiter_at_once(void **s)
     settle();
     in("busy");
     fake_store_put(&w.store, 6, "at-winner", "rt-winner", fake_wall_ms + 3600000);
-    flight_nudge(w.flight);
+    flight_wake(w.flight);
     settle();
     ended(FLIGHT_ADOPTED);
 }
@@ -378,7 +378,7 @@ static void test_a_background_flight_that_somebody_joins_waits_for_the_holder(vo
     (void)s;
     w.store.held = true;
     start(MSG_EXPIRING, 0, true, false);
-    flight_join(w.flight, &(struct credential_need){ MSG_MISSING, 0, false });
+    flight_join(w.flight, &(struct schedule_need){ MSG_MISSING, 0, false });
     settle();
     in("busy");
 }
@@ -506,7 +506,7 @@ static void test_news_from_elsewhere_serve_when_the_reread_fails(void **s)
     fake_store_put(&news, 6, "at-6", "rt-6", fake_wall_ms + 3600000);
     begin_fails();
     in("degraded");
-    flight_learn(w.flight, &news.stored);
+    flight_state_changed(w.flight, &news.stored);
     w.store.down = true;
     fake_alarm_run(2000);
     settle();
@@ -523,7 +523,7 @@ static void test_a_reread_that_is_older_than_the_news_is_made_again(void **s)
     fake_store_put(&news, 6, "at-6", "rt-6", fake_wall_ms - 1);
     start(MSG_MISSING, 0, false, false);
     fake_alarm_next(0);
-    flight_learn(w.flight, &news.stored);
+    flight_state_changed(w.flight, &news.stored);
     fake_store_answer(&w.store); /* WON, as of generation 5 */
     in("load");
     fake_store_put(&w.store, 6, "at-6", "rt-6", fake_wall_ms - 1);
@@ -540,7 +540,7 @@ static void test_a_token_that_has_ended_is_not_fresh_because_the_wall_clock_went
     (void)s;
     fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 3600000);
     start(MSG_MISSING, 0, false, false);
-    flight_outlived(w.flight, 5);
+    flight_expire_generation(w.flight, 5);
     settle();
     in("fetch");
 }
@@ -1028,7 +1028,7 @@ static void test_failures_that_spent_nothing_end_the_flight_and_the_intent(void 
     static const struct {
         int status;
         const char *body;
-        enum msg_class class_;
+        enum msg_class failure;
     } rows[] = {
         { 0, NULL, MSG_TRANSIENT },
         { 400, "{\"error\":\"invalid_client\"}", MSG_CONFIG_ERROR },
@@ -1048,7 +1048,7 @@ static void test_failures_that_spent_nothing_end_the_flight_and_the_intent(void 
         else
             fake_fetch_fail(false, "could not connect");
         settle();
-        failed(rows[i].class_);
+        failed(rows[i].failure);
         assert_int_equal(fake_journal.kind, JOURNAL_NONE);
         assert_int_equal(w.store.releases, 1);
         assert_int_equal(w.published, 0);
@@ -1309,7 +1309,7 @@ static void test_while_another_owner_may_store_a_refusal_is_no_verdict(void **s)
         in("recover_wait");
     }
     fake_store_put(&w.store, 6, "at-winner", "rt-winner", fake_wall_ms + 3600000);
-    flight_nudge(w.flight);
+    flight_wake(w.flight);
     settle();
     ended(FLIGHT_ADOPTED);
     assert_int_equal(w.store.commits, 0);
@@ -1333,7 +1333,7 @@ static void test_a_verdict_never_overwrites_a_newer_generation(void **s)
     to_fetch();
     fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
     fake_store_answer(&w.store); /* the re-read: unchanged */
-    in("bury");
+    in("mark_dead");
     fake_store_put(&w.store, 6, "at-late", "rt-late", fake_wall_ms + 3600000);
     settle();
     ended(FLIGHT_ADOPTED);
@@ -1348,7 +1348,7 @@ static void test_a_verdict_that_the_store_does_not_take_stands_in_memory(void **
     to_fetch();
     fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
     fake_store_answer(&w.store);
-    in("bury");
+    in("mark_dead");
     w.store.down = true;
     settle();
     failed(MSG_DEAD);
@@ -1932,9 +1932,9 @@ static void test_a_join_can_only_ask_for_more(void **s)
     (void)s;
     fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 3600000);
     start(MSG_EXPIRING, 0, true, false);
-    flight_join(w.flight, &(struct credential_need){ MSG_REJECTED, 5, false });
-    flight_join(w.flight, &(struct credential_need){ MSG_REJECTED, 3, false }); /* a late one */
-    flight_join(w.flight, &(struct credential_need){ MSG_EXPIRING, 0, true });
+    flight_join(w.flight, &(struct schedule_need){ MSG_REJECTED, 5, false });
+    flight_join(w.flight, &(struct schedule_need){ MSG_REJECTED, 3, false }); /* a late one */
+    flight_join(w.flight, &(struct schedule_need){ MSG_EXPIRING, 0, true });
     settle();
     in("fetch");
 }

@@ -8,7 +8,7 @@
 
 #include "base/str.h"
 #include "refresh/grant/grant.h"
-#include "refresh/flight/successor.h"
+#include "refresh/flight/state_from_answer.h"
 
 #include <openssl/ec.h>
 #include <openssl/pem.h>
@@ -23,7 +23,7 @@
 
 static const struct grant_secrets both = { .client_secret = { "s p/c=t", 7 }, .refresh_token = { "rt+1&x", 6 }, .now_wall_s = NOW_S };
 
-static void check(const struct spec *spec, const char *body, const char *authorization, const char *type)
+static void check(const struct credential_spec *spec, const char *body, const char *authorization, const char *type)
 {
     struct grant_request r = { 0 };
     struct err e;
@@ -41,7 +41,7 @@ static void check(const struct spec *spec, const char *body, const char *authori
 
 static void test_refresh_requests_by_client_authentication_and_body(void **s)
 {
-    struct spec spec = { .name = "x", .grant = GRANT_REFRESH_TOKEN, .client_id = "id:1", .client_auth = CLIENT_AUTH_BASIC };
+    struct credential_spec spec = { .name = "x", .grant = GRANT_REFRESH_TOKEN, .client_id = "id:1", .client_auth = CLIENT_AUTH_BASIC };
     (void)s;
     /* id%3A1:s+p%2Fc%3Dt: form-encoded before base64 (RFC 6749 §2.3.1) */
     check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x", "Basic aWQlM0ExOnMrcCUyRmMlM0R0", FORM);
@@ -57,8 +57,8 @@ static void test_refresh_requests_by_client_authentication_and_body(void **s)
 
 static void test_client_credentials_carry_scope_audience_and_params(void **s)
 {
-    struct spec_param params[] = { { "resource", "https://api.test/" }, { "empty", "" } };
-    struct spec spec = { .name = "x", .grant = GRANT_CLIENT_CREDENTIALS, .client_id = "id", .client_auth = CLIENT_AUTH_NONE, .scope = "a b",
+    struct credential_spec_param params[] = { { "resource", "https://api.test/" }, { "empty", "" } };
+    struct credential_spec spec = { .name = "x", .grant = GRANT_CLIENT_CREDENTIALS, .client_id = "id", .client_auth = CLIENT_AUTH_NONE, .scope = "a b",
                          .audience = "aud", .params = params, .param_count = 2 };
     (void)s;
     check(&spec, "grant_type=client_credentials&client_id=id&scope=a+b&audience=aud&resource=https%3A%2F%2Fapi.test%2F", "", FORM);
@@ -66,7 +66,7 @@ static void test_client_credentials_carry_scope_audience_and_params(void **s)
 
 static void test_what_cannot_be_asked_is_an_error(void **s)
 {
-    struct spec spec = { .name = "x", .grant = GRANT_REFRESH_TOKEN };
+    struct credential_spec spec = { .name = "x", .grant = GRANT_REFRESH_TOKEN };
     const struct grant_secrets none = { .now_wall_s = NOW_S };
     struct grant_request r = { 0 };
     struct err e;
@@ -151,7 +151,7 @@ static void claims_are(struct slice jwt, const char *expected)
     json_decref(wanted);
 }
 
-static struct grant_request built(const struct spec *spec, const struct grant_secrets *secrets)
+static struct grant_request built(const struct credential_spec *spec, const struct grant_secrets *secrets)
 {
     struct grant_request r = { 0 };
     struct err e = { "" };
@@ -162,8 +162,8 @@ static struct grant_request built(const struct spec *spec, const struct grant_se
 
 static void test_a_bearer_assertion_says_who_for_whom_to_whom_and_how_long(void **s)
 {
-    struct spec_param claims[] = { { "tenant", "t1" } };
-    struct spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://as.test/token", .scope = "a b",
+    struct credential_spec_param claims[] = { { "tenant", "t1" } };
+    struct credential_spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://as.test/token", .scope = "a b",
                          .client_id = "client", .assertion = SIGNER };
     struct grant_secrets secrets = signing(pem);
     (void)s;
@@ -175,7 +175,7 @@ static void test_a_bearer_assertion_says_who_for_whom_to_whom_and_how_long(void 
     /* iat is a minute ago, exp an hour after it */
     claims_are(member(body, "assertion"), "{\"iss\":\"client\",\"sub\":\"client\",\"aud\":\"https://as.test/token\",\"iat\":1699999940,\"exp\":1700003540}");
     grant_request_done(&r);
-    spec.assertion = (struct spec_assertion){ .key = { .kind = SECRET_REF_FILE }, .issuer = "iss", .subject = "who", .audience = "aud", .kid = "k1",
+    spec.assertion = (struct credential_spec_assertion){ .key = { .kind = SECRET_REF_FILE }, .issuer = "iss", .subject = "who", .audience = "aud", .kid = "k1",
                                               .lifetime_ms = 120000, .claims = claims, .claim_count = 1 };
     r = built(&spec, &secrets);
     claims_are(member(buf_slice(&r.body), "assertion"),
@@ -188,7 +188,7 @@ static void test_a_bearer_assertion_says_who_for_whom_to_whom_and_how_long(void 
 
 static void test_each_assertion_is_a_new_one(void **s)
 {
-    struct spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://as.test/token", .client_id = "c",
+    struct credential_spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://as.test/token", .client_id = "c",
                          .assertion = SIGNER };
     struct grant_secrets secrets = signing(pem);
     (void)s;
@@ -204,7 +204,7 @@ static void test_each_assertion_is_a_new_one(void **s)
 
 static void test_googles_key_file_brings_issuer_and_key_id_and_scope_becomes_a_claim(void **s)
 {
-    struct spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://g.test/token", .scope = "cloud",
+    struct credential_spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://g.test/token", .scope = "cloud",
                          .assertion = SIGNER };
     json_t *file = json_pack("{s:s,s:s,s:s,s:s}", "type", "service_account", "private_key", pem, "private_key_id", "kid7", "client_email", "sa@p.test");
     char *text = json_dumps(file, JSON_INDENT(2));
@@ -233,7 +233,7 @@ static void test_a_client_proves_itself_with_an_assertion_in_every_oauth_grant(v
     static const enum grant_kind kinds[] = { GRANT_REFRESH_TOKEN, GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE, GRANT_JWT_BEARER };
     (void)s;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        struct spec spec = { .name = "x", .grant = kinds[i], .client_auth = CLIENT_AUTH_PRIVATE_KEY_JWT, .token_url = "https://as.test/token",
+        struct credential_spec spec = { .name = "x", .grant = kinds[i], .client_auth = CLIENT_AUTH_PRIVATE_KEY_JWT, .token_url = "https://as.test/token",
                              .client_id = "me", .assertion = SIGNER };
         struct grant_secrets secrets = signing(pem);
         secrets.refresh_token = SLICE("rt");
@@ -252,7 +252,7 @@ static void test_a_client_proves_itself_with_an_assertion_in_every_oauth_grant(v
 
 static void test_a_ready_made_assertion_is_sent_as_it_is(void **s)
 {
-    struct spec spec = { .name = "x", .grant = GRANT_CLIENT_CREDENTIALS, .client_auth = CLIENT_AUTH_PRIVATE_KEY_JWT, .client_id = "me",
+    struct credential_spec spec = { .name = "x", .grant = GRANT_CLIENT_CREDENTIALS, .client_auth = CLIENT_AUTH_PRIVATE_KEY_JWT, .client_id = "me",
                          .assertion = { .token = { .kind = SECRET_REF_FILE } } };
     struct grant_secrets secrets = { .assertion = SLICE("a.b.c"), .now_wall_s = NOW_S };
     (void)s;
@@ -270,8 +270,8 @@ static void test_a_ready_made_assertion_is_sent_as_it_is(void **s)
 
 static void test_a_github_app_asks_with_its_jwt_as_bearer(void **s)
 {
-    struct spec_param params[] = { { "scope", "nothing" } };
-    struct spec spec = { .name = "x", .grant = GRANT_GITHUB_APP, .client_auth = CLIENT_AUTH_NONE, .client_id = "Iv1.app", .assertion = SIGNER,
+    struct credential_spec_param params[] = { { "scope", "nothing" } };
+    struct credential_spec spec = { .name = "x", .grant = GRANT_GITHUB_APP, .client_auth = CLIENT_AUTH_NONE, .client_id = "Iv1.app", .assertion = SIGNER,
                          .token_url = "https://api.github.com/app/installations/1/access_tokens", .params = params, .param_count = 1, .scope = "no" };
     struct grant_secrets secrets = signing(pem);
     (void)s;
@@ -287,7 +287,7 @@ static void test_a_github_app_asks_with_its_jwt_as_bearer(void **s)
 static void test_a_key_that_cannot_sign_is_an_error_and_leaves_nothing(void **s)
 {
     static const char *const keys[] = { "", "x", "{}", "{\"private_key\":\"x\"}", "{\"private_key\":\"x\",\"client_email\":\"a@b\"}", "{" };
-    struct spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .client_id = "c", .assertion = SIGNER };
+    struct credential_spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .client_id = "c", .assertion = SIGNER };
     (void)s;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         struct grant_secrets secrets = signing(keys[i]);
@@ -304,7 +304,7 @@ static void test_a_key_that_cannot_sign_is_an_error_and_leaves_nothing(void **s)
 
 static void test_a_token_exchange_names_tokens_and_types(void **s)
 {
-    struct spec spec = { .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .client_auth = CLIENT_AUTH_NONE, .audience = "//iam", .scope = "cloud" };
+    struct credential_spec spec = { .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .client_auth = CLIENT_AUTH_NONE, .audience = "//iam", .scope = "cloud" };
     struct grant_secrets secrets = { .subject_token = SLICE("s.t") };
     (void)s;
     struct grant_request r = built(&spec, &secrets);
@@ -313,7 +313,7 @@ static void test_a_token_exchange_names_tokens_and_types(void **s)
                                "urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&scope=cloud&audience=%2F%2Fiam")));
     assert_int_equal(r.authorization.len, 0);
     grant_request_done(&r);
-    spec = (struct spec){ .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .client_auth = CLIENT_AUTH_NONE, .body = GRANT_BODY_JSON,
+    spec = (struct credential_spec){ .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .client_auth = CLIENT_AUTH_NONE, .body = GRANT_BODY_JSON,
                           .subject_token_type = "st", .actor_token_type = "at", .requested_token_type = "rt", .resource = "https://r.test" };
     secrets.actor_token = SLICE("a\"t");
     r = built(&spec, &secrets);
@@ -330,8 +330,8 @@ static void test_a_token_exchange_names_tokens_and_types(void **s)
 
 static void test_a_metadata_server_is_asked_with_its_own_field(void **s)
 {
-    struct spec_param azure[] = { { "metadata", "true" } };
-    struct spec spec = { .name = "x", .grant = GRANT_METADATA, .client_auth = CLIENT_AUTH_NONE };
+    struct credential_spec_param azure[] = { { "metadata", "true" } };
+    struct credential_spec spec = { .name = "x", .grant = GRANT_METADATA, .client_auth = CLIENT_AUTH_NONE };
     struct grant_secrets secrets = { .now_wall_s = NOW_S };
     (void)s;
     struct grant_request r = built(&spec, &secrets);
@@ -351,7 +351,7 @@ static void test_a_metadata_server_is_asked_with_its_own_field(void **s)
 
 static void test_the_second_step_carries_the_first_token(void **s)
 {
-    struct spec spec = { .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .impersonate = { .url = "https://i.test/", .scope = "a  b", .lifetime_ms = 3600000 } };
+    struct credential_spec spec = { .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .impersonate = { .url = "https://i.test/", .scope = "a  b", .lifetime_ms = 3600000 } };
     struct grant_request r = { 0 };
     struct err e;
     (void)s;
@@ -359,7 +359,7 @@ static void test_the_second_step_carries_the_first_token(void **s)
     assert_true(slice_eq(buf_slice(&r.body), SLICE("{\"scope\":[\"a\",\"b\"],\"lifetime\":\"3600s\"}")));
     assert_true(slice_eq(buf_slice(&r.authorization), SLICE("Bearer first")));
     grant_request_done(&r);
-    spec.impersonate = (struct spec_impersonate){ .url = "https://i.test/" };
+    spec.impersonate = (struct credential_spec_impersonate){ .url = "https://i.test/" };
     assert_int_equal(grant_build_impersonation(&spec, SLICE("first"), &r, &e), 0);
     assert_true(slice_eq(buf_slice(&r.body), SLICE("{}")));
     grant_request_done(&r);
@@ -598,7 +598,7 @@ static struct state follow(const struct state *parent, const char *body, int64_t
     char why[128];
     state_init(&next);
     assert_int_equal(grant_parse(200, slice_str(body), &a, why), GRANT_TOKEN);
-    assert_int_equal(successor_make(parent, &a, SLICE("rt-old"), "0badcafe", default_ms, WALL, &next), 0);
+    assert_int_equal(state_from_answer(parent, &a, SLICE("rt-old"), "0badcafe", default_ms, WALL, &next), 0);
     grant_answer_done(&a);
     return next;
 }

@@ -407,7 +407,7 @@ static void body_bytes_are_handed_out_where_they_lie(void **state)
     assert_int_equal(in.len, 3); /* the next request has not been touched */
     assert_true(slice_eq(message_method(h1_head(p)), SLICE("POST")));
     h1_park(p);
-    assert_int_equal(h1_head(p)->text.room, 0);
+    assert_int_equal(h1_head(p)->text.space, 0);
     h1_free(p);
 }
 

@@ -64,7 +64,7 @@ static void on_end(void *owner, struct message *trailers)
     tell('E');
 }
 
-static void on_room(void *owner)
+static void on_space(void *owner)
 {
     (void)owner;
     tell('R');
@@ -77,7 +77,7 @@ static void on_gone(void *owner, const struct leg_fault *f)
     fault = *f;
 }
 
-static const struct leg_events events = { on_head, on_data, on_end, on_room, on_gone };
+static const struct leg_events events = { on_head, on_data, on_end, on_space, on_gone };
 
 static void on_nothing(void *owner, enum stream_event event)
 {
@@ -398,11 +398,11 @@ static void room_is_told_again_when_the_peer_has_read(void **state)
     (void)state;
     open_leg(H1_RESPONSES);
     write_message("POST", FRAMING_CHUNKED, 0);
-    for (int i = 0; i < 200 && leg_room(h1_leg_base(leg)) >= LEG_READ_BYTES; i++) {
+    for (int i = 0; i < 200 && leg_space(h1_leg_base(leg)) >= LEG_READ_BYTES; i++) {
         assert_int_equal(leg_data(h1_leg_base(leg), slice_of(bytes, LEG_READ_BYTES)), 0);
         ev_run(loop_get(), EVRUN_NOWAIT);
     }
-    assert_true(leg_room(h1_leg_base(leg)) < LEG_READ_BYTES);
+    assert_true(leg_space(h1_leg_base(leg)) < LEG_READ_BYTES);
     told[0] = '\0';
     for (int i = 0; i < 50; i++) {
         while (recv(peer, bytes, sizeof bytes, 0) > 0)

@@ -30,7 +30,7 @@ static struct world {
     char dir[64], state_dir[96], publish[96], url[96], token_file[96];
     int listener, supervisor, worker;
     pid_t pid;
-    struct spec specs[MANY];
+    struct credential_spec specs[MANY];
     size_t spec_count;
     char packet[IPC_PACKET_MAX];
 } w;
@@ -134,7 +134,7 @@ static void start_keeper(void)
     assert_true(w.pid >= 0);
     if (w.pid == 0) {
         const struct keeper_options o = { .specs = w.specs, .spec_count = w.spec_count, .state_dir = w.state_dir, .ca_publish = w.publish,
-                                          .request_timeout_ms = 5000, .lease_ms = 10000, .vault_fd = -1 };
+                                          .request_timeout_ms = 5000, .lease_ms = 10000, .ca_memfd = -1 };
         close(pair[0]);
         close(worker[0]);
         close(worker[1]);
@@ -183,7 +183,7 @@ static int setup(void **state)
         return -1;
     snprintf(w.url, sizeof w.url, "http://127.0.0.1:%u/token", ntohs(sa.sin_port));
     w.spec_count = 1;
-    w.specs[0] = (struct spec){ .name = "crm", .grant = GRANT_REFRESH_TOKEN, .token_url = w.url, .client_id = "id", .client_auth = CLIENT_AUTH_BASIC,
+    w.specs[0] = (struct credential_spec){ .name = "crm", .grant = GRANT_REFRESH_TOKEN, .token_url = w.url, .client_id = "id", .client_auth = CLIENT_AUTH_BASIC,
                                 .client_secret = { SECRET_REF_INLINE, "cs", NULL }, .refresh_token = { SECRET_REF_INLINE, "rt-0", NULL },
                                 .forced_floor_ms = 30000, .required = true };
     return 0;
@@ -273,7 +273,7 @@ static void test_one_refresh_per_generation_and_none_within_the_floor(void **s)
     assert_int_equal(wait_token(2).generation, 2);
     want(MSG_REJECTED, 2); /* another at once: refused */
     struct msg m = wait_msg(w.worker, MSG_FAIL);
-    assert_int_equal(m.class_, MSG_RECENT);
+    assert_int_equal(m.failure, MSG_RECENT);
     assert_in_range(m.retry_after_ms, 1, 30000);
     assert_int_equal(requests_waiting(), 0);
     assert_int_equal(end_keeper(), 0);
@@ -287,10 +287,10 @@ static void test_a_dead_refresh_token_is_told_and_ready_says_no(void **s)
     want(MSG_MISSING, 0);
     serve(400, "", "{\"error\":\"invalid_grant\",\"error_description\":\"rt-0 is unknown\"}", request, sizeof request);
     struct msg m = wait_msg(w.worker, MSG_FAIL);
-    assert_int_equal(m.class_, MSG_DEAD);
+    assert_int_equal(m.failure, MSG_DEAD);
     want(MSG_MISSING, 0);
     m = wait_msg(w.worker, MSG_FAIL); /* at once, and without a request */
-    assert_int_equal(m.class_, MSG_DEAD);
+    assert_int_equal(m.failure, MSG_DEAD);
     m = ask(MSG_ASK_READY);
     assert_false(m.ok);
     assert_non_null(strstr(m.text.ptr, "[-]credential/crm"));
@@ -309,7 +309,7 @@ static void test_a_token_that_somebody_else_has_spent_is_counted_as_that(void **
     start_keeper();
     want(MSG_MISSING, 0);
     serve(401, "", "{\"error\":{\"code\":\"refresh_token_reused\"}}", request, sizeof request);
-    assert_int_equal(wait_msg(w.worker, MSG_FAIL).class_, MSG_DEAD);
+    assert_int_equal(wait_msg(w.worker, MSG_FAIL).failure, MSG_DEAD);
     struct msg m = ask(MSG_ASK_METRICS);
     assert_non_null(strstr(m.text.ptr, "sidekey_refresh_events_total{credential=\"crm\",event=\"foreign_rotation\"} 1\n"));
     assert_non_null(strstr(m.text.ptr, "# TYPE sidekey_refresh_events_total counter\n"));
@@ -324,11 +324,11 @@ static void test_a_throttled_host_is_left_alone(void **s)
     want(MSG_MISSING, 0);
     serve(429, "Retry-After: 120\r\n", "", request, sizeof request);
     struct msg m = wait_msg(w.worker, MSG_FAIL);
-    assert_int_equal(m.class_, MSG_THROTTLE);
+    assert_int_equal(m.failure, MSG_THROTTLE);
     assert_in_range(m.retry_after_ms, 119000, 120000);
     want(MSG_MISSING, 0);
     m = wait_msg(w.worker, MSG_FAIL);
-    assert_int_equal(m.class_, MSG_THROTTLE);
+    assert_int_equal(m.failure, MSG_THROTTLE);
     assert_int_equal(requests_waiting(), 0);
     assert_int_equal(end_keeper(), 0);
 }
@@ -352,7 +352,7 @@ static void test_redirects_and_huge_answers_are_not_followed(void **s)
     start_keeper();
     want(MSG_MISSING, 0);
     serve(302, "Location: /elsewhere\r\n", "", request, sizeof request);
-    assert_int_equal(wait_msg(w.worker, MSG_FAIL).class_, MSG_TRANSIENT);
+    assert_int_equal(wait_msg(w.worker, MSG_FAIL).failure, MSG_TRANSIENT);
     assert_int_equal(end_keeper(), 0);
 }
 
@@ -364,7 +364,7 @@ static void test_a_refused_connection_is_transient(void **s)
     start_keeper();
     want(MSG_MISSING, 0);
     struct msg m = wait_msg(w.worker, MSG_FAIL);
-    assert_int_equal(m.class_, MSG_TRANSIENT);
+    assert_int_equal(m.failure, MSG_TRANSIENT);
     assert_in_range(m.retry_after_ms, 1, 5000);
     assert_int_equal(end_keeper(), 0);
 }
@@ -423,7 +423,7 @@ static void test_a_keeper_killed_with_a_request_out_tries_the_same_token_once(vo
     serve(400, "", "{\"error\":\"invalid_grant\"}", request, sizeof request);
     assert_non_null(strstr(request, "refresh_token=rt-0"));
     struct msg m = wait_msg(w.worker, MSG_FAIL);
-    assert_int_equal(m.class_, MSG_DEAD);
+    assert_int_equal(m.failure, MSG_DEAD);
     w.packet[m.text.ptr + m.text.len - w.packet] = '\0';
     assert_non_null(strstr(m.text.ptr, "rotation probably lost in flight"));
     assert_int_equal(end_keeper(), 0);
@@ -436,7 +436,7 @@ static void test_a_static_secret_follows_its_file(void **s)
     snprintf(link, sizeof link, "%s.new", w.token_file);
     snprintf(next, sizeof next, "%s.2", w.token_file);
     write_file(w.token_file, "key-1\n");
-    w.specs[0] = (struct spec){ .name = "crm", .grant = GRANT_STATIC, .token = { SECRET_REF_FILE, w.token_file, NULL }, .required = true };
+    w.specs[0] = (struct credential_spec){ .name = "crm", .grant = GRANT_STATIC, .token = { SECRET_REF_FILE, w.token_file, NULL }, .required = true };
     start_keeper();
     struct msg m = wait_token(1);
     assert_true(slice_eq(m.token, SLICE("key-1")));
@@ -532,7 +532,7 @@ static void test_a_worker_that_reads_late_gets_every_token_and_is_not_given_up(v
         snprintf(names[i], sizeof names[i], "c%u", i);
         memset(tokens[i], 't', MSG_TOKEN_MAX);
         tokens[i][snprintf(tokens[i], 8, "%u-", i)] = 't';
-        w.specs[i] = (struct spec){ .name = names[i], .grant = GRANT_STATIC, .token = { SECRET_REF_INLINE, tokens[i], NULL } };
+        w.specs[i] = (struct credential_spec){ .name = names[i], .grant = GRANT_STATIC, .token = { SECRET_REF_INLINE, tokens[i], NULL } };
     }
     start_keeper();
     int other = second_worker();
@@ -552,7 +552,7 @@ static void test_metrics_beyond_a_packet_come_whole(void **s)
     struct buf all;
     size_t len = 0, at = 0;
     (void)s;
-    w.specs[0] = (struct spec){ .name = "crm", .grant = GRANT_STATIC, .token = { SECRET_REF_INLINE, "token", NULL } };
+    w.specs[0] = (struct credential_spec){ .name = "crm", .grant = GRANT_STATIC, .token = { SECRET_REF_INLINE, "token", NULL } };
     start_keeper();
     (void)wait_token(1);
     for (int i = 0; len < sizeof stats - 100; i++)
@@ -583,7 +583,7 @@ static void test_an_unknown_credential_and_a_bad_leaf_get_an_answer(void **s)
     start_keeper();
     serve(200, "", FIRST, request, sizeof request);
     send_msg(w.worker, &(struct msg){ .type = MSG_WANT, .name = SLICE("nobody"), .reason = MSG_MISSING }, -1);
-    assert_int_equal(wait_msg(w.worker, MSG_FAIL).class_, MSG_UNKNOWN_CREDENTIAL);
+    assert_int_equal(wait_msg(w.worker, MSG_FAIL).failure, MSG_UNKNOWN_CREDENTIAL);
     send_msg(w.worker, &(struct msg){ .type = MSG_MINT, .name = SLICE("api.test"), .der = SLICE("junk") }, -1);
     struct msg m = wait_msg(w.worker, MSG_LEAF);
     assert_int_equal(m.der.len, 0);

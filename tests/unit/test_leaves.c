@@ -163,7 +163,7 @@ static void a_leaf_that_ends_within_the_hour_is_none(void **state)
     assert_int_equal(fake_leaves, 0);
 }
 
-static void the_least_recently_used_name_makes_room(void **state)
+static void the_least_recently_used_name_makes_space(void **state)
 {
     char host[32];
     (void)state;
@@ -185,7 +185,7 @@ static void a_new_keeper_is_asked_for_who_waits_and_what_was_signed_stays(void *
     keep_one("kept.test");
     wait_for(&a, "a.test");
     mints = 0;
-    leaves_keeper_back(l);
+    leaves_resend(l);
     assert_true(mints == 1 && have("kept.test"));
     answer("a.test", "der", 86400);
     assert_int_equal(a.leaves, 1);
@@ -202,7 +202,7 @@ int main(void)
         T(who_left_is_not_told),
         T(the_last_one_who_leaves_takes_the_name_along),
         T(a_leaf_that_ends_within_the_hour_is_none),
-        T(the_least_recently_used_name_makes_room),
+        T(the_least_recently_used_name_makes_space),
         T(a_new_keeper_is_asked_for_who_waits_and_what_was_signed_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

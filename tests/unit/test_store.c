@@ -98,7 +98,7 @@ static struct store *redis_open(void)
 {
     static const char *const names[] = { "cred", "other", "marker", "one", "two", NULL };
     static struct dial_options network;
-    static struct spec_redis redis;
+    static struct redis_spec redis;
     struct store_redis_options options = { &redis, ring, &network, names };
     struct err e = { "" };
     redis.url = server.url;

@@ -223,7 +223,7 @@ static void sha1_is_the_one_that_everybody_knows(void **state)
 
 static struct redis_server server;
 static struct seal_ring *ring;
-static struct spec_redis redis;
+static struct redis_spec redis;
 static struct dial_options network;
 
 struct got {
@@ -355,7 +355,7 @@ static int setup(void **state)
         return -1;
     }
     ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), NULL);
-    redis = (struct spec_redis){ .url = NULL };
+    redis = (struct redis_spec){ .url = NULL };
     return ring ? redis_server_start(&server, NULL) : -1;
 }
 

@@ -165,7 +165,7 @@ static void a_full_queue_says_no_room_and_drained_comes_at_half(void **state)
         end_pump(&a);
         turns(2);
     }
-    assert_int_equal(stream_room(a.s), 0);
+    assert_int_equal(stream_space(a.s), 0);
     assert_true(a.source > 0); /* the sockets hold less than that */
     int before = a.events[STREAM_DRAINED];
     turns(20);
@@ -181,7 +181,7 @@ static void too_little_room_for_a_chunk_is_followed_by_drained_too(void **state)
     (void)state;
     static char bytes[STREAM_OUT_BODY - 100];
     assert_int_equal(stream_write(a.s, slice_of(bytes, sizeof bytes)), 0);
-    assert_int_equal(stream_room(a.s), 100);
+    assert_int_equal(stream_space(a.s), 100);
     RUN_UNTIL(stream_drained(a.s));
     assert_int_equal(a.events[STREAM_DRAINED], 1);
 }
@@ -199,7 +199,7 @@ static void the_cap_refuses_and_keeps_what_was_there(void **state)
     (void)state;
     static char bytes[STREAM_OUT_MAX];
     assert_int_equal(stream_write(a.s, slice_of(bytes, sizeof bytes)), 0);
-    assert_int_equal(stream_room(a.s), 0);
+    assert_int_equal(stream_space(a.s), 0);
     assert_true(stream_write(a.s, SLICE("x")) < 0);
     RUN_UNTIL(stream_drained(a.s));
     turns(3);
@@ -246,9 +246,9 @@ static void a_large_queue_is_written_whole_before_the_end_is_said(void **state)
     static char bytes[STREAM_OUT_MAX];
     for (int i = 0; i < 6; i++) { /* fill the sockets first */
         stream_want_read(b.s, false);
-        RUN_UNTIL(stream_room(a.s) > 0 || i > 3);
-        if (stream_room(a.s) > 0)
-            assert_int_equal(stream_write(a.s, slice_of(bytes, stream_room(a.s))), 0);
+        RUN_UNTIL(stream_space(a.s) > 0 || i > 3);
+        if (stream_space(a.s) > 0)
+            assert_int_equal(stream_write(a.s, slice_of(bytes, stream_space(a.s))), 0);
         turns(2);
     }
     stream_finish(a.s);
@@ -442,13 +442,13 @@ static void lingering_lets_a_slow_reader_have_the_rest(void **state)
     size_t wrote = 0, read_bytes = 0;
     part(NULL);
     end_meet_fd(&a, &fd);
-    for (int i = 0; i < 100 && stream_room(a.s) > 0; i++) {
-        size_t n = stream_room(a.s);
+    for (int i = 0; i < 100 && stream_space(a.s) > 0; i++) {
+        size_t n = stream_space(a.s);
         assert_int_equal(stream_write(a.s, slice_of(bytes, n)), 0);
         wrote += n;
         turns(2);
     }
-    assert_int_equal(stream_room(a.s), 0);
+    assert_int_equal(stream_space(a.s), 0);
     stream_linger(a.s);
     a.s = NULL;
     run_for(2.5);

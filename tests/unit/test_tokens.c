@@ -44,9 +44,9 @@ static void token(uint64_t generation, const char *text, int64_t refresh_ms, int
                                      .refresh_at_ms = fake_mono_ms + refresh_ms, .expires_ms = fake_mono_ms + lifetime_ms });
 }
 
-static void fail_with(enum msg_class class_, int64_t after_ms)
+static void fail_with(enum msg_class failure, int64_t after_ms)
 {
-    tokens_message(t, &(struct msg){ .type = MSG_FAIL, .name = SLICE("crm"), .class_ = class_, .retry_after_ms = after_ms, .text = SLICE("because") });
+    tokens_message(t, &(struct msg){ .type = MSG_FAIL, .name = SLICE("crm"), .failure = failure, .retry_after_ms = after_ms, .text = SLICE("because") });
 }
 
 static bool have(const char *text)
@@ -172,7 +172,7 @@ static void a_token_that_has_expired_on_the_way_wakes_nobody(void **state)
 static void a_refusal_ends_the_wait_unless_it_passes_in_time(void **state)
 {
     static const struct {
-        enum msg_class class_;
+        enum msg_class failure;
         int64_t after_ms;
         uint64_t rejected;
         bool told;
@@ -186,10 +186,10 @@ static void a_refusal_ends_the_wait_unless_it_passes_in_time(void **state)
         struct waiter w = { .calls = 0 };
         wait_for(&w, MSG_MISSING, table[i].rejected, 1000);
         int before = wants;
-        fail_with(table[i].class_, table[i].after_ms);
+        fail_with(table[i].failure, table[i].after_ms);
         assert_int_equal(w.calls, table[i].told);
         if (table[i].told) {
-            assert_true(w.verdict == TOKEN_REFUSED && w.refusal.class_ == table[i].class_ && w.refusal.retry_after_ms == table[i].after_ms);
+            assert_true(w.verdict == TOKEN_REFUSED && w.refusal.failure == table[i].failure && w.refusal.retry_after_ms == table[i].after_ms);
             assert_string_equal(w.refusal.text, "because");
             continue;
         }
@@ -208,9 +208,9 @@ static void who_waits_in_vain_is_told_what_stood_in_the_way(void **state)
     fail_with(MSG_STORE, 500);
     wait_for(&late, MSG_MISSING, 0, 1000);
     fake_deadline_run(1000);
-    assert_true(early.calls == 1 && early.verdict == TOKEN_TIMEOUT && early.refusal.class_ == MSG_STORE && early.refusal.retry_after_ms > 0);
+    assert_true(early.calls == 1 && early.verdict == TOKEN_TIMEOUT && early.refusal.failure == MSG_STORE && early.refusal.retry_after_ms > 0);
     assert_string_equal(early.refusal.text, "no token in time: because");
-    assert_true(late.calls == 1 && late.verdict == TOKEN_TIMEOUT && late.refusal.class_ == MSG_TRANSIENT);
+    assert_true(late.calls == 1 && late.verdict == TOKEN_TIMEOUT && late.refusal.failure == MSG_TRANSIENT);
     assert_string_equal(late.refusal.text, "no token within the time that a request may wait"); /* while it waited nothing was said */
 }
 
@@ -250,7 +250,7 @@ static void a_new_keeper_is_asked_for_everyone_who_waits(void **state)
     wait_for(&a, MSG_MISSING, 0, 1000);
     wait_for(&b, MSG_REJECTED, 2, 2000);
     wants = 0;
-    tokens_keeper_back(t);
+    tokens_resend(t);
     assert_true(wants == 2 && sent[0].reason == MSG_MISSING && sent[1].reason == MSG_REJECTED && sent[1].generation == 2);
     token_wait_cancel(&a.wait);
     token_wait_cancel(&b.wait);

@@ -243,7 +243,7 @@ static void a_connection_that_was_dialled_for_connect_waits_for_the_first_reques
     close(pair[1]);
 }
 
-static void in_all_there_are_so_many_and_the_longest_unused_makes_room(void **state)
+static void in_all_there_are_so_many_and_the_longest_unused_makes_space(void **state)
 {
     struct taker t;
     struct authority others[4];
@@ -333,7 +333,7 @@ int main(void)
         T(beyond_the_limit_one_waits_for_what_is_given_back),
         T(a_wait_has_an_end_and_can_be_left),
         T(a_connection_that_was_dialled_for_connect_waits_for_the_first_request),
-        T(in_all_there_are_so_many_and_the_longest_unused_makes_room),
+        T(in_all_there_are_so_many_and_the_longest_unused_makes_space),
         T(another_identity_never_gets_the_connection),
         T(names_that_were_made_up_do_not_pile_up),
         T(a_pool_that_ends_takes_along_what_is_still_being_dialled),

@@ -1,6 +1,6 @@
 #include "app/cmd/cmd.h"
 
-#include "app/config/words.h"
+#include "app/config/units.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,7 +44,7 @@ static void unknown_flag(const char *name, const char *arg, const struct option 
     char word[64];
     const char *best = NULL;
     for (const struct option *o = long_flags; o->name && strncmp(arg, "--", 2) == 0; o++)
-        words_nearer(flag_word(arg, word, sizeof word), o->name, &best);
+        units_nearer(flag_word(arg, word, sizeof word), o->name, &best);
     if (best)
         cmd_usage(name, "unknown flag %.80s: did you mean --%s?", arg, best);
     else

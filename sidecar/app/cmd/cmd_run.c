@@ -117,10 +117,10 @@ static int add_java_options(const char *trust)
     return setenv("JDK_JAVA_OPTIONS", text, 1);
 }
 
-static int set_proxy_env(struct run *r, const struct ears *ears)
+static int set_proxy_env(struct run *r, const struct listeners *listeners)
 {
     char port[8], bundle[PATH_MAX], ca[PATH_MAX], jks[PATH_MAX];
-    snprintf(port, sizeof port, "%u", ears->proxy_port);
+    snprintf(port, sizeof port, "%u", listeners->proxy_port);
     run_dir_file(r->dir, "bundle.pem", bundle);
     run_dir_file(r->dir, "ca.pem", ca);
     run_dir_file(r->dir, "bundle.jks", jks);
@@ -157,7 +157,7 @@ static void forget(const struct secret_ref *ref)
 static void drop_secrets(const struct config *c)
 {
     for (size_t i = 0; i < c->credential_count; i++) {
-        const struct spec *s = &c->credentials[i];
+        const struct credential_spec *s = &c->credentials[i];
         const struct secret_ref *const refs[] = { &s->client_secret, &s->refresh_token,   &s->token,          &s->subject_token,
                                                   &s->actor_token,   &s->assertion.token, &s->assertion.key };
         for (size_t j = 0; j < sizeof refs / sizeof *refs; j++)
@@ -172,14 +172,14 @@ static void drop_secrets(const struct config *c)
     forget(&c->seal_key_previous);
 }
 
-static void become_program(struct run *r, const struct ears *ears)
+static void become_program(struct run *r, const struct listeners *listeners)
 {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     drop_secrets(r->loaded);
-    if (set_proxy_env(r, ears) != 0 || ((r->layers & LAYER_PRELOAD) && set_preload_env(r) != 0))
+    if (set_proxy_env(r, listeners) != 0 || ((r->layers & LAYER_PRELOAD) && set_preload_env(r) != 0))
         _exit(EX_OSERR);
     for (size_t i = 0; i < r->placeholder_count; i++)
         putenv(r->placeholders[i]);
@@ -188,16 +188,16 @@ static void become_program(struct run *r, const struct ears *ears)
     _exit(errno == ENOENT ? 127 : 126);
 }
 
-static pid_t on_ready(void *arg, const struct ears *ears)
+static pid_t on_ready(void *arg, const struct listeners *listeners)
 {
     struct run *r = arg;
-    r->transparent_port = ears->transparent_port;
+    r->transparent_port = listeners->transparent_port;
     if (r->verbose)
-        fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s%s%s\n", ears->proxy_text, ears->admin_text, r->layers & LAYER_ENV ? "env" : "",
+        fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s%s%s\n", listeners->proxy_text, listeners->admin_text, r->layers & LAYER_ENV ? "env" : "",
                 r->layers == (LAYER_ENV | LAYER_PRELOAD) ? "," : "", r->layers & LAYER_PRELOAD ? "preload" : "");
     pid_t pid = fork();
     if (pid == 0)
-        become_program(r, ears);
+        become_program(r, listeners);
     return pid;
 }
 

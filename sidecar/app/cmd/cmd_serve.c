@@ -13,13 +13,13 @@ static struct config *on_reload(void *arg)
     return cmd_config_load(c, &status);
 }
 
-static pid_t on_ready(void *arg, const struct ears *ears)
+static pid_t on_ready(void *arg, const struct listeners *listeners)
 {
     char line[320];
-    bool local = ears->local.fd >= 0;
+    bool local = listeners->local.fd >= 0;
     (void)arg;
-    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s%s%s\n", ears->proxy_text, ears->admin_text, local ? " socket=" : "",
-                       local ? ears->local.path : "");
+    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s%s%s\n", listeners->proxy_text, listeners->admin_text, local ? " socket=" : "",
+                       local ? listeners->local.path : "");
     (void)!write(STDERR_FILENO, line, (size_t)len); /* a closed stderr is no reason to stop */
     return 0;
 }

@@ -1,7 +1,7 @@
 /* sidekey why METHOD URL: which rule wins, and what would be sent.  The value of a token is never known here. */
 #include "app/cmd/cmd.h"
 #include "app/config/url.h"
-#include "app/config/words.h"
+#include "app/config/units.h"
 #include "refresh/grant/grant.h"
 
 #include <stdio.h>
@@ -58,15 +58,15 @@ static void print_changes(const struct rule *r)
                r->only_if_equals);
 }
 
-static const struct spec *find_spec(const struct config *c, const char *name)
+static const struct credential_spec *find_spec(const struct config *c, const char *name)
 {
-    const struct spec *s = c->credentials;
+    const struct credential_spec *s = c->credentials;
     while (strcmp(s->name, name) != 0)
         s++;
     return s;
 }
 
-static void print_credential(const struct spec *s)
+static void print_credential(const struct credential_spec *s)
 {
     char from[256];
     printf("credential: %s (%s, ", s->name, grant_of(s->grant)->name);
@@ -91,7 +91,7 @@ static void print_again(const struct rule *r)
     for (const int *status = r->unauthorized; *status; status++)
         printf("%s %d", status == r->unauthorized ? "" : ",", *status);
     printf(" refreshes and sends again, once; bodies up to %s\n",
-           words_size_text(r->replay_max_bytes, size, sizeof size));
+           units_size_text(r->replay_max_bytes, size, sizeof size));
 }
 
 static void print_network(const struct question *q)

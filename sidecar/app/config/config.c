@@ -16,7 +16,7 @@ void config_free(struct config *c)
     if (!c)
         return;
     for (size_t i = 0; i < c->credential_count; i++)
-        spec_done(&c->credentials[i]);
+        credential_spec_done(&c->credentials[i]);
     for (size_t i = 0; i < c->rule_count; i++)
         rule_done(&c->rules[i]);
     for (size_t i = 0; i < c->override_count; i++)
@@ -45,7 +45,7 @@ void config_free(struct config *c)
     free(c->ca_cert_file);
     free(c->ca_key_file);
     free(c->store_file);
-    spec_redis_done(&c->redis);
+    redis_spec_done(&c->redis);
     free(c->parent.url);
     free(c->parent.username);
     free_list(c->parent.no_proxy);

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "net/listen_unix.h"
 #include "proxy/options.h"
-#include "refresh/spec.h"
+#include "refresh/credential_spec.h"
 
 struct config {
     char *path;                       /* the file, for messages */
@@ -20,8 +20,8 @@ struct config {
     char *ca_publish, *ca_cert_file, *ca_key_file;
     bool ca_constrain;                /* ca.constrain: name constraints from the rules; default true */
     char *store_file;                 /* default $XDG_STATE_HOME/sidekey or /var/lib/sidekey as root */
-    struct spec_redis redis;          /* url NULL: the file engine */
-    struct spec *credentials;
+    struct redis_spec redis;          /* url NULL: the file engine */
+    struct credential_spec *credentials;
     size_t credential_count;
     struct rule *rules;
     size_t rule_count;

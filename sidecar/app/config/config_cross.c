@@ -2,7 +2,7 @@
 
 #include "app/config/config_local.h"
 #include "app/config/config_values.h"
-#include "app/config/words.h"
+#include "app/config/units.h"
 #include "refresh/redis/redis_url.h"
 
 #include <stdio.h>
@@ -102,7 +102,7 @@ static int check_credential(struct schema *s, const json_t *node, const struct r
     for (size_t i = 0; i < c->credential_count; i++) {
         if (strcmp(c->credentials[i].name, r->credential) == 0)
             return 0;
-        words_nearer(r->credential, c->credentials[i].name, &best);
+        units_nearer(r->credential, c->credentials[i].name, &best);
     }
     if (best)
         return schema_error(s, at, "there is no credential \"%s\": did you mean \"%s\"?", r->credential, best);
@@ -171,7 +171,7 @@ static const char *unknown_rule(const struct config *c, const char *name, const 
         const char *rule = c->rules[i].name ? c->rules[i].name : ""; /* a bad rule was reported there */
         if (strcmp(rule, name) == 0)
             return NULL;
-        words_nearer(name, rule, best);
+        units_nearer(name, rule, best);
     }
     return name;
 }

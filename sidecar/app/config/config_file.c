@@ -65,10 +65,10 @@ int config_file_find(const char *path, char **ret, int *ret_exit, struct err *e)
 static int read_all(int fd, struct buf *out)
 {
     for (;;) {
-        char *room = buf_reserve(out, 4096);
-        if (!room)
+        char *space = buf_reserve(out, 4096);
+        if (!space)
             return -EFBIG;
-        ssize_t got = read(fd, room, 4096);
+        ssize_t got = read(fd, space, 4096);
         if (got == 0)
             return 0;
         if (got < 0 && errno != EINTR)

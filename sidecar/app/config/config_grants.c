@@ -31,7 +31,7 @@ static const struct {
 
 void grants_init_spec(void *spec)
 {
-    ((struct spec *)spec)->client_auth = UNSAID_AUTH;
+    ((struct credential_spec *)spec)->client_auth = UNSAID_AUTH;
 }
 
 static bool has_word(const char *words, const char *key)
@@ -61,7 +61,7 @@ static int missing(struct schema *s, const json_t *node, const char *key, const 
     return schema_error(s, node, "%s is missing: %s%s needs it", key, with, what);
 }
 
-static int check_keys(struct schema *s, const json_t *node, const struct spec *c)
+static int check_keys(struct schema *s, const json_t *node, const struct credential_spec *c)
 {
     const char *key, *name = grant_of(c->grant)->name;
     json_t *value;
@@ -82,7 +82,7 @@ static int check_keys(struct schema *s, const json_t *node, const struct spec *c
 }
 
 /* The URL is judged here and not as a single value: what it may be depends on the grant. */
-static int check_url(struct schema *s, const json_t *node, struct spec *c)
+static int check_url(struct schema *s, const json_t *node, struct credential_spec *c)
 {
     struct fetch_place place;
     const json_t *at = json_object_get(node, "token_url");
@@ -106,7 +106,7 @@ static int check_url(struct schema *s, const json_t *node, struct spec *c)
 }
 
 /* Who signs what: one key or one ready-made token, and both only where each has its own use. */
-static int check_assertion(struct schema *s, const json_t *node, const struct spec *c)
+static int check_assertion(struct schema *s, const json_t *node, const struct credential_spec *c)
 {
     static const char *const of_key[] = { "alg", "kid", "issuer", "subject", "audience", "lifetime", "claims" };
     static const char *const of_oauth[] = { "token", "subject", "audience" };
@@ -131,7 +131,7 @@ static int check_assertion(struct schema *s, const json_t *node, const struct sp
     return failed;
 }
 
-static void choose_auth(struct spec *c)
+static void choose_auth(struct credential_spec *c)
 {
     bool secret = c->client_secret.kind != SECRET_REF_NONE;
     bool assertion = c->assertion.key.kind != SECRET_REF_NONE || c->assertion.token.kind != SECRET_REF_NONE;
@@ -141,7 +141,7 @@ static void choose_auth(struct spec *c)
                                                                          : CLIENT_AUTH_NONE;
 }
 
-static int check_client(struct schema *s, const json_t *node, const struct spec *c, bool said)
+static int check_client(struct schema *s, const json_t *node, const struct credential_spec *c, bool said)
 {
     static const char *const names[] = { "basic", "body", "none", "private_key_jwt" };
     bool secret = c->client_secret.kind != SECRET_REF_NONE, takes = c->client_auth <= CLIENT_AUTH_BODY;
@@ -160,7 +160,7 @@ static int check_client(struct schema *s, const json_t *node, const struct spec 
 
 int grants_check_spec(struct schema *s, const json_t *node, void *spec)
 {
-    struct spec *c = spec;
+    struct credential_spec *c = spec;
     bool said = c->client_auth != UNSAID_AUTH;
     choose_auth(c);
     int failed = check_keys(s, node, c);

@@ -7,7 +7,7 @@
 #include "app/config/config_values.h"
 
 #define CONFIG(member) offsetof(struct config, member)
-#define SPEC(member) offsetof(struct spec, member)
+#define SPEC(member) offsetof(struct credential_spec, member)
 #define RULE(member) offsetof(struct rule, member)
 #define SECOND UINT64_C(1000)
 #define HOUR (3600 * SECOND)
@@ -189,7 +189,7 @@ static const struct field spec_fields[] = {
       .about = "At most one forced refresh in this time." },
     END,
 };
-static const struct table spec_table = { .fields = spec_fields, .size = sizeof(struct spec), .name_at = SPEC(name),
+static const struct table spec_table = { .fields = spec_fields, .size = sizeof(struct credential_spec), .name_at = SPEC(name),
     .init = grants_init_spec, .check = grants_check_spec };
 
 static const struct field match_fields[] = {

@@ -1,6 +1,6 @@
 #include "app/config/scalar.h"
 
-#include "app/config/words.h"
+#include "app/config/units.h"
 #include "net/address.h"
 
 #include <errno.h>
@@ -56,13 +56,13 @@ static int read_duration(const struct field *f, const char *text, void *base, st
 {
     int64_t ms;
     char low[32], high[32];
-    int failed = words_duration(slice_str(text), &ms);
+    int failed = units_duration(slice_str(text), &ms);
     if (failed == -EINVAL)
         return err_set(e, "\"%.40s\" is no duration: write a number with its unit, like 250ms, 30s, 5m or 1h", text);
     if (failed || (f->max && ((uint64_t)ms < f->min || (uint64_t)ms > f->max)))
         return err_set(e, "%.40s is out of range: write %s to %s", text,
-                       words_duration_text((int64_t)f->min, low, sizeof low),
-                       words_duration_text(f->max ? (int64_t)f->max : INT64_C(3162240000000), high, sizeof high));
+                       units_duration_text((int64_t)f->min, low, sizeof low),
+                       units_duration_text(f->max ? (int64_t)f->max : INT64_C(3162240000000), high, sizeof high));
     *(int64_t *)at(f, base) = ms;
     return 0;
 }
@@ -71,12 +71,12 @@ static int read_size(const struct field *f, const char *text, void *base, struct
 {
     uint64_t bytes;
     char low[32], high[32];
-    int failed = words_size(slice_str(text), &bytes);
+    int failed = units_size(slice_str(text), &bytes);
     if (failed == -EINVAL)
         return err_set(e, "\"%.40s\" is no size: write a number with its unit, like 512B, 64KiB or 1MiB", text);
     if (failed || (f->max && (bytes < f->min || bytes > f->max)))
-        return err_set(e, "%.40s is out of range: write %s to %s", text, words_size_text(f->min, low, sizeof low),
-                       words_size_text(f->max ? f->max : UINT64_C(1) << 53, high, sizeof high));
+        return err_set(e, "%.40s is out of range: write %s to %s", text, units_size_text(f->min, low, sizeof low),
+                       units_size_text(f->max ? f->max : UINT64_C(1) << 53, high, sizeof high));
     *(uint64_t *)at(f, base) = bytes;
     return 0;
 }
@@ -102,7 +102,7 @@ static int read_enum(const struct field *f, const char *text, void *base, struct
             memcpy(at(f, base), &i, sizeof i);
             return 0;
         }
-        words_nearer(text, f->words[i], &best);
+        units_nearer(text, f->words[i], &best);
     }
     list_words(f->words, all, sizeof all);
     for (size_t i = 0; f->later && f->later[i]; i++)

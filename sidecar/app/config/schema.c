@@ -1,7 +1,7 @@
 #include "app/config/schema.h"
 
 #include "app/config/scalar.h"
-#include "app/config/words.h"
+#include "app/config/units.h"
 #include "base/secret_ref.h"
 
 #include <errno.h>
@@ -122,7 +122,7 @@ static void unknown_key(struct schema *s, const struct table *t, const char *key
         }
     for (const struct field *f = t->fields; f->key; f++)
         if (f->type != FIELD_LATER)
-            words_nearer(key, f->key, &best);
+            units_nearer(key, f->key, &best);
     if (best)
         schema_error_key(s, value, "unknown key \"%.64s\": did you mean \"%s\"?", key, best);
     else

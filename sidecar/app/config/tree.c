@@ -9,7 +9,7 @@ struct tree {
     json_t *root;
     struct hash *index; /* the node's address → 1 + its place in marks */
     struct tree_mark *marks;
-    size_t count, room;
+    size_t count, space;
 };
 
 struct reader {
@@ -57,15 +57,15 @@ static json_t *remember(struct reader *r, json_t *node, const yaml_event_t *even
 {
     struct tree *y = r->tree;
     const json_t *key = node;
-    if (node && y->count == y->room) {
-        size_t room = y->room ? 2 * y->room : 64;
-        struct tree_mark *marks = realloc(y->marks, room * sizeof *marks);
+    if (node && y->count == y->space) {
+        size_t space = y->space ? 2 * y->space : 64;
+        struct tree_mark *marks = realloc(y->marks, space * sizeof *marks);
         if (marks) {
             y->marks = marks;
-            y->room = room;
+            y->space = space;
         }
     }
-    if (!node || y->count == y->room || hash_put(y->index, key_of(&key), (void *)(uintptr_t)(y->count + 1)) != 0) {
+    if (!node || y->count == y->space || hash_put(y->index, key_of(&key), (void *)(uintptr_t)(y->count + 1)) != 0) {
         json_decref(node);
         complain(r, event->start_mark, "out of memory");
         return NULL;

@@ -27,7 +27,7 @@ struct ipc {
     bool *freed;
     ipc_packet_fn *on_packet;
     ipc_gone_fn *on_gone;
-    ipc_room_fn *on_room; /* or NULL */
+    ipc_space_fn *on_space; /* or NULL */
     void *arg;
 };
 
@@ -164,9 +164,9 @@ size_t ipc_queued(const struct ipc *i)
     return i->queued_bytes;
 }
 
-void ipc_on_room(struct ipc *i, ipc_room_fn *fn)
+void ipc_on_space(struct ipc *i, ipc_space_fn *fn)
 {
-    i->on_room = fn;
+    i->on_space = fn;
 }
 
 static void flush(struct ipc *i)
@@ -239,13 +239,13 @@ static bool hand_over(struct ipc *i, struct slice packet, int fd)
 }
 
 /* As hand_over(). */
-static bool tell_room(struct ipc *i)
+static bool tell_space(struct ipc *i)
 {
     bool freed = false;
-    if (i->dead || !i->on_room || !list_empty(&i->queue))
+    if (i->dead || !i->on_space || !list_empty(&i->queue))
         return true;
     i->freed = &freed;
-    i->on_room(i->arg);
+    i->on_space(i->arg);
     if (!freed)
         i->freed = NULL;
     return !freed;
@@ -278,7 +278,7 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
     (void)loop;
     if (revents & EV_WRITE) {
         flush(i);
-        if (!tell_room(i))
+        if (!tell_space(i))
             return;
     }
     if (revents & EV_READ && !i->dead)

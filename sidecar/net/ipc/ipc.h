@@ -1,6 +1,6 @@
 /* net/ipc/ipc.h: packets between our own processes: unix SEQPACKET, one packet = one message, at most 64 KiB, optionally one descriptor.
  * Owner  ipc_new()'s caller.  Packets may hold secrets: memory is wiped after use.   Never blocks; what the socket does not take is
- * queued (cap IPC_QUEUE_MAX, then the peer counts as dead): who has much to say looks at ipc_queued() and goes on at on_room. */
+ * queued (cap IPC_QUEUE_MAX, then the peer counts as dead): who has much to say looks at ipc_queued() and goes on at on_space. */
 #ifndef SIDEKEY_NET_IPC_IPC_H
 #define SIDEKEY_NET_IPC_IPC_H
 
@@ -16,7 +16,7 @@ typedef void ipc_packet_fn(void *arg, struct slice packet, int fd);
 /* The peer is gone (or has broken the rules): ipc_free() it.  Called once. */
 typedef void ipc_gone_fn(void *arg);
 /* All that was queued has gone out.  ipc_free() is allowed. */
-typedef void ipc_room_fn(void *arg);
+typedef void ipc_space_fn(void *arg);
 
 /* A connected pair, CLOEXEC, non-blocking.  0; -errno. */
 MUST_CHECK int ipc_pair(int ret_fds[2]);
@@ -30,6 +30,6 @@ MUST_CHECK int ipc_offer(struct ipc *i, struct slice packet);
 /* Bytes that the socket has not taken yet. */
 size_t ipc_queued(const struct ipc *i);
 /* fn (arg as given to ipc_new) each time the queue has emptied; NULL: no more. */
-void ipc_on_room(struct ipc *i, ipc_room_fn *fn);
+void ipc_on_space(struct ipc *i, ipc_space_fn *fn);
 
 #endif

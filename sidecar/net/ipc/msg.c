@@ -35,7 +35,7 @@ static bool within_limits(const struct msg *m)
     bool named = m->type != MSG_MINT && m->type != MSG_LEAF;
     return m->type >= MSG_HELLO && m->type <= MSG_DRAIN && m->name.len <= (named ? MSG_NAME_MAX : HOST_MAX) && m->token.len <= MSG_TOKEN_MAX &&
            m->extra_count <= MSG_EXTRAS_MAX && m->state >= MSG_NONE && m->state <= MSG_REAUTH && m->reason >= MSG_EXPIRING &&
-           m->reason <= MSG_FORCED && m->class_ >= MSG_TRANSIENT && m->class_ <= MSG_UNKNOWN_CREDENTIAL && m->ask >= MSG_ASK_READY &&
+           m->reason <= MSG_FORCED && m->failure >= MSG_TRANSIENT && m->failure <= MSG_UNKNOWN_CREDENTIAL && m->ask >= MSG_ASK_READY &&
            m->ask <= MSG_ASK_RELOAD;
 }
 
@@ -61,7 +61,7 @@ int msg_encode(const struct msg *m, struct buf *out)
         (failed = put_text(out, TAG_TOKEN, m->token)) || (failed = put_number(out, TAG_EXPIRES, m->expires_ms)) ||
         (failed = put_number(out, TAG_REFRESH_AT, m->refresh_at_ms)) || (failed = put_extras(out, m)) ||
         (failed = put_number(out, TAG_REASON, m->reason)) || (failed = put_number(out, TAG_DEADLINE, m->deadline_ms)) ||
-        (failed = put_number(out, TAG_CLASS, m->class_)) || (failed = put_number(out, TAG_RETRY_AFTER, m->retry_after_ms)) ||
+        (failed = put_number(out, TAG_CLASS, m->failure)) || (failed = put_number(out, TAG_RETRY_AFTER, m->retry_after_ms)) ||
         (failed = put_text(out, TAG_TEXT, m->text)) || (failed = put_text(out, TAG_DER, m->der)) ||
         (failed = put_number(out, TAG_UNTIL, m->until_s)) || (failed = put_number(out, TAG_ASK, m->ask)) ||
         (failed = put_number(out, TAG_TAG, (int64_t)m->tag)) || (failed = put_number(out, TAG_OK, m->ok)) ||
@@ -100,7 +100,7 @@ static bool take_number(struct msg *m, enum tag tag, int64_t value)
     case TAG_MORE: m->more = value != 0; return true;
     case TAG_STATE: m->state = (enum msg_state)(small ? value : 255); return small;
     case TAG_REASON: m->reason = (enum msg_reason)(small ? value : 255); return small;
-    case TAG_CLASS: m->class_ = (enum msg_class)(small ? value : 255); return small;
+    case TAG_CLASS: m->failure = (enum msg_class)(small ? value : 255); return small;
     case TAG_ASK: m->ask = (enum msg_ask)(small ? value : 255); return small;
     default: return false;
     }

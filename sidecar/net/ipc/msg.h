@@ -49,9 +49,9 @@ struct msg {
     size_t extra_count;      /* TOKEN */
     enum msg_reason reason;  /* WANT */
     int64_t deadline_ms;     /* WANT */
-    enum msg_class class_;   /* FAIL */
+    enum msg_class failure;   /* FAIL */
     int64_t retry_after_ms;  /* FAIL: a duration, 0: unknown */
-    struct slice text;       /* FAIL, LEAF (why not), ANSWER and STATS (body, or a part of it: net/ipc/parts.h): safe to show */
+    struct slice text;       /* FAIL, LEAF (why not), ANSWER and STATS (body, or a part of it: net/ipc/msg_parts.h): safe to show */
     uint64_t offset;         /* ANSWER STATS: bytes of the body that came before this part */
     bool more;               /* ANSWER STATS: another part follows */
     struct slice der;        /* MINT: SubjectPublicKeyInfo; LEAF: certificate, empty: refused, see text */

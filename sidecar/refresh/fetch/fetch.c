@@ -6,7 +6,7 @@
 #include "net/tls/tls_revocation.h"
 #include "refresh/fetch/fetch_roots.h"
 #include "refresh/fetch/fetch_url.h"
-#include "refresh/fetch/fetch_way.h"
+#include "refresh/fetch/fetch_route.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -31,7 +31,7 @@ struct fetch_job {
     struct fetch *fetch;
     CURL *easy;
     struct curl_slist *fields;
-    struct fetch_way way;
+    struct fetch_route way;
     struct buf body, answer, header;
     struct slice retry_after; /* in header */
     int64_t date_s;
@@ -163,8 +163,8 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
     struct fetch_job *job = arg;
     const struct sockaddr *sa = &to->addr;
     (void)purpose;
-    enum address_class class_ = address_class_of(sa);
-    bool fits = job->way.overridden || job->way.by_parent || (job->metadata && (class_ == ADDRESS_METADATA || class_ == ADDRESS_LINK_LOCAL)) || (job->on_loopback && class_ == ADDRESS_LOOPBACK)
+    enum address_class failure = address_class_of(sa);
+    bool fits = job->way.overridden || job->way.by_parent || (job->metadata && (failure == ADDRESS_METADATA || failure == ADDRESS_LINK_LOCAL)) || (job->on_loopback && failure == ADDRESS_LOOPBACK)
                 || address_allowed(&job->fetch->options.policy, sa);
     job->forbidden = !fits;
     return fits ? socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol) : CURL_SOCKET_BAD;
@@ -233,7 +233,7 @@ static void free_job(struct fetch_job *job)
     for (struct curl_slist *field = job->fields; field; field = field->next)
         explicit_bzero(field->data, strlen(field->data));
     curl_slist_free_all(job->fields);
-    fetch_way_done(&job->way);
+    fetch_route_done(&job->way);
     buf_done(&job->body);
     buf_done(&job->answer);
     buf_done(&job->header);
@@ -370,12 +370,12 @@ static int start(struct fetch_job *job, const struct fetch_request *r, struct er
     job->metadata = r->metadata;
     if (!job->easy || add_fields(job, r) != 0 || buf_add(&job->body, r->body) != 0)
         return err_set(e, "out of memory");
-    job->way = (struct fetch_way){ .options = &job->fetch->options, .parent = &job->fetch->parent };
-    if (fetch_way_choose(&job->way, &p, p.loopback || r->metadata, e) != 0)
+    job->way = (struct fetch_route){ .options = &job->fetch->options, .parent = &job->fetch->parent };
+    if (fetch_route_choose(&job->way, &p, p.loopback || r->metadata, e) != 0)
         return -1;
     CURLcode code = set_callbacks(job);
     if (code == CURLE_OK)
-        code = fetch_way_set(&job->way, job->easy);
+        code = fetch_route_set(&job->way, job->easy);
     if (code == CURLE_OK)
         code = set_transfer(job, r);
     if (code == CURLE_OK)

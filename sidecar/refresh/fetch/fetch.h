@@ -5,7 +5,7 @@
 #define SIDEKEY_REFRESH_FETCH_FETCH_H
 
 #include "net/dial/dial.h"
-#include "refresh/spec.h"
+#include "refresh/credential_spec.h"
 
 #define FETCH_ANSWER_MAX (1024 * 1024)
 #define FETCH_CONNECT_MS 10000
@@ -21,7 +21,7 @@ struct fetch_request { /* borrowed for the call of fetch_start() */
     const char *ca_file;        /* added to the system's roots; NULL: none */
     const char *cert_file, *key_file; /* client certificate; NULL: none */
     int64_t timeout_ms;         /* in all; what has arrived by the end is read first, however late we are */
-    const struct spec_param *fields; /* more header fields */
+    const struct credential_spec_param *fields; /* more header fields */
     size_t field_count;
     bool metadata;              /* link-local addresses are allowed, for this request alone */
 };

@@ -11,8 +11,8 @@ static bool has_class(const char *host, enum address_class a, enum address_class
     struct address at;
     if (address_parse(slice_str(host), 1, &at) != 0)
         return false;
-    enum address_class class_ = address_class_of((struct sockaddr *)&at.sa);
-    return class_ == a || class_ == b;
+    enum address_class failure = address_class_of((struct sockaddr *)&at.sa);
+    return failure == a || failure == b;
 }
 
 static bool names_loopback(const char *host)

@@ -6,7 +6,7 @@
 /* Codes of RFC 6749 §5.2, RFC 8693 §2.2.2, OIDC Core §3.1.2.6, and of vendors who have their own. */
 static const struct {
     const char *code;
-    enum msg_class class_;
+    enum msg_class failure;
     bool reused;
 } codes[] = {
     { "invalid_grant", MSG_DEAD, false },
@@ -46,7 +46,7 @@ static const struct {
 /* First row that covers the status wins. A refusal without a code is nobody's verdict on the refresh token. */
 static const struct {
     int from, to;
-    enum msg_class class_;
+    enum msg_class failure;
 } statuses[] = {
     { 200, 299, MSG_AMBIGUOUS },    /* empty or broken: the token may have been rotated */
     { 300, 399, MSG_TRANSIENT },    /* redirects are not followed */
@@ -66,7 +66,7 @@ static enum msg_class by_status(const struct classify_input *in)
         return MSG_TRANSIENT;
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
         if (in->status >= statuses[i].from && in->status <= statuses[i].to)
-            return statuses[i].class_;
+            return statuses[i].failure;
     return MSG_AMBIGUOUS;
 }
 
@@ -79,7 +79,7 @@ enum msg_class classify(const struct classify_input *in)
     for (size_t i = 0; in->code.len && i < sizeof codes / sizeof *codes; i++)
         if (slice_eq(in->code, slice_str(codes[i].code))) {
             /* Without a refresh token in the request there is none that could be dead: then what was configured is wrong. */
-            return codes[i].class_ == MSG_DEAD && !in->spends_token ? MSG_CONFIG_ERROR : codes[i].class_;
+            return codes[i].failure == MSG_DEAD && !in->spends_token ? MSG_CONFIG_ERROR : codes[i].failure;
         }
     if (in->code.len && in->status < 500 && in->status != 408)
         return MSG_CONFIG_ERROR;

@@ -1,4 +1,4 @@
-#include "refresh/flight/flight_room.h"
+#include "refresh/flight/flight_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -47,7 +47,7 @@ static const struct {
     [FLIGHT_COMMIT_WAIT] = { "commit_wait", flight_commit_wait, flight_renewed, flight_commit_again, 0 },
     [FLIGHT_RECOVER] = { "recover", flight_recover, flight_recovered, NULL, FLIGHT_STORE_MS },
     [FLIGHT_RECOVER_WAIT] = { "recover_wait", flight_recover_wait, NULL, flight_recover_again, 0 },
-    [FLIGHT_BURY] = { "bury", flight_bury, flight_buried, NULL, FLIGHT_STORE_MS },
+    [FLIGHT_MARK_DEAD] = { "mark_dead", flight_mark_dead, flight_marked_dead, NULL, FLIGHT_STORE_MS },
     [FLIGHT_THROTTLE] = { "throttle", flight_throttle, flight_throttled, NULL, FLIGHT_STORE_MS },
     [FLIGHT_RELEASE] = { "release", release, released, NULL, FLIGHT_STORE_MS },
     [FLIGHT_DONE] = { "done", done, NULL, NULL, 0 },
@@ -112,10 +112,10 @@ enum step flight_end_as(struct flight *f, enum flight_end end, const char *text)
     return flight_enter(f, FLIGHT_RELEASE);
 }
 
-enum step flight_fail(struct flight *f, enum msg_class class_, const char *text)
+enum step flight_fail(struct flight *f, enum msg_class failure, const char *text)
 {
     snprintf(f->text, sizeof f->text, "%s", text);
-    f->result.class_ = class_;
+    f->result.failure = failure;
     return flight_end_as(f, FLIGHT_FAILED, f->text);
 }
 
@@ -156,7 +156,7 @@ static void on_renewal(void *arg)
     flight_renew(arg);
 }
 
-struct flight *flight_start(struct flight_env *env, const struct spec *spec, const struct state *known, const struct credential_need *need,
+struct flight *flight_start(struct flight_env *env, const struct credential_spec *spec, const struct state *known, const struct schedule_need *need,
                             bool replay, const struct flight_hooks *hooks)
 {
     struct flight *f = calloc(1, sizeof *f);
@@ -192,7 +192,7 @@ void flight_free(struct flight *f)
     store_cancel(f->env->store, f->op);
     fetch_cancel(f->job);
     command_cancel(f->command);
-    gather_stop(&f->gather);
+    secret_load_stop(&f->secret_load);
     grant_request_done(&f->request);
     secret_done(&f->spent);
     state_done(&f->known);
@@ -201,12 +201,12 @@ void flight_free(struct flight *f)
     free(f);
 }
 
-void flight_join(struct flight *f, const struct credential_need *need)
+void flight_join(struct flight *f, const struct schedule_need *need)
 {
-    credential_need_merge(&f->need, need);
+    schedule_need_merge(&f->need, need);
 }
 
-void flight_nudge(struct flight *f)
+void flight_wake(struct flight *f)
 {
     if (f->state == FLIGHT_BUSY || f->state == FLIGHT_RECOVER_WAIT)
         alarm_set(&f->deadline, 0);
@@ -231,7 +231,7 @@ static enum step done(struct flight *f)
 
 /* ---- the lease ---- */
 
-int flight_see(struct flight *f, const struct state *stored)
+int flight_adopt_state(struct flight *f, const struct state *stored)
 {
     if (state_copy(&f->base, stored) != 0)
         return -1;
@@ -244,7 +244,7 @@ int flight_see(struct flight *f, const struct state *stored)
     return 0;
 }
 
-void flight_learn(struct flight *f, const struct state *stored)
+void flight_state_changed(struct flight *f, const struct state *stored)
 {
     if (stored->generation <= f->known.generation)
         return;
@@ -253,7 +253,7 @@ void flight_learn(struct flight *f, const struct state *stored)
         log_warn(log_msg("newer state not taken"), log_str("credential", f->spec->name), log_str("reason", "out of memory"));
 }
 
-void flight_outlived(struct flight *f, uint64_t generation)
+void flight_expire_generation(struct flight *f, uint64_t generation)
 {
     f->outlived = generation > f->outlived ? generation : f->outlived;
 }
@@ -262,10 +262,10 @@ bool flight_needed(const struct flight *f, const struct state *s)
 {
     if (f->outlived && s->generation <= f->outlived)
         return true;
-    const struct credential_life life = { s->obtained_wall_ms, s->expires_wall_ms, s->refresh_in_ms };
+    const struct schedule_life life = { s->obtained_wall_ms, s->expires_wall_ms, s->refresh_in_ms };
     int64_t now_ms = clock_mono_ms();
-    struct credential_times t = credential_times(&life, f->env->jitter, now_ms, clock_wall_ms() + f->env->skew_ms);
-    return credential_needs(&t, !secret_empty(&s->access_token), s->generation, &f->need, now_ms);
+    struct schedule_times t = schedule_times(&life, f->env->jitter, now_ms, clock_wall_ms() + f->env->skew_ms);
+    return schedule_needs(&t, !secret_empty(&s->access_token), s->generation, &f->need, now_ms);
 }
 
 static enum step start(struct flight *f)
@@ -294,7 +294,7 @@ static enum step lock_error(struct flight *f, const char *why)
     return flight_fail(f, MSG_STORE, "the store cannot give a lease");
 }
 
-void flight_heed(struct flight *f, const struct store_answer *answer)
+void flight_note_throttle(struct flight *f, const struct store_answer *answer)
 {
     if (answer->throttled_ms > 0)
         f->throttled_ms = clock_mono_ms() + answer->throttled_ms;
@@ -305,15 +305,15 @@ static enum step begun(struct flight *f, const struct store_answer *answer)
     f->hooks.on_lease(f->hooks.arg, answer->result);
     switch (answer->result) {
     case STORE_FRESH:
-        if (flight_see(f, answer->state) != 0)
+        if (flight_adopt_state(f, answer->state) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
         if (!flight_needed(f, &f->base))
             return flight_end_as(f, FLIGHT_ADOPTED, "somebody else was first");
         return flight_enter(f, FLIGHT_BEGIN); /* newer, and yet not enough: from here on it is the one that we know */
     case STORE_WON:
         f->leased = true;
-        flight_heed(f, answer);
-        if (flight_see(f, answer->state) != 0)
+        flight_note_throttle(f, answer);
+        if (flight_adopt_state(f, answer->state) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
         return flight_enter(f, FLIGHT_CHECK);
     case STORE_BUSY:
@@ -379,8 +379,8 @@ bool flight_rotates(const struct flight *f)
 static enum step loaded(struct flight *f, const struct store_answer *answer)
 {
     if (answer->result == STORE_OK) {
-        flight_heed(f, answer);
-        if (flight_see(f, answer->state) != 0)
+        flight_note_throttle(f, answer);
+        if (flight_adopt_state(f, answer->state) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
         return flight_enter(f, FLIGHT_CHECK);
     }

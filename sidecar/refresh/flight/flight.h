@@ -6,10 +6,10 @@
 #ifndef SIDEKEY_REFRESH_FLIGHT_FLIGHT_H
 #define SIDEKEY_REFRESH_FLIGHT_FLIGHT_H
 
-#include "refresh/credential.h"
+#include "refresh/schedule.h"
 #include "refresh/fetch/fetch.h"
 #include "refresh/store/journal.h"
-#include "refresh/spec.h"
+#include "refresh/credential_spec.h"
 #include "refresh/store/store.h"
 
 struct flight;
@@ -22,7 +22,7 @@ struct flight_env {
     const struct seal_ring *ring;
     enum on_lock_error on_lock_error;
     int64_t lease_ms, request_timeout_ms;
-    unsigned jitter;  /* as credential_times() wants it */
+    unsigned jitter;  /* as schedule_times() wants it */
     int64_t skew_ms;  /* server's wall clock minus ours, as the last Date said; written by flights */
 };
 
@@ -35,7 +35,7 @@ enum flight_end {
 
 struct flight_result {
     enum flight_end end;
-    enum msg_class class_;   /* FAILED */
+    enum msg_class failure;   /* FAILED */
     int64_t retry_after_ms;  /* FAILED, from the server; 0: none */
     bool requested;          /* at least one token request was started */
     bool told;               /* THROTTLE: the server said so to this flight; else it is what the store knows of it */
@@ -70,22 +70,22 @@ struct flight_hooks {
     void *arg;
 };
 
-/* known: what the caller has (generation 0: nothing), copied.  need as credential_needs() takes it.
+/* known: what the caller has (generation 0: nothing), copied.  need as schedule_needs() takes it.
  * replay: take what the journal holds to the store, and ask no server for it.
  * Nothing is called back from inside this call.  NULL when out of memory. */
-MUST_CHECK struct flight *flight_start(struct flight_env *env, const struct spec *spec, const struct state *known,
-                                       const struct credential_need *need, bool replay, const struct flight_hooks *hooks);
+MUST_CHECK struct flight *flight_start(struct flight_env *env, const struct credential_spec *spec, const struct state *known,
+                                       const struct schedule_need *need, bool replay, const struct flight_hooks *hooks);
 /* Stops without a word; what was journalled stays there.  Accepts NULL. */
 void flight_free(struct flight *f);
 /* Somebody waits now, and maybe for more than the flight was started for. */
-void flight_join(struct flight *f, const struct credential_need *need);
+void flight_join(struct flight *f, const struct schedule_need *need);
 /* The caller knows by the monotonic clock that the token of this generation, and all before it, will not do: it has come to its end, or is due, whatever the
  * wall clock makes of its stored times. */
-void flight_outlived(struct flight *f, uint64_t generation);
+void flight_expire_generation(struct flight *f, uint64_t generation);
 /* The caller has read a newer state from the store. */
-void flight_learn(struct flight *f, const struct state *stored);
+void flight_state_changed(struct flight *f, const struct state *stored);
 /* The stored state has changed: a waiting flight looks at once. */
-void flight_nudge(struct flight *f);
+void flight_wake(struct flight *f);
 /* No new request from here on; what was asked is finished. */
 void flight_drain(struct flight *f);
 /* Name of the state, for logs and tests. */

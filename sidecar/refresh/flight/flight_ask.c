@@ -1,10 +1,10 @@
 /* The token request of a flight: the last check before it, the journal, the request itself, and the first look at its outcome. */
-#include "refresh/flight/flight_room.h"
+#include "refresh/flight/flight_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "refresh/flight/classify.h"
-#include "refresh/flight/successor.h"
+#include "refresh/flight/state_from_answer.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,7 +28,7 @@ static bool other_keeper_lives(int64_t pid)
 static bool take_journalled(struct flight *f, struct journal_entry *entry)
 {
     if (entry->parent_gen < f->base.generation && !flight_overrules(&entry->state, &f->base)) { /* it did reach the store, or has lost against a newer one */
-        flight_forget(f);
+        flight_clear_journal(f);
         return false;
     }
     if (state_copy(&f->fresh, &entry->state) != 0)
@@ -124,7 +124,7 @@ enum step flight_check(struct flight *f)
     if (past == PAST_UNDER_WAY) /* a keeper that was stopped for longer than its lease: spending the token again would look like theft */
         return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
     if (clock_mono_ms() < f->throttled_ms)
-        return flight_leave_alone(f);
+        return flight_fail_throttled(f);
     return grant_of(f->spec->grant)->spends_refresh_token ? choose_token(f) : flight_enter(f, FLIGHT_SECRETS);
 }
 
@@ -140,7 +140,7 @@ static int64_t time_for_request(const struct flight *f)
 static void drop_intent(struct flight *f)
 {
     if (grant_of(f->spec->grant)->spends_refresh_token && !f->outcome_unknown)
-        flight_forget(f);
+        flight_clear_journal(f);
 }
 
 enum step flight_intent(struct flight *f)
@@ -183,10 +183,10 @@ enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
         drop_intent(f);
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
     }
-    flight_heed(f, answer);
+    flight_note_throttle(f, answer);
     if (answer->result == STORE_OK && clock_mono_ms() < f->throttled_ms) {
         drop_intent(f);
-        return flight_leave_alone(f);
+        return flight_fail_throttled(f);
     }
     if (answer->result == STORE_OK && answer->state->generation == f->base.generation)
         return flight_enter(f, FLIGHT_FETCH);
@@ -199,22 +199,22 @@ enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
     if (answer->result != STORE_OK)
         return flight_fail(f, MSG_STORE, "the stored state cannot be read");
     f->alt_tried = f->seeded = f->learned = false;
-    return flight_see(f, answer->state) == 0 ? flight_enter(f, FLIGHT_CHECK) : flight_fail(f, MSG_TRANSIENT, "out of memory");
+    return flight_adopt_state(f, answer->state) == 0 ? flight_enter(f, FLIGHT_CHECK) : flight_fail(f, MSG_TRANSIENT, "out of memory");
 }
 
 /* ---- the request ---- */
 
-static enum step judge(struct flight *f, enum msg_class class_, const char *text)
+static enum step judge(struct flight *f, enum msg_class failure, const char *text)
 {
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
     snprintf(f->text, sizeof f->text, "%s", text);
-    f->result.class_ = class_;
-    if (spends && class_ == MSG_AMBIGUOUS)
+    f->result.failure = failure;
+    if (spends && failure == MSG_AMBIGUOUS)
         f->outcome_unknown = true;
-    if (spends && (class_ == MSG_AMBIGUOUS || class_ == MSG_DEAD))
+    if (spends && (failure == MSG_AMBIGUOUS || failure == MSG_DEAD))
         return flight_enter(f, FLIGHT_RECOVER);
     drop_intent(f);
-    return class_ == MSG_THROTTLE ? flight_enter(f, FLIGHT_THROTTLE) : flight_end_as(f, FLIGHT_FAILED, f->text);
+    return failure == MSG_THROTTLE ? flight_enter(f, FLIGHT_THROTTLE) : flight_end_as(f, FLIGHT_FAILED, f->text);
 }
 
 static enum step keep(struct flight *f, const struct grant_answer *answer)
@@ -224,7 +224,7 @@ static enum step keep(struct flight *f, const struct grant_answer *answer)
     int64_t wall_ms = clock_wall_ms() + f->env->skew_ms - (clock_mono_ms() - f->asked_ms);
     state_done(&f->fresh);
     state_init(&f->fresh);
-    if (successor_make(&f->base, answer, secret_peek(&f->spent), spends ? f->spent_fp : "", f->spec->default_lifetime_ms, wall_ms, &f->fresh) != 0)
+    if (state_from_answer(&f->base, answer, secret_peek(&f->spent), spends ? f->spent_fp : "", f->spec->default_lifetime_ms, wall_ms, &f->fresh) != 0)
         return judge(f, MSG_AMBIGUOUS, "out of memory with the answer in hand");
     if (f->seeded)
         memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
@@ -327,7 +327,7 @@ static void on_fetched(void *arg, const struct fetch_answer *answer)
 
 static void start_fetch(struct flight *f, int64_t timeout_ms, struct err *e)
 {
-    const struct spec *s = f->spec;
+    const struct credential_spec *s = f->spec;
     const struct grant_request *g = &f->request;
     struct fetch_request r = { .url = f->impersonating ? s->impersonate.url : s->token_url,
                                .content_type = g->content_type,

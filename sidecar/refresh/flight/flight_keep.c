@@ -1,5 +1,5 @@
-/* What becomes of the outcome: a good answer is committed until the store takes it, a refused token gets a second look before it is buried. */
-#include "refresh/flight/flight_room.h"
+/* What becomes of the outcome: a good answer is committed until the store takes it, a refused token gets a second look before the credential is marked dead. */
+#include "refresh/flight/flight_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -11,10 +11,10 @@
 
 #define COMMIT_FIRST_MS 200
 #define COMMIT_LAST_MS 10000
-#define BURY_TRIES 3
+#define MARK_DEAD_TRIES 3
 
 /* The journal's part is done. */
-void flight_forget(struct flight *f)
+void flight_clear_journal(struct flight *f)
 {
     int failed = journal_clear(f->env->journal, f->spec->name);
     if (failed)
@@ -60,7 +60,7 @@ static enum step stored(struct flight *f, uint64_t generation)
         f->hooks.on_state(f->hooks.arg, &f->fresh);
     }
     if (grant_of(f->spec->grant)->spends_refresh_token)
-        flight_forget(f);
+        flight_clear_journal(f);
     if (f->double_spend)
         return flight_end_as(f, FLIGHT_ADOPTED, "double_spend: the stored token won");
     return flight_end_as(f, f->asked || f->spec->grant == GRANT_STATIC ? FLIGHT_REFRESHED : FLIGHT_ADOPTED, "stored");
@@ -74,14 +74,14 @@ static enum step lost_race(struct flight *f, const struct state *winner)
     f->leased = false;
     /* Further on than our own number: ours was stored, its child is there already, and the answer to our commit came too late; or the winner's line lives. */
     bool differs = winner->generation == f->fresh.generation && !secret_empty(&ours) && !slice_eq_secret(secret_peek(&ours), secret_peek(&winner->refresh_token));
-    int failed = flight_see(f, winner) || state_copy(&f->fresh, winner) || secret_set(&f->fresh.alt_refresh, secret_peek(&ours));
+    int failed = flight_adopt_state(f, winner) || state_copy(&f->fresh, winner) || secret_set(&f->fresh.alt_refresh, secret_peek(&ours));
     secret_done(&ours);
     differs = differs && grant_of(f->spec->grant)->spends_refresh_token;
     if (differs && !f->double_spend)
         flight_note(f, FLIGHT_DOUBLE_SPEND, winner->generation, "one refresh token was redeemed twice: the stored child is used, ours is kept beside it");
     if (failed || !differs || f->alt_kept) {
         if (!failed && grant_of(f->spec->grant)->spends_refresh_token)
-            flight_forget(f);
+            flight_clear_journal(f);
         return flight_end_as(f, FLIGHT_ADOPTED, differs || f->double_spend ? "double_spend: the stored token won" : "another owner's token was stored first");
     }
     f->double_spend = f->alt_kept = true;
@@ -98,7 +98,7 @@ enum step flight_committed(struct flight *f, const struct store_answer *answer)
         return stored(f, answer->state->generation);
     if (answer->result == STORE_STALE && f->spec->grant == GRANT_STATIC) { /* another replica has read another version of the secret: look again */
         f->leased = false;
-        return flight_see(f, answer->state) == 0 && clock_mono_ms() < f->hold_end_ms ? flight_enter(f, FLIGHT_BEGIN)
+        return flight_adopt_state(f, answer->state) == 0 && clock_mono_ms() < f->hold_end_ms ? flight_enter(f, FLIGHT_BEGIN)
                                                                                       : flight_fail(f, MSG_STORE, "the store keeps changing");
     }
     if (answer->result == STORE_STALE && flight_overrules(&f->fresh, answer->state)) {
@@ -163,15 +163,15 @@ static enum step after_refusal(struct flight *f)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
         return flight_enter(f, FLIGHT_SECRETS);
     }
-    return flight_enter(f, FLIGHT_BURY);
+    return flight_enter(f, FLIGHT_MARK_DEAD);
 }
 
 static enum step adopt_newer(struct flight *f, const struct state *winner)
 {
     flight_note(f, FLIGHT_RACE_RECOVERED, winner->generation, "another owner's token is stored");
-    if (flight_see(f, winner) != 0)
+    if (flight_adopt_state(f, winner) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
-    flight_forget(f);
+    flight_clear_journal(f);
     return flight_end_as(f, FLIGHT_ADOPTED, "race recovered");
 }
 
@@ -180,12 +180,12 @@ enum step flight_recovered(struct flight *f, const struct store_answer *answer)
     if (answer->result == STORE_OK && answer->state->generation > f->base.generation)
         return adopt_newer(f, answer->state);
     if (answer->result == STORE_OK)
-        return f->result.class_ == MSG_DEAD ? after_refusal(f) : after_ambiguous(f);
+        return f->result.failure == MSG_DEAD ? after_refusal(f) : after_ambiguous(f);
     flight_note(f, FLIGHT_REREAD_FAILED, f->base.generation, answer->error);
     if (!f->draining && clock_mono_ms() < f->hold_end_ms)
         return flight_enter(f, FLIGHT_RECOVER_WAIT);
     /* No verdict without a look at the store (B8). */
-    return flight_fail(f, MSG_STORE, f->result.class_ == MSG_DEAD ? "the refresh token was refused, and the stored state cannot be read"
+    return flight_fail(f, MSG_STORE, f->result.failure == MSG_DEAD ? "the refresh token was refused, and the stored state cannot be read"
                                                                   : "the outcome is unknown, and the stored state cannot be read");
 }
 
@@ -217,13 +217,13 @@ enum step flight_throttled(struct flight *f, const struct store_answer *answer)
     return flight_end_as(f, FLIGHT_FAILED, f->text);
 }
 
-enum step flight_leave_alone(struct flight *f)
+enum step flight_fail_throttled(struct flight *f)
 {
     f->result.retry_after_ms = f->throttled_ms - clock_mono_ms();
     return flight_fail(f, MSG_THROTTLE, "the token endpoint has asked for fewer requests");
 }
 
-/* ---- bury ---- */
+/* ---- mark dead ---- */
 
 static int make_verdict(struct flight *f)
 {
@@ -242,11 +242,11 @@ static int make_verdict(struct flight *f)
     return 0;
 }
 
-enum step flight_bury(struct flight *f)
+enum step flight_mark_dead(struct flight *f)
 {
     if (make_verdict(f) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
-    f->bury_tries++;
+    f->mark_dead_tries++;
     return flight_op(f, store_commit(f->env->store, f->spec->name, &f->owner, f->base.generation, &f->fresh, flight_store_answer, f));
 }
 
@@ -262,15 +262,15 @@ static void report_death(struct flight *f)
               log_str("refresh_token", f->fresh.dead_fp), log_str("class", "dead"), log_str("reason", f->text));
 }
 
-enum step flight_buried(struct flight *f, const struct store_answer *answer)
+enum step flight_marked_dead(struct flight *f, const struct store_answer *answer)
 {
     f->marked = f->marked && answer->result == STORE_ERROR;
     if (answer->result == STORE_STALE && strcmp(answer->state->dead_fp, f->fresh.dead_fp) != 0) {
         f->leased = false;
         return adopt_newer(f, answer->state); /* a dead verdict never overwrites a newer generation (P8) */
     }
-    if (answer->result == STORE_ERROR && f->bury_tries < BURY_TRIES)
-        return flight_enter(f, FLIGHT_BURY);
+    if (answer->result == STORE_ERROR && f->mark_dead_tries < MARK_DEAD_TRIES)
+        return flight_enter(f, FLIGHT_MARK_DEAD);
     if (answer->result == STORE_ERROR)
         flight_note(f, FLIGHT_PERSIST_FAILED, f->fresh.generation, answer->error);
     else
@@ -279,6 +279,6 @@ enum step flight_buried(struct flight *f, const struct store_answer *answer)
         f->fresh.generation = answer->generation;
     report_death(f);
     f->hooks.on_state(f->hooks.arg, &f->fresh);
-    flight_forget(f);
+    flight_clear_journal(f);
     return flight_end_as(f, FLIGHT_FAILED, f->text);
 }

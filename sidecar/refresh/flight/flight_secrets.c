@@ -1,5 +1,5 @@
 /* The configured secrets of a flight: the token that it begins with, and those that its request is made of.  None of them is waited for inside the loop. */
-#include "refresh/flight/flight_room.h"
+#include "refresh/flight/flight_private.h"
 
 #include "base/clock.h"
 
@@ -40,7 +40,7 @@ static enum step take_static(struct flight *f)
     secret_done(&f->fresh.access_token);
     if (!same)
         return flight_enter(f, FLIGHT_COMMIT);
-    if (credential_need_forced(&f->need) && f->need.rejected >= f->fresh.generation) /* asking again would bring the same */
+    if (schedule_need_forced(&f->need) && f->need.rejected >= f->fresh.generation) /* asking again would bring the same */
         return flight_fail(f, MSG_CONFIG_ERROR, "the secret's source still holds the same token");
     return flight_end_as(f, FLIGHT_ADOPTED, "the secret is the same");
 }
@@ -49,8 +49,8 @@ static enum step gathered(struct flight *f)
 {
     if (f->state == FLIGHT_SECRETS)
         return flight_enter(f, FLIGHT_INTENT);
-    int failed = secret_set(&f->spent, gather_secret(&f->gather, 0));
-    gather_stop(&f->gather);
+    int failed = secret_set(&f->spent, secret_load_secret(&f->secret_load, 0));
+    secret_load_stop(&f->secret_load);
     if (failed)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
     return f->spec->grant == GRANT_STATIC ? take_static(f) : take_seed(f);
@@ -62,10 +62,10 @@ static void on_gathered(void *arg, const char *error)
     flight_drive(f, error ? flight_fail(f, MSG_CONFIG_ERROR, error) : gathered(f));
 }
 
-static enum step gather(struct flight *f, const struct secret_ref *const *refs, size_t count)
+static enum step secret_load(struct flight *f, const struct secret_ref *const *refs, size_t count)
 {
     struct err e;
-    switch (gather_start(&f->gather, refs, count, on_gathered, f, &e)) {
+    switch (secret_load_start(&f->secret_load, refs, count, on_gathered, f, &e)) {
     case GATHER_THERE: return gathered(f);
     case GATHER_RUNNING: return f->draining ? flight_secrets_late(f) : STEP_WAIT;
     case GATHER_FAILED: break;
@@ -76,20 +76,20 @@ static enum step gather(struct flight *f, const struct secret_ref *const *refs, 
 enum step flight_seed(struct flight *f)
 {
     const struct secret_ref *const ref = f->spec->grant == GRANT_STATIC ? &f->spec->token : &f->spec->refresh_token;
-    return gather(f, &ref, 1);
+    return secret_load(f, &ref, 1);
 }
 
 enum step flight_secrets(struct flight *f)
 {
-    const struct spec *s = f->spec;
+    const struct credential_spec *s = f->spec;
     const struct secret_ref *const refs[] = { &s->client_secret, &s->assertion.key, &s->assertion.token, &s->subject_token, &s->actor_token };
-    return gather(f, refs, sizeof refs / sizeof *refs);
+    return secret_load(f, refs, sizeof refs / sizeof *refs);
 }
 
 /* The programs keep their own time limit; this is for the drain (they spend nothing: they are not waited for), and for the day when they do not. */
 enum step flight_secrets_late(struct flight *f)
 {
-    gather_stop(&f->gather);
+    secret_load_stop(&f->secret_load);
     if (f->draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
     return flight_fail(f, MSG_CONFIG_ERROR, "a command that prints a secret has not ended in time");
@@ -97,14 +97,14 @@ enum step flight_secrets_late(struct flight *f)
 
 int flight_build(struct flight *f, struct err *e)
 {
-    const struct gather *g = &f->gather; /* in the order of flight_secrets() */
+    const struct secret_load *g = &f->secret_load; /* in the order of flight_secrets() */
     grant_request_done(&f->request);
     f->impersonating = false;
     f->signed_skew_ms = f->env->skew_ms;
-    struct grant_secrets secrets = { .client_secret = gather_secret(g, 0), .signing_key = gather_secret(g, 1), .assertion = gather_secret(g, 2),
-                                     .subject_token = gather_secret(g, 3), .actor_token = gather_secret(g, 4),
+    struct grant_secrets secrets = { .client_secret = secret_load_secret(g, 0), .signing_key = secret_load_secret(g, 1), .assertion = secret_load_secret(g, 2),
+                                     .subject_token = secret_load_secret(g, 3), .actor_token = secret_load_secret(g, 4),
                                      .refresh_token = secret_peek(&f->spent), .now_wall_s = (clock_wall_ms() + f->env->skew_ms) / 1000 };
     int failed = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? 0 : grant_build(f->spec, &secrets, &f->request, e);
-    gather_stop(&f->gather);
+    secret_load_stop(&f->secret_load);
     return failed;
 }

@@ -48,7 +48,7 @@ static struct slice first_of(struct slice a, struct slice b)
     return a.len ? a : b;
 }
 
-static void add_times(struct grant_writer *w, enum assertion_role role, const struct spec *spec, int64_t now_s)
+static void add_times(struct grant_writer *w, enum assertion_role role, const struct credential_spec *spec, int64_t now_s)
 {
     int64_t lifetime_s = spec->assertion.lifetime_ms ? spec->assertion.lifetime_ms / 1000 : lifetimes_s[role], iat = now_s - ASSERTION_EARLY_S;
     grant_add_number(w, "iat", iat);
@@ -66,9 +66,9 @@ static void add_jti(struct grant_writer *w)
     buf_done(&text);
 }
 
-static void add_claims(struct grant_writer *w, enum assertion_role role, const struct spec *spec, const struct key_file *key, int64_t now_s)
+static void add_claims(struct grant_writer *w, enum assertion_role role, const struct credential_spec *spec, const struct key_file *key, int64_t now_s)
 {
-    const struct spec_assertion *a = &spec->assertion;
+    const struct credential_spec_assertion *a = &spec->assertion;
     struct slice client = slice_str(spec->client_id);
     struct slice issuer = role == ASSERTION_CLIENT ? client : first_of(slice_str(a->issuer), first_of(key->account, client));
     struct slice subject = role == ASSERTION_CLIENT ? client : first_of(slice_str(a->subject), key->root ? SLICE("") : issuer);
@@ -85,7 +85,7 @@ static void add_claims(struct grant_writer *w, enum assertion_role role, const s
         grant_add(w, a->claims[i].name, slice_str(a->claims[i].value));
 }
 
-int assertion_add(enum assertion_role role, const struct spec *spec, struct slice signing_key, int64_t now_wall_s, struct buf *out,
+int assertion_add(enum assertion_role role, const struct credential_spec *spec, struct slice signing_key, int64_t now_wall_s, struct buf *out,
                   bool *ret_scoped, struct err *e)
 {
     struct key_file key;

@@ -17,7 +17,7 @@ enum assertion_role {
 
 /* Appends the JWT to out.  signing_key: PEM, or Google's JSON key file; now_wall_s: the server's time as far as known.  With Google's key file and ASSERTION_GRANT the scope is a claim (and *ret_scoped is set: it is no parameter then).
  * 0; -1 with e. */
-MUST_CHECK int assertion_add(enum assertion_role role, const struct spec *spec, struct slice signing_key, int64_t now_wall_s,
+MUST_CHECK int assertion_add(enum assertion_role role, const struct credential_spec *spec, struct slice signing_key, int64_t now_wall_s,
                              struct buf *out, bool *ret_scoped, struct err *e);
 
 #endif

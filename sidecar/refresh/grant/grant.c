@@ -22,7 +22,7 @@ const struct grant *grant_of(enum grant_kind kind)
     return grants[kind];
 }
 
-bool grant_signs(const struct spec *spec)
+bool grant_signs(const struct credential_spec *spec)
 {
     return spec->assertion.key.kind != SECRET_REF_NONE;
 }
@@ -46,7 +46,7 @@ static int add_basic(struct buf *out, struct slice id, struct slice secret)
 }
 
 /* RFC 7523 §2.2: a ready-made assertion proves the client, unless it is what the grant itself presents. */
-static int add_client_assertion(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets, struct err *e)
+static int add_client_assertion(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct err *e)
 {
     struct buf jwt;
     bool ready = secrets->assertion.len && spec->grant != GRANT_JWT_BEARER;
@@ -61,7 +61,7 @@ static int add_client_assertion(struct grant_writer *w, const struct spec *spec,
     return failed;
 }
 
-static int add_client(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets, struct buf *authorization, struct err *e)
+static int add_client(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct buf *authorization, struct err *e)
 {
     struct slice id = slice_str(spec->client_id);
     switch (spec->client_auth) {
@@ -78,7 +78,7 @@ static int add_client(struct grant_writer *w, const struct spec *spec, const str
 }
 
 /* What all OAuth grants share. */
-static int add_common(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e)
+static int add_common(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e)
 {
     if (add_client(w, spec, secrets, &r->authorization, e) != 0)
         return -1;
@@ -91,7 +91,7 @@ static int add_common(struct grant_writer *w, const struct spec *spec, const str
     return 0;
 }
 
-static void begin_request(struct grant_request *r, const struct spec *spec, bool json)
+static void begin_request(struct grant_request *r, const struct credential_spec *spec, bool json)
 {
     buf_init_secret(&r->body, GRANT_REQUEST_MAX);
     buf_init_secret(&r->authorization, GRANT_REQUEST_MAX);
@@ -109,7 +109,7 @@ static int end_request(struct grant_request *r, int failed, const struct grant_w
     return failed;
 }
 
-int grant_build(const struct spec *spec, const struct grant_secrets *secrets, struct grant_request *ret, struct err *e)
+int grant_build(const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *ret, struct err *e)
 {
     const struct grant *g = grant_of(spec->grant);
     bool json = spec->body == GRANT_BODY_JSON || !g->oauth;
@@ -127,7 +127,7 @@ int grant_build(const struct spec *spec, const struct grant_secrets *secrets, st
     return end_request(ret, failed, &w, e);
 }
 
-int grant_build_impersonation(const struct spec *spec, struct slice token, struct grant_request *ret, struct err *e)
+int grant_build_impersonation(const struct credential_spec *spec, struct slice token, struct grant_request *ret, struct err *e)
 {
     struct grant_writer w = { .as = GRANT_BODY_JSON, .out = &ret->body };
     char lifetime[32];

@@ -29,7 +29,7 @@ struct grant_request {
     const char *content_type; /* NULL: GET */
     struct buf body;          /* secret */
     struct buf authorization; /* secret: value of the Authorization field; empty: none */
-    const struct spec_param *fields; /* more fields; the spec's, or static */
+    const struct credential_spec_param *fields; /* more fields; the spec's, or static */
     size_t field_count;
 };
 
@@ -46,7 +46,7 @@ struct grant {
     enum grant_way way;
     bool oauth; /* the members that all OAuth requests share (client, scope, audience, resource, params) are grant_build()'s */
     /* Adds what is this grant's own.  0; -1 with e.  NULL: there is no request. */
-    int (*add)(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e);
+    int (*add)(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e);
 };
 
 extern const struct grant grant_static, grant_refresh_token, grant_client_credentials, grant_jwt_bearer, grant_token_exchange, grant_github_app,
@@ -55,11 +55,11 @@ extern const struct grant grant_static, grant_refresh_token, grant_client_creden
 /* Never NULL. */
 const struct grant *grant_of(enum grant_kind kind);
 /* The request carries an assertion that is signed here: its times may be what a server refuses. */
-bool grant_signs(const struct spec *spec);
+bool grant_signs(const struct credential_spec *spec);
 /* Fills *ret (which was empty).  0; -1 with e (a secret is missing, the key cannot sign, too large, out of memory): *ret is empty then. */
-MUST_CHECK int grant_build(const struct spec *spec, const struct grant_secrets *secrets, struct grant_request *ret, struct err *e);
+MUST_CHECK int grant_build(const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *ret, struct err *e);
 /* The second request, spec->impersonate: {"scope", "lifetime"} with the first token as Bearer.  As grant_build(). */
-MUST_CHECK int grant_build_impersonation(const struct spec *spec, struct slice token, struct grant_request *ret, struct err *e);
+MUST_CHECK int grant_build_impersonation(const struct credential_spec *spec, struct slice token, struct grant_request *ret, struct err *e);
 void grant_request_done(struct grant_request *r);
 
 enum grant_result {

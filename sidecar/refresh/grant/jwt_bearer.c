@@ -2,7 +2,7 @@
 #include "refresh/grant/grant.h"
 
 /* RFC 7523 §2.1.  The assertion is signed here, or somebody else's (a projected service-account token). */
-static int add(struct grant_writer *w, const struct spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e)
+static int add(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e)
 {
     struct buf jwt;
     bool scoped = false;

@@ -3,7 +3,7 @@
 #define SIDEKEY_REFRESH_GRANT_WRITER_H
 
 #include "base/buf.h"
-#include "refresh/spec.h"
+#include "refresh/credential_spec.h"
 
 struct grant_writer {
     enum grant_body as;

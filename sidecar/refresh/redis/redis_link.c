@@ -97,11 +97,11 @@ static void write_some(struct redis_link *l)
 {
     while (l->unwritten && l->state == LINK_READY) {
         struct slice rest = slice_skip(buf_slice(&l->unwritten->bytes), l->written);
-        size_t room = stream_room(l->stream);
-        if (room == 0)
+        size_t space = stream_space(l->stream);
+        if (space == 0)
             return; /* STREAM_DRAINED comes */
-        if (rest.len > room)
-            rest.len = room;
+        if (rest.len > space)
+            rest.len = space;
         if (stream_write(l->stream, rest) != 0) {
             close_link(l, "cannot be written to: out of memory");
             return;

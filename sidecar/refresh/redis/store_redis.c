@@ -1,6 +1,6 @@
 #include "refresh/redis/store_redis.h"
 
-#include "refresh/redis/store_redis_room.h"
+#include "refresh/redis/store_redis_private.h"
 
 #include <errno.h>
 #include <stdio.h>

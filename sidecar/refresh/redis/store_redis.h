@@ -13,11 +13,11 @@
 #define SIDEKEY_REFRESH_REDIS_STORE_REDIS_H
 
 #include "crypto/seal.h"
-#include "refresh/spec.h"
+#include "refresh/credential_spec.h"
 #include "refresh/store/store.h"
 
 struct store_redis_options {       /* borrowed for the life of the store */
-    const struct spec_redis *redis;
+    const struct redis_spec *redis;
     const struct seal_ring *ring;
     const struct dial_options *network; /* overrides and name servers; what the URL names may be private */
     const char *const *credentials; /* NULL-terminated: whose changes are watched */

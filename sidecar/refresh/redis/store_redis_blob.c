@@ -1,5 +1,5 @@
 /* States as Redis keeps them: sealed, and the last one of each credential kept here as well, so that a server that lost it gets it back. */
-#include "refresh/redis/store_redis_room.h"
+#include "refresh/redis/store_redis_private.h"
 
 #include <errno.h>
 #include <inttypes.h>

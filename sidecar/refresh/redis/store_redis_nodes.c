@@ -1,5 +1,5 @@
 /* The servers: the one of the URL, or the primary that the sentinels name, and in a cluster those that MOVED and ASK lead to. */
-#include "refresh/redis/store_redis_room.h"
+#include "refresh/redis/store_redis_private.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -105,7 +105,7 @@ struct node *store_redis_pick(const struct store_redis *s, const struct cred *cr
 
 static int read_url(struct store_redis *s, struct redis_url *url, struct err *e)
 {
-    const struct spec_redis *r = s->options.redis;
+    const struct redis_spec *r = s->options.redis;
     const char *wrong = redis_url_parse(slice_str(r->url), url);
     if (wrong)
         return err_set(e, "store.redis.url %s", wrong);
@@ -121,7 +121,7 @@ static int read_url(struct store_redis *s, struct redis_url *url, struct err *e)
 
 static int read_sentinels(struct store_redis *s, struct err *e)
 {
-    const struct spec_redis *r = s->options.redis;
+    const struct redis_spec *r = s->options.redis;
     size_t count = 0;
     while (r->sentinel_nodes && r->sentinel_nodes[count])
         count++;
@@ -168,7 +168,7 @@ static void on_failover(void *arg, const struct authority *to, size_t sentinel)
 
 int store_redis_open(struct store_redis *s, struct err *e)
 {
-    const struct spec_redis *r = s->options.redis;
+    const struct redis_spec *r = s->options.redis;
     struct tls_client_options tls = { r->ca_file, r->cert_file, r->key_file };
     struct redis_url url;
     if (read_url(s, &url, e) != 0 || open_network(s, e) != 0)

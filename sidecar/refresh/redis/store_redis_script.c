@@ -1,7 +1,7 @@
 /* What Redis runs: each operation is one script, so nothing comes between its look and its write.  HGET and HSET only (Redis 4, Valkey), and nothing
  * that a narrow ACL would not give.  KEYS: lease, state, intent ("generation fp tag owner", with an end), backoff (its length in ms, with an end).
  * An owner's text has 32 bytes. */
-#include "refresh/redis/store_redis_room.h"
+#include "refresh/redis/store_redis_private.h"
 
 #include <errno.h>
 #include <inttypes.h>

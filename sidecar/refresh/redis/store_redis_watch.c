@@ -1,5 +1,5 @@
 /* Who is told of changes: a subscription on a connection of its own (at most once, so never alone), and a poll of the generations. */
-#include "refresh/redis/store_redis_room.h"
+#include "refresh/redis/store_redis_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

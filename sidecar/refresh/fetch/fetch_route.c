@@ -1,4 +1,4 @@
-#include "refresh/fetch/fetch_way.h"
+#include "refresh/fetch/fetch_route.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ static const char *overridden(const struct dial_options *o, const char *host, ui
 }
 
 /* A target that is an address is judged as if it were dialled from here. */
-static bool may_ask_parent(const struct fetch_way *w, const struct authority *to)
+static bool may_ask_parent(const struct fetch_route *w, const struct authority *to)
 {
     char key[AUTHORITY_TEXT_MAX];
     struct address a;
@@ -29,7 +29,7 @@ static bool may_ask_parent(const struct fetch_way *w, const struct authority *to
                                      address_allowed(&w->options->policy, (struct sockaddr *)&a.sa));
 }
 
-int fetch_way_choose(struct fetch_way *w, const struct fetch_place *place, bool here, struct err *e)
+int fetch_route_choose(struct fetch_route *w, const struct fetch_place *place, bool here, struct err *e)
 {
     char to[64], line[512];
     struct authority target;
@@ -68,7 +68,7 @@ static CURLcode set_login(const struct parent *p, CURL *easy)
     return code;
 }
 
-CURLcode fetch_way_set(const struct fetch_way *w, CURL *easy)
+CURLcode fetch_route_set(const struct fetch_route *w, CURL *easy)
 {
     CURLcode code;
     const struct parent *p = w->parent;
@@ -89,7 +89,7 @@ CURLcode fetch_way_set(const struct fetch_way *w, CURL *easy)
     return set_login(p, easy);
 }
 
-void fetch_way_done(struct fetch_way *w)
+void fetch_route_done(struct fetch_route *w)
 {
     curl_slist_free_all(w->connect_to);
     w->connect_to = NULL;

@@ -1,10 +1,10 @@
 /* What the keeper answers to admin questions: readiness, metrics, status, the CA's certificate.  Never a token. */
-#include "refresh/keeper_room.h"
+#include "refresh/keeper_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/process.h"
-#include "net/ipc/parts.h"
+#include "net/ipc/msg_parts.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ void keeper_fold(struct keeper *k, struct slice stats)
     while (stats.len) {
         struct slice line = slice_cut(stats, '\n', &stats);
         if (line.len && line.ptr[0] != '#' && only_grows(line))
-            metrics_merge(k->gone, line);
+            metrics_merge(k->retired, line);
     }
 }
 
@@ -43,7 +43,7 @@ static int own_metrics(struct keeper *k, struct buf *out)
     for (size_t i = 0; i < k->account_count; i++)
         account_gauges(&k->accounts[i]);
     int failed = metrics_write(k->metrics, false, out);
-    return failed ? failed : metrics_write(k->gone, false, out);
+    return failed ? failed : metrics_write(k->retired, false, out);
 }
 
 static int add_metrics(struct keeper *k, bool openmetrics, struct buf *out)
@@ -52,7 +52,7 @@ static int add_metrics(struct keeper *k, bool openmetrics, struct buf *out)
     struct buf own;
     if (!all)
         return -ENOMEM;
-    buf_init(&own, PARTS_TEXT_MAX);
+    buf_init(&own, MSG_PARTS_TEXT_MAX);
     int failed = own_metrics(k, &own);
     metrics_merge(all, buf_slice(&own));
     for (struct list *n = k->workers.next; n != &k->workers; n = n->next)
@@ -112,7 +112,7 @@ static json_t *account_json(const struct account *a)
     json_t *next = a->flight ? json_string("now") : next_ms == MSG_NEVER ? json_null() : time_or_null(clock_wall_ms() + next_ms - clock_mono_ms());
     return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:o?, s:o?, s:b}", "name", a->spec->name, "state", msg_state_name(account_state(a)), "usable",
                      account_usable(a), "generation", (json_int_t)a->state.generation, "expires_at", time_or_null(a->state.expires_wall_ms),
-                     "next_refresh", next, "last_error_class", a->tries.failed ? json_string(msg_class_name(a->tries.class_)) : json_null(),
+                     "next_refresh", next, "last_error_class", a->tries.failed ? json_string(msg_class_name(a->tries.failure)) : json_null(),
                      "last_error", a->last_error[0] ? json_string(a->last_error) : json_null(), "required", a->spec->required);
 }
 
@@ -146,7 +146,7 @@ void keeper_report(struct worker_link *w, const struct msg *m)
     struct msg answer = { .type = MSG_ANSWER, .ask = m->ask, .tag = m->tag, .ok = true };
     struct buf text;
     int failed = -EINVAL;
-    buf_init(&text, PARTS_TEXT_MAX);
+    buf_init(&text, MSG_PARTS_TEXT_MAX);
     switch (m->ask) {
     case MSG_ASK_READY: failed = add_ready(k, &text, &answer.ok); break;
     case MSG_ASK_METRICS: failed = add_metrics(k, m->ok, &text); break;
@@ -156,7 +156,7 @@ void keeper_report(struct worker_link *w, const struct msg *m)
     }
     answer.text = buf_slice(&text);
     if (failed == 0)
-        failed = parts_send(w->ipc, &answer);
+        failed = msg_parts_send(w->ipc, &answer);
     if (failed && failed != -EPIPE)
         refuse(w, &answer, failed);
     buf_done(&text);

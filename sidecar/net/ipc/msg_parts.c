@@ -1,4 +1,4 @@
-#include "net/ipc/parts.h"
+#include "net/ipc/msg_parts.h"
 
 #include <errno.h>
 
@@ -19,12 +19,12 @@ static int send_part(struct ipc *to, const struct msg *whole, size_t at, size_t 
     return failed;
 }
 
-int parts_send(struct ipc *to, const struct msg *m)
+int msg_parts_send(struct ipc *to, const struct msg *m)
 {
     size_t at = 0;
-    if (m->text.len > PARTS_TEXT_MAX)
+    if (m->text.len > MSG_PARTS_TEXT_MAX)
         return -EMSGSIZE;
-    if (ipc_queued(to) && ipc_queued(to) + m->text.len > PARTS_TEXT_MAX)
+    if (ipc_queued(to) && ipc_queued(to) + m->text.len > MSG_PARTS_TEXT_MAX)
         return -EBUSY;
     do {
         size_t left = m->text.len - at, len = left < PART_BYTES ? left : PART_BYTES;
@@ -36,12 +36,12 @@ int parts_send(struct ipc *to, const struct msg *m)
     return 0;
 }
 
-enum parts parts_take(struct buf *text, const struct msg *m)
+enum msg_parts msg_parts_take(struct buf *text, const struct msg *m)
 {
     if (m->offset == 0)
         buf_clear(text);
     if (m->offset == text->len && buf_add(text, m->text) == 0)
-        return m->more ? PARTS_MORE : PARTS_WHOLE;
+        return m->more ? MSG_PARTS_MORE : MSG_PARTS_WHOLE;
     buf_done(text);
-    return PARTS_BROKEN;
+    return MSG_PARTS_BROKEN;
 }

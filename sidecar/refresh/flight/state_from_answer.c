@@ -1,4 +1,4 @@
-#include "refresh/flight/successor.h"
+#include "refresh/flight/state_from_answer.h"
 
 #include "base/json_safe.h"
 
@@ -31,7 +31,7 @@ static json_t *merge(const json_t *old, json_t *fresh)
     return all;
 }
 
-int successor_make(const struct state *parent, const struct grant_answer *answer, struct slice spent, const char *spent_fp,
+int state_from_answer(const struct state *parent, const struct grant_answer *answer, struct slice spent, const char *spent_fp,
                    int64_t default_lifetime_ms, int64_t now_wall_ms, struct state *ret)
 {
     struct slice refresh = secret_empty(&answer->refresh_token) ? spent : secret_peek(&answer->refresh_token);

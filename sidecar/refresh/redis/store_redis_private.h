@@ -1,7 +1,7 @@
-/* refresh/redis/store_redis_room.h: inside the Redis engine, for store_redis*.c only.
+/* refresh/redis/store_redis_private.h: inside the Redis engine, for store_redis*.c only.
  * store_redis.c has the operations, _nodes.c the servers, _script.c what Redis runs, _blob.c the sealing, _watch.c who is told. */
-#ifndef SIDEKEY_REFRESH_REDIS_STORE_REDIS_ROOM_H
-#define SIDEKEY_REFRESH_REDIS_STORE_REDIS_ROOM_H
+#ifndef SIDEKEY_REFRESH_REDIS_STORE_REDIS_PRIVATE_H
+#define SIDEKEY_REFRESH_REDIS_STORE_REDIS_PRIVATE_H
 
 #include "crypto/sha1.h"
 #include "refresh/alarm.h"

@@ -1,4 +1,4 @@
-#include "refresh/credential.h"
+#include "refresh/schedule.h"
 
 #define SECOND 1000
 #define MINUTE (60 * SECOND)
@@ -20,13 +20,13 @@ static int64_t advisory_window(int64_t lifetime_ms, unsigned jitter)
     int64_t window = min64(max64(lifetime_ms / 5, MINUTE), 15 * MINUTE);
     window = min64(window, lifetime_ms / 2);
     /* "Minus" jitter makes the window shorter, so each replica asks at another moment and the first one serves all. */
-    return window - window * (jitter > CREDENTIAL_JITTER_MAX ? CREDENTIAL_JITTER_MAX : jitter) / 1000;
+    return window - window * (jitter > SCHEDULE_JITTER_MAX ? SCHEDULE_JITTER_MAX : jitter) / 1000;
 }
 
-struct credential_times credential_times(const struct credential_life *life, unsigned jitter, int64_t now_ms, int64_t now_wall_ms)
+struct schedule_times schedule_times(const struct schedule_life *life, unsigned jitter, int64_t now_ms, int64_t now_wall_ms)
 {
     int64_t base_ms = now_ms - now_wall_ms; /* wall + base = monotonic */
-    struct credential_times t = { MSG_NEVER, MSG_NEVER, MSG_NEVER, MSG_NEVER };
+    struct schedule_times t = { MSG_NEVER, MSG_NEVER, MSG_NEVER, MSG_NEVER };
     if (life->expires_wall_ms) {
         int64_t lifetime_ms = life->obtained_wall_ms ? life->expires_wall_ms - life->obtained_wall_ms : life->expires_wall_ms - now_wall_ms;
         t.lifetime_ms = lifetime_ms = max64(lifetime_ms, 0);
@@ -39,44 +39,44 @@ struct credential_times credential_times(const struct credential_life *life, uns
     return t;
 }
 
-bool credential_age_unknown(const struct credential_life *life, int64_t now_wall_ms)
+bool schedule_age_unknown(const struct schedule_life *life, int64_t now_wall_ms)
 {
-    return life->expires_wall_ms && life->obtained_wall_ms > now_wall_ms + CREDENTIAL_CLOCKS_MS;
+    return life->expires_wall_ms && life->obtained_wall_ms > now_wall_ms + SCHEDULE_CLOCKS_MS;
 }
 
-void credential_times_end(struct credential_times *t, int64_t now_ms)
+void schedule_times_end(struct schedule_times *t, int64_t now_ms)
 {
     t->expires_ms = min64(t->expires_ms, now_ms);
     t->mandatory_ms = min64(t->mandatory_ms, now_ms);
     t->advisory_ms = min64(t->advisory_ms, now_ms);
 }
 
-void credential_times_same(struct credential_times *t, int64_t now_ms)
+void schedule_times_same(struct schedule_times *t, int64_t now_ms)
 {
     if (t->expires_ms != MSG_NEVER)
         t->advisory_ms = max64(t->advisory_ms, now_ms + max64(t->expires_ms - now_ms, 0) / 2);
 }
 
-int64_t credential_pace(const struct credential_times *t, int64_t limit_ms, int64_t now_ms)
+int64_t schedule_pace(const struct schedule_times *t, int64_t limit_ms, int64_t now_ms)
 {
     if (t->advisory_ms != MSG_NEVER && now_ms >= t->advisory_ms)
         return 0;
     return t->lifetime_ms == MSG_NEVER ? limit_ms : min64(limit_ms, t->lifetime_ms / 4);
 }
 
-void credential_hurry(struct credential_tries *tries, int64_t pace_ms, int64_t now_ms)
+void schedule_hurry(struct schedule_tries *tries, int64_t pace_ms, int64_t now_ms)
 {
     tries->quiet_ms = min64(tries->quiet_ms, now_ms + pace_ms);
 }
 
-bool credential_need_forced(const struct credential_need *need)
+bool schedule_need_forced(const struct schedule_need *need)
 {
     return need->reason == MSG_REJECTED || need->reason == MSG_FORCED;
 }
 
-void credential_need_merge(struct credential_need *to, const struct credential_need *more)
+void schedule_need_merge(struct schedule_need *to, const struct schedule_need *more)
 {
-    bool forced = credential_need_forced(more), was_forced = credential_need_forced(to);
+    bool forced = schedule_need_forced(more), was_forced = schedule_need_forced(to);
     to->background = to->background && more->background;
     if (forced)
         to->rejected = was_forced && to->rejected > more->rejected ? to->rejected : more->rejected;
@@ -84,7 +84,7 @@ void credential_need_merge(struct credential_need *to, const struct credential_n
         to->reason = more->reason;
 }
 
-bool credential_needs(const struct credential_times *t, bool has_token, uint64_t generation, const struct credential_need *need,
+bool schedule_needs(const struct schedule_times *t, bool has_token, uint64_t generation, const struct schedule_need *need,
                       int64_t now_ms)
 {
     if (!has_token || now_ms >= t->expires_ms)
@@ -98,19 +98,19 @@ bool credential_needs(const struct credential_times *t, bool has_token, uint64_t
     return false;
 }
 
-enum credential_verdict credential_may(const struct credential_tries *tries, const struct credential_need *need, int64_t forced_floor_ms,
+enum schedule_verdict schedule_may(const struct schedule_tries *tries, const struct schedule_need *need, int64_t forced_floor_ms,
                                        int64_t now_ms)
 {
-    bool forced = credential_need_forced(need);
+    bool forced = schedule_need_forced(need);
     bool eager = need->background || need->reason == MSG_EXPIRING;
-    if (tries->failed && tries->class_ == MSG_DEAD)
-        return CREDENTIAL_STUCK;
+    if (tries->failed && tries->failure == MSG_DEAD)
+        return SCHEDULE_STUCK;
     if (forced && tries->forced && now_ms - tries->forced_ms < forced_floor_ms)
-        return CREDENTIAL_RECENT;
-    return now_ms < (eager ? tries->quiet_ms : tries->urgent_ms) ? CREDENTIAL_LATER : CREDENTIAL_GO;
+        return SCHEDULE_RECENT;
+    return now_ms < (eager ? tries->quiet_ms : tries->urgent_ms) ? SCHEDULE_LATER : SCHEDULE_GO;
 }
 
-static void note_end(struct credential_tries *tries, bool forced, int64_t now_ms)
+static void note_end(struct schedule_tries *tries, bool forced, int64_t now_ms)
 {
     tries->last_ms = now_ms;
     if (forced) {
@@ -119,13 +119,13 @@ static void note_end(struct credential_tries *tries, bool forced, int64_t now_ms
     }
 }
 
-void credential_succeeded(struct credential_tries *tries, bool forced, int64_t now_ms)
+void schedule_succeeded(struct schedule_tries *tries, bool forced, int64_t now_ms)
 {
     note_end(tries, forced, now_ms);
     tries->failures = 0;
     tries->failed = false;
     tries->urgent_ms = 0;
-    tries->quiet_ms = now_ms + CREDENTIAL_EAGER_MS;
+    tries->quiet_ms = now_ms + SCHEDULE_EAGER_MS;
 }
 
 /* Full jitter: uniform in (0, base · 2ⁿ capped], AWS architecture blog "Exponential backoff and jitter". */
@@ -153,54 +153,54 @@ static const struct {
     [MSG_UNKNOWN_CREDENTIAL] = { MINUTE, MINUTE, MINUTE, MINUTE, 0 },
 };
 
-void credential_failed(struct credential_tries *tries, enum msg_class class_, int64_t retry_after_ms, bool forced, uint64_t random,
+void schedule_failed(struct schedule_tries *tries, enum msg_class failure, int64_t retry_after_ms, bool forced, uint64_t random,
                        int64_t now_ms)
 {
     note_end(tries, forced, now_ms);
-    if (!tries->failed || tries->class_ != class_)
+    if (!tries->failed || tries->failure != failure)
         tries->failures = 0;
     tries->failures += tries->failures < 64;
     tries->failed = true;
-    tries->class_ = class_;
-    tries->urgent_ms = now_ms + backoff(pauses[class_].urgent_base_ms, pauses[class_].urgent_cap_ms, tries->failures, random);
-    tries->quiet_ms = now_ms + pauses[class_].quiet_least_ms
-                      + backoff(pauses[class_].quiet_base_ms, pauses[class_].quiet_cap_ms, tries->failures, random >> 16);
-    if (class_ == MSG_THROTTLE && retry_after_ms > 0 && tries->failures == 1)
+    tries->failure = failure;
+    tries->urgent_ms = now_ms + backoff(pauses[failure].urgent_base_ms, pauses[failure].urgent_cap_ms, tries->failures, random);
+    tries->quiet_ms = now_ms + pauses[failure].quiet_least_ms
+                      + backoff(pauses[failure].quiet_base_ms, pauses[failure].quiet_cap_ms, tries->failures, random >> 16);
+    if (failure == MSG_THROTTLE && retry_after_ms > 0 && tries->failures == 1)
         tries->urgent_ms = 0; /* the server has said when; to one that goes on saying so we come less often */
     if (retry_after_ms > 0)
-        credential_hold(tries, now_ms + retry_after_ms);
+        schedule_hold(tries, now_ms + retry_after_ms);
 }
 
-void credential_skipped(struct credential_tries *tries, int64_t now_ms)
+void schedule_skipped(struct schedule_tries *tries, int64_t now_ms)
 {
     tries->quiet_ms = max64(tries->quiet_ms, now_ms + SKIPPED_MS);
 }
 
-void credential_unstick(struct credential_tries *tries)
+void schedule_unstick(struct schedule_tries *tries)
 {
     tries->failures = 0;
     tries->failed = false;
     tries->urgent_ms = tries->quiet_ms = 0;
 }
 
-void credential_hold(struct credential_tries *tries, int64_t until_ms)
+void schedule_hold(struct schedule_tries *tries, int64_t until_ms)
 {
     tries->urgent_ms = max64(tries->urgent_ms, until_ms);
     tries->quiet_ms = max64(tries->quiet_ms, until_ms);
 }
 
-void credential_throttled(struct credential_tries *tries, int64_t until_ms)
+void schedule_throttled(struct schedule_tries *tries, int64_t until_ms)
 {
-    if (!tries->failed || tries->class_ != MSG_THROTTLE)
+    if (!tries->failed || tries->failure != MSG_THROTTLE)
         tries->failures = 0;
     tries->failed = true;
-    tries->class_ = MSG_THROTTLE;
-    credential_hold(tries, until_ms);
+    tries->failure = MSG_THROTTLE;
+    schedule_hold(tries, until_ms);
 }
 
-int64_t credential_next_ms(const struct credential_tries *tries, const struct credential_times *t, bool has_token, int64_t now_ms)
+int64_t schedule_next_ms(const struct schedule_tries *tries, const struct schedule_times *t, bool has_token, int64_t now_ms)
 {
-    if (tries->failed && tries->class_ == MSG_DEAD)
+    if (tries->failed && tries->failure == MSG_DEAD)
         return MSG_NEVER;
     int64_t due_ms = has_token ? t->advisory_ms : now_ms;
     if (due_ms == MSG_NEVER)

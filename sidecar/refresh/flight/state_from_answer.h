@@ -1,6 +1,6 @@
-/* refresh/flight/successor.h: the state that follows from a state and a token answer.   Pure.   REFRESH.md A9, A13, B12, D. */
-#ifndef SIDEKEY_REFRESH_FLIGHT_SUCCESSOR_H
-#define SIDEKEY_REFRESH_FLIGHT_SUCCESSOR_H
+/* refresh/flight/state_from_answer.h: the state that follows from a state and a token answer.   Pure.   REFRESH.md A9, A13, B12, D. */
+#ifndef SIDEKEY_REFRESH_FLIGHT_STATE_FROM_ANSWER_H
+#define SIDEKEY_REFRESH_FLIGHT_STATE_FROM_ANSWER_H
 
 #include "refresh/grant/grant.h"
 #include "refresh/store/state.h"
@@ -9,7 +9,7 @@
  * spent: the refresh token that was sent, kept when the answer brings none; spent_fp its fingerprint, "" when none was spent.
  * Lifetime: the answer's, else the last known one, else the JWT's exp, else default_lifetime_ms, else unknown.
  * now_wall_ms: corrected by the server's Date.  0; -ENOMEM. */
-MUST_CHECK int successor_make(const struct state *parent, const struct grant_answer *answer, struct slice spent, const char *spent_fp,
+MUST_CHECK int state_from_answer(const struct state *parent, const struct grant_answer *answer, struct slice spent, const char *spent_fp,
                               int64_t default_lifetime_ms, int64_t now_wall_ms, struct state *ret);
 
 #endif

@@ -1,4 +1,4 @@
-#include "base/rest.h"
+#include "base/mem_trim.h"
 
 #include <malloc.h>
 #include <stdint.h>
@@ -40,7 +40,7 @@ static size_t list_mappings(FILE *smaps, struct mapping *list)
     return count;
 }
 
-void rest_now(void)
+void mem_trim_now(void)
 {
     struct mapping list[LISTED_MAX];
     FILE *smaps = fopen("/proc/self/smaps", "re");

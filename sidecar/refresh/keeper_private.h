@@ -1,6 +1,6 @@
-/* refresh/keeper_room.h: inside the keeper, for keeper*.c, mint.c and report.c only. */
-#ifndef SIDEKEY_REFRESH_KEEPER_ROOM_H
-#define SIDEKEY_REFRESH_KEEPER_ROOM_H
+/* refresh/keeper_private.h: inside the keeper, for keeper*.c only. */
+#ifndef SIDEKEY_REFRESH_KEEPER_PRIVATE_H
+#define SIDEKEY_REFRESH_KEEPER_PRIVATE_H
 
 #include "certs/ca.h"
 #include "net/ipc/ipc.h"
@@ -19,7 +19,7 @@ struct keeper {
     struct ca *ca;
     bool ca_published;
     struct metrics *metrics;
-    struct metrics *gone;      /* counters of workers that are gone */
+    struct metrics *retired;   /* counters of workers that are gone */
     struct flight_env flights;
     struct account_env env;
     struct account *accounts;
@@ -27,8 +27,8 @@ struct keeper {
     struct ipc *supervisor;
     struct list workers;
     bool draining;
-    struct alarm drain_end, rest;
-    int64_t rested_ms;         /* last rest_now(); 0: none */
+    struct alarm drain_end, trim;
+    int64_t trimmed_ms;         /* last mem_trim_now(); 0: none */
     struct later finished;     /* ends the loop once nothing is in flight */
 };
 
@@ -39,26 +39,23 @@ struct worker_link { /* one worker's connection */
     bool greeted;              /* HELLO came: it gets tokens */
     uint64_t slot;
     struct buf stats, coming;  /* its last metrics text; the next one, in parts */
-    bool *owed;                /* for each account: its token has changed and is to be sent */
-    size_t owed_count;
-    bool owes_config;          /* … and after all of them CONFIG */
+    bool *dirty;                /* for each account: its token has changed and is to be sent */
+    size_t dirty_count;
+    bool config_dirty;          /* … and after all of them CONFIG */
 };
 
-/* keeper_ipc.c */
+/* keeper_workers.c */
 void keeper_add_worker(struct keeper *k, int fd);
 void keeper_drop_workers(struct keeper *k);
 /* One message to one worker; what cannot be sent is a worker that is gone, or does not read. */
 void keeper_send(struct worker_link *w, const struct msg *m);
-/* keeper.c: after some quiet, gives back what the refresh touched (base/rest.h); not more often than every 30 s. */
-void keeper_rest_soon(struct keeper *k);
+/* keeper.c: after some quiet, gives back what the refresh touched (base/mem_trim.h); not more often than every 30 s. */
+void keeper_trim_soon(struct keeper *k);
 void keeper_publish(void *keeper, const struct account *a);
-void keeper_refuse(void *keeper, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text);
+void keeper_refuse(void *keeper, const struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text);
 struct account *keeper_find(struct keeper *k, struct slice name);
 
-/* mint.c: MINT → LEAF. */
-void keeper_mint(struct worker_link *w, const struct msg *m);
-
-/* report.c: ASK → ANSWER. */
+/* keeper_report.c: ASK → ANSWER. */
 void keeper_report(struct worker_link *w, const struct msg *m);
 /* Keeps what a gone worker has counted (its gauges go with it). */
 void keeper_fold(struct keeper *k, struct slice stats);

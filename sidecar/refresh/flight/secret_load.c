@@ -1,9 +1,9 @@
-#include "refresh/flight/gather.h"
+#include "refresh/flight/secret_load.h"
 
 static void on_output(void *arg, const struct fetch_answer *a)
 {
-    struct gather_one *one = arg;
-    struct gather *g = one->all;
+    struct secret_load_one *one = arg;
+    struct secret_load *g = one->all;
     struct err e;
     int failed = 0;
     one->command = NULL;
@@ -13,12 +13,12 @@ static void on_output(void *arg, const struct fetch_answer *a)
     else
         failed = err_set(&e, "cannot read the secret from command %s", a->error);
     if (failed)
-        gather_stop(g);
+        secret_load_stop(g);
     if (g->running == 0) /* the owner may go with this call */
         g->fn(g->arg, failed ? e.text : NULL);
 }
 
-static int start_one(struct gather_one *one, struct err *e)
+static int start_one(struct secret_load_one *one, struct err *e)
 {
     if (one->ref->kind == SECRET_REF_NONE)
         return 0;
@@ -29,28 +29,28 @@ static int start_one(struct gather_one *one, struct err *e)
     return one->command ? 0 : err_wrap(e, "cannot read the secret: ");
 }
 
-enum gather_result gather_start(struct gather *g, const struct secret_ref *const *refs, size_t count, gather_fn *fn, void *arg, struct err *e)
+enum secret_load_result secret_load_start(struct secret_load *g, const struct secret_ref *const *refs, size_t count, secret_load_fn *fn, void *arg, struct err *e)
 {
-    gather_stop(g);
+    secret_load_stop(g);
     g->fn = fn;
     g->arg = arg;
     g->count = count;
     for (size_t i = 0; i < count; i++) {
-        g->ones[i] = (struct gather_one){ .all = g, .ref = refs[i] };
+        g->ones[i] = (struct secret_load_one){ .all = g, .ref = refs[i] };
         if (start_one(&g->ones[i], e) != 0) {
-            gather_stop(g);
+            secret_load_stop(g);
             return GATHER_FAILED;
         }
     }
     return g->running ? GATHER_RUNNING : GATHER_THERE;
 }
 
-struct slice gather_secret(const struct gather *g, size_t i)
+struct slice secret_load_secret(const struct secret_load *g, size_t i)
 {
     return i < g->count ? secret_peek(&g->ones[i].secret) : SLICE("");
 }
 
-void gather_stop(struct gather *g)
+void secret_load_stop(struct secret_load *g)
 {
     for (size_t i = 0; i < g->count; i++) {
         command_cancel(g->ones[i].command);

@@ -8,7 +8,7 @@
 #include <errno.h>
 
 #include "app/config/url.h"
-#include "app/config/words.h"
+#include "app/config/units.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -27,7 +27,7 @@ static void durations_need_a_unit(void **state)
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         int64_t ms = 7;
-        assert_int_equal(words_duration(slice_str(rows[i].text), &ms), rows[i].result);
+        assert_int_equal(units_duration(slice_str(rows[i].text), &ms), rows[i].result);
         assert_int_equal(ms, rows[i].ms);
     }
 }
@@ -46,7 +46,7 @@ static void sizes_need_a_binary_unit(void **state)
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         uint64_t bytes = 7;
-        assert_int_equal(words_size(slice_str(rows[i].text), &bytes), rows[i].result);
+        assert_int_equal(units_size(slice_str(rows[i].text), &bytes), rows[i].result);
         assert_int_equal(bytes, rows[i].bytes);
     }
 }
@@ -59,16 +59,16 @@ static void what_is_said_can_be_read_back(void **state)
     char text[32];
     for (size_t i = 0; i < COUNT(durations); i++) {
         int64_t ms = -1;
-        assert_int_equal(words_duration(slice_str(words_duration_text(durations[i], text, sizeof text)), &ms), 0);
+        assert_int_equal(units_duration(slice_str(units_duration_text(durations[i], text, sizeof text)), &ms), 0);
         assert_int_equal(ms, durations[i]);
     }
     for (size_t i = 0; i < COUNT(sizes); i++) {
         uint64_t bytes = 0;
-        assert_int_equal(words_size(slice_str(words_size_text(sizes[i], text, sizeof text)), &bytes), 0);
+        assert_int_equal(units_size(slice_str(units_size_text(sizes[i], text, sizeof text)), &bytes), 0);
         assert_int_equal(bytes, sizes[i]);
     }
-    assert_string_equal(words_duration_text(300000, text, sizeof text), "5m");
-    assert_string_equal(words_size_text(1 << 20, text, sizeof text), "1MiB");
+    assert_string_equal(units_duration_text(300000, text, sizeof text), "5m");
+    assert_string_equal(units_size_text(1 << 20, text, sizeof text), "1MiB");
 }
 
 static void the_distance_counts_single_slips(void **state)
@@ -82,26 +82,26 @@ static void the_distance_counts_single_slips(void **state)
         { "abc", "", 3 },        { "kitten", "sitting", 3 }, { "strip", "append", 6 },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
-        assert_int_equal(words_distance(rows[i].a, rows[i].b), rows[i].distance);
-        assert_int_equal(words_distance(rows[i].b, rows[i].a), rows[i].distance);
+        assert_int_equal(units_distance(rows[i].a, rows[i].b), rows[i].distance);
+        assert_int_equal(units_distance(rows[i].b, rows[i].a), rows[i].distance);
     }
     char longer[80];
     memset(longer, 'x', sizeof longer);
     longer[sizeof longer - 1] = '\0';
-    assert_int_equal(words_distance(longer, longer), 64);
+    assert_int_equal(units_distance(longer, longer), 64);
 }
 
 static void only_what_is_near_is_proposed_and_the_nearest_wins(void **state)
 {
     (void)state;
     const char *best = NULL;
-    words_nearer("zebra", "proxy", &best);
+    units_nearer("zebra", "proxy", &best);
     assert_null(best);
-    words_nearer("on", "env", &best);
+    units_nearer("on", "env", &best);
     assert_null(best);
-    words_nearer("path", "match", &best);
-    words_nearer("path", "paths", &best);
-    words_nearer("path", "match", &best);
+    units_nearer("path", "match", &best);
+    units_nearer("path", "paths", &best);
+    units_nearer("path", "match", &best);
     assert_string_equal(best, "paths");
 }
 

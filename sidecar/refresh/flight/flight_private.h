@@ -1,13 +1,13 @@
-/* refresh/flight/flight_room.h: inside the flight, for flight*.c only: the struct, the states, the steps.
+/* refresh/flight/flight_private.h: inside the flight, for flight*.c only: the struct, the states, the steps.
  * flight.c has the table, the wheel and the lease; flight_secrets.c the configured secrets; flight_ask.c the token
  * request; flight_keep.c what happens to its outcome. */
-#ifndef SIDEKEY_REFRESH_FLIGHT_FLIGHT_ROOM_H
-#define SIDEKEY_REFRESH_FLIGHT_FLIGHT_ROOM_H
+#ifndef SIDEKEY_REFRESH_FLIGHT_FLIGHT_PRIVATE_H
+#define SIDEKEY_REFRESH_FLIGHT_FLIGHT_PRIVATE_H
 
 #include "refresh/alarm.h"
 #include "refresh/fetch/command.h"
 #include "refresh/flight/flight.h"
-#include "refresh/flight/gather.h"
+#include "refresh/flight/secret_load.h"
 #include "refresh/grant/grant.h"
 
 #define FLIGHT_STORE_MS 10000      /* one store operation */
@@ -35,7 +35,7 @@ enum flight_state {
     FLIGHT_COMMIT_WAIT,  /* it would not take it: again, for ever */
     FLIGHT_RECOVER,      /* refused or no answer: what is stored now? */
     FLIGHT_RECOVER_WAIT, /* another owner may be about to store the same token's child */
-    FLIGHT_BURY,         /* the verdict "dead" goes to the store */
+    FLIGHT_MARK_DEAD,         /* the verdict "dead" goes to the store */
     FLIGHT_THROTTLE,     /* the token host wants a pause: the store tells the others */
     FLIGHT_RELEASE,
     FLIGHT_DONE,
@@ -46,9 +46,9 @@ enum step { STEP_AGAIN, STEP_WAIT };
 
 struct flight {
     struct flight_env *env;
-    const struct spec *spec;
+    const struct credential_spec *spec;
     struct flight_hooks hooks;
-    struct credential_need need;
+    struct schedule_need need;
     enum flight_state state;
     bool replay, draining;
     bool learned;            /* known has come from elsewhere since the store was asked */
@@ -69,7 +69,7 @@ struct flight {
     int64_t poll_ms, pause_ms;
     int64_t throttled_ms;    /* no request before: what the store knows of the token host; 0: nothing */
 
-    struct gather gather;
+    struct secret_load secret_load;
     struct grant_request request;
     struct fetch_job *job;
     struct command *command; /* grant command: in the place of job */
@@ -86,7 +86,7 @@ struct flight {
     int64_t asked_ms;        /* when the last one was */
     bool foreign;            /* the server says: spent already, and none of ours is known to have done it */
     bool resent, alt_tried, outcome_unknown, double_spend, alt_kept;
-    unsigned bury_tries;
+    unsigned mark_dead_tries;
 
     struct flight_result result;
     char text[256];
@@ -95,17 +95,17 @@ struct flight {
 /* flight.c */
 enum step flight_enter(struct flight *f, enum flight_state next);
 enum step flight_end_as(struct flight *f, enum flight_end end, const char *text);
-enum step flight_fail(struct flight *f, enum msg_class class_, const char *text);
+enum step flight_fail(struct flight *f, enum msg_class failure, const char *text);
 void flight_store_answer(void *arg, const struct store_answer *answer);
 enum step flight_op(struct flight *f, struct store_op *op);
 void flight_drive(struct flight *f, enum step step);
 /* Takes a stored state as the newest one: copies, publishes when it is newer.  0; -ENOMEM. */
-MUST_CHECK int flight_see(struct flight *f, const struct state *stored);
+MUST_CHECK int flight_adopt_state(struct flight *f, const struct state *stored);
 bool flight_needed(const struct flight *f, const struct state *s);
 /* One line of the log, and the hook.  why may be NULL. */
 void flight_note(struct flight *f, enum flight_event event, uint64_t generation, const char *why);
 /* Takes what the answer says of the token host. */
-void flight_heed(struct flight *f, const struct store_answer *answer);
+void flight_note_throttle(struct flight *f, const struct store_answer *answer);
 /* The refresh token changed with the last refresh, or there was none yet. */
 bool flight_rotates(const struct flight *f);
 /* The stored verdict is about the very token that brought ours: it was spoken while our answer was on its way, and is wrong. */
@@ -143,10 +143,10 @@ enum step flight_recover_again(struct flight *f);
 enum step flight_throttle(struct flight *f);
 enum step flight_throttled(struct flight *f, const struct store_answer *answer);
 /* The pause that the store knows of has not ended: no request. */
-enum step flight_leave_alone(struct flight *f);
-enum step flight_bury(struct flight *f);
-enum step flight_buried(struct flight *f, const struct store_answer *answer);
-void flight_forget(struct flight *f);
+enum step flight_fail_throttled(struct flight *f);
+enum step flight_mark_dead(struct flight *f);
+enum step flight_marked_dead(struct flight *f, const struct store_answer *answer);
+void flight_clear_journal(struct flight *f);
 void flight_journal_failed(struct flight *f, const char *outcome, int failed);
 
 #endif

@@ -1,4 +1,4 @@
-#include "app/config/words.h"
+#include "app/config/units.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -40,7 +40,7 @@ static int scan(const struct unit *units, uint64_t max, struct slice text, uint6
     return -EINVAL;
 }
 
-int words_duration(struct slice text, int64_t *ret_ms)
+int units_duration(struct slice text, int64_t *ret_ms)
 {
     uint64_t ms;
     int failed = scan(durations, UINT64_C(100) * 366 * 24 * 3600000, text, &ms);
@@ -49,7 +49,7 @@ int words_duration(struct slice text, int64_t *ret_ms)
     return failed;
 }
 
-int words_size(struct slice text, uint64_t *ret_bytes)
+int units_size(struct slice text, uint64_t *ret_bytes)
 {
     return scan(sizes, UINT64_C(1) << 53, text, ret_bytes);
 }
@@ -63,12 +63,12 @@ static const char *say(const struct unit *units, uint64_t value, char *text, siz
     return text;
 }
 
-const char *words_duration_text(int64_t ms, char *text, size_t size)
+const char *units_duration_text(int64_t ms, char *text, size_t size)
 {
     return say(durations, ms < 0 ? 0 : (uint64_t)ms, text, size);
 }
 
-const char *words_size_text(uint64_t bytes, char *text, size_t size)
+const char *units_size_text(uint64_t bytes, char *text, size_t size)
 {
     return say(sizes, bytes, text, size);
 }
@@ -83,7 +83,7 @@ static unsigned least(unsigned a, unsigned b)
     return a < b ? a : b;
 }
 
-unsigned words_distance(const char *a, const char *b)
+unsigned units_distance(const char *a, const char *b)
 {
     size_t n = strlen(a), m = strlen(b);
     unsigned rows[3][WORD_MAX_BYTES + 1];
@@ -108,11 +108,11 @@ unsigned words_distance(const char *a, const char *b)
     return last[m];
 }
 
-void words_nearer(const char *word, const char *candidate, const char **io_best)
+void units_nearer(const char *word, const char *candidate, const char **io_best)
 {
     size_t len = strlen(word) > strlen(candidate) ? strlen(word) : strlen(candidate);
     unsigned far = len <= 3 ? 1 : len <= 7 ? 2 : 3;
-    unsigned distance = words_distance(word, candidate);
-    if (distance <= far && (!*io_best || distance < words_distance(word, *io_best)))
+    unsigned distance = units_distance(word, candidate);
+    if (distance <= far && (!*io_best || distance < units_distance(word, *io_best)))
         *io_best = candidate;
 }

@@ -1,8 +1,8 @@
-#include "refresh/spec.h"
+#include "refresh/credential_spec.h"
 
 #include <stdlib.h>
 
-static void free_params(struct spec_param *params, size_t count)
+static void free_params(struct credential_spec_param *params, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         free(params[i].name);
@@ -11,7 +11,7 @@ static void free_params(struct spec_param *params, size_t count)
     free(params);
 }
 
-void spec_done(struct spec *s)
+void credential_spec_done(struct credential_spec *s)
 {
     struct secret_ref *const secrets[] = { &s->client_secret,   &s->refresh_token, &s->token,      &s->assertion.key,
                                            &s->assertion.token, &s->subject_token, &s->actor_token };
@@ -44,10 +44,10 @@ void spec_done(struct spec *s)
     free_params(s->params, s->param_count);
     free_params(s->headers, s->header_count);
     free_params(s->assertion.claims, s->assertion.claim_count);
-    *s = (struct spec){ 0 };
+    *s = (struct credential_spec){ 0 };
 }
 
-void spec_redis_done(struct spec_redis *r)
+void redis_spec_done(struct redis_spec *r)
 {
     char *const texts[] = { r->url, r->username, r->ca_file, r->cert_file, r->key_file, r->sentinel_master, r->sentinel_username };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -57,5 +57,5 @@ void spec_redis_done(struct spec_redis *r)
     free(r->sentinel_nodes);
     secret_ref_done(&r->password);
     secret_ref_done(&r->sentinel_password);
-    *r = (struct spec_redis){ .url = NULL };
+    *r = (struct redis_spec){ .url = NULL };
 }

@@ -1,5 +1,5 @@
 /* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c */
-/* gather.c and command.c with real programs; only their time limit is a number. */
+/* secret_load.c and command.c with real programs; only their time limit is a number. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "refresh/flight/gather.h"
+#include "refresh/flight/secret_load.h"
 #include "tests/fakes/fake_alarm.h"
 #include "tests/fakes/fake_clock.h"
 
-static struct gather g;
+static struct secret_load g;
 static struct secret_ref refs[GATHER_MAX];
 static char *argvs[GATHER_MAX][4];
 static int called;
@@ -34,7 +34,7 @@ static int up(void **state)
 static int down(void **state)
 {
     (void)state;
-    gather_stop(&g);
+    secret_load_stop(&g);
     return fake_alarm_count();
 }
 
@@ -53,12 +53,12 @@ static void shell(size_t i, const char *script)
     refs[i] = (struct secret_ref){ SECRET_REF_COMMAND, NULL, argvs[i] };
 }
 
-static enum gather_result start(struct err *e)
+static enum secret_load_result start(struct err *e)
 {
     const struct secret_ref *list[GATHER_MAX];
     for (size_t i = 0; i < GATHER_MAX; i++)
         list[i] = &refs[i];
-    return gather_start(&g, list, GATHER_MAX, on_gathered, &called, e);
+    return secret_load_start(&g, list, GATHER_MAX, on_gathered, &called, e);
 }
 
 static void wait_end(void)
@@ -85,10 +85,10 @@ static void what_needs_no_program_is_there_at_once(void **state)
     refs[0] = (struct secret_ref){ SECRET_REF_INLINE, (char *)(uintptr_t)"inline", NULL };
     refs[3] = (struct secret_ref){ SECRET_REF_ENV, (char *)(uintptr_t)"GATHER_TEST", NULL };
     assert_int_equal(start(&e), GATHER_THERE);
-    assert_true(slice_eq(gather_secret(&g, 0), SLICE("inline")) && slice_eq(gather_secret(&g, 3), SLICE("from-env")));
-    assert_int_equal(gather_secret(&g, 1).len, 0);
-    gather_stop(&g);
-    assert_int_equal(gather_secret(&g, 0).len, 0);
+    assert_true(slice_eq(secret_load_secret(&g, 0), SLICE("inline")) && slice_eq(secret_load_secret(&g, 3), SLICE("from-env")));
+    assert_int_equal(secret_load_secret(&g, 1).len, 0);
+    secret_load_stop(&g);
+    assert_int_equal(secret_load_secret(&g, 0).len, 0);
 }
 
 static void programs_run_together_and_their_output_is_the_secret(void **state)
@@ -99,8 +99,8 @@ static void programs_run_together_and_their_output_is_the_secret(void **state)
     shell(4, "echo complaint >&2; echo four");
     refs[2] = (struct secret_ref){ SECRET_REF_INLINE, (char *)(uintptr_t)"inline", NULL };
     run("");
-    assert_true(slice_eq(gather_secret(&g, 0), SLICE("one")) && slice_eq(gather_secret(&g, 1), SLICE("two")));
-    assert_true(slice_eq(gather_secret(&g, 2), SLICE("inline")) && slice_eq(gather_secret(&g, 4), SLICE("four")));
+    assert_true(slice_eq(secret_load_secret(&g, 0), SLICE("one")) && slice_eq(secret_load_secret(&g, 1), SLICE("two")));
+    assert_true(slice_eq(secret_load_secret(&g, 2), SLICE("inline")) && slice_eq(secret_load_secret(&g, 4), SLICE("four")));
 }
 
 static void one_that_fails_ends_all_and_is_named(void **state)

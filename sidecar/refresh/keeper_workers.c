@@ -1,16 +1,17 @@
 /* The keeper's side of the workers: who is there, what they ask, what all of them are told. */
-#include "refresh/keeper_room.h"
+#include "refresh/keeper_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 
-#include "net/ipc/parts.h"
+#include "net/ipc/msg_parts.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define EXTRA_MAX_BYTES 2048
+#define LEAF_MAX_BYTES 16384
 #define FAIL_QUEUE_MAX (1024 * 1024) /* a worker that reads nothing for so long has nobody left who waits */
 
 struct account *keeper_find(struct keeper *k, struct slice name)
@@ -70,37 +71,58 @@ static struct msg token_message(const struct account *a)
     return m;
 }
 
+/* MINT → LEAF. */
+static void keeper_mint(struct worker_link *w, const struct msg *m)
+{
+    struct keeper *k = w->keeper;
+    struct msg answer = { .type = MSG_LEAF, .name = m->name };
+    struct buf der;
+    struct err e = { "" };
+    buf_init(&der, LEAF_MAX_BYTES);
+    bool ok = ca_sign_leaf(k->ca, m->name, m->der, clock_wall_ms() / 1000, &der, &answer.until_s, &e) == 0;
+    if (ok)
+        answer.der = buf_slice(&der);
+    else {
+        answer.until_s = 0;
+        answer.text = slice_str(e.text);
+        log_warn(log_msg("leaf refused"), log_str("reason", e.text));
+    }
+    (*metrics_at(k->metrics, "sidekey_leaves_total{result=\"%s\"}", ok ? "signed" : "refused"))++;
+    keeper_send(w, &answer);
+    buf_done(&der);
+}
+
 /* ---- tokens: what is owed is the newest one, so a worker that reads slowly, or a thousand credentials at its start, fill no queue ---- */
 
-static void owe(struct worker_link *w, size_t i)
+static void mark_dirty(struct worker_link *w, size_t i)
 {
-    w->owed_count += !w->owed[i];
-    w->owed[i] = true;
+    w->dirty_count += !w->dirty[i];
+    w->dirty[i] = true;
 }
 
 /* Short of memory it stays owed: the next message of the worker brings it up again. */
-static bool pay(struct worker_link *w, size_t i)
+static bool send_token(struct worker_link *w, size_t i)
 {
     struct msg m = token_message(&w->keeper->accounts[i]);
     if (send_one(w, &m) == -ENOMEM)
         return false;
-    w->owed_count -= w->owed[i];
-    w->owed[i] = false;
+    w->dirty_count -= w->dirty[i];
+    w->dirty[i] = false;
     return true;
 }
 
-static void pay_on(struct worker_link *w)
+static void flush_tokens(struct worker_link *w)
 {
-    for (size_t i = 0; w->owed_count && i < w->keeper->account_count; i++)
-        if (w->owed[i] && (ipc_queued(w->ipc) || !pay(w, i)))
+    for (size_t i = 0; w->dirty_count && i < w->keeper->account_count; i++)
+        if (w->dirty[i] && (ipc_queued(w->ipc) || !send_token(w, i)))
             return; /* goes on when there is room */
-    if (w->owes_config && send_one(w, &(struct msg){ .type = MSG_CONFIG }) != -ENOMEM)
-        w->owes_config = false;
+    if (w->config_dirty && send_one(w, &(struct msg){ .type = MSG_CONFIG }) != -ENOMEM)
+        w->config_dirty = false;
 }
 
-static void on_room(void *arg)
+static void on_space(void *arg)
 {
-    pay_on(arg);
+    flush_tokens(arg);
 }
 
 void keeper_publish(void *keeper, const struct account *a)
@@ -110,25 +132,25 @@ void keeper_publish(void *keeper, const struct account *a)
         struct worker_link *w = LIST_ENTRY(n, struct worker_link, node);
         if (!w->greeted)
             continue;
-        owe(w, (size_t)(a - k->accounts));
-        pay_on(w);
+        mark_dirty(w, (size_t)(a - k->accounts));
+        flush_tokens(w);
     }
-    keeper_rest_soon(k);
+    keeper_trim_soon(k);
 }
 
 /* The token goes first when it is owed: a refusal speaks of what came before it. */
 static void refuse_one(struct worker_link *w, const struct account *a, const struct msg *fail)
 {
     size_t i = (size_t)(a - w->keeper->accounts);
-    if (ipc_queued(w->ipc) > FAIL_QUEUE_MAX || (w->owed[i] && !pay(w, i)))
+    if (ipc_queued(w->ipc) > FAIL_QUEUE_MAX || (w->dirty[i] && !send_token(w, i)))
         return;
     keeper_send(w, fail);
 }
 
-void keeper_refuse(void *keeper, const struct account *a, enum msg_class class_, int64_t retry_after_ms, const char *text)
+void keeper_refuse(void *keeper, const struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text)
 {
     struct keeper *k = keeper;
-    const struct msg fail = { .type = MSG_FAIL, .name = slice_str(a->spec->name), .generation = a->state.generation, .class_ = class_,
+    const struct msg fail = { .type = MSG_FAIL, .name = slice_str(a->spec->name), .generation = a->state.generation, .failure = failure,
                               .retry_after_ms = retry_after_ms, .text = slice_str(text) };
     for (struct list *n = k->workers.next; n != &k->workers; n = n->next)
         if (LIST_ENTRY(n, struct worker_link, node)->greeted)
@@ -143,25 +165,25 @@ static void on_hello(struct worker_link *w, const struct msg *m)
     w->greeted = true;
     w->slot = m->tag;
     for (size_t i = 0; i < k->account_count; i++)
-        owe(w, i);
-    w->owes_config = true;
+        mark_dirty(w, i);
+    w->config_dirty = true;
 }
 
 static void on_want(struct worker_link *w, const struct msg *m)
 {
     struct account *a = keeper_find(w->keeper, m->name);
     if (a)
-        keeper_want(a, &(struct credential_need){ m->reason, m->generation, m->reason == MSG_EXPIRING });
+        account_want(a, &(struct schedule_need){ m->reason, m->generation, m->reason == MSG_EXPIRING });
     else
-        keeper_send(w, &(struct msg){ .type = MSG_FAIL, .name = m->name, .class_ = MSG_UNKNOWN_CREDENTIAL, .text = SLICE("no such credential") });
+        keeper_send(w, &(struct msg){ .type = MSG_FAIL, .name = m->name, .failure = MSG_UNKNOWN_CREDENTIAL, .text = SLICE("no such credential") });
 }
 
 static void on_stats(struct worker_link *w, const struct msg *m)
 {
-    enum parts got = parts_take(&w->coming, m);
-    if (got == PARTS_BROKEN)
+    enum msg_parts got = msg_parts_take(&w->coming, m);
+    if (got == MSG_PARTS_BROKEN)
         log_warn(log_msg("worker's metrics not kept"), log_int("slot", (int64_t)w->slot));
-    if (got != PARTS_WHOLE)
+    if (got != MSG_PARTS_WHOLE)
         return;
     struct buf old = w->stats;
     w->stats = w->coming;
@@ -175,7 +197,7 @@ static void drop_worker(struct worker_link *w)
     ipc_free(w->ipc);
     buf_done(&w->stats);
     buf_done(&w->coming);
-    free(w->owed);
+    free(w->dirty);
     free(w);
 }
 
@@ -202,24 +224,24 @@ static void on_packet(void *arg, struct slice packet, int fd)
     case MSG_ASK: keeper_report(w, &m); break;
     default: log_warn(log_msg("unexpected message from a worker"), log_int("type", m.type));
     }
-    pay_on(w);
+    flush_tokens(w);
 }
 
 void keeper_add_worker(struct keeper *k, int fd)
 {
     struct worker_link *w = calloc(1, sizeof *w);
-    if (!w || !(w->owed = calloc(k->account_count + 1, sizeof *w->owed)) || !(w->ipc = ipc_new(fd, on_packet, on_gone, w))) {
+    if (!w || !(w->dirty = calloc(k->account_count + 1, sizeof *w->dirty)) || !(w->ipc = ipc_new(fd, on_packet, on_gone, w))) {
         log_error(log_msg("worker not connected"), log_str("reason", "out of memory"));
         if (w)
-            free(w->owed);
+            free(w->dirty);
         free(w);
         close(fd);
         return;
     }
     w->keeper = k;
-    ipc_on_room(w->ipc, on_room);
-    buf_init(&w->stats, PARTS_TEXT_MAX);
-    buf_init(&w->coming, PARTS_TEXT_MAX);
+    ipc_on_space(w->ipc, on_space);
+    buf_init(&w->stats, MSG_PARTS_TEXT_MAX);
+    buf_init(&w->coming, MSG_PARTS_TEXT_MAX);
     list_init(&w->node);
     list_push(&k->workers, &w->node);
 }

@@ -1,0 +1,100 @@
+#include "app/listeners.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <unistd.h>
+
+#include "net/listen.h"
+
+static uint16_t port_of(const struct address *a)
+{
+    return ntohs(((const struct sockaddr_in *)(const void *)&a->sa)->sin_port); /* at the same place in sockaddr_in6 */
+}
+
+static int open_transparent(struct listeners *listeners, struct err *e)
+{
+    struct address any;
+    if (address_parse(SLICE("0.0.0.0"), listeners->transparent_port, &any) != 0)
+        return err_set(e, "transparent listener: bad address");
+    int fd = listen_open(&any, listeners->workers > 1, e);
+    /* Tokens are addresses in 127/8: only the loopback interface may bring them. */
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) != 0) {
+        int number = errno;
+        close(fd);
+        return err_set(e, "transparent listener: cannot be bound to the loopback interface: %s", strerror(number));
+    }
+    if (fd >= 0)
+        listeners->transparent_port = port_of(&any);
+    return fd;
+}
+
+static int open_proxy(struct listeners *listeners, struct address *at, struct err *e)
+{
+    if (at->len == 0)
+        return 0;
+    for (unsigned i = 0; i < listeners->workers; i++)
+        if ((listeners->proxy[i] = listen_open(at, listeners->workers > 1, e)) < 0)
+            return err_wrap(e, "listen.proxy: ");
+    address_text((struct sockaddr *)&at->sa, listeners->proxy_text, sizeof listeners->proxy_text);
+    listeners->proxy_port = port_of(at);
+    return 0;
+}
+
+int listeners_move_local(struct listeners *listeners, const struct config *c, struct err *e)
+{
+    struct listen_place to = config_socket(c);
+    struct listen_unix next = { .fd = -1 };
+    if (to.path && strcmp(to.path, listeners->local.path) == 0 && listen_unix_stands(&listeners->local))
+        return listen_unix_permit(&listeners->local, &to, e) == 0 ? 0 : err_wrap(e, "listen.socket: ");
+    if (to.path && listen_unix_open(&to, &next, e) != 0)
+        return err_wrap(e, "listen.socket: ");
+    listen_unix_remove(&listeners->local);
+    listeners->local = next;
+    return 0;
+}
+
+int listeners_open(struct listeners *listeners, struct config *c, bool transparent, struct err *e)
+{
+    *listeners = (struct listeners){ .admin = -1, .local.fd = -1, .workers = c->workers, .proxy_text = "off", .admin_text = "off" };
+    memset(listeners->proxy, 0xff, sizeof listeners->proxy);
+    memset(listeners->transparent, 0xff, sizeof listeners->transparent);
+    if (open_proxy(listeners, &c->listen_proxy, e) != 0)
+        return -1;
+    for (unsigned i = 0; transparent && i < listeners->workers; i++)
+        if ((listeners->transparent[i] = open_transparent(listeners, e)) < 0)
+            return -1;
+    if (listeners_move_local(listeners, c, e) != 0)
+        return -1;
+    if (c->listen_admin.len == 0)
+        return 0;
+    if ((listeners->admin = listen_open(&c->listen_admin, false, e)) < 0)
+        return err_wrap(e, "listen.admin: ");
+    address_text((struct sockaddr *)&c->listen_admin.sa, listeners->admin_text, sizeof listeners->admin_text);
+    return 0;
+}
+
+static void shut(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void listeners_keep(struct listeners *listeners, bool keeper, unsigned slot)
+{
+    for (unsigned i = 0; i < listeners->workers; i++)
+        if (keeper || i != slot) {
+            shut(&listeners->proxy[i]);
+            shut(&listeners->transparent[i]);
+        }
+    if (keeper) {
+        shut(&listeners->admin);
+        shut(&listeners->local.fd);
+    }
+}
+
+void listeners_close(struct listeners *listeners)
+{
+    listen_unix_remove(&listeners->local);
+    listeners_keep(listeners, true, 0);
+}

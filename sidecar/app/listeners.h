@@ -1,0 +1,28 @@
+/* app/listeners.h: the listening sockets of all workers, opened and kept by the supervisor.   Main process. */
+#ifndef SIDEKEY_APP_LISTENERS_H
+#define SIDEKEY_APP_LISTENERS_H
+
+#include "app/config/config.h"
+#include "net/listen_unix.h"
+
+#define LISTENERS_WORKERS_MAX 64
+
+struct listeners { /* -1: none */
+    int proxy[LISTENERS_WORKERS_MAX], transparent[LISTENERS_WORKERS_MAX], admin;
+    struct listen_unix local; /* one for all workers */
+    unsigned workers;
+    uint16_t proxy_port, transparent_port;
+    char proxy_text[64], admin_text[64]; /* where they listen, ports filled in; "off" */
+};
+
+/* Opens one proxy listener a worker (SO_REUSEPORT when there are several), the unix socket, one for the admin address, and for the preload layer one that only
+ * the loopback interface reaches.
+ * c's port 0 is replaced by the port that was given.  0; -1 with e: what is open is closed by listeners_close(). */
+MUST_CHECK int listeners_open(struct listeners *listeners, struct config *c, bool transparent, struct err *e);
+void listeners_close(struct listeners *listeners);
+/* The unix socket as c has it, which may be elsewhere than before, or nowhere.  0; -1 with e: it is where it was. */
+MUST_CHECK int listeners_move_local(struct listeners *listeners, const struct config *c, struct err *e);
+/* In a child: closes all but what slot's worker listens on.  keeper: all of them. */
+void listeners_keep(struct listeners *listeners, bool keeper, unsigned slot);
+
+#endif
