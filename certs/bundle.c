@@ -31,14 +31,15 @@ static bool is_file(const char *path, struct stat *ret)
     return stat(path, ret) == 0 && S_ISREG(ret->st_mode) && access(path, R_OK) == 0;
 }
 
-/* $SSL_CERT_FILE may be what an earlier start published (a program under "run" starts another): reading that back would add one more
- * of our certificates with every start. */
+/* $SSL_CERT_FILE may be what an earlier start published (a program under "run" starts another): reading that back would
+ * add one more of our certificates with every start. */
 static const char *system_path(const char *not_this)
 {
     const char *named = getenv("SSL_CERT_FILE");
     struct stat ours, theirs;
     bool known = not_this && stat(not_this, &ours) == 0;
-    if (named && *named && is_file(named, &theirs) && !(known && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino))
+    if (named && *named && is_file(named, &theirs)
+        && !(known && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino))
         return named;
     for (size_t i = 0; places[i]; i++)
         if (is_file(places[i], &theirs))
@@ -122,7 +123,8 @@ static int replace(const char *path, struct slice bytes, struct err *e)
     return err_set(e, "cannot write %s: %s", path, strerror(-failed));
 }
 
-static int fill(struct buf *out, const char *not_this, struct slice ca_pem, const char *const *extra_roots, struct err *e)
+static int fill(struct buf *out, const char *not_this, struct slice ca_pem, const char *const *extra_roots,
+                struct err *e)
 {
     const char *path = system_path(not_this);
     if (path && add_file(out, path, e) != 0)
@@ -138,8 +140,8 @@ int bundle_publish(const char *dir, struct slice ca_pem, const char *const *extr
     char ca[PATH_MAX], bundle[PATH_MAX];
     struct buf all;
     struct stat st;
-    if (snprintf(ca, sizeof ca, "%s/ca.pem", dir) >= (int)sizeof ca ||
-        snprintf(bundle, sizeof bundle, "%s/bundle.pem", dir) >= (int)sizeof bundle)
+    if (snprintf(ca, sizeof ca, "%s/ca.pem", dir) >= (int)sizeof ca
+        || snprintf(bundle, sizeof bundle, "%s/bundle.pem", dir) >= (int)sizeof bundle)
         return err_set(e, "cannot publish certificates in %.200s: %s", dir, strerror(ENAMETOOLONG));
     if (mkdir(dir, 0755) == 0)
         (void)chmod(dir, 0755); /* whatever the umask: programs of other users read here */

@@ -14,7 +14,8 @@
 #include "certs/x509.h"
 
 #define DAY_S ((int64_t)24 * 60 * 60)
-#define CA_LIFETIME_S (3650 * DAY_S) /* a sidecar may run for years, and nothing renews what programs have read at their start */
+#define CA_LIFETIME_S                                                                                                  \
+    (3650 * DAY_S) /* a sidecar may run for years, and nothing renews what programs have read at their start */
 #define LEAF_LIFETIME_S (14 * DAY_S)
 #define BACKDATE_S DAY_S /* clients' clocks run behind */
 #define KEY_ID_BYTES 20
@@ -38,8 +39,8 @@ static bool set_names(X509 *x)
     X509_NAME *name = X509_get_subject_name(x);
     rand_bytes(suffix, sizeof suffix);
     snprintf(cn, sizeof cn, "sidekey CA %02x%02x%02x%02x", suffix[0], suffix[1], suffix[2], suffix[3]);
-    return x509_add_attribute(name, NID_organizationName, "sidekey") && x509_add_attribute(name, NID_commonName, cn) &&
-           X509_set_issuer_name(x, name) == 1;
+    return x509_add_attribute(name, NID_organizationName, "sidekey") && x509_add_attribute(name, NID_commonName, cn)
+           && X509_set_issuer_name(x, name) == 1;
 }
 
 /* RFC 7093 §2, method 1: SHA-256 cut to 160 bits; SHA-1 may be gone. */
@@ -47,8 +48,9 @@ static bool add_key_id(X509 *x)
 {
     unsigned char sum[EVP_MAX_MD_SIZE];
     ASN1_OCTET_STRING *id = ASN1_OCTET_STRING_new();
-    bool ok = id && X509_pubkey_digest(x, EVP_sha256(), sum, NULL) == 1 && ASN1_OCTET_STRING_set(id, sum, KEY_ID_BYTES) == 1 &&
-              X509_add1_ext_i2d(x, NID_subject_key_identifier, id, 0, X509V3_ADD_APPEND) == 1;
+    bool ok = id && X509_pubkey_digest(x, EVP_sha256(), sum, NULL) == 1
+              && ASN1_OCTET_STRING_set(id, sum, KEY_ID_BYTES) == 1
+              && X509_add1_ext_i2d(x, NID_subject_key_identifier, id, 0, X509V3_ADD_APPEND) == 1;
     ASN1_OCTET_STRING_free(id);
     return ok;
 }
@@ -59,11 +61,12 @@ static int make(struct ca *ca, const struct ca_options *options, int64_t now_s, 
     int64_t lifetime_s = options->lifetime_s > 0 ? options->lifetime_s : CA_LIFETIME_S;
     X509 *x = ca->cert = X509_new();
     ca->key = options->rsa ? EVP_RSA_gen(RSA_BITS) : EVP_EC_gen("P-256");
-    bool ok = x && ca->key && X509_set_version(x, X509_VERSION_3) == 1 && x509_set_serial(x) &&
-              x509_set_validity(x, now_s - BACKDATE_S, now_s + lifetime_s) && set_names(x) && X509_set_pubkey(x, ca->key) == 1 &&
-              x509_add_basic_constraints(x, true) && x509_add_key_usage(x, usage) && add_key_id(x) &&
-              (!ca->limits || X509_add1_ext_i2d(x, NID_name_constraints, ca->limits, 1, X509V3_ADD_APPEND) == 1) &&
-              x509_sign(x, ca->key);
+    bool ok = x && ca->key && X509_set_version(x, X509_VERSION_3) == 1 && x509_set_serial(x)
+              && x509_set_validity(x, now_s - BACKDATE_S, now_s + lifetime_s) && set_names(x)
+              && X509_set_pubkey(x, ca->key) == 1 && x509_add_basic_constraints(x, true) && x509_add_key_usage(x, usage)
+              && add_key_id(x)
+              && (!ca->limits || X509_add1_ext_i2d(x, NID_name_constraints, ca->limits, 1, X509V3_ADD_APPEND) == 1)
+              && x509_sign(x, ca->key);
     return ok ? 0 : err_set(e, "cannot make the CA: %s", x509_why());
 }
 
@@ -90,7 +93,8 @@ static int load_key(struct ca *ca, const char *path, struct err *e)
     setvbuf(f, NULL, _IONBF, 0); /* stdio's buffer would keep a copy */
     ca->key = PEM_read_PrivateKey(f, NULL, no_password, NULL);
     fclose(f);
-    return ca->key ? 0 : err_set(e, "cannot read the CA key %s: %s (it must be PEM without a password)", path, x509_why());
+    return ca->key ? 0
+                   : err_set(e, "cannot read the CA key %s: %s (it must be PEM without a password)", path, x509_why());
 }
 
 /* A file may hold a chain: ours is the certificate of the key. */
@@ -121,9 +125,10 @@ static int load(struct ca *ca, const struct ca_options *options, struct err *e)
         return err_set(e, "a CA needs both a certificate and a key file");
     if (load_key(ca, options->key_file, e) != 0 || load_cert(ca, path, options->key_file, e) != 0)
         return -1;
-    if (X509_check_ca(ca->cert) != 1 || !(X509_get_key_usage(ca->cert) & KU_KEY_CERT_SIGN) ||
-        (X509_get_extension_flags(ca->cert) & EXFLAG_INVALID))
-        return err_set(e, "the certificate %s is not a CA (basicConstraints CA:TRUE and keyUsage keyCertSign are needed)", path);
+    if (X509_check_ca(ca->cert) != 1 || !(X509_get_key_usage(ca->cert) & KU_KEY_CERT_SIGN)
+        || (X509_get_extension_flags(ca->cert) & EXFLAG_INVALID))
+        return err_set(
+            e, "the certificate %s is not a CA (basicConstraints CA:TRUE and keyUsage keyCertSign are needed)", path);
     int critical;
     ca->own = X509_get_ext_d2i(ca->cert, NID_name_constraints, &critical, NULL);
     if (!ca->own && critical != -1) /* -1: it has none */
@@ -152,7 +157,8 @@ struct ca *ca_new(const struct ca_options *options, int64_t now_s, struct err *e
         goto failed;
     if ((given ? load(ca, options, e) : make(ca, options, now_s, e)) != 0)
         goto failed;
-    if (!x509_time(X509_get0_notBefore(ca->cert), &ca->not_before_s) || !x509_time(X509_get0_notAfter(ca->cert), &ca->not_after_s)) {
+    if (!x509_time(X509_get0_notBefore(ca->cert), &ca->not_before_s)
+        || !x509_time(X509_get0_notAfter(ca->cert), &ca->not_after_s)) {
         err_set(e, "the CA certificate's dates cannot be read");
         goto failed;
     }
@@ -230,8 +236,8 @@ static bool permitted(const struct ca *ca, X509 *leaf)
 {
     if (X509_check_purpose(leaf, -1, 0) != 1) /* parses the extensions */
         return false;
-    return (!ca->limits || NAME_CONSTRAINTS_check(leaf, ca->limits) == X509_V_OK) &&
-           (!ca->own || NAME_CONSTRAINTS_check(leaf, ca->own) == X509_V_OK);
+    return (!ca->limits || NAME_CONSTRAINTS_check(leaf, ca->limits) == X509_V_OK)
+           && (!ca->own || NAME_CONSTRAINTS_check(leaf, ca->own) == X509_V_OK);
 }
 
 static int sign(struct ca *ca, X509 *leaf, struct slice host, struct buf *out_der, struct err *e)
@@ -245,8 +251,8 @@ static int sign(struct ca *ca, X509 *leaf, struct slice host, struct buf *out_de
     return add_der(leaf, out_der) == 0 ? 0 : err_set(e, "no room for the leaf");
 }
 
-int ca_sign_leaf(struct ca *ca, struct slice host, struct slice spki_der, int64_t now_s, struct buf *out_der, int64_t *ret_not_after_s,
-                 struct err *e)
+int ca_sign_leaf(struct ca *ca, struct slice host, struct slice spki_der, int64_t now_s, struct buf *out_der,
+                 int64_t *ret_not_after_s, struct err *e)
 {
     int64_t not_before_s = now_s - BACKDATE_S, not_after_s = now_s + LEAF_LIFETIME_S;
     if (not_before_s < ca->not_before_s)

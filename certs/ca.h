@@ -9,26 +9,28 @@
 struct ca;
 
 struct ca_options {
-    const char *const *permit_hosts; /* name constraints: NULL-terminated dNSNames or IP literals of the rules; "*.x.test" permits x.test's subtree.
-                                        NULL: unconstrained */
+    const char *const *permit_hosts;  /* name constraints: NULL-terminated dNSNames or IP literals of the rules;
+                                         "*.x.test" permits x.test's subtree.  NULL: unconstrained */
     const char *cert_file, *key_file; /* both given: use these instead of making one */
     int64_t lifetime_s;               /* of a made CA; 0: ten years, as the key never leaves memory */
     bool rsa;                         /* RSA-2048 instead of P-256 */
 };
 
-/* Makes (or loads) the authority.  NULL with e filled: file missing, key does not fit, not a CA, expired, out of memory. */
+/* Makes (or loads) the authority.  NULL with e filled: file missing, key does not fit, not a CA, expired, out of
+ * memory. */
 MUST_CHECK struct ca *ca_new(const struct ca_options *options, int64_t now_s, struct err *e);
 void ca_free(struct ca *ca);
 /* Appends the certificate (never the key).  0; -ENOBUFS, -ENOMEM. */
 MUST_CHECK int ca_add_pem(const struct ca *ca, struct buf *out);
-/* Appends the private key (PKCS#8 PEM) to a secret buf: only for the memory that outlives a keeper (credential_spec.h ca_memfd), never for a disk.
- * 0; -ENOBUFS, -ENOMEM. */
+/* Appends the private key (PKCS#8 PEM) to a secret buf: only for the memory that outlives a keeper (credential_spec.h
+ * ca_memfd), never for a disk. 0; -ENOBUFS, -ENOMEM. */
 MUST_CHECK int ca_add_key_pem(const struct ca *ca, struct buf *out);
 /* Seconds since 1970 after which it is no longer valid. */
 int64_t ca_not_after_s(const struct ca *ca);
 
 /* Signs a leaf for exactly one host (A-label or IP literal) and the P-256/RSA public key (DER SubjectPublicKeyInfo).
- * Appends the leaf as DER, *ret_not_after_s gets its end.  Returns 0; -1 with e: host not permitted by the constraints, bad host, bad key. */
+ * Appends the leaf as DER, *ret_not_after_s gets its end.  Returns 0; -1 with e: host not permitted by the constraints,
+ * bad host, bad key. */
 MUST_CHECK int ca_sign_leaf(struct ca *ca, struct slice host, struct slice spki_der, int64_t now_s, struct buf *out_der,
                             int64_t *ret_not_after_s, struct err *e);
 

@@ -2,10 +2,11 @@
 
 #include "certs/x509.h"
 
-/* What no host can have (RFC 6761 §6.4): permitting it alone permits no name.  An excluded "" would say the same, and Java refuses that. */
+/* What no host can have (RFC 6761 §6.4): permitting it alone permits no name.  An excluded "" would say the same, and
+ * Java refuses that. */
 #define NO_NAME "invalid"
 
-static bool add(STACK_OF(GENERAL_SUBTREE) **list, GENERAL_NAME *base)
+static bool add(STACK_OF(GENERAL_SUBTREE) * *list, GENERAL_NAME *base)
 {
     GENERAL_SUBTREE *subtree = base ? GENERAL_SUBTREE_new() : NULL;
     if (!subtree || (!*list && !(*list = sk_GENERAL_SUBTREE_new_null()))) {
@@ -46,9 +47,12 @@ static int permit(NAME_CONSTRAINTS *nc, const char *host, bool *io_names, bool *
         name = slice_skip(name, 2);
     size_t kind = x509_host(name, ip);
     if (kind == 0)
-        return err_set(e, "cannot permit the host \"%.200s\": not a host name (lower case, A-labels) or IP address", host);
+        return err_set(e, "cannot permit the host \"%.200s\": not a host name (lower case, A-labels) or IP address",
+                       host);
     *(kind == 1 ? io_names : io_ips) = true;
-    return add(&nc->permittedSubtrees, kind == 1 ? x509_general_name(name) : network(ip, kind, 0xff)) ? 0 : err_set(e, "out of memory");
+    return add(&nc->permittedSubtrees, kind == 1 ? x509_general_name(name) : network(ip, kind, 0xff))
+               ? 0
+               : err_set(e, "out of memory");
 }
 
 NAME_CONSTRAINTS *constraints_new(const char *const *hosts, struct err *e)

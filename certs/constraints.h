@@ -7,8 +7,9 @@
 
 #include "base/err.h"
 
-/* hosts: NULL-terminated dNSNames ("*.x.test" permits the subtree x.test) and IP literals.  Without an IP literal all IPs are excluded, without
- * a name all names.  Caller frees with NAME_CONSTRAINTS_free().  NULL with e: not a host, out of memory. */
+/* hosts: NULL-terminated dNSNames ("*.x.test" permits the subtree x.test) and IP literals.  Without an IP literal all
+ * IPs are excluded, without a name all names.  Caller frees with NAME_CONSTRAINTS_free().  NULL with e: not a host, out
+ * of memory. */
 MUST_CHECK NAME_CONSTRAINTS *constraints_new(const char *const *hosts, struct err *e);
 
 #endif

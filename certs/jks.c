@@ -31,8 +31,8 @@ static int put_entry(struct buf *out, unsigned number, struct slice der)
 {
     char alias[32];
     int failed, len = snprintf(alias, sizeof alias, "sidekey-%u", number);
-    if ((failed = put_u32(out, TRUSTED_ENTRY)) || (failed = put_u16_text(out, slice_of(alias, (size_t)len))) || (failed = put_u32(out, 0)) ||
-        (failed = put_u32(out, 0)) || /* creation time, ms: of no use */
+    if ((failed = put_u32(out, TRUSTED_ENTRY)) || (failed = put_u16_text(out, slice_of(alias, (size_t)len)))
+        || (failed = put_u32(out, 0)) || (failed = put_u32(out, 0)) || /* creation time, ms: of no use */
         (failed = put_u16_text(out, SLICE("X.509"))) || (failed = put_u32(out, (uint32_t)der.len)))
         return failed;
     return buf_add(out, der);
@@ -62,7 +62,8 @@ static bool next_block(struct slice *pem, struct buf *base64)
     return true;
 }
 
-/* SHA-1 of the password (UTF-16BE), a fixed phrase and the store: an integrity check that Java makes only when it is given the password. */
+/* SHA-1 of the password (UTF-16BE), a fixed phrase and the store: an integrity check that Java makes only when it is
+ * given the password. */
 static int put_digest(struct buf *out)
 {
     static const char salt[] = "\0c\0h\0a\0n\0g\0e\0i\0tMighty Aphrodite";
@@ -70,8 +71,8 @@ static int put_digest(struct buf *out)
     unsigned len = 0;
     struct slice body = buf_slice(out);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool good = ctx && EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) && EVP_DigestUpdate(ctx, salt, sizeof salt - 1) &&
-                EVP_DigestUpdate(ctx, body.ptr, body.len) && EVP_DigestFinal_ex(ctx, digest, &len);
+    bool good = ctx && EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) && EVP_DigestUpdate(ctx, salt, sizeof salt - 1)
+                && EVP_DigestUpdate(ctx, body.ptr, body.len) && EVP_DigestFinal_ex(ctx, digest, &len);
     EVP_MD_CTX_free(ctx);
     return good ? buf_add(out, slice_of(digest, len)) : -ENOMEM;
 }
@@ -91,8 +92,8 @@ static int build(struct slice pem, struct buf *out)
     }
     if (failed == 0 && count == 0)
         failed = -ENODATA; /* a store that trusts nobody */
-    if (failed == 0 && (failed = put_u32(out, 0xFEEDFEED)) == 0 && (failed = put_u32(out, 2)) == 0 && (failed = put_u32(out, count)) == 0 &&
-        (failed = buf_add(out, buf_slice(&entries))) == 0)
+    if (failed == 0 && (failed = put_u32(out, 0xFEEDFEED)) == 0 && (failed = put_u32(out, 2)) == 0
+        && (failed = put_u32(out, count)) == 0 && (failed = buf_add(out, buf_slice(&entries))) == 0)
         failed = put_digest(out);
     buf_done(&base64);
     buf_done(&der);

@@ -1,6 +1,6 @@
 /* certs/jks.h: a Java key store with the certificates of a PEM bundle as trusted entries.   Any process.
- * The JKS format (magic FEEDFEED, version 2) is the one that Java loads without being told a password; a PKCS#12 store that openssl makes
- * without the trusted-key attribute is taken for empty. */
+ * The JKS format (magic FEEDFEED, version 2) is the one that Java loads without being told a password; a PKCS#12 store
+ * that openssl makes without the trusted-key attribute is taken for empty. */
 #ifndef SIDEKEY_CERTS_JKS_H
 #define SIDEKEY_CERTS_JKS_H
 

@@ -17,8 +17,8 @@ static bool fits(EVP_PKEY *key)
     int bits = EVP_PKEY_get_bits(key);
     if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA)
         return bits >= 2048 && bits <= 8192;
-    return EVP_PKEY_get_base_id(key) == EVP_PKEY_EC && EVP_PKEY_get_group_name(key, group, sizeof group, &len) == 1 &&
-           strcmp(group, "prime256v1") == 0;
+    return EVP_PKEY_get_base_id(key) == EVP_PKEY_EC && EVP_PKEY_get_group_name(key, group, sizeof group, &len) == 1
+           && strcmp(group, "prime256v1") == 0;
 }
 
 EVP_PKEY *leaf_key(struct slice spki_der, struct err *e)
@@ -48,8 +48,8 @@ static bool add_alt_name(X509 *x, struct slice host, bool critical)
 static bool add_server_auth(X509 *x)
 {
     EXTENDED_KEY_USAGE *usage = EXTENDED_KEY_USAGE_new();
-    bool ok = usage && sk_ASN1_OBJECT_push(usage, OBJ_nid2obj(NID_server_auth)) > 0 &&
-              X509_add1_ext_i2d(x, NID_ext_key_usage, usage, 0, X509V3_ADD_APPEND) == 1;
+    bool ok = usage && sk_ASN1_OBJECT_push(usage, OBJ_nid2obj(NID_server_auth)) > 0
+              && X509_add1_ext_i2d(x, NID_ext_key_usage, usage, 0, X509V3_ADD_APPEND) == 1;
     EXTENDED_KEY_USAGE_free(usage);
     return ok;
 }
@@ -61,13 +61,14 @@ static bool add_authority_key_id(X509 *x, X509 *ca)
     if (!id)
         return true; /* a given CA without one: there is nothing to point at */
     AUTHORITY_KEYID *authority = AUTHORITY_KEYID_new();
-    bool ok = authority && (authority->keyid = ASN1_OCTET_STRING_dup(id)) != NULL &&
-              X509_add1_ext_i2d(x, NID_authority_key_identifier, authority, 0, X509V3_ADD_APPEND) == 1;
+    bool ok = authority && (authority->keyid = ASN1_OCTET_STRING_dup(id)) != NULL
+              && X509_add1_ext_i2d(x, NID_authority_key_identifier, authority, 0, X509V3_ADD_APPEND) == 1;
     AUTHORITY_KEYID_free(authority);
     return ok;
 }
 
-/* The CN is for those who look nowhere else.  An IP address has none: OpenSSL would hold it against the permitted names. */
+/* The CN is for those who look nowhere else.  An IP address has none: OpenSSL would hold it against the permitted
+ * names. */
 static bool set_subject(X509 *x, struct slice host, bool is_name, bool *ret_empty)
 {
     char cn[CN_MAX + 1];
@@ -90,10 +91,11 @@ X509 *leaf_new(X509 *ca, struct slice host, EVP_PKEY *key, int64_t not_before_s,
         return NULL;
     }
     X509 *x = X509_new();
-    if (x && X509_set_version(x, X509_VERSION_3) == 1 && x509_set_serial(x) && x509_set_validity(x, not_before_s, not_after_s) &&
-        X509_set_issuer_name(x, X509_get_subject_name(ca)) == 1 && set_subject(x, host, kind == 1, &empty) &&
-        X509_set_pubkey(x, key) == 1 && add_authority_key_id(x, ca) && x509_add_basic_constraints(x, false) &&
-        x509_add_key_usage(x, rsa ? rsa_usage : ec_usage) && add_server_auth(x) && add_alt_name(x, host, empty))
+    if (x && X509_set_version(x, X509_VERSION_3) == 1 && x509_set_serial(x)
+        && x509_set_validity(x, not_before_s, not_after_s) && X509_set_issuer_name(x, X509_get_subject_name(ca)) == 1
+        && set_subject(x, host, kind == 1, &empty) && X509_set_pubkey(x, key) == 1 && add_authority_key_id(x, ca)
+        && x509_add_basic_constraints(x, false) && x509_add_key_usage(x, rsa ? rsa_usage : ec_usage)
+        && add_server_auth(x) && add_alt_name(x, host, empty))
         return x;
     err_set(e, "cannot make the leaf: %s", x509_why());
     X509_free(x);

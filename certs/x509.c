@@ -54,7 +54,8 @@ GENERAL_NAME *x509_general_name(struct slice host)
     size_t kind = x509_host(host, ip);
     GENERAL_NAME *name = kind ? GENERAL_NAME_new() : NULL;
     ASN1_STRING *value = name ? ASN1_STRING_type_new(kind == 1 ? V_ASN1_IA5STRING : V_ASN1_OCTET_STRING) : NULL;
-    if (!value || ASN1_STRING_set(value, kind == 1 ? (const void *)host.ptr : ip, (int)(kind == 1 ? host.len : kind)) != 1) {
+    if (!value
+        || ASN1_STRING_set(value, kind == 1 ? (const void *)host.ptr : ip, (int)(kind == 1 ? host.len : kind)) != 1) {
         ASN1_STRING_free(value);
         GENERAL_NAME_free(name);
         return NULL;
@@ -76,7 +77,8 @@ bool x509_set_serial(X509 *x)
 
 bool x509_set_validity(X509 *x, int64_t not_before_s, int64_t not_after_s)
 {
-    return ASN1_TIME_set(X509_getm_notBefore(x), (time_t)not_before_s) && ASN1_TIME_set(X509_getm_notAfter(x), (time_t)not_after_s);
+    return ASN1_TIME_set(X509_getm_notBefore(x), (time_t)not_before_s)
+           && ASN1_TIME_set(X509_getm_notAfter(x), (time_t)not_after_s);
 }
 
 bool x509_add_attribute(X509_NAME *name, int nid, const char *value)

@@ -1,5 +1,6 @@
-/* certs/x509.h: what authority and leaf have in common: values made through typed structs, never through OpenSSL's config strings.
- * All functions leave OpenSSL's error queue to the caller, who reports with x509_why() or x509_error(). */
+/* certs/x509.h: what authority and leaf have in common: values made through typed structs, never through OpenSSL's
+ * config strings. All functions leave OpenSSL's error queue to the caller, who reports with x509_why() or x509_error().
+ */
 #ifndef SIDEKEY_CERTS_X509_H
 #define SIDEKEY_CERTS_X509_H
 
@@ -8,8 +9,8 @@
 
 #include "base/err.h"
 
-/* 1: a dNSName (A-labels, lower case, "_" allowed, at most 253 bytes, last label not all digits), 4 or 16: an IP literal of that many bytes,
- * written to ret_ip; 0: neither. */
+/* 1: a dNSName (A-labels, lower case, "_" allowed, at most 253 bytes, last label not all digits), 4 or 16: an IP
+ * literal of that many bytes, written to ret_ip; 0: neither. */
 size_t x509_host(struct slice host, unsigned char ret_ip[16]);
 /* The host as a GENERAL_NAME, caller frees; NULL: no host, or out of memory. */
 MUST_CHECK GENERAL_NAME *x509_general_name(struct slice host);

@@ -51,7 +51,8 @@ static int preload_ready;
 static struct table *shared_table;
 static any_fn *real[HOOK_COUNT];
 
-/* The second try: musl since 1.2.4 has no open64 for dlsym() to find, though old programs still call it; its open is the same. */
+/* The second try: musl since 1.2.4 has no open64 for dlsym() to find, though old programs still call it; its open is
+ * the same. */
 static void *without_64(const char *name)
 {
     char plain[32];
@@ -89,7 +90,8 @@ static const char *env_value(const char *name)
     return NULL;
 }
 
-/* Appends "name=value" (name NULL: value alone) with its NUL.  Returns its offset; 0 when there is no room: offset 0 is never given out. */
+/* Appends "name=value" (name NULL: value alone) with its NUL.  Returns its offset; 0 when there is no room: offset 0 is
+ * never given out. */
 static uint16_t keep_text(struct preload *p, const char *name, const char *value, size_t value_length)
 {
     size_t at = p->text_length ? p->text_length : 1, n = name ? strlen(name) + 1 : 0;

@@ -1,5 +1,5 @@
-/* connect() and the calls that connect by the way: the program's own socket dials a loopback token instead of the destination.
- * The descriptor, its flags and every wait on it stay the kernel's. */
+/* connect() and the calls that connect by the way: the program's own socket dials a loopback token instead of the
+ * destination. The descriptor, its flags and every wait on it stay the kernel's. */
 #include "preload/preload.h"
 
 #include <netinet/in.h>
@@ -39,8 +39,8 @@ static int socket_option(int fd, int option)
 static bool is_tcp(int fd, const struct target *to)
 {
     int protocol = socket_option(fd, SO_PROTOCOL);
-    return socket_option(fd, SO_TYPE) == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP) &&
-           socket_option(fd, SO_DOMAIN) == (to->family == 4 ? AF_INET : AF_INET6);
+    return socket_option(fd, SO_TYPE) == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
+           && socket_option(fd, SO_DOMAIN) == (to->family == 4 ? AF_INET : AF_INET6);
 }
 
 static bool bypassed_address(const struct preload *p, const struct table *t, const struct target *to)
@@ -148,8 +148,8 @@ HOOK(int, getpeername, int fd, struct sockaddr *sa, socklen_t *len)
     int rc = real(fd, (struct sockaddr *)&peer, &size);
     if (rc != 0)
         return rc;
-    if (decide_target((struct sockaddr *)&peer, size, &to) && to.port == p->listen_port &&
-        table_token(table_mapped(to.address), &index) && shared_dest_get(t, index, &to))
+    if (decide_target((struct sockaddr *)&peer, size, &to) && to.port == p->listen_port
+        && table_token(table_mapped(to.address), &index) && shared_dest_get(t, index, &to))
         size = original_peer(&to, &peer);
     memcpy(sa, &peer, *len < size ? *len : size);
     *len = size;

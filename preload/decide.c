@@ -179,8 +179,8 @@ bool decide_target(const struct sockaddr *sa, socklen_t len, struct target *ret)
 bool decide_local(const struct target *t)
 {
     static const uint8_t zero[16], one[16] = { [15] = 1 }, mapped_any[16] = { [10] = 0xff, [11] = 0xff };
-    if (memcmp(t->address, zero, 16) == 0 || memcmp(t->address, one, 16) == 0 ||
-        memcmp(t->address, mapped_any, 16) == 0)
+    if (memcmp(t->address, zero, 16) == 0 || memcmp(t->address, one, 16) == 0
+        || memcmp(t->address, mapped_any, 16) == 0)
         return true;
     uint32_t v4 = table_mapped(t->address);
     if (v4 == 0)

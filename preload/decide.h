@@ -1,5 +1,6 @@
 /* preload/decide.h: what goes through us and what does not.   Pure: no calls, no globals; the hooks ask, this answers.
- * Source  CLIENTS.md "preload": ports and names of the policy, loopback and numeric hosts untouched, known CA bundles. */
+ * Source  CLIENTS.md "preload": ports and names of the policy, loopback and numeric hosts untouched, known CA bundles.
+ */
 #ifndef SIDEKEY_PRELOAD_DECIDE_H
 #define SIDEKEY_PRELOAD_DECIDE_H
 
@@ -37,11 +38,13 @@ void decide_set_ports(struct policy *p, const char *list);
 /* A list that is too long is cut after the last item that fits: the rest goes through us, the safe side. */
 void decide_set_bypass(struct policy *p, const char *list);
 bool decide_port(const struct policy *p, uint16_t port);
-/* getaddrinfo's service: false when it names a port that is not redirected, so that the true address is needed. NULL, "", "0": unknown, true. */
+/* getaddrinfo's service: false when it names a port that is not redirected, so that the true address is needed. NULL,
+ * "", "0": unknown, true. */
 bool decide_service(const struct policy *p, const char *service);
 /* ret_name: lower case, no trailing dot; set unless NAME_AS_IS. */
 enum name_class decide_name(const struct policy *p, const char *node, char ret_name[TABLE_TEXT]);
-/* name or address text is on the bypass list.  ".b.test" and "*.b.test" mean every name below b.test, not b.test itself. */
+/* name or address text is on the bypass list.  ".b.test" and "*.b.test" mean every name below b.test, not b.test
+ * itself. */
 bool decide_bypassed(const struct policy *p, const char *name);
 /* Takes sa apart.  False: not IPv4 or IPv6, or too short. */
 bool decide_target(const struct sockaddr *sa, socklen_t len, struct target *ret);
@@ -49,9 +52,11 @@ bool decide_target(const struct sockaddr *sa, socklen_t len, struct target *ret)
 bool decide_local(const struct target *t);
 /* Writes t's address as text (at most 46 bytes with NUL) in the form that inet_ntop would take as input. */
 void decide_text(const struct target *t, char ret[48]);
-/* One line of hosts(5): name is there, and means this machine: by a loopback address, or by self (the host's own name) beside it. */
+/* One line of hosts(5): name is there, and means this machine: by a loopback address, or by self (the host's own name)
+ * beside it. */
 bool decide_hosts_line(const char *line, size_t length, const char *name, const char *self);
-/* Which of our two bundles stands in for path: exact paths of the distributions, certifi's and botocore's copies; a JVM's cacerts. */
+/* Which of our two bundles stands in for path: exact paths of the distributions, certifi's and botocore's copies; a
+ * JVM's cacerts. */
 enum bundle decide_bundle(const char *path);
 /* open(2) flags that only read what exists. */
 bool decide_read_only(int flags);

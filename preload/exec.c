@@ -1,5 +1,5 @@
-/* Starting programs: whatever environment a child is given, it gets LD_PRELOAD, our variables and the CA's, unless it has its own.
- * Everything is on the stack of the calling hook: a vfork child must not write anywhere else. */
+/* Starting programs: whatever environment a child is given, it gets LD_PRELOAD, our variables and the CA's, unless it
+ * has its own. Everything is on the stack of the calling hook: a vfork child must not write anywhere else. */
 #include "preload/preload.h"
 
 #include <spawn.h>

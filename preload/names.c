@@ -1,4 +1,5 @@
-/* Names to addresses: a name that goes through us gets a fake address, which libc itself turns into its answer's memory. */
+/* Names to addresses: a name that goes through us gets a fake address, which libc itself turns into its answer's
+ * memory. */
 #include "preload/preload.h"
 
 #include <dlfcn.h>
@@ -62,7 +63,8 @@ static enum name_class class_of(const struct preload *p, const char *node, char 
     return c;
 }
 
-/* Numeric text of name's fake address; text: 48 bytes.  *ret_interned: the name in the table, which lives on.  False: no room, no table. */
+/* Numeric text of name's fake address; text: 48 bytes.  *ret_interned: the name in the table, which lives on.  False:
+ * no room, no table. */
 static bool fake_text(const char *name, int family, char *text, const char **ret_interned)
 {
     static const uint8_t prefix6[12] = TABLE_FAKE6;
@@ -88,8 +90,9 @@ static void mark_direct(const struct sockaddr *sa, socklen_t len)
         shared_direct_put(t, to.address);
 }
 
-/* freeaddrinfo() frees the canonical name in glibc and not in musl, where it lies inside the answer.  So glibc's must come from malloc: the
- * only allocation of this library, in a call that allocates anyway and only when AI_CANONNAME asks for it. */
+/* freeaddrinfo() frees the canonical name in glibc and not in musl, where it lies inside the answer.  So glibc's must
+ * come from malloc: the only allocation of this library, in a call that allocates anyway and only when AI_CANONNAME
+ * asks for it. */
 static int add_canonical_name(struct addrinfo *answer, const char *interned)
 {
     static const char probe[] = "gnu_get_libc_version";
@@ -129,8 +132,8 @@ HOOK(int, getaddrinfo, const char *node, const char *service, const struct addri
     if (!real)
         return EAI_SYSTEM;
     /* AI_PASSIVE: a server looks for the address that it will bind. */
-    if (!p || !node || (flags & (AI_NUMERICHOST | AI_PASSIVE)) || !decide_service(&p->policy, service) ||
-        (family != AF_UNSPEC && family != AF_INET && family != AF_INET6))
+    if (!p || !node || (flags & (AI_NUMERICHOST | AI_PASSIVE)) || !decide_service(&p->policy, service)
+        || (family != AF_UNSPEC && family != AF_INET && family != AF_INET6))
         return real(node, service, hints, ret);
     switch (class_of(p, node, name)) {
     case NAME_OURS: return fake_getaddrinfo(real, name, service, hints, ret);
@@ -155,8 +158,8 @@ HOOK(int, getnameinfo, const struct sockaddr *sa, socklen_t len, char *host, soc
     const char *name = NULL;
     if (!real)
         return EAI_SYSTEM;
-    if (t && host && host_size && !(flags & NI_NUMERICHOST) && decide_target(sa, len, &of) &&
-        shared_fake_index(of.address, &index))
+    if (t && host && host_size && !(flags & NI_NUMERICHOST) && decide_target(sa, len, &of)
+        && shared_fake_index(of.address, &index))
         name = shared_name_get(t, index);
     if (!name)
         return real(sa, len, host, host_size, service, service_size, flags);
@@ -172,7 +175,8 @@ HOOK(int, getnameinfo, const struct sockaddr *sa, socklen_t len, char *host, soc
     return 0;
 }
 
-/* Which node to give the real call: the program's own, or the fake address in text.  NULL: no room.  *ret_interned: the name when faked. */
+/* Which node to give the real call: the program's own, or the fake address in text.  NULL: no room.  *ret_interned: the
+ * name when faked. */
 static const char *host_node(enum hook h, const char *node, int family, char *text, const char **ret_interned,
                              bool *ret_direct)
 {

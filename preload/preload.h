@@ -1,10 +1,12 @@
-/* preload/preload.h: the inside of libsidekey-preload.so.   Loads under glibc and musl: no NEEDED entry, undefined symbols come from the
- * libc that is there.   One file per family of libc calls; decide.c and shared.c are what they share.
+/* preload/preload.h: the inside of libsidekey-preload.so.   Loads under glibc and musl: no NEEDED entry, undefined
+ * symbols come from the libc that is there.   One file per family of libc calls; decide.c and shared.c are what they
+ * share.
  *
- * A hook never allocates, locks, blocks, prints, starts a thread or keeps a descriptor (fake_getaddrinfo's canonical name is the one
- * exception, and says why); errno is what the real call leaves.  It works before our constructor has run, in a signal handler and in a
- * vfork child, which shares its parent's memory: everything an exec hook makes is on the stack.
- * Hooks are C functions named hook_x with the symbol x: libc's prototypes (transparent unions, nonnull, fortify) stay out of the way. */
+ * A hook never allocates, locks, blocks, prints, starts a thread or keeps a descriptor (fake_getaddrinfo's canonical
+ * name is the one exception, and says why); errno is what the real call leaves.  It works before our constructor has
+ * run, in a signal handler and in a vfork child, which shares its parent's memory: everything an exec hook makes is on
+ * the stack. Hooks are C functions named hook_x with the symbol x: libc's prototypes (transparent unions, nonnull,
+ * fortify) stay out of the way. */
 #ifndef SIDEKEY_PRELOAD_PRELOAD_H
 #define SIDEKEY_PRELOAD_PRELOAD_H
 

@@ -49,7 +49,8 @@ static bool name_index_usable(uint32_t i)
     return (i & 0xff) != 0 && (i & 0xff) != 255;
 }
 
-/* Not memcpy(): a program under ThreadSanitizer would watch its writes, and know nothing of the release that follows them. */
+/* Not memcpy(): a program under ThreadSanitizer would watch its writes, and know nothing of the release that follows
+ * them. */
 static void publish(void *dst, const void *src, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -70,8 +71,9 @@ bool shared_name_put(struct table *t, const char *name, uint32_t *ret_index)
             *ret_index = i;
             return true;
         }
-        if (state != TABLE_EMPTY ||
-            !__atomic_compare_exchange_n(&n->state, &state, TABLE_CLAIMED, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        if (state != TABLE_EMPTY
+            || !__atomic_compare_exchange_n(&n->state, &state, TABLE_CLAIMED, false, __ATOMIC_ACQ_REL,
+                                            __ATOMIC_ACQUIRE))
             continue;
         n->length = (uint8_t)length;
         publish(n->text, name, length + 1);
@@ -106,8 +108,8 @@ bool shared_fake_index(const uint8_t address[16], uint32_t *ret_index)
 
 static bool same_dest(const struct table_dest *a, const struct table_dest *b)
 {
-    return a->kind == b->kind && a->port == b->port && a->family == b->family && a->name == b->name &&
-           memcmp(a->address, b->address, sizeof a->address) == 0;
+    return a->kind == b->kind && a->port == b->port && a->family == b->family && a->name == b->name
+           && memcmp(a->address, b->address, sizeof a->address) == 0;
 }
 
 /* Finds want, or (insert) puts it into the first empty slot on its way. */

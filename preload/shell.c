@@ -1,5 +1,6 @@
-/* system() and popen(): libc starts the shell with environ by a call that we do not see.  When a program has emptied its environment, the
- * command itself begins with the exports that are missing; environ is the program's and stays as it is. */
+/* system() and popen(): libc starts the shell with environ by a call that we do not see.  When a program has emptied
+ * its environment, the command itself begins with the exports that are missing; environ is the program's and stays as
+ * it is. */
 #include "preload/preload.h"
 
 #include <string.h>

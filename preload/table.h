@@ -1,13 +1,15 @@
-/* preload/table.h: what the preload library tells the worker: names behind fake addresses, destinations behind loopback tokens.
- * Plain C; the only file that preload/ and sidecar/ share.   One sparse file, mapped by every process of a run, read by the worker.
+/* preload/table.h: what the preload library tells the worker: names behind fake addresses, destinations behind loopback
+ * tokens. Plain C; the only file that preload/ and sidecar/ share.   One sparse file, mapped by every process of a run,
+ * read by the worker.
  *
  * Name         slot i of names[] is the name behind 198.18.0.0 + i and behind TABLE_FAKE6 + i.
  * Destination  slot i of dests[] is the place (address, port, name) behind the loopback token 127.64.0.0 + i.
- * Both are open-addressed, insert-only hash tables.  A writer claims an empty slot (EMPTY → CLAIMED, compare-and-swap), fills it, then
- * publishes it (READY, release).  Nobody waits: a slot that another process holds CLAIMED is passed by, so at worst a name or a
- * destination has two slots, and both are right.  Nothing is ever changed or reused afterwards: a token that a program keeps stays true.
- * A destination is interned, not counted: a million connections to one place use one slot.
- * Full (130,048 names, 1,048,576 destinations): names fail with EAI_FAIL, connections with ENETUNREACH.  Never silently direct. */
+ * Both are open-addressed, insert-only hash tables.  A writer claims an empty slot (EMPTY → CLAIMED, compare-and-swap),
+ * fills it, then publishes it (READY, release).  Nobody waits: a slot that another process holds CLAIMED is passed by,
+ * so at worst a name or a destination has two slots, and both are right.  Nothing is ever changed or reused afterwards:
+ * a token that a program keeps stays true. A destination is interned, not counted: a million connections to one place
+ * use one slot. Full (130,048 names, 1,048,576 destinations): names fail with EAI_FAIL, connections with ENETUNREACH.
+ * Never silently direct. */
 #ifndef SIDEKEY_PRELOAD_TABLE_H
 #define SIDEKEY_PRELOAD_TABLE_H
 
@@ -78,8 +80,8 @@ static inline uint32_t table_mapped(const uint8_t address[16])
     return (uint32_t)address[12] << 24 | (uint32_t)address[13] << 16 | (uint32_t)address[14] << 8 | address[15];
 }
 
-/* The length of a name that may be in the table: 1…253 bytes of [a-z0-9-_.], labels of 1…63, the last not all digits (that would be an
- * address).  0 when text (size bytes, NUL not needed) is none. */
+/* The length of a name that may be in the table: 1…253 bytes of [a-z0-9-_.], labels of 1…63, the last not all digits
+ * (that would be an address).  0 when text (size bytes, NUL not needed) is none. */
 static inline size_t table_name_length(const char *text, size_t size)
 {
     size_t n = 0, label = 0, digits = 0;

@@ -1,5 +1,6 @@
-/* Reading a CA bundle: whoever opens one of the system's for reading gets the merged bundle, which has those roots and ours.
- * The calls that only look whether a bundle is there answer for the merged one too, so that size and content agree. */
+/* Reading a CA bundle: whoever opens one of the system's for reading gets the merged bundle, which has those roots and
+ * ours. The calls that only look whether a bundle is there answer for the merged one too, so that size and content
+ * agree. */
 #include "preload/preload.h"
 
 #include <fcntl.h>

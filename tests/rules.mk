@@ -9,7 +9,7 @@ LINK_TEST     = $(Q)$(CC) $(SAN) $(LDHARD) -o $@ $^
 # The objects of the fakes that a test names in its first line: /* links: tests/fakes/fake_clock.c */.
 # They stand before the archive, so the linker never looks for the real module.
 comma := ,
-links = $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n '1s|^/\* links: \([^*]*\)\*/.*|\1|p' $(1)))
+links = $(patsubst %.c,$(BUILD)/%.o,$(shell awk 'NR == 1 && !/^\/\* links:/ { exit } { sub(/^(\/\* links:| \*)/, ""); end = sub(/\*\/.*/, ""); print; if (end) exit }' $(1)))
 
 .PHONY: test unit e2e asan ubsan asan-unit asan-e2e fuzz floors lint fmt demo deps help node bench
 test: node ## everything: floors, unit, end to end, sanitizers, short torture and fuzz runs
@@ -149,7 +149,7 @@ lint: floors ## a build with clang -Werror, then cppcheck, shellcheck and man wh
 	@BUILD=$(BUILD) tests/tools/lint
 
 fmt: ## clang-format over the C files that you changed (FILES="a.c b.h" to choose)
-	@clang-format -i $(or $(FILES),$(shell git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h'))
+	@clang-format-19 -i $(or $(FILES),$(shell git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h'))
 
 help: ## this list
 	@sed -nE 's/^([a-z0-9 -]+):[^#=]*## (.*)/\1	\2/p' Makefile tests/rules.mk preload/rules.mk | sort | awk -F'\t' '{ printf "  %-12s %s\n", $$1, $$2 }'

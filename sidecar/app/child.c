@@ -34,7 +34,8 @@ static void wire(struct supervisor *s, struct child *worker)
         log_error(log_msg("no socket between worker and keeper"), log_str("reason", strerror(errno)));
         return;
     }
-    int failed = child_send(s->keeper, &(struct msg){ .type = MSG_WIRE, .name = SLICE("worker"), .tag = worker->slot }, ends[0]);
+    int failed =
+        child_send(s->keeper, &(struct msg){ .type = MSG_WIRE, .name = SLICE("worker"), .tag = worker->slot }, ends[0]);
     if (failed == 0)
         failed = child_send(worker, &(struct msg){ .type = MSG_WIRE, .name = SLICE("keeper") }, ends[1]);
     if (failed)
@@ -60,7 +61,8 @@ static void on_gone(void *arg)
     c->ipc = NULL;
 }
 
-/* What the parent had and this child must not: its loop's watchers, the other children's sockets, listeners that are not its own. */
+/* What the parent had and this child must not: its loop's watchers, the other children's sockets, listeners that are
+ * not its own. */
 static void forget_parent(struct supervisor *s, const struct child *me)
 {
     sigset_t none;
@@ -100,8 +102,12 @@ static int run_child(struct supervisor *s, const struct child *me, int fd)
     options.proxy_password = s->options->proxy_password;
     options.hints_path = s->options->hints_path;
     return worker_run(&options,
-                      &(struct worker_sockets){ .supervisor = fd, .proxy = s->listeners.proxy[me->slot], .local = s->listeners.local.fd,
-                                                .transparent = s->listeners.transparent[me->slot], .admin = s->listeners.admin, .slot = me->slot },
+                      &(struct worker_sockets){ .supervisor = fd,
+                                                .proxy = s->listeners.proxy[me->slot],
+                                                .local = s->listeners.local.fd,
+                                                .transparent = s->listeners.transparent[me->slot],
+                                                .admin = s->listeners.admin,
+                                                .slot = me->slot },
                       slice_of(s->ticket_key, sizeof s->ticket_key));
 }
 
@@ -179,4 +185,3 @@ void child_free(struct child *c)
     list_remove(&c->node);
     free(c);
 }
-

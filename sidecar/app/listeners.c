@@ -55,7 +55,9 @@ int listeners_move_local(struct listeners *listeners, const struct config *c, st
 
 int listeners_open(struct listeners *listeners, struct config *c, bool transparent, struct err *e)
 {
-    *listeners = (struct listeners){ .admin = -1, .local.fd = -1, .workers = c->workers, .proxy_text = "off", .admin_text = "off" };
+    *listeners = (struct listeners){
+        .admin = -1, .local.fd = -1, .workers = c->workers, .proxy_text = "off", .admin_text = "off"
+    };
     memset(listeners->proxy, 0xff, sizeof listeners->proxy);
     memset(listeners->transparent, 0xff, sizeof listeners->transparent);
     if (open_proxy(listeners, &c->listen_proxy, e) != 0)

@@ -15,9 +15,9 @@ struct listeners { /* -1: none */
     char proxy_text[64], admin_text[64]; /* where they listen, ports filled in; "off" */
 };
 
-/* Opens one proxy listener a worker (SO_REUSEPORT when there are several), the unix socket, one for the admin address, and for the preload layer one that only
- * the loopback interface reaches.
- * c's port 0 is replaced by the port that was given.  0; -1 with e: what is open is closed by listeners_close(). */
+/* Opens one proxy listener a worker (SO_REUSEPORT when there are several), the unix socket, one for the admin address,
+ * and for the preload layer one that only the loopback interface reaches. c's port 0 is replaced by the port that was
+ * given.  0; -1 with e: what is open is closed by listeners_close(). */
 MUST_CHECK int listeners_open(struct listeners *listeners, struct config *c, bool transparent, struct err *e);
 void listeners_close(struct listeners *listeners);
 /* The unix socket as c has it, which may be elsewhere than before, or nowhere.  0; -1 with e: it is where it was. */

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <sysexits.h>
 
-#define CONFIG_HELP                                                                                       \
-    "  -c, --config FILE         else $SIDEKEY_CONFIG, ./sidekey.yaml,\n"                                 \
-    "                            $XDG_CONFIG_HOME/sidekey/sidekey.yaml, /etc/sidekey/sidekey.yaml\n"      \
-    "  --set SECTION.KEY=VALUE   wins over $SIDEKEY_SECTION_KEY, which wins over the file\n"              \
+#define CONFIG_HELP                                                                                                    \
+    "  -c, --config FILE         else $SIDEKEY_CONFIG, ./sidekey.yaml,\n"                                              \
+    "                            $XDG_CONFIG_HOME/sidekey/sidekey.yaml, /etc/sidekey/sidekey.yaml\n"                   \
+    "  --set SECTION.KEY=VALUE   wins over $SIDEKEY_SECTION_KEY, which wins over the file\n"                           \
     "  --allow-inline-secrets    take literal secrets in the file\n"
 
 static int cmd_help(int argc, char **argv);

@@ -125,7 +125,8 @@ static void child_ended(struct child *c, int status)
         return;
     } else if (!s->stopping) {
         log_error(log_msg("a child ended and is started again"), log_str("child", name), log_int("slot", c->slot),
-                  log_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0), log_int("status", WIFEXITED(status) ? WEXITSTATUS(status) : 0));
+                  log_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),
+                  log_int("status", WIFEXITED(status) ? WEXITSTATUS(status) : 0));
         c->backoff_ms = lived ? 0 : c->backoff_ms;
         if (c->backoff_ms == 0 && lived)
             child_spawn(c);
@@ -204,7 +205,8 @@ void supervisor_tell_keeper(const struct supervisor *s)
 /* What is new is read and checked whole before anything changes.  NULL: refused. */
 static struct config *reload_read(struct supervisor *s)
 {
-    struct config *next = s->options->reload && !s->stopping && s->announced ? s->options->reload(s->options->arg) : NULL;
+    struct config *next =
+        s->options->reload && !s->stopping && s->announced ? s->options->reload(s->options->arg) : NULL;
     struct err e;
     if (next && listeners_move_local(&s->listeners, next, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
@@ -242,8 +244,15 @@ static void reload_apply(struct supervisor *s, struct config *next)
 static void answer_reload(struct child *c, uint64_t tag)
 {
     struct config *next = reload_read(c->supervisor);
-    (void)!child_send(c, &(struct msg){ .type = MSG_ANSWER, .ask = MSG_ASK_RELOAD, .tag = tag, .ok = next,
-                                        .text = next ? SLICE("reloaded\n") : SLICE("refused: the old configuration goes on; the log says why\n") }, -1);
+    (void)!child_send(
+        c,
+        &(struct msg){ .type = MSG_ANSWER,
+                       .ask = MSG_ASK_RELOAD,
+                       .tag = tag,
+                       .ok = next,
+                       .text = next ? SLICE("reloaded\n")
+                                    : SLICE("refused: the old configuration goes on; the log says why\n") },
+        -1);
     reload_apply(c->supervisor, next);
 }
 
@@ -319,7 +328,11 @@ int supervisor_run(const struct supervisor_options *options)
 {
     static struct supervisor s;
     struct err e;
-    s = (struct supervisor){ .options = options, .config = options->config, .worker_count = options->config->workers, .ca_memfd = -1, .status = EX_OK };
+    s = (struct supervisor){ .options = options,
+                             .config = options->config,
+                             .worker_count = options->config->workers,
+                             .ca_memfd = -1,
+                             .status = EX_OK };
     list_init(&s.retired);
     ev_timer_init(&s.grace, on_grace_over, 0, 0);
     s.grace.data = &s;

@@ -1,4 +1,5 @@
-/* app/supervisor_private.h: the supervisor seen by its two files: supervisor.c (signals, stop, reload) and child.c (one child, from fork to wiring). */
+/* app/supervisor_private.h: the supervisor seen by its two files: supervisor.c (signals, stop, reload) and child.c (one
+ * child, from fork to wiring). */
 #ifndef SIDEKEY_APP_SUPERVISOR_PRIVATE_H
 #define SIDEKEY_APP_SUPERVISOR_PRIVATE_H
 
@@ -15,14 +16,14 @@ enum role { ROLE_KEEPER, ROLE_WORKER };
 struct child {
     struct supervisor *supervisor;
     enum role role;
-    unsigned slot;       /* of a worker */
-    pid_t pid;           /* 0: not running */
+    unsigned slot; /* of a worker */
+    pid_t pid;     /* 0: not running */
     struct ipc *ipc;
     int64_t started_ms, backoff_ms;
     ev_timer respawn;
     bool ready;
-    bool retired;        /* replaced by a reload: freed when it has ended */
-    struct list node;    /* in retired */
+    bool retired;     /* replaced by a reload: freed when it has ended */
+    struct list node; /* in retired */
 };
 
 struct supervisor {

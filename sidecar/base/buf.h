@@ -9,7 +9,7 @@ struct buf {
     char *data;   /* heap, or NULL while nothing was ever stored */
     size_t start; /* first unread byte */
     size_t len;   /* unread bytes */
-    size_t space;  /* allocated bytes */
+    size_t space; /* allocated bytes */
     size_t cap;   /* never holds more than this */
     bool wipe;    /* wiped whenever memory is given back */
 };

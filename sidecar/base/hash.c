@@ -37,8 +37,8 @@ static void sip_round(uint64_t v[4])
 /* SipHash-1-3 (Aumasson and Bernstein, 2012): one compression, three finalisation rounds. */
 static uint64_t sum_of(const struct hash *h, struct slice key)
 {
-    uint64_t v[4] = { h->k0 ^ 0x736f6d6570736575U, h->k1 ^ 0x646f72616e646f6dU,
-                      h->k0 ^ 0x6c7967656e657261U, h->k1 ^ 0x7465646279746573U };
+    uint64_t v[4] = { h->k0 ^ 0x736f6d6570736575U, h->k1 ^ 0x646f72616e646f6dU, h->k0 ^ 0x6c7967656e657261U,
+                      h->k1 ^ 0x7465646279746573U };
     size_t whole = key.len & ~(size_t)7;
     uint64_t word;
     for (size_t i = 0; i < whole; i += 8) {

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* What a parse may need for each byte of its text: "{}," is 3 bytes and two blocks of 208 together; and for 2048 levels, jansson's limit. */
+/* What a parse may need for each byte of its text: "{}," is 3 bytes and two blocks of 208 together; and for 2048
+ * levels, jansson's limit. */
 #define RESERVE_PER_BYTE 96
 #define RESERVE_LEAST ((size_t)1024 * 1024)
 

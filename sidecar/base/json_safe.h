@@ -1,6 +1,6 @@
-/* base/json_safe.h: jansson for texts of others and for secrets: what it frees is wiped, and want of memory is an answer.
- * Left alone, its lexer passes over a failed allocation: a token comes out cut, or is written beyond its end; its copies lack members.
- * What cannot be wiped: copies in registers and spilled stack words of libraries. */
+/* base/json_safe.h: jansson for texts of others and for secrets: what it frees is wiped, and want of memory is an
+ * answer. Left alone, its lexer passes over a failed allocation: a token comes out cut, or is written beyond its end;
+ * its copies lack members. What cannot be wiped: copies in registers and spilled stack words of libraries. */
 #ifndef SIDEKEY_BASE_JSON_SAFE_H
 #define SIDEKEY_BASE_JSON_SAFE_H
 

@@ -116,7 +116,8 @@ static void put_escaped(struct line *l, struct slice text)
 static bool plain(struct slice text)
 {
     for (size_t i = 0; i < text.len; i++)
-        if (text.ptr[i] <= ' ' || text.ptr[i] == '"' || text.ptr[i] == '=' || text.ptr[i] == '\\' || text.ptr[i] >= 0x7f)
+        if (text.ptr[i] <= ' ' || text.ptr[i] == '"' || text.ptr[i] == '=' || text.ptr[i] == '\\'
+            || text.ptr[i] >= 0x7f)
             return false;
     return text.len > 0;
 }
@@ -171,8 +172,8 @@ void log_write(enum log_level level, const struct log_field *fields)
 {
     struct line l = { .len = 0 };
     char ts[40];
-    struct log_field head[] = { log_slice("ts", slice_of(ts, stamp(ts, sizeof ts))), log_str("level", level_names[level]),
-                                log_str("proc", log_to.proc) };
+    struct log_field head[] = { log_slice("ts", slice_of(ts, stamp(ts, sizeof ts))),
+                                log_str("level", level_names[level]), log_str("proc", log_to.proc) };
     int saved = errno;
     for (size_t i = 0; i < sizeof head / sizeof *head; i++)
         put_field(&l, &head[i]);

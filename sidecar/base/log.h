@@ -1,6 +1,6 @@
-/* base/log.h: one event = one line on a file descriptor, JSON or logfmt.   Any process; one write(2) a line, so lines never mix.
- * Never given a token, header value, query string or body: there is no redaction to rely on, only fields by name.
- *   log_warn(log_msg("refresh failed"), log_str("credential", name), log_int("status", 503));  */
+/* base/log.h: one event = one line on a file descriptor, JSON or logfmt.   Any process; one write(2) a line, so lines
+ * never mix. Never given a token, header value, query string or body: there is no redaction to rely on, only fields by
+ * name. log_warn(log_msg("refresh failed"), log_str("credential", name), log_int("status", 503));  */
 #ifndef SIDEKEY_BASE_LOG_H
 #define SIDEKEY_BASE_LOG_H
 
@@ -16,11 +16,13 @@ struct log_field {
     enum { LOG_FIELD_TEXT = 1, LOG_FIELD_NUMBER } kind;
 };
 
-/* proc: name of this process in each line ("keeper"), borrowed for ever.  Before this call: info level, JSON, stderr. */
+/* proc: name of this process in each line ("keeper"), borrowed for ever.  Before this call: info level, JSON, stderr.
+ */
 void log_setup(const char *proc, enum log_level least, enum log_format format, int fd);
 /* Changes only the process name (after fork). */
 void log_proc(const char *proc);
-/* true: lines below warn wait in memory until log_flush(), a warning or 32 KiB: one write a turn of the loop instead of one a line. */
+/* true: lines below warn wait in memory until log_flush(), a warning or 32 KiB: one write a turn of the loop instead of
+ * one a line. */
 void log_buffer(bool on);
 void log_flush(void);
 bool log_enabled(enum log_level level);
@@ -45,10 +47,10 @@ static inline struct log_field log_msg(const char *value)
     return log_str("msg", value);
 }
 
-#define LOG_AT(level, ...)                                                                                    \
-    do {                                                                                                      \
-        if (log_enabled(level))                                                                               \
-            log_write((level), (const struct log_field[]){ __VA_ARGS__, { NULL, { NULL, 0 }, 0, 0 } });        \
+#define LOG_AT(level, ...)                                                                                             \
+    do {                                                                                                               \
+        if (log_enabled(level))                                                                                        \
+            log_write((level), (const struct log_field[]){ __VA_ARGS__, { NULL, { NULL, 0 }, 0, 0 } });                \
     } while (0)
 #define log_debug(...) LOG_AT(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...) LOG_AT(LOG_INFO, __VA_ARGS__)

@@ -33,7 +33,8 @@ static size_t list_mappings(FILE *smaps, struct mapping *list)
             head.from = from;
             head.to = to;
             now = head;
-        } else if (sscanf(line, "Anonymous: %lu kB", &now.anonymous_kib) == 1 && droppable(&now) && count < LISTED_MAX) {
+        } else if (sscanf(line, "Anonymous: %lu kB", &now.anonymous_kib) == 1 && droppable(&now)
+                   && count < LISTED_MAX) {
             list[count++] = now;
         }
     }

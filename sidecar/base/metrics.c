@@ -40,7 +40,8 @@ static const struct {
     { "sidekey_refreshes_total", "counter", "Refreshes by trigger and result." },
     { "sidekey_refused_total", "counter", "Requests and connections refused by sidekey, by reason." },
     { "sidekey_request_duration_seconds", "histogram", "From request head to the end of the answer." },
-    { "sidekey_requests_total", "counter", "Requests answered, by rule, status class and whether a credential was injected." },
+    { "sidekey_requests_total", "counter",
+      "Requests answered, by rule, status class and whether a credential was injected." },
     { "sidekey_store_up", "gauge", "1 when the credential store answers, and takes what is to be stored." },
     { "sidekey_token_expiry_timestamp_seconds", "gauge", "When the current access token expires." },
     { "sidekey_token_generation", "gauge", "Generation of the current token." },
@@ -149,8 +150,8 @@ static int write_header(struct slice family, bool openmetrics, struct buf *out)
             continue;
         if (openmetrics && name.len > 6 && families[i].type[0] == 'c') /* OpenMetrics 1.0: the family has no _total */
             name.len -= 6;
-        return buf_printf(out, "# HELP %.*s %s\n# TYPE %.*s %s\n", (int)name.len, name.ptr, families[i].help, (int)name.len, name.ptr,
-                          families[i].type);
+        return buf_printf(out, "# HELP %.*s %s\n# TYPE %.*s %s\n", (int)name.len, name.ptr, families[i].help,
+                          (int)name.len, name.ptr, families[i].type);
     }
     return 0;
 }
@@ -185,7 +186,8 @@ void metrics_merge(struct metrics *m, struct slice text)
         size_t split = line.len;
         while (split && line.ptr[split - 1] != ' ')
             split--;
-        if (line.len == 0 || line.ptr[0] == '#' || split < 2 || split > NAME_MAX_BYTES || line.len - split >= sizeof number)
+        if (line.len == 0 || line.ptr[0] == '#' || split < 2 || split > NAME_MAX_BYTES
+            || line.len - split >= sizeof number)
             continue;
         memcpy(number, line.ptr + split, line.len - split);
         number[line.len - split] = '\0';
@@ -208,7 +210,8 @@ void metrics_zero(struct metrics *m)
     hash_each(m->by_name, zero_one, NULL);
 }
 
-struct histogram metrics_histogram(struct metrics *m, const char *name, const char *labels, const double *bounds, size_t count)
+struct histogram metrics_histogram(struct metrics *m, const char *name, const char *labels, const double *bounds,
+                                   size_t count)
 {
     const char *comma = *labels ? "," : "";
     const char *open = *labels ? "{" : "", *shut = *labels ? "}" : "";

@@ -1,6 +1,7 @@
 /* base/secret_ref.h: where a secret is to be had: {file: …}, {env: …}, {command: […]} or, when allowed, inline.
- * The supervisor and the workers hold references only; the keeper alone calls secret_ref_read(), but for the parent proxy's password (net/dial/parent.h) and its clients' (proxy/access.h).
- * Owner  whoever embeds it, through secret_ref_done().  A zeroed struct means "not given". */
+ * The supervisor and the workers hold references only; the keeper alone calls secret_ref_read(), but for the parent
+ * proxy's password (net/dial/parent.h) and its clients' (proxy/access.h). Owner  whoever embeds it, through
+ * secret_ref_done().  A zeroed struct means "not given". */
 #ifndef SIDEKEY_BASE_SECRET_REF_H
 #define SIDEKEY_BASE_SECRET_REF_H
 
@@ -19,8 +20,9 @@ struct secret_ref {
 #define SECRET_REF_COMMAND_MS 10000
 
 /* Reads the secret now: one trailing newline is dropped, empty or over SECRET_REF_MAX_BYTES is an error.
- * A command runs without a shell, stdin from /dev/null, at most 10 s (it blocks: at the start only; refresh/flight/secret_load.h runs it beside the loop).
- * Returns 0; -1 with e naming the reference (never the value). */
+ * A command runs without a shell, stdin from /dev/null, at most 10 s (it blocks: at the start only;
+ * refresh/flight/secret_load.h runs it beside the loop). Returns 0; -1 with e naming the reference (never the value).
+ */
 MUST_CHECK int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err *e);
 /* What ref's source has given becomes the secret, by the same rules.  Returns as secret_ref_read(). */
 MUST_CHECK int secret_ref_take(const struct secret_ref *ref, struct slice bytes, struct secret *ret, struct err *e);

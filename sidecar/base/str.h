@@ -1,4 +1,5 @@
-/* base/str.h: the encodings that more than one room needs.   Pure.   All append to a buf and return its errors (0, -ENOBUFS, -ENOMEM). */
+/* base/str.h: the encodings that more than one room needs.   Pure.   All append to a buf and return its errors (0,
+ * -ENOBUFS, -ENOMEM). */
 #ifndef SIDEKEY_BASE_STR_H
 #define SIDEKEY_BASE_STR_H
 

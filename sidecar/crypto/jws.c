@@ -35,9 +35,11 @@ static EVP_PKEY *read_key(struct slice pem, struct err *e)
     EVP_PKEY *key = in ? PEM_read_bio_PrivateKey(in, NULL, no_password, NULL) : NULL;
     BIO_free(in);
     if (!key)
-        err_set(e, contains(pem, SLICE("ENCRYPTED")) ? "the signing key is encrypted: decrypt it (openssl pkey -in KEY -out PLAIN)"
-                   : contains(pem, SLICE("PRIVATE KEY")) ? "the signing key cannot be read: its PEM text is damaged"
-                                                         : "the signing key is no private key in PEM form (-----BEGIN PRIVATE KEY-----)");
+        err_set(e, contains(pem, SLICE("ENCRYPTED"))
+                       ? "the signing key is encrypted: decrypt it (openssl pkey -in KEY -out PLAIN)"
+                   : contains(pem, SLICE("PRIVATE KEY"))
+                       ? "the signing key cannot be read: its PEM text is damaged"
+                       : "the signing key is no private key in PEM form (-----BEGIN PRIVATE KEY-----)");
     return key;
 }
 
@@ -57,7 +59,8 @@ static enum jws_alg choose(const EVP_PKEY *key, enum jws_alg wanted, struct err 
     if (!fits && !rsa && !pss && !ec)
         err_set(e, "the signing key is neither RSA nor P-256");
     else if (!fits)
-        err_set(e, "the signing key does not fit: %s needs %s key", names[alg], alg == JWS_ES256 ? "a P-256" : "an RSA");
+        err_set(e, "the signing key does not fit: %s needs %s key", names[alg],
+                alg == JWS_ES256 ? "a P-256" : "an RSA");
     else if (!ec && EVP_PKEY_get_bits(key) < RSA_BITS_MIN)
         err_set(e, "the signing key is too short: RSA needs %d bits at least", RSA_BITS_MIN);
     else
@@ -70,8 +73,8 @@ static bool flat_signature(unsigned char *bytes, size_t *len)
 {
     const unsigned char *der = bytes;
     ECDSA_SIG *s = d2i_ECDSA_SIG(NULL, &der, (long)*len);
-    bool ok = s && BN_bn2binpad(ECDSA_SIG_get0_r(s), bytes, P256_BYTES) == P256_BYTES &&
-              BN_bn2binpad(ECDSA_SIG_get0_s(s), bytes + P256_BYTES, P256_BYTES) == P256_BYTES;
+    bool ok = s && BN_bn2binpad(ECDSA_SIG_get0_r(s), bytes, P256_BYTES) == P256_BYTES
+              && BN_bn2binpad(ECDSA_SIG_get0_s(s), bytes + P256_BYTES, P256_BYTES) == P256_BYTES;
     ECDSA_SIG_free(s);
     *len = 2 * (size_t)P256_BYTES;
     return ok;
@@ -83,7 +86,8 @@ static bool sign(EVP_PKEY *key, enum jws_alg alg, struct slice text, unsigned ch
     EVP_PKEY_CTX *how = NULL;
     bool ok = ctx && EVP_DigestSignInit(ctx, &how, EVP_sha256(), NULL, key) == 1;
     if (ok && alg == JWS_PS256) /* RFC 7518 §3.5: the salt is as long as the digest */
-        ok = EVP_PKEY_CTX_set_rsa_padding(how, RSA_PKCS1_PSS_PADDING) == 1 && EVP_PKEY_CTX_set_rsa_pss_saltlen(how, RSA_PSS_SALTLEN_DIGEST) == 1;
+        ok = EVP_PKEY_CTX_set_rsa_padding(how, RSA_PKCS1_PSS_PADDING) == 1
+             && EVP_PKEY_CTX_set_rsa_pss_saltlen(how, RSA_PSS_SALTLEN_DIGEST) == 1;
     ok = ok && EVP_DigestSign(ctx, bytes, len, (const unsigned char *)text.ptr, text.len) == 1;
     EVP_MD_CTX_free(ctx);
     return ok && (alg != JWS_ES256 || flat_signature(bytes, len));
@@ -112,7 +116,8 @@ static int add_input(const char *alg, struct slice kid, struct slice payload, st
     return failed;
 }
 
-static int build(EVP_PKEY *key, enum jws_alg alg, struct slice kid, struct slice payload, struct buf *jws, struct err *e)
+static int build(EVP_PKEY *key, enum jws_alg alg, struct slice kid, struct slice payload, struct buf *jws,
+                 struct err *e)
 {
     unsigned char bytes[SIGNATURE_MAX];
     size_t len = sizeof bytes;

@@ -32,8 +32,8 @@ struct seal_ring {
 static int sum_of(struct slice a, struct slice b, unsigned char ret_sum[SUM_BYTES])
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    int ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(ctx, a.ptr, a.len) == 1 &&
-             EVP_DigestUpdate(ctx, b.ptr, b.len) == 1 && EVP_DigestFinal_ex(ctx, ret_sum, NULL) == 1;
+    int ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(ctx, a.ptr, a.len) == 1
+             && EVP_DigestUpdate(ctx, b.ptr, b.len) == 1 && EVP_DigestFinal_ex(ctx, ret_sum, NULL) == 1;
     EVP_MD_CTX_free(ctx);
     ERR_clear_error();
     return ok ? 0 : -ENOMEM;
@@ -64,7 +64,8 @@ static bool from_base64(struct slice text, char *ret_key)
 {
     struct buf decoded;
     buf_init_secret(&decoded, SEAL_KEY_BYTES + 3); /* str_add_unbase64 reserves up to 3 more than it writes */
-    bool ok = (text.len == 43 || text.len == 44) && str_add_unbase64(&decoded, text) == 0 && decoded.len == SEAL_KEY_BYTES;
+    bool ok =
+        (text.len == 43 || text.len == 44) && str_add_unbase64(&decoded, text) == 0 && decoded.len == SEAL_KEY_BYTES;
     if (ok)
         memcpy(ret_key, buf_slice(&decoded).ptr, SEAL_KEY_BYTES);
     buf_done(&decoded);
@@ -84,7 +85,8 @@ static struct slice without_newline(struct slice text)
 static bool key_bytes(struct slice material, char *ret_key)
 {
     struct slice text = without_newline(material);
-    if (material.len == SEAL_KEY_BYTES || (material.len == SEAL_KEY_BYTES + 1 && material.ptr[SEAL_KEY_BYTES] == '\n')) {
+    if (material.len == SEAL_KEY_BYTES
+        || (material.len == SEAL_KEY_BYTES + 1 && material.ptr[SEAL_KEY_BYTES] == '\n')) {
         memcpy(ret_key, material.ptr, SEAL_KEY_BYTES);
         return true;
     }
@@ -97,10 +99,12 @@ static int key_set(struct key *key, struct slice material, const char *which, st
     unsigned char sum[SUM_BYTES];
     int failed = 0;
     if (!key_bytes(material, bytes))
-        failed = err_set(e, "the %s seal key must be 32 raw bytes, 64 hex digits or base64 of 32 bytes; it has %zu bytes "
-                            "(openssl rand -hex 32 makes one)", which, material.len);
-    else if (secret_set(&key->bytes, slice_of(bytes, sizeof bytes)) != 0 ||
-             sum_of(slice_of(bytes, sizeof bytes), SLICE(""), sum) != 0)
+        failed = err_set(e,
+                         "the %s seal key must be 32 raw bytes, 64 hex digits or base64 of 32 bytes; it has %zu bytes "
+                         "(openssl rand -hex 32 makes one)",
+                         which, material.len);
+    else if (secret_set(&key->bytes, slice_of(bytes, sizeof bytes)) != 0
+             || sum_of(slice_of(bytes, sizeof bytes), SLICE(""), sum) != 0)
         failed = err_set(e, "out of memory");
     else
         memcpy(key->id, sum, ID_BYTES);
@@ -116,8 +120,8 @@ struct seal_ring *seal_ring_new(struct slice current, struct slice previous, str
         err_set(e, "out of memory");
         return NULL;
     }
-    if (key_set(&ring->keys[0], current, "current", e) != 0 ||
-        (previous.len && key_set(&ring->keys[1], previous, "previous", e) != 0))
+    if (key_set(&ring->keys[0], current, "current", e) != 0
+        || (previous.len && key_set(&ring->keys[1], previous, "previous", e) != 0))
         goto failed;
     if (sum_of(slice_of(salt_context, sizeof salt_context), secret_peek(&ring->keys[0].bytes), ring->salt) != 0) {
         err_set(e, "out of memory");
@@ -150,10 +154,11 @@ static bool encrypt(const struct key *key, struct slice aad, struct slice plain,
     EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
     unsigned char *nonce = blob + 1 + ID_BYTES, *body = blob + HEAD_BYTES;
     int n = 0, tail = 0;
-    bool ok = ctx && EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, bytes_of(secret_peek(&key->bytes)), nonce) == 1 &&
-              EVP_EncryptUpdate(ctx, NULL, &n, bytes_of(aad), (int)aad.len) == 1 &&
-              EVP_EncryptUpdate(ctx, body, &n, bytes_of(plain), (int)plain.len) == 1 && EVP_EncryptFinal_ex(ctx, body + plain.len, &tail) == 1 &&
-              EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, body + plain.len) == 1;
+    bool ok = ctx && EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, bytes_of(secret_peek(&key->bytes)), nonce) == 1
+              && EVP_EncryptUpdate(ctx, NULL, &n, bytes_of(aad), (int)aad.len) == 1
+              && EVP_EncryptUpdate(ctx, body, &n, bytes_of(plain), (int)plain.len) == 1
+              && EVP_EncryptFinal_ex(ctx, body + plain.len, &tail) == 1
+              && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, body + plain.len) == 1;
     EVP_CIPHER_CTX_free(ctx);
     ERR_clear_error();
     return ok;
@@ -183,10 +188,11 @@ static int decrypt(const struct key *key, struct slice aad, struct slice blob, u
     unsigned char tag[TAG_BYTES], rest[TAG_BYTES];
     int n = 0, failed = 0;
     memcpy(tag, at + HEAD_BYTES + len, TAG_BYTES);
-    if (!ctx || EVP_DecryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, bytes_of(secret_peek(&key->bytes)), at + 1 + ID_BYTES) != 1 ||
-        EVP_DecryptUpdate(ctx, NULL, &n, bytes_of(aad), (int)aad.len) != 1 ||
-        EVP_DecryptUpdate(ctx, plain, &n, at + HEAD_BYTES, (int)len) != 1 ||
-        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) != 1)
+    if (!ctx
+        || EVP_DecryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, bytes_of(secret_peek(&key->bytes)), at + 1 + ID_BYTES) != 1
+        || EVP_DecryptUpdate(ctx, NULL, &n, bytes_of(aad), (int)aad.len) != 1
+        || EVP_DecryptUpdate(ctx, plain, &n, at + HEAD_BYTES, (int)len) != 1
+        || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) != 1)
         failed = -ENOMEM;
     else if (EVP_DecryptFinal_ex(ctx, rest, &n) != 1)
         failed = -EBADMSG;
@@ -205,7 +211,8 @@ static const struct key *key_of(const struct seal_ring *ring, const unsigned cha
 
 int seal_open(const struct seal_ring *ring, struct slice aad, struct slice blob, struct buf *out)
 {
-    if (blob.len < HEAD_BYTES + TAG_BYTES || blob.ptr[0] != VERSION || blob.len > HEAD_BYTES + PLAIN_MAX + TAG_BYTES || aad.len > PLAIN_MAX)
+    if (blob.len < HEAD_BYTES + TAG_BYTES || blob.ptr[0] != VERSION || blob.len > HEAD_BYTES + PLAIN_MAX + TAG_BYTES
+        || aad.len > PLAIN_MAX)
         return -EBADMSG;
     const struct key *key = key_of(ring, bytes_of(blob) + 1);
     if (!key)

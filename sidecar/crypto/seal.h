@@ -1,5 +1,6 @@
 /* crypto/seal.h: sealed blobs (AES-256-GCM, NIST SP 800-38D) and fingerprints.   Keeper only.
- * Blob: version byte 1, key id (4 bytes: of SHA-256 of the key), nonce (12), ciphertext, tag (16). AAD = the caller's context. */
+ * Blob: version byte 1, key id (4 bytes: of SHA-256 of the key), nonce (12), ciphertext, tag (16). AAD = the caller's
+ * context. */
 #ifndef SIDEKEY_CRYPTO_SEAL_H
 #define SIDEKEY_CRYPTO_SEAL_H
 
@@ -10,16 +11,17 @@
 
 struct seal_ring; /* one key to seal with, up to two to open with */
 
-/* key material: 32 raw bytes, or 64 hex digits, or base64 of 32 bytes (a trailing newline is fine).  previous may be empty.
- * NULL with e. */
+/* key material: 32 raw bytes, or 64 hex digits, or base64 of 32 bytes (a trailing newline is fine).  previous may be
+ * empty. NULL with e. */
 MUST_CHECK struct seal_ring *seal_ring_new(struct slice current, struct slice previous, struct err *e);
 void seal_ring_free(struct seal_ring *ring);
 /* Appends the blob.  0; -ENOBUFS, -ENOMEM. */
 MUST_CHECK int seal_blob(const struct seal_ring *ring, struct slice aad, struct slice plain, struct buf *out);
-/* Appends the plain text to out (a secret buf).  0; -EBADMSG (not ours, cut, changed, or other aad), -ENOKEY (sealed with a key that is not in the
- * ring), -ENOBUFS, -ENOMEM. */
+/* Appends the plain text to out (a secret buf).  0; -EBADMSG (not ours, cut, changed, or other aad), -ENOKEY (sealed
+ * with a key that is not in the ring), -ENOBUFS, -ENOMEM. */
 MUST_CHECK int seal_open(const struct seal_ring *ring, struct slice aad, struct slice blob, struct buf *out);
-/* First 8 hex digits of SHA-256(salt of this ring's key, bytes): names a token in logs without showing it.  text: 9 bytes. */
+/* First 8 hex digits of SHA-256(salt of this ring's key, bytes): names a token in logs without showing it.  text: 9
+ * bytes. */
 const char *seal_fingerprint(const struct seal_ring *ring, struct slice bytes, char text[9]);
 
 #endif

@@ -1,4 +1,5 @@
-/* crypto/sha1.h: SHA-1 (FIPS 180-4), only where a protocol wants it: Redis calls a script by it, WebSocket answers a key with it.   Pure. */
+/* crypto/sha1.h: SHA-1 (FIPS 180-4), only where a protocol wants it: Redis calls a script by it, WebSocket answers a
+ * key with it.   Pure. */
 #ifndef SIDEKEY_CRYPTO_SHA1_H
 #define SIDEKEY_CRYPTO_SHA1_H
 

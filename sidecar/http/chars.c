@@ -6,18 +6,18 @@
 #define D CHAR_DIGIT
 #define OBS8 V, V, V, V, V, V, V, V
 #define OBS32 OBS8, OBS8, OBS8, OBS8
-#define A (T | V | U)       /* letters and the signs of a token */
-#define N (T | V | U | D)   /* digits */
-#define S (V | U)           /* separators */
+#define A (T | V | U)     /* letters and the signs of a token */
+#define N (T | V | U | D) /* digits */
+#define S (V | U)         /* separators */
 
 const uint8_t chars_class[256] = {
-    0, 0, 0, 0, 0, 0, 0, 0, 0, V, 0, 0, 0, 0, 0, 0, /* HTAB */
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    V, A, S, T | V, A, A, A, A, S, S, A, A, S, A, A, S, /* SP ! " # $ % & ' ( ) * + , - . / */
-    N, N, N, N, N, N, N, N, N, N, S, S, S, S, S, S,     /* 0-9 : ; < = > ? */
-    S, A, A, A, A, A, A, A, A, A, A, A, A, A, A, A,     /* @ A-O */
-    A, A, A, A, A, A, A, A, A, A, A, S, S, S, A, A,     /* P-Z [ \ ] ^ _ */
-    A, A, A, A, A, A, A, A, A, A, A, A, A, A, A, A,     /* ` a-o */
-    A, A, A, A, A, A, A, A, A, A, A, S, A, S, A, 0,     /* p-z { | } ~ DEL */
+    0,     0,     0,     0,     0, 0, 0, 0, 0, V, 0, 0, 0, 0, 0, 0, /* HTAB */
+    0,     0,     0,     0,     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    V,     A,     S,     T | V, A, A, A, A, S, S, A, A, S, A, A, S, /* SP ! " # $ % & ' ( ) * + , - . / */
+    N,     N,     N,     N,     N, N, N, N, N, N, S, S, S, S, S, S, /* 0-9 : ; < = > ? */
+    S,     A,     A,     A,     A, A, A, A, A, A, A, A, A, A, A, A, /* @ A-O */
+    A,     A,     A,     A,     A, A, A, A, A, A, A, S, S, S, A, A, /* P-Z [ \ ] ^ _ */
+    A,     A,     A,     A,     A, A, A, A, A, A, A, A, A, A, A, A, /* ` a-o */
+    A,     A,     A,     A,     A, A, A, A, A, A, A, S, A, S, A, 0, /* p-z { | } ~ DEL */
     OBS32, OBS32, OBS32, OBS32,
 };

@@ -28,16 +28,16 @@ enum h1_state {
 struct h1 {
     enum h1_role role;
     enum h1_state state;
-    enum h1_state after;  /* the state behind END */
-    bool empty_line;      /* one was skipped before this message */
+    enum h1_state after; /* the state behind END */
+    bool empty_line;     /* one was skipped before this message */
     bool to_head, to_connect;
     unsigned informational; /* 1xx in a row */
-    uint64_t left;        /* STATE_LENGTH: bytes that have not come yet */
+    uint64_t left;          /* STATE_LENGTH: bytes that have not come yet */
     struct lines lines;
     struct chunk chunk;
     llhttp_t llhttp;
     struct message head, trailers;
-    struct message *into; /* the one that llhttp fills now */
+    struct message *into;            /* the one that llhttp fills now */
     struct message_part name, value; /* the field that is being read */
     int status;
     const char *reason;
@@ -212,7 +212,8 @@ static void start_lines(struct h1 *p, struct message *into, enum lines_kind kind
     p->name = p->value = (struct message_part){ 0, 0 };
 }
 
-/* llhttp refuses the same mixtures as framing_request(), each release at another byte: the label is made from the fields. */
+/* llhttp refuses the same mixtures as framing_request(), each release at another byte: the label is made from the
+ * fields. */
 static const char *framing_reason(const struct h1 *p)
 {
     struct slice current = message_slice(p->into, p->name);

@@ -99,9 +99,7 @@ static bool take(struct chunk *c, char byte)
     case SIZE: return take_size(c, byte);
     case SIZE_LF: return byte == '\n' ? go(c, DATA) : refuse(c, 400, "bare_cr");
     case DATA_CR: return byte == '\r' ? go(c, DATA_LF) : refuse(c, 400, "chunk_end_invalid");
-    case DATA_LF:
-        c->digits = 0;
-        return byte == '\n' ? go(c, SIZE) : refuse(c, 400, "chunk_end_invalid");
+    case DATA_LF: c->digits = 0; return byte == '\n' ? go(c, SIZE) : refuse(c, 400, "chunk_end_invalid");
     default: return take_extension(c, byte);
     }
 }

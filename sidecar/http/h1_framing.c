@@ -26,7 +26,8 @@ static void read_connection(struct framing_fields *f, struct slice list)
 static void read_keep_alive(struct framing_fields *f, struct slice list)
 {
     while (list.len) {
-        struct slice value, member = slice_trim(slice_cut(list, ',', &list)), name = slice_trim(slice_cut(member, '=', &value));
+        struct slice value, member = slice_trim(slice_cut(list, ',', &list)),
+                            name = slice_trim(slice_cut(member, '=', &value));
         uint64_t seconds;
         if (slice_ieq(name, SLICE("timeout")) && slice_u64(slice_trim(value), UINT32_MAX, &seconds) == 0) {
             f->idle_s = f->idle_said && f->idle_s < seconds ? f->idle_s : seconds;
@@ -59,7 +60,8 @@ static struct framing_fields read_fields(const struct message *m)
     return f;
 }
 
-/* One Content-Length of plain digits, or one Transfer-Encoding that is "chunked", or none: all other mixtures are refused. */
+/* One Content-Length of plain digits, or one Transfer-Encoding that is "chunked", or none: all other mixtures are
+ * refused. */
 static const char *read_delimiter(const struct framing_fields *f, enum framing *ret, uint64_t *ret_length)
 {
     if (f->lengths && f->codings)

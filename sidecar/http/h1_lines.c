@@ -129,9 +129,7 @@ static bool take(struct lines *l, char c)
         if (c == '\r')
             return go(l, LINE_LF);
         return char_is(c, CHAR_VALUE) ? true : refuse_byte(l, c, "field_value_invalid");
-    case LINE_LAST_LF:
-        l->done = c == '\n';
-        return l->done ? true : refuse(l, 400, "bare_cr");
+    case LINE_LAST_LF: l->done = c == '\n'; return l->done ? true : refuse(l, 400, "bare_cr");
     default: return take_start_line(l, c);
     }
 }

@@ -1,7 +1,8 @@
-/* http/h1_lines.h: the strict reader of the lines of a head or of trailers (RFC 9112 §2.2, §3, §4, §5).   Pure.   Used by h1.c only.
- * It runs before llhttp and lets through only what every release of llhttp reads in the same way: CR LF and nothing else ends a line,
- * one SP between the parts of a start line, version 1.0 or 1.1, names are tokens directly before the colon, no folded lines, no control
- * characters, and the caps on lines, fields and bytes.  It finds the end of the head, so llhttp never sees a byte beyond it. */
+/* http/h1_lines.h: the strict reader of the lines of a head or of trailers (RFC 9112 §2.2, §3, §4, §5).   Pure.   Used
+ * by h1.c only. It runs before llhttp and lets through only what every release of llhttp reads in the same way: CR LF
+ * and nothing else ends a line, one SP between the parts of a start line, version 1.0 or 1.1, names are tokens directly
+ * before the colon, no folded lines, no control characters, and the caps on lines, fields and bytes.  It finds the end
+ * of the head, so llhttp never sees a byte beyond it. */
 #ifndef SIDEKEY_HTTP_H1_LINES_H
 #define SIDEKEY_HTTP_H1_LINES_H
 
@@ -11,17 +12,18 @@ enum lines_kind { LINES_REQUEST, LINES_RESPONSE, LINES_TRAILERS };
 
 struct lines {
     int state;
-    bool done;             /* the empty line has been read */
-    uint8_t at;            /* place in the version or status */
+    bool done;  /* the empty line has been read */
+    uint8_t at; /* place in the version or status */
     uint16_t field_count;
-    uint32_t line_bytes;   /* of the start line */
-    uint32_t bytes;        /* in all */
-    int status;            /* not 0: the next byte is refused, with this status */
-    const char *reason;    /* constant */
+    uint32_t line_bytes; /* of the start line */
+    uint32_t bytes;      /* in all */
+    int status;          /* not 0: the next byte is refused, with this status */
+    const char *reason;  /* constant */
 };
 
 void lines_start(struct lines *l, enum lines_kind kind);
-/* Reads in until the empty line; returns how many of its bytes are good.  Then either all were taken, or l->done, or l->status is set. */
+/* Reads in until the empty line; returns how many of its bytes are good.  Then either all were taken, or l->done, or
+ * l->status is set. */
 size_t lines_read(struct lines *l, struct slice in);
 
 #endif

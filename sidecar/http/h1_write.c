@@ -6,7 +6,7 @@
 
 /* A head is measured first and then written in one piece: a failure leaves out as it was. */
 struct pen {
-    char *at;     /* NULL while measuring */
+    char *at; /* NULL while measuring */
     size_t bytes;
 };
 
@@ -45,8 +45,8 @@ static bool is_token(struct slice text)
 /* The names that only the codec writes. */
 static bool is_framing(struct slice name)
 {
-    return slice_ieq(name, SLICE("content-length")) || slice_ieq(name, SLICE("transfer-encoding")) ||
-           slice_ieq(name, SLICE("connection"));
+    return slice_ieq(name, SLICE("content-length")) || slice_ieq(name, SLICE("transfer-encoding"))
+           || slice_ieq(name, SLICE("connection"));
 }
 
 static bool fields_valid(const struct message *m)
@@ -79,7 +79,7 @@ static void put_framing(struct pen *pen, const struct message *m, bool zero_need
 static void put_connection(struct pen *pen, const struct message *m)
 {
     bool close = (!m->keep_alive || m->framing == FRAMING_EOF) && m->status != 101;
-    bool te = m->status == 0 && message_get(m, SLICE("te"), NULL).len > 0;     /* RFC 9110 §10.1.4 */
+    bool te = m->status == 0 && message_get(m, SLICE("te"), NULL).len > 0;  /* RFC 9110 §10.1.4 */
     bool keep = m->status >= 200 && m->minor == 0 && !close && !m->upgrade; /* a 1.0 peer closes unless it is told */
     if (!close && !m->upgrade && !te && !keep)
         return;
@@ -150,8 +150,8 @@ static int write_head(struct buf *out, const struct message *m, bool head_only,
 int h1_write_request(struct buf *out, const struct message *m)
 {
     struct slice target = message_target(m);
-    if (!is_token(message_method(m)) || target.len == 0 || !chars_all(target, CHAR_TARGET) || !fields_valid(m) ||
-        m->framing == FRAMING_EOF)
+    if (!is_token(message_method(m)) || target.len == 0 || !chars_all(target, CHAR_TARGET) || !fields_valid(m)
+        || m->framing == FRAMING_EOF)
         return -EINVAL;
     return write_head(out, m, false, put_request);
 }

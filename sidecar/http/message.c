@@ -179,8 +179,8 @@ static bool list_has(struct slice list, struct slice token)
 bool message_has_token(const struct message *m, struct slice name, struct slice token)
 {
     for (size_t i = 0; i < m->field_count; i++)
-        if (m->fields[i].name.len == name.len && slice_ieq(message_name_at(m, i), name) &&
-            list_has(message_value_at(m, i), token))
+        if (m->fields[i].name.len == name.len && slice_ieq(message_name_at(m, i), name)
+            && list_has(message_value_at(m, i), token))
             return true;
     return false;
 }

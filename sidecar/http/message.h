@@ -1,8 +1,8 @@
 /* http/message.h: the head of one HTTP message as a model, the same for HTTP/1.1 and HTTP/2.   Pure.
- * Owner  whoever embeds it, through message_done().  All strings are copied into one buffer of the message (cap 64 KiB),
- * kept over message_clear(), so a connection that serves many requests allocates once.
- * Field names keep the case in which they came; comparison folds ASCII case.  Order and duplicates are kept.
- * Slices that are handed out live until the next call that changes the message; that call itself may be given them. */
+ * Owner  whoever embeds it, through message_done().  All strings are copied into one buffer of the message (cap 64
+ * KiB), kept over message_clear(), so a connection that serves many requests allocates once. Field names keep the case
+ * in which they came; comparison folds ASCII case.  Order and duplicates are kept. Slices that are handed out live
+ * until the next call that changes the message; that call itself may be given them. */
 #ifndef SIDEKEY_HTTP_MESSAGE_H
 #define SIDEKEY_HTTP_MESSAGE_H
 
@@ -35,12 +35,14 @@ struct message {
     int status;                                 /* response: 100…599; request: 0 */
     int minor;                                  /* HTTP/1.minor: 0 or 1; h2 counts as 1 */
     enum framing framing;
-    uint64_t length;  /* FRAMING_LENGTH: body bytes */
-    bool keep_alive;  /* the connection may be used again after this message (RFC 9112 §9.3) */
-    uint32_t idle_s;  /* response: how long the server keeps it unused, Keep-Alive: timeout (RFC 2068 §19.7.1.1); 0: not said */
-    struct message_part connection; /* members of Connection once it was dropped: the trailers lose the same names (RFC 9110 §7.6.1) */
-    bool expect_100;  /* request: Expect: 100-continue */
-    bool upgrade;     /* request: has an Upgrade field that Connection names; response: status 101 */
+    uint64_t length; /* FRAMING_LENGTH: body bytes */
+    bool keep_alive; /* the connection may be used again after this message (RFC 9112 §9.3) */
+    /* response: how long the server keeps it unused, Keep-Alive: timeout (RFC 2068 §19.7.1.1); 0: not said */
+    uint32_t idle_s;
+    /* members of Connection once it was dropped: the trailers lose the same names (RFC 9110 §7.6.1) */
+    struct message_part connection;
+    bool expect_100; /* request: Expect: 100-continue */
+    bool upgrade;    /* request: has an Upgrade field that Connection names; response: status 101 */
 };
 
 void message_init(struct message *m);
@@ -54,8 +56,14 @@ struct slice message_slice(const struct message *m, struct message_part part);
 /* Copies bytes into the message's text.  Returns 0; -ENOBUFS (64 KiB), -ENOMEM. */
 MUST_CHECK int message_put(struct message *m, struct slice bytes, struct message_part *ret);
 
-static inline struct slice message_method(const struct message *m) { return message_slice(m, m->method); }
-static inline struct slice message_target(const struct message *m) { return message_slice(m, m->target); }
+static inline struct slice message_method(const struct message *m)
+{
+    return message_slice(m, m->method);
+}
+static inline struct slice message_target(const struct message *m)
+{
+    return message_slice(m, m->target);
+}
 
 /* Appends a field.  Returns 0; -ENOBUFS (64 KiB or 100 fields: the caller answers 431), -ENOMEM. */
 MUST_CHECK int message_add(struct message *m, struct slice name, struct slice value);

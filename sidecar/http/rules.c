@@ -47,15 +47,15 @@ static bool starts_fold(struct slice text, struct slice prefix)
 
 /* RFC 9110 §7.6.1 and what history added; "upgrade" and "te" are judged apart. */
 static const char *const hop_by_hop[] = {
-    "connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "upgrade", "http2-settings",
-    "proxy-authenticate", "proxy-authentication-info", "proxy-authorization",
+    "connection", "keep-alive",     "proxy-connection",   "transfer-encoding",         "te",
+    "upgrade",    "http2-settings", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization",
 };
 
 bool rules_name_forbidden(struct slice name)
 {
     static const char *const names[] = { "host", "content-length", "trailer" };
-    return is_one_of(name, names, COUNT(names)) || is_one_of(name, hop_by_hop, COUNT(hop_by_hop)) ||
-           starts_fold(name, SLICE("proxy-"));
+    return is_one_of(name, names, COUNT(names)) || is_one_of(name, hop_by_hop, COUNT(hop_by_hop))
+           || starts_fold(name, SLICE("proxy-"));
 }
 
 /* --- authority (HTTP.md §1) --- */
@@ -161,9 +161,11 @@ static int remember_connection(struct message *m)
         struct message_part value, comma;
         if (!slice_ieq(message_name_at(m, i), SLICE("connection")))
             continue;
-        if ((failed = message_put(m, message_value_at(m, i), &value)) != 0 || (failed = message_put(m, SLICE(","), &comma)) != 0)
+        if ((failed = message_put(m, message_value_at(m, i), &value)) != 0
+            || (failed = message_put(m, SLICE(","), &comma)) != 0)
             break;
-        m->connection.at = m->connection.len ? m->connection.at : value.at; /* pieces that are put in a row lie in a row */
+        /* pieces that are put in a row lie in a row */
+        m->connection.at = m->connection.len ? m->connection.at : value.at;
         m->connection.len += value.len + comma.len;
     }
     return failed;
@@ -181,8 +183,8 @@ static int drop_hop_by_hop(struct message *m, bool keep_upgrade)
         struct slice name = message_name_at(m, i);
         if (keep_upgrade && slice_ieq(name, SLICE("upgrade")))
             continue;
-        if (is_one_of(name, hop_by_hop, COUNT(hop_by_hop)) ||
-            (named && !stays_when_named(name) && message_has_token(m, SLICE("connection"), name)))
+        if (is_one_of(name, hop_by_hop, COUNT(hop_by_hop))
+            || (named && !stays_when_named(name) && message_has_token(m, SLICE("connection"), name)))
             drop[i / 64] |= (uint64_t)1 << (i % 64);
     }
     for (size_t i = 0; i < m->field_count; i++)
@@ -229,8 +231,8 @@ static bool via_member_is_ours(struct slice member)
     by = slice_trim(by);
     while (end < by.len && char_is(by.ptr[end], CHAR_TOKEN))
         end++;
-    return slice_ieq(slice_of(by.ptr, end), SLICE(OWN_NAME)) &&
-           (end == by.len || by.ptr[end] == ' ' || by.ptr[end] == '\t' || by.ptr[end] == '(');
+    return slice_ieq(slice_of(by.ptr, end), SLICE(OWN_NAME))
+           && (end == by.len || by.ptr[end] == ' ' || by.ptr[end] == '\t' || by.ptr[end] == '(');
 }
 
 static bool via_is_ours(const struct message *m)
@@ -251,15 +253,15 @@ static int add_via(struct message *m, bool via)
     return via ? message_add(m, SLICE("Via"), SLICE("1.1 " OWN_NAME)) : 0;
 }
 
-/* WebSocket is the one protocol that is let through; where others were offered beside it, it alone is.  Without its one key no answer
- * could be told from one that only looks like it (RFC 6455 §4.1). */
+/* WebSocket is the one protocol that is let through; where others were offered beside it, it alone is.  Without its one
+ * key no answer could be told from one that only looks like it (RFC 6455 §4.1). */
 static int narrow_upgrade(struct message *m)
 {
     size_t count, keys;
     struct slice value = message_get(m, SLICE("upgrade"), &count);
     message_get(m, SLICE("sec-websocket-key"), &keys);
-    bool wanted = m->upgrade && m->framing == FRAMING_NONE && keys == 1 &&
-                  message_has_token(m, SLICE("upgrade"), SLICE("websocket"));
+    bool wanted = m->upgrade && m->framing == FRAMING_NONE && keys == 1
+                  && message_has_token(m, SLICE("upgrade"), SLICE("websocket"));
     m->upgrade = wanted;
     if (!wanted || (count == 1 && slice_ieq(value, SLICE("websocket"))))
         return 0;
@@ -331,8 +333,9 @@ static void drop_forged_status(struct message *m)
 
 struct rules_verdict rules_forward_response(struct message *response, bool via)
 {
-    if (response->status == 101 && (!message_has_token(response, SLICE("connection"), SLICE("upgrade")) ||
-                                    !slice_ieq(message_get(response, SLICE("upgrade"), NULL), SLICE("websocket"))))
+    if (response->status == 101
+        && (!message_has_token(response, SLICE("connection"), SLICE("upgrade"))
+            || !slice_ieq(message_get(response, SLICE("upgrade"), NULL), SLICE("websocket"))))
         return refuse(502, "upgrade_invalid");
     int failed = drop_hop_by_hop(response, response->status == 101);
     message_remove(response, SLICE("alt-svc"));
@@ -355,17 +358,41 @@ static bool was_named(const struct message *head, struct slice name)
 void rules_filter_trailers(struct message *trailers, const struct message *head, const char *const *injected)
 {
     static const char *const names[] = {
-        "host", "content-length", "trailer", "via", "alt-svc", "proxy-status", "forwarded",
-        "authorization", "www-authenticate", "authentication-info", "cookie", "set-cookie",
-        "content-encoding", "content-type", "content-range", "cache-control", "expect", "max-forwards", "pragma", "range",
-        "age", "date", "expires", "location", "retry-after", "vary", "warning",
+        "host",
+        "content-length",
+        "trailer",
+        "via",
+        "alt-svc",
+        "proxy-status",
+        "forwarded",
+        "authorization",
+        "www-authenticate",
+        "authentication-info",
+        "cookie",
+        "set-cookie",
+        "content-encoding",
+        "content-type",
+        "content-range",
+        "cache-control",
+        "expect",
+        "max-forwards",
+        "pragma",
+        "range",
+        "age",
+        "date",
+        "expires",
+        "location",
+        "retry-after",
+        "vary",
+        "warning",
     };
     size_t managed = 0, kept = 0;
     while (injected && injected[managed])
         managed++;
     for (size_t i = 0; i < trailers->field_count; i++) {
         struct slice name = message_name_at(trailers, i);
-        if (!is_one_of(name, names, COUNT(names)) && !rules_name_forbidden(name) && !is_one_of(name, injected, managed) && !was_named(head, name))
+        if (!is_one_of(name, names, COUNT(names)) && !rules_name_forbidden(name) && !is_one_of(name, injected, managed)
+            && !was_named(head, name))
             trailers->fields[kept++] = trailers->fields[i];
     }
     trailers->field_count = kept;

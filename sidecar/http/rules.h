@@ -1,4 +1,5 @@
-/* http/rules.h: what a credential-adding forward proxy must check and change in heads (HTTP.md §1–§3; RFC 9110 §7, RFC 9112 §3).   Pure. */
+/* http/rules.h: what a credential-adding forward proxy must check and change in heads (HTTP.md §1–§3; RFC 9110 §7, RFC
+ * 9112 §3).   Pure. */
 #ifndef SIDEKEY_HTTP_RULES_H
 #define SIDEKEY_HTTP_RULES_H
 
@@ -6,32 +7,36 @@
 #include "http/message.h"
 
 struct rules_verdict {
-    int status;         /* 0: go on; else what to answer: 400, 405, 421, 508; 431 no room left in the head, 503 no memory; 502 for a response */
+    /* 0: go on; else what to answer: 400, 405, 421, 508; 431 no room left in the head, 503 no memory; 502 for a
+     * response */
+    int status;
     const char *reason; /* constant from a bounded set, usable as a metric label: "host_missing", "host_differs" … */
 };
 
-/* A request inside a tunnel (or on a plain connection whose A0 is already fixed): exactly one Host equal to a0, or absolute-form equal to a0
- * (target is then rewritten to origin-form and Host regenerated), or "OPTIONS *".  Missing, double, malformed → 400; different → 421;
- * CONNECT → 405.  A request in HTTP/1.0 with absolute-form needs no Host. */
+/* A request inside a tunnel (or on a plain connection whose A0 is already fixed): exactly one Host equal to a0, or
+ * absolute-form equal to a0 (target is then rewritten to origin-form and Host regenerated), or "OPTIONS *".  Missing,
+ * double, malformed → 400; different → 421; CONNECT → 405.  A request in HTTP/1.0 with absolute-form needs no Host. */
 struct rules_verdict rules_check_authority(struct message *request, const struct authority *a0);
 
-/* Makes a request fit for the next hop: drops hop-by-hop fields and all that Connection names (never host, content-length,
- * transfer-encoding, authorization, cookie by that way), Proxy-Authorization, Proxy-Connection, Keep-Alive, TE (but "TE: trailers" is written anew),
- * Upgrade (unless it is a handshake of websocket with its one key, then m->upgrade stays true), HTTP2-Settings; appends "Via: 1.1 sidekey"
- * when via; own name in Via already → 508.
- * Host is set to a0 without default port. */
+/* Makes a request fit for the next hop: drops hop-by-hop fields and all that Connection names (never host,
+ * content-length, transfer-encoding, authorization, cookie by that way), Proxy-Authorization, Proxy-Connection,
+ * Keep-Alive, TE (but "TE: trailers" is written anew), Upgrade (unless it is a handshake of websocket with its one key,
+ * then m->upgrade stays true), HTTP2-Settings; appends "Via: 1.1 sidekey" when via; own name in Via already → 508. Host
+ * is set to a0 without default port. */
 struct rules_verdict rules_forward_request(struct message *request, const struct authority *a0, bool via);
 
-/* The same for a response: hop-by-hop fields, Alt-Svc, Proxy-Authenticate are dropped, a Proxy-Status member that claims to be
- * ours is removed (a malformed Proxy-Status as a whole), Via appended when via.  101 keeps Upgrade and m->upgrade; one that is not to
- * "websocket", or whose Connection does not name it → 502. */
+/* The same for a response: hop-by-hop fields, Alt-Svc, Proxy-Authenticate are dropped, a Proxy-Status member that
+ * claims to be ours is removed (a malformed Proxy-Status as a whole), Via appended when via.  101 keeps Upgrade and
+ * m->upgrade; one that is not to "websocket", or whose Connection does not name it → 502. */
 struct rules_verdict rules_forward_response(struct message *response, bool via);
 
-/* Trailers, either direction: framing, routing, auth and hop-by-hop names dropped, and what Connection named in their head, which has been
- * through rules_forward_…(); with injected (NULL-terminated field names that we manage) those too. */
+/* Trailers, either direction: framing, routing, auth and hop-by-hop names dropped, and what Connection named in their
+ * head, which has been through rules_forward_…(); with injected (NULL-terminated field names that we manage) those too.
+ */
 void rules_filter_trailers(struct message *trailers, const struct message *head, const char *const *injected);
 
-/* A field name that a rule may never set (PROVIDERS.md): host, content-length, transfer-encoding, connection, hop-by-hop, proxy-*. */
+/* A field name that a rule may never set (PROVIDERS.md): host, content-length, transfer-encoding, connection,
+ * hop-by-hop, proxy-*. */
 bool rules_name_forbidden(struct slice name);
 /* RFC 9110 §5.6.2 token. */
 bool rules_is_token(struct slice name);

@@ -38,19 +38,20 @@ static const struct range ipv4[] = {
     { { 240 }, 4, ADDRESS_UNUSABLE },                 /* RFC 1112, and the broadcast address */
 };
 
-/* IANA IPv6 Special-Purpose Address Registry.  Here the last row turns the default round: of IPv6 only 2000::/3 was given out. */
+/* IANA IPv6 Special-Purpose Address Registry.  Here the last row turns the default round: of IPv6 only 2000::/3 was
+ * given out. */
 static const struct range ipv6[] = {
     { { 0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, 0x54 }, 128, ADDRESS_METADATA }, /* AWS */
     { { 0xfd, 0x00, 0x0e, 0xc2, [14] = 0x00, 0x23 }, 128, ADDRESS_METADATA }, /* EKS pod identity */
     { { 0xfd, 0x20, 0x00, 0xce, [14] = 0x02, 0x54 }, 128, ADDRESS_METADATA }, /* GCP */
     { { [15] = 1 }, 128, ADDRESS_LOOPBACK },
-    { { 0x20, 0x01, 0x00, 0x02 }, 48, ADDRESS_PRIVATE },    /* RFC 5180, benchmarks */
-    { { 0x20, 0x01 }, 23, ADDRESS_UNUSABLE },               /* RFC 2928, IETF protocols, ORCHID */
-    { { 0x20, 0x01, 0x0d, 0xb8 }, 32, ADDRESS_UNUSABLE },   /* RFC 3849, documentation */
-    { { 0x3f, 0xff }, 20, ADDRESS_UNUSABLE },               /* RFC 9637, documentation */
-    { { 0xfc }, 7, ADDRESS_PRIVATE },                       /* RFC 4193 */
-    { { 0xfe, 0x80 }, 10, ADDRESS_LINK_LOCAL },             /* RFC 4291 */
-    { { 0xfe, 0xc0 }, 10, ADDRESS_PRIVATE },                /* RFC 3879, site-local, withdrawn */
+    { { 0x20, 0x01, 0x00, 0x02 }, 48, ADDRESS_PRIVATE },  /* RFC 5180, benchmarks */
+    { { 0x20, 0x01 }, 23, ADDRESS_UNUSABLE },             /* RFC 2928, IETF protocols, ORCHID */
+    { { 0x20, 0x01, 0x0d, 0xb8 }, 32, ADDRESS_UNUSABLE }, /* RFC 3849, documentation */
+    { { 0x3f, 0xff }, 20, ADDRESS_UNUSABLE },             /* RFC 9637, documentation */
+    { { 0xfc }, 7, ADDRESS_PRIVATE },                     /* RFC 4193 */
+    { { 0xfe, 0x80 }, 10, ADDRESS_LINK_LOCAL },           /* RFC 4291 */
+    { { 0xfe, 0xc0 }, 10, ADDRESS_PRIVATE },              /* RFC 3879, site-local, withdrawn */
     { { 0x20 }, 3, ADDRESS_PUBLIC },
     { { 0 }, 0, ADDRESS_UNUSABLE },
 };
@@ -62,17 +63,20 @@ static const struct {
     uint8_t at;     /* where the four bytes are */
     uint8_t invert; /* Teredo writes them inverted */
 } wrappers[] = {
-    { { [10] = 0xff, 0xff }, 96, 12, 0 },                  /* IPv4-mapped, RFC 4291 §2.5.5.2 */
-    { { [8] = 0xff, 0xff }, 96, 12, 0 },                   /* IPv4-translated, RFC 2765 §2.1 */
-    { { 0x00, 0x64, 0xff, 0x9b }, 96, 12, 0 },             /* NAT64, RFC 6052 §2.1 */
-    { { 0x20, 0x02 }, 16, 2, 0 },                          /* 6to4, RFC 3056 §2 */
-    { { 0x20, 0x01, 0x00, 0x00 }, 32, 12, 0xff },          /* Teredo, RFC 4380 §4: the client */
+    { { [10] = 0xff, 0xff }, 96, 12, 0 },         /* IPv4-mapped, RFC 4291 §2.5.5.2 */
+    { { [8] = 0xff, 0xff }, 96, 12, 0 },          /* IPv4-translated, RFC 2765 §2.1 */
+    { { 0x00, 0x64, 0xff, 0x9b }, 96, 12, 0 },    /* NAT64, RFC 6052 §2.1 */
+    { { 0x20, 0x02 }, 16, 2, 0 },                 /* 6to4, RFC 3056 §2 */
+    { { 0x20, 0x01, 0x00, 0x00 }, 32, 12, 0xff }, /* Teredo, RFC 4380 §4: the client */
 };
 
-/* Where RFC 6052 §2.2 puts the four bytes for prefixes of 48, 56, 64 and 96 bits, and from where on all must be zero. */
+/* Where RFC 6052 §2.2 puts the four bytes for prefixes of 48, 56, 64 and 96 bits, and from where on all must be zero.
+ */
 static const struct {
     uint8_t at[4], zero_from;
-} layouts[] = { { { 6, 7, 9, 10 }, 11 }, { { 7, 9, 10, 11 }, 12 }, { { 9, 10, 11, 12 }, 13 }, { { 12, 13, 14, 15 }, 16 } };
+} layouts[] = {
+    { { 6, 7, 9, 10 }, 11 }, { { 7, 9, 10, 11 }, 12 }, { { 9, 10, 11, 12 }, 13 }, { { 12, 13, 14, 15 }, 16 }
+};
 static const uint8_t local_nat64[6] = { 0x00, 0x64, 0xff, 0x9b, 0x00, 0x01 }; /* 64:ff9b:1::/48, RFC 8215 */
 
 static bool within(const uint8_t *bytes, const uint8_t *network, unsigned bits)
@@ -111,8 +115,8 @@ static bool all_zero(const uint8_t *bytes, size_t from, size_t to)
     return true;
 }
 
-/* The operator of a local NAT64 chose its prefix length and we do not know it: every reading that fits is judged, and a reading
- * that gives an unusable address is not the one that was meant. */
+/* The operator of a local NAT64 chose its prefix length and we do not know it: every reading that fits is judged, and a
+ * reading that gives an unusable address is not the one that was meant. */
 static enum address_class class_local_nat64(const uint8_t *bytes)
 {
     enum address_class found = ADDRESS_UNUSABLE;
@@ -170,7 +174,8 @@ const char *address_class_name(enum address_class c)
 
 bool address_within(const struct address *network, const struct sockaddr *sa)
 {
-    return network->sa.ss_family == sa->sa_family && within(bytes_of(sa), bytes_of((const struct sockaddr *)&network->sa), network->prefix);
+    return network->sa.ss_family == sa->sa_family
+           && within(bytes_of(sa), bytes_of((const struct sockaddr *)&network->sa), network->prefix);
 }
 
 static bool listed(const struct address_policy *policy, int family, const uint8_t *bytes)
@@ -190,8 +195,8 @@ bool address_allowed(const struct address_policy *policy, const struct sockaddr 
     case ADDRESS_PUBLIC: return true;
     case ADDRESS_PRIVATE:
     case ADDRESS_LOOPBACK:
-        return listed(policy, sa->sa_family, bytes_of(sa)) ||
-               (sa->sa_family == AF_INET6 && unwrap(bytes_of(sa), inner) && listed(policy, AF_INET, inner));
+        return listed(policy, sa->sa_family, bytes_of(sa))
+               || (sa->sa_family == AF_INET6 && unwrap(bytes_of(sa), inner) && listed(policy, AF_INET, inner));
     case ADDRESS_LINK_LOCAL:
     case ADDRESS_METADATA:
     case ADDRESS_UNUSABLE: break;
@@ -271,7 +276,8 @@ int address_parse_network(struct slice text, struct address *ret)
 const char *address_text(const struct sockaddr *sa, char *text, size_t size)
 {
     char ip[INET6_ADDRSTRLEN];
-    if ((sa->sa_family != AF_INET && sa->sa_family != AF_INET6) || !inet_ntop(sa->sa_family, bytes_of(sa), ip, sizeof ip))
+    if ((sa->sa_family != AF_INET && sa->sa_family != AF_INET6)
+        || !inet_ntop(sa->sa_family, bytes_of(sa), ip, sizeof ip))
         snprintf(text, size, "?");
     else if (sa->sa_family == AF_INET)
         snprintf(text, size, "%s:%u", ip, ntohs(((const struct sockaddr_in *)(const void *)sa)->sin_port));

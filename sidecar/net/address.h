@@ -1,5 +1,6 @@
 /* net/address.h: which addresses may be dialled (HTTP.md §6).   Pure.
- * Judged on the address that is dialled, after resolution; IPv4-mapped, NAT64 and 6to4 addresses are judged by the IPv4 address inside. */
+ * Judged on the address that is dialled, after resolution; IPv4-mapped, NAT64 and 6to4 addresses are judged by the IPv4
+ * address inside. */
 #ifndef SIDEKEY_NET_ADDRESS_H
 #define SIDEKEY_NET_ADDRESS_H
 
@@ -9,7 +10,14 @@
 #include "base/err.h"
 
 /* From harmless to dangerous. */
-enum address_class { ADDRESS_PUBLIC, ADDRESS_PRIVATE, ADDRESS_LOOPBACK, ADDRESS_LINK_LOCAL, ADDRESS_METADATA, ADDRESS_UNUSABLE };
+enum address_class {
+    ADDRESS_PUBLIC,
+    ADDRESS_PRIVATE,
+    ADDRESS_LOOPBACK,
+    ADDRESS_LINK_LOCAL,
+    ADDRESS_METADATA,
+    ADDRESS_UNUSABLE
+};
 
 struct address { /* one socket address, or with a prefix length a network */
     struct sockaddr_storage sa;

@@ -77,7 +77,8 @@ static void on_pause_end(struct ev_loop *loop, ev_timer *w, int revents)
     settle(LIST_ENTRY(w, struct listener, pause));
 }
 
-/* EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog and the descriptor readable, so only time helps. */
+/* EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog and the descriptor readable, so only time helps.
+ */
 static void pause_accepting(struct listener *l, int number)
 {
     if (!l->troubled)

@@ -7,13 +7,15 @@
 #include "net/loop.h"
 
 /* Opens a TCP listener (SO_REUSEADDR, SO_REUSEPORT when shared, backlog 1024, CLOEXEC, non-blocking).
- * *io_at: port 0 is replaced by the one that was given.  Returns the fd; -1 with e: "address already in use" names the address and how to find out who has it. */
+ * *io_at: port 0 is replaced by the one that was given.  Returns the fd; -1 with e: "address already in use" names the
+ * address and how to find out who has it. */
 MUST_CHECK int listen_open(struct address *io_at, bool shared, struct err *e);
 
 struct listener;
 /* Takes the connection over (non-blocking, CLOEXEC, TCP_NODELAY unless it is a unix socket). */
 typedef void listen_fn(void *arg, int fd, const struct sockaddr *peer);
-/* Accepts up to 16 a wake-up.  EMFILE, ENFILE, ENOBUFS, ENOMEM: pauses 100 ms instead of spinning, logs it once.  fd stays the caller's. */
+/* Accepts up to 16 a wake-up.  EMFILE, ENFILE, ENOBUFS, ENOMEM: pauses 100 ms instead of spinning, logs it once.  fd
+ * stays the caller's. */
 MUST_CHECK struct listener *listener_new(int fd, listen_fn *fn, void *arg);
 /* false: stop accepting (drain, connection limit); true: go on. */
 void listener_set(struct listener *l, bool accepting);

@@ -26,14 +26,19 @@ static int fail(struct err *e, const char *path, int number)
     int folder = (int)(strrchr(path, '/') - path);
     folder += folder == 0;
     switch (number) {
-    case ENOENT: return err_set(e, "cannot listen on %s: there is no directory %.*s: make it, or mend the path", path, folder, path);
-    case EACCES: return err_set(e, "cannot listen on %s: uid %u may not make files in %.*s", path, (unsigned)geteuid(), folder, path);
+    case ENOENT:
+        return err_set(e, "cannot listen on %s: there is no directory %.*s: make it, or mend the path", path, folder,
+                       path);
+    case EACCES:
+        return err_set(e, "cannot listen on %s: uid %u may not make files in %.*s", path, (unsigned)geteuid(), folder,
+                       path);
     default: return err_set(e, "cannot listen on %s: %s", path, strerror(number));
     }
 }
 
-/* Looking, removing and binding are one step for all who do it in this directory.  The descriptor holds the lock; -1: none can be had here
- * (a directory that may not be read, a file system without locks), and bind(2) will say what is wrong with it. */
+/* Looking, removing and binding are one step for all who do it in this directory.  The descriptor holds the lock; -1:
+ * none can be had here (a directory that may not be read, a file system without locks), and bind(2) will say what is
+ * wrong with it. */
 static int lock_directory(const char *path)
 {
     char folder[LISTEN_UNIX_PATH_MAX + 1];
@@ -71,11 +76,19 @@ static int complain(enum holder holder, const char *path, struct err *e)
 {
     switch (holder) {
     case HOLDER_LIVE:
-        return err_set(e, "cannot listen on %s: address already in use: another process listens there; \"ss -xlp\" shows which", path);
+        return err_set(
+            e, "cannot listen on %s: address already in use: another process listens there; \"ss -xlp\" shows which",
+            path);
     case HOLDER_NO_SOCKET:
-        return err_set(e, "cannot listen on %s: what is there is no socket, and is left alone: move it away, or choose another path", path);
+        return err_set(
+            e,
+            "cannot listen on %s: what is there is no socket, and is left alone: move it away, or choose another path",
+            path);
     default:
-        return err_set(e, "cannot listen on %s: the socket that is there cannot be asked whether it lives: remove it if it does not", path);
+        return err_set(
+            e,
+            "cannot listen on %s: the socket that is there cannot be asked whether it lives: remove it if it does not",
+            path);
     }
 }
 
@@ -164,7 +177,8 @@ int listen_unix_open(const struct listen_place *at, struct listen_unix *ret, str
     return 0;
 }
 
-/* The file behind fd (O_PATH), which no link can lead away from.  Between the old and the new group there is nobody but those who may in both. */
+/* The file behind fd (O_PATH), which no link can lead away from.  Between the old and the new group there is nobody but
+ * those who may in both. */
 static int change(int fd, const struct listen_unix *u, const struct listen_place *at, mode_t old)
 {
     char self[32];

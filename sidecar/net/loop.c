@@ -1,6 +1,7 @@
-/* The batch of later work is one watcher of the lowest priority.  It is fed (pending at once, without the poll) when the first
- * callback is asked for, so it runs when every event of this turn has run.  What a batch asks for itself must let other
- * descriptors have their turn: the same watcher is then armed as a timer of 0 s, which keeps the next poll from sleeping. */
+/* The batch of later work is one watcher of the lowest priority.  It is fed (pending at once, without the poll) when
+ * the first callback is asked for, so it runs when every event of this turn has run.  What a batch asks for itself must
+ * let other descriptors have their turn: the same watcher is then armed as a timer of 0 s, which keeps the next poll
+ * from sleeping. */
 #include "net/loop.h"
 
 #include <signal.h>

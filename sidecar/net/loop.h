@@ -13,7 +13,8 @@ struct later {
     void (*run)(struct later *);
 };
 
-/* The loop, made at the first call in this process; SIGPIPE is ignored from then on.  After fork() call loop_forked() in the child first. */
+/* The loop, made at the first call in this process; SIGPIPE is ignored from then on.  After fork() call loop_forked()
+ * in the child first. */
 struct ev_loop *loop_get(void);
 void loop_forked(void);
 /* Initialises; must be called before the others. */

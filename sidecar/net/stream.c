@@ -1,8 +1,9 @@
 /* How a stream sleeps and wakes.
  *
- * read_wait and write_wait say what each direction waits for: EV_READ or EV_WRITE (TLS may want either for both), or 0 when it
- * can go on now.  stream_stream_settle() alone turns that into a watcher and into later work; work() alone does it and tells the owner.
- * Everything that the owner calls only changes the fields and settles, so no event can come from inside a call. */
+ * read_wait and write_wait say what each direction waits for: EV_READ or EV_WRITE (TLS may want either for both), or 0
+ * when it can go on now.  stream_stream_settle() alone turns that into a watcher and into later work; work() alone does
+ * it and tells the owner. Everything that the owner calls only changes the fields and settles, so no event can come
+ * from inside a call. */
 #include "net/stream.h"
 
 #include <assert.h>

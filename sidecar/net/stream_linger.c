@@ -1,4 +1,5 @@
-/* The end of a stream whose peer may still be sending: closing with unread bytes would send a reset, which can overtake the answer. */
+/* The end of a stream whose peer may still be sending: closing with unread bytes would send a reset, which can overtake
+ * the answer. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>

@@ -37,8 +37,8 @@ struct stream {
 struct lingering {
     ev_timer timer;
     struct stream *stream;
-    size_t left; /* bytes that may still be dropped */
-    size_t waiting; /* of the queue, when the timer last ran */
+    size_t left;     /* bytes that may still be dropped */
+    size_t waiting;  /* of the queue, when the timer last ran */
     unsigned stalls; /* how often it ran since a byte went out */
 };
 

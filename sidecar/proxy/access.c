@@ -114,7 +114,8 @@ static bool check_basic(const struct access *a, struct slice credentials, const 
     return fits;
 }
 
-enum access_verdict access_check(const struct access *a, const struct message *head, const struct access_peer *peer, const struct access_client **ret)
+enum access_verdict access_check(const struct access *a, const struct message *head, const struct access_peer *peer,
+                                 const struct access_client **ret)
 {
     size_t count = 0;
     struct slice credentials = message_get(head, SLICE("proxy-authorization"), &count);
@@ -139,7 +140,8 @@ static const struct rule *original(const struct rule *r)
     return r->original ? r->original : r;
 }
 
-const struct rule *access_first_rule(const struct worker_options *o, const struct access_client *who, const struct authority *a0)
+const struct rule *access_first_rule(const struct worker_options *o, const struct access_client *who,
+                                     const struct authority *a0)
 {
     size_t count;
     const struct rule *rules = rules_of(o, who, &count);
@@ -149,8 +151,9 @@ const struct rule *access_first_rule(const struct worker_options *o, const struc
     return NULL;
 }
 
-enum rule_match access_find_rule(const struct worker_options *o, const struct access_client *who, const struct authority *a0, struct slice method,
-                                 struct slice path, const struct rule **ret)
+enum rule_match access_find_rule(const struct worker_options *o, const struct access_client *who,
+                                 const struct authority *a0, struct slice method, struct slice path,
+                                 const struct rule **ret)
 {
     size_t count;
     const struct rule *found = NULL, *rules = rules_of(o, who, &count);

@@ -1,5 +1,6 @@
-/* proxy/access.h: which clients the proxy knows, by password or by uid, and which rules each of them has.   Worker process.
- * Owner  worker.c, through access_free().  Passwords are read once, at the start; a reload starts new workers. */
+/* proxy/access.h: which clients the proxy knows, by password or by uid, and which rules each of them has.   Worker
+ * process. Owner  worker.c, through access_free().  Passwords are read once, at the start; a reload starts new workers.
+ */
 #ifndef SIDEKEY_PROXY_ACCESS_H
 #define SIDEKEY_PROXY_ACCESS_H
 
@@ -11,7 +12,8 @@ struct access;
 
 struct access_client {
     const char *name;
-    const struct rule *rules; /* its own copies, in the order of the configuration; their original is the configuration's */
+    /* its own copies, in the order of the configuration; their original is the configuration's */
+    const struct rule *rules;
     size_t rule_count;
 };
 
@@ -19,9 +21,9 @@ struct access_client {
 MUST_CHECK struct access *access_new(const struct worker_options *o, struct err *e);
 void access_free(struct access *a);
 struct access_peer { /* at the other end of a connection, as the kernel knew it when the connection was made */
-    bool local;                       /* on the unix socket; else all below is empty: nothing is believed of TCP */
+    bool local;      /* on the unix socket; else all below is empty: nothing is believed of TCP */
     uid_t uid;
-    const struct access_client *who;  /* whom that uid names; NULL: nobody */
+    const struct access_client *who; /* whom that uid names; NULL: nobody */
 };
 
 enum access_verdict {
@@ -32,13 +34,17 @@ enum access_verdict {
 
 /* Whom the uid names (the first client that lists it); NULL: nobody. */
 const struct access_client *access_by_uid(const struct access *a, uid_t uid);
-/* May the sender of this request head use the proxy?  A password in it decides (RFC 7617 Basic in Proxy-Authorization; compared in constant time), also when
- * it is wrong; without one it is the peer's uid.  *ret: the client it is; NULL: nobody in particular, who has all rules. */
-enum access_verdict access_check(const struct access *a, const struct message *head, const struct access_peer *peer, const struct access_client **ret);
+/* May the sender of this request head use the proxy?  A password in it decides (RFC 7617 Basic in Proxy-Authorization;
+ * compared in constant time), also when it is wrong; without one it is the peer's uid.  *ret: the client it is; NULL:
+ * nobody in particular, who has all rules. */
+enum access_verdict access_check(const struct access *a, const struct message *head, const struct access_peer *peer,
+                                 const struct access_client **ret);
 /* The first rule of who (NULL: everyone's) that knows this host and port; NULL: none. */
-const struct rule *access_first_rule(const struct worker_options *o, const struct access_client *who, const struct authority *a0);
+const struct rule *access_first_rule(const struct worker_options *o, const struct access_client *who,
+                                     const struct authority *a0);
 /* As rule_find() among the rules of who. */
-enum rule_match access_find_rule(const struct worker_options *o, const struct access_client *who, const struct authority *a0, struct slice method,
-                                 struct slice path, const struct rule **ret);
+enum rule_match access_find_rule(const struct worker_options *o, const struct access_client *who,
+                                 const struct authority *a0, struct slice method, struct slice path,
+                                 const struct rule **ret);
 
 #endif

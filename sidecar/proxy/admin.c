@@ -26,12 +26,12 @@ struct admin_client {
     struct h1_leg *leg;
     struct deadline deadline;
     struct token_wait token_wait;
-    uint64_t tag;      /* of the question that is out; 0: none */
-    const char *type;  /* media type of the answer */
-    struct buf body;   /* as it comes in parts, then as it goes out */
+    uint64_t tag;     /* of the question that is out; 0: none */
+    const char *type; /* media type of the answer */
+    struct buf body;  /* as it comes in parts, then as it goes out */
     bool openmetrics, keep, ended, head_only;
-    bool sending;      /* the answer's head is out, its end is not */
-    bool served;       /* has had an answer */
+    bool sending; /* the answer's head is out, its end is not */
+    bool served;  /* has had an answer */
 };
 
 static const struct leg_events admin_events;
@@ -107,8 +107,8 @@ static void respond_body(struct admin_client *c, int status, const char *type)
     m.framing = FRAMING_LENGTH;
     m.length = c->body.len;
     m.keep_alive = c->keep;
-    if (failed == 0 && (failed = message_add(&m, SLICE("Content-Type"), slice_str(type))) == 0 &&
-        (failed = message_add(&m, SLICE("Cache-Control"), SLICE("no-store"))) == 0)
+    if (failed == 0 && (failed = message_add(&m, SLICE("Content-Type"), slice_str(type))) == 0
+        && (failed = message_add(&m, SLICE("Cache-Control"), SLICE("no-store"))) == 0)
         failed = leg_head(h1_leg_base(c->leg), &m, c->head_only);
     message_done(&m);
     c->tag = 0;
@@ -147,7 +147,8 @@ static void ask(struct admin_client *c, enum msg_ask what, const char *type)
     c->tag = ++c->admin->next_tag;
     c->type = type;
     deadline_set(&c->deadline, ANSWER_MS);
-    c->admin->ctx->ask(c->admin->ctx, &(struct msg){ .type = MSG_ASK, .ask = what, .tag = c->tag, .ok = c->openmetrics });
+    c->admin->ctx->ask(c->admin->ctx,
+                       &(struct msg){ .type = MSG_ASK, .ask = what, .tag = c->tag, .ok = c->openmetrics });
 }
 
 void admin_answer(struct admin *a, const struct msg *m)
@@ -189,7 +190,8 @@ static void refresh(struct admin_client *c, struct slice name)
     }
     deadline_set(&c->deadline, REFRESH_MS + 1000);
     c->tag = ++c->admin->next_tag;
-    tokens_wait(t, credential, &c->token_wait, MSG_FORCED, credential_generation(credential), REFRESH_MS, on_refreshed, c);
+    tokens_wait(t, credential, &c->token_wait, MSG_FORCED, credential_generation(credential), REFRESH_MS, on_refreshed,
+                c);
 }
 
 /* Who is about to end must get no more work, whatever the keeper thinks of its tokens. */
@@ -204,7 +206,8 @@ static void ask_ready(struct admin_client *c)
 static void answer(struct admin_client *c, struct message *head)
 {
     struct slice path = message_target(head), query;
-    bool get = slice_eq(message_method(head), SLICE("GET")) || (c->head_only = slice_eq(message_method(head), SLICE("HEAD")));
+    bool get =
+        slice_eq(message_method(head), SLICE("GET")) || (c->head_only = slice_eq(message_method(head), SLICE("HEAD")));
     bool post = slice_eq(message_method(head), SLICE("POST"));
     struct slice accept = message_get(head, SLICE("accept"), NULL);
     path = slice_cut(path, '?', &query);
@@ -219,13 +222,16 @@ static void answer(struct admin_client *c, struct message *head)
         ask(c, MSG_ASK_CA, "application/x-pem-file");
     else if (get && slice_eq(path, SLICE("/metrics"))) {
         c->openmetrics = slice_starts(slice_trim(accept), SLICE("application/openmetrics-text"));
-        ask(c, MSG_ASK_METRICS, c->openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8" : "text/plain; version=0.0.4; charset=utf-8");
+        ask(c, MSG_ASK_METRICS,
+            c->openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                           : "text/plain; version=0.0.4; charset=utf-8");
     } else if (post && slice_eq(path, SLICE("/reload")))
         ask(c, MSG_ASK_RELOAD, "text/plain");
     else if (post && slice_starts(path, SLICE("/refresh/")))
         refresh(c, slice_skip(path, 9));
     else
-        respond(c, get || post ? 404 : 405, "text/plain", SLICE("/livez /readyz /metrics /status, POST /refresh/NAME, POST /reload\n"));
+        respond(c, get || post ? 404 : 405, "text/plain",
+                SLICE("/livez /readyz /metrics /status, POST /refresh/NAME, POST /reload\n"));
 }
 
 /* --- legs --- */
@@ -235,7 +241,8 @@ static void admin_head(void *owner, struct message *head)
     struct admin_client *c = owner;
     leg_want(h1_leg_base(c->leg), false);
     c->head_only = false;
-    c->keep = head->keep_alive && head->framing == FRAMING_NONE; /* a body is not read: the connection ends with the answer */
+    /* a body is not read: the connection ends with the answer */
+    c->keep = head->keep_alive && head->framing == FRAMING_NONE;
     answer(c, head);
 }
 

@@ -1,5 +1,6 @@
-/* proxy/admin.h: /livez /readyz /metrics /status and POST /refresh/NAME (OPERATE.md).   Worker process: it holds no long-lived secret and parses HTTP
- * anyway; what only the keeper knows is asked of it by MSG_ASK.  Nothing here shows a token. */
+/* proxy/admin.h: /livez /readyz /metrics /status and POST /refresh/NAME (OPERATE.md).   Worker process: it holds no
+ * long-lived secret and parses HTTP anyway; what only the keeper knows is asked of it by MSG_ASK.  Nothing here shows a
+ * token. */
 #ifndef SIDEKEY_PROXY_ADMIN_H
 #define SIDEKEY_PROXY_ADMIN_H
 
@@ -11,7 +12,8 @@ MUST_CHECK struct admin *admin_new(struct context *ctx);
 void admin_free(struct admin *a);
 /* A connection on the admin listener.  Takes fd over. */
 void admin_accept(struct admin *a, int fd);
-/* Somebody waits for an answer, or has just come and has not asked yet: not the moment to end.  When that changes, context.on_client_end() is called. */
+/* Somebody waits for an answer, or has just come and has not asked yet: not the moment to end.  When that changes,
+ * context.on_client_end() is called. */
 bool admin_busy(const struct admin *a);
 /* From the keeper: MSG_ANSWER. */
 void admin_answer(struct admin *a, const struct msg *m);

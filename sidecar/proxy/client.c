@@ -85,8 +85,10 @@ void client_refuse(struct client *c, const struct problem *p, bool keep)
     struct buf body;
     char host[AUTHORITY_TEXT_MAX];
     meter_refused(c->ctx->meter, p->reason);
-    log_warn(log_msg("refused"), log_str("reason", p->reason), log_int("status", p->status), log_str("detail", p->detail ? p->detail : ""),
-             log_str("host", c->a0.port ? authority_key(&c->a0, host) : ""), log_str("client", c->who ? c->who->name : ""));
+    log_warn(log_msg("refused"), log_str("reason", p->reason), log_int("status", p->status),
+             log_str("detail", p->detail ? p->detail : ""),
+             log_str("host", c->a0.port ? authority_key(&c->a0, host) : ""),
+             log_str("client", c->who ? c->who->name : ""));
     message_init(&m);
     buf_init(&body, PROBLEM_BODY_MAX);
     int failed = problem_build(p, keep, &m, &body);
@@ -191,15 +193,28 @@ static bool is_admitted(struct client *c, const struct message *head)
     switch (access_check(c->ctx->access, head, &c->peer, &c->who)) {
     case ACCESS_GRANTED: return true;
     case ACCESS_ASK:
-        client_refuse(c, &(struct problem){ .status = 407, .reason = "proxy_auth", .detail = "this proxy wants a password", .field_name = "Proxy-Authenticate",
-                                     .field_value = "Basic realm=\"sidekey\"", .hint = "use the proxy URL with its user and password" },
-               head->framing == FRAMING_NONE && !slice_eq(message_method(head), SLICE("CONNECT"))); /* the parser takes what follows a CONNECT for a tunnel */
+        client_refuse(c,
+                      &(struct problem){ .status = 407,
+                                         .reason = "proxy_auth",
+                                         .detail = "this proxy wants a password",
+                                         .field_name = "Proxy-Authenticate",
+                                         .field_value = "Basic realm=\"sidekey\"",
+                                         .hint = "use the proxy URL with its user and password" },
+                      /* the parser takes what follows a CONNECT for a tunnel */
+                      head->framing == FRAMING_NONE && !slice_eq(message_method(head), SLICE("CONNECT")));
         return false;
     case ACCESS_STRANGER: break;
     }
-    snprintf(detail, sizeof detail, "the user at the other end of this socket (uid %u) is no client", (unsigned)c->peer.uid);
-    client_refuse(c, &(struct problem){ .status = 403, .error = "http_request_denied", .reason = "peer_not_allowed", .detail = detail,
-                                 .hint = "list the uid under clients.NAME.uids, or send a client's name and password" }, false);
+    snprintf(detail, sizeof detail, "the user at the other end of this socket (uid %u) is no client",
+             (unsigned)c->peer.uid);
+    client_refuse(
+        c,
+        &(struct problem){ .status = 403,
+                           .error = "http_request_denied",
+                           .reason = "peer_not_allowed",
+                           .detail = detail,
+                           .hint = "list the uid under clients.NAME.uids, or send a client's name and password" },
+        false);
     return false;
 }
 
@@ -215,9 +230,13 @@ static void proxy_head(struct client *c, struct message *head)
         return;
     }
     if (authority_parse_uri(message_target(head), &a0, &path) != 0 || a0.scheme != SCHEME_HTTP) {
-        client_refuse(c, &(struct problem){ .status = 400, .reason = "not_a_proxy_request", .detail = "this is a proxy: it takes CONNECT and http:// requests",
-                                     .hint = "set HTTPS_PROXY and HTTP_PROXY to this address instead of calling it" },
-               false);
+        client_refuse(
+            c,
+            &(struct problem){ .status = 400,
+                               .reason = "not_a_proxy_request",
+                               .detail = "this is a proxy: it takes CONNECT and http:// requests",
+                               .hint = "set HTTPS_PROXY and HTTP_PROXY to this address instead of calling it" },
+            false);
         return;
     }
     c->a0 = a0;
@@ -243,7 +262,8 @@ static void client_message_end(void *owner, struct message *trailers)
 {
     struct client *c = owner;
     (void)trailers;
-    if (c->state == CLIENT_PROXY || c->state == CLIENT_SERVE) { /* of a refused request that keeps the connection (407, 421) */
+    /* of a refused request that keeps the connection (407, 421) */
+    if (c->state == CLIENT_PROXY || c->state == CLIENT_SERVE) {
         leg_next(h1_leg_base(c->leg));
         serve(c);
     }
@@ -261,13 +281,19 @@ static void client_gone(void *owner, const struct leg_fault *fault)
     struct client *c = owner;
     bool speak = !fault->clean && fault->status >= 400 && fault->status != 502;
     if (!speak) {
-        client_end(c, fault->clean && !stream_drained(h1_leg_stream(c->leg))); /* it may have ended its side only, and read slowly */
+        /* it may have ended its side only, and read slowly */
+        client_end(c, fault->clean && !stream_drained(h1_leg_stream(c->leg)));
         return;
     }
-    client_refuse(c, &(struct problem){ .status = fault->status, .error = "http_request_error", .reason = fault->label, .detail = fault->text }, false);
+    client_refuse(
+        c,
+        &(struct problem){
+            .status = fault->status, .error = "http_request_error", .reason = fault->label, .detail = fault->text },
+        false);
 }
 
-static const struct leg_events client_events = { client_head, client_data, client_message_end, client_space, client_gone };
+static const struct leg_events client_events = { client_head, client_data, client_message_end, client_space,
+                                                 client_gone };
 
 /* A head that has begun has its time from its first byte on; a connection without one may idle. */
 static void on_waiting_for_head(struct client *c)
@@ -281,7 +307,11 @@ static void on_waiting_for_head(struct client *c)
     if (left_ms > 0)
         deadline_set(&c->deadline, left_ms < head_ms ? left_ms : head_ms);
     else if (started_ms)
-        client_refuse(c, &(struct problem){ .status = 408, .reason = "head_timeout", .detail = "the request's head did not come in time" }, false);
+        client_refuse(c,
+                      &(struct problem){ .status = 408,
+                                         .reason = "head_timeout",
+                                         .detail = "the request's head did not come in time" },
+                      false);
     else
         client_end(c, false);
 }
@@ -345,7 +375,8 @@ void client_accept_local(struct context *ctx, int fd)
     }
     c->peer.local = true;
     c->peer.who = access_by_uid(ctx->access, c->peer.uid);
-    log_debug(log_msg("connection on the socket"), log_int("uid", c->peer.uid), log_int("pid", pid), log_str("client", c->peer.who ? c->peer.who->name : ""));
+    log_debug(log_msg("connection on the socket"), log_int("uid", c->peer.uid), log_int("pid", pid),
+              log_str("client", c->peer.who ? c->peer.who->name : ""));
     client_enter_http(c);
 }
 
@@ -359,8 +390,9 @@ void client_accept_transparent(struct context *ctx, int fd)
     if (!c)
         return;
     c->transparent = true;
-    if (!ctx->hints || getsockname(fd, (struct sockaddr *)&local, &len) != 0 || hints_lookup(ctx->hints, (struct sockaddr *)&local, host, &port) != 0 ||
-        authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {
+    if (!ctx->hints || getsockname(fd, (struct sockaddr *)&local, &len) != 0
+        || hints_lookup(ctx->hints, (struct sockaddr *)&local, host, &port) != 0
+        || authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {
         meter_refused(ctx->meter, "no_hint");
         log_warn(log_msg("transparent connection without a valid hint"));
         client_end(c, false);

@@ -19,7 +19,8 @@ void client_start_tunnel(struct client *c, struct stream *up, struct slice from_
     client_enter(c, CLIENT_EXCHANGE);
     c->counted = true;
     meter_gauge_add(c->ctx->meter, METER_TUNNEL, 1);
-    c->tunnel = tunnel_new(s, up, buf_slice(&c->early), from_up, c->ctx->options->limits.tunnel_idle_ms, on_tunnel_done, c);
+    c->tunnel =
+        tunnel_new(s, up, buf_slice(&c->early), from_up, c->ctx->options->limits.tunnel_idle_ms, on_tunnel_done, c);
     buf_done(&c->early);
     if (!c->tunnel)
         client_end(c, false);
@@ -55,7 +56,8 @@ static void on_client_tls(void *owner, enum stream_event event)
     if (event != STREAM_FAILED)
         return;
     meter_refused(c->ctx->meter, "client_tls");
-    log_warn(log_msg("TLS handshake with the client failed"), log_str("host", authority_key(&c->a0, host)), log_str("reason", stream_error(c->stream)),
+    log_warn(log_msg("TLS handshake with the client failed"), log_str("host", authority_key(&c->a0, host)),
+             log_str("reason", stream_error(c->stream)),
              log_str("hint", "does the program trust ca.pem, and does its SNI name the host of its CONNECT?"));
     client_end(c, false);
 }
@@ -63,7 +65,8 @@ static void on_client_tls(void *owner, enum stream_event event)
 static bool any_credential(const struct client *c)
 {
     const struct worker_options *o = c->ctx->options;
-    for (size_t i = 0; i < o->rule_count; i++) /* everyone's: of a host that has a credential for somebody, the SNI is wanted */
+    /* everyone's: of a host that has a credential for somebody, the SNI is wanted */
+    for (size_t i = 0; i < o->rule_count; i++)
         if (o->rules[i].credential && rule_known_host(&o->rules[i], 1, &c->a0))
             return true;
     return false;
@@ -90,7 +93,8 @@ static void on_leaf(void *arg, struct tls_leaf *leaf, const char *error)
         return;
     }
     meter_refused(c->ctx->meter, "no_leaf");
-    log_error(log_msg("no certificate for host"), log_str("host", authority_key(&c->a0, host)), log_str("reason", error));
+    log_error(log_msg("no certificate for host"), log_str("host", authority_key(&c->a0, host)),
+              log_str("reason", error));
     client_end(c, false);
 }
 
@@ -170,16 +174,24 @@ static void sniff(struct client *c)
 void client_connect_refused(struct client *c, enum dial_error error, const char *text)
 {
     int status = error == DIAL_FORBIDDEN ? 403 : error == DIAL_TIMEOUT ? 504 : 502;
-    const char *reason = error == DIAL_FORBIDDEN ? "address_not_allowed" : error == DIAL_TIMEOUT ? "upstream_timeout" : "upstream_unreachable";
+    const char *reason = error == DIAL_FORBIDDEN ? "address_not_allowed"
+                         : error == DIAL_TIMEOUT ? "upstream_timeout"
+                                                 : "upstream_unreachable";
     if (c->transparent) {
         meter_refused(c->ctx->meter, reason);
         log_warn(log_msg("upstream not reached"), log_str("reason", text));
         client_end(c, false);
         return;
     }
-    client_refuse(c, &(struct problem){ .status = status, .error = dial_error_label(error), .detail = text, .reason = reason,
-                                 .hint = error == DIAL_FORBIDDEN ? "private and loopback addresses are listed in network.allow_private" : NULL },
-           false);
+    client_refuse(c,
+                  &(struct problem){ .status = status,
+                                     .error = dial_error_label(error),
+                                     .detail = text,
+                                     .reason = reason,
+                                     .hint = error == DIAL_FORBIDDEN
+                                                 ? "private and loopback addresses are listed in network.allow_private"
+                                                 : NULL },
+                  false);
 }
 
 static void connect_ready(struct client *c)
@@ -241,24 +253,36 @@ void client_connect(struct client *c, const struct message *head)
 {
     const struct worker_options *o = c->ctx->options;
     if (authority_parse(message_target(head), SCHEME_HTTPS, 0, &c->a0) != 0) {
-        client_refuse(c, &(struct problem){ .status = 400, .reason = "connect_target", .detail = "CONNECT needs host:port",
-                                     .hint = "names are lower-case letters, digits, '-', '_' and '.'; addresses are dotted quads or [v6]" },
-               false);
+        client_refuse(
+            c,
+            &(struct problem){
+                .status = 400,
+                .reason = "connect_target",
+                .detail = "CONNECT needs host:port",
+                .hint = "names are lower-case letters, digits, '-', '_' and '.'; addresses are dotted quads or [v6]" },
+            false);
         return;
     }
     c->rule = access_first_rule(o, c->who, &c->a0);
     if (!c->rule && o->unmatched == UNMATCHED_DENY) {
-        client_refuse(c, &(struct problem){ .status = 403, .error = "http_request_denied", .reason = "host_not_allowed",
-                                     .detail = "no rule knows this host and port, and unmatched is deny", .hint = "sidekey why GET https://HOST/ explains" },
-               false);
+        client_refuse(c,
+                      &(struct problem){ .status = 403,
+                                         .error = "http_request_denied",
+                                         .reason = "host_not_allowed",
+                                         .detail = "no rule knows this host and port, and unmatched is deny",
+                                         .hint = "sidekey why GET https://HOST/ explains" },
+                      false);
         return;
     }
     if (!port_is_allowed(c)) {
-        client_refuse(c, &(struct problem){ .status = 403, .error = "http_request_denied", .reason = "port_not_allowed",
-                                     .detail = "CONNECT may not name this port", .hint = "connect_ports lists the ports that it may" },
-               false);
+        client_refuse(c,
+                      &(struct problem){ .status = 403,
+                                         .error = "http_request_denied",
+                                         .reason = "port_not_allowed",
+                                         .detail = "CONNECT may not name this port",
+                                         .hint = "connect_ports lists the ports that it may" },
+                      false);
         return;
     }
     client_reach(c);
 }
-

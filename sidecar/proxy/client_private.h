@@ -1,4 +1,5 @@
-/* proxy/client_private.h: a client seen by its two files: client.c (life, requests) and client_connect.c (from CONNECT to HTTP inside the tunnel). */
+/* proxy/client_private.h: a client seen by its two files: client.c (life, requests) and client_connect.c (from CONNECT
+ * to HTTP inside the tunnel). */
 #ifndef SIDEKEY_PROXY_CLIENT_PRIVATE_H
 #define SIDEKEY_PROXY_CLIENT_PRIVATE_H
 
@@ -26,19 +27,21 @@ struct client {
     struct h1_leg *leg;
     struct exchange *exchange;
     struct tunnel *tunnel;
-    struct authority a0;   /* fixed by CONNECT or by the hint */
+    struct authority a0; /* fixed by CONNECT or by the hint */
     struct access_peer peer;
-    const struct access_client *who; /* whose rules count, as of the last request to the proxy itself; NULL: everyone's */
-    const struct rule *rule; /* the first that knows a0's host: its TLS identity warms the upstream; NULL: not intercepted */
+    /* whose rules count, as of the last request to the proxy itself; NULL: everyone's */
+    const struct access_client *who;
+    /* the first that knows a0's host: its TLS identity warms the upstream; NULL: not intercepted */
+    const struct rule *rule;
     bool transparent, in_tunnel, counted; /* counted: in the gauge of tunnels */
-    bool served;           /* an exchange was completed */
+    bool served;                          /* an exchange was completed */
     struct dial *dial;
-    int up_fd;             /* dialled, not yet used */
+    int up_fd; /* dialled, not yet used */
     struct leaf_wait leaf_wait;
-    struct buf early;      /* read before it was known what it is */
+    struct buf early; /* read before it was known what it is */
     struct deadline deadline;
     struct later deferred_free;
-    int64_t since_ms;      /* when this state was entered */
+    int64_t since_ms; /* when this state was entered */
 };
 
 #define CLIENT_EARLY_MAX (128 * 1024)

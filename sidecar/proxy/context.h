@@ -26,9 +26,10 @@ struct context {
     struct list clients;
     unsigned client_count;
     bool draining;
-    bool leaving; /* … and nobody takes over: the program ends */
+    bool leaving;                            /* … and nobody takes over: the program ends */
     void (*on_client_end)(struct context *); /* a connection slot is free again, or an operator has its answer */
-    void (*ask)(struct context *, const struct msg *question); /* of an admin client: to the keeper, or RELOAD to the supervisor */
+    /* of an admin client: to the keeper, or RELOAD to the supervisor */
+    void (*ask)(struct context *, const struct msg *question);
 };
 
 #endif

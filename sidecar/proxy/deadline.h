@@ -1,5 +1,6 @@
 /* proxy/deadline.h: a timeout that is cheap to push back.   Worker process.
- * Setting a later time touches no timer; the timer finds out when it fires.  Owner  whoever embeds it; deadline_stop() before freeing. */
+ * Setting a later time touches no timer; the timer finds out when it fires.  Owner  whoever embeds it; deadline_stop()
+ * before freeing. */
 #ifndef SIDEKEY_PROXY_DEADLINE_H
 #define SIDEKEY_PROXY_DEADLINE_H
 

@@ -134,7 +134,9 @@ static void client_data(void *owner, struct slice data)
     if (x->state != EXCHANGE_RELAY || !x->up)
         return; /* what nobody wants any more */
     if (leg_data(exchange_up(x), data) != 0) {
-        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "request body does not fit its framing" });
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
+                                                       .label = "proxy_internal_error",
+                                                       .text = "request body does not fit its framing" });
         return;
     }
     exchange_progress(x);
@@ -170,7 +172,10 @@ static void client_gone(void *owner, const struct leg_fault *fault)
         return;
     if (request_broken) {
         x->client_keeps = false;
-        exchange_fail(x, &(struct problem){ .status = fault->status, .error = "http_request_error", .reason = fault->label, .detail = fault->text });
+        exchange_fail(x, &(struct problem){ .status = fault->status,
+                                            .error = "http_request_error",
+                                            .reason = fault->label,
+                                            .detail = fault->text });
         return;
     }
     x->reason = "client_gone";
@@ -197,7 +202,8 @@ static void on_token(void *arg, enum token_verdict verdict, const struct token_r
 void exchange_wait_token(struct exchange *x)
 {
     x->state = EXCHANGE_TOKEN;
-    tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_MISSING, 0, x->ctx->options->limits.token_wait_ms, on_token, x);
+    tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_MISSING, 0, x->ctx->options->limits.token_wait_ms,
+                on_token, x);
 }
 
 static void on_upstream(void *arg, struct upstream *u, const struct leg_fault *fault)
@@ -239,13 +245,15 @@ static bool injects(const struct exchange *x)
 
 static bool is_loopback(const struct authority *a0)
 {
-    return slice_eq(slice_str(a0->host), SLICE("localhost")) || slice_eq(slice_str(a0->host), SLICE("::1")) ||
-           (a0->kind == HOST_IPV4 && slice_starts(slice_str(a0->host), SLICE("127.")));
+    return slice_eq(slice_str(a0->host), SLICE("localhost")) || slice_eq(slice_str(a0->host), SLICE("::1"))
+           || (a0->kind == HOST_IPV4 && slice_starts(slice_str(a0->host), SLICE("127.")));
 }
 
 static void refuse_head(struct exchange *x, struct rules_verdict v)
 {
-    struct problem p = { .status = v.status, .reason = v.reason, .detail = "the request's authority or framing is not acceptable",
+    struct problem p = { .status = v.status,
+                         .reason = v.reason,
+                         .detail = "the request's authority or framing is not acceptable",
                          .hint = "Host, SNI and CONNECT must name the same host and port" };
     if (v.status == 508) {
         p.error = "proxy_loop_detected"; /* RFC 9209 §2.3.32 */
@@ -267,23 +275,33 @@ static bool admit(struct exchange *x)
         refuse_head(x, v);
         return false;
     }
-    enum rule_match match = access_find_rule(o, x->who, &x->a0, message_method(x->request), message_target(x->request), &x->rule);
+    enum rule_match match =
+        access_find_rule(o, x->who, &x->a0, message_method(x->request), message_target(x->request), &x->rule);
     if (match == RULE_REFUSED || (match == RULE_NONE && o->unmatched == UNMATCHED_DENY)) {
-        exchange_fail(x, &(struct problem){ .status = 403, .error = "http_request_denied",
-                                            .reason = match == RULE_REFUSED ? "method_or_path_not_allowed" : "host_not_allowed",
-                                            .detail = match == RULE_REFUSED ? "rules know this host, but none allows this method and path"
-                                                                            : "no rule knows this host, and unmatched is deny",
-                                            .hint = "sidekey why METHOD URL shows which rule is tried" });
+        exchange_fail(
+            x, &(struct problem){ .status = 403,
+                                  .error = "http_request_denied",
+                                  .reason = match == RULE_REFUSED ? "method_or_path_not_allowed" : "host_not_allowed",
+                                  .detail = match == RULE_REFUSED
+                                                ? "rules know this host, but none allows this method and path"
+                                                : "no rule knows this host, and unmatched is deny",
+                                  .hint = "sidekey why METHOD URL shows which rule is tried" });
         return false;
     }
     if (injects(x) && slice_eq(message_method(x->request), SLICE("TRACE"))) {
-        exchange_fail(x, &(struct problem){ .status = 405, .error = "http_request_denied", .reason = "trace_refused",
+        exchange_fail(x, &(struct problem){ .status = 405,
+                                            .error = "http_request_denied",
+                                            .reason = "trace_refused",
                                             .detail = "TRACE would echo the credential" });
         return false;
     }
     if (injects(x) && x->a0.scheme == SCHEME_HTTP && !x->rule->allow_http && !is_loopback(&x->a0)) {
-        exchange_fail(x, &(struct problem){ .status = 403, .error = "http_request_denied", .reason = "plain_http", .credential = x->rule->credential,
-                                            .detail = "a credential is not sent over plain http", .hint = "use https, or set allow_http: true in the rule" });
+        exchange_fail(x, &(struct problem){ .status = 403,
+                                            .error = "http_request_denied",
+                                            .reason = "plain_http",
+                                            .credential = x->rule->credential,
+                                            .detail = "a credential is not sent over plain http",
+                                            .hint = "use https, or set allow_http: true in the rule" });
         return false;
     }
     return true;
@@ -293,7 +311,8 @@ static void start(struct exchange *x)
 {
     if (!admit(x))
         return;
-    replay_init(&x->replay, &x->ctx->replay, injects(x) && x->rule->replay ? x->rule->replay_max_bytes : LEG_READ_BYTES);
+    replay_init(&x->replay, &x->ctx->replay,
+                injects(x) && x->rule->replay ? x->rule->replay_max_bytes : LEG_READ_BYTES);
     if (!injects(x) || !inject_wanted(x->rule, x->request)) {
         need_upstream(x);
         return;
@@ -314,22 +333,37 @@ static void on_deadline(void *arg)
 {
     struct exchange *x = arg;
     if (!x->status && x->up && !x->request_done && leg_space(exchange_up(x)) >= LEG_READ_BYTES) {
-        exchange_fail(x, &(struct problem){ .status = 408, .reason = "body_timeout", .detail = "the request's body did not come in time" });
+        exchange_fail(x, &(struct problem){ .status = 408,
+                                            .reason = "body_timeout",
+                                            .detail = "the request's body did not come in time" });
         return;
     }
-    exchange_upstream_gone(x, &(struct leg_fault){ .status = 504, .label = x->status ? "connection_read_timeout" : "http_response_timeout",
-                                                   .text = "the upstream did not answer in time" });
+    exchange_upstream_gone(
+        x, &(struct leg_fault){ .status = 504,
+                                .label = x->status ? "connection_read_timeout" : "http_response_timeout",
+                                .text = "the upstream did not answer in time" });
 }
 
-struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct message *request, const struct authority *a0,
-                              const struct access_client *who, exchange_done_fn *done, void *owner)
+struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct message *request,
+                              const struct authority *a0, const struct access_client *who, exchange_done_fn *done,
+                              void *owner)
 {
     struct exchange *x = calloc(1, sizeof *x);
     if (!x)
         return NULL;
-    *x = (struct exchange){ .ctx = ctx, .client_leg = client, .client = h1_leg_base(client), .request = request, .a0 = *a0, .who = who, .done = done, .owner = owner,
-                            .started_ms = clock_mono_ms(), .started = ev_now(loop_get()), .client_keeps = request->keep_alive,
-                            .client_minor = request->minor, .head_only = slice_eq(message_method(request), SLICE("HEAD")) };
+    *x = (struct exchange){ .ctx = ctx,
+                            .client_leg = client,
+                            .client = h1_leg_base(client),
+                            .request = request,
+                            .a0 = *a0,
+                            .who = who,
+                            .done = done,
+                            .owner = owner,
+                            .started_ms = clock_mono_ms(),
+                            .started = ev_now(loop_get()),
+                            .client_keeps = request->keep_alive,
+                            .client_minor = request->minor,
+                            .head_only = slice_eq(message_method(request), SLICE("HEAD")) };
     later_init(&x->finish, on_finish);
     later_init(&x->deferred_free, on_deferred_free);
     deadline_init(&x->deadline, on_deadline, x);

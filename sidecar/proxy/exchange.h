@@ -1,8 +1,10 @@
-/* proxy/exchange.h: one request and its answer, whatever protocols the two legs speak (DESIGN.md §4, HTTP.md §3, §4).   Worker process.
+/* proxy/exchange.h: one request and its answer, whatever protocols the two legs speak (DESIGN.md §4, HTTP.md §3, §4).
+ * Worker process.
  *
  *   head → rules → route → token (fresh: now; else wait) → inject → upstream → stream both ways
  *   401 → held: a newer generation, then sent again, once; else passed on
- * At most two upstream sends (REFRESH.md P6); an expired token never; a credentialed request that cannot be injected fails loudly. */
+ * At most two upstream sends (REFRESH.md P6); an expired token never; a credentialed request that cannot be injected
+ * fails loudly. */
 #ifndef SIDEKEY_PROXY_EXCHANGE_H
 #define SIDEKEY_PROXY_EXCHANGE_H
 
@@ -12,18 +14,19 @@
 struct exchange;
 
 enum exchange_end {
-    EXCHANGE_REUSE,   /* both sides complete: the client leg may carry another request */
-    EXCHANGE_CLOSE,   /* the answer is written; the client leg must be closed after it */
-    EXCHANGE_ABORTED, /* the client leg is gone already (it was aborted or its peer left) */
+    EXCHANGE_REUSE,    /* both sides complete: the client leg may carry another request */
+    EXCHANGE_CLOSE,    /* the answer is written; the client leg must be closed after it */
+    EXCHANGE_ABORTED,  /* the client leg is gone already (it was aborted or its peer left) */
     EXCHANGE_UPGRADED, /* 101 was written: see exchange_upgrade() */
 };
 /* Called once, never from inside exchange_new().  The exchange frees itself afterwards. */
 typedef void exchange_done_fn(void *owner, enum exchange_end end);
 
-/* Takes the client leg's events until done.  request: the leg's head, just delivered.  a0: copied.  who: whose rules count (NULL: everyone's), borrowed.
- * NULL when out of memory. */
-MUST_CHECK struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct message *request, const struct authority *a0,
-                                         const struct access_client *who, exchange_done_fn *done, void *owner);
+/* Takes the client leg's events until done.  request: the leg's head, just delivered.  a0: copied.  who: whose rules
+ * count (NULL: everyone's), borrowed. NULL when out of memory. */
+MUST_CHECK struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct message *request,
+                                         const struct authority *a0, const struct access_client *who,
+                                         exchange_done_fn *done, void *owner);
 /* Ends it at once (the client is being closed): the upstream is dropped, done is not called. */
 void exchange_cancel(struct exchange *x);
 /* In done(EXCHANGE_UPGRADED) only: the upstream's stream, and its unread bytes in leftover.  NULL: out of memory. */

@@ -1,4 +1,5 @@
-/* proxy/exchange_private.h: the exchange seen by its own files: exchange.c (client side, ends), exchange_up.c (upstream side, 401), exchange_report.c. */
+/* proxy/exchange_private.h: the exchange seen by its own files: exchange.c (client side, ends), exchange_up.c (upstream
+ * side, 401), exchange_report.c. */
 #ifndef SIDEKEY_PROXY_EXCHANGE_PRIVATE_H
 #define SIDEKEY_PROXY_EXCHANGE_PRIVATE_H
 
@@ -29,7 +30,7 @@ struct exchange {
     enum exchange_end end;
     const struct rule *rule; /* NULL: forwarded as it is */
     struct credential *credential;
-    uint64_t generation;     /* of the token that the last send carried; 0: none */
+    uint64_t generation; /* of the token that the last send carried; 0: none */
     struct upstream *up;
     struct upstream_wait upstream_wait;
     struct token_wait token_wait;
@@ -40,21 +41,22 @@ struct exchange {
     size_t replayed;         /* bytes of replay that the current upstream has */
     struct message trailers; /* of the request */
     struct message *answer;  /* the head that the client has; the upstream leg's; valid until its end */
-    struct message *held;    /* the head of a 401, or of an answer that is looked into; the upstream leg's; valid in HELD and while looking */
-    struct buf inspected;       /* the body of an answer that may refuse the token in band */
+    /* the head of a 401, or of an answer that is looked into; the upstream leg's; valid in HELD and while looking */
+    struct message *held;
+    struct buf inspected; /* the body of an answer that may refuse the token in band */
     int64_t started_ms;
     ev_tstamp started;
-    int status;              /* of the answer whose head was written; 0: none yet */
-    int sends;               /* heads written upstream */
+    int status; /* of the answer whose head was written; 0: none yet */
+    int sends;  /* heads written upstream */
     int client_minor;
-    int late_tokens;         /* that ran out before they could be used */
-    const char *reason;      /* why it was refused or cut; for the log */
+    int late_tokens;    /* that ran out before they could be used */
+    const char *reason; /* why it was refused or cut; for the log */
     bool client_keeps, head_only;
     bool request_done, resending, injected, answer_eof;
-    bool inspecting;   /* the answer is kept back until its body is whole */
-    bool inspected_whole;      /* … it is: looked has all of it, and the upstream leg nothing more */
-    bool continued; /* the client has had a 100 */
-    bool upload_cut; /* the rest of the request goes nowhere: a part of it was kept back and the answer has come */
+    bool inspecting;      /* the answer is kept back until its body is whole */
+    bool inspected_whole; /* … it is: looked has all of it, and the upstream leg nothing more */
+    bool continued;       /* the client has had a 100 */
+    bool upload_cut;      /* the rest of the request goes nowhere: a part of it was kept back and the answer has come */
 };
 
 static inline struct leg *exchange_up(struct exchange *x)

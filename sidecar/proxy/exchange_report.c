@@ -9,10 +9,11 @@ void exchange_account(struct exchange *x, int status)
     enum log_level level = x->reason || status >= 500 ? LOG_WARN : LOG_INFO;
     meter_request(x->ctx->meter, x->rule, status, x->injected ? METER_YES : METER_NO, ev_now(loop_get()) - x->started);
     LOG_AT(level, log_msg("request"), log_str("rule", x->rule ? x->rule->name : "none"),
-           log_str("credential", x->credential ? credential_name(x->credential) : ""), log_slice("method", message_method(x->request)),
-           log_str("host", authority_key(&x->a0, host)), log_int("status", status), log_int("dur_ms", clock_mono_ms() - x->started_ms),
-           log_int("gen", (int64_t)x->generation), log_int("sends", x->sends), log_str("reason", x->reason ? x->reason : ""),
-           log_str("client", x->who ? x->who->name : ""));
+           log_str("credential", x->credential ? credential_name(x->credential) : ""),
+           log_slice("method", message_method(x->request)), log_str("host", authority_key(&x->a0, host)),
+           log_int("status", status), log_int("dur_ms", clock_mono_ms() - x->started_ms),
+           log_int("gen", (int64_t)x->generation), log_int("sends", x->sends),
+           log_str("reason", x->reason ? x->reason : ""), log_str("client", x->who ? x->who->name : ""));
 }
 
 static const struct {
@@ -23,7 +24,8 @@ static const struct {
     { MSG_AMBIGUOUS, "token_unavailable", "the token endpoint gave no usable answer; the request may be sent again" },
     { MSG_THROTTLE, "token_throttled", "the token endpoint asks for fewer requests" },
     { MSG_CLOCK, "token_clock", "check this machine's clock against the token endpoint's" },
-    { MSG_CONFIG_ERROR, "credential_misconfigured", "check client_id, client_secret, scope and token_url of this credential" },
+    { MSG_CONFIG_ERROR, "credential_misconfigured",
+      "check client_id, client_secret, scope and token_url of this credential" },
     { MSG_DEAD, "credential_dead", "a person must authorise anew: put a new refresh token in place" },
     { MSG_STORE, "store_unavailable", "the credential store does not answer; see sidekey's log" },
     { MSG_RECENT, "token_unavailable", "a refresh ran a moment ago" },
@@ -32,8 +34,12 @@ static const struct {
 
 void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal)
 {
-    struct problem p = { .status = 503, .error = "proxy_internal_response", .reason = "token_unavailable", .credential = x->rule->credential,
-                         .detail = refusal->text, .retry_after_s = (refusal->retry_after_ms + 999) / 1000 };
+    struct problem p = { .status = 503,
+                         .error = "proxy_internal_response",
+                         .reason = "token_unavailable",
+                         .credential = x->rule->credential,
+                         .detail = refusal->text,
+                         .retry_after_s = (refusal->retry_after_ms + 999) / 1000 };
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
         if (refusals[i].failure == refusal->failure) {
             p.reason = refusals[i].reason;
@@ -46,20 +52,26 @@ void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal
 
 static const char *upstream_reason(const struct leg_fault *fault)
 {
-    return fault->verify                             ? "upstream_certificate"
-           : fault->status == 403                    ? "address_not_allowed"
-           : fault->status == 504                    ? "upstream_timeout"
-           : strncmp(fault->label, "http_", 5) == 0 ? "upstream_protocol" /* it was reached, and what it says is no answer */
-                                                     : "upstream_unreachable";
+    return fault->verify          ? "upstream_certificate"
+           : fault->status == 403 ? "address_not_allowed"
+           : fault->status == 504 ? "upstream_timeout"
+           /* it was reached, and what it says is no answer */
+           : strncmp(fault->label, "http_", 5) == 0 ? "upstream_protocol"
+                                                    : "upstream_unreachable";
 }
 
 void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault)
 {
     char host[AUTHORITY_TEXT_MAX], detail[512];
     snprintf(detail, sizeof detail, "%s: %s", authority_key(&x->a0, host), fault->text);
-    exchange_fail(x, &(struct problem){ .status = fault->status ? fault->status : 502, .error = fault->label,
-                                        .reason = upstream_reason(fault), .detail = detail,
-                                        .hint = fault->verify ? "a private root is trusted with tls.ca_file in the rule; a revoked certificate is for its owner to replace" : NULL });
+    exchange_fail(x,
+                  &(struct problem){ .status = fault->status ? fault->status : 502,
+                                     .error = fault->label,
+                                     .reason = upstream_reason(fault),
+                                     .detail = detail,
+                                     .hint = fault->verify ? "a private root is trusted with tls.ca_file in the rule; "
+                                                             "a revoked certificate is for its owner to replace"
+                                                           : NULL });
 }
 
 void exchange_fail_inject(struct exchange *x, bool too_large)
@@ -67,8 +79,11 @@ void exchange_fail_inject(struct exchange *x, bool too_large)
     if (x->up)
         upstream_drop(x->up);
     x->up = NULL;
-    exchange_fail(x, &(struct problem){ .status = too_large ? 431 : 503, .error = "proxy_internal_response",
-                                        .reason = too_large ? "head_too_large" : "token_incomplete", .credential = x->rule ? x->rule->credential : NULL,
-                                        .detail = too_large ? "the request's head has no room for the credential"
-                                                            : "the rule's format names a value that the token answer did not have" });
+    exchange_fail(x, &(struct problem){
+                         .status = too_large ? 431 : 503,
+                         .error = "proxy_internal_response",
+                         .reason = too_large ? "head_too_large" : "token_incomplete",
+                         .credential = x->rule ? x->rule->credential : NULL,
+                         .detail = too_large ? "the request's head has no room for the credential"
+                                             : "the rule's format names a value that the token answer did not have" });
 }

@@ -37,7 +37,9 @@ void exchange_filter_trailers(struct exchange *x, struct message *trailers)
 void exchange_end_upload(struct exchange *x)
 {
     if (leg_end(exchange_up(x), x->trailers.field_count ? &x->trailers : NULL) != 0)
-        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "request body does not fit its framing" });
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
+                                                       .label = "proxy_internal_error",
+                                                       .text = "request body does not fit its framing" });
 }
 
 /* The second send: first what was kept, as the upstream takes it, then whatever still comes from the client. */
@@ -47,7 +49,9 @@ static void push_replay(struct exchange *x)
     while (kept.len && leg_space(exchange_up(x)) >= LEG_READ_BYTES) {
         struct slice part = slice_of(kept.ptr, kept.len < LEG_READ_BYTES ? kept.len : LEG_READ_BYTES);
         if (leg_data(exchange_up(x), part) != 0) {
-            exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "replayed body does not fit its framing" });
+            exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
+                                                           .label = "proxy_internal_error",
+                                                           .text = "replayed body does not fit its framing" });
             return;
         }
         x->replayed += part.len;
@@ -65,7 +69,8 @@ static void push_replay(struct exchange *x)
 /* A rule may also change a head without adding a credential. */
 static bool put_fixed(struct exchange *x)
 {
-    if (!x->rule || inject_active(x->rule) || inject_request(x->rule, NULL, x->request, x->sends > 0) != INJECT_TOO_LARGE)
+    if (!x->rule || inject_active(x->rule)
+        || inject_request(x->rule, NULL, x->request, x->sends > 0) != INJECT_TOO_LARGE)
         return true;
     exchange_fail_inject(x, true);
     return false;
@@ -134,7 +139,9 @@ void exchange_send(struct exchange *x)
 {
     struct h1_leg *leg = upstream_leg(x->up);
     if (x->sends && !x->replay.whole) {
-        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "the body could not be kept for a second send" });
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
+                                                       .label = "proxy_internal_error",
+                                                       .text = "the body could not be kept for a second send" });
         return;
     }
     if (!put_credential(x))
@@ -162,7 +169,8 @@ void exchange_send(struct exchange *x)
         deadline_set(&x->continue_timer, CONTINUE_AFTER_MS);
     if (x->request_done)
         exchange_end_upload(x);
-    /* Also when the request is whole: a client that hangs up is heard.  A head may have filled the queue: then up_space() goes on. */
+    /* Also when the request is whole: a client that hangs up is heard.  A head may have filled the queue: then
+     * up_space() goes on. */
     if (x->request_done || (x->up && leg_space(exchange_up(x)) >= LEG_READ_BYTES))
         leg_want(x->client, true);
 }
@@ -187,8 +195,12 @@ static void pass_held(struct exchange *x, const char *action)
     x->upload_cut = true; /* what came meanwhile was not sent on */
     meter_unauthorized(x->ctx->meter, x->rule, action);
     if (!x->up) { /* its connection broke meanwhile: the head is gone with it */
-        exchange_fail(x, &(struct problem){ .status = 502, .error = "connection_terminated", .reason = "unauthorized_lost", .credential = x->rule->credential,
-                                            .detail = "the upstream answered 401 and closed; no newer token could be had" });
+        exchange_fail(
+            x, &(struct problem){ .status = 502,
+                                  .error = "connection_terminated",
+                                  .reason = "unauthorized_lost",
+                                  .credential = x->rule->credential,
+                                  .detail = "the upstream answered 401 and closed; no newer token could be had" });
         return;
     }
     if (x->inspected_whole) {
@@ -231,7 +243,8 @@ static bool hold(struct exchange *x, struct message *head)
 {
     const struct token *token;
     if (!x->rule->replay) {
-        tokens_reject(x->ctx->tokens, x->credential, x->generation, clock_mono_ms() + x->ctx->options->limits.token_wait_ms);
+        tokens_reject(x->ctx->tokens, x->credential, x->generation,
+                      clock_mono_ms() + x->ctx->options->limits.token_wait_ms);
         meter_unauthorized(x->ctx->meter, x->rule, "passed");
         return false;
     }
@@ -248,7 +261,8 @@ static bool hold(struct exchange *x, struct message *head)
         send_again(x, "replayed");
         return true;
     }
-    tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_REJECTED, x->generation, x->ctx->options->limits.token_wait_ms, on_newer_token, x);
+    tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_REJECTED, x->generation,
+                x->ctx->options->limits.token_wait_ms, on_newer_token, x);
     if (!x->request_done && replay_space(&x->replay) >= LEG_READ_BYTES)
         leg_want(x->client, true); /* go on reading the upload into the buffer */
     return true;
@@ -280,7 +294,9 @@ static void answer(struct exchange *x, struct message *head)
         replay_done(&x->replay); /* long answers are many: the memory is for those that may be sent again */
     frame_answer(x, head);
     if (v.status || leg_head(x->client, head, head_only) != 0) {
-        exchange_fail(x, &(struct problem){ .status = 502, .error = "http_response_header_section_size", .reason = "response_head",
+        exchange_fail(x, &(struct problem){ .status = 502,
+                                            .error = "http_response_header_section_size",
+                                            .reason = "response_head",
                                             .detail = "the upstream's answer has a head that cannot be forwarded" });
         return;
     }
@@ -293,13 +309,18 @@ static void answer(struct exchange *x, struct message *head)
 static void switch_protocols(struct exchange *x, struct message *head)
 {
     if (!x->request->upgrade) {
-        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "http_upgrade_failed", .text = "a 101 answer that nobody asked for" });
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
+                                                       .label = "http_upgrade_failed",
+                                                       .text = "a 101 answer that nobody asked for" });
         return;
     }
     struct rules_verdict v = rules_forward_response(head, x->ctx->options->via);
     if (v.status || !websocket_accepted(x->request, head)) {
-        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "http_upgrade_failed",
-                                                       .text = v.status ? "the 101 answer is not to websocket" : "the 101 answer does not accept the key that was sent" });
+        exchange_upstream_gone(
+            x, &(struct leg_fault){ .status = 502,
+                                    .label = "http_upgrade_failed",
+                                    .text = v.status ? "the 101 answer is not to websocket"
+                                                     : "the 101 answer does not accept the key that was sent" });
         return;
     }
     if (leg_head(x->client, head, false) != 0) {
@@ -322,7 +343,8 @@ static void up_head(void *owner, struct message *head)
     }
     bool late = is_late_100(x, head);
     if (head->status < 200) {
-        if (!late && rules_forward_response(head, x->ctx->options->via).status == 0 && x->client_minor > 0 && leg_head(x->client, head, false) != 0)
+        if (!late && rules_forward_response(head, x->ctx->options->via).status == 0 && x->client_minor > 0
+            && leg_head(x->client, head, false) != 0)
             exchange_abort_client(x);
         return;
     }
@@ -337,7 +359,9 @@ static void up_head(void *owner, struct message *head)
 static void look(struct exchange *x, struct slice data)
 {
     if (buf_add(&x->inspected, data) != 0)
-        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "no memory to look into the answer" });
+        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
+                                                       .label = "proxy_internal_error",
+                                                       .text = "no memory to look into the answer" });
     else
         exchange_progress(x);
 }
@@ -433,7 +457,8 @@ bool exchange_idempotent(const struct exchange *x)
 
 static bool may_try_fresh_connection(const struct exchange *x)
 {
-    return x->up && upstream_reused(x->up) && !x->status && x->sends < 2 && !h1_leg_started(upstream_leg(x->up)) && x->replay.whole && exchange_idempotent(x);
+    return x->up && upstream_reused(x->up) && !x->status && x->sends < 2 && !h1_leg_started(upstream_leg(x->up))
+           && x->replay.whole && exchange_idempotent(x);
 }
 
 void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)

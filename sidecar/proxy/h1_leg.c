@@ -14,14 +14,14 @@ struct h1_leg {
     struct stream *stream;
     struct h1 *parser;
     enum h1_role reads;
-    struct buf rest;      /* read, not parsed yet */
-    struct later resume;  /* goes on with rest outside the call that asked */
+    struct buf rest;     /* read, not parsed yet */
+    struct later resume; /* goes on with rest outside the call that asked */
     struct later deferred_free;
     struct slice *feeding; /* while an event runs: what of the input is not parsed yet; rest does not count then */
-    int64_t started_ms;   /* when the first byte of this message came; 0: none yet */
-    uint32_t idle_s;      /* of the last answer */
+    int64_t started_ms;    /* when the first byte of this message came; 0: none yet */
+    uint32_t idle_s;       /* of the last answer */
     bool want, ended, upgraded, dead, keep;
-    bool peer_done;       /* EOF came: nothing will be behind rest */
+    bool peer_done;            /* EOF came: nothing will be behind rest */
     bool writing, close_after; /* a message is being written; the connection ends with it */
     enum framing out;
     uint64_t out_left;
@@ -142,7 +142,8 @@ int64_t h1_leg_started_ms(const struct h1_leg *l)
 
 bool h1_leg_reusable(const struct h1_leg *l)
 {
-    return !l->dead && l->ended && l->keep && !l->writing && !l->close_after && !l->upgraded && !l->peer_done && unparsed(l).len == 0;
+    return !l->dead && l->ended && l->keep && !l->writing && !l->close_after && !l->upgraded && !l->peer_done
+           && unparsed(l).len == 0;
 }
 
 uint32_t h1_leg_idle_s(const struct h1_leg *l)
@@ -166,10 +167,12 @@ static bool wants(const struct h1_leg *l)
     return l->want && !l->dead && !l->ended && !l->upgraded;
 }
 
-/* A client is listened to while its request is being answered: its hang-up must reach the upstream.  Its end alone is none: see read_end(). */
+/* A client is listened to while its request is being answered: its hang-up must reach the upstream.  Its end alone is
+ * none: see read_end(). */
 static bool listens(const struct h1_leg *l)
 {
-    return l->want && !l->dead && !l->upgraded && !l->peer_done && (!l->ended || (l->reads == H1_REQUESTS && l->rest.len < READ_AHEAD_MAX));
+    return l->want && !l->dead && !l->upgraded && !l->peer_done
+           && (!l->ended || (l->reads == H1_REQUESTS && l->rest.len < READ_AHEAD_MAX));
 }
 
 static void set_interest(struct h1_leg *l)
@@ -195,7 +198,9 @@ static void gone_bad(struct h1_leg *l)
 
 static void gone_stream(struct h1_leg *l)
 {
-    gone(l, &(struct leg_fault){ .status = 502, .label = stream_error_label(l->stream), .text = stream_error(l->stream),
+    gone(l, &(struct leg_fault){ .status = 502,
+                                 .label = stream_error_label(l->stream),
+                                 .text = stream_error(l->stream),
                                  .verify = stream_verify_failed(l->stream) });
 }
 
@@ -207,8 +212,15 @@ static void gone_eof(struct h1_leg *l)
         l->keep = false;
         l->base.events->end(l->base.owner, NULL);
         return;
-    case H1_MORE: gone(l, &(struct leg_fault){ .clean = true, .status = 502, .label = "connection_terminated", .text = "the connection was closed" }); return;
-    default: gone(l, &(struct leg_fault){ .status = 502, .label = "http_response_incomplete", .text = "the message was cut short" }); return;
+    case H1_MORE:
+        gone(l,
+             &(struct leg_fault){
+                 .clean = true, .status = 502, .label = "connection_terminated", .text = "the connection was closed" });
+        return;
+    default:
+        gone(l, &(struct leg_fault){
+                    .status = 502, .label = "http_response_incomplete", .text = "the message was cut short" });
+        return;
     }
 }
 
@@ -262,9 +274,10 @@ static void feed_rest(struct h1_leg *l)
         gone_eof(l);
 }
 
-/* A client that ends its side after a whole request still reads (RFC 9112 §9.6; RFC 8446 §6.1: close_notify is about one direction): it, and what it
- * has pipelined, is answered.  That it has died looks the same until a write fails or a reset comes; the exchange's deadlines bound the rest.
- * In the middle of a request, and between two, the end is the end. */
+/* A client that ends its side after a whole request still reads (RFC 9112 §9.6; RFC 8446 §6.1: close_notify is about
+ * one direction): it, and what it has pipelined, is answered.  That it has died looks the same until a write fails or a
+ * reset comes; the exchange's deadlines bound the rest. In the middle of a request, and between two, the end is the
+ * end. */
 static void read_end(struct h1_leg *l)
 {
     l->peer_done = true;
@@ -281,9 +294,7 @@ static bool read_once(struct h1_leg *l)
     size_t got = 0;
     switch (stream_read(l->stream, scratch, sizeof scratch, &got)) {
     case STREAM_AGAIN: return false;
-    case STREAM_EOF:
-        read_end(l);
-        return false;
+    case STREAM_EOF: read_end(l); return false;
     case STREAM_ERROR: gone_stream(l); return false;
     case STREAM_OK: break;
     }
@@ -412,5 +423,11 @@ static void h1_abort(struct leg *base)
 }
 
 static const struct leg_ops h1_ops = {
-    .head = h1_write_head, .data = h1_write_data, .end = h1_write_end, .space = h1_space, .want = h1_want, .next = h1_go_on, .abort = h1_abort,
+    .head = h1_write_head,
+    .data = h1_write_data,
+    .end = h1_write_end,
+    .space = h1_space,
+    .want = h1_want,
+    .next = h1_go_on,
+    .abort = h1_abort,
 };

@@ -1,5 +1,5 @@
-/* proxy/h1_leg.h: the HTTP/1.1 codec of an exchange: a stream, a parser, and the framing of what is written.   Worker process.
- * Owner  h1_leg_new()'s caller, through h1_leg_free(), which is safe inside any event of the leg. */
+/* proxy/h1_leg.h: the HTTP/1.1 codec of an exchange: a stream, a parser, and the framing of what is written.   Worker
+ * process. Owner  h1_leg_new()'s caller, through h1_leg_free(), which is safe inside any event of the leg. */
 #ifndef SIDEKEY_PROXY_H1_LEG_H
 #define SIDEKEY_PROXY_H1_LEG_H
 
@@ -9,8 +9,10 @@
 
 struct h1_leg;
 
-/* Takes the stream over.  reads: H1_REQUESTS faces a client, H1_RESPONSES an upstream.  Wants nothing yet.  NULL when out of memory. */
-MUST_CHECK struct h1_leg *h1_leg_new(struct stream *s, enum h1_role reads, const struct leg_events *events, void *owner);
+/* Takes the stream over.  reads: H1_REQUESTS faces a client, H1_RESPONSES an upstream.  Wants nothing yet.  NULL when
+ * out of memory. */
+MUST_CHECK struct h1_leg *h1_leg_new(struct stream *s, enum h1_role reads, const struct leg_events *events,
+                                     void *owner);
 /* Flushes what the socket takes and closes. */
 void h1_leg_free(struct h1_leg *l);
 /* As free, but lets the peer read the last answer first (stream_linger). */
@@ -20,7 +22,8 @@ struct leg *h1_leg_base(struct h1_leg *l);
 void h1_leg_own(struct h1_leg *l, const struct leg_events *events, void *owner);
 /* Bytes that were read before the stream came here.  0; -ENOMEM. */
 MUST_CHECK int h1_leg_preload(struct h1_leg *l, struct slice bytes);
-/* Frees the leg, also inside one of its events; returns its stream, and what was read and not used is appended to leftover.  NULL: out of memory, all is closed. */
+/* Frees the leg, also inside one of its events; returns its stream, and what was read and not used is appended to
+ * leftover.  NULL: out of memory, all is closed. */
 struct stream *h1_leg_detach(struct h1_leg *l, struct buf *leftover);
 struct stream *h1_leg_stream(struct h1_leg *l);
 /* Upstream: the method of the request that goes out next (its answer to HEAD has no body). */
@@ -31,7 +34,8 @@ bool h1_leg_started(const struct h1_leg *l);
 int64_t h1_leg_started_ms(const struct h1_leg *l);
 /* Both directions are between messages and the peer keeps the connection: it may carry another exchange. */
 bool h1_leg_reusable(const struct h1_leg *l);
-/* Upstream: how long it keeps an unused connection, by the last answer (Keep-Alive: timeout), in seconds; 0: not said. */
+/* Upstream: how long it keeps an unused connection, by the last answer (Keep-Alive: timeout), in seconds; 0: not said.
+ */
 uint32_t h1_leg_idle_s(const struct h1_leg *l);
 /* Between messages: gives back what the last one needed, down to the TLS buffers.  Harmless at any other time. */
 void h1_leg_park(struct h1_leg *l);

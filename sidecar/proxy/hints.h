@@ -1,11 +1,13 @@
-/* proxy/hints.h: which destination a program under the preload library meant (preload/table.h).   Worker process, and `sidekey run`, which makes the file.
- * Owner  hints_open()'s caller, through hints_close().   Never blocks on anything but a page of a local file.
+/* proxy/hints.h: which destination a program under the preload library meant (preload/table.h).   Worker process, and
+ * `sidekey run`, which makes the file. Owner  hints_open()'s caller, through hints_close().   Never blocks on anything
+ * but a page of a local file.
  *
- * The library makes the program's socket dial a loopback token, 127.64.0.0/12 : PORT, on every family (IPv6 sockets dial ::ffff:127.…), so one
- * AF_INET listener serves all.  It must be bound to 0.0.0.0 to hear every token: bind it with SO_BINDTODEVICE "lo", and close whatever
- * hints_lookup() does not know.  PORT is a port of its own, never the proxy's.
- * The file is written by the programs.  It is read with pread(), never mapped (a program could cut it short under a mapping), and every value
- * is checked: a lie can only name another destination, which the worker judges as if it had come in a CONNECT. */
+ * The library makes the program's socket dial a loopback token, 127.64.0.0/12 : PORT, on every family (IPv6 sockets
+ * dial ::ffff:127.…), so one AF_INET listener serves all.  It must be bound to 0.0.0.0 to hear every token: bind it
+ * with SO_BINDTODEVICE "lo", and close whatever hints_lookup() does not know.  PORT is a port of its own, never the
+ * proxy's. The file is written by the programs.  It is read with pread(), never mapped (a program could cut it short
+ * under a mapping), and every value is checked: a lie can only name another destination, which the worker judges as if
+ * it had come in a CONNECT. */
 #ifndef SIDEKEY_PROXY_HINTS_H
 #define SIDEKEY_PROXY_HINTS_H
 
@@ -24,9 +26,10 @@ struct hints;
 MUST_CHECK struct hints *hints_open(const char *path, struct err *e);
 /* Accepts NULL.  The file stays. */
 void hints_close(struct hints *h);
-/* local: getsockname() of the accepted connection.  host: a lower-case name without trailing dot, or an address as inet_ntop writes it
- * (no brackets); port: never 0.  Returns 0; -ENOENT (no token address, or an unused token), -EBADMSG (the slot does not hold what it should),
- * or the error of reading.  On failure host and *ret_port are untouched. */
+/* local: getsockname() of the accepted connection.  host: a lower-case name without trailing dot, or an address as
+ * inet_ntop writes it (no brackets); port: never 0.  Returns 0; -ENOENT (no token address, or an unused token),
+ * -EBADMSG (the slot does not hold what it should), or the error of reading.  On failure host and *ret_port are
+ * untouched. */
 MUST_CHECK int hints_lookup(const struct hints *h, const struct sockaddr *local, char host[HINTS_HOST_SIZE],
                             uint16_t *ret_port);
 

@@ -7,7 +7,8 @@
 static bool field_says(const struct in_band_mark *m, const struct message *head)
 {
     for (size_t i = 0; i < head->field_count; i++)
-        if (slice_ieq(message_name_at(head, i), slice_str(m->header)) && slice_eq(message_value_at(head, i), slice_str(m->header_equals)))
+        if (slice_ieq(message_name_at(head, i), slice_str(m->header))
+            && slice_eq(message_value_at(head, i), slice_str(m->header_equals)))
             return true;
     return false;
 }
@@ -16,14 +17,16 @@ static bool field_says(const struct in_band_mark *m, const struct message *head)
 static bool is_json(const struct message *head)
 {
     struct slice rest, type = slice_trim(slice_cut(message_get(head, SLICE("content-type"), NULL), ';', &rest));
-    return slice_ieq(type, SLICE("application/json")) || (type.len > 5 && slice_ieq(slice_skip(type, type.len - 5), SLICE("+json")));
+    return slice_ieq(type, SLICE("application/json"))
+           || (type.len > 5 && slice_ieq(slice_skip(type, type.len - 5), SLICE("+json")));
 }
 
 static bool may_be_said_in(const struct in_band_mark *m, const struct message *head)
 {
     size_t coded = 0;
     (void)message_get(head, SLICE("content-encoding"), &coded);
-    return head->framing == FRAMING_LENGTH && head->length > 0 && head->length <= m->max_body && coded == 0 && is_json(head);
+    return head->framing == FRAMING_LENGTH && head->length > 0 && head->length <= m->max_body && coded == 0
+           && is_json(head);
 }
 
 static bool same_status(const struct in_band_mark *m, const struct message *head)

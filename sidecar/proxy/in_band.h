@@ -1,4 +1,5 @@
-/* proxy/in_band.h: answers that refuse a token without saying 401, as a rule describes them (on_unauthorized.also).   Pure. */
+/* proxy/in_band.h: answers that refuse a token without saying 401, as a rule describes them (on_unauthorized.also).
+ * Pure. */
 #ifndef SIDEKEY_PROXY_IN_BAND_H
 #define SIDEKEY_PROXY_IN_BAND_H
 

@@ -45,7 +45,10 @@ static enum inject_result render(const char *format, const struct token *token, 
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* As the server will read it: "acces%73_token" is "access_token" too. */
@@ -108,8 +111,9 @@ static int set_query(struct message *request, struct slice key, struct slice val
     buf_init_secret(&target, MESSAGE_LINE_MAX_BYTES + VALUE_MAX * 3);
     int failed = query_without(message_target(request), key, &target);
     bool has_query = slice_find(buf_slice(&target), '?') != target.len;
-    if (failed == 0 && (failed = buf_add(&target, has_query ? SLICE("&") : SLICE("?"))) == 0 && (failed = str_add_form(&target, key)) == 0 &&
-        (failed = buf_add(&target, SLICE("="))) == 0 && (failed = str_add_form(&target, value)) == 0)
+    if (failed == 0 && (failed = buf_add(&target, has_query ? SLICE("&") : SLICE("?"))) == 0
+        && (failed = str_add_form(&target, key)) == 0 && (failed = buf_add(&target, SLICE("="))) == 0
+        && (failed = str_add_form(&target, value)) == 0)
         failed = set_target(request, &target);
     buf_done(&target);
     return failed;
@@ -127,7 +131,8 @@ static int set_userinfo(struct message *request, struct slice value)
     return failed;
 }
 
-static enum inject_result inject_item(const struct inject_item *item, const struct token *token, struct message *request)
+static enum inject_result inject_item(const struct inject_item *item, const struct token *token,
+                                      struct message *request)
 {
     struct buf value;
     int failed = 0;
@@ -195,11 +200,13 @@ static int add_fixed(const struct rule *rule, struct message *request)
         failed = append_token(request, slice_str(rule->append[i].name), slice_str(rule->append[i].value));
     for (size_t i = 0; i < rule->set_if_absent_count && failed == 0; i++)
         if (!message_get(request, slice_str(rule->set_if_absent[i].name), NULL).ptr)
-            failed = message_add(request, slice_str(rule->set_if_absent[i].name), slice_str(rule->set_if_absent[i].value));
+            failed =
+                message_add(request, slice_str(rule->set_if_absent[i].name), slice_str(rule->set_if_absent[i].value));
     return failed;
 }
 
-enum inject_result inject_request(const struct rule *rule, const struct token *token, struct message *request, bool again)
+enum inject_result inject_request(const struct rule *rule, const struct token *token, struct message *request,
+                                  bool again)
 {
     if (!again && !inject_wanted(rule, request))
         return INJECT_SKIPPED;

@@ -15,10 +15,12 @@ enum inject_result {
 
 /* The request carries the placeholder that the rule's only_if asks for, or the rule asks for none. */
 bool inject_wanted(const struct rule *rule, const struct message *request);
-/* Deletes every client copy of the managed fields, then sets ours.  May be called again with a newer token on the same message: the result is as if it
- * had been called with that token alone.  again: the placeholder was judged before and is gone now.
- * token: NULL where the rule is not inject_active(); what it strips, appends and sets is done all the same. */
-enum inject_result inject_request(const struct rule *rule, const struct token *token, struct message *request, bool again);
+/* Deletes every client copy of the managed fields, then sets ours.  May be called again with a newer token on the same
+ * message: the result is as if it had been called with that token alone.  again: the placeholder was judged before and
+ * is gone now. token: NULL where the rule is not inject_active(); what it strips, appends and sets is done all the
+ * same. */
+enum inject_result inject_request(const struct rule *rule, const struct token *token, struct message *request,
+                                  bool again);
 /* Does the rule put something on requests at all? */
 bool inject_active(const struct rule *rule);
 

@@ -1,5 +1,5 @@
-/* proxy/leaves.h: the worker's cache of leaf certificates; misses are minted by the keeper, one at a time per name.   Worker process.
- * X509 only (the key is the worker's one), LRU of LEAVES_MAX, expiry judged at use. */
+/* proxy/leaves.h: the worker's cache of leaf certificates; misses are minted by the keeper, one at a time per name.
+ * Worker process. X509 only (the key is the worker's one), LRU of LEAVES_MAX, expiry judged at use. */
 #ifndef SIDEKEY_PROXY_LEAVES_H
 #define SIDEKEY_PROXY_LEAVES_H
 

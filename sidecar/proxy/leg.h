@@ -1,7 +1,7 @@
 /* proxy/leg.h: one side of an exchange, whatever the protocol: five events in, the same five out.   Worker process.
  *
- * A codec (h1_leg.c; HTTP/2 will be one more) owns the bytes; the exchange sees heads, data, ends.  Backpressure is two numbers: leg_space() says how many
- * body bytes the leg takes now, leg_want() says whether its events are wanted.
+ * A codec (h1_leg.c; HTTP/2 will be one more) owns the bytes; the exchange sees heads, data, ends.  Backpressure is two
+ * numbers: leg_space() says how many body bytes the leg takes now, leg_want() says whether its events are wanted.
  * Events are never delivered from inside a leg_* call.  After leg_want(false) none come, except gone. */
 #ifndef SIDEKEY_PROXY_LEG_H
 #define SIDEKEY_PROXY_LEG_H
@@ -19,11 +19,13 @@ struct leg_fault {
 };
 
 struct leg_events {
-    void (*head)(void *owner, struct message *head);    /* the leg's own, until the next message begins; may be changed */
+    /* the leg's own, until the next message begins; may be changed */
+    void (*head)(void *owner, struct message *head);
     void (*data)(void *owner, struct slice data);       /* valid during the call */
     void (*end)(void *owner, struct message *trailers); /* the message is complete; nothing more until leg_next() */
-    void (*space)(void *owner);                          /* there is room again after leg_space() was short */
-    void (*gone)(void *owner, const struct leg_fault *fault); /* of a client not for the end of its side alone, while its request is whole and unanswered */
+    void (*space)(void *owner);                         /* there is room again after leg_space() was short */
+    /* of a client not for the end of its side alone, while its request is whole and unanswered */
+    void (*gone)(void *owner, const struct leg_fault *fault);
 };
 
 struct leg_ops {
@@ -46,14 +48,36 @@ struct leg {
 #define LEG_READ_BYTES (16 * 1024)
 
 /* Each returns 0 or -errno; after a failure the leg is only good for leg_abort(). */
-static inline int leg_head(struct leg *l, const struct message *m, bool head_only) { return l->ops->head(l, m, head_only); }
-static inline int leg_data(struct leg *l, struct slice data) { return l->ops->data(l, data); }
-static inline int leg_end(struct leg *l, const struct message *trailers) { return l->ops->end(l, trailers); }
-static inline size_t leg_space(struct leg *l) { return l->ops->space(l); }
-static inline void leg_want(struct leg *l, bool want) { l->ops->want(l, want); }
+static inline int leg_head(struct leg *l, const struct message *m, bool head_only)
+{
+    return l->ops->head(l, m, head_only);
+}
+static inline int leg_data(struct leg *l, struct slice data)
+{
+    return l->ops->data(l, data);
+}
+static inline int leg_end(struct leg *l, const struct message *trailers)
+{
+    return l->ops->end(l, trailers);
+}
+static inline size_t leg_space(struct leg *l)
+{
+    return l->ops->space(l);
+}
+static inline void leg_want(struct leg *l, bool want)
+{
+    l->ops->want(l, want);
+}
 /* The message that ended is done with: read the next one. */
-static inline void leg_next(struct leg *l) { l->ops->next(l); }
-/* What was begun cannot be finished and the peer must not take it for whole: resets the connection and frees the leg. */
-static inline void leg_abort(struct leg *l) { l->ops->abort(l); }
+static inline void leg_next(struct leg *l)
+{
+    l->ops->next(l);
+}
+/* What was begun cannot be finished and the peer must not take it for whole: resets the connection and frees the leg.
+ */
+static inline void leg_abort(struct leg *l)
+{
+    l->ops->abort(l);
+}
 
 #endif

@@ -35,8 +35,10 @@ struct meter *meter_new(const struct rule *rules, size_t count)
     }
     for (size_t i = 0; i < count; i++)
         m->rules[i].rule = &rules[i];
-    m->duration = metrics_histogram(m->metrics, "sidekey_request_duration_seconds", "", seconds_bounds, sizeof seconds_bounds / sizeof(double));
-    m->overhead = metrics_histogram(m->metrics, "sidekey_overhead_seconds", "", overhead_bounds, sizeof overhead_bounds / sizeof(double));
+    m->duration = metrics_histogram(m->metrics, "sidekey_request_duration_seconds", "", seconds_bounds,
+                                    sizeof seconds_bounds / sizeof(double));
+    m->overhead = metrics_histogram(m->metrics, "sidekey_overhead_seconds", "", overhead_bounds,
+                                    sizeof overhead_bounds / sizeof(double));
     m->gauges[METER_CLIENT] = metrics_at(m->metrics, "sidekey_connections{leg=\"client\"}");
     m->gauges[METER_UPSTREAM] = metrics_at(m->metrics, "sidekey_connections{leg=\"upstream\"}");
     m->gauges[METER_TUNNEL] = metrics_at(m->metrics, "sidekey_tunnels");
@@ -73,8 +75,8 @@ void meter_request(struct meter *m, const struct rule *rule, int status, enum me
     int class = status >= 100 && status < 600 ? status / 100 : 0;
     double **at = &find(m, rule)->by_class[class][injected];
     if (!*at)
-        *at = metrics_at(m->metrics, "sidekey_requests_total{rule=\"%s\",code_class=\"%dxx\",injected=\"%s\"}", name_of(rule), class,
-                         injected == METER_YES ? "yes" : "no");
+        *at = metrics_at(m->metrics, "sidekey_requests_total{rule=\"%s\",code_class=\"%dxx\",injected=\"%s\"}",
+                         name_of(rule), class, injected == METER_YES ? "yes" : "no");
     **at += 1;
     histogram_observe(&m->duration, seconds < 0 ? 0 : seconds); /* the clock on the wall may have been set back */
     m->changed = true;

@@ -12,18 +12,18 @@ enum unmatched { UNMATCHED_TUNNEL, UNMATCHED_DENY, UNMATCHED_REPORT };
 
 struct worker_limits {
     int64_t connect_head_ms, tls_ms, head_ms, dial_ms, first_byte_ms, idle_ms, tunnel_idle_ms; /* HTTP.md §7 */
-    int64_t token_wait_ms;         /* a request waits this long for a token; default 10 s */
-    int64_t drain_ms;              /* default 25 s */
-    uint64_t replay_total_bytes;   /* 64 MiB a worker */
-    unsigned connections;          /* 10 000 */
-    unsigned per_upstream;         /* upstream connections per authority; default 256 */
-    int64_t upstream_idle_ms;      /* an idle pooled connection; default 4 s */
+    int64_t token_wait_ms;       /* a request waits this long for a token; default 10 s */
+    int64_t drain_ms;            /* default 25 s */
+    uint64_t replay_total_bytes; /* 64 MiB a worker */
+    unsigned connections;        /* 10 000 */
+    unsigned per_upstream;       /* upstream connections per authority; default 256 */
+    int64_t upstream_idle_ms;    /* an idle pooled connection; default 4 s */
 };
 
 struct client_spec { /* who may use the proxy, and which rules it has; heap, the config's */
     char *name;
     struct secret_ref password; /* none: not by password */
-    uid_t *uids;  /* who it is on the unix socket, by the kernel's word */
+    uid_t *uids;                /* who it is on the unix socket, by the kernel's word */
     size_t uid_count;
     char **rules; /* names; NULL-terminated */
 };
@@ -35,17 +35,18 @@ struct worker_options {
     size_t client_count;
     struct worker_limits limits;
     enum unmatched unmatched;
-    const uint16_t *connect_ports; /* 0-terminated: where CONNECT may go besides the rules' own (RFC 9110 §9.3.6); NULL: any */
+    /* 0-terminated: where CONNECT may go besides the rules' own (RFC 9110 §9.3.6); NULL: any */
+    const uint16_t *connect_ports;
     struct dial_options network;
-    const char *proxy_password;   /* NULL: none; else Basic credentials "any:password" have all rules */
-    const char *hints_path;       /* table of the preload layer, for the transparent listener; NULL: none */
+    const char *proxy_password; /* NULL: none; else Basic credentials "any:password" have all rules */
+    const char *hints_path;     /* table of the preload layer, for the transparent listener; NULL: none */
     bool via;
 };
 
 struct worker_sockets { /* all inherited over fork */
-    int supervisor;   /* IPC */
-    int proxy;        /* listeners; -1: none */
-    int local;        /* the unix socket; shared by all workers */
+    int supervisor;     /* IPC */
+    int proxy;          /* listeners; -1: none */
+    int local;          /* the unix socket; shared by all workers */
     int transparent;
     int admin;
     unsigned slot;

@@ -32,11 +32,13 @@ static void connect_next(struct place *p)
     upstream_dial(u);
 }
 
-/* Its end may have come in this very turn, without the loop having told.  (A new TLS connection may hold tickets: that is no end.) */
+/* Its end may have come in this very turn, without the loop having told.  (A new TLS connection may hold tickets: that
+ * is no end.) */
 static bool has_ended(const struct upstream *u)
 {
     char byte;
-    return u->reused && (recv(stream_fd(h1_leg_stream(u->leg)), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN);
+    return u->reused
+           && (recv(stream_fd(h1_leg_stream(u->leg)), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN);
 }
 
 static void on_handout(struct later *later)
@@ -68,7 +70,8 @@ static const char *or_empty(const char *text)
 static struct tls_client *identity_of(struct pool *p, const struct rule *rule, struct err *e)
 {
     char key[1024];
-    const char *ca = rule ? or_empty(rule->ca_file) : "", *cert = rule ? or_empty(rule->cert_file) : "", *private_key = rule ? or_empty(rule->key_file) : "";
+    const char *ca = rule ? or_empty(rule->ca_file) : "", *cert = rule ? or_empty(rule->cert_file) : "",
+               *private_key = rule ? or_empty(rule->key_file) : "";
     int len = snprintf(key, sizeof key, "%s|%s|%s", ca, cert, private_key);
     if (len < 0 || (size_t)len >= sizeof key) {
         err_set(e, "tls file names are too long");
@@ -137,8 +140,9 @@ static struct place *place_of(struct pool *p, const struct upstream_target *t)
     char text[AUTHORITY_TEXT_MAX], key[AUTHORITY_TEXT_MAX + 1100];
     const struct rule *r = t->rule;
     bool tls = t->a0->scheme == SCHEME_HTTPS;
-    int len = snprintf(key, sizeof key, "%s%s|%s|%s|%s", tls ? "s:" : "p:", authority_key(t->a0, text), r && tls ? or_empty(r->ca_file) : "",
-                       r && tls ? or_empty(r->cert_file) : "", r && tls ? or_empty(r->key_file) : "");
+    int len = snprintf(key, sizeof key, "%s%s|%s|%s|%s", tls ? "s:" : "p:", authority_key(t->a0, text),
+                       r && tls ? or_empty(r->ca_file) : "", r && tls ? or_empty(r->cert_file) : "",
+                       r && tls ? or_empty(r->key_file) : "");
     if (len < 0 || (size_t)len >= sizeof key)
         return NULL;
     struct place *place = hash_get(p->places, slice_of(key, (size_t)len));
@@ -173,7 +177,9 @@ static void on_wait_over(void *arg)
 {
     struct upstream_wait *w = arg;
     upstream_wait_cancel(w);
-    w->fn(w->arg, NULL, &(struct leg_fault){ .status = 504, .label = "connection_limit_reached", .text = "no upstream connection in time" });
+    w->fn(w->arg, NULL,
+          &(struct leg_fault){
+              .status = 504, .label = "connection_limit_reached", .text = "no upstream connection in time" });
 }
 
 static struct list homeless = { &homeless, &homeless };

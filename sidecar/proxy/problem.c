@@ -8,10 +8,23 @@ static const struct {
     int status;
     const char *phrase;
 } phrases[] = {
-    { 200, "OK" }, { 400, "Bad Request" }, { 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" },
-    { 407, "Proxy Authentication Required" }, { 408, "Request Timeout" }, { 413, "Content Too Large" }, { 414, "URI Too Long" },
-    { 421, "Misdirected Request" }, { 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" }, { 501, "Not Implemented" },
-    { 502, "Bad Gateway" }, { 503, "Service Unavailable" }, { 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" },
+    { 200, "OK" },
+    { 400, "Bad Request" },
+    { 403, "Forbidden" },
+    { 404, "Not Found" },
+    { 405, "Method Not Allowed" },
+    { 407, "Proxy Authentication Required" },
+    { 408, "Request Timeout" },
+    { 413, "Content Too Large" },
+    { 414, "URI Too Long" },
+    { 421, "Misdirected Request" },
+    { 431, "Request Header Fields Too Large" },
+    { 500, "Internal Server Error" },
+    { 501, "Not Implemented" },
+    { 502, "Bad Gateway" },
+    { 503, "Service Unavailable" },
+    { 504, "Gateway Timeout" },
+    { 505, "HTTP Version Not Supported" },
     { 508, "Loop Detected" },
 };
 
@@ -35,9 +48,10 @@ static int add_member(struct buf *out, const char *name, const char *value)
 static int build_body(const struct problem *p, struct buf *body)
 {
     int failed;
-    if ((failed = buf_printf(body, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d", problem_phrase(p->status), p->status)) ||
-        (failed = add_member(body, "credential", p->credential)) || (failed = add_member(body, "reason", p->reason)) ||
-        (failed = add_member(body, "detail", p->detail)) || (failed = add_member(body, "hint", p->hint)))
+    if ((failed = buf_printf(body, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d",
+                             problem_phrase(p->status), p->status))
+        || (failed = add_member(body, "credential", p->credential)) || (failed = add_member(body, "reason", p->reason))
+        || (failed = add_member(body, "detail", p->detail)) || (failed = add_member(body, "hint", p->hint)))
         return failed;
     return buf_add_str(body, "}\n");
 }
@@ -75,9 +89,10 @@ int problem_build(const struct problem *p, bool keep_alive, struct message *m, s
     char number[24];
     int failed;
     message_clear(m);
-    if ((failed = build_body(p, body)) || (failed = message_start_response(m, p->status, slice_str(problem_phrase(p->status)))) ||
-        (failed = message_add(m, SLICE("Content-Type"), SLICE("application/problem+json"))) || (failed = add_proxy_status(p, m)) ||
-        (failed = message_add(m, SLICE("Cache-Control"), SLICE("no-store"))))
+    if ((failed = build_body(p, body))
+        || (failed = message_start_response(m, p->status, slice_str(problem_phrase(p->status))))
+        || (failed = message_add(m, SLICE("Content-Type"), SLICE("application/problem+json")))
+        || (failed = add_proxy_status(p, m)) || (failed = message_add(m, SLICE("Cache-Control"), SLICE("no-store"))))
         return failed;
     if (p->retry_after_s > 0) {
         snprintf(number, sizeof number, "%lld", (long long)p->retry_after_s);

@@ -7,12 +7,13 @@
 
 struct problem {
     int status;
-    const char *error;      /* RFC 9209 error type: "connection_refused"; NULL: "http_request_error" for 4xx, "proxy_internal_error" for 5xx */
-    const char *reason;     /* bounded label: "token_unavailable"; metric and member "reason" */
-    const char *detail;     /* for a person; may be NULL */
-    const char *hint;       /* the way out; may be NULL */
-    const char *credential; /* may be NULL */
-    int64_t retry_after_s;  /* 0: none */
+    /* RFC 9209 error type: "connection_refused"; NULL: "http_request_error" for 4xx, "proxy_internal_error" for 5xx */
+    const char *error;
+    const char *reason;                   /* bounded label: "token_unavailable"; metric and member "reason" */
+    const char *detail;                   /* for a person; may be NULL */
+    const char *hint;                     /* the way out; may be NULL */
+    const char *credential;               /* may be NULL */
+    int64_t retry_after_s;                /* 0: none */
     const char *field_name, *field_value; /* one more field, e.g. Proxy-Authenticate; may be NULL */
 };
 

@@ -1,10 +1,11 @@
-/* proxy/replay.h: the copy of a request's body that a second send needs: bounded per request and per worker (HTTP.md §4).   Pure. */
+/* proxy/replay.h: the copy of a request's body that a second send needs: bounded per request and per worker (HTTP.md
+ * §4).   Pure. */
 #ifndef SIDEKEY_PROXY_REPLAY_H
 #define SIDEKEY_PROXY_REPLAY_H
 
 #include "base/buf.h"
 
-struct replay_pool { /* one per worker */
+struct replay_pool {    /* one per worker */
     uint64_t used, cap; /* bytes */
 };
 

@@ -82,8 +82,8 @@ static bool method_matches(const struct rule *r, struct slice method)
     return false;
 }
 
-/* Bytes at the front of text that may stand for a dot or a slash (plain, percent-encoded, or the backslash that some servers take for one);
- * 0: something else. */
+/* Bytes at the front of text that may stand for a dot or a slash (plain, percent-encoded, or the backslash that some
+ * servers take for one); 0: something else. */
 static size_t special(struct slice text, char *ret)
 {
     static const struct {
@@ -102,8 +102,8 @@ static size_t special(struct slice text, char *ret)
     return 0;
 }
 
-/* The server may read this path as another one than we do ("/v2/../admin", "/v2/%2e%2e/admin", "/v2/..;x/admin"): no pattern that tells paths apart
- * may match it, or a rule for /v2/ would lend its credential to /admin. */
+/* The server may read this path as another one than we do ("/v2/../admin", "/v2/%2e%2e/admin", "/v2/..;x/admin"): no
+ * pattern that tells paths apart may match it, or a rule for /v2/ would lend its credential to /admin. */
 static bool is_ambiguous(struct slice path)
 {
     size_t dots = 0;
@@ -126,7 +126,8 @@ static bool is_ambiguous(struct slice path)
     return only_dots && (dots == 1 || dots == 2);
 }
 
-/* How much of path the pattern says literally: 0: no match; else larger for a longer literal, and an exact pattern beats its own prefix. */
+/* How much of path the pattern says literally: 0: no match; else larger for a longer literal, and an exact pattern
+ * beats its own prefix. */
 static size_t pattern_weight(const char *pattern, struct slice path, bool ambiguous)
 {
     size_t len = strlen(pattern);
@@ -162,8 +163,9 @@ enum rule_match rule_find(const struct rule *rules, size_t count, const struct a
             continue;
         known = true;
         size_t weight = method_matches(r, method) ? path_weight(r, path, ambiguous) : 0;
-        bool wins = weight > 0 && (!best || (is_wildcard(best) && !is_wildcard(r)) ||
-                                   (is_wildcard(best) == is_wildcard(r) && weight > best_weight));
+        bool wins = weight > 0
+                    && (!best || (is_wildcard(best) && !is_wildcard(r))
+                        || (is_wildcard(best) == is_wildcard(r) && weight > best_weight));
         if (wins) {
             best = r;
             best_weight = weight;

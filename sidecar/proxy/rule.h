@@ -1,5 +1,5 @@
-/* proxy/rule.h: what the operator asked for, as plain data, and which rule wins.   Pure.   Filled by app/config, used by workers and by "why".
- * Owner  the config; everything is heap or NULL, freed by rule_done(). */
+/* proxy/rule.h: what the operator asked for, as plain data, and which rule wins.   Pure.   Filled by app/config, used
+ * by workers and by "why". Owner  the config; everything is heap or NULL, freed by rule_done(). */
 #ifndef SIDEKEY_PROXY_RULE_H
 #define SIDEKEY_PROXY_RULE_H
 
@@ -32,17 +32,18 @@ struct rule {
     char *credential; /* NULL: forwarded without one */
     struct inject_item *inject;
     size_t inject_count;
-    char **strip;                /* NULL-terminated field names; NULL: none */
-    char **strip_query;          /* NULL-terminated query keys; NULL: none */
+    char **strip;       /* NULL-terminated field names; NULL: none */
+    char **strip_query; /* NULL-terminated query keys; NULL: none */
     struct name_value *append, *set_if_absent;
     size_t append_count, set_if_absent_count;
     char *only_if_header, *only_if_equals; /* inject only over this placeholder; NULL: always */
     bool allow_http;
-    int unauthorized[8];         /* statuses, 0-terminated; default {401} */
-    struct in_band_mark *also;   /* what else means a refused token */
+    int unauthorized[8];       /* statuses, 0-terminated; default {401} */
+    struct in_band_mark *also; /* what else means a refused token */
     size_t also_count;
-    bool replay;                 /* send again after a refresh; default true.  false: only the next request gets the new token */
-    uint64_t replay_max_bytes;   /* default 1 MiB */
+    /* send again after a refresh; default true.  false: only the next request gets the new token */
+    bool replay;
+    uint64_t replay_max_bytes; /* default 1 MiB */
     char *ca_file, *cert_file, *key_file;
     const struct rule *original; /* of a copy in a client's own list (proxy/access.h); NULL in the configuration */
 };
@@ -50,16 +51,17 @@ struct rule {
 void rule_done(struct rule *r);
 
 enum rule_match {
-    RULE_NONE,     /* no rule knows this host and port: policy "unmatched" */
+    RULE_NONE, /* no rule knows this host and port: policy "unmatched" */
     RULE_FOUND,
-    RULE_REFUSED,  /* rules know host and port, but none this method and path: 403, never a silent skip */
+    RULE_REFUSED, /* rules know host and port, but none this method and path: 403, never a silent skip */
 };
 /* Does any rule speak of this host and port (asked at CONNECT, before there is a request)? */
 bool rule_known_host(const struct rule *rules, size_t count, const struct authority *a0);
 /* Precedence: exact host > wildcard > longest literal path > order.  path: origin-form, query ignored.
- * A path with dot segments, plain or percent-encoded, matches only patterns that match all paths: servers do not agree on what it means. */
-enum rule_match rule_find(const struct rule *rules, size_t count, const struct authority *a0, struct slice method, struct slice path,
-                          const struct rule **ret);
+ * A path with dot segments, plain or percent-encoded, matches only patterns that match all paths: servers do not agree
+ * on what it means. */
+enum rule_match rule_find(const struct rule *rules, size_t count, const struct authority *a0, struct slice method,
+                          struct slice path, const struct rule **ret);
 /* For "why": what keeps the rule from this request ("host", "port", "method", "path"), or NULL when it matches. */
 const char *rule_mismatch(const struct rule *r, const struct authority *a0, struct slice method, struct slice path);
 

@@ -16,7 +16,7 @@ struct credential {
     struct token token;
     int64_t ask_after_ms; /* no background WANT before */
     struct list waits;
-    struct deadline retry; /* a refusal said when to try again, and somebody has the time */
+    struct deadline retry;        /* a refusal said when to try again, and somebody has the time */
     struct token_refusal put_off; /* the last such one */
 };
 
@@ -71,7 +71,10 @@ void tokens_free(struct tokens *t)
 
 static void send_want(struct credential *c, enum msg_reason reason, uint64_t rejected, int64_t deadline_ms)
 {
-    c->table->send(c->table->arg, &(struct msg){ .type = MSG_WANT, .name = slice_str(c->name), .reason = reason, .generation = rejected,
+    c->table->send(c->table->arg, &(struct msg){ .type = MSG_WANT,
+                                                 .name = slice_str(c->name),
+                                                 .reason = reason,
+                                                 .generation = rejected,
                                                  .deadline_ms = deadline_ms });
 }
 
@@ -178,11 +181,16 @@ static void on_wait_over(void *arg)
     finish(arg, TOKEN_TIMEOUT, &late);
 }
 
-void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, enum msg_reason reason, uint64_t rejected, int64_t wait_ms,
+void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, enum msg_reason reason,
+                 uint64_t rejected, int64_t wait_ms,
                  void (*fn)(void *arg, enum token_verdict, const struct token_refusal *), void *arg)
 {
-    *w = (struct token_wait){ .credential = c, .reason = reason, .rejected = rejected,
-                              .until_ms = clock_mono_ms() + wait_ms, .fn = fn, .arg = arg };
+    *w = (struct token_wait){ .credential = c,
+                              .reason = reason,
+                              .rejected = rejected,
+                              .until_ms = clock_mono_ms() + wait_ms,
+                              .fn = fn,
+                              .arg = arg };
     list_init(&w->node);
     list_push(&c->waits, &w->node);
     t->waiting++;
@@ -212,7 +220,9 @@ static int copy_extras(struct token *to, const struct msg *m)
 
 static void take_token(struct credential *c, const struct msg *m)
 {
-    struct token token = { .generation = m->generation, .expires_ms = m->expires_ms, .refresh_at_ms = m->refresh_at_ms };
+    struct token token = { .generation = m->generation,
+                           .expires_ms = m->expires_ms,
+                           .refresh_at_ms = m->refresh_at_ms };
     if (m->generation < c->token.generation && c->state == MSG_USABLE && m->state == MSG_USABLE)
         return; /* an old keeper's last word */
     if (secret_set(&token.secret, m->token) != 0 || copy_extras(&token, m) != 0) {
@@ -231,7 +241,8 @@ static bool satisfied(const struct credential *c, const struct token_wait *w, in
     return fresh(c, now_ms) && c->token.generation > w->rejected;
 }
 
-/* Wakes everyone for whom the table now has what they wait for. A woken waiter may start new waits: those are not walked. */
+/* Wakes everyone for whom the table now has what they wait for. A woken waiter may start new waits: those are not
+ * walked. */
 static void wake(struct credential *c)
 {
     struct list old;
@@ -250,7 +261,8 @@ static void wake(struct credential *c)
 
 static bool may_still_wait(const struct token_wait *w, const struct msg *m, int64_t now_ms)
 {
-    bool passes = m->failure == MSG_TRANSIENT || m->failure == MSG_AMBIGUOUS || m->failure == MSG_THROTTLE || m->failure == MSG_STORE;
+    bool passes = m->failure == MSG_TRANSIENT || m->failure == MSG_AMBIGUOUS || m->failure == MSG_THROTTLE
+                  || m->failure == MSG_STORE;
     return passes && w->rejected == 0 && m->retry_after_ms > 0 && now_ms + m->retry_after_ms < w->until_ms;
 }
 

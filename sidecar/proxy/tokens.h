@@ -40,9 +40,9 @@ struct token_wait {
     struct deadline deadline;
     struct credential *credential;
     enum msg_reason reason;
-    uint64_t rejected;  /* wants a generation above this; 0: any fresh token */
+    uint64_t rejected; /* wants a generation above this; 0: any fresh token */
     int64_t until_ms;
-    bool put_off;       /* a refusal came that may pass in time: the credential's last one is told when it does not */
+    bool put_off; /* a refusal came that may pass in time: the credential's last one is told when it does not */
     void (*fn)(void *arg, enum token_verdict verdict, const struct token_refusal *refusal);
     void *arg;
 };
@@ -61,10 +61,13 @@ uint64_t credential_generation(const struct credential *c);
 struct credential *tokens_find(struct tokens *t, struct slice name);
 /* The token, when it is fresh; near its end the keeper is asked once in the background.  NULL: wait. */
 const struct token *tokens_get(struct tokens *t, struct credential *c, int64_t now_ms);
-/* Waits; w->fn is called once, later, unless cancelled.  reason MISSING, REJECTED or FORCED; rejected: see token_wait.  Fills w. */
-void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, enum msg_reason reason, uint64_t rejected, int64_t wait_ms,
+/* Waits; w->fn is called once, later, unless cancelled.  reason MISSING, REJECTED or FORCED; rejected: see token_wait.
+ * Fills w. */
+void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, enum msg_reason reason,
+                 uint64_t rejected, int64_t wait_ms,
                  void (*fn)(void *arg, enum token_verdict, const struct token_refusal *), void *arg);
-/* Tells the keeper that an upstream refused this generation, and waits for nothing; does nothing when a newer token is there. */
+/* Tells the keeper that an upstream refused this generation, and waits for nothing; does nothing when a newer token is
+ * there. */
 void tokens_reject(struct tokens *t, struct credential *c, uint64_t rejected, int64_t until_ms);
 /* Harmless on a zeroed or finished wait. */
 void token_wait_cancel(struct token_wait *w);

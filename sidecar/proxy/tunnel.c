@@ -126,8 +126,8 @@ static void on_idle(void *arg)
     deadline_set(&t->idle, t->idle_ms - PARK_MS);
 }
 
-struct tunnel *tunnel_new(struct stream *a, struct stream *b, struct slice first_a, struct slice first_b, int64_t idle_ms,
-                          tunnel_done_fn *done, void *owner)
+struct tunnel *tunnel_new(struct stream *a, struct stream *b, struct slice first_a, struct slice first_b,
+                          int64_t idle_ms, tunnel_done_fn *done, void *owner)
 {
     struct tunnel *t = calloc(1, sizeof *t);
     if (!t) {
@@ -135,7 +135,9 @@ struct tunnel *tunnel_new(struct stream *a, struct stream *b, struct slice first
         stream_free(b);
         return NULL;
     }
-    *t = (struct tunnel){ .a = { t, a, &t->b, false }, .b = { t, b, &t->a, false }, .idle_ms = idle_ms, .done = done, .owner = owner };
+    *t = (struct tunnel){
+        .a = { t, a, &t->b, false }, .b = { t, b, &t->a, false }, .idle_ms = idle_ms, .done = done, .owner = owner
+    };
     later_init(&t->end, on_end);
     deadline_init(&t->idle, on_idle, t);
     set_idle(t);

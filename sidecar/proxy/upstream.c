@@ -34,7 +34,8 @@ static void on_idle_over(void *arg)
     upstream_drop(arg);
 }
 
-/* Before the server does it: a request that meets its close on the way may be lost.  What it says is cut by a fifth, as 4 s are of the usual 5. */
+/* Before the server does it: a request that meets its close on the way may be lost.  What it says is cut by a fifth, as
+ * 4 s are of the usual 5. */
 static int64_t idle_ms(const struct upstream *u)
 {
     int64_t limit_ms = u->place->pool->limits->upstream_idle_ms, said_ms = (int64_t)h1_leg_idle_s(u->leg) * 800;
@@ -208,13 +209,17 @@ static void on_handshake(void *owner, enum stream_event event)
     if (event == STREAM_SECURED)
         connected(u);
     else if (event == STREAM_FAILED)
-        attempt_failed(u, &(struct leg_fault){ .status = 502, .verify = stream_verify_failed(u->stream), .label = stream_error_label(u->stream),
+        attempt_failed(u, &(struct leg_fault){ .status = 502,
+                                               .verify = stream_verify_failed(u->stream),
+                                               .label = stream_error_label(u->stream),
                                                .text = stream_error(u->stream) });
 }
 
 static void on_handshake_late(void *arg)
 {
-    attempt_failed(arg, &(struct leg_fault){ .status = 504, .label = "connection_timeout", .text = "the upstream's TLS handshake took too long" });
+    attempt_failed(arg, &(struct leg_fault){ .status = 504,
+                                             .label = "connection_timeout",
+                                             .text = "the upstream's TLS handshake took too long" });
 }
 
 /* Takes fd over.  Completes later, also for plain connections. */
@@ -225,7 +230,8 @@ void upstream_secure(struct upstream *u, int fd)
     u->stream = stream_new(fd, on_handshake, u);
     if (!u->stream) {
         close(fd);
-        attempt_failed(u, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
+        attempt_failed(u,
+                       &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
         return;
     }
     if (!p->tls) {
@@ -235,7 +241,8 @@ void upstream_secure(struct upstream *u, int fd)
     deadline_init(&u->deadline, on_handshake_late, u);
     deadline_set(&u->deadline, p->pool->limits->tls_ms);
     if (stream_connect_tls(u->stream, p->tls, p->a0.host, p->a0.kind != HOST_NAME, p->key) != 0)
-        attempt_failed(u, &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
+        attempt_failed(u,
+                       &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
 }
 
 static void on_dialled(void *arg, int fd, enum dial_error error, const char *text)
@@ -245,8 +252,11 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
     if (error == DIAL_OK)
         upstream_secure(u, fd);
     else
-        attempt_failed(u, &(struct leg_fault){ .status = error == DIAL_TIMEOUT ? 504 : error == DIAL_FORBIDDEN ? 403 : 502,
-                                               .label = dial_error_label(error), .text = text });
+        attempt_failed(u, &(struct leg_fault){ .status = error == DIAL_TIMEOUT     ? 504
+                                                         : error == DIAL_FORBIDDEN ? 403
+                                                                                   : 502,
+                                               .label = dial_error_label(error),
+                                               .text = text });
 }
 
 /* Clients are counted, and each has one exchange at a time: only what nobody uses can pile up. */

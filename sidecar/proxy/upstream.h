@@ -1,5 +1,6 @@
-/* proxy/upstream.h: connections to upstreams: dial, TLS, and the pool in which they wait between exchanges (HTTP.md §5, §6).   Worker process.
- * A connection belongs to the pool, or to one exchange.  Pool key: authority + TLS identity.  A connection that can be read from while idle is dropped. */
+/* proxy/upstream.h: connections to upstreams: dial, TLS, and the pool in which they wait between exchanges (HTTP.md §5,
+ * §6).   Worker process. A connection belongs to the pool, or to one exchange.  Pool key: authority + TLS identity.  A
+ * connection that can be read from while idle is dropped. */
 #ifndef SIDEKEY_PROXY_UPSTREAM_H
 #define SIDEKEY_PROXY_UPSTREAM_H
 
@@ -14,7 +15,8 @@ struct upstream;
 struct upstream_target {
     const struct authority *a0;
     const struct rule *rule; /* its tls files are the identity; NULL: none */
-    bool once;               /* the request cannot be sent twice: an idle connection is looked at before it is handed out */
+    /* the request cannot be sent twice: an idle connection is looked at before it is handed out */
+    bool once;
 };
 
 struct upstream_wait {
@@ -30,7 +32,8 @@ MUST_CHECK struct pool *pool_new(struct dialer *dialer, const struct worker_limi
 void pool_free(struct pool *p);
 /* Makes the TLS context of a rule now, so that a missing file is told at start.  0; -1 with e. */
 MUST_CHECK int pool_prepare(struct pool *p, const struct rule *rule, struct err *e);
-/* The connection that was used last, when one is idle: the caller's now.  Else NULL, and w->fn comes later (within dial_ms + tls_ms). */
+/* The connection that was used last, when one is idle: the caller's now.  Else NULL, and w->fn comes later (within
+ * dial_ms + tls_ms). */
 struct upstream *pool_take(struct pool *p, const struct upstream_target *target, struct upstream_wait *w,
                            void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault), void *arg);
 /* Harmless on a zeroed or finished wait. */

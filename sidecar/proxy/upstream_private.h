@@ -1,4 +1,5 @@
-/* proxy/upstream_private.h: the pool seen by its two files: upstream.c (one connection, from dial to drop) and pool.c (places, who waits, TLS identities). */
+/* proxy/upstream_private.h: the pool seen by its two files: upstream.c (one connection, from dial to drop) and pool.c
+ * (places, who waits, TLS identities). */
 #ifndef SIDEKEY_PROXY_UPSTREAM_PRIVATE_H
 #define SIDEKEY_PROXY_UPSTREAM_PRIVATE_H
 
@@ -20,14 +21,14 @@ struct pool {
     struct dialer *dialer;
     const struct worker_limits *limits;
     struct hash *places, *identities;
-    struct list unused;     /* struct upstream.unused: all that are idle, oldest first */
+    struct list unused; /* struct upstream.unused: all that are idle, oldest first */
     size_t open;
 };
 
 enum upstream_state { UPSTREAM_DIAL, UPSTREAM_TLS, UPSTREAM_IDLE, UPSTREAM_BUSY, UPSTREAM_UNREAD };
 
 struct upstream {
-    struct list node; /* in place.idle or place.others */
+    struct list node;   /* in place.idle or place.others */
     struct list unused; /* in pool.unused while idle */
     struct place *place;
     enum upstream_state state;

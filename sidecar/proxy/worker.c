@@ -75,7 +75,8 @@ static void send_stats(struct worker *w)
     buf_init(&text, MSG_PARTS_TEXT_MAX);
     int failed = meter_write(w->ctx.meter, &text, &changed);
     if (failed == 0 && changed)
-        failed = msg_parts_send(w->keeper, &(struct msg){ .type = MSG_STATS, .tag = w->sockets.slot, .text = buf_slice(&text) });
+        failed = msg_parts_send(w->keeper,
+                                &(struct msg){ .type = MSG_STATS, .tag = w->sockets.slot, .text = buf_slice(&text) });
     if (failed && failed != -EPIPE)
         log_warn(log_msg("this worker's metrics are not told"), log_str("reason", strerror(-failed)));
     buf_done(&text);
@@ -181,7 +182,9 @@ static void maybe_drained(struct worker *w)
 
 static int listener_fd(const struct worker *w, unsigned listener_at)
 {
-    const int fds[] = { [LISTENER_PROXY] = w->sockets.proxy, [LISTENER_LOCAL] = w->sockets.local, [LISTENER_TRANSPARENT] = w->sockets.transparent,
+    const int fds[] = { [LISTENER_PROXY] = w->sockets.proxy,
+                        [LISTENER_LOCAL] = w->sockets.local,
+                        [LISTENER_TRANSPARENT] = w->sockets.transparent,
                         [LISTENER_ADMIN] = w->sockets.admin };
     return fds[listener_at];
 }
@@ -203,8 +206,8 @@ static void let_clients_in(struct worker *w, bool accept)
             listener_set(w->listeners[i], accept);
 }
 
-/* last: the program ends, no other worker takes the listeners over.  The admin listener is answered to the end then; else it is the next worker's, whose
- * keeper is the one to ask. */
+/* last: the program ends, no other worker takes the listeners over.  The admin listener is answered to the end then;
+ * else it is the next worker's, whose keeper is the one to ask. */
 static void start_drain(struct worker *w, bool last)
 {
     if (w->ctx.draining)
@@ -331,17 +334,19 @@ static int build(struct worker *w, const struct worker_options *o, struct slice 
         return -1;
     if (o->hints_path && !(c->hints = hints_open(o->hints_path, e)))
         return -1;
-    if (!(c->meter = meter_new(o->rules, o->rule_count)) || !(c->tokens = tokens_new(send_want, w)) ||
-        !(c->leaves = leaves_new(c->tls, send_want, w)) || !(c->pool = pool_new(c->dialer, &o->limits)) || !(w->admin = admin_new(c)) ||
-        prepare_tokens(w) != 0)
+    if (!(c->meter = meter_new(o->rules, o->rule_count)) || !(c->tokens = tokens_new(send_want, w))
+        || !(c->leaves = leaves_new(c->tls, send_want, w)) || !(c->pool = pool_new(c->dialer, &o->limits))
+        || !(w->admin = admin_new(c)) || prepare_tokens(w) != 0)
         return -1;
     return prepare_upstreams(w, e);
 }
 
 static int open_listeners(struct worker *w)
 {
-    static listen_fn *const accepts[] = { [LISTENER_PROXY] = on_proxy_accept, [LISTENER_LOCAL] = on_local_accept,
-                                          [LISTENER_TRANSPARENT] = on_transparent_accept, [LISTENER_ADMIN] = on_admin_accept };
+    static listen_fn *const accepts[] = { [LISTENER_PROXY] = on_proxy_accept,
+                                          [LISTENER_LOCAL] = on_local_accept,
+                                          [LISTENER_TRANSPARENT] = on_transparent_accept,
+                                          [LISTENER_ADMIN] = on_admin_accept };
     for (unsigned i = 0; i < WORKER_LISTENERS; i++)
         if (listener_fd(w, i) >= 0 && !(w->listeners[i] = listener_new(listener_fd(w, i), accepts[i], w)))
             return -1;

@@ -1,4 +1,5 @@
-/* proxy/worker.h: the worker process: joins clients, upstreams, tokens and leaves.   Never sees a refresh token or the CA key. */
+/* proxy/worker.h: the worker process: joins clients, upstreams, tokens and leaves.   Never sees a refresh token or the
+ * CA key. */
 #ifndef SIDEKEY_PROXY_WORKER_H
 #define SIDEKEY_PROXY_WORKER_H
 

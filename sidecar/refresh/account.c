@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-
 #define RELOAD_FIRST_MS 500 /* a state that could not be read is read again: 0.5 → 30 s */
 #define RELOAD_LAST_MS 30000
 
@@ -56,8 +55,10 @@ static void recompute(struct account *a, bool same_token, int64_t old_end_wall_m
     /* The end of a token that we have already is known by the monotonic clock: the wall clock may have jumped since. */
     if (!same_token || a->state.expires_wall_ms != old_end_wall_ms)
         a->times = schedule_times(&life, a->env->flights->jitter, clock_mono_ms(), wall_ms(a));
-    if (first && schedule_age_unknown(&life, wall_ms(a))) { /* what a process finds at its start is of any age; what comes later is new when it comes */
-        log_warn(log_msg("the stored token is from the future: the clock is wrong"), log_str("credential", a->spec->name));
+    /* what a process finds at its start is of any age; what comes later is new when it comes */
+    if (first && schedule_age_unknown(&life, wall_ms(a))) {
+        log_warn(log_msg("the stored token is from the future: the clock is wrong"),
+                 log_str("credential", a->spec->name));
         schedule_times_end(&a->times, clock_mono_ms());
     }
     if (same_token && a->state.expires_wall_ms <= old_end_wall_ms)
@@ -116,7 +117,8 @@ static void on_loaded(void *arg, const struct store_answer *answer)
         if (a->flight)
             flight_state_changed(a->flight, answer->state);
     } else {
-        log_warn(log_msg("state not read"), log_str("credential", a->spec->name), log_str("reason", answer->error ? answer->error : "unknown"));
+        log_warn(log_msg("state not read"), log_str("credential", a->spec->name),
+                 log_str("reason", answer->error ? answer->error : "unknown"));
         load_later(a);
     }
     if (a->load_again) {
@@ -152,19 +154,25 @@ void account_changed(struct account *a)
 
 static const char *trigger_name(const struct account *a)
 {
-    static const char *const names[] = { [MSG_EXPIRING] = "expiring", [MSG_MISSING] = "missing", [MSG_REJECTED] = "rejected", [MSG_FORCED] = "forced" };
+    static const char *const names[] = {
+        [MSG_EXPIRING] = "expiring", [MSG_MISSING] = "missing", [MSG_REJECTED] = "rejected", [MSG_FORCED] = "forced"
+    };
     return a->need.background ? "background" : names[a->need.reason];
 }
 
 static void count_end(struct account *a, const struct flight_result *r)
 {
-    static const char *const ends[] = { [FLIGHT_REFRESHED] = "refreshed", [FLIGHT_ADOPTED] = "adopted", [FLIGHT_SKIPPED] = "skipped" };
+    static const char *const ends[] = {
+        [FLIGHT_REFRESHED] = "refreshed", [FLIGHT_ADOPTED] = "adopted", [FLIGHT_SKIPPED] = "skipped"
+    };
     char labels[128];
     double took = (double)(clock_mono_ms() - a->flight_ms) / 1000;
-    (*metrics_at(a->env->metrics, "sidekey_refreshes_total{credential=\"%s\",trigger=\"%s\",result=\"%s\"}", a->spec->name, trigger_name(a),
+    (*metrics_at(a->env->metrics, "sidekey_refreshes_total{credential=\"%s\",trigger=\"%s\",result=\"%s\"}",
+                 a->spec->name, trigger_name(a),
                  r->end == FLIGHT_FAILED ? msg_class_name(r->failure) : ends[r->end]))++;
     snprintf(labels, sizeof labels, "credential=\"%s\"", a->spec->name);
-    struct histogram h = metrics_histogram(a->env->metrics, "sidekey_refresh_duration_seconds", labels, seconds, sizeof seconds / sizeof *seconds);
+    struct histogram h = metrics_histogram(a->env->metrics, "sidekey_refresh_duration_seconds", labels, seconds,
+                                           sizeof seconds / sizeof *seconds);
     if (r->requested)
         histogram_observe(&h, took);
 }
@@ -172,15 +180,17 @@ static void count_end(struct account *a, const struct flight_result *r)
 static void log_end(const struct account *a, const struct flight_result *r)
 {
     if (r->end == FLIGHT_FAILED)
-        log_warn(log_msg("refresh failed"), log_str("credential", a->spec->name), log_int("generation", (int64_t)a->state.generation),
-                 log_str("class", msg_class_name(r->failure)), log_str("trigger", trigger_name(a)), log_str("reason", r->text),
+        log_warn(log_msg("refresh failed"), log_str("credential", a->spec->name),
+                 log_int("generation", (int64_t)a->state.generation), log_str("class", msg_class_name(r->failure)),
+                 log_str("trigger", trigger_name(a)), log_str("reason", r->text),
                  log_int("dur_ms", clock_mono_ms() - a->flight_ms));
     else if (r->end == FLIGHT_REFRESHED)
-        log_info(log_msg("refreshed"), log_str("credential", a->spec->name), log_int("generation", (int64_t)a->state.generation),
-                 log_str("trigger", trigger_name(a)), log_int("dur_ms", clock_mono_ms() - a->flight_ms));
+        log_info(log_msg("refreshed"), log_str("credential", a->spec->name),
+                 log_int("generation", (int64_t)a->state.generation), log_str("trigger", trigger_name(a)),
+                 log_int("dur_ms", clock_mono_ms() - a->flight_ms));
     else
-        log_debug(log_msg("refresh not needed"), log_str("credential", a->spec->name), log_str("trigger", trigger_name(a)),
-                  log_str("reason", r->text));
+        log_debug(log_msg("refresh not needed"), log_str("credential", a->spec->name),
+                  log_str("trigger", trigger_name(a)), log_str("reason", r->text));
 }
 
 static void on_state(void *arg, const struct state *state)
@@ -192,8 +202,10 @@ static void on_state(void *arg, const struct state *state)
 
 static void on_lease(void *arg, enum store_result result)
 {
-    static const char *const names[] = { [STORE_FRESH] = "fresh", [STORE_WON] = "won",     [STORE_BUSY] = "busy", [STORE_OK] = "ok",
-                                         [STORE_STALE] = "stale", [STORE_LOST] = "lost",   [STORE_ERROR] = "error" };
+    static const char *const names[] = {
+        [STORE_FRESH] = "fresh", [STORE_WON] = "won",   [STORE_BUSY] = "busy",  [STORE_OK] = "ok",
+        [STORE_STALE] = "stale", [STORE_LOST] = "lost", [STORE_ERROR] = "error"
+    };
     struct account *a = arg;
     (*metrics_at(a->env->metrics, "sidekey_lease_total{result=\"%s\"}", names[result]))++;
 }
@@ -201,7 +213,8 @@ static void on_lease(void *arg, enum store_result result)
 static void on_event(void *arg, enum flight_event event)
 {
     struct account *a = arg;
-    (*metrics_at(a->env->metrics, "sidekey_refresh_events_total{credential=\"%s\",event=\"%s\"}", a->spec->name, flight_event_name(event)))++;
+    (*metrics_at(a->env->metrics, "sidekey_refresh_events_total{credential=\"%s\",event=\"%s\"}", a->spec->name,
+                 flight_event_name(event)))++;
 }
 
 static bool needed(const struct account *a, const struct schedule_need *need)
@@ -220,14 +233,15 @@ static void refuse(struct account *a, enum msg_class failure, const char *text)
 {
     int64_t after_ms = failure == MSG_DEAD     ? 0
                        : failure == MSG_RECENT ? left_ms(a->tries.forced_ms + forced_floor(a))
-                                              : left_ms(a->tries.urgent_ms);
+                                               : left_ms(a->tries.urgent_ms);
     a->env->refuse(a->env->arg, a, failure, after_ms, text);
 }
 
 static void note_failure(struct account *a, const struct flight_result *r)
 {
     int64_t now_ms = clock_mono_ms();
-    bool counts = r->requested && r->failure != MSG_TRANSIENT && r->failure != MSG_STORE && schedule_need_forced(&a->need);
+    bool counts =
+        r->requested && r->failure != MSG_TRANSIENT && r->failure != MSG_STORE && schedule_need_forced(&a->need);
     uint64_t random;
     rand_bytes(&random, sizeof random);
     if (r->failure == MSG_THROTTLE && !r->told)
@@ -256,7 +270,8 @@ static void note_success(struct account *a, const struct flight_result *r)
         a->env->publish(a->env->arg, a); /* whoever joined late has not seen the first one */
     else if (r->requested) {
         schedule_failed(&a->tries, MSG_TRANSIENT, 1000, false, 0, clock_mono_ms());
-        refuse(a, MSG_TRANSIENT, schedule_need_forced(&need) ? "the new token was refused already" : "the new token has expired already");
+        refuse(a, MSG_TRANSIENT,
+               schedule_need_forced(&need) ? "the new token was refused already" : "the new token has expired already");
     } else
         account_want(a, &need); /* what was adopted is not what the late ones need: they may ask once more (B6) */
 }
@@ -288,7 +303,8 @@ static void on_end(void *arg, const struct flight_result *r)
     schedule(a);
 }
 
-/* The flight judges by stored, absolute times. After a jump of the wall clock it would call a token fresh that is due, or has ended, again and again. */
+/* The flight judges by stored, absolute times. After a jump of the wall clock it would call a token fresh that is due,
+ * or has ended, again and again. */
 static void tell_due(struct account *a, const struct schedule_need *need)
 {
     if (needed(a, need))
@@ -401,8 +417,9 @@ int account_init(struct account *a, const struct credential_spec *spec, const st
     alarm_init(&a->reload, on_reload, a);
     if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)
         a->host[0] = '\0';
-    const struct secret_ref *const files[] = { &spec->token,           &spec->refresh_token, &spec->client_secret, &spec->assertion.key,
-                                               &spec->assertion.token, &spec->subject_token, &spec->actor_token };
+    const struct secret_ref *const files[] = { &spec->token,         &spec->refresh_token,   &spec->client_secret,
+                                               &spec->assertion.key, &spec->assertion.token, &spec->subject_token,
+                                               &spec->actor_token };
     int failed = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files && failed == 0; i++)
         failed = watch_file(a, files[i], i);
@@ -453,7 +470,8 @@ static void on_shared(void *arg, const struct store_answer *answer)
     a->sharing = NULL;
     if (answer->result != STORE_ERROR)
         return;
-    log_warn(log_msg("throttle not shared"), log_str("credential", a->spec->name), log_str("reason", answer->error ? answer->error : "unknown"));
+    log_warn(log_msg("throttle not shared"), log_str("credential", a->spec->name),
+             log_str("reason", answer->error ? answer->error : "unknown"));
     on_event(a, FLIGHT_THROTTLE_UNSHARED);
 }
 
@@ -463,7 +481,8 @@ void account_hold(struct account *a, int64_t until_ms, bool share)
     share = share && until_ms > a->throttled_ms; /* else it is known there */
     a->throttled_ms = until_ms > a->throttled_ms ? until_ms : a->throttled_ms;
     schedule_hold(&a->tries, until_ms);
-    if (share && left_ms > 0) { /* in as many ms from now: what comes there late ends late, by what the store takes at most */
+    /* in as many ms from now: what comes there late ends late, by what the store takes at most */
+    if (share && left_ms > 0) {
         store_cancel(a->env->flights->store, a->sharing);
         a->sharing = store_throttle(a->env->flights->store, a->spec->name, left_ms, on_shared, a);
     }
@@ -489,8 +508,10 @@ void account_gauges(const struct account *a)
     struct metrics *m = a->env->metrics;
     const char *name = a->spec->name;
     for (enum msg_state s = MSG_NONE; s <= MSG_REAUTH; s++)
-        *metrics_at(m, "sidekey_credential_state{credential=\"%s\",state=\"%s\"}", name, msg_state_name(s)) = account_state(a) == s;
+        *metrics_at(m, "sidekey_credential_state{credential=\"%s\",state=\"%s\"}", name, msg_state_name(s)) =
+            account_state(a) == s;
     *metrics_at(m, "sidekey_token_generation{credential=\"%s\"}", name) = (double)a->state.generation;
-    *metrics_at(m, "sidekey_token_expiry_timestamp_seconds{credential=\"%s\"}", name) = (double)(a->state.expires_wall_ms / 1000);
+    *metrics_at(m, "sidekey_token_expiry_timestamp_seconds{credential=\"%s\"}", name) =
+        (double)(a->state.expires_wall_ms / 1000);
     *metrics_at(m, "sidekey_refresh_waiters{credential=\"%s\"}", name) = a->waiters;
 }

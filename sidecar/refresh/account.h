@@ -1,5 +1,5 @@
-/* refresh/account.h: one credential at the keeper: what is known of it, when it is refreshed, and the one door to a refresh.   Keeper only.
- * Owner  the keeper (embedded), through account_done(). */
+/* refresh/account.h: one credential at the keeper: what is known of it, when it is refreshed, and the one door to a
+ * refresh.   Keeper only. Owner  the keeper (embedded), through account_done(). */
 #ifndef SIDEKEY_REFRESH_ACCOUNT_H
 #define SIDEKEY_REFRESH_ACCOUNT_H
 
@@ -16,8 +16,10 @@ struct account_env { /* borrowed, one for all accounts */
     /* Tell every worker what the account holds now. */
     void (*publish)(void *arg, const struct account *a);
     /* Tell every worker that there is no (newer) token to be had. */
-    void (*refuse)(void *arg, const struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text);
-    /* The token host asks for fewer requests: hold every account of the same host.  told: it has said so to us, and the store is to know. */
+    void (*refuse)(void *arg, const struct account *a, enum msg_class failure, int64_t retry_after_ms,
+                   const char *text);
+    /* The token host asks for fewer requests: hold every account of the same host.  told: it has said so to us, and the
+     * store is to know. */
     void (*throttled)(void *arg, const char *host, int64_t until_ms, bool told);
     /* A flight has ended while draining. */
     void (*idle)(void *arg);
@@ -27,26 +29,26 @@ struct account_env { /* borrowed, one for all accounts */
 struct account {
     const struct credential_spec *spec;
     const struct account_env *env;
-    char host[300];               /* of the token endpoint; "" none */
-    struct state state;           /* newest; published */
+    char host[300];     /* of the token endpoint; "" none */
+    struct state state; /* newest; published */
     struct schedule_times times;
     struct schedule_tries tries;
-    struct flight *flight;        /* at most one */
-    struct schedule_need need;  /* of the flight, with all who joined */
-    int64_t flight_ms;            /* when it started */
-    unsigned waiters;             /* WANTs that joined */
-    bool changed;                 /* the secret's file changed while a flight was under way */
-    bool replay;                  /* the journal's answer has not reached the store yet */
+    struct flight *flight;     /* at most one */
+    struct schedule_need need; /* of the flight, with all who joined */
+    int64_t flight_ms;         /* when it started */
+    unsigned waiters;          /* WANTs that joined */
+    bool changed;              /* the secret's file changed while a flight was under way */
+    bool replay;               /* the journal's answer has not reached the store yet */
     bool draining, loaded;
     struct store_op *load;
     bool load_again;
-    int64_t throttled_ms;         /* no request before; 0: never said */
-    struct store_op *sharing;     /* the store is told that */
-    struct alarm reload;          /* the last load failed */
-    int64_t reload_ms;            /* the pause before the next one */
+    int64_t throttled_ms;     /* no request before; 0: never said */
+    struct store_op *sharing; /* the store is told that */
+    struct alarm reload;      /* the last load failed */
+    int64_t reload_ms;        /* the pause before the next one */
     struct alarm timer;
     struct secret_watch *watches[7]; /* one for each file that a secret comes from */
-    char last_error[256];         /* of the last flight; "" after a good one */
+    char last_error[256];            /* of the last flight; "" after a good one */
 };
 
 /* flights as in env.  0; -ENOMEM. */
@@ -54,7 +56,8 @@ MUST_CHECK int account_init(struct account *a, const struct credential_spec *spe
 void account_done(struct account *a);
 /* Journal, store, and the first token. */
 void account_start(struct account *a);
-/* The single door (REFRESH.md B14): somebody wants a token, or a newer one.  Answers by publish or refuse, now or after a flight. */
+/* The single door (REFRESH.md B14): somebody wants a token, or a newer one.  Answers by publish or refuse, now or after
+ * a flight. */
 void account_want(struct account *a, const struct schedule_need *need);
 /* The stored state has changed, by whomever. */
 void account_changed(struct account *a);

@@ -1,5 +1,5 @@
-/* refresh/alarm.h: one single-shot timer in milliseconds.   tests/fakes/fake_alarm.c takes its place: there time is a number.
- * Owner  whoever embeds it; alarm_stop() before the memory goes. */
+/* refresh/alarm.h: one single-shot timer in milliseconds.   tests/fakes/fake_alarm.c takes its place: there time is a
+ * number. Owner  whoever embeds it; alarm_stop() before the memory goes. */
 #ifndef SIDEKEY_REFRESH_ALARM_H
 #define SIDEKEY_REFRESH_ALARM_H
 

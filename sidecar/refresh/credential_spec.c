@@ -49,7 +49,8 @@ void credential_spec_done(struct credential_spec *s)
 
 void redis_spec_done(struct redis_spec *r)
 {
-    char *const texts[] = { r->url, r->username, r->ca_file, r->cert_file, r->key_file, r->sentinel_master, r->sentinel_username };
+    char *const texts[] = { r->url,      r->username,        r->ca_file,          r->cert_file,
+                            r->key_file, r->sentinel_master, r->sentinel_username };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     for (char **node = r->sentinel_nodes; node && *node; node++)

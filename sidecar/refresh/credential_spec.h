@@ -1,5 +1,5 @@
-/* refresh/credential_spec.h: one credential as the config describes it: references, never values.   Plain data, filled by app/config.
- * Owner  the config; everything is heap or NULL, freed by credential_spec_done(). */
+/* refresh/credential_spec.h: one credential as the config describes it: references, never values.   Plain data, filled
+ * by app/config. Owner  the config; everything is heap or NULL, freed by credential_spec_done(). */
 #ifndef SIDEKEY_REFRESH_CREDENTIAL_SPEC_H
 #define SIDEKEY_REFRESH_CREDENTIAL_SPEC_H
 
@@ -24,48 +24,49 @@ struct credential_spec_param {
     char *name, *value;
 };
 
-/* A JWT that stands for the client or for whom it acts: signed here with key, or read ready-made from token (a projected service-account token). */
+/* A JWT that stands for the client or for whom it acts: signed here with key, or read ready-made from token (a
+ * projected service-account token). */
 struct credential_spec_assertion {
-    struct secret_ref key;           /* PEM, or Google's JSON key file, which also says issuer and kid */
+    struct secret_ref key; /* PEM, or Google's JSON key file, which also says issuer and kid */
     struct secret_ref token;
     enum jws_alg alg;
     char *kid, *issuer, *subject, *audience; /* NULL: see grant/assertion.h */
-    struct credential_spec_param *claims;       /* more of them */
+    struct credential_spec_param *claims;    /* more of them */
     size_t claim_count;
-    int64_t lifetime_ms;             /* 0: the grant's own */
+    int64_t lifetime_ms; /* 0: the grant's own */
 };
 
 /* A second request that turns the first token into another one (Google's generateAccessToken). */
 struct credential_spec_impersonate {
-    char *url;                       /* NULL: there is none */
-    char *scope;                     /* separated by spaces */
+    char *url;   /* NULL: there is none */
+    char *scope; /* separated by spaces */
     int64_t lifetime_ms;
 };
 
 struct credential_spec {
-    char *name;                      /* [a-z0-9._-]{1,64}: the credential's id everywhere */
+    char *name; /* [a-z0-9._-]{1,64}: the credential's id everywhere */
     enum grant_kind grant;
-    char *token_url;                 /* https, or http on loopback; grant metadata: also http to a metadata server */
+    char *token_url; /* https, or http on loopback; grant metadata: also http to a metadata server */
     char *client_id, *scope, *audience, *resource;
     enum client_auth client_auth;
     enum grant_body body;
     struct secret_ref client_secret;
-    struct secret_ref refresh_token; /* generation 0 */
-    struct secret_ref token;         /* static */
-    struct credential_spec_assertion assertion; /* jwt_bearer, github_app, client_auth private_key_jwt */
+    struct secret_ref refresh_token;              /* generation 0 */
+    struct secret_ref token;                      /* static */
+    struct credential_spec_assertion assertion;   /* jwt_bearer, github_app, client_auth private_key_jwt */
     struct secret_ref subject_token, actor_token; /* token_exchange: read anew at each exchange */
     char *subject_token_type, *actor_token_type, *requested_token_type; /* NULL: type of a JWT; left out */
     struct credential_spec_impersonate impersonate;
-    char *installation;              /* grant github_app: token_url follows from it */
-    char **command;                  /* grant command: program and arguments, NULL-terminated */
+    char *installation; /* grant github_app: token_url follows from it */
+    char **command;     /* grant command: program and arguments, NULL-terminated */
     struct credential_spec_param *params;
     size_t param_count;
-    struct credential_spec_param *headers;      /* more fields of the token request */
+    struct credential_spec_param *headers; /* more fields of the token request */
     size_t header_count;
     char *ca_file, *cert_file, *key_file; /* tls of the token endpoint */
-    int64_t default_lifetime_ms;     /* when the answer gives none; 0: unknown */
-    int64_t forced_floor_ms;         /* at most one forced refresh per this; default 30 s (B10) */
-    bool required;                   /* /readyz waits for it */
+    int64_t default_lifetime_ms;          /* when the answer gives none; 0: unknown */
+    int64_t forced_floor_ms;              /* at most one forced refresh per this; default 30 s (B10) */
+    bool required;                        /* /readyz waits for it */
 };
 
 void credential_spec_done(struct credential_spec *s);
@@ -73,8 +74,8 @@ void credential_spec_done(struct credential_spec *s);
 enum on_lock_error { ON_LOCK_ERROR_PROCEED, ON_LOCK_ERROR_WAIT, ON_LOCK_ERROR_FAIL };
 
 struct redis_spec { /* store.redis; everything is heap or NULL, freed by redis_spec_done() */
-    char *url;                            /* redis_url.h; NULL: no Redis, the file engine */
-    char *username;                       /* before the one in the URL */
+    char *url;      /* redis_url.h; NULL: no Redis, the file engine */
+    char *username; /* before the one in the URL */
     struct secret_ref password;
     char *ca_file, *cert_file, *key_file; /* rediss:// */
     char *sentinel_master;                /* NULL: no sentinels */
@@ -88,18 +89,18 @@ void redis_spec_done(struct redis_spec *r);
 struct keeper_options {
     const struct credential_spec *specs; /* borrowed, as all below */
     size_t spec_count;
-    const struct redis_spec *redis; /* NULL, or without a url: the file engine in state_dir */
-    const char *state_dir;    /* file engine; also journal and spool */
+    const struct redis_spec *redis;                /* NULL, or without a url: the file engine in state_dir */
+    const char *state_dir;                         /* file engine; also journal and spool */
     struct secret_ref seal_key, seal_key_previous; /* none: a 0600 key is made in state_dir at the first start */
     enum on_lock_error on_lock_error;
-    int64_t lease_ms;         /* default 60 s */
+    int64_t lease_ms;            /* default 60 s */
     struct dial_options network; /* overrides and address policy hold for token endpoints too */
-    const char *ca_publish;   /* directory for ca.pem and bundle.pem; NULL: none */
+    const char *ca_publish;      /* directory for ca.pem and bundle.pem; NULL: none */
     const char *const *permit_hosts;
     const char *ca_cert_file, *ca_key_file;
     const char *const *extra_roots; /* NULL-terminated; put into bundle.pem */
-    int ca_memfd;             /* memfd that keeps a made CA over the death of a keeper; -1: none */
-    int64_t request_timeout_ms; /* of one token request; default 30 s, always below lease_ms */
+    int ca_memfd;                   /* memfd that keeps a made CA over the death of a keeper; -1: none */
+    int64_t request_timeout_ms;     /* of one token request; default 30 s, always below lease_ms */
 };
 
 #endif

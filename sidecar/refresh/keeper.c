@@ -42,7 +42,8 @@ static int open_ring(struct keeper *k, struct err *e)
 {
     const struct keeper_options *o = k->options;
     struct secret current = { 0 }, previous = { 0 };
-    int failed = o->seal_key.kind == SECRET_REF_NONE ? store_file_seal_key(o->state_dir, &current, e) : secret_ref_read(&o->seal_key, &current, e);
+    int failed = o->seal_key.kind == SECRET_REF_NONE ? store_file_seal_key(o->state_dir, &current, e)
+                                                     : secret_ref_read(&o->seal_key, &current, e);
     if (failed == 0 && o->seal_key_previous.kind != SECRET_REF_NONE)
         failed = secret_ref_read(&o->seal_key_previous, &previous, e);
     if (failed == 0 && !(k->ring = seal_ring_new(secret_peek(&current), secret_peek(&previous), e)))
@@ -56,9 +57,11 @@ static int open_ring(struct keeper *k, struct err *e)
 static int directory_status(const char *dir)
 {
     struct stat st;
-    if (stat(dir, &st) == 0 && (st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH))) /* root may use it, and does not */
+    /* root may use it, and does not */
+    if (stat(dir, &st) == 0 && (st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH)))
         return EX_NOPERM;
-    return access(dir, R_OK | W_OK | X_OK) != 0 && (errno == EACCES || errno == EPERM || errno == EROFS) ? EX_NOPERM : EX_IOERR;
+    return access(dir, R_OK | W_OK | X_OK) != 0 && (errno == EACCES || errno == EPERM || errno == EROFS) ? EX_NOPERM
+                                                                                                         : EX_IOERR;
 }
 
 /* A server that does not answer yet stops nobody: cached tokens, the journal and on_lock_error are there for that. */
@@ -97,7 +100,8 @@ static int open_stores(struct keeper *k, struct err *e)
     return 0;
 }
 
-/* A CA that was made must outlive this process: programs read it once, at their start.  The memfd is the supervisor's; a disk never sees it. */
+/* A CA that was made must outlive this process: programs read it once, at their start.  The memfd is the supervisor's;
+ * a disk never sees it. */
 static int fill_vault(const struct keeper *k)
 {
     struct buf pem;
@@ -114,7 +118,9 @@ static int make_ca(struct keeper *k, struct err *e)
     const struct keeper_options *o = k->options;
     char vault[32];
     struct stat held = { .st_size = 0 };
-    struct ca_options ca = { .permit_hosts = o->permit_hosts, .cert_file = o->ca_cert_file, .key_file = o->ca_key_file };
+    struct ca_options ca = { .permit_hosts = o->permit_hosts,
+                             .cert_file = o->ca_cert_file,
+                             .key_file = o->ca_key_file };
     bool ours = !o->ca_cert_file && o->ca_memfd >= 0 && fstat(o->ca_memfd, &held) == 0;
     snprintf(vault, sizeof vault, "/proc/self/fd/%d", o->ca_memfd);
     if (ours && held.st_size > 0)
@@ -129,7 +135,8 @@ static int make_ca(struct keeper *k, struct err *e)
 static int publish_jks(const char *dir, struct err *e)
 {
     char pem[PATH_MAX], jks[PATH_MAX];
-    if (snprintf(pem, sizeof pem, "%s/bundle.pem", dir) >= (int)sizeof pem || snprintf(jks, sizeof jks, "%s/bundle.jks", dir) >= (int)sizeof jks)
+    if (snprintf(pem, sizeof pem, "%s/bundle.pem", dir) >= (int)sizeof pem
+        || snprintf(jks, sizeof jks, "%s/bundle.jks", dir) >= (int)sizeof jks)
         return err_set(e, "%s: the name is too long", dir);
     return jks_write(pem, jks, e);
 }
@@ -194,8 +201,15 @@ static int open_accounts(struct keeper *k, struct err *e)
     const struct keeper_options *o = k->options;
     int64_t lease_ms = o->lease_ms > 0 ? o->lease_ms : LEASE_MS;
     int64_t request_ms = o->request_timeout_ms > 0 ? o->request_timeout_ms : REQUEST_MS;
-    k->flights = (struct flight_env){ k->store, k->journal, k->fetch, k->ring, o->on_lock_error, lease_ms,
-                                      request_ms < lease_ms ? request_ms : lease_ms / 2, (unsigned)rand_below(SCHEDULE_JITTER_MAX + 1), 0 };
+    k->flights = (struct flight_env){ k->store,
+                                      k->journal,
+                                      k->fetch,
+                                      k->ring,
+                                      o->on_lock_error,
+                                      lease_ms,
+                                      request_ms < lease_ms ? request_ms : lease_ms / 2,
+                                      (unsigned)rand_below(SCHEDULE_JITTER_MAX + 1),
+                                      0 };
     k->env = (struct account_env){ &k->flights, k->metrics, keeper_publish, keeper_refuse, on_throttled, on_idle, k };
     k->accounts = calloc(o->spec_count ? o->spec_count : 1, sizeof *k->accounts);
     for (size_t i = 0; k->accounts && i < o->spec_count; i++) {

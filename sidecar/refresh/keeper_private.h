@@ -13,13 +13,13 @@ struct keeper {
     int64_t started_wall_ms;
     struct seal_ring *ring;
     struct store *store;
-    const char **store_names;  /* the credentials that the Redis engine watches; NULL-terminated */
+    const char **store_names; /* the credentials that the Redis engine watches; NULL-terminated */
     struct journal *journal;
     struct fetch *fetch;
     struct ca *ca;
     bool ca_published;
     struct metrics *metrics;
-    struct metrics *retired;   /* counters of workers that are gone */
+    struct metrics *retired; /* counters of workers that are gone */
     struct flight_env flights;
     struct account_env env;
     struct account *accounts;
@@ -28,20 +28,20 @@ struct keeper {
     struct list workers;
     bool draining;
     struct alarm drain_end, trim;
-    int64_t trimmed_ms;         /* last mem_trim_now(); 0: none */
-    struct later finished;     /* ends the loop once nothing is in flight */
+    int64_t trimmed_ms;    /* last mem_trim_now(); 0: none */
+    struct later finished; /* ends the loop once nothing is in flight */
 };
 
 struct worker_link { /* one worker's connection */
     struct list node;
     struct keeper *keeper;
     struct ipc *ipc;
-    bool greeted;              /* HELLO came: it gets tokens */
+    bool greeted; /* HELLO came: it gets tokens */
     uint64_t slot;
-    struct buf stats, coming;  /* its last metrics text; the next one, in parts */
-    bool *dirty;                /* for each account: its token has changed and is to be sent */
+    struct buf stats, coming; /* its last metrics text; the next one, in parts */
+    bool *dirty;              /* for each account: its token has changed and is to be sent */
     size_t dirty_count;
-    bool config_dirty;          /* … and after all of them CONFIG */
+    bool config_dirty; /* … and after all of them CONFIG */
 };
 
 /* keeper_workers.c */
@@ -52,7 +52,8 @@ void keeper_send(struct worker_link *w, const struct msg *m);
 /* keeper.c: after some quiet, gives back what the refresh touched (base/mem_trim.h); not more often than every 30 s. */
 void keeper_trim_soon(struct keeper *k);
 void keeper_publish(void *keeper, const struct account *a);
-void keeper_refuse(void *keeper, const struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text);
+void keeper_refuse(void *keeper, const struct account *a, enum msg_class failure, int64_t retry_after_ms,
+                   const char *text);
 struct account *keeper_find(struct keeper *k, struct slice name);
 
 /* keeper_report.c: ASK → ANSWER. */

@@ -77,7 +77,9 @@ static const char *why_not(const struct account *a)
 {
     if (a->last_error[0])
         return a->last_error;
-    return a->state.dead_fp[0] ? "needs a person: the refresh token is dead" : a->flight ? "the first token is being fetched" : "has no token yet";
+    return a->state.dead_fp[0] ? "needs a person: the refresh token is dead"
+           : a->flight         ? "the first token is being fetched"
+                               : "has no token yet";
 }
 
 static int add_ready(struct keeper *k, struct buf *out, bool *ok)
@@ -89,7 +91,8 @@ static int add_ready(struct keeper *k, struct buf *out, bool *ok)
         failed = add_check(out, k->store->engine->up(k->store), "store", "", "does not answer", ok);
     for (size_t i = 0; i < k->account_count && failed == 0; i++) {
         const struct account *a = &k->accounts[i];
-        failed = add_check(out, account_usable(a), "credential/", a->spec->name, why_not(a), a->spec->required ? ok : &optional);
+        failed = add_check(out, account_usable(a), "credential/", a->spec->name, why_not(a),
+                           a->spec->required ? ok : &optional);
     }
     return failed;
 }
@@ -109,11 +112,15 @@ static json_t *time_or_null(int64_t wall_ms)
 static json_t *account_json(const struct account *a)
 {
     int64_t next_ms = account_next_ms(a);
-    json_t *next = a->flight ? json_string("now") : next_ms == MSG_NEVER ? json_null() : time_or_null(clock_wall_ms() + next_ms - clock_mono_ms());
-    return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:o?, s:o?, s:b}", "name", a->spec->name, "state", msg_state_name(account_state(a)), "usable",
-                     account_usable(a), "generation", (json_int_t)a->state.generation, "expires_at", time_or_null(a->state.expires_wall_ms),
-                     "next_refresh", next, "last_error_class", a->tries.failed ? json_string(msg_class_name(a->tries.failure)) : json_null(),
-                     "last_error", a->last_error[0] ? json_string(a->last_error) : json_null(), "required", a->spec->required);
+    json_t *next = a->flight              ? json_string("now")
+                   : next_ms == MSG_NEVER ? json_null()
+                                          : time_or_null(clock_wall_ms() + next_ms - clock_mono_ms());
+    return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:o?, s:o?, s:b}", "name", a->spec->name, "state",
+                     msg_state_name(account_state(a)), "usable", account_usable(a), "generation",
+                     (json_int_t)a->state.generation, "expires_at", time_or_null(a->state.expires_wall_ms),
+                     "next_refresh", next, "last_error_class",
+                     a->tries.failed ? json_string(msg_class_name(a->tries.failure)) : json_null(), "last_error",
+                     a->last_error[0] ? json_string(a->last_error) : json_null(), "required", a->spec->required);
 }
 
 static int add_status(struct keeper *k, struct buf *out)
@@ -121,8 +128,8 @@ static int add_status(struct keeper *k, struct buf *out)
     json_t *list = json_array();
     for (size_t i = 0; i < k->account_count; i++)
         (void)json_array_append_new(list, account_json(&k->accounts[i]));
-    json_t *root = json_pack("{s:s, s:{s:s, s:b}, s:o}", "version", SIDEKEY_VERSION, "store", "engine", k->store->engine->name, "up",
-                             k->store->engine->up(k->store), "credentials", list);
+    json_t *root = json_pack("{s:s, s:{s:s, s:b}, s:o}", "version", SIDEKEY_VERSION, "store", "engine",
+                             k->store->engine->name, "up", k->store->engine->up(k->store), "credentials", list);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     int failed = text ? buf_add_str(out, text) : -ENOMEM;
     free(text);
@@ -134,9 +141,11 @@ static int add_status(struct keeper *k, struct buf *out)
 
 static void refuse(struct worker_link *w, struct msg *answer, int failed)
 {
-    log_warn(log_msg("answer to an admin question not made"), log_int("ask", answer->ask), log_str("reason", strerror(-failed)));
+    log_warn(log_msg("answer to an admin question not made"), log_int("ask", answer->ask),
+             log_str("reason", strerror(-failed)));
     answer->ok = false;
-    answer->text = failed == -ENOBUFS || failed == -EMSGSIZE ? SLICE("[-]the answer is larger than 4 MiB\n") : SLICE("[-]the answer cannot be made now\n");
+    answer->text = failed == -ENOBUFS || failed == -EMSGSIZE ? SLICE("[-]the answer is larger than 4 MiB\n")
+                                                             : SLICE("[-]the answer cannot be made now\n");
     keeper_send(w, answer);
 }
 

@@ -41,28 +41,35 @@ void keeper_send(struct worker_link *w, const struct msg *m)
     (void)send_one(w, m);
 }
 
-/* Members beside the token that an injection rule may name (instance_url …). What looks like another secret stays here. */
+/* Members beside the token that an injection rule may name (instance_url …). What looks like another secret stays here.
+ */
 static bool is_extra(const char *key, const json_t *value)
 {
-    return json_is_string(value) && json_string_length(value) > 0 && json_string_length(value) <= EXTRA_MAX_BYTES && strlen(key) <= MSG_NAME_MAX
-           && !strcasestr(key, "token") && !strcasestr(key, "secret") && !strcasestr(key, "password");
+    return json_is_string(value) && json_string_length(value) > 0 && json_string_length(value) <= EXTRA_MAX_BYTES
+           && strlen(key) <= MSG_NAME_MAX && !strcasestr(key, "token") && !strcasestr(key, "secret")
+           && !strcasestr(key, "password");
 }
 
 static void add_extras(json_t *extra, struct msg *m)
 {
     const char *key;
     json_t *value;
-    json_object_foreach(extra, key, value) {
+    json_object_foreach(extra, key, value)
+    {
         if (m->extra_count == MSG_EXTRAS_MAX)
             return;
         if (is_extra(key, value))
-            m->extras[m->extra_count++] = (struct msg_extra){ slice_str(key), slice_of(json_string_value(value), json_string_length(value)) };
+            m->extras[m->extra_count++] =
+                (struct msg_extra){ slice_str(key), slice_of(json_string_value(value), json_string_length(value)) };
     }
 }
 
 static struct msg token_message(const struct account *a)
 {
-    struct msg m = { .type = MSG_TOKEN, .name = slice_str(a->spec->name), .generation = a->state.generation, .state = account_state(a) };
+    struct msg m = { .type = MSG_TOKEN,
+                     .name = slice_str(a->spec->name),
+                     .generation = a->state.generation,
+                     .state = account_state(a) };
     m.expires_ms = a->times.expires_ms;
     m.refresh_at_ms = a->times.advisory_ms;
     if (account_usable(a)) /* an expired token is of no use to anybody */
@@ -92,7 +99,8 @@ static void keeper_mint(struct worker_link *w, const struct msg *m)
     buf_done(&der);
 }
 
-/* ---- tokens: what is owed is the newest one, so a worker that reads slowly, or a thousand credentials at its start, fill no queue ---- */
+/* ---- tokens: what is owed is the newest one, so a worker that reads slowly, or a thousand credentials at its start,
+ * fill no queue ---- */
 
 static void mark_dirty(struct worker_link *w, size_t i)
 {
@@ -147,11 +155,16 @@ static void refuse_one(struct worker_link *w, const struct account *a, const str
     keeper_send(w, fail);
 }
 
-void keeper_refuse(void *keeper, const struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text)
+void keeper_refuse(void *keeper, const struct account *a, enum msg_class failure, int64_t retry_after_ms,
+                   const char *text)
 {
     struct keeper *k = keeper;
-    const struct msg fail = { .type = MSG_FAIL, .name = slice_str(a->spec->name), .generation = a->state.generation, .failure = failure,
-                              .retry_after_ms = retry_after_ms, .text = slice_str(text) };
+    const struct msg fail = { .type = MSG_FAIL,
+                              .name = slice_str(a->spec->name),
+                              .generation = a->state.generation,
+                              .failure = failure,
+                              .retry_after_ms = retry_after_ms,
+                              .text = slice_str(text) };
     for (struct list *n = k->workers.next; n != &k->workers; n = n->next)
         if (LIST_ENTRY(n, struct worker_link, node)->greeted)
             refuse_one(LIST_ENTRY(n, struct worker_link, node), a, &fail);
@@ -175,7 +188,10 @@ static void on_want(struct worker_link *w, const struct msg *m)
     if (a)
         account_want(a, &(struct schedule_need){ m->reason, m->generation, m->reason == MSG_EXPIRING });
     else
-        keeper_send(w, &(struct msg){ .type = MSG_FAIL, .name = m->name, .failure = MSG_UNKNOWN_CREDENTIAL, .text = SLICE("no such credential") });
+        keeper_send(w, &(struct msg){ .type = MSG_FAIL,
+                                      .name = m->name,
+                                      .failure = MSG_UNKNOWN_CREDENTIAL,
+                                      .text = SLICE("no such credential") });
 }
 
 static void on_stats(struct worker_link *w, const struct msg *m)
@@ -230,7 +246,8 @@ static void on_packet(void *arg, struct slice packet, int fd)
 void keeper_add_worker(struct keeper *k, int fd)
 {
     struct worker_link *w = calloc(1, sizeof *w);
-    if (!w || !(w->dirty = calloc(k->account_count + 1, sizeof *w->dirty)) || !(w->ipc = ipc_new(fd, on_packet, on_gone, w))) {
+    if (!w || !(w->dirty = calloc(k->account_count + 1, sizeof *w->dirty))
+        || !(w->ipc = ipc_new(fd, on_packet, on_gone, w))) {
         log_error(log_msg("worker not connected"), log_str("reason", "out of memory"));
         if (w)
             free(w->dirty);

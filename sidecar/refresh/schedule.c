@@ -23,14 +23,17 @@ static int64_t advisory_window(int64_t lifetime_ms, unsigned jitter)
     return window - window * (jitter > SCHEDULE_JITTER_MAX ? SCHEDULE_JITTER_MAX : jitter) / 1000;
 }
 
-struct schedule_times schedule_times(const struct schedule_life *life, unsigned jitter, int64_t now_ms, int64_t now_wall_ms)
+struct schedule_times schedule_times(const struct schedule_life *life, unsigned jitter, int64_t now_ms,
+                                     int64_t now_wall_ms)
 {
     int64_t base_ms = now_ms - now_wall_ms; /* wall + base = monotonic */
     struct schedule_times t = { MSG_NEVER, MSG_NEVER, MSG_NEVER, MSG_NEVER };
     if (life->expires_wall_ms) {
-        int64_t lifetime_ms = life->obtained_wall_ms ? life->expires_wall_ms - life->obtained_wall_ms : life->expires_wall_ms - now_wall_ms;
+        int64_t lifetime_ms = life->obtained_wall_ms ? life->expires_wall_ms - life->obtained_wall_ms
+                                                     : life->expires_wall_ms - now_wall_ms;
         t.lifetime_ms = lifetime_ms = max64(lifetime_ms, 0);
-        t.expires_ms = min64(life->expires_wall_ms, now_wall_ms + lifetime_ms) + base_ms; /* no token is younger than new */
+        /* no token is younger than new */
+        t.expires_ms = min64(life->expires_wall_ms, now_wall_ms + lifetime_ms) + base_ms;
         t.mandatory_ms = t.expires_ms - min64(30 * SECOND, lifetime_ms / 10);
         t.advisory_ms = t.expires_ms - advisory_window(lifetime_ms, jitter);
     }
@@ -84,8 +87,8 @@ void schedule_need_merge(struct schedule_need *to, const struct schedule_need *m
         to->reason = more->reason;
 }
 
-bool schedule_needs(const struct schedule_times *t, bool has_token, uint64_t generation, const struct schedule_need *need,
-                      int64_t now_ms)
+bool schedule_needs(const struct schedule_times *t, bool has_token, uint64_t generation,
+                    const struct schedule_need *need, int64_t now_ms)
 {
     if (!has_token || now_ms >= t->expires_ms)
         return true;
@@ -98,8 +101,8 @@ bool schedule_needs(const struct schedule_times *t, bool has_token, uint64_t gen
     return false;
 }
 
-enum schedule_verdict schedule_may(const struct schedule_tries *tries, const struct schedule_need *need, int64_t forced_floor_ms,
-                                       int64_t now_ms)
+enum schedule_verdict schedule_may(const struct schedule_tries *tries, const struct schedule_need *need,
+                                   int64_t forced_floor_ms, int64_t now_ms)
 {
     bool forced = schedule_need_forced(need);
     bool eager = need->background || need->reason == MSG_EXPIRING;
@@ -147,14 +150,14 @@ static const struct {
     [MSG_THROTTLE] = { 5 * SECOND, MINUTE, 5 * SECOND, 5 * MINUTE, SECOND },
     [MSG_CLOCK] = { 5 * SECOND, MINUTE, 10 * MINUTE, 10 * MINUTE, 5 * MINUTE },
     [MSG_CONFIG_ERROR] = { 10 * SECOND, MINUTE, 10 * MINUTE, 10 * MINUTE, 5 * MINUTE }, /* slow probe 5…15 min */
-    [MSG_DEAD] = { MINUTE, MINUTE, MINUTE, MINUTE, 0 },                                /* not used: stuck */
+    [MSG_DEAD] = { MINUTE, MINUTE, MINUTE, MINUTE, 0 },                                 /* not used: stuck */
     [MSG_STORE] = { 200, 5 * SECOND, 5 * SECOND, MINUTE, 0 },
     [MSG_RECENT] = { 200, 5 * SECOND, 5 * SECOND, MINUTE, 0 },
     [MSG_UNKNOWN_CREDENTIAL] = { MINUTE, MINUTE, MINUTE, MINUTE, 0 },
 };
 
-void schedule_failed(struct schedule_tries *tries, enum msg_class failure, int64_t retry_after_ms, bool forced, uint64_t random,
-                       int64_t now_ms)
+void schedule_failed(struct schedule_tries *tries, enum msg_class failure, int64_t retry_after_ms, bool forced,
+                     uint64_t random, int64_t now_ms)
 {
     note_end(tries, forced, now_ms);
     if (!tries->failed || tries->failure != failure)
@@ -162,9 +165,11 @@ void schedule_failed(struct schedule_tries *tries, enum msg_class failure, int64
     tries->failures += tries->failures < 64;
     tries->failed = true;
     tries->failure = failure;
-    tries->urgent_ms = now_ms + backoff(pauses[failure].urgent_base_ms, pauses[failure].urgent_cap_ms, tries->failures, random);
-    tries->quiet_ms = now_ms + pauses[failure].quiet_least_ms
-                      + backoff(pauses[failure].quiet_base_ms, pauses[failure].quiet_cap_ms, tries->failures, random >> 16);
+    tries->urgent_ms =
+        now_ms + backoff(pauses[failure].urgent_base_ms, pauses[failure].urgent_cap_ms, tries->failures, random);
+    tries->quiet_ms =
+        now_ms + pauses[failure].quiet_least_ms
+        + backoff(pauses[failure].quiet_base_ms, pauses[failure].quiet_cap_ms, tries->failures, random >> 16);
     if (failure == MSG_THROTTLE && retry_after_ms > 0 && tries->failures == 1)
         tries->urgent_ms = 0; /* the server has said when; to one that goes on saying so we come less often */
     if (retry_after_ms > 0)
@@ -198,7 +203,8 @@ void schedule_throttled(struct schedule_tries *tries, int64_t until_ms)
     schedule_hold(tries, until_ms);
 }
 
-int64_t schedule_next_ms(const struct schedule_tries *tries, const struct schedule_times *t, bool has_token, int64_t now_ms)
+int64_t schedule_next_ms(const struct schedule_tries *tries, const struct schedule_times *t, bool has_token,
+                         int64_t now_ms)
 {
     if (tries->failed && tries->failure == MSG_DEAD)
         return MSG_NEVER;

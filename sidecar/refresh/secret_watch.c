@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SETTLE_MS 100  /* a writer is not done at its first event */
-#define LOOK_MS 10000  /* where inotify is silent */
+#define SETTLE_MS 100 /* a writer is not done at its first event */
+#define LOOK_MS 10000 /* where inotify is silent */
 
 struct secret_watch {
     char *path;
@@ -67,7 +67,9 @@ static void watch_directory(struct secret_watch *w)
         return;
     memcpy(copy, w->path, len + 1);
     w->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (w->fd < 0 || inotify_add_watch(w->fd, dirname(copy), IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB) < 0)
+    if (w->fd < 0
+        || inotify_add_watch(w->fd, dirname(copy), IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB)
+               < 0)
         return;
     ev_io_init(&w->io, on_event, w->fd, EV_READ);
     w->io.data = w;

@@ -1,5 +1,5 @@
-/* A client in many shapes, for test_preload.py: `preload_client MODE HOST PORT`.  Built with the system's compiler and with musl-gcc.
- * Prints what it read; any surprise is one line on stdout that begins with "FAIL". */
+/* A client in many shapes, for test_preload.py: `preload_client MODE HOST PORT`.  Built with the system's compiler and
+ * with musl-gcc. Prints what it read; any surprise is one line on stdout that begins with "FAIL". */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <dlfcn.h>
@@ -144,8 +144,8 @@ static void fastopen(void)
 {
     struct addrinfo *ai = resolve(host, AF_INET);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK(sendto(fd, request, sizeof request - 1, MSG_FASTOPEN, ai->ai_addr, ai->ai_addrlen) ==
-          (ssize_t)sizeof request - 1);
+    CHECK(sendto(fd, request, sizeof request - 1, MSG_FASTOPEN, ai->ai_addr, ai->ai_addrlen)
+          == (ssize_t)sizeof request - 1);
     check_peer(fd, ai);
     print_answer(fd);
     struct iovec part = { (void *)request, sizeof request - 1 };
@@ -158,8 +158,8 @@ static void fastopen(void)
     CHECK(sendmmsg(fd, &mm, 1, MSG_FASTOPEN) == 1 && mm.msg_len == sizeof request - 1);
     print_answer(fd);
     fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    CHECK(sendto(fd, request, sizeof request - 1, MSG_FASTOPEN, ai->ai_addr, ai->ai_addrlen) == -1 &&
-          errno == EINPROGRESS);
+    CHECK(sendto(fd, request, sizeof request - 1, MSG_FASTOPEN, ai->ai_addr, ai->ai_addrlen) == -1
+          && errno == EINPROGRESS);
     struct pollfd p = { .fd = fd, .events = POLLOUT };
     CHECK(poll(&p, 1, 3000) == 1);
     CHECK(fcntl(fd, F_SETFL, 0) == 0);
@@ -223,8 +223,8 @@ static void names(void)
     freeaddrinfo(ai);
     CHECK(getaddrinfo(NULL, "80", NULL, &ai) == 0);
     freeaddrinfo(ai);
-    CHECK(getaddrinfo(host, NULL, NULL, &ai) == 0 &&
-          ((struct sockaddr_in *)ai->ai_addr)->sin_addr.s_addr == in.sin_addr.s_addr);
+    CHECK(getaddrinfo(host, NULL, NULL, &ai) == 0
+          && ((struct sockaddr_in *)ai->ai_addr)->sin_addr.s_addr == in.sin_addr.s_addr);
     freeaddrinfo(ai);
     CHECK(getaddrinfo("localhost", "443", NULL, &ai) == 0);
     CHECK(ai->ai_family == AF_INET6 || ntohl(((struct sockaddr_in *)ai->ai_addr)->sin_addr.s_addr) >> 24 == 127);

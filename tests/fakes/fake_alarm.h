@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Goes to the next alarm that is due within ms (both clocks move) and runs it.  false: none, and the clocks have moved by ms. */
+/* Goes to the next alarm that is due within ms (both clocks move) and runs it.  false: none, and the clocks have moved
+ * by ms. */
 bool fake_alarm_next(int64_t ms);
 /* Runs everything that is due within ms, in order. */
 void fake_alarm_run(int64_t ms);

@@ -58,6 +58,7 @@ void fake_command_end(const char *name, const char *output)
 {
     struct command *c = find(name), ended = *c;
     c->name = NULL;
-    ended.fn(ended.arg, &(struct fetch_answer){ .status = output ? 200 : 0, .body = slice_str(output ? output : ""),
+    ended.fn(ended.arg, &(struct fetch_answer){ .status = output ? 200 : 0,
+                                                .body = slice_str(output ? output : ""),
                                                 .error = output ? NULL : "exit status 3" });
 }

@@ -51,7 +51,11 @@ void dial_cancel(struct dial *d)
 
 const char *dial_error_label(enum dial_error error)
 {
-    static const char *const labels[] = { "", "dns_error", "destination_ip_prohibited", "connection_refused", "connection_timeout",
+    static const char *const labels[] = { "",
+                                          "dns_error",
+                                          "destination_ip_prohibited",
+                                          "connection_refused",
+                                          "connection_timeout",
                                           "destination_ip_unroutable" };
     return labels[error];
 }

@@ -19,7 +19,8 @@ void fetch_free(struct fetch *f)
     (void)f;
 }
 
-struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *request, fetch_fn *fn, void *arg, struct err *e)
+struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *request, fetch_fn *fn, void *arg,
+                              struct err *e)
 {
     (void)f;
     assert(!fake_fetch.pending);

@@ -16,8 +16,8 @@ static struct store_op *begin_call(struct store *store, enum fake_call call, sto
     return (struct store_op *)s;
 }
 
-static struct store_op *op_begin(struct store *store, const char *cred, const struct store_owner *o, int64_t ttl_ms, uint64_t known_gen, store_fn *fn,
-                                 void *arg)
+static struct store_op *op_begin(struct store *store, const char *cred, const struct store_owner *o, int64_t ttl_ms,
+                                 uint64_t known_gen, store_fn *fn, void *arg)
 {
     struct fake_store *s = (struct fake_store *)store;
     (void)cred;
@@ -28,7 +28,8 @@ static struct store_op *op_begin(struct store *store, const char *cred, const st
     return begin_call(store, FAKE_BEGIN, fn, arg);
 }
 
-static struct store_op *op_renew(struct store *store, const char *cred, const struct store_owner *o, int64_t ttl_ms, store_fn *fn, void *arg)
+static struct store_op *op_renew(struct store *store, const char *cred, const struct store_owner *o, int64_t ttl_ms,
+                                 store_fn *fn, void *arg)
 {
     (void)cred;
     (void)o;
@@ -37,8 +38,8 @@ static struct store_op *op_renew(struct store *store, const char *cred, const st
     return begin_call(store, FAKE_RENEW, fn, arg);
 }
 
-static struct store_op *op_commit(struct store *store, const char *cred, const struct store_owner *o, uint64_t parent, const struct state *state,
-                                  store_fn *fn, void *arg)
+static struct store_op *op_commit(struct store *store, const char *cred, const struct store_owner *o, uint64_t parent,
+                                  const struct state *state, store_fn *fn, void *arg)
 {
     struct fake_store *s = (struct fake_store *)store;
     (void)cred;
@@ -50,7 +51,8 @@ static struct store_op *op_commit(struct store *store, const char *cred, const s
     return begin_call(store, FAKE_COMMIT, fn, arg);
 }
 
-static struct store_op *op_release(struct store *store, const char *cred, const struct store_owner *o, store_fn *fn, void *arg)
+static struct store_op *op_release(struct store *store, const char *cred, const struct store_owner *o, store_fn *fn,
+                                   void *arg)
 {
     (void)cred;
     (void)o;
@@ -65,8 +67,8 @@ static struct store_op *op_load(struct store *store, const char *cred, store_fn 
     return begin_call(store, FAKE_LOAD, fn, arg);
 }
 
-static struct store_op *op_mark(struct store *store, const char *cred, const struct store_owner *o, uint64_t parent_gen, const struct store_intent *intent,
-                                store_fn *fn, void *arg)
+static struct store_op *op_mark(struct store *store, const char *cred, const struct store_owner *o, uint64_t parent_gen,
+                                const struct store_intent *intent, store_fn *fn, void *arg)
 {
     struct fake_store *s = (struct fake_store *)store;
     (void)cred, (void)o;
@@ -113,8 +115,8 @@ static void op_free(struct store *store)
     (void)store;
 }
 
-static const struct store_engine engine = { "fake",  op_begin,    op_renew, op_commit, op_release, op_load,
-                                            NULL,    op_throttle, op_watch, op_cancel, op_up,      op_free };
+static const struct store_engine engine = { "fake", op_begin,    op_renew, op_commit, op_release, op_load,
+                                            NULL,   op_throttle, op_watch, op_cancel, op_up,      op_free };
 
 static const struct store_engine marking = { "marking", op_begin,    op_renew, op_commit, op_release, op_load,
                                              op_mark,   op_throttle, op_watch, op_cancel, op_up,      op_free };
@@ -186,7 +188,8 @@ void fake_store_answer(struct fake_store *s)
     fake_store_say(s, &a);
 }
 
-void fake_store_put(struct fake_store *s, uint64_t generation, const char *access, const char *refresh, int64_t expires_wall_ms)
+void fake_store_put(struct fake_store *s, uint64_t generation, const char *access, const char *refresh,
+                    int64_t expires_wall_ms)
 {
     s->stored.generation = generation;
     s->stored.expires_wall_ms = expires_wall_ms;

@@ -1,7 +1,8 @@
-/* How llhttp reads bytes, used as its manual says and with nothing of sidekey around it: a third opinion for tests/e2e/test_smuggling.py.
- * A line "request|response METHOD HEX" in (METHOD: what a response answers), a line of JSON out, as tests/fakes/reader.mjs gives it:
- * {"messages": [{"method", "url" | "status", "raw": [name, value …], "body", "trailers": [name, value …]}], "error": null | "…"}
- * Bytes are latin1 strings.  The end of the input is the end of the connection. */
+/* How llhttp reads bytes, used as its manual says and with nothing of sidekey around it: a third opinion for
+ * tests/e2e/test_smuggling.py. A line "request|response METHOD HEX" in (METHOD: what a response answers), a line of
+ * JSON out, as tests/fakes/reader.mjs gives it:
+ * {"messages": [{"method", "url" | "status", "raw": [name, value …], "body", "trailers": [name, value …]}], "error":
+ * null | "…"} Bytes are latin1 strings.  The end of the input is the end of the connection. */
 #include <llhttp.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -127,7 +128,8 @@ static int on_message_complete(llhttp_t *llhttp)
         printf("\"status\": %d, ", llhttp->status_code);
     }
     print_string("body", &r.body);
-    printf("\"raw\": [%.*s], \"trailers\": [%.*s]}", (int)r.raw.len, r.raw.bytes, (int)r.trailers.len, r.trailers.bytes);
+    printf("\"raw\": [%.*s], \"trailers\": [%.*s]}", (int)r.raw.len, r.raw.bytes, (int)r.trailers.len,
+           r.trailers.bytes);
     return 0;
 }
 

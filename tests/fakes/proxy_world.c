@@ -41,13 +41,29 @@ int world_up(void **state)
 {
     struct err e;
     (void)state;
-    world_rule = (struct rule){ .name = name, .host = host, .port = 80, .credential = name, .inject = &bearer, .inject_count = 1,
-                                .unauthorized = { 401 }, .replay = true, .replay_max_bytes = 1 << 20 };
+    world_rule = (struct rule){ .name = name,
+                                .host = host,
+                                .port = 80,
+                                .credential = name,
+                                .inject = &bearer,
+                                .inject_count = 1,
+                                .unauthorized = { 401 },
+                                .replay = true,
+                                .replay_max_bytes = 1 << 20 };
     world_options = (struct worker_options){ .rules = &world_rule, .rule_count = 1, .via = true };
-    world_options.limits = (struct worker_limits){ .connect_head_ms = 10000, .tls_ms = 10000, .head_ms = 30000, .dial_ms = 10000,
-                                                   .first_byte_ms = 600000, .idle_ms = 600000, .tunnel_idle_ms = 600000,
-                                                   .token_wait_ms = 10000, .drain_ms = 25000, .replay_total_bytes = 64 << 20,
-                                                   .connections = 100, .per_upstream = 8, .upstream_idle_ms = 4000 };
+    world_options.limits = (struct worker_limits){ .connect_head_ms = 10000,
+                                                   .tls_ms = 10000,
+                                                   .head_ms = 30000,
+                                                   .dial_ms = 10000,
+                                                   .first_byte_ms = 600000,
+                                                   .idle_ms = 600000,
+                                                   .tunnel_idle_ms = 600000,
+                                                   .token_wait_ms = 10000,
+                                                   .drain_ms = 25000,
+                                                   .replay_total_bytes = 64 << 20,
+                                                   .connections = 100,
+                                                   .per_upstream = 8,
+                                                   .upstream_idle_ms = 4000 };
     world_wants = 0;
     log_fd = memfd_create("log", MFD_CLOEXEC);
     log_setup("test", LOG_DEBUG, LOG_JSON, log_fd);
@@ -79,7 +95,8 @@ int world_down(void **state)
     world_turn();
     pool_free(world.pool);
     world_turn();
-    bool clean = log_is_clean(), idle = fake_deadline_count() == 0 && fake_dial_pending() == 0, given_back = world.replay.used == 0;
+    bool clean = log_is_clean(), idle = fake_deadline_count() == 0 && fake_dial_pending() == 0,
+         given_back = world.replay.used == 0;
     bool counted = world.client_count == 0 && tokens_waiting(world.tokens) == 0;
     tokens_free(world.tokens);
     access_free(world.access);
@@ -156,15 +173,22 @@ int world_upstream(void)
 
 void world_token(uint64_t generation, const char *token, int64_t lifetime_ms)
 {
-    tokens_message(world.tokens, &(struct msg){ .type = MSG_TOKEN, .name = slice_str(name), .generation = generation, .state = MSG_USABLE,
-                                                .token = slice_str(token), .expires_ms = fake_mono_ms + lifetime_ms,
+    tokens_message(world.tokens, &(struct msg){ .type = MSG_TOKEN,
+                                                .name = slice_str(name),
+                                                .generation = generation,
+                                                .state = MSG_USABLE,
+                                                .token = slice_str(token),
+                                                .expires_ms = fake_mono_ms + lifetime_ms,
                                                 .refresh_at_ms = fake_mono_ms + lifetime_ms / 2 });
     world_turn();
 }
 
 void world_refuse(enum msg_class failure, int64_t retry_after_ms, const char *text)
 {
-    tokens_message(world.tokens, &(struct msg){ .type = MSG_FAIL, .name = slice_str(name), .failure = failure, .retry_after_ms = retry_after_ms,
+    tokens_message(world.tokens, &(struct msg){ .type = MSG_FAIL,
+                                                .name = slice_str(name),
+                                                .failure = failure,
+                                                .retry_after_ms = retry_after_ms,
                                                 .text = slice_str(text) });
     world_turn();
 }

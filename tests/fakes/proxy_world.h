@@ -1,5 +1,5 @@
-/* tests/fakes/proxy_world.c: a worker's inside without its processes: real clients, exchanges, pool and token table over socket pairs;
- * the clock, the deadlines and the dialler are fakes, so a test decides what happens when. */
+/* tests/fakes/proxy_world.c: a worker's inside without its processes: real clients, exchanges, pool and token table
+ * over socket pairs; the clock, the deadlines and the dialler are fakes, so a test decides what happens when. */
 #ifndef SIDEKEY_TESTS_PROXY_WORLD_H
 #define SIDEKEY_TESTS_PROXY_WORLD_H
 
@@ -23,7 +23,8 @@ extern int world_wants;        /* messages that the token table has sent, and th
 extern enum msg_reason world_want_reason;
 extern uint64_t world_want_generation;
 
-/* cmocka's setup and teardown: teardown ends all clients and fails when a timer or a connection is left, or the log holds a token. */
+/* cmocka's setup and teardown: teardown ends all clients and fails when a timer or a connection is left, or the log
+ * holds a token. */
 int world_up(void **state);
 int world_down(void **state);
 /* Lets the loop turn until nothing is left to do. */
@@ -33,7 +34,8 @@ int world_client(void);
 /* The same on the unix socket: the peer's uid is this process's. */
 int world_local_client(void);
 void say(int fd, const char *text);
-/* Everything that can be read now, NUL-terminated; *ret_eof (may be NULL): the peer has ended. Valid until the next call. */
+/* Everything that can be read now, NUL-terminated; *ret_eof (may be NULL): the peer has ended. Valid until the next
+ * call. */
 const char *hear(int fd, bool *ret_eof);
 /* The far end of the connection that is being dialled. */
 int world_upstream(void);

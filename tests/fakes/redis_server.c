@@ -42,7 +42,8 @@ static int free_port(void)
     socklen_t len = sizeof a;
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool good = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && getsockname(fd, (struct sockaddr *)&a, &len) == 0;
+    bool good =
+        fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && getsockname(fd, (struct sockaddr *)&a, &len) == 0;
     if (fd >= 0)
         close(fd);
     return good ? ntohs(a.sin_port) : -1;
@@ -51,8 +52,9 @@ static int free_port(void)
 static void run(const struct redis_server *r, const char *const *args)
 {
     char port[8];
-    const char *argv[ARGS_MAX] = { "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", r->dir, "--save", "", "--appendonly", "no",
-                                   "--daemonize", "no", "--databases", "4" };
+    const char *argv[ARGS_MAX] = { "redis-server", "--port",      port, "--bind",       "127.0.0.1", "--dir",
+                                   r->dir,         "--save",      "",   "--appendonly", "no",        "--daemonize",
+                                   "no",           "--databases", "4" };
     size_t argc = 15;
     snprintf(port, sizeof port, "%u", r->port);
     for (; args && *args && argc < ARGS_MAX - 1; args++)

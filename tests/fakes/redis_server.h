@@ -1,4 +1,5 @@
-/* tests/fakes/redis_server.h: a real redis-server of the test's own, on a free port, in a directory that goes with it. */
+/* tests/fakes/redis_server.h: a real redis-server of the test's own, on a free port, in a directory that goes with it.
+ */
 #ifndef SIDEKEY_TESTS_REDIS_SERVER_H
 #define SIDEKEY_TESTS_REDIS_SERVER_H
 
@@ -8,9 +9,9 @@
 
 struct redis_server {
     char dir[64];
-    char url[64];   /* redis://127.0.0.1:PORT */
+    char url[64]; /* redis://127.0.0.1:PORT */
     uint16_t port;
-    pid_t pid;      /* 0: not running */
+    pid_t pid; /* 0: not running */
 };
 
 /* Is redis-server installed? */

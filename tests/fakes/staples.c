@@ -12,9 +12,11 @@ static void add(OCSP_BASICRESP *basic, const struct staple_spec *spec, const ASN
     ASN1_TIME *until = spec->no_until ? NULL : ASN1_TIME_adj(NULL, now, 0, default_times ? 3600 : spec->until_s);
     ASN1_TIME *revoked = ASN1_TIME_set(NULL, 1700000000);
     const X509 *issuer = spec->issuer->x509;
-    OCSP_CERTID *id = OCSP_cert_id_new(spec->id_md ? spec->id_md : EVP_sha1(), X509_get_subject_name(issuer), X509_get0_pubkey_bitstr(issuer), serial);
+    OCSP_CERTID *id = OCSP_cert_id_new(spec->id_md ? spec->id_md : EVP_sha1(), X509_get_subject_name(issuer),
+                                       X509_get0_pubkey_bitstr(issuer), serial);
     assert_non_null(id);
-    assert_non_null(OCSP_basic_add1_status(basic, id, spec->status, spec->reason, spec->status == V_OCSP_CERTSTATUS_REVOKED ? revoked : NULL, from, until));
+    assert_non_null(OCSP_basic_add1_status(basic, id, spec->status, spec->reason,
+                                           spec->status == V_OCSP_CERTSTATUS_REVOKED ? revoked : NULL, from, until));
     OCSP_CERTID_free(id);
     ASN1_TIME_free(from);
     ASN1_TIME_free(until);
@@ -33,7 +35,9 @@ struct slice staple_make(struct staple_spec spec)
     }
     ASN1_INTEGER_free(other);
     add(basic, &spec, X509_get0_serialNumber(spec.about->x509));
-    assert_int_equal(OCSP_basic_sign(basic, by->x509, by->key, spec.md ? spec.md : EVP_sha256(), NULL, spec.bare ? OCSP_NOCERTS : 0), 1);
+    assert_int_equal(
+        OCSP_basic_sign(basic, by->x509, by->key, spec.md ? spec.md : EVP_sha256(), NULL, spec.bare ? OCSP_NOCERTS : 0),
+        1);
     OCSP_RESPONSE *response = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic);
     unsigned char *der = NULL;
     int len = i2d_OCSP_RESPONSE(response, &der);

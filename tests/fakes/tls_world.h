@@ -1,5 +1,5 @@
-/* tests/fakes/tls_world.h: a little world for TLS tests: an authority, certificates, contexts that trust it, and streams that meet.
- * Everything asserts; nothing leaves the process. */
+/* tests/fakes/tls_world.h: a little world for TLS tests: an authority, certificates, contexts that trust it, and
+ * streams that meet. Everything asserts; nothing leaves the process. */
 #ifndef SIDEKEY_TESTS_TLS_WORLD_H
 #define SIDEKEY_TESTS_TLS_WORLD_H
 
@@ -69,7 +69,8 @@ void end_meet_fd(struct end *a, int *ret_fd);
 void end_init(struct end *e, int fd);
 void end_done(struct end *e);
 /* Begins TLS on both: server answers as host with leaf; client expects expected under cache key "k". */
-void ends_secure(struct end *server, struct end *client, struct tls_leaf *leaf, const char *host, const char *expected, bool ip);
+void ends_secure(struct end *server, struct end *client, struct tls_leaf *leaf, const char *host, const char *expected,
+                 bool ip);
 /* Writes what room there is of e->source; called by hand for the start. */
 void end_pump(struct end *e);
 void end_write(struct end *e, const char *text);
@@ -78,13 +79,13 @@ const char *end_text(struct end *e);
 
 /* Turns of the loop, none of which sleeps. */
 void turns(int n);
-#define RUN_UNTIL(condition)                                                                        \
-    do {                                                                                            \
-        int left_;                                                                                  \
-        for (left_ = 200000; left_ > 0 && !(condition); left_--)                                    \
-            ev_run(loop_get(), EVRUN_NOWAIT);                                                       \
-        if (left_ == 0)                                                                             \
-            fail_msg("never: %s", #condition);                                                      \
+#define RUN_UNTIL(condition)                                                                                           \
+    do {                                                                                                               \
+        int left_;                                                                                                     \
+        for (left_ = 200000; left_ > 0 && !(condition); left_--)                                                       \
+            ev_run(loop_get(), EVRUN_NOWAIT);                                                                          \
+        if (left_ == 0)                                                                                                \
+            fail_msg("never: %s", #condition);                                                                         \
     } while (0)
 
 /* A peer that is plain OpenSSL on a non-blocking descriptor, for what a stream would never do. */

@@ -15,9 +15,11 @@ static void check(const struct authority *a)
     struct authority again;
     demand(a->port != 0 && a->host[0] != '\0' && strlen(a->host) <= AUTHORITY_HOST_MAX);
     for (const char *c = a->host; *c; c++)
-        demand((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') || *c == '-' || *c == '_' || *c == '.' || (*c == ':' && a->kind == HOST_IPV6));
+        demand((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') || *c == '-' || *c == '_' || *c == '.'
+               || (*c == ':' && a->kind == HOST_IPV6));
     demand(authority_parse(slice_str(authority_key(a, text)), a->scheme, 0, &again) == 0 && authority_eq(a, &again));
-    demand(authority_parse(slice_str(authority_text(a, text)), a->scheme, scheme_port(a->scheme), &again) == 0 && authority_eq(a, &again));
+    demand(authority_parse(slice_str(authority_text(a, text)), a->scheme, scheme_port(a->scheme), &again) == 0
+           && authority_eq(a, &again));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)

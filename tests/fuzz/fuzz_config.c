@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     for (size_t i = 0; i < c->rule_count; i++) {
         const struct rule *r = &c->rules[i];
-        if (!r->host || !r->name || !r->port || (r->credential && !r->inject_count) || r->replay_max_bytes == UINT64_MAX)
+        if (!r->host || !r->name || !r->port || (r->credential && !r->inject_count)
+            || r->replay_max_bytes == UINT64_MAX)
             abort();
     }
     for (size_t i = 0; i < c->credential_count; i++)

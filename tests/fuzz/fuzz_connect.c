@@ -1,4 +1,5 @@
-/* CONNECT: what follows its head is the tunnel's to the last byte, and an authority that we would dial goes through the parser as it was written. */
+/* CONNECT: what follows its head is the tunnel's to the last byte, and an authority that we would dial goes through the
+ * parser as it was written. */
 #include "http/authority.h"
 #include "tests/fuzz/fuzz_h1.h"
 

@@ -31,11 +31,12 @@ static inline bool fuzz_same_head(struct message *a, struct message *b)
         message_remove(a, slice_str(anew[i]));
         message_remove(b, slice_str(anew[i]));
     }
-    bool same = slice_eq(message_method(a), message_method(b)) && slice_eq(message_target(a), message_target(b)) &&
-                a->status == b->status && slice_eq(message_slice(a, a->reason), message_slice(b, b->reason)) &&
-                a->framing == b->framing && a->length == b->length && a->field_count == b->field_count;
+    bool same = slice_eq(message_method(a), message_method(b)) && slice_eq(message_target(a), message_target(b))
+                && a->status == b->status && slice_eq(message_slice(a, a->reason), message_slice(b, b->reason))
+                && a->framing == b->framing && a->length == b->length && a->field_count == b->field_count;
     for (size_t i = 0; same && i < a->field_count; i++)
-        same = slice_eq(message_name_at(a, i), message_name_at(b, i)) && slice_eq(message_value_at(a, i), message_value_at(b, i));
+        same = slice_eq(message_name_at(a, i), message_name_at(b, i))
+               && slice_eq(message_value_at(a, i), message_value_at(b, i));
     return same;
 }
 
@@ -56,8 +57,9 @@ static inline void fuzz_written(enum h1_role role, const char *answers, struct m
         h1_expect(p, slice_str(answers));
     in = buf_slice(&out);
     enum h1_event event = h1_next(p, &in, &data);
-    if (event == H1_BAD && (strcmp(h1_reason(p), "head_too_large") == 0 || strcmp(h1_reason(p), "too_many_fields") == 0 ||
-                            strcmp(h1_reason(p), "status_line_too_long") == 0 || strcmp(h1_reason(p), "request_line_too_long") == 0))
+    if (event == H1_BAD
+        && (strcmp(h1_reason(p), "head_too_large") == 0 || strcmp(h1_reason(p), "too_many_fields") == 0
+            || strcmp(h1_reason(p), "status_line_too_long") == 0 || strcmp(h1_reason(p), "request_line_too_long") == 0))
         goto done; /* ": ", our own fields and SP may make it longer */
     demand(event == H1_HEAD && in.len == 0);
     demand(m->keep_alive == h1_head(p)->keep_alive || m->status == 101);

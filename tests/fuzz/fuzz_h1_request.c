@@ -1,4 +1,5 @@
-/* Requests: the same verdict however they are cut; what goes on is for our authority, and reads back as what was meant. */
+/* Requests: the same verdict however they are cut; what goes on is for our authority, and reads back as what was meant.
+ */
 #include "tests/fuzz/fuzz_h1.h"
 
 static bool has(struct message *m, const char *name)
@@ -19,7 +20,8 @@ static void forward(struct message *m)
         return;
     size_t hosts;
     demand(slice_eq(message_get(m, SLICE("host"), &hosts), SLICE("a")) && hosts == 1);
-    demand(!has(m, "connection") && !has(m, "proxy-authorization") && !has(m, "http2-settings") && !has(m, "keep-alive"));
+    demand(!has(m, "connection") && !has(m, "proxy-authorization") && !has(m, "http2-settings")
+           && !has(m, "keep-alive"));
     demand(m->upgrade == has(m, "upgrade"));
     fuzz_written(H1_REQUESTS, "", m, false);
 }
@@ -47,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             forward(h1_head(p));
         } else if (event == H1_END) {
             rules_filter_trailers(h1_trailers(p), h1_head(p), injected);
-            demand(!has(h1_trailers(p), "content-length") && !has(h1_trailers(p), "authorization") && !has(h1_trailers(p), "x-api-key"));
+            demand(!has(h1_trailers(p), "content-length") && !has(h1_trailers(p), "authorization")
+                   && !has(h1_trailers(p), "x-api-key"));
             demand(h1_write_last_chunk(&out, h1_trailers(p)) == 0);
         }
     }

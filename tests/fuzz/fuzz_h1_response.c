@@ -1,4 +1,5 @@
-/* Responses to GET, HEAD and CONNECT: the same verdict however they are cut; what goes to the client reads back as what was meant. */
+/* Responses to GET, HEAD and CONNECT: the same verdict however they are cut; what goes to the client reads back as what
+ * was meant. */
 #include "tests/fuzz/fuzz_h1.h"
 
 static void write_back(struct message *m, const char *answers)

@@ -41,7 +41,8 @@ static void check_names(X509 *leaf, struct slice host)
 static bool ends_with(struct slice host, struct slice base)
 {
     size_t before = host.len - base.len;
-    return host.len >= base.len && slice_eq(slice_skip(host, before), base) && (before == 0 || host.ptr[before - 1] == '.');
+    return host.len >= base.len && slice_eq(slice_skip(host, before), base)
+           && (before == 0 || host.ptr[before - 1] == '.');
 }
 
 static bool signs(struct ca *ca, struct slice host)
@@ -71,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         make();
     CHECK(signs(any, host) == (x509_host(host, ip) != 0));
     if (signs(bound, host))
-        CHECK(ends_with(host, SLICE("api.x.test")) || ends_with(host, SLICE("wild.test")) || slice_eq(host, SLICE("10.0.0.1")));
+        CHECK(ends_with(host, SLICE("api.x.test")) || ends_with(host, SLICE("wild.test"))
+              || slice_eq(host, SLICE("10.0.0.1")));
     return 0;
 }

@@ -30,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     }
     buf_init(&out, 1 << 20);
     CHECK(msg_encode(&m, &out) == 0 && msg_decode(buf_slice(&out), &again) == 0);
-    CHECK(again.type == m.type && slice_eq(again.token, m.token) && slice_eq(again.text, m.text) && again.generation == m.generation);
+    CHECK(again.type == m.type && slice_eq(again.token, m.token) && slice_eq(again.text, m.text)
+          && again.generation == m.generation);
     buf_done(&out);
     return 0;
 }

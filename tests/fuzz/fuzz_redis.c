@@ -1,5 +1,6 @@
-/* Redis: any bytes from a server give the same replies however they are cut, and never more than the limits; a command reads back as its arguments; any text is a
- * URL that can be dialled, or an error.   The first byte of the input chooses the cuts. */
+/* Redis: any bytes from a server give the same replies however they are cut, and never more than the limits; a command
+ * reads back as its arguments; any text is a URL that can be dialled, or an error.   The first byte of the input
+ * chooses the cuts. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -95,7 +96,8 @@ static void urls(struct slice text)
     if (!wrong) {
         CHECK((url.path[0] != '\0') != (url.at.host[0] != '\0'));
         CHECK(url.path[0] ? strlen(url.path) <= REDIS_PATH_MAX : url.at.port != 0);
-        CHECK(!url.username.len || (url.username.ptr >= text.ptr && url.username.ptr + url.username.len <= text.ptr + text.len));
+        CHECK(!url.username.len
+              || (url.username.ptr >= text.ptr && url.username.ptr + url.username.len <= text.ptr + text.len));
     }
     CHECK(redis_url_parse_node(text, &node) != NULL || node.port != 0);
 }
@@ -107,7 +109,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct slice bytes = slice_of(data + 1, size - 1);
     struct count whole = replies(bytes, 0), cut = replies(bytes, 1 + data[0] % 31);
-    CHECK(whole.broken == cut.broken && whole.replies == cut.replies && whole.nodes == cut.nodes && whole.bytes == cut.bytes);
+    CHECK(whole.broken == cut.broken && whole.replies == cut.replies && whole.nodes == cut.nodes
+          && whole.bytes == cut.bytes);
     round_trip(bytes);
     urls(bytes);
     return 0;

@@ -1,9 +1,11 @@
-/* Any message that a parser could have made, not only those of ours: what the rules let through is written, and reads back as one message without what they
- * drop; what they refuse has a status and a reason.   Input: two bytes that choose, then lines "target", "name:value"... */
+/* Any message that a parser could have made, not only those of ours: what the rules let through is written, and reads
+ * back as one message without what they drop; what they refuse has a status and a reason.   Input: two bytes that
+ * choose, then lines "target", "name:value"... */
 #include "tests/fuzz/fuzz_h1.h"
 
 static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT" };
-static const char *const hop_by_hop[] = { "connection", "keep-alive", "proxy-authorization", "proxy-connection", "http2-settings", "alt-svc", "proxy-authenticate" };
+static const char *const hop_by_hop[] = { "connection",     "keep-alive", "proxy-authorization", "proxy-connection",
+                                          "http2-settings", "alt-svc",    "proxy-authenticate" };
 
 static bool has(struct message *m, const char *name)
 {

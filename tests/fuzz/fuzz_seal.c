@@ -43,7 +43,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct seal_ring *ring;
     if (!ring)
-        CHECK((ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE("fedcba9876543210fedcba9876543210"), NULL)) != NULL);
+        CHECK((ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"),
+                                    SLICE("fedcba9876543210fedcba9876543210"), NULL))
+              != NULL);
     struct slice all = slice_of(data, size), rest, aad = slice_cut(all, '|', &rest);
     open_any(ring, aad, rest);
     open_with_head(ring, aad, rest);

@@ -1,4 +1,5 @@
-/* Any bytes as a staple.  The seeds are true ones of a toy authority: no change of a bit may make another's word of them. */
+/* Any bytes as a staple.  The seeds are true ones of a toy authority: no change of a bit may make another's word of
+ * them. */
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
@@ -34,7 +35,8 @@ static X509 *toy_cert(const char *name, long serial, EVP_PKEY *key)
     ASN1_TIME_set(X509_getm_notBefore(x), NOW - 30 * DAY);
     ASN1_TIME_set(X509_getm_notAfter(x), NOW + 30 * DAY);
     X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
-    X509_NAME_add_entry_by_txt(X509_get_issuer_name(x), "CN", MBSTRING_ASC, (const unsigned char *)"Toy Authority", -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_issuer_name(x), "CN", MBSTRING_ASC, (const unsigned char *)"Toy Authority", -1,
+                               -1, 0);
     X509_set_pubkey(x, key);
     BASIC_CONSTRAINTS constraints = { .ca = serial == 1 ? 0xff : 0 };
     X509_add1_ext_i2d(x, NID_basic_constraints, &constraints, 1, 0);

@@ -1,6 +1,7 @@
 /* What an h1 parser says about some bytes, as one line of text: the same text is demanded however the bytes are cut.
  *   GET /a 1.1 length=3 close expect upgrade {Host: x} "abc" end
- *   bad 400 bare_lf          cut (h1_eof() found the message incomplete)          eof-end (it ended with the connection) */
+ *   bad 400 bare_lf          cut (h1_eof() found the message incomplete)          eof-end (it ended with the
+ * connection) */
 #ifndef TESTS_FUZZ_H1_TRANSCRIPT_H
 #define TESTS_FUZZ_H1_TRANSCRIPT_H
 
@@ -11,8 +12,8 @@
 
 struct transcript {
     struct buf text;
-    bool in_data; /* runs of body bytes are written as one */
-    bool over;    /* BAD */
+    bool in_data;  /* runs of body bytes are written as one */
+    bool over;     /* BAD */
     bool upgraded; /* the rest is another protocol's */
 };
 
@@ -78,7 +79,8 @@ static inline void say_head(struct transcript *t, const struct message *m)
     say_fields(t, m);
 }
 
-/* Takes all events of one piece of input.  The piece is copied to its own memory, so that reading past it or keeping it is found. */
+/* Takes all events of one piece of input.  The piece is copied to its own memory, so that reading past it or keeping it
+ * is found. */
 static inline void transcript_feed(struct transcript *t, struct h1 *p, struct slice piece)
 {
     char *exact = malloc(piece.len);

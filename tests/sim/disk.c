@@ -1,5 +1,5 @@
-/* Directories in memory, in place of refresh/store/state_dir.c: the journal above it is the real one.  A write is there whole or not at all, as fsync and
- * rename promise; its process may end just before or just after. */
+/* Directories in memory, in place of refresh/store/state_dir.c: the journal above it is the real one.  A write is there
+ * whole or not at all, as fsync and rename promise; its process may end just before or just after. */
 #include "tests/sim/sim.h"
 
 #include "refresh/store/state_dir.h"

@@ -9,7 +9,7 @@
 struct sim_keeper sim_keepers[SIM_KEEPERS];
 static const struct credential_spec *spec;
 static const struct seal_ring *ring;
-static int64_t next_pid, changed_ms; /* the store's last change */
+static int64_t next_pid, changed_ms;        /* the store's last change */
 static int64_t wall_least_ms, wall_most_ms; /* of all wall clocks so far: how wrong a stored time may be */
 
 static struct waiter {
@@ -21,7 +21,8 @@ static struct waiter {
 
 /* ---- what programs see ---- */
 
-/* Twice, since whoever joins late may ask once more: the longest hold, two requests with their grace, the store's own limits. */
+/* Twice, since whoever joins late may ask once more: the longest hold, two requests with their grace, the store's own
+ * limits. */
 int64_t sim_patience_ms(void)
 {
     return 2 * (5 * sim_plan.lease_ms + 2 * (sim_plan.request_ms + 5000) + 90000);
@@ -41,10 +42,12 @@ static void on_publish(void *arg, const struct account *a)
     int me = (int)(k - sim_keepers), access = sim_token_number(&a->state.access_token);
     if (k->dying)
         return;
-    sim_trace("publishes generation %d (at-%d)%s", (int)a->state.generation, access, account_usable(a) ? "" : ", not usable");
+    sim_trace("publishes generation %d (at-%d)%s", (int)a->state.generation, access,
+              account_usable(a) ? "" : ", not usable");
     if (!account_usable(a))
         return;
-    int64_t late_ms = sim_now_ms - sim_access_end_ms(access), may_ms = access == k->own_access ? 0 : wall_most_ms - wall_least_ms;
+    int64_t late_ms = sim_now_ms - sim_access_end_ms(access),
+            may_ms = access == k->own_access ? 0 : wall_most_ms - wall_least_ms;
     if (late_ms >= 0 && late_ms >= may_ms)
         sim_break("P4: keeper %d hands out at-%d, which ended %d ms ago", me, access, (int)late_ms);
     for (int i = 0; i < WAITERS; i++)
@@ -52,7 +55,8 @@ static void on_publish(void *arg, const struct account *a)
             close_waiter(&waiters[i]);
 }
 
-static void on_refuse(void *arg, const struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text)
+static void on_refuse(void *arg, const struct account *a, enum msg_class failure, int64_t retry_after_ms,
+                      const char *text)
 {
     struct sim_keeper *k = arg;
     (void)a;
@@ -84,7 +88,8 @@ static void want(int keeper, enum msg_reason reason, uint64_t rejected)
         return;
     while (w < waiters + WAITERS - 1 && w->open)
         w++;
-    *w = (struct waiter){ reason != MSG_EXPIRING, keeper, sim_now_ms, k->stopped_ms, reason == MSG_REJECTED ? rejected : 0 };
+    *w = (struct waiter){ reason != MSG_EXPIRING, keeper, sim_now_ms, k->stopped_ms,
+                          reason == MSG_REJECTED ? rejected : 0 };
     sim_counts[SIM_WAITERS] += w->open;
     sim_running = keeper;
     sim_trace("a program wants a token, reason %d, generation %d", (int)reason, (int)rejected);
@@ -113,8 +118,15 @@ static void start(void *arg)
     sim_trace("starts");
     k->journal = journal_open(sim_journal_path(me), ring, &e);
     k->metrics = metrics_new();
-    k->flights = (struct flight_env){ sim_store_of(me), k->journal, NULL, ring, sim_plan.policy, sim_plan.lease_ms, sim_plan.request_ms,
-                                      (unsigned)sim_between(0, SCHEDULE_JITTER_MAX), 0 };
+    k->flights = (struct flight_env){ sim_store_of(me),
+                                      k->journal,
+                                      NULL,
+                                      ring,
+                                      sim_plan.policy,
+                                      sim_plan.lease_ms,
+                                      sim_plan.request_ms,
+                                      (unsigned)sim_between(0, SCHEDULE_JITTER_MAX),
+                                      0 };
     k->env = (struct account_env){ &k->flights, k->metrics, on_publish, on_refuse, on_throttled, on_idle, k };
     if (!k->journal || !k->metrics || account_init(&k->account, spec, &k->env) != 0)
         abort();
@@ -252,7 +264,8 @@ static void plan(sim_fn *fn, int most, bool of_keepers)
 {
     int n = (int)sim_between(most ? 1 : 0, most);
     for (int i = 0; i < n; i++)
-        sim_after(sim_between(0, sim_plan.calm_ms - sim_now_ms - 1), SIM_WORLD, fn, of_keepers ? &sim_keepers[sim_between(0, sim_plan.keepers - 1)] : NULL);
+        sim_after(sim_between(0, sim_plan.calm_ms - sim_now_ms - 1), SIM_WORLD, fn,
+                  of_keepers ? &sim_keepers[sim_between(0, sim_plan.keepers - 1)] : NULL);
 }
 
 void sim_keepers_plan(void)
@@ -308,19 +321,23 @@ void sim_keepers_judge(void)
     for (int i = 0; i < WAITERS; i++)
         if (waiters[i].open)
             sim_break("P7: a program at keeper %d is not answered at all", waiters[i].keeper);
-    /* By a clock that is ahead of the others what they store has ended: that keeper has to ask itself, five seconds after it found the lease taken. */
+    /* By a clock that is ahead of the others what they store has ended: that keeper has to ask itself, five seconds
+     * after it found the lease taken. */
     int64_t usable_ms = sim_plan.clocks ? 6000 : 1000;
     for (int i = 0; i < sim_plan.keepers; i++) {
         const struct account *a = &sim_keepers[i].account;
-        bool settled = sim_server_healthy() && sim_now_ms - changed_ms > 1000; /* a moment ago somebody has stored something */
+        /* a moment ago somebody has stored something */
+        bool settled = sim_server_healthy() && sim_now_ms - changed_ms > 1000;
         if (sim_server_healthy() && a->state.dead_fp[0])
             sim_break("rest: keeper %d calls the credential dead although the server would give a token", i);
         if (settled && sim_now_ms - changed_ms > usable_ms && !account_usable(a))
             sim_break("rest: keeper %d has no token although the server would give one (%s)", i, a->last_error);
         if (settled && a->state.generation < sim_stored()->generation)
-            sim_break("rest: keeper %d has generation %d, the store %d", i, (int)a->state.generation, (int)sim_stored()->generation);
+            sim_break("rest: keeper %d has generation %d, the store %d", i, (int)a->state.generation,
+                      (int)sim_stored()->generation);
     }
-    bool forks = !sim_plan.rotates && sim_plan.store_error; /* "proceed" costs nothing where no token is spent, so then it does */
+    /* "proceed" costs nothing where no token is spent, so then it does */
+    bool forks = !sim_plan.rotates && sim_plan.store_error;
     if (sim_plan.storm && !forks && !sim_something_lost() && sim_plan.one_machine && sim_redeemed() > 2)
         sim_break("P5: %u refreshes, and 401 was reported for one generation only", sim_redeemed() - 1);
 }

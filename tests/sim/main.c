@@ -1,5 +1,6 @@
-/* sim [SCHEDULES]: runs that many schedules (seeds 1, 2, 3 …) and ends with 1 at the first that breaks a property, having shown its seed and its trace.
- * SEED=n runs that one alone, with its trace.  FROM=n: the first seed.   docs/refresh.md says what is simulated and what is judged. */
+/* sim [SCHEDULES]: runs that many schedules (seeds 1, 2, 3 …) and ends with 1 at the first that breaks a property,
+ * having shown its seed and its trace. SEED=n runs that one alone, with its trace.  FROM=n: the first seed.
+ * docs/refresh.md says what is simulated and what is judged. */
 #include "tests/sim/sim.h"
 
 #include "base/log.h"
@@ -57,7 +58,8 @@ static bool run(uint64_t seed, const struct credential_spec *spec, const struct 
     sim_server_reset();
     sim_trace("seed %" PRIu64 ": %d keepers on %s, lease %d ms, tokens live %d ms%s%s%s", seed, sim_plan.keepers,
               sim_plan.one_machine ? "one machine" : "many machines", (int)sim_plan.lease_ms, (int)sim_plan.lifetime_ms,
-              sim_plan.reuse_detection ? ", reuse detection" : "", sim_plan.rotates ? "" : ", no rotation", sim_plan.storm ? ", storm of 401s" : "");
+              sim_plan.reuse_detection ? ", reuse detection" : "", sim_plan.rotates ? "" : ", no rotation",
+              sim_plan.storm ? ", storm of 401s" : "");
     sim_keepers_start(spec, ring);
     sim_keepers_plan();
     run_until(sim_plan.calm_ms);
@@ -85,8 +87,10 @@ static double seconds(void)
 
 static void summary(uint64_t done, double took)
 {
-    static const char *const names[] = { "tokens redeemed", "answers lost", "answers late", "crashes", "stops", "store errors", "leases run out", "tokens reused",
-                                         "grants revoked", "verdicts", "races lost", "programs waited", "pauses asked for" };
+    static const char *const names[] = { "tokens redeemed", "answers lost", "answers late",   "crashes",
+                                         "stops",           "store errors", "leases run out", "tokens reused",
+                                         "grants revoked",  "verdicts",     "races lost",     "programs waited",
+                                         "pauses asked for" };
     printf("sim: %" PRIu64 " schedules in %.1f s:", done, took);
     for (int i = 0; i < SIM_COUNTS; i++)
         printf("%s %s %" PRIu64, i ? "," : "", names[i], sim_counts[i]);
@@ -99,8 +103,13 @@ int main(int argc, char **argv)
     uint64_t count = alone ? 1 : argc > 1 ? strtoull(argv[1], NULL, 10) : 1000;
     uint64_t first = alone ? strtoull(alone, NULL, 10) : from ? strtoull(from, NULL, 10) : 1, done = 0;
     char seed_token[] = "rt-0", host[] = "https://login.test/token", name[] = SIM_CRED, id[] = "id";
-    struct credential_spec spec = { .name = name, .grant = GRANT_REFRESH_TOKEN, .token_url = host, .client_id = id, .client_auth = CLIENT_AUTH_NONE,
-                         .forced_floor_ms = 30000, .refresh_token = { SECRET_REF_INLINE, seed_token, NULL } };
+    struct credential_spec spec = { .name = name,
+                                    .grant = GRANT_REFRESH_TOKEN,
+                                    .token_url = host,
+                                    .client_id = id,
+                                    .client_auth = CLIENT_AUTH_NONE,
+                                    .forced_floor_ms = 30000,
+                                    .refresh_token = { SECRET_REF_INLINE, seed_token, NULL } };
     struct err e;
     struct seal_ring *ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), &e);
     double began = seconds();
@@ -116,7 +125,8 @@ int main(int argc, char **argv)
         sim_tracing = true;
         log_setup("sim", LOG_WARN, LOG_LOGFMT, 2);
         (void)run(seed, &spec, ring);
-        printf("sim: FAILED at seed %" PRIu64 ": %s\nsim: SEED=%" PRIu64 " runs this schedule again\n", seed, why, seed);
+        printf("sim: FAILED at seed %" PRIu64 ": %s\nsim: SEED=%" PRIu64 " runs this schedule again\n", seed, why,
+               seed);
     } else if (!good)
         printf("sim: FAILED: %s\n", sim_broken);
     summary(done, seconds() - began);

@@ -8,10 +8,10 @@
 #define TOKENS 4096
 
 static struct token {
-    uint64_t generation;  /* that was stored when it was spent */
+    uint64_t generation; /* that was stored when it was spent */
     bool spent;
-    bool lost;            /* a request with it may have had an effect that its keeper never learned of */
-    bool arrived;         /* the answer that brought it reached a keeper that could write it down */
+    bool lost;    /* a request with it may have had an effect that its keeper never learned of */
+    bool arrived; /* the answer that brought it reached a keeper that could write it down */
     int64_t access_end_ms;
 } tokens[TOKENS];
 
@@ -97,7 +97,8 @@ static int issue(void)
     return n;
 }
 
-/* P1.  With stores elsewhere nobody sees another machine's journal, only its intent: one that is older than its hold is an excuse too. */
+/* P1.  With stores elsewhere nobody sees another machine's journal, only its intent: one that is older than its hold is
+ * an excuse too. */
 static void judge_reuse(const struct fetch_job *job)
 {
     const struct token *t = &tokens[job->refresh];
@@ -187,10 +188,11 @@ static const char *body_of(const struct fetch_job *job, char *text, size_t size)
     if (job->status != 200)
         return "";
     if (sim_plan.rotates)
-        snprintf(text, size, "{\"access_token\":\"at-%d\",\"refresh_token\":\"rt-%d\",\"expires_in\":%d}", job->access, job->access,
-                 (int)(sim_plan.lifetime_ms / 1000));
+        snprintf(text, size, "{\"access_token\":\"at-%d\",\"refresh_token\":\"rt-%d\",\"expires_in\":%d}", job->access,
+                 job->access, (int)(sim_plan.lifetime_ms / 1000));
     else
-        snprintf(text, size, "{\"access_token\":\"at-%d\",\"expires_in\":%d}", job->access, (int)(sim_plan.lifetime_ms / 1000));
+        snprintf(text, size, "{\"access_token\":\"at-%d\",\"expires_in\":%d}", job->access,
+                 (int)(sim_plan.lifetime_ms / 1000));
     return text;
 }
 
@@ -204,7 +206,9 @@ static void on_answer(void *arg)
     if (job->retry_after)
         a.retry_after = sim_chance(500) ? SLICE("2") : SLICE("40");
     if (sim_chance(500)) /* not every server says what time it is; the time is that of the answer's birth */
-        a.date_s = (INT64_C(1700000000000) + (access > 0 ? tokens[access].access_end_ms - sim_plan.lifetime_ms : sim_now_ms)) / 1000;
+        a.date_s =
+            (INT64_C(1700000000000) + (access > 0 ? tokens[access].access_end_ms - sim_plan.lifetime_ms : sim_now_ms))
+            / 1000;
     job->answer = 0;
     sim_trace("answer to rt-%d: HTTP %d %s", refresh, status, body);
     if (access > 0 && status != 200)
@@ -214,7 +218,8 @@ static void on_answer(void *arg)
     finish(job, &a);
     if (access <= 0 || status != 200)
         return;
-    if (sim_keepers[keeper].dying || sim_plan.disk_full) { /* killed before its fsync, or no fsync at all: it may be gone with its keeper */
+    /* killed before its fsync, or no fsync at all: it may be gone with its keeper */
+    if (sim_keepers[keeper].dying || sim_plan.disk_full) {
         tokens[refresh].lost = true;
         server.something_lost = true;
     } else {
@@ -279,12 +284,14 @@ static void on_sending(void *arg)
         return;
     job->sent = true;
     sim_trace("request with rt-%d is sent%s", job->refresh, sim_holds_lease(job->keeper) ? "" : " without the lease");
-    job->arrival = sim_after(sim_fault(sim_plan.slow) ? sim_between(1, 2 * sim_plan.request_ms) : sim_between(1, 80), SIM_WORLD, on_arrival, job);
+    job->arrival = sim_after(sim_fault(sim_plan.slow) ? sim_between(1, 2 * sim_plan.request_ms) : sim_between(1, 80),
+                             SIM_WORLD, on_arrival, job);
 }
 
 /* ---- in place of refresh/fetch/fetch.c ---- */
 
-struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *request, fetch_fn *fn, void *arg, struct err *e)
+struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *request, fetch_fn *fn, void *arg,
+                              struct err *e)
 {
     struct fetch_job *job = calloc(1, sizeof *job);
     char body[512];
@@ -295,10 +302,16 @@ struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *reque
         abort();
     if (sim_told_to_wait(sim_running))
         sim_break("P10: keeper %d sends a request although the store has told it of the server's pause", sim_running);
-    *job = (struct fetch_job){ .next = jobs, .keeper = sim_running, .refresh = atoi(at + 17), .access = -1, .fn = fn, .arg = arg,
+    *job = (struct fetch_job){ .next = jobs,
+                               .keeper = sim_running,
+                               .refresh = atoi(at + 17),
+                               .access = -1,
+                               .fn = fn,
+                               .arg = arg,
                                .deadline_ms = sim_now_ms + request->timeout_ms };
     jobs = job;
-    job->sending = sim_after(sim_fault(sim_plan.slow) ? sim_between(0, sim_plan.request_ms) : sim_between(1, 30), job->keeper, on_sending, job);
+    job->sending = sim_after(sim_fault(sim_plan.slow) ? sim_between(0, sim_plan.request_ms) : sim_between(1, 30),
+                             job->keeper, on_sending, job);
     job->timeout = sim_after(request->timeout_ms, job->keeper, on_timeout, job);
     return job;
 }
@@ -342,7 +355,9 @@ static bool in_journal(int keeper, int refresh)
     bool found = false;
     struct journal *j = journal_open(sim_journal_path(keeper), sim_keepers[keeper].flights.ring, &e);
     if (j && journal_read(j, SIM_CRED, &entry, &e) == 0) {
-        found = entry.kind == JOURNAL_ANSWER && (sim_token_number(&entry.state.refresh_token) == refresh || sim_token_number(&entry.state.alt_refresh) == refresh);
+        found = entry.kind == JOURNAL_ANSWER
+                && (sim_token_number(&entry.state.refresh_token) == refresh
+                    || sim_token_number(&entry.state.alt_refresh) == refresh);
         journal_entry_done(&entry);
     }
     journal_close(j);

@@ -1,8 +1,10 @@
-/* tests/sim/sim.h: a world of numbers in which the real flight, account, credential, classify, successor and journal code runs: several keepers in one
- * process, one store, one authorization server, one clock.   Every choice comes from the seed, so a seed is a schedule and can be run again.
+/* tests/sim/sim.h: a world of numbers in which the real flight, account, credential, classify, successor and journal
+ * code runs: several keepers in one process, one store, one authorization server, one clock.   Every choice comes from
+ * the seed, so a seed is a schedule and can be run again.
  *
- * Floors of the house: world (time, chance, verdicts) < disk, store, server (what the keepers stand on) < keeper < main.
- * Time is in milliseconds.  A keeper that is stopped keeps its events until it goes on; one that crashes loses them, and everything but disk and store. */
+ * Floors of the house: world (time, chance, verdicts) < disk, store, server (what the keepers stand on) < keeper <
+ * main. Time is in milliseconds.  A keeper that is stopped keeps its events until it goes on; one that crashes loses
+ * them, and everything but disk and store. */
 #ifndef SIDEKEY_TESTS_SIM_H
 #define SIDEKEY_TESTS_SIM_H
 
@@ -17,14 +19,16 @@
 
 struct sim_plan {
     int keepers;
-    bool one_machine;      /* one state directory, leases that die with their process; else a store elsewhere and a journal for each keeper */
-    bool reuse_detection;  /* a refresh token that comes twice revokes the grant; else it is only refused */
+    /* one state directory, leases that die with their process; else a store elsewhere and a journal for each keeper */
+    bool one_machine;
+    bool reuse_detection; /* a refresh token that comes twice revokes the grant; else it is only refused */
     bool rotates;
-    bool storm;            /* the only thing that programs do is to report 401 for the first generation, again and again */
-    bool clocks;           /* wall clocks differ and jump */
+    /* the only thing that programs do is to report 401 for the first generation, again and again */
+    bool storm;
+    bool clocks; /* wall clocks differ and jump */
     int64_t lease_ms, request_ms, lifetime_ms;
     enum on_lock_error policy;
-    int64_t calm_ms;       /* from here on no faults: what follows must come to rest */
+    int64_t calm_ms; /* from here on no faults: what follows must come to rest */
     /* per mille, each of its own kind of event */
     unsigned lost, slow, refused, throttled, crash, stop, store_error, store_slow, disk_full;
 };
@@ -56,8 +60,20 @@ void sim_trace(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* What happened in all schedules, so that a fault that never comes is seen. */
 enum sim_count {
-    SIM_REDEEMED, SIM_LOST, SIM_LATE, SIM_CRASHES, SIM_STOPS, SIM_STORE_ERRORS, SIM_LAPSED, SIM_REUSED, SIM_REVOKED, SIM_MARKED_DEAD, SIM_STALE,
-    SIM_WAITERS, SIM_THROTTLED, SIM_COUNTS
+    SIM_REDEEMED,
+    SIM_LOST,
+    SIM_LATE,
+    SIM_CRASHES,
+    SIM_STOPS,
+    SIM_STORE_ERRORS,
+    SIM_LAPSED,
+    SIM_REUSED,
+    SIM_REVOKED,
+    SIM_MARKED_DEAD,
+    SIM_STALE,
+    SIM_WAITERS,
+    SIM_THROTTLED,
+    SIM_COUNTS
 };
 extern uint64_t sim_counts[SIM_COUNTS];
 
@@ -89,8 +105,8 @@ int64_t sim_access_end_ms(int access);
 bool sim_grant_revoked(void);
 /* The newest refresh token is good and has arrived: nobody may say that it is dead. */
 bool sim_server_healthy(void);
-unsigned sim_redeemed(void);    /* refresh tokens that the server exchanged */
-bool sim_something_lost(void);  /* an answer did not arrive, somewhere in this schedule */
+unsigned sim_redeemed(void);   /* refresh tokens that the server exchanged */
+bool sim_something_lost(void); /* an answer did not arrive, somewhere in this schedule */
 /* 7 of "rt-7"; -1: no token. */
 int sim_token_number(const struct secret *token);
 /* P2: what has arrived must be on disk or in the store. */
@@ -101,15 +117,15 @@ void sim_judge_durable(void);
 struct sim_keeper {
     bool up, stopped, dying;
     int64_t pid;
-    int64_t wall_ms;         /* wall clock minus time */
-    int64_t stopped_ms;      /* in all */
+    int64_t wall_ms;    /* wall clock minus time */
+    int64_t stopped_ms; /* in all */
     int64_t stopped_at_ms;
     struct journal *journal;
     struct metrics *metrics;
     struct flight_env flights;
     struct account_env env;
     struct account account;
-    int own_access;          /* newest access token that this life of the keeper fetched itself */
+    int own_access; /* newest access token that this life of the keeper fetched itself */
 };
 extern struct sim_keeper sim_keepers[SIM_KEEPERS];
 /* All up at once; spec and ring are borrowed. */

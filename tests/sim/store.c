@@ -1,6 +1,7 @@
-/* The store that all keepers share: generations, compare-and-swap, and one lease that runs out.   Each operation takes effect at one moment and is
- * answered at another; between the two (or before both) things go wrong.
- * On one machine an operation is the keeper's own doing, and its lease dies with it; elsewhere it happens even while the keeper is stopped. */
+/* The store that all keepers share: generations, compare-and-swap, and one lease that runs out.   Each operation takes
+ * effect at one moment and is answered at another; between the two (or before both) things go wrong. On one machine an
+ * operation is the keeper's own doing, and its lease dies with it; elsewhere it happens even while the keeper is
+ * stopped. */
 #include "tests/sim/sim.h"
 
 #include <stdio.h>
@@ -19,10 +20,15 @@ struct store_op {
     struct store_owner owner;
     int64_t ttl_ms;
     uint64_t generation;
-    struct mark { struct store_owner owner; uint64_t generation; char fp[9], tag[48], instead[48]; int64_t end_ms; } mark;
-    struct state state;  /* COMMIT: the new one; then what the answer shows */
+    struct mark {
+        struct store_owner owner;
+        uint64_t generation;
+        char fp[9], tag[48], instead[48];
+        int64_t end_ms;
+    } mark;
+    struct state state; /* COMMIT: the new one; then what the answer shows */
     struct store_answer answer;
-    int64_t late_ms;     /* from effect to answer */
+    int64_t late_ms; /* from effect to answer */
     bool acted, cancelled;
     uint64_t event;
     store_fn *fn;
@@ -39,10 +45,10 @@ struct lease {
 static struct {
     struct state stored;
     struct lease lease;
-    struct lease shadow; /* the judge's own book, kept from answers alone */
-    struct mark mark;    /* end_ms 0: none */
-    int64_t throttle_end_ms;            /* of a pause that the server asked for */
-    int64_t told_end_ms[SIM_KEEPERS];   /* … as each keeper has been told */
+    struct lease shadow;              /* the judge's own book, kept from answers alone */
+    struct mark mark;                 /* end_ms 0: none */
+    int64_t throttle_end_ms;          /* of a pause that the server asked for */
+    int64_t told_end_ms[SIM_KEEPERS]; /* … as each keeper has been told */
     struct store_op *ops;
     int64_t outage_end_ms;
     bool lapsed[GENERATIONS];
@@ -105,9 +111,11 @@ static void judge_verdict(const struct store_op *op)
     sim_counts[SIM_MARKED_DEAD]++;
     int stored = sim_token_number(&cell.stored.refresh_token);
     if (stored >= 0 && sim_server_takes(stored))
-        sim_break("P8: keeper %d marked dead generation %d although rt-%d is good", op->keeper, (int)cell.stored.generation, stored);
+        sim_break("P8: keeper %d marked dead generation %d although rt-%d is good", op->keeper,
+                  (int)cell.stored.generation, stored);
     if (op->generation != cell.stored.generation)
-        sim_break("P8: keeper %d marked dead generation %d by a verdict on %d", op->keeper, (int)cell.stored.generation, (int)op->generation);
+        sim_break("P8: keeper %d marked dead generation %d by a verdict on %d", op->keeper, (int)cell.stored.generation,
+                  (int)op->generation);
 }
 
 /* ---- what each operation does, at one moment ---- */
@@ -186,8 +194,8 @@ static enum store_result load(struct store_op *op)
 static enum store_result mark(struct store_op *op)
 {
     const struct mark *m = &cell.mark;
-    bool foreign = m->end_ms && m->generation == cell.stored.generation && strcmp(m->fp, op->mark.fp) == 0 && !same_owner(&m->owner, &op->owner)
-                   && strcmp(m->tag, op->mark.instead) != 0;
+    bool foreign = m->end_ms && m->generation == cell.stored.generation && strcmp(m->fp, op->mark.fp) == 0
+                   && !same_owner(&m->owner, &op->owner) && strcmp(m->tag, op->mark.instead) != 0;
     if (cell.stored.generation == op->generation) {
         if (foreign && sim_now_ms < m->end_ms)
             return STORE_BUSY;
@@ -244,11 +252,14 @@ static bool outage(void)
 
 static void take_effect(void *arg)
 {
-    static enum store_result (*const run[])(struct store_op *) = { begin, renew, commit, release, load, mark, throttle };
+    static enum store_result (*const run[])(
+        struct store_op *) = { begin, renew, commit, release, load, mark, throttle };
     struct store_op *op = arg;
     bool fails = outage() || sim_fault(sim_plan.store_error);
     bool happens = !fails || (!outage() && !sim_plan.one_machine && sim_chance(500));
-    int64_t late_ms = !sim_plan.one_machine && sim_fault(sim_plan.store_slow) ? sim_between(100, 15000) : sim_plan.one_machine ? 0 : sim_between(0, 20);
+    int64_t late_ms = !sim_plan.one_machine && sim_fault(sim_plan.store_slow) ? sim_between(100, 15000)
+                      : sim_plan.one_machine                                  ? 0
+                                                                              : sim_between(0, 20);
     op->event = 0;
     op->acted = true;
     sim_counts[SIM_STORE_ERRORS] += fails;
@@ -256,8 +267,8 @@ static void take_effect(void *arg)
         uint64_t parent = op->generation;
         op->answer.result = run[op->call](op);
         judge_lease(op, op->answer.result);
-        sim_trace("store: %s of keeper %d (generation %d): %d, stored %d", names[op->call], op->keeper, (int)parent, (int)op->answer.result,
-                  (int)cell.stored.generation);
+        sim_trace("store: %s of keeper %d (generation %d): %d, stored %d", names[op->call], op->keeper, (int)parent,
+                  (int)op->answer.result, (int)cell.stored.generation);
         if (op->call == COMMIT)
             sim_judge_durable();
     }
@@ -266,7 +277,8 @@ static void take_effect(void *arg)
         return;
     }
     if (fails) {
-        sim_trace("store: %s of keeper %d fails%s", names[op->call], op->keeper, happens ? " after it took effect" : "");
+        sim_trace("store: %s of keeper %d fails%s", names[op->call], op->keeper,
+                  happens ? " after it took effect" : "");
         op->answer = (struct store_answer){ .result = STORE_ERROR, .error = "simulated" };
     }
     op->late_ms = late_ms;
@@ -279,7 +291,9 @@ static struct store_op *ask(struct store *s, enum call call, const struct store_
     int keeper = ((struct sim_store *)s)->keeper;
     if (!op)
         abort();
-    *op = (struct store_op){ .next = cell.ops, .call = call, .keeper = keeper, .pid = sim_keepers[keeper].pid, .fn = fn, .arg = arg };
+    *op = (struct store_op){
+        .next = cell.ops, .call = call, .keeper = keeper, .pid = sim_keepers[keeper].pid, .fn = fn, .arg = arg
+    };
     cell.ops = op;
     state_init(&op->state);
     if (owner)
@@ -297,7 +311,8 @@ static struct store_op *send_op(struct store_op *op)
     return op;
 }
 
-static struct store_op *op_begin(struct store *s, const char *cred, const struct store_owner *o, int64_t ttl_ms, uint64_t known, store_fn *fn, void *arg)
+static struct store_op *op_begin(struct store *s, const char *cred, const struct store_owner *o, int64_t ttl_ms,
+                                 uint64_t known, store_fn *fn, void *arg)
 {
     struct store_op *op = ask(s, BEGIN, o, fn, arg);
     (void)cred;
@@ -306,7 +321,8 @@ static struct store_op *op_begin(struct store *s, const char *cred, const struct
     return send_op(op);
 }
 
-static struct store_op *op_renew(struct store *s, const char *cred, const struct store_owner *o, int64_t ttl_ms, store_fn *fn, void *arg)
+static struct store_op *op_renew(struct store *s, const char *cred, const struct store_owner *o, int64_t ttl_ms,
+                                 store_fn *fn, void *arg)
 {
     struct store_op *op = ask(s, RENEW, o, fn, arg);
     (void)cred;
@@ -314,8 +330,8 @@ static struct store_op *op_renew(struct store *s, const char *cred, const struct
     return send_op(op);
 }
 
-static struct store_op *op_commit(struct store *s, const char *cred, const struct store_owner *o, uint64_t parent, const struct state *state, store_fn *fn,
-                                  void *arg)
+static struct store_op *op_commit(struct store *s, const char *cred, const struct store_owner *o, uint64_t parent,
+                                  const struct state *state, store_fn *fn, void *arg)
 {
     struct store_op *op = ask(s, COMMIT, o, fn, arg);
     (void)cred;
@@ -325,7 +341,8 @@ static struct store_op *op_commit(struct store *s, const char *cred, const struc
     return send_op(op);
 }
 
-static struct store_op *op_release(struct store *s, const char *cred, const struct store_owner *o, store_fn *fn, void *arg)
+static struct store_op *op_release(struct store *s, const char *cred, const struct store_owner *o, store_fn *fn,
+                                   void *arg)
 {
     (void)cred;
     return send_op(ask(s, RELEASE, o, fn, arg));
@@ -338,8 +355,8 @@ static struct store_op *op_load(struct store *s, const char *cred, store_fn *fn,
 }
 
 /* On one machine the journal has the intents. */
-static struct store_op *op_mark(struct store *s, const char *cred, const struct store_owner *o, uint64_t parent, const struct store_intent *intent,
-                                store_fn *fn, void *arg)
+static struct store_op *op_mark(struct store *s, const char *cred, const struct store_owner *o, uint64_t parent,
+                                const struct store_intent *intent, store_fn *fn, void *arg)
 {
     (void)cred;
     struct store_op *op = ask(s, sim_plan.one_machine ? LOAD : MARK, o, fn, arg);

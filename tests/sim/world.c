@@ -250,7 +250,8 @@ double *metrics_at(struct metrics *m, const char *format, ...)
     return &nowhere;
 }
 
-struct histogram metrics_histogram(struct metrics *m, const char *name, const char *labels, const double *bounds, size_t count)
+struct histogram metrics_histogram(struct metrics *m, const char *name, const char *labels, const double *bounds,
+                                   size_t count)
 {
     (void)m, (void)name, (void)labels, (void)bounds, (void)count;
     return (struct histogram){ .bound_count = 0 };
@@ -261,7 +262,8 @@ void histogram_observe(struct histogram *h, double value)
     (void)h, (void)value;
 }
 
-/* ---- in place of the kernel's process table: the journal asks whose entry it is, and whether that keeper lives ---- */
+/* ---- in place of the kernel's process table: the journal asks whose entry it is, and whether that keeper lives ----
+ */
 
 pid_t getpid(void)
 {

@@ -19,7 +19,7 @@ static struct {
     const char *name;
     unsigned long at, seen; /* which one fails; how many there were */
     bool all, on, struck, running;
-    long live;              /* allocations that were not given back */
+    long live; /* allocations that were not given back */
 } t;
 
 /* ---- the hooks ---- */
@@ -67,7 +67,8 @@ int __wrap___asprintf_chk(char **ret, int flag, const char *format, ...);
 void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 int __real_munmap(void *p, size_t size);
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset); /* its name with 64-bit offsets */
+/* its name with 64-bit offsets */
+void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 int __wrap_munmap(void *p, size_t size);
 
 void *__wrap_malloc(size_t size)
@@ -213,7 +214,8 @@ bool torture_struck(void)
 static void say_place(const char *what)
 {
     char text[256];
-    int len = snprintf(text, sizeof text, "torture: %s: %s at allocation %lu of %lu%s\n", t.name, what, t.at, t.seen, t.all ? " all" : "");
+    int len = snprintf(text, sizeof text, "torture: %s: %s at allocation %lu of %lu%s\n", t.name, what, t.at, t.seen,
+                       t.all ? " all" : "");
     if (len > 0 && write(STDERR_FILENO, text, (size_t)len) < 0)
         _exit(2);
 }

@@ -1,10 +1,10 @@
-/* tests/torture/torture.h: scenarios in which the n-th allocation fails, n = 1, 2, 3 … until a run needs no more; once it alone, once it and all after it.
+/* tests/torture/torture.h: scenarios in which the n-th allocation fails, n = 1, 2, 3 … until a run needs no more; once
+ * it alone, once it and all after it.
  *
- * Our own objects get their memory through the linker's --wrap; jansson and OpenSSL through their hooks.  After each run everything that it allocated must
- * be free again, and no run may take longer than TORTURE_RUN_S.  Built with the sanitizers, which see the rest.
- *     PROGRAM               all scenarios            TORTURE_MAX=n   at most n places each, evenly spread (for make test)
- *     PROGRAM NAME          one of them
- *     PROGRAM NAME N [all]  one run: for a debugger */
+ * Our own objects get their memory through the linker's --wrap; jansson and OpenSSL through their hooks.  After each
+ * run everything that it allocated must be free again, and no run may take longer than TORTURE_RUN_S.  Built with the
+ * sanitizers, which see the rest. PROGRAM               all scenarios            TORTURE_MAX=n   at most n places each,
+ * evenly spread (for make test) PROGRAM NAME          one of them PROGRAM NAME N [all]  one run: for a debugger */
 #ifndef SIDEKEY_TESTS_TORTURE_H
 #define SIDEKEY_TESTS_TORTURE_H
 

@@ -1,5 +1,7 @@
-/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c tests/fakes/fake_command.c */
-/* A flight from its start to its commit, with a real journal: whatever fails, it ends, the lease is free, and an answer that came is published and kept. */
+/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c
+ * tests/fakes/fake_command.c */
+/* A flight from its start to its commit, with a real journal: whatever fails, it ends, the lease is free, and an answer
+ * that came is published and kept. */
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +15,9 @@
 #include "tests/fakes/fake_store.h"
 #include "tests/torture/torture.h"
 
-#define GOOD "{\"access_token\":\"at-new\",\"refresh_token\":\"rt-new\",\"expires_in\":3600,\"instance_url\":\"https://x.test\"}"
+#define GOOD                                                                                                           \
+    "{\"access_token\":\"at-new\",\"refresh_token\":\"rt-new\",\"expires_in\":3600,\"instance_url\":\"https://"        \
+    "x.test\"}"
 
 static char top[64];
 static struct fake_store store;
@@ -113,7 +117,9 @@ static bool journal_has_answer(void)
 
 static void refresh(struct credential_spec *spec, bool rotates)
 {
-    const struct flight_hooks hooks = { .on_state = on_state, .on_lease = on_lease, .on_event = on_event, .on_end = on_end };
+    const struct flight_hooks hooks = {
+        .on_state = on_state, .on_lease = on_lease, .on_event = on_event, .on_end = on_end
+    };
     struct state known;
     open_world();
     state_init(&known);
@@ -123,7 +129,8 @@ static void refresh(struct credential_spec *spec, bool rotates)
         fly();
     torture_pause();
     if (ended && result.end == FLIGHT_REFRESHED)
-        CHECK(seeing && store.stored.generation == 6 && slice_eq(secret_peek(&store.stored.access_token), SLICE("at-new")));
+        CHECK(seeing && store.stored.generation == 6
+              && slice_eq(secret_peek(&store.stored.access_token), SLICE("at-new")));
     else
         CHECK(torture_struck() && (!ended || (result.end == FLIGHT_FAILED && explained)));
     if (seeing && rotates) /* what was served is stored, or the journal has it */
@@ -136,16 +143,24 @@ static void refresh(struct credential_spec *spec, bool rotates)
 
 static void a_refresh_ends_and_loses_nothing(void)
 {
-    struct credential_spec spec = { .name = (char[]){ "crm" }, .grant = GRANT_REFRESH_TOKEN, .token_url = (char[]){ "https://login.test/token" },
-                         .client_id = (char[]){ "id" }, .client_auth = CLIENT_AUTH_NONE, .forced_floor_ms = 30000 };
+    struct credential_spec spec = { .name = (char[]){ "crm" },
+                                    .grant = GRANT_REFRESH_TOKEN,
+                                    .token_url = (char[]){ "https://login.test/token" },
+                                    .client_id = (char[]){ "id" },
+                                    .client_auth = CLIENT_AUTH_NONE,
+                                    .forced_floor_ms = 30000 };
     refresh(&spec, true);
 }
 
 static void a_refresh_with_a_secret_of_a_program_ends(void)
 {
     char *argv[] = { (char[]){ "print-secret" }, NULL };
-    struct credential_spec spec = { .name = (char[]){ "crm" }, .grant = GRANT_CLIENT_CREDENTIALS, .token_url = (char[]){ "https://login.test/token" },
-                         .client_id = (char[]){ "id" }, .client_auth = CLIENT_AUTH_BASIC, .client_secret = { SECRET_REF_COMMAND, NULL, argv } };
+    struct credential_spec spec = { .name = (char[]){ "crm" },
+                                    .grant = GRANT_CLIENT_CREDENTIALS,
+                                    .token_url = (char[]){ "https://login.test/token" },
+                                    .client_id = (char[]){ "id" },
+                                    .client_auth = CLIENT_AUTH_BASIC,
+                                    .client_secret = { SECRET_REF_COMMAND, NULL, argv } };
     refresh(&spec, false);
 }
 

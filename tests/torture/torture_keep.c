@@ -1,4 +1,5 @@
-/* What the keeper keeps: sealed states, the journal, the store of files, assertions, the authority and what it signs. */
+/* What the keeper keeps: sealed states, the journal, the store of files, assertions, the authority and what it signs.
+ */
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -16,7 +17,9 @@
 #include "refresh/store/store_file.h"
 #include "tests/torture/torture.h"
 
-#define ANSWER "{\"access_token\":\"at\",\"refresh_token\":\"rt\",\"expires_in\":3600,\"instance_url\":\"https://x.test\",\"n\":[1,{\"a\":null}]}"
+#define ANSWER                                                                                                         \
+    "{\"access_token\":\"at\",\"refresh_token\":\"rt\",\"expires_in\":3600,\"instance_url\":\"https://"                \
+    "x.test\",\"n\":[1,{\"a\":null}]}"
 #define NOW 1700000000
 
 static char top[64];
@@ -62,7 +65,8 @@ static void make_state(struct state *s, const char *token)
 static void a_key_ring_is_made_or_says_why(void)
 {
     struct err e = { "" };
-    struct seal_ring *r = seal_ring_new(SLICE("5ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea1"), SLICE("0123456789abcdef0123456789abcdef"), &e);
+    struct seal_ring *r = seal_ring_new(SLICE("5ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea1"),
+                                        SLICE("0123456789abcdef0123456789abcdef"), &e);
     CHECK(r || (torture_struck() && *e.text));
     seal_ring_free(r);
 }
@@ -76,7 +80,8 @@ static void what_is_sealed_opens_or_nothing_is_written(void)
     CHECK(failed == 0 || (torture_struck() && blob.len == 0));
     if (failed == 0) {
         failed = seal_open(ring, SLICE("context"), buf_slice(&blob), &plain);
-        CHECK(failed == 0 ? slice_eq(buf_slice(&plain), SLICE("secret")) : torture_struck() && failed == -ENOMEM && plain.len == 0);
+        CHECK(failed == 0 ? slice_eq(buf_slice(&plain), SLICE("secret"))
+                          : torture_struck() && failed == -ENOMEM && plain.len == 0);
     }
     buf_done(&blob);
     buf_done(&plain);
@@ -91,13 +96,15 @@ static void a_state_is_copied_and_read_whole_or_left_as_it_was(void)
     make_state(&to, "old");
     buf_init_secret(&text, STATE_MAX_BYTES);
     if (state_copy(&to, &from) != 0)
-        CHECK(torture_struck() && slice_eq(secret_peek(&to.access_token), SLICE("old")) && json_object_size(to.extra) == 2);
+        CHECK(torture_struck() && slice_eq(secret_peek(&to.access_token), SLICE("old"))
+              && json_object_size(to.extra) == 2);
     else
         CHECK(slice_eq(secret_peek(&to.access_token), SLICE("new")) && json_equal(to.extra, from.extra));
     int failed = state_write(&from, &text);
     CHECK(failed == 0 || (torture_struck() && text.len == 0));
     if (failed == 0 && state_read(&to, buf_slice(&text), &e) == 0)
-        CHECK(slice_eq(secret_peek(&to.access_token), SLICE("new")) && to.generation == 1 && json_equal(to.extra, from.extra));
+        CHECK(slice_eq(secret_peek(&to.access_token), SLICE("new")) && to.generation == 1
+              && json_equal(to.extra, from.extra));
     else
         CHECK(torture_struck() && to.generation == 1 && secret_peek(&to.access_token).len == 3);
     buf_done(&text);
@@ -114,13 +121,15 @@ static void the_journal_has_an_entry_whole_or_not_at_all(void)
     make_state(&s, "at");
     struct journal *j = journal_open(top, ring, &e);
     CHECK(j || (torture_struck() && *e.text));
-    int intent = j ? journal_intent(j, "crm", 6, "01234567", 5) : -1, answer = j ? journal_answer(j, "crm", 6, &s, 6) : -1;
+    int intent = j ? journal_intent(j, "crm", 6, "01234567", 5) : -1,
+        answer = j ? journal_answer(j, "crm", 6, &s, 6) : -1;
     CHECK((intent == 0 && answer == 0) || torture_struck());
     torture_pause(); /* what another keeper finds */
     struct journal *later = journal_open(top, ring, &e);
     CHECK(later && journal_read(later, "crm", &entry, &e) == 0);
     if (answer == 0)
-        CHECK(entry.kind == JOURNAL_ANSWER && entry.parent_gen == 6 && slice_eq(secret_peek(&entry.state.access_token), SLICE("at")));
+        CHECK(entry.kind == JOURNAL_ANSWER && entry.parent_gen == 6
+              && slice_eq(secret_peek(&entry.state.access_token), SLICE("at")));
     else
         CHECK(entry.kind == (intent == 0 ? JOURNAL_INTENT : JOURNAL_NONE));
     journal_entry_done(&entry);
@@ -185,7 +194,8 @@ static void a_commit_is_stored_whole_or_not_at_all(void)
         CHECK(got.result == STORE_OK);
     store_free(store);
     torture_pause(); /* what another keeper finds: the lease is free, and what was said to be stored is there */
-    CHECK((store = store_file_new(top, ring, &e)) && answered(store_begin(store, "crm", &owner, 60000, 7, on_answer, NULL)));
+    CHECK((store = store_file_new(top, ring, &e))
+          && answered(store_begin(store, "crm", &owner, 60000, 7, on_answer, NULL)));
     CHECK(got.result == STORE_WON && got.generation == stored);
     CHECK(strcmp(got.token, stored ? "at" : "") == 0);
     torture_go_on();
@@ -200,8 +210,10 @@ static void a_token_answer_is_taken_whole_or_called_broken(void)
 {
     struct grant_answer a = { .lifetime_ms = 0 };
     char why[128] = "";
-    if (grant_parse(200, SLICE(ANSWER), &a, why) == GRANT_TOKEN) /* short of memory it may have lost a member that only rules may name */
-        CHECK(slice_eq(secret_peek(&a.access_token), SLICE("at")) && slice_eq(secret_peek(&a.refresh_token), SLICE("rt")) && a.lifetime_ms == 3600000);
+    /* short of memory it may have lost a member that only rules may name */
+    if (grant_parse(200, SLICE(ANSWER), &a, why) == GRANT_TOKEN)
+        CHECK(slice_eq(secret_peek(&a.access_token), SLICE("at"))
+              && slice_eq(secret_peek(&a.refresh_token), SLICE("rt")) && a.lifetime_ms == 3600000);
     else
         CHECK(torture_struck() && *why);
     grant_answer_done(&a);
@@ -209,12 +221,20 @@ static void a_token_answer_is_taken_whole_or_called_broken(void)
 
 static void a_request_is_built_whole_or_not_at_all(void)
 {
-    static const enum grant_kind kinds[] = { GRANT_REFRESH_TOKEN, GRANT_CLIENT_CREDENTIALS, GRANT_JWT_BEARER, GRANT_TOKEN_EXCHANGE };
+    static const enum grant_kind kinds[] = { GRANT_REFRESH_TOKEN, GRANT_CLIENT_CREDENTIALS, GRANT_JWT_BEARER,
+                                             GRANT_TOKEN_EXCHANGE };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        struct credential_spec spec = { .name = (char[]){ "crm" }, .grant = kinds[i], .token_url = (char[]){ "https://login.test/token" }, .client_id = (char[]){ "id" },
-                             .client_auth = CLIENT_AUTH_BASIC, .scope = (char[]){ "a b" } };
-        struct grant_secrets secrets = { .client_secret = SLICE("cs"), .refresh_token = SLICE("rt"), .signing_key = slice_str(signing_key),
-                                         .subject_token = SLICE("st"), .now_wall_s = NOW };
+        struct credential_spec spec = { .name = (char[]){ "crm" },
+                                        .grant = kinds[i],
+                                        .token_url = (char[]){ "https://login.test/token" },
+                                        .client_id = (char[]){ "id" },
+                                        .client_auth = CLIENT_AUTH_BASIC,
+                                        .scope = (char[]){ "a b" } };
+        struct grant_secrets secrets = { .client_secret = SLICE("cs"),
+                                         .refresh_token = SLICE("rt"),
+                                         .signing_key = slice_str(signing_key),
+                                         .subject_token = SLICE("st"),
+                                         .now_wall_s = NOW };
         struct grant_request r = { .field_count = 0 };
         struct err e = { "" };
         if (grant_build(&spec, &secrets, &r, &e) == 0)
@@ -230,7 +250,8 @@ static void an_assertion_is_signed_or_nothing_is_written(void)
     struct buf out;
     struct err e = { "" };
     buf_init_secret(&out, 4096);
-    int failed = jws_sign(&(struct jws_key){ slice_str(signing_key), JWS_AUTO, SLICE("k1") }, SLICE("{\"iss\":\"me\"}"), &out, &e);
+    int failed = jws_sign(&(struct jws_key){ slice_str(signing_key), JWS_AUTO, SLICE("k1") }, SLICE("{\"iss\":\"me\"}"),
+                          &out, &e);
     CHECK(failed == 0 ? out.len > 100 : torture_struck() && out.len == 0 && *e.text);
     buf_done(&out);
 }
@@ -262,7 +283,8 @@ static void a_leaf_is_signed_and_taken_or_refused(void)
     buf_init(&der, 8192);
     struct tls_server *server = tls_server_new(slice_of(ticket_key, sizeof ticket_key), &e);
     CHECK(server || (torture_struck() && *e.text));
-    int failed = server ? ca_sign_leaf(authority, SLICE("api.test"), tls_server_spki(server), NOW, &der, &until_s, &e) : -1;
+    int failed =
+        server ? ca_sign_leaf(authority, SLICE("api.test"), tls_server_spki(server), NOW, &der, &until_s, &e) : -1;
     CHECK(failed == 0 ? until_s > NOW : torture_struck() && der.len == 0 && until_s == -1);
     struct tls_leaf *leaf = failed ? NULL : tls_leaf_new(server, buf_slice(&der));
     CHECK(leaf || torture_struck());

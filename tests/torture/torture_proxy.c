@@ -1,6 +1,6 @@
 /* links: tests/fakes/proxy_world.c tests/fakes/fake_deadline.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
-/* A worker's inside: a request through client, rule, token, pool and exchange; the token table; the admin listener.  Whatever fails, no token goes
- * astray, nobody waits for ever, and with memory back everything works again. */
+/* A worker's inside: a request through client, rule, token, pool and exchange; the token table; the admin listener.
+ * Whatever fails, no token goes astray, nobody waits for ever, and with memory back everything works again. */
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -9,7 +9,9 @@
 #include "tests/fakes/proxy_world.h"
 #include "tests/torture/torture.h"
 
-#define POST "POST http://127.0.0.1/p HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer placeholder\r\nContent-Length: 5\r\n\r\nhello"
+#define POST                                                                                                           \
+    "POST http://127.0.0.1/p HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer placeholder\r\nContent-Length: "     \
+    "5\r\n\r\nhello"
 #define GET "GET http://127.0.0.1/p HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 #define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 #define UNAUTHORIZED "HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\n\r\nnope"
@@ -25,7 +27,7 @@ static void down(void)
 {
     torture_pause();
     CHECK(world_down(NULL) == 0); /* no timer, no wait, no client is left, and the log holds no token */
-    world_turn(); /* the peers have hung up: what lingered goes */
+    world_turn();                 /* the peers have hung up: what lingered goes */
     torture_go_on();
 }
 
@@ -100,7 +102,8 @@ static void a_refused_token_is_replaced_or_the_refusal_passed_on(void)
     world_turn();
     bool eof = false;
     const char *text = hear(c, &eof);
-    CHECK(has(text, "hi") || has(text, "401 Unauthorized") || (torture_struck() && (eof || has(text, "Proxy-Status: sidekey"))));
+    CHECK(has(text, "hi") || has(text, "401 Unauthorized")
+          || (torture_struck() && (eof || has(text, "Proxy-Status: sidekey"))));
     a_request_works();
     down();
 }
@@ -166,12 +169,18 @@ static void a_question_is_answered_or_ended(void)
         admin_accept(admin, pair[0]);
         send_request(pair[1], "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
         for (uint64_t i = 0; i < 3; i++)
-            admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = slice_of(part, sizeof part), .offset = i * sizeof part, .more = i < 2 });
+            admin_answer(admin, &(struct msg){ .type = MSG_ANSWER,
+                                               .tag = asked.tag,
+                                               .ok = true,
+                                               .text = slice_of(part, sizeof part),
+                                               .offset = i * sizeof part,
+                                               .more = i < 2 });
         world_turn();
         fake_deadline_run(20000);
         bool eof = false;
         const char *text = hear(pair[1], &eof), *body = strstr(text, "\r\n\r\nm");
-        CHECK(body ? strspn(body + 4, "m") == 3 * sizeof part || torture_struck() : torture_struck() && (eof || has(text, "503 ")));
+        CHECK(body ? strspn(body + 4, "m") == 3 * sizeof part || torture_struck()
+                   : torture_struck() && (eof || has(text, "503 ")));
     } else
         close(pair[0]);
     admin_free(admin);
@@ -184,7 +193,8 @@ int main(int argc, char **argv)
 {
     static const struct torture list[] = {
         { "a_request_is_answered_or_ended", a_request_is_answered_or_ended },
-        { "a_refused_token_is_replaced_or_the_refusal_passed_on", a_refused_token_is_replaced_or_the_refusal_passed_on },
+        { "a_refused_token_is_replaced_or_the_refusal_passed_on",
+          a_refused_token_is_replaced_or_the_refusal_passed_on },
         { "who_waits_for_a_token_gets_it_or_is_refused", who_waits_for_a_token_gets_it_or_is_refused },
         { "a_tunnel_carries_bytes_or_is_refused", a_tunnel_carries_bytes_or_is_refused },
         { "a_question_is_answered_or_ended", a_question_is_answered_or_ended },

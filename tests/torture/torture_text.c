@@ -11,17 +11,24 @@
 
 static const char file[] =
     "listen: {proxy: '[::1]:0', admin: off}\nca: {publish: /p, constrain: true}\nunmatched: deny\n"
-    "store: {file: /s, seal_key: {command: [pass, show]}, seal_key_previous: {env: OLD}, lease: 20s, on_lock_error: wait}\n"
-    "credentials:\n  crm:\n    grant: refresh_token\n    token_url: https://login.test/token\n    client_id: me\n    client_secret: {env: SECRET}\n"
-    "    refresh_token: {file: /run/r}\n    scope: a b\n    params: {resource: r}\n    required: true\n  key: {grant: static, token: {file: /t}}\n"
-    "rules:\n  - name: one\n    match: {host: '*.API.test', port: 8443, paths: [/v2/*, /x], methods: [GET]}\n    credential: crm\n"
+    "store: {file: /s, seal_key: {command: [pass, show]}, seal_key_previous: {env: OLD}, lease: 20s, on_lock_error: "
+    "wait}\n"
+    "credentials:\n  crm:\n    grant: refresh_token\n    token_url: https://login.test/token\n    client_id: me\n    "
+    "client_secret: {env: SECRET}\n"
+    "    refresh_token: {file: /run/r}\n    scope: a b\n    params: {resource: r}\n    required: true\n  key: {grant: "
+    "static, token: {file: /t}}\n"
+    "rules:\n  - name: one\n    match: {host: '*.API.test', port: 8443, paths: [/v2/*, /x], methods: [GET]}\n    "
+    "credential: crm\n"
     "    inject: [{in: query, name: key}, {in: userinfo}, {name: X-Token, format: 't={instance_url}/{access_token}'}]\n"
-    "    strip: [X-Api-Key]\n    strip_query: [key]\n    append: {Anthropic-Beta: oauth}\n    set_if_absent: {X-A: ''}\n"
+    "    strip: [X-Api-Key]\n    strip_query: [key]\n    append: {Anthropic-Beta: oauth}\n    set_if_absent: {X-A: "
+    "''}\n"
     "    only_if: {header: Authorization, equals: Bearer sk-no}\n    allow_http: true\n"
-    "    on_unauthorized: {statuses: [401, 403], max_body: 2MiB, replay: false, also: [{status: 200, header: {name: X-E, equals: y}}]}\n"
+    "    on_unauthorized: {statuses: [401, 403], max_body: 2MiB, replay: false, also: [{status: 200, header: {name: "
+    "X-E, equals: y}}]}\n"
     "  - {match: {host: '::1'}, credential: key}\n"
     "clients: {app: {password: {file: /pw}, rules: [one]}}\n"
-    "network: {allow_private: [10.0.0.0/8], resolve: {'a.test:443': '127.0.0.1:8443'}, parent_proxy: {url: 'http://proxy.test:3128'}, no_proxy: [.inner.test]}\n";
+    "network: {allow_private: [10.0.0.0/8], resolve: {'a.test:443': '127.0.0.1:8443'}, parent_proxy: {url: "
+    "'http://proxy.test:3128'}, no_proxy: [.inner.test]}\n";
 
 static void the_configuration_is_read_whole_or_refused(void)
 {
@@ -43,7 +50,8 @@ static void the_configuration_is_read_whole_or_refused(void)
 static void what_is_wrong_in_a_configuration_is_told(void)
 {
     struct err e = { "" };
-    struct config *c = config_parse(SLICE("rules: [{match: {host: a.test}, credentail: crm}]\ncredentials: {a: {grant: static}}\n"), "f", NULL, &e);
+    struct config *c = config_parse(
+        SLICE("rules: [{match: {host: a.test}, credentail: crm}]\ncredentials: {a: {grant: static}}\n"), "f", NULL, &e);
     CHECK(!c && *e.text);
 }
 
@@ -56,7 +64,8 @@ static void the_schema_is_printed(void)
     buf_done(&out);
 }
 
-static const char request[] = "POST /a/b?c=d HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\nX-One: 1\r\nConnection: x-one\r\nX-Two: two\r\n\r\n"
+static const char request[] = "POST /a/b?c=d HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\nX-One: "
+                              "1\r\nConnection: x-one\r\nX-Two: two\r\n\r\n"
                               "5\r\nhello\r\n0\r\nX-Trailer: t\r\n\r\nGET / HTTP/1.1\r\nHost: api.test\r\n\r\n";
 
 /* false: the parser said that it had no memory. */

@@ -34,9 +34,7 @@ static void on_event(void *owner, enum stream_event event)
     case STREAM_OK: e->len += n; break;
     case STREAM_AGAIN: break;
     case STREAM_EOF:
-    case STREAM_ERROR:
-        e->failed = true;
-        stream_want_read(e->s, false);
+    case STREAM_ERROR: e->failed = true; stream_want_read(e->s, false);
     }
 }
 
@@ -60,7 +58,8 @@ static void talk(struct side *server, struct side *client)
     CHECK(stream_write(client->s, SLICE("hello")) == 0 || torture_struck());
     for (int i = 0; i < 2000 && !server->failed && !client->failed && server->len < 5; i++)
         ev_run(loop_get(), EVRUN_NOWAIT);
-    CHECK((server->secured && server->len == 5 && memcmp(server->in, "hello", 5) == 0) || (torture_struck() && (server->failed || client->failed || server->len == 0)));
+    CHECK((server->secured && server->len == 5 && memcmp(server->in, "hello", 5) == 0)
+          || (torture_struck() && (server->failed || client->failed || server->len == 0)));
 }
 
 static void connect_once(void)

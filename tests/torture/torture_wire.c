@@ -72,12 +72,15 @@ static void what_is_sent_arrives_whole_or_is_refused(void)
     struct ipc *a = ipc_new(ends[0], on_packet, on_gone, NULL), *b = ipc_new(ends[1], on_packet, on_gone, NULL);
     CHECK((a && b) || torture_struck());
     if (a && b) {
-        int large_failed = msg_parts_send(a, &(struct msg){ .type = MSG_ANSWER, .text = slice_of(large, sizeof large) }), failed = send_one(a, STDERR_FILENO);
+        int large_failed =
+                msg_parts_send(a, &(struct msg){ .type = MSG_ANSWER, .text = slice_of(large, sizeof large) }),
+            failed = send_one(a, STDERR_FILENO);
         CHECK((large_failed == 0 && failed == 0) || torture_struck());
         turns(100);
         CHECK(others == (failed == 0) && !gone);
         if (large_failed == 0)
-            CHECK(last == MSG_PARTS_WHOLE ? slice_eq(buf_slice(&text), slice_of(large, sizeof large)) : torture_struck());
+            CHECK(last == MSG_PARTS_WHOLE ? slice_eq(buf_slice(&text), slice_of(large, sizeof large))
+                                          : torture_struck());
         else
             CHECK(last != MSG_PARTS_WHOLE);
         torture_pause(); /* with memory back, the next one comes */
@@ -108,8 +111,14 @@ static void on_verdict(void *arg, enum token_verdict verdict, const struct token
 
 static void give_token(struct tokens *t, uint64_t generation)
 {
-    struct msg m = { .type = MSG_TOKEN, .name = SLICE("crm"), .generation = generation, .state = MSG_USABLE, .token = SLICE("at"),
-                     .expires_ms = fake_mono_ms + 60000, .refresh_at_ms = fake_mono_ms + 30000, .extra_count = 2 };
+    struct msg m = { .type = MSG_TOKEN,
+                     .name = SLICE("crm"),
+                     .generation = generation,
+                     .state = MSG_USABLE,
+                     .token = SLICE("at"),
+                     .expires_ms = fake_mono_ms + 60000,
+                     .refresh_at_ms = fake_mono_ms + 30000,
+                     .extra_count = 2 };
     m.extras[0] = (struct msg_extra){ SLICE("instance_url"), SLICE("https://x.test") };
     m.extras[1] = (struct msg_extra){ SLICE("scope"), SLICE("") };
     tokens_message(t, &m);
@@ -130,7 +139,8 @@ static void a_token_is_taken_whole_or_not_at_all(void)
         CHECK(at || torture_struck());
         if (at) {
             CHECK(slice_eq(secret_peek(&at->secret), SLICE("at")) && at->extra_count == 2);
-            CHECK(strcmp(at->extras[0].key, "instance_url") == 0 && strcmp(at->extras[0].value, "https://x.test") == 0 && *at->extras[1].value == '\0');
+            CHECK(strcmp(at->extras[0].key, "instance_url") == 0 && strcmp(at->extras[0].value, "https://x.test") == 0
+                  && *at->extras[1].value == '\0');
         }
         fake_deadline_run(1000);
         CHECK(verdicts == 1);
@@ -157,7 +167,10 @@ static void a_leaf_comes_or_its_waiter_is_told(void)
     CHECK(l || torture_struck());
     leaves_told = 0;
     if (l && leaves_wait(l, "a.test", &wait, 1000, on_leaf, NULL) == 0) {
-        leaves_message(l, &(struct msg){ .type = MSG_LEAF, .name = SLICE("a.test"), .der = SLICE("der"), .until_s = fake_wall_ms / 1000 + 86400 });
+        leaves_message(l, &(struct msg){ .type = MSG_LEAF,
+                                         .name = SLICE("a.test"),
+                                         .der = SLICE("der"),
+                                         .until_s = fake_wall_ms / 1000 + 86400 });
         fake_deadline_run(1000);
         CHECK(leaves_told == 1);
         struct tls_leaf *leaf = leaves_get(l, "a.test");
@@ -192,7 +205,8 @@ static uint16_t listen_here(int *ret_fd)
     struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t len = sizeof sa;
     *ret_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    CHECK(bind(*ret_fd, (struct sockaddr *)&sa, len) == 0 && listen(*ret_fd, 16) == 0 && getsockname(*ret_fd, (struct sockaddr *)&sa, &len) == 0);
+    CHECK(bind(*ret_fd, (struct sockaddr *)&sa, len) == 0 && listen(*ret_fd, 16) == 0
+          && getsockname(*ret_fd, (struct sockaddr *)&sa, &len) == 0);
     return ntohs(sa.sin_port);
 }
 

@@ -6,12 +6,13 @@
 #include <unistd.h>
 
 #define GET(fields) "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" fields "\r\n"
-#define CI "Proxy-Authorization: Basic Y2k6Y2ktcGFzc3dvcmQ=\r\n"        /* ci:ci-password */
-#define GUEST "Proxy-Authorization: basic Z3Vlc3Q6Z3Vlc3Q6cGFzcw==\r\n" /* guest:guest:pass */
+#define CI "Proxy-Authorization: Basic Y2k6Y2ktcGFzc3dvcmQ=\r\n"          /* ci:ci-password */
+#define GUEST "Proxy-Authorization: basic Z3Vlc3Q6Z3Vlc3Q6cGFzcw==\r\n"   /* guest:guest:pass */
 #define CROSSED "Proxy-Authorization: Basic Z3Vlc3Q6Y2ktcGFzc3dvcmQ=\r\n" /* guest:ci-password */
-#define RUN "Proxy-Authorization: Basic eDpydW4tcGFzc3dvcmQ=\r\n"       /* x:run-password */
+#define RUN "Proxy-Authorization: Basic eDpydW4tcGFzc3dvcmQ=\r\n"         /* x:run-password */
 
-static char ci[] = "ci", guest[] = "guest", crm[] = "crm", ci_variable[] = "TEST_ACCESS_CI", guest_variable[] = "TEST_ACCESS_GUEST";
+static char ci[] = "ci", guest[] = "guest", crm[] = "crm", ci_variable[] = "TEST_ACCESS_CI",
+            guest_variable[] = "TEST_ACCESS_GUEST";
 static char *all_rules[] = { crm, NULL }, *no_rules[] = { NULL };
 static struct client_spec specs[] = {
     { .name = ci, .password = { .kind = SECRET_REF_ENV, .name = ci_variable }, .rules = all_rules },
@@ -40,8 +41,13 @@ static int up_with_clients(void **state)
 static void who_cannot_say_who_it_is_is_asked_and_may_try_again(void **state)
 {
     static const char *const requests[] = {
-        GET(""), GET(CROSSED), GET(RUN), GET("Proxy-Authorization: Bearer x\r\n"), GET("Proxy-Authorization: Basic ***\r\n"),
-        GET("Proxy-Authorization: Basic Y2k=\r\n") /* ci */, GET("Proxy-Authorization: Basic Y2k6\r\n") /* ci: */,
+        GET(""),
+        GET(CROSSED),
+        GET(RUN),
+        GET("Proxy-Authorization: Bearer x\r\n"),
+        GET("Proxy-Authorization: Basic ***\r\n"),
+        GET("Proxy-Authorization: Basic Y2k=\r\n") /* ci */,
+        GET("Proxy-Authorization: Basic Y2k6\r\n") /* ci: */,
     };
     (void)state;
     bool eof;
@@ -52,7 +58,8 @@ static void who_cannot_say_who_it_is_is_asked_and_may_try_again(void **state)
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
         say(c, requests[i]);
         const char *answer = hear(c, &eof);
-        assert_true(has(answer, "407 Proxy Authentication Required") && has(answer, "Proxy-Authenticate: Basic realm=\"sidekey\"") && !eof);
+        assert_true(has(answer, "407 Proxy Authentication Required")
+                    && has(answer, "Proxy-Authenticate: Basic realm=\"sidekey\"") && !eof);
     }
     assert_int_equal(fake_dial_pending(), 0);
     world_token(1, "token-1", 60000);
@@ -180,7 +187,8 @@ static void a_stranger_on_the_socket_is_refused_and_told_the_way_out(void **stat
     int c = world_local_client();
     say(c, "CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n");
     const char *answer = hear(c, &eof);
-    assert_true(has(answer, "403 Forbidden") && has(answer, "peer_not_allowed") && has(answer, "clients.NAME.uids") && has(answer, uid) && eof);
+    assert_true(has(answer, "403 Forbidden") && has(answer, "peer_not_allowed") && has(answer, "clients.NAME.uids")
+                && has(answer, uid) && eof);
     assert_int_equal(fake_dial_pending(), 0);
     assert_true(world_count("sidekey_refused_total{reason=\"peer_not_allowed\"}") == 1);
     c = world_local_client();
@@ -201,7 +209,9 @@ static void no_uid_is_taken_from_elsewhere(void **state)
 static void a_client_without_a_password_has_none_that_fits(void **state)
 {
     static const char *const requests[] = {
-        GET(GUEST), GET("Proxy-Authorization: Basic Z3Vlc3Q6\r\n") /* guest: */, GET("Proxy-Authorization: Basic Z3Vlc3Q=\r\n") /* guest */,
+        GET(GUEST),
+        GET("Proxy-Authorization: Basic Z3Vlc3Q6\r\n") /* guest: */,
+        GET("Proxy-Authorization: Basic Z3Vlc3Q=\r\n") /* guest */,
     };
     (void)state;
     specs[1].password.kind = SECRET_REF_NONE;
@@ -234,8 +244,8 @@ static void connect_goes_to_the_ports_that_are_listed_and_to_those_of_rules(void
         const char *target;
         bool refused;
     } rows[] = {
-        { NULL, "127.0.0.1:25", false }, { ports, "127.0.0.1:25", true },   { ports, "127.0.0.1:8443", false },
-        { none, "127.0.0.1:443", true }, { none, "127.0.0.1:80", false },   { ports, "127.0.0.1:84", true },
+        { NULL, "127.0.0.1:25", false }, { ports, "127.0.0.1:25", true }, { ports, "127.0.0.1:8443", false },
+        { none, "127.0.0.1:443", true }, { none, "127.0.0.1:80", false }, { ports, "127.0.0.1:84", true },
     };
     (void)state;
     world_options.client_count = 0;

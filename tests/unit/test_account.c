@@ -1,5 +1,7 @@
-/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c tests/fakes/fake_journal.c tests/fakes/fake_command.c */
-/* One credential over hours: when it asks by itself, what it tells those who wait, and what wakes it up again.  Real flights; time is a number. */
+/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c
+ * tests/fakes/fake_journal.c tests/fakes/fake_command.c */
+/* One credential over hours: when it asks by itself, what it tells those who wait, and what wakes it up again.  Real
+ * flights; time is a number. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,7 +46,8 @@ static void on_publish(void *arg, const struct account *a)
     w.published++;
 }
 
-static void on_refuse(void *arg, const struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text)
+static void on_refuse(void *arg, const struct account *a, enum msg_class failure, int64_t retry_after_ms,
+                      const char *text)
 {
     (void)arg;
     (void)a;
@@ -92,12 +95,18 @@ static int setup(void **state)
         return -1;
     close(fd);
     write_secret("cs");
-    w.spec = (struct credential_spec){ .name = "crm", .grant = GRANT_REFRESH_TOKEN, .token_url = "https://login.test/token", .client_id = "id",
-                            .client_auth = CLIENT_AUTH_BASIC, .client_secret = { SECRET_REF_FILE, w.secret_file, NULL }, .forced_floor_ms = 30 * S };
+    w.spec = (struct credential_spec){ .name = "crm",
+                                       .grant = GRANT_REFRESH_TOKEN,
+                                       .token_url = "https://login.test/token",
+                                       .client_id = "id",
+                                       .client_auth = CLIENT_AUTH_BASIC,
+                                       .client_secret = { SECRET_REF_FILE, w.secret_file, NULL },
+                                       .forced_floor_ms = 30 * S };
     w.flights = (struct flight_env){ .store = &w.store.store, .lease_ms = M, .request_timeout_ms = 30 * S };
     w.flights.ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), &e);
     w.env = (struct account_env){ &w.flights, metrics_new(), on_publish, on_refuse, on_throttled, on_idle, NULL };
-    fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 60 * M); /* it is new: its window begins in 48 minutes */
+    /* it is new: its window begins in 48 minutes */
+    fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 60 * M);
     return w.flights.ring && w.env.metrics ? account_init(&w.account, &w.spec, &w.env) : -1;
 }
 
@@ -149,7 +158,8 @@ static void answered(int status, const char *body)
 
 static int count(const char *trigger, const char *result)
 {
-    return (int)*metrics_at(w.env.metrics, "sidekey_refreshes_total{credential=\"crm\",trigger=\"%s\",result=\"%s\"}", trigger, result);
+    return (int)*metrics_at(w.env.metrics, "sidekey_refreshes_total{credential=\"crm\",trigger=\"%s\",result=\"%s\"}",
+                            trigger, result);
 }
 
 /* ---- the background pass ---- */
@@ -159,7 +169,8 @@ static void the_background_pass_asks_once_when_the_window_begins(void **s)
     static const struct {
         unsigned jitter;
         int64_t at_ms;
-    } rows[] = { { 0, 48 * M }, { 50, 48 * M + 36 * S }, { 100, 48 * M + 72 * S } }; /* another moment in each replica */
+        /* another moment in each replica */
+    } rows[] = { { 0, 48 * M }, { 50, 48 * M + 36 * S }, { 100, 48 * M + 72 * S } };
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         teardown(NULL);
@@ -251,7 +262,8 @@ static void who_joins_too_late_for_a_flight_gets_one_of_its_own(void **s)
     fake_store_answer(&w.store);
     assert_int_equal(w.store.pending, FAKE_COMMIT);
     assert_int_equal(w.account.state.generation, 6);
-    account_want(&w.account, &(struct schedule_need){ MSG_REJECTED, 6, false }); /* its answer is on its way: this flight cannot help */
+    /* its answer is on its way: this flight cannot help */
+    account_want(&w.account, &(struct schedule_need){ MSG_REJECTED, 6, false });
     assert_int_equal(fake_fetch.starts, 0);
     run(0);
     assert_int_equal(fake_fetch.starts, 1);
@@ -266,7 +278,8 @@ static void who_joins_after_the_answer_is_told_so_and_the_floor_counts_from_ther
     run(48 * M);
     fake_fetch_say(200, GOOD);
     assert_int_equal(w.store.pending, FAKE_COMMIT);
-    account_want(&w.account, &(struct schedule_need){ MSG_REJECTED, 6, false }); /* the new token was refused before it was stored */
+    /* the new token was refused before it was stored */
+    account_want(&w.account, &(struct schedule_need){ MSG_REJECTED, 6, false });
     run(0);
     assert_int_equal(w.refused, 1);
     assert_int_equal(w.failure, MSG_TRANSIENT);

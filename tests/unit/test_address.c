@@ -38,19 +38,29 @@ static void every_ipv4_range_has_its_class_from_edge_to_edge(void **state)
     } rows[] = {
         { NULL, "0.0.0.0", "0.255.255.255", "1.0.0.0", ADDRESS_UNUSABLE, 0, ADDRESS_PUBLIC },
         { "9.255.255.255", "10.0.0.0", "10.255.255.255", "11.0.0.0", ADDRESS_PRIVATE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
-        { "100.63.255.255", "100.64.0.0", "100.127.255.255", "100.128.0.0", ADDRESS_PRIVATE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
-        { "126.255.255.255", "127.0.0.0", "127.255.255.255", "128.0.0.0", ADDRESS_LOOPBACK, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
-        { "169.253.255.255", "169.254.0.0", "169.254.255.255", "169.255.0.0", ADDRESS_LINK_LOCAL, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
-        { "169.254.169.253", "169.254.169.254", "169.254.169.254", "169.254.169.255", ADDRESS_METADATA, ADDRESS_LINK_LOCAL,
-          ADDRESS_LINK_LOCAL },
-        { "172.15.255.255", "172.16.0.0", "172.31.255.255", "172.32.0.0", ADDRESS_PRIVATE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
-        { "191.255.255.255", "192.0.0.0", "192.0.0.255", "192.0.1.0", ADDRESS_UNUSABLE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
+        { "100.63.255.255", "100.64.0.0", "100.127.255.255", "100.128.0.0", ADDRESS_PRIVATE, ADDRESS_PUBLIC,
+          ADDRESS_PUBLIC },
+        { "126.255.255.255", "127.0.0.0", "127.255.255.255", "128.0.0.0", ADDRESS_LOOPBACK, ADDRESS_PUBLIC,
+          ADDRESS_PUBLIC },
+        { "169.253.255.255", "169.254.0.0", "169.254.255.255", "169.255.0.0", ADDRESS_LINK_LOCAL, ADDRESS_PUBLIC,
+          ADDRESS_PUBLIC },
+        { "169.254.169.253", "169.254.169.254", "169.254.169.254", "169.254.169.255", ADDRESS_METADATA,
+          ADDRESS_LINK_LOCAL, ADDRESS_LINK_LOCAL },
+        { "172.15.255.255", "172.16.0.0", "172.31.255.255", "172.32.0.0", ADDRESS_PRIVATE, ADDRESS_PUBLIC,
+          ADDRESS_PUBLIC },
+        { "191.255.255.255", "192.0.0.0", "192.0.0.255", "192.0.1.0", ADDRESS_UNUSABLE, ADDRESS_PUBLIC,
+          ADDRESS_PUBLIC },
         { "192.0.1.255", "192.0.2.0", "192.0.2.255", "192.0.3.0", ADDRESS_UNUSABLE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
-        { "192.88.98.255", "192.88.99.0", "192.88.99.255", "192.88.100.0", ADDRESS_UNUSABLE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
-        { "192.167.255.255", "192.168.0.0", "192.168.255.255", "192.169.0.0", ADDRESS_PRIVATE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
-        { "198.17.255.255", "198.18.0.0", "198.19.255.255", "198.20.0.0", ADDRESS_PRIVATE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
-        { "198.51.99.255", "198.51.100.0", "198.51.100.255", "198.51.101.0", ADDRESS_UNUSABLE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
-        { "203.0.112.255", "203.0.113.0", "203.0.113.255", "203.0.114.0", ADDRESS_UNUSABLE, ADDRESS_PUBLIC, ADDRESS_PUBLIC },
+        { "192.88.98.255", "192.88.99.0", "192.88.99.255", "192.88.100.0", ADDRESS_UNUSABLE, ADDRESS_PUBLIC,
+          ADDRESS_PUBLIC },
+        { "192.167.255.255", "192.168.0.0", "192.168.255.255", "192.169.0.0", ADDRESS_PRIVATE, ADDRESS_PUBLIC,
+          ADDRESS_PUBLIC },
+        { "198.17.255.255", "198.18.0.0", "198.19.255.255", "198.20.0.0", ADDRESS_PRIVATE, ADDRESS_PUBLIC,
+          ADDRESS_PUBLIC },
+        { "198.51.99.255", "198.51.100.0", "198.51.100.255", "198.51.101.0", ADDRESS_UNUSABLE, ADDRESS_PUBLIC,
+          ADDRESS_PUBLIC },
+        { "203.0.112.255", "203.0.113.0", "203.0.113.255", "203.0.114.0", ADDRESS_UNUSABLE, ADDRESS_PUBLIC,
+          ADDRESS_PUBLIC },
         { "223.255.255.255", "224.0.0.0", "255.255.255.255", NULL, ADDRESS_UNUSABLE, ADDRESS_PUBLIC, 0 },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -139,18 +149,19 @@ static void ipv6_that_carries_ipv4_is_judged_by_what_it_carries(void **state)
         const char *prefix;
         uint8_t at[4], invert;
     } wrappers[] = {
-        { "::ffff:0:0", { 12, 13, 14, 15 }, 0 },       { "::ffff:0:0:0", { 12, 13, 14, 15 }, 0 },
-        { "64:ff9b::", { 12, 13, 14, 15 }, 0 },        { "2002::1", { 2, 3, 4, 5 }, 0 },
+        { "::ffff:0:0", { 12, 13, 14, 15 }, 0 },          { "::ffff:0:0:0", { 12, 13, 14, 15 }, 0 },
+        { "64:ff9b::", { 12, 13, 14, 15 }, 0 },           { "2002::1", { 2, 3, 4, 5 }, 0 },
         { "2001:0:808:808::", { 12, 13, 14, 15 }, 0xff }, { "64:ff9b:1::", { 12, 13, 14, 15 }, 0 },
-        { "64:ff9b:1:a:b:c::", { 12, 13, 14, 15 }, 0 }, { "64:ff9b:1::", { 6, 7, 9, 10 }, 0 },
-        { "64:ff9b:1:500::", { 7, 9, 10, 11 }, 0 },    { "64:ff9b:1:506::", { 9, 10, 11, 12 }, 0 },
+        { "64:ff9b:1:a:b:c::", { 12, 13, 14, 15 }, 0 },   { "64:ff9b:1::", { 6, 7, 9, 10 }, 0 },
+        { "64:ff9b:1:500::", { 7, 9, 10, 11 }, 0 },       { "64:ff9b:1:506::", { 9, 10, 11, 12 }, 0 },
     };
     static const struct {
         const char *inner;
         enum address_class failure;
     } rows[] = {
-        { "127.0.0.1", ADDRESS_LOOPBACK }, { "169.254.169.254", ADDRESS_METADATA }, { "169.254.1.1", ADDRESS_LINK_LOCAL },
-        { "10.1.2.3", ADDRESS_PRIVATE },   { "192.168.1.1", ADDRESS_PRIVATE },      { "9.9.9.9", ADDRESS_PUBLIC },
+        { "127.0.0.1", ADDRESS_LOOPBACK },     { "169.254.169.254", ADDRESS_METADATA },
+        { "169.254.1.1", ADDRESS_LINK_LOCAL }, { "10.1.2.3", ADDRESS_PRIVATE },
+        { "192.168.1.1", ADDRESS_PRIVATE },    { "9.9.9.9", ADDRESS_PUBLIC },
     };
     for (size_t w = 0; w < COUNT(wrappers); w++)
         for (size_t i = 0; i < COUNT(rows); i++) {
@@ -159,8 +170,8 @@ static void ipv6_that_carries_ipv4_is_judged_by_what_it_carries(void **state)
             wrap(&a, wrappers[w].prefix, wrappers[w].at, wrappers[w].invert, rows[i].inner);
             enum address_class got = address_class_of((const struct sockaddr *)&a.sa);
             if (got != rows[i].failure)
-                fail_msg("%s (%s inside) is %s", address_text((const struct sockaddr *)&a.sa, text, sizeof text), rows[i].inner,
-                         address_class_name(got));
+                fail_msg("%s (%s inside) is %s", address_text((const struct sockaddr *)&a.sa, text, sizeof text),
+                         rows[i].inner, address_class_name(got));
         }
 }
 
@@ -234,9 +245,22 @@ static void metadata_link_local_and_unusable_are_refused_even_when_listed(void *
 {
     (void)state;
     static const char *const never[] = {
-        "169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16",          "169.254.1.1",        "0.0.0.0",
-        "224.0.0.1",       "255.255.255.255", "192.0.2.1",     "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1",
-        "fd00:ec2::254",   "fe80::1",       "ff02::1",         "::",
+        "169.254.169.254",
+        "169.254.170.2",
+        "100.100.100.200",
+        "168.63.129.16",
+        "169.254.1.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "192.0.2.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a9fe:a9fe::1",
+        "fd00:ec2::254",
+        "fe80::1",
+        "ff02::1",
+        "::",
     };
     for (size_t i = 0; i < COUNT(never); i++)
         if (allowed("0.0.0.0/0 ::/0", never[i]) || allowed(never[i], never[i]))
@@ -288,7 +312,8 @@ static void socket_addresses_are_parsed_and_printed(void **state)
             fail_msg("\"%s\": %d", rows[i].text, failed);
         if (rows[i].printed) {
             assert_string_equal(address_text((struct sockaddr *)&a.sa, text, sizeof text), rows[i].printed);
-            assert_int_equal(a.len, a.sa.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+            assert_int_equal(a.len,
+                             a.sa.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
             assert_int_equal(a.prefix, a.sa.ss_family == AF_INET ? 32 : 128);
         }
     }

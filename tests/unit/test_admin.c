@@ -63,8 +63,10 @@ static void questions_go_to_the_keeper_and_its_answer_back(void **state)
         bool ok;
         const char *status, *type;
     } table[] = {
-        { "/readyz", MSG_ASK_READY, true, "200 OK", "text/plain" },     { "/readyz", MSG_ASK_READY, false, "503 Service Unavailable", "text/plain" },
-        { "/status", MSG_ASK_STATUS, true, "200 OK", "application/json" }, { "/metrics?x=1", MSG_ASK_METRICS, true, "200 OK", "version=0.0.4" },
+        { "/readyz", MSG_ASK_READY, true, "200 OK", "text/plain" },
+        { "/readyz", MSG_ASK_READY, false, "503 Service Unavailable", "text/plain" },
+        { "/status", MSG_ASK_STATUS, true, "200 OK", "application/json" },
+        { "/metrics?x=1", MSG_ASK_METRICS, true, "200 OK", "version=0.0.4" },
         { "/ca.pem", MSG_ASK_CA, true, "200 OK", "application/x-pem-file" },
     };
     (void)state;
@@ -90,13 +92,19 @@ static void an_answer_in_parts_goes_out_whole(void **state)
     uint64_t tag = asked.tag;
     for (uint64_t i = 0; i < 12; i++) {
         assert_string_equal(hear(peer, &eof), "");
-        admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .tag = tag, .ok = true, .text = slice_of(part, sizeof part), .offset = i * sizeof part, .more = i < 11 });
+        admin_answer(admin, &(struct msg){ .type = MSG_ANSWER,
+                                           .tag = tag,
+                                           .ok = true,
+                                           .text = slice_of(part, sizeof part),
+                                           .offset = i * sizeof part,
+                                           .more = i < 11 });
     }
     world_turn();
     const char *text = hear(peer, &eof), *body = strstr(text, "\r\n\r\n");
     assert_true(has(text, "200 OK") && has(text, "Content-Length: 600000\r\n") && body && !eof);
     assert_int_equal(strspn(body + 4, "m"), 600000);
-    assert_true(has(body + 4 + 600000, "HTTP/1.1 200 OK") && has(body + 4 + 600000, "\r\n\r\nok\n")); /* the next one came after it */
+    /* the next one came after it */
+    assert_true(has(body + 4 + 600000, "HTTP/1.1 200 OK") && has(body + 4 + 600000, "\r\n\r\nok\n"));
 }
 
 static void who_does_not_take_its_answer_is_ended_in_time(void **state)
@@ -116,13 +124,16 @@ static void half_an_answer_is_none(void **state)
 {
     (void)state;
     say(peer, ASK("GET", "/metrics"));
-    admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("abc"), .more = true });
-    admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("xyz"), .offset = 6 });
+    admin_answer(admin,
+                 &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("abc"), .more = true });
+    admin_answer(admin,
+                 &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("xyz"), .offset = 6 });
     world_turn();
     const char *text = hear(peer, &eof);
     assert_true(has(text, "503 Service Unavailable") && !has(text, "abc") && !has(text, "xyz") && !eof);
     say(peer, ASK("GET", "/metrics"));
-    admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("abc"), .more = true });
+    admin_answer(admin,
+                 &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("abc"), .more = true });
     fake_deadline_run(2000);
     world_turn();
     text = hear(peer, &eof);
@@ -134,7 +145,8 @@ static void what_needs_nobody_is_answered_at_once(void **state)
     (void)state;
     say(peer, ASK("GET", "/livez") ASK("HEAD", "/livez") ASK("GET", "/nothing") ASK("DELETE", "/livez"));
     const char *text = hear(peer, &eof), *head = strstr(text + 1, "HTTP/1.1 200");
-    assert_true(has(text, "\r\n\r\nok\n") && head && has(head, "\r\n\r\nHTTP/1.1 404") && has(text, "HTTP/1.1 405") && !eof);
+    assert_true(has(text, "\r\n\r\nok\n") && head && has(head, "\r\n\r\nHTTP/1.1 404") && has(text, "HTTP/1.1 405")
+                && !eof);
     assert_int_equal(questions, 0);
 }
 
@@ -148,7 +160,8 @@ static void who_drains_for_good_is_alive_and_not_ready(void **state)
     assert_true(has(hear(peer, &eof), "200 OK"));
     world.leaving = true;
     say(peer, ASK("GET", "/readyz?verbose") ASK("GET", "/healthz") ASK("GET", "/livez"));
-    const char *text = hear(peer, &eof), *second = strstr(text + 1, "HTTP/1.1 503"), *third = strstr(text, "HTTP/1.1 200 OK");
+    const char *text = hear(peer, &eof), *second = strstr(text + 1, "HTTP/1.1 503"),
+               *third = strstr(text, "HTTP/1.1 200 OK");
     assert_true(has(text, "HTTP/1.1 503") && has(text, "[-]draining") && second && third > second && !eof);
     assert_int_equal(questions, 1);
 }

@@ -61,8 +61,14 @@ static const struct {
     { "a fragment is refused", RAW("example.com#"), NULL },
     { "a comma is refused", RAW("a,b"), NULL },
     { "a star is refused", RAW("*.example.com"), NULL },
-    { "a U-label is refused", RAW("b\xc3\xbc" "cher.example"), NULL },
-    { "a full-width dot is refused", RAW("a\xef\xbc\x8e" "b"), NULL },
+    { "a U-label is refused",
+      RAW("b\xc3\xbc"
+          "cher.example"),
+      NULL },
+    { "a full-width dot is refused",
+      RAW("a\xef\xbc\x8e"
+          "b"),
+      NULL },
     { "CR LF is refused", RAW("a\r\nb"), NULL },
     { "an integer IPv4 is refused", RAW("2130706433"), NULL },
     { "a hexadecimal IPv4 is refused", RAW("0x7f000001"), NULL },
@@ -124,8 +130,14 @@ static void each_authority_has_one_spelling_or_is_refused(void **state)
 static void the_kind_of_host_is_told(void **state)
 {
     (void)state;
-    static const struct { const char *text; enum host_kind kind; const char *host; } kinds[] = {
-        { "A.b", HOST_NAME, "a.b" }, { "1.2.3.4", HOST_IPV4, "1.2.3.4" }, { "[::1]", HOST_IPV6, "::1" },
+    static const struct {
+        const char *text;
+        enum host_kind kind;
+        const char *host;
+    } kinds[] = {
+        { "A.b", HOST_NAME, "a.b" },
+        { "1.2.3.4", HOST_IPV4, "1.2.3.4" },
+        { "[::1]", HOST_IPV6, "::1" },
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         struct authority a;
@@ -148,9 +160,17 @@ static void without_a_default_a_port_is_required(void **state)
 static void the_default_port_is_left_out_of_a_host_field(void **state)
 {
     (void)state;
-    static const struct { const char *text; enum scheme scheme; const char *host; } texts[] = {
-        { "a:443", SCHEME_HTTPS, "a" },       { "a:80", SCHEME_HTTPS, "a:80" },       { "a:80", SCHEME_HTTP, "a" },
-        { "a:443", SCHEME_HTTP, "a:443" },    { "[::1]:443", SCHEME_HTTPS, "[::1]" }, { "[::1]:80", SCHEME_HTTPS, "[::1]:80" },
+    static const struct {
+        const char *text;
+        enum scheme scheme;
+        const char *host;
+    } texts[] = {
+        { "a:443", SCHEME_HTTPS, "a" },
+        { "a:80", SCHEME_HTTPS, "a:80" },
+        { "a:80", SCHEME_HTTP, "a" },
+        { "a:443", SCHEME_HTTP, "a:443" },
+        { "[::1]:443", SCHEME_HTTPS, "[::1]" },
+        { "[::1]:80", SCHEME_HTTPS, "[::1]:80" },
         { L63 "." L63 "." L63 "." L61 ":65535", SCHEME_HTTPS, L63 "." L63 "." L63 "." L61 ":65535" },
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -164,8 +184,12 @@ static void the_default_port_is_left_out_of_a_host_field(void **state)
 static void scheme_host_and_port_make_the_authority(void **state)
 {
     (void)state;
-    static const struct { const char *text; enum scheme scheme; bool same; } others[] = {
-        { "a:443", SCHEME_HTTPS, true }, { "A.", SCHEME_HTTPS, true },   { "a:444", SCHEME_HTTPS, false },
+    static const struct {
+        const char *text;
+        enum scheme scheme;
+        bool same;
+    } others[] = {
+        { "a:443", SCHEME_HTTPS, true }, { "A.", SCHEME_HTTPS, true },    { "a:444", SCHEME_HTTPS, false },
         { "b", SCHEME_HTTPS, false },    { "a:443", SCHEME_HTTP, false }, { "a.a", SCHEME_HTTPS, false },
     };
     struct authority a, b;
@@ -176,7 +200,9 @@ static void scheme_host_and_port_make_the_authority(void **state)
     }
 }
 
-static const struct { const char *name, *uri, *key, *path; } uris[] = {
+static const struct {
+    const char *name, *uri, *key, *path;
+} uris[] = {
     { "a path is kept as it is", "http://a/b%20c?d=/e", "a:80", "/b%20c?d=/e" },
     { "https has its own port", "https://a:8443/", "a:8443", "/" },
     { "https is 443", "HTTPS://A/", "a:443", "/" },
@@ -206,7 +232,8 @@ static void an_absolute_form_gives_authority_and_path(void **state)
         int failed = authority_parse_uri(slice_str(uris[i].uri), &a, &path);
         if (failed != (uris[i].key ? 0 : -EINVAL))
             fail_msg("%s: %d", uris[i].name, failed);
-        if (failed == 0 && (strcmp(authority_key(&a, text), uris[i].key) != 0 || !slice_eq(path, slice_str(uris[i].path))))
+        if (failed == 0
+            && (strcmp(authority_key(&a, text), uris[i].key) != 0 || !slice_eq(path, slice_str(uris[i].path))))
             fail_msg("%s: %s %.*s", uris[i].name, text, (int)path.len, path.ptr);
     }
 }

@@ -74,9 +74,10 @@ static void the_bundle_is_system_roots_then_extra_roots_then_ours(void **state)
     const char *const extra[] = { path_of("one.pem"), path_of("two.pem"), NULL };
     publish(PEM("OURS"), extra);
     assert_string_equal(get("out/ca.pem"), PEM("OURS"));
-    assert_string_equal(get("out/bundle.pem"),
-                        "# comment\n" PEM("SYSTEM") PEM("ONE")
-                            "-----BEGIN TRUSTED CERTIFICATE-----\nTWO\n-----END TRUSTED CERTIFICATE-----\n" PEM("OURS"));
+    assert_string_equal(
+        get("out/bundle.pem"),
+        "# comment\n" PEM("SYSTEM")
+            PEM("ONE") "-----BEGIN TRUSTED CERTIFICATE-----\nTWO\n-----END TRUSTED CERTIFICATE-----\n" PEM("OURS"));
 }
 
 static void files_are_for_everyone_to_read_and_nobody_to_write(void **state)

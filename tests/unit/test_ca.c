@@ -1,5 +1,5 @@
-/* Unit tests of certs/ca, leaf and constraints.  The judge is OpenSSL's own verification with X509_V_FLAG_X509_STRICT, and then whatever
- * other verifiers the machine has: openssl, Python, Node, Go, Java. */
+/* Unit tests of certs/ca, leaf and constraints.  The judge is OpenSSL's own verification with X509_V_FLAG_X509_STRICT,
+ * and then whatever other verifiers the machine has: openssl, Python, Node, Go, Java. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -109,7 +109,8 @@ static int verify(X509 *root, X509 *leaf, const char *name, int64_t at_s)
     X509_VERIFY_PARAM_set_time(param, (time_t)at_s);
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     if (name)
-        assert_int_equal(is_ip(name) ? X509_VERIFY_PARAM_set1_ip_asc(param, name) : X509_VERIFY_PARAM_set1_host(param, name, 0), 1);
+        assert_int_equal(
+            is_ip(name) ? X509_VERIFY_PARAM_set1_ip_asc(param, name) : X509_VERIFY_PARAM_set1_host(param, name, 0), 1);
     int why = X509_verify_cert(ctx) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(ctx);
     X509_STORE_CTX_free(ctx);
     X509_STORE_free(store);
@@ -172,7 +173,8 @@ static void the_authority_has_the_documented_form(void **state)
 static void two_authorities_differ_in_name_serial_and_key(void **state)
 {
     (void)state;
-    struct ca *one = ca_of(&(struct ca_options){ .lifetime_s = 100 * DAY }, NOW), *two = ca_of(&(struct ca_options){ 0 }, NOW);
+    struct ca *one = ca_of(&(struct ca_options){ .lifetime_s = 100 * DAY }, NOW),
+              *two = ca_of(&(struct ca_options){ 0 }, NOW);
     X509 *a = cert_of(one), *b = cert_of(two);
     assert_int_not_equal(X509_NAME_cmp(X509_get_subject_name(a), X509_get_subject_name(b)), 0);
     assert_int_not_equal(ASN1_INTEGER_cmp(X509_get0_serialNumber(a), X509_get0_serialNumber(b)), 0);
@@ -212,7 +214,8 @@ static void check_leaf_form(X509 *ca, X509 *leaf, const char *host, bool rsa)
     GENERAL_NAME *name = sk_GENERAL_NAME_value(names, 0);
     assert_int_equal(name->type, ip ? GEN_IPADD : GEN_DNS);
     if (!ip)
-        assert_true(slice_eq(slice_str(host), slice_of(ASN1_STRING_get0_data(name->d.ia5), (size_t)ASN1_STRING_length(name->d.ia5))));
+        assert_true(slice_eq(slice_str(host),
+                             slice_of(ASN1_STRING_get0_data(name->d.ia5), (size_t)ASN1_STRING_length(name->d.ia5))));
     assert_int_equal(X509_NAME_entry_count(X509_get_subject_name(leaf)), empty ? 0 : 1);
     assert_int_equal(sk_ASN1_OBJECT_num(purposes), 1);
     assert_int_equal(OBJ_obj2nid(sk_ASN1_OBJECT_value(purposes, 0)), NID_server_auth);
@@ -234,8 +237,20 @@ static void leaves_have_the_documented_form_and_verify_strictly(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "api.x.test", "localhost", "a_b.x.test", "xn--bcher-kva.test", "1.test", "127.0.0.1", "::1", "2001:db8::7",
-        "a." LONG_LABEL "." "aaaaaaaaaaaaaaaaaaaaaaaa", LONG_LABEL, "x" "." LONG_LABEL, LONG_LABEL "." LONG_LABEL "." LONG_LABEL "." LONG_LABEL,
+        "api.x.test",
+        "localhost",
+        "a_b.x.test",
+        "xn--bcher-kva.test",
+        "1.test",
+        "127.0.0.1",
+        "::1",
+        "2001:db8::7",
+        "a." LONG_LABEL "."
+        "aaaaaaaaaaaaaaaaaaaaaaaa",
+        LONG_LABEL,
+        "x"
+        "." LONG_LABEL,
+        LONG_LABEL "." LONG_LABEL "." LONG_LABEL "." LONG_LABEL,
     };
     for (int rsa = 0; rsa < 2; rsa++) {
         struct ca *ca = ca_of(&(struct ca_options){ .rsa = rsa }, NOW);
@@ -276,7 +291,8 @@ static void a_leaf_lives_a_fortnight_and_never_outside_its_authority(void **stat
         struct err e;
         int64_t until_s;
         buf_init(&der, 4096);
-        assert_int_equal(ca_sign_leaf(ca, SLICE("api.x.test"), spki(leaf_ec), NOW + rows[i].minted, &der, &until_s, &e), 0);
+        assert_int_equal(ca_sign_leaf(ca, SLICE("api.x.test"), spki(leaf_ec), NOW + rows[i].minted, &der, &until_s, &e),
+                         0);
         const unsigned char *at = (const unsigned char *)buf_slice(&der).ptr;
         X509 *leaf = d2i_X509(NULL, &at, (long)der.len);
         assert_int_equal(seconds(X509_get0_notBefore(leaf)), NOW + rows[i].from);
@@ -309,7 +325,8 @@ static void serials_do_not_repeat(void **state)
     for (size_t i = 0; i < COUNT(leaves); i++) {
         leaves[i] = leaf_of(ca, "api.x.test");
         for (size_t k = 0; k < i; k++)
-            assert_int_not_equal(ASN1_INTEGER_cmp(X509_get0_serialNumber(leaves[i]), X509_get0_serialNumber(leaves[k])), 0);
+            assert_int_not_equal(ASN1_INTEGER_cmp(X509_get0_serialNumber(leaves[i]), X509_get0_serialNumber(leaves[k])),
+                                 0);
     }
     for (size_t i = 0; i < COUNT(leaves); i++)
         X509_free(leaves[i]);
@@ -339,8 +356,9 @@ static void put_key(const char *name, EVP_PKEY *key, const char *password)
 {
     FILE *f = fopen(path_of(name), "w");
     assert_non_null(f);
-    assert_int_equal(PEM_write_PKCS8PrivateKey(f, key, password ? EVP_aes_128_cbc() : NULL, password, password ? (int)strlen(password) : 0,
-                                               NULL, NULL), 1);
+    assert_int_equal(PEM_write_PKCS8PrivateKey(f, key, password ? EVP_aes_128_cbc() : NULL, password,
+                                               password ? (int)strlen(password) : 0, NULL, NULL),
+                     1);
     fclose(f);
 }
 
@@ -366,7 +384,8 @@ static void add_extension(X509 *x, int nid, const char *value)
     X509_EXTENSION_free(ext);
 }
 
-static X509 *foreign_at(EVP_PKEY *key, const char *cn, const struct shape *shape, NAME_CONSTRAINTS *limits, int64_t now_s)
+static X509 *foreign_at(EVP_PKEY *key, const char *cn, const struct shape *shape, NAME_CONSTRAINTS *limits,
+                        int64_t now_s)
 {
     X509 *x = X509_new();
     X509_set_version(x, X509_VERSION_3);
@@ -402,7 +421,8 @@ static struct ca *unbound(const char *const *permit, int64_t now_s, X509 **ret_r
     put_key("twin.key", key, NULL);
     put_cert("twin.pem", free_root, "w");
     *ret_root = foreign_at(key, "twin", &sound, limits, now_s);
-    struct ca *ca = ca_of(&(struct ca_options){ .cert_file = path_of("twin.pem"), .key_file = path_of("twin.key") }, now_s);
+    struct ca *ca =
+        ca_of(&(struct ca_options){ .cert_file = path_of("twin.pem"), .key_file = path_of("twin.key") }, now_s);
     X509_free(free_root);
     NAME_CONSTRAINTS_free(limits);
     EVP_PKEY_free(key);
@@ -441,7 +461,8 @@ static void only_the_hosts_of_the_rules_are_signed_and_accepted(void **state)
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         X509 *twin_root, *leaf = NULL, *twin_leaf;
-        struct ca *ca = ca_of(&(struct ca_options){ .permit_hosts = rows[i].permit }, NOW), *any = unbound(rows[i].permit, NOW, &twin_root);
+        struct ca *ca = ca_of(&(struct ca_options){ .permit_hosts = rows[i].permit }, NOW),
+                  *any = unbound(rows[i].permit, NOW, &twin_root);
         struct err e = { "" };
         int failed = sign(ca, slice_str(rows[i].host), leaf_ec, NOW, &leaf, &e);
         if (failed != (rows[i].ok ? 0 : -1))
@@ -465,11 +486,33 @@ static void what_is_no_host_is_refused(void **state)
     (void)state;
     struct ca *ca = ca_of(&(struct ca_options){ 0 }, NOW);
     const struct slice bad[] = {
-        { NULL, 0 },          SLICE(""),           SLICE("."),         SLICE("x.test."),      SLICE(".x.test"),   SLICE("a..test"),
-        SLICE("X.test"),      SLICE("*.x.test"),   SLICE("x.test:443"), SLICE("a b.test"),    SLICE("a\0.test"),  SLICE("x.test\0"),
-        SLICE("b\xc3\xbc" "cher.test"), SLICE("1.2.3"), SLICE("127.1"),  SLICE("1.2.3.256"),  SLICE("[::1]"),     SLICE("fe80::1%lo"),
-        SLICE("x.test,DNS:evil.test"), SLICE("x.test\nDNS:evil"), SLICE("a" LONG_LABEL ".test"), SLICE("a@x.test"), SLICE("a/b"),
-        SLICE(LONG_LABEL "." LONG_LABEL "." LONG_LABEL "." LONG_LABEL "a"), SLICE("127.0.0.1\0"), SLICE("x.123"),
+        { NULL, 0 },
+        SLICE(""),
+        SLICE("."),
+        SLICE("x.test."),
+        SLICE(".x.test"),
+        SLICE("a..test"),
+        SLICE("X.test"),
+        SLICE("*.x.test"),
+        SLICE("x.test:443"),
+        SLICE("a b.test"),
+        SLICE("a\0.test"),
+        SLICE("x.test\0"),
+        SLICE("b\xc3\xbc"
+              "cher.test"),
+        SLICE("1.2.3"),
+        SLICE("127.1"),
+        SLICE("1.2.3.256"),
+        SLICE("[::1]"),
+        SLICE("fe80::1%lo"),
+        SLICE("x.test,DNS:evil.test"),
+        SLICE("x.test\nDNS:evil"),
+        SLICE("a" LONG_LABEL ".test"),
+        SLICE("a@x.test"),
+        SLICE("a/b"),
+        SLICE(LONG_LABEL "." LONG_LABEL "." LONG_LABEL "." LONG_LABEL "a"),
+        SLICE("127.0.0.1\0"),
+        SLICE("x.123"),
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct err e = { "" };
@@ -498,7 +541,9 @@ static void what_is_no_leaf_key_is_refused(void **state)
     struct slice good = spki(leaf_ec);
     memcpy(longer, good.ptr, good.len);
     longer[good.len] = 0;
-    const struct slice bad[] = { { NULL, 0 }, SLICE("x"), slice_of(good.ptr, good.len - 1), slice_of(longer, good.len + 1) };
+    const struct slice bad[] = {
+        { NULL, 0 }, SLICE("x"), slice_of(good.ptr, good.len - 1), slice_of(longer, good.len + 1)
+    };
     for (size_t i = 0; i < COUNT(bad); i++)
         assert_int_equal(ca_sign_leaf(ca, SLICE("x.test"), bad[i], NOW, &der, &until_s, &e), -1);
     assert_int_equal(der.len, 0);
@@ -512,7 +557,8 @@ static void what_is_no_leaf_key_is_refused(void **state)
 static void a_host_that_cannot_be_permitted_is_named(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "*", "*.", "*.*.test", "a.*.test", "X.test", "", "1.2.3", "https://x.test", "x.test:443", "10.0.0.0/8" };
+    static const char *const bad[] = { "*", "*.",    "*.*.test",       "a.*.test",   "X.test",
+                                       "",  "1.2.3", "https://x.test", "x.test:443", "10.0.0.0/8" };
     for (size_t i = 0; i < COUNT(bad); i++) {
         const char *const list[] = { "api.x.test", bad[i], NULL };
         struct err e = { "" };
@@ -539,7 +585,8 @@ static void the_key_as_pem_makes_the_same_authority_again(void **state)
     buf_init_secret(&pem, 10);
     assert_int_equal(ca_add_key_pem(ca, &pem), -ENOBUFS);
     buf_done(&pem);
-    struct ca *again = ca_of(&(struct ca_options){ .cert_file = path_of("kept.pem"), .key_file = path_of("kept.key") }, NOW);
+    struct ca *again =
+        ca_of(&(struct ca_options){ .cert_file = path_of("kept.pem"), .key_file = path_of("kept.key") }, NOW);
     X509 *leaf = leaf_of(again, "api.x.test");
     assert_int_equal(verify(root, leaf, "api.x.test", NOW), X509_V_OK);
     X509_free(leaf);
@@ -551,13 +598,15 @@ static void the_key_as_pem_makes_the_same_authority_again(void **state)
 static void a_given_authority_signs_leaves_that_verify(void **state)
 {
     (void)state;
-    EVP_PKEY *keys[] = { EVP_EC_gen("P-256"), EVP_RSA_gen(2048), EVP_EC_gen("P-384"), EVP_PKEY_Q_keygen(NULL, NULL, "ED25519") };
+    EVP_PKEY *keys[] = { EVP_EC_gen("P-256"), EVP_RSA_gen(2048), EVP_EC_gen("P-384"),
+                         EVP_PKEY_Q_keygen(NULL, NULL, "ED25519") };
     for (size_t i = 0; i < COUNT(keys); i++) {
         X509 *root = foreign(keys[i], "corporate CA", &sound), *other = foreign(leaf_ec, "another", &sound);
         put_key("ca.key", keys[i], NULL);
         put_cert("ca.pem", other, "w"); /* a chain file: the one that fits the key is taken, wherever it stands */
         put_cert("ca.pem", root, "a");
-        struct ca *ca = ca_of(&(struct ca_options){ .cert_file = path_of("ca.pem"), .key_file = path_of("ca.key") }, NOW);
+        struct ca *ca =
+            ca_of(&(struct ca_options){ .cert_file = path_of("ca.pem"), .key_file = path_of("ca.key") }, NOW);
         X509 *loaded = cert_of(ca), *leaf = leaf_of(ca, "api.x.test");
         assert_int_equal(X509_cmp(loaded, root), 0);
         assert_int_equal(verify(root, leaf, "api.x.test", NOW), X509_V_OK);
@@ -574,13 +623,16 @@ static void a_given_authority_signs_leaves_that_verify(void **state)
 static void the_constraints_of_a_given_authority_hold_and_so_do_the_rules(void **state)
 {
     (void)state;
-    static const struct shape limited = { "critical,CA:TRUE", "critical,keyCertSign", "critical,permitted;DNS:x.test", -DAY, 30 * DAY };
+    static const struct shape limited = { "critical,CA:TRUE", "critical,keyCertSign", "critical,permitted;DNS:x.test",
+                                          -DAY, 30 * DAY };
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *root = foreign(key, "limited", &limited), *leaf = NULL;
     struct err e = { "" };
     put_key("ca.key", key, NULL);
     put_cert("ca.pem", root, "w");
-    struct ca *ca = ca_of(&(struct ca_options){ .permit_hosts = hosts, .cert_file = path_of("ca.pem"), .key_file = path_of("ca.key") }, NOW);
+    struct ca *ca = ca_of(
+        &(struct ca_options){ .permit_hosts = hosts, .cert_file = path_of("ca.pem"), .key_file = path_of("ca.key") },
+        NOW);
     assert_int_equal(sign(ca, SLICE("a.wild.test"), leaf_ec, NOW, &leaf, &e), -1); /* a rule, but the CA may not */
     assert_int_equal(sign(ca, SLICE("b.x.test"), leaf_ec, NOW, &leaf, &e), -1);    /* the CA may, but no rule */
     leaf = leaf_of(ca, "api.x.test");
@@ -610,7 +662,8 @@ static void a_given_authority_that_is_none_is_refused_with_file_and_cause(void *
         struct err e = { "" };
         X509 *x = foreign(key, "x", &rows[i].shape);
         put_cert("bad.pem", x, "w");
-        assert_null(ca_new(&(struct ca_options){ .cert_file = path_of("bad.pem"), .key_file = path_of("ca.key") }, NOW, &e));
+        assert_null(
+            ca_new(&(struct ca_options){ .cert_file = path_of("bad.pem"), .key_file = path_of("ca.key") }, NOW, &e));
         if (!strstr(e.text, rows[i].cause) || !strstr(e.text, "bad.pem"))
             fail_msg("row %zu: %s", i, e.text);
         X509_free(x);
@@ -642,7 +695,8 @@ static void files_that_cannot_be_used_are_named(void **state)
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct err e = { "" };
-        assert_null(ca_new(&(struct ca_options){ .cert_file = path_of(rows[i].cert), .key_file = path_of(rows[i].key) }, NOW, &e));
+        assert_null(ca_new(&(struct ca_options){ .cert_file = path_of(rows[i].cert), .key_file = path_of(rows[i].key) },
+                           NOW, &e));
         if (!strstr(e.text, rows[i].cause) || !strstr(e.text, rows[i].named))
             fail_msg("row %zu: %s", i, e.text);
     }
@@ -682,7 +736,8 @@ static const char *const node_script =
     "const s=tls.createServer({key:fs.readFileSync(d+'/leaf.key'),cert:fs.readFileSync(d+'/leaf.pem')});\n"
     "s.on('tlsClientError',()=>{});\n"
     "s.listen(0,'127.0.0.1',()=>{const ip=require('net').isIP(host);\n"
-    "const c=tls.connect({port:s.address().port,host:'127.0.0.1',servername:ip?'':host,ca:fs.readFileSync(d+'/ca.pem'),\n"
+    "const "
+    "c=tls.connect({port:s.address().port,host:'127.0.0.1',servername:ip?'':host,ca:fs.readFileSync(d+'/ca.pem'),\n"
     "checkServerIdentity:(h,cert)=>tls.checkServerIdentity(host,cert)},()=>done(true));\n"
     "c.on('error',()=>done(false));});\n";
 
@@ -714,24 +769,34 @@ static const char *const java_script =
 
 static const struct verifier {
     const char *name, *probe, *file, *const *script;
-    const char *command; /* "$1" the directory, "$2" the host, "$3" 1: is to be accepted */
+    const char *command;    /* "$1" the directory, "$2" the host, "$3" 1: is to be accepted */
     bool reads_constraints; /* of a root: RFC 5280 §6.1.1 leaves that open */
 } verifiers[] = {
     { "openssl", "openssl version", NULL, NULL,
       "case $2 in *:*|127.*) o=-verify_ip;; *) o=-verify_hostname;; esac; "
-      "if openssl verify -x509_strict -purpose sslserver -CAfile $1/ca.pem $o $2 $1/leaf.pem; then [ $3 = 1 ]; else [ $3 = 0 ]; fi", true },
+      "if openssl verify -x509_strict -purpose sslserver -CAfile $1/ca.pem $o $2 $1/leaf.pem; then [ $3 = 1 ]; else [ "
+      "$3 = 0 ]; fi",
+      true },
     { "python", "python3 -c 'import ssl'", "check.py", &python_script, "python3 $1/check.py $1 $2 $3", true },
     { "node", "node --version", "check.js", &node_script, "node $1/check.js $1 $2 $3", true },
     { "go", "go version", "check.go", &go_script,
-      "cd $1 && { [ -x check ] || GOFLAGS= GO111MODULE=off GOCACHE=$1/cache go build -o check check.go; } && ./check $1 $2 $3", true },
+      "cd $1 && { [ -x check ] || GOFLAGS= GO111MODULE=off GOCACHE=$1/cache go build -o check check.go; } && ./check "
+      "$1 $2 $3",
+      true },
     { "java", "javac -version", "Check.java", &java_script,
       "cd $1 && { [ -f Check.class ] || javac Check.java; } && java -Xshare:auto -cp $1 Check $1 $2 $3", false },
     { "gnutls", "certtool --version", NULL, NULL,
-      "if certtool --verify --load-ca-certificate $1/ca.pem --infile $1/leaf.pem --verify-hostname $2 --verify-purpose 1.3.6.1.5.5.7.3.1; "
-      "then [ $3 = 1 ]; else [ $3 = 0 ]; fi", true },
-    { "nss", "command -v certutil", NULL, NULL, /* judges chain, constraints and purpose; names are the client's affair */
-      "n=$1/nss; rm -rf $n; mkdir $n && certutil -N -d sql:$n --empty-password && certutil -A -d sql:$n -n ca -t C,, -a -i $1/ca.pem && "
-      "certutil -A -d sql:$n -n leaf -t ,, -a -i $1/leaf.pem && if certutil -V -e -d sql:$n -n leaf -u V; then [ $3 = 1 ]; else [ $3 = 0 ]; fi", true },
+      "if certtool --verify --load-ca-certificate $1/ca.pem --infile $1/leaf.pem --verify-hostname $2 --verify-purpose "
+      "1.3.6.1.5.5.7.3.1; "
+      "then [ $3 = 1 ]; else [ $3 = 0 ]; fi",
+      true },
+    /* judges chain, constraints and purpose; names are the client's affair */
+    { "nss", "command -v certutil", NULL, NULL,
+      "n=$1/nss; rm -rf $n; mkdir $n && certutil -N -d sql:$n --empty-password && certutil -A -d sql:$n -n ca -t C,, "
+      "-a -i $1/ca.pem && "
+      "certutil -A -d sql:$n -n leaf -t ,, -a -i $1/leaf.pem && if certutil -V -e -d sql:$n -n leaf -u V; then [ $3 = "
+      "1 ]; else [ $3 = 0 ]; fi",
+      true },
 };
 
 static bool shell(const char *command, const char *host, bool ok)
@@ -759,12 +824,19 @@ static void run_verifier(const struct verifier *v)
         const char *host;
         bool ok;
     } rows[] = {
-        { "api.x.test", true }, { "sub.api.x.test", true }, { "127.0.0.1", true }, { "evil.test", false }, { "evilapi.x.test", false },
-        { "127.0.0.9", false }, { "api.x.test." LONG_LABEL, false }, { "a." LONG_LABEL ".api.x.test", true },
+        { "api.x.test", true },
+        { "sub.api.x.test", true },
+        { "127.0.0.1", true },
+        { "evil.test", false },
+        { "evilapi.x.test", false },
+        { "127.0.0.9", false },
+        { "api.x.test." LONG_LABEL, false },
+        { "a." LONG_LABEL ".api.x.test", true },
     };
     int64_t now_s = time(NULL);
     X509 *twin_root, *root;
-    struct ca *ca = ca_of(&(struct ca_options){ .permit_hosts = hosts_and_ips }, now_s), *any = unbound(hosts_and_ips, now_s, &twin_root);
+    struct ca *ca = ca_of(&(struct ca_options){ .permit_hosts = hosts_and_ips }, now_s),
+              *any = unbound(hosts_and_ips, now_s, &twin_root);
     root = cert_of(ca);
     if (v->file)
         put_text(v->file, *v->script);

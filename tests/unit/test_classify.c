@@ -16,8 +16,8 @@ static void test_every_failure_has_its_class(void **s)
         bool html, sent;
         enum msg_class failure;
     } rows[] = {
-        { 0, "", false, false, MSG_TRANSIENT },  /* DNS, connect, TLS: nothing was sent */
-        { 0, "", false, true, MSG_AMBIGUOUS },   /* reset or timeout after sending */
+        { 0, "", false, false, MSG_TRANSIENT }, /* DNS, connect, TLS: nothing was sent */
+        { 0, "", false, true, MSG_AMBIGUOUS },  /* reset or timeout after sending */
         { 400, "invalid_grant", false, true, MSG_DEAD },
         { 500, "invalid_grant", false, true, MSG_DEAD }, /* the code first, the status second */
         { 200, "bad_refresh_token", false, true, MSG_DEAD },
@@ -49,7 +49,7 @@ static void test_every_failure_has_its_class(void **s)
         { 401, "", false, true, MSG_TRANSIENT }, /* no OAuth code: a gateway */
         { 403, "", true, true, MSG_TRANSIENT },
         { 403, "", false, true, MSG_TRANSIENT },
-        { 404, "", true, true, MSG_TRANSIENT },  /* a web page is nobody's verdict */
+        { 404, "", true, true, MSG_TRANSIENT }, /* a web page is nobody's verdict */
         { 404, "", false, true, MSG_CONFIG_ERROR },
         { 405, "", false, true, MSG_CONFIG_ERROR },
         { 408, "", true, true, MSG_AMBIGUOUS },
@@ -113,8 +113,10 @@ static void test_retry_after_is_seconds_or_a_date_within_limits(void **s)
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (classify_retry_after_ms(slice_str(rows[i].value), date, 1700000000) != rows[i].ms)
-            fail_msg("\"%s\" is %d ms", rows[i].value, (int)classify_retry_after_ms(slice_str(rows[i].value), date, 1700000000));
-    assert_int_equal(classify_retry_after_ms(SLICE("Sun, 06 Nov 1994 08:49:47 GMT"), 0, date), 10000); /* our clock when there is no other */
+            fail_msg("\"%s\" is %d ms", rows[i].value,
+                     (int)classify_retry_after_ms(slice_str(rows[i].value), date, 1700000000));
+    /* our clock when there is no other */
+    assert_int_equal(classify_retry_after_ms(SLICE("Sun, 06 Nov 1994 08:49:47 GMT"), 0, date), 10000);
 }
 
 int main(void)

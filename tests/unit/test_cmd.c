@@ -47,10 +47,11 @@ static int run(int (*command)(int, char **), const char *const *words)
 static int write_config(void **state)
 {
     (void)state;
-    static const char text[] = "listen: {proxy: 0.0.0.0:8118}\nca: {publish: /p}\ncredentials: {crm: {grant: static, token: {env: PATH}}}\n"
-                               "rules:\n  - match: {host: api.test, paths: [/v2/*], methods: [GET, TRACE]}\n    credential: crm\n"
-                               "    strip: [x-api-key]\n    append: {anthropic-beta: oauth}\n"
-                               "  - {match: {host: '*.test'}, credential: crm, inject: [{in: query, name: key}]}\n";
+    static const char text[] =
+        "listen: {proxy: 0.0.0.0:8118}\nca: {publish: /p}\ncredentials: {crm: {grant: static, token: {env: PATH}}}\n"
+        "rules:\n  - match: {host: api.test, paths: [/v2/*], methods: [GET, TRACE]}\n    credential: crm\n"
+        "    strip: [x-api-key]\n    append: {anthropic-beta: oauth}\n"
+        "  - {match: {host: '*.test'}, credential: crm, inject: [{in: query, name: key}]}\n";
     int fd = mkstemp(config);
     return fd < 0 || write(fd, text, sizeof text - 1) != (ssize_t)sizeof text - 1 || close(fd) != 0;
 }
@@ -75,9 +76,10 @@ static void why_shows_the_change_and_never_a_value(void **state)
 {
     (void)state;
     assert_int_equal(RUN(cmd_why, "GET", "https://api.test/v2/x?q=1"), 0);
-    static const char *const said[] = { "rules[0]:   api.test                 wins", "rules[1]:   *.test                   matches, and",
-                                        "  set     authorization: Bearer <access_token of crm>\n", "  strip   x-api-key\n",
-                                        "  append  anthropic-beta: oauth\n" };
+    static const char *const said[] = { "rules[0]:   api.test                 wins",
+                                        "rules[1]:   *.test                   matches, and",
+                                        "  set     authorization: Bearer <access_token of crm>\n",
+                                        "  strip   x-api-key\n", "  append  anthropic-beta: oauth\n" };
     for (size_t i = 0; i < COUNT(said); i++)
         if (!strstr(out, said[i]))
             fail_msg("\"%s\" is not in\n%s", said[i], out);
@@ -139,8 +141,9 @@ static void wrong_use_says_what_is_right(void **state)
     (void)state;
     static const struct {
         const char *word, *said;
-    } rows[] = { { "--frmat", "did you mean --format?" }, { "--zebra", "unknown flag --zebra" }, { "--format", "--format needs a value" },
-                 { "word", "takes no words" }, { "--format=xml", "sh, docker, k8s or json" }, { "--set=x", "needs SECTION.KEY=VALUE" } };
+    } rows[] = { { "--frmat", "did you mean --format?" },       { "--zebra", "unknown flag --zebra" },
+                 { "--format", "--format needs a value" },      { "word", "takes no words" },
+                 { "--format=xml", "sh, docker, k8s or json" }, { "--set=x", "needs SECTION.KEY=VALUE" } };
     for (size_t i = 0; i < COUNT(rows); i++) {
         assert_int_equal(RUN(cmd_env, rows[i].word), 64);
         if (!strstr(out, rows[i].said))

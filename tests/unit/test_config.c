@@ -15,8 +15,8 @@
 #include "app/config/config_table.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-#define CRM                                                                                          \
-    "credentials:\n  crm:\n    grant: refresh_token\n    token_url: https://login.test/token\n"      \
+#define CRM                                                                                                            \
+    "credentials:\n  crm:\n    grant: refresh_token\n    token_url: https://login.test/token\n"                        \
     "    client_id: me\n    client_secret: {env: SECRET}\n    refresh_token: {file: /run/r}\n"
 #define RULE "rules:\n  - match: {host: api.test}\n    credential: crm\n"
 #define RULE_IS(more) CRM RULE "    " more "\n"
@@ -63,18 +63,29 @@ static const char *text_of(const struct address *a)
     return address_text((const struct sockaddr *)&a->sa, text, sizeof text);
 }
 
-/* Names are labels of metrics, file names and words of the log: none needs an escape there (Prometheus text format: \, " and newline do). */
+/* Names are labels of metrics, file names and words of the log: none needs an escape there (Prometheus text format: \,
+ * " and newline do). */
 static void a_name_that_a_label_would_have_to_escape_is_refused(void **state)
 {
-    static const char *const names[] = { "a\\\"b", "a\\\\b", "a\\nb", "a\\rb", "a\\tb", "a\\u007fb", "\\u00e4", "a b", "a{b", "a,b", "a=b", "a/b", "",
-                                         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+    static const char *const names[] = {
+        "a\\\"b",  "a\\\\b",
+        "a\\nb",   "a\\rb",
+        "a\\tb",   "a\\u007fb",
+        "\\u00e4", "a b",
+        "a{b",     "a,b",
+        "a=b",     "a/b",
+        "",        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    };
     static const struct {
         const char *file, *why;
     } places[] = {
         { "{\"rules\": [{\"match\": {\"host\": \"a.test\"}, \"name\": \"%s\"}]}", "a rule's name has 1 to 64 of " },
-        { "{\"credentials\": {\"%s\": {\"grant\": \"static\", \"token\": {\"file\": \"/t\"}}}}", "a credential's name has 1 to 64 of " },
-        { "{\"clients\": {\"%s\": {\"password\": {\"file\": \"/t\"}, \"rules\": []}}}", "a client's name has 1 to 64 of " },
-        { "{\"rules\": [{\"match\": {\"host\": \"%s.test\"}}]}", "rules[0].match.host: " }, /* the default name of a rule */
+        { "{\"credentials\": {\"%s\": {\"grant\": \"static\", \"token\": {\"file\": \"/t\"}}}}",
+          "a credential's name has 1 to 64 of " },
+        { "{\"clients\": {\"%s\": {\"password\": {\"file\": \"/t\"}, \"rules\": []}}}",
+          "a client's name has 1 to 64 of " },
+        /* the default name of a rule */
+        { "{\"rules\": [{\"match\": {\"host\": \"%s.test\"}}]}", "rules[0].match.host: " },
     };
     (void)state;
     for (size_t i = 0; i < COUNT(places); i++)
@@ -119,22 +130,28 @@ static void an_empty_file_means_the_defaults(void **state)
 static void a_whole_file_becomes_structs(void **state)
 {
     (void)state;
-    struct config *c = good(
-        "listen: {proxy: '[::1]:0', admin: off}\nca: {publish: /p, constrain: false}\nunmatched: deny\n"
-        "store: {file: /s, seal_key: {command: [pass, show]}, seal_key_previous: {env: OLD}, lease: 20s, on_lock_error: wait}\n" CRM
-        "    scope: a b\n    audience: https://aud\n    params: {resource: r}\n    client_auth: body\n    body: json\n    required: true\n"
-        "    default_lifetime: 1h\n    forced_refresh_floor: 5s\n  key: {grant: static, token: {file: /t}}\n"
-        "rules:\n"
-        "  - name: one\n    match: {host: '*.API.test.', port: 8443, paths: [/v2/*, /x], methods: [GET]}\n    credential: crm\n"
-        "    inject: [{in: query, name: key}, {in: userinfo}, {name: X-Token, format: 't={instance_url}/{access_token}'}]\n"
-        "    strip: [X-Api-Key]\n    strip_query: [key]\n    append: {Anthropic-Beta: oauth}\n    set_if_absent: {X-A: ''}\n"
-        "    only_if: {header: Authorization, equals: Bearer sk-no}\n    allow_http: true\n"
-        "    on_unauthorized: {statuses: [401, 403], max_body: 2MiB, replay: false, also: [{status: 200, header: {name: X-E, equals: y}},\n"
-        "      {status: 400, json: {pointer: /e, equals: '190'}, max_body: 1KiB}]}\n"
-        "  - {match: {host: '::1'}, credential: key}\n"
-        "  - {match: {host: plain.test}, allow_http: true, on_unauthorized: {statuses: []}}\n"
-        "network: {allow_private: [10.0.0.0/8, '::1'], resolve: {'a.test:443': '127.0.0.1:8443', B.test: 10.0.0.1}, parent_proxy: null}\n"
-        "limits: {replay_body: 3MiB, drain: 250ms}\nworkers: 4\nlog: {level: debug}\n");
+    struct config *c =
+        good("listen: {proxy: '[::1]:0', admin: off}\nca: {publish: /p, constrain: false}\nunmatched: deny\n"
+             "store: {file: /s, seal_key: {command: [pass, show]}, seal_key_previous: {env: OLD}, lease: 20s, "
+             "on_lock_error: wait}\n" CRM "    scope: a b\n    audience: https://aud\n    params: {resource: r}\n    "
+             "client_auth: body\n    body: json\n    required: true\n"
+             "    default_lifetime: 1h\n    forced_refresh_floor: 5s\n  key: {grant: static, token: {file: /t}}\n"
+             "rules:\n"
+             "  - name: one\n    match: {host: '*.API.test.', port: 8443, paths: [/v2/*, /x], methods: [GET]}\n    "
+             "credential: crm\n"
+             "    inject: [{in: query, name: key}, {in: userinfo}, {name: X-Token, format: "
+             "'t={instance_url}/{access_token}'}]\n"
+             "    strip: [X-Api-Key]\n    strip_query: [key]\n    append: {Anthropic-Beta: oauth}\n    set_if_absent: "
+             "{X-A: ''}\n"
+             "    only_if: {header: Authorization, equals: Bearer sk-no}\n    allow_http: true\n"
+             "    on_unauthorized: {statuses: [401, 403], max_body: 2MiB, replay: false, also: [{status: 200, header: "
+             "{name: X-E, equals: y}},\n"
+             "      {status: 400, json: {pointer: /e, equals: '190'}, max_body: 1KiB}]}\n"
+             "  - {match: {host: '::1'}, credential: key}\n"
+             "  - {match: {host: plain.test}, allow_http: true, on_unauthorized: {statuses: []}}\n"
+             "network: {allow_private: [10.0.0.0/8, '::1'], resolve: {'a.test:443': '127.0.0.1:8443', B.test: "
+             "10.0.0.1}, parent_proxy: null}\n"
+             "limits: {replay_body: 3MiB, drain: 250ms}\nworkers: 4\nlog: {level: debug}\n");
     assert_int_equal(c->listen_admin.len, 0);
     assert_string_equal(text_of(&c->listen_proxy), "[::1]:0");
     assert_int_equal(c->seal_key.kind, SECRET_REF_COMMAND);
@@ -199,7 +216,8 @@ static void a_whole_file_becomes_structs(void **state)
 static void json_is_taken_as_it_is(void **state)
 {
     (void)state;
-    struct config *c = good("{\n\t\"workers\": 2, \"ca\": {\"constrain\": false},\n\t\"rules\": [{\"match\": {\"host\": \"a.test\", \"port\": 99}}]\n}\n");
+    struct config *c = good("{\n\t\"workers\": 2, \"ca\": {\"constrain\": false},\n\t\"rules\": [{\"match\": "
+                            "{\"host\": \"a.test\", \"port\": 99}}]\n}\n");
     assert_int_equal(c->workers, 2);
     assert_int_equal(c->rules[0].port, 99);
     config_free(c);
@@ -208,7 +226,8 @@ static void json_is_taken_as_it_is(void **state)
 static void a_word_that_yaml_takes_for_a_boolean_stays_a_word(void **state)
 {
     (void)state;
-    struct config *c = good("credentials: {no: {grant: static, token: {env: on}, required: false}}\nrules: [{name: yes, match: {host: no.test}, credential: no}]\n");
+    struct config *c = good("credentials: {no: {grant: static, token: {env: on}, required: false}}\nrules: [{name: "
+                            "yes, match: {host: no.test}, credential: no}]\n");
     assert_string_equal(c->credentials[0].name, "no");
     assert_string_equal(c->credentials[0].token.name, "on");
     assert_string_equal(c->rules[0].name, "yes");
@@ -218,7 +237,8 @@ static void a_word_that_yaml_takes_for_a_boolean_stays_a_word(void **state)
 static void a_key_with_nothing_behind_it_is_as_if_it_were_not_there(void **state)
 {
     (void)state;
-    struct config *c = good("rules:\nlisten:\n  proxy:\nlimits: ~\nstore: {redis: null}\nnetwork: {parent_proxy: null}\n");
+    struct config *c =
+        good("rules:\nlisten:\n  proxy:\nlimits: ~\nstore: {redis: null}\nnetwork: {parent_proxy: null}\n");
     assert_int_equal(c->rule_count, 0);
     assert_string_equal(text_of(&c->listen_proxy), "127.0.0.1:8118");
     config_free(c);
@@ -277,7 +297,8 @@ static void redis_needs_a_url_a_seal_key_and_no_password_in_sight(void **state)
 {
     (void)state;
 #define REDIS(text) "store: {seal_key: {env: K}, redis: {" text "}}\n"
-    struct config *c = good(REDIS("url: 'rediss://me@h:7/2', username: you, ca_file: /dev/null, password: {env: P}, sentinel: {master: m, nodes: [a, 'b:1']}"));
+    struct config *c = good(REDIS("url: 'rediss://me@h:7/2', username: you, ca_file: /dev/null, password: {env: P}, "
+                                  "sentinel: {master: m, nodes: [a, 'b:1']}"));
     assert_string_equal(c->redis.url, "rediss://me@h:7/2");
     assert_string_equal(c->redis.username, "you");
     assert_string_equal(c->redis.sentinel_nodes[1], "b:1");
@@ -304,9 +325,12 @@ static void redis_needs_a_url_a_seal_key_and_no_password_in_sight(void **state)
 static void a_parent_proxy_and_who_is_left_out_are_read(void **state)
 {
     (void)state;
-    static const char *const no_proxy[] = { "*", "a.test", ".b.test", "10.0.0.0/8", "10.1.2.3", "::1", "fd00::/8", "::2" };
-    struct config *c = good("network: {parent_proxy: {url: 'http://Proxy.test:3128/', username: me, password: {env: P}}, "
-                            "no_proxy: ['*', A.test., .B.test, 10.0.0.0/8, 10.1.2.3, '::1', 'fd00::/8', '[::2]']}\n");
+    static const char *const no_proxy[] = {
+        "*", "a.test", ".b.test", "10.0.0.0/8", "10.1.2.3", "::1", "fd00::/8", "::2"
+    };
+    struct config *c =
+        good("network: {parent_proxy: {url: 'http://Proxy.test:3128/', username: me, password: {env: P}}, "
+             "no_proxy: ['*', A.test., .B.test, 10.0.0.0/8, 10.1.2.3, '::1', 'fd00::/8', '[::2]']}\n");
     assert_string_equal(c->parent.username, "me");
     assert_int_equal(c->parent.password.kind, SECRET_REF_ENV);
     for (size_t i = 0; i < COUNT(no_proxy); i++)
@@ -378,13 +402,15 @@ static void each_grant_takes_its_own_keys_and_no_others(void **state)
         { SPEC_IS("{" BEARER "assertion: {}}"), "key is missing" },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}, token: {env: T}}}"), "key and token exclude each other" },
         { SPEC_IS("{" BEARER "assertion: {token: {env: T}, kid: k}}"), "kid has no meaning with token" },
-        { SPEC_IS("{" BEARER "client_id: x, client_auth: private_key_jwt, assertion: {token: {env: T}}}"), "the client's own assertion" },
+        { SPEC_IS("{" BEARER "client_id: x, client_auth: private_key_jwt, assertion: {token: {env: T}}}"),
+          "the client's own assertion" },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}, claims: {exp: x}}}"), "has a key of its own" },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}, lifetime: 2h}}"), "out of range" },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}, lifetime: 60s}}"), "out of range" },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}, alg: HS256}}"), "\"HS256\" is unknown" },
         { SPEC_IS("{" BEARER "assertion: {key: literal-key}}"), "a secret does not stand in this file" },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, subject_token: {env: T}}"), "subject_token has no meaning with grant: jwt_bearer" },
+        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, subject_token: {env: T}}"),
+          "subject_token has no meaning with grant: jwt_bearer" },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, params: {assertion: x}}"), "has a key of its own" },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, headers: {Authorization: x}}"), "sidekey writes itself" },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, headers: {host: x}}"), "never touch this field" },
@@ -393,20 +419,30 @@ static void each_grant_takes_its_own_keys_and_no_others(void **state)
           "client_secret has no meaning with client_auth: private_key_jwt" },
         { SPEC_IS("{" CLIENT "client_secret: {env: S}, assertion: {key: {env: K}}}"), "assertion has no meaning" },
         { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/'}"), "subject_token is missing" },
-        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {env: T}, impersonate: {scope: x}}"), "url: is missing" },
-        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {env: T}, impersonate: {url: 'http://a.test/'}}"), "in the clear" },
+        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {env: T}, impersonate: {scope: "
+                  "x}}"),
+          "url: is missing" },
+        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {env: T}, impersonate: {url: "
+                  "'http://a.test/'}}"),
+          "in the clear" },
         { SPEC_IS("{grant: github_app, client_id: x, installation: 1}"), "assertion is missing" },
         { SPEC_IS("{grant: github_app, client_id: x, assertion: {key: {env: K}}}"), "installation is missing" },
         { SPEC_IS("{grant: github_app, installation: 1, assertion: {key: {env: K}}}"), "client_id is missing" },
-        { SPEC_IS("{grant: github_app, client_id: x, installation: ../1, assertion: {key: {env: K}}}"), "write its digits" },
-        { SPEC_IS("{grant: github_app, client_id: x, installation: 1, assertion: {key: {env: K}, subject: y}}"), "subject has no meaning" },
-        { SPEC_IS("{grant: github_app, client_id: x, installation: 1, token_url: 'https://a.test/', assertion: {key: {env: K}}}"), "installation has no meaning" },
+        { SPEC_IS("{grant: github_app, client_id: x, installation: ../1, assertion: {key: {env: K}}}"),
+          "write its digits" },
+        { SPEC_IS("{grant: github_app, client_id: x, installation: 1, assertion: {key: {env: K}, subject: y}}"),
+          "subject has no meaning" },
+        { SPEC_IS("{grant: github_app, client_id: x, installation: 1, token_url: 'https://a.test/', assertion: {key: "
+                  "{env: K}}}"),
+          "installation has no meaning" },
         { SPEC_IS("{grant: metadata, token_url: 'http://10.0.0.1/'}"), "is no metadata server" },
         { SPEC_IS("{grant: metadata, scope: x}"), "scope has no meaning with grant: metadata" },
         { SPEC_IS("{grant: command}"), "command is missing" },
         { SPEC_IS("{grant: command, command: []}"), "names no program" },
         { SPEC_IS("{grant: command, command: [x], client_id: y}"), "client_id has no meaning with grant: command" },
-        { SPEC_IS("{grant: refresh_token, refresh_token: {env: T}, client_auth: none, token_url: 'http://169.254.169.254/'}"), "in the clear" },
+        { SPEC_IS("{grant: refresh_token, refresh_token: {env: T}, client_auth: none, token_url: "
+                  "'http://169.254.169.254/'}"),
+          "in the clear" },
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         bad(rows[i].text, "f:1:", rows[i].why);
@@ -419,17 +455,21 @@ static void what_a_grant_does_not_say_follows(void **state)
         const char *text, *token_url;
         enum client_auth client_auth;
     } rows[] = {
-        { SPEC_IS("{grant: metadata}"), "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token", CLIENT_AUTH_NONE },
-        { SPEC_IS("{grant: metadata, token_url: 'http://metadata.google.internal/x'}"), "http://metadata.google.internal/x", CLIENT_AUTH_NONE },
+        { SPEC_IS("{grant: metadata}"),
+          "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token", CLIENT_AUTH_NONE },
+        { SPEC_IS("{grant: metadata, token_url: 'http://metadata.google.internal/x'}"),
+          "http://metadata.google.internal/x", CLIENT_AUTH_NONE },
         { SPEC_IS("{grant: github_app, client_id: x, installation: 42, assertion: {key: {env: K}}}"),
           "https://api.github.com/app/installations/42/access_tokens", CLIENT_AUTH_NONE },
         { SPEC_IS("{" CLIENT "assertion: {key: {env: K}}}"), "https://a.test/", CLIENT_AUTH_PRIVATE_KEY_JWT },
         { SPEC_IS("{" CLIENT "assertion: {token: {env: K}}}"), "https://a.test/", CLIENT_AUTH_PRIVATE_KEY_JWT },
         { SPEC_IS("{" CLIENT "client_secret: {env: S}}"), "https://a.test/", CLIENT_AUTH_BASIC },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}}}"), "https://a.test/", CLIENT_AUTH_NONE },
-        { SPEC_IS("{" BEARER "client_id: x, client_auth: private_key_jwt, assertion: {key: {env: K}, token: {env: T}}}"), "https://a.test/",
-          CLIENT_AUTH_PRIVATE_KEY_JWT },
-        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {file: /t}}"), "https://a.test/", CLIENT_AUTH_NONE },
+        { SPEC_IS("{" BEARER
+                  "client_id: x, client_auth: private_key_jwt, assertion: {key: {env: K}, token: {env: T}}}"),
+          "https://a.test/", CLIENT_AUTH_PRIVATE_KEY_JWT },
+        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {file: /t}}"),
+          "https://a.test/", CLIENT_AUTH_NONE },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct config *c = good(rows[i].text);
@@ -450,15 +490,21 @@ static void credentials_that_cannot_work_are_refused(void **state)
     } rows[] = {
         { SPEC_IS("{}"), "credentials.a.grant: is missing" },
         { SPEC_IS("{grant: static}"), "token is missing" },
-        { SPEC_IS("{grant: static, token: {env: X}, token_url: 'https://a.test/'}"), "token_url has no meaning with grant: static" },
+        { SPEC_IS("{grant: static, token: {env: X}, token_url: 'https://a.test/'}"),
+          "token_url has no meaning with grant: static" },
         { SPEC_IS("{grant: refresh_token, client_id: x, refresh_token: {env: X}}"), "token_url is missing" },
         { SPEC_IS("{grant: refresh_token, client_id: x, token_url: 'https://a.test/'}"), "refresh_token is missing" },
         { SPEC_IS("{grant: refresh_token, token: {env: X}}"), "token has no meaning with grant: refresh_token" },
-        { SPEC_IS("{grant: client_credentials, client_id: x, token_url: 'https://a.test/'}"), "client_secret is missing" },
-        { SPEC_IS("{grant: client_credentials, client_secret: {env: X}, token_url: 'https://a.test/'}"), "client_id is missing" },
+        { SPEC_IS("{grant: client_credentials, client_id: x, token_url: 'https://a.test/'}"),
+          "client_secret is missing" },
+        { SPEC_IS("{grant: client_credentials, client_secret: {env: X}, token_url: 'https://a.test/'}"),
+          "client_id is missing" },
         { SPEC_IS("{grant: client_credentials, refresh_token: {env: X}}"), "refresh_token has no meaning" },
-        { SPEC_IS("{grant: refresh_token, client_id: x, client_auth: body, refresh_token: {env: X}, token_url: 'https://a.test/'}"), "needs a client_secret" },
-        { SPEC_IS("{grant: client_credentials, client_id: x, client_auth: none, client_secret: {env: X}, token_url: 'https://a.test/'}"),
+        { SPEC_IS("{grant: refresh_token, client_id: x, client_auth: body, refresh_token: {env: X}, token_url: "
+                  "'https://a.test/'}"),
+          "needs a client_secret" },
+        { SPEC_IS("{grant: client_credentials, client_id: x, client_auth: none, client_secret: {env: X}, token_url: "
+                  "'https://a.test/'}"),
           "client_secret has no meaning with client_auth: none" },
         { SPEC_IS("{grant: refresh_token, token_url: 'http://a.test/'}"), "would send secrets in the clear" },
         { SPEC_IS("{grant: refresh_token, token_url: 'https://u:p@a.test/'}"), "without user, password" },
@@ -489,7 +535,8 @@ static void rules_that_cannot_work_are_refused(void **state)
     } rows[] = {
         { CRM "rules: [{credential: crm}]\n", "rules[0].match: is missing" },
         { "rules: [{match: {port: 1}}]\n", "rules[0].match.host: is missing" },
-        { CRM "rules: [{match: {host: a.test}, credential: cmr}]\n", "there is no credential \"cmr\": did you mean \"crm\"?" },
+        { CRM "rules: [{match: {host: a.test}, credential: cmr}]\n",
+          "there is no credential \"cmr\": did you mean \"crm\"?" },
         { "rules: [{match: {host: a.test}, credential: x}]\n", "add it under credentials" },
         { "rules: [{match: {host: a.test}, inject: [{}]}]\n", "inject has nothing to inject" },
         { "rules: [{match: {host: a.test}, only_if: {header: a, equals: b}}]\n", "only_if has nothing to inject" },
@@ -501,7 +548,9 @@ static void rules_that_cannot_work_are_refused(void **state)
         { "rules: [{match: {host: '*.10.0.0.1'}}]\n", "before a name" },
         { "rules: [{match: {host: '127.1'}}]\n", "no host name" },
         { "rules: [{match: {host: 'u@a.test'}}]\n", "no host name" },
-        { "rules: [{match: {host: b\xc3\xbc" "cher.test}}]\n", "IDNs as xn--" },
+        { "rules: [{match: {host: b\xc3\xbc"
+          "cher.test}}]\n",
+          "IDNs as xn--" },
         { "rules: [{match: {host: a.test, port: 0}}]\n", "write 1 to 65535" },
         { "rules: [{match: {host: a.test, port: '443'}}]\n", "write 443 without quotes" },
         { "rules: [{match: {host: a.test, paths: [v2]}}]\n", "begins with /" },
@@ -512,7 +561,8 @@ static void rules_that_cannot_work_are_refused(void **state)
         { "rules: [{match: {host: a.test, methods: [get]}}]\n", "upper case" },
         { "rules: [{match: {host: a.test, methods: ['G T']}}]\n", "no HTTP method" },
         { "rules: [{match: {host: a.test}, name: 'a b'}]\n", "a rule's name" },
-        { "rules: [{match: {host: a.test}, name: x}, {match: {host: b.test}, name: x}]\n", "another rule has this name" },
+        { "rules: [{match: {host: a.test}, name: x}, {match: {host: b.test}, name: x}]\n",
+          "another rule has this name" },
         { "rules: [{match: {}}, {match: {host: a.test}, name: x}]\n", "rules[0].match.host: is missing" },
         { "rules: [{match: {host: a.test}, name: 'a b'}, {match: {host: a.test}, name: x}]\n", "a rule's name" },
         { RULE_IS("inject: [{name: Host}]"), "can never touch" },
@@ -543,12 +593,15 @@ static void rules_that_cannot_work_are_refused(void **state)
         { RULE_IS("on_unauthorized: {statuses: [401, 402, 403, 404, 405, 406, 407, 408]}"), "at most 7" },
         { RULE_IS("on_unauthorized: {statuses: 401}"), "needs a list" },
         { RULE_IS("on_unauthorized: {also: [{status: 200}]}"), "either header or json" },
-        { RULE_IS("on_unauthorized: {also: [{status: 200, header: {name: a, equals: b}, json: {pointer: /a, equals: b}}]}"), "either header or json" },
+        { RULE_IS(
+              "on_unauthorized: {also: [{status: 200, header: {name: a, equals: b}, json: {pointer: /a, equals: b}}]}"),
+          "either header or json" },
         { RULE_IS("on_unauthorized: {also: [{header: {name: a, equals: b}}]}"), "also[0].status: is missing" },
         { RULE_IS("on_unauthorized: {also: [{status: 101, header: {name: a, equals: b}}]}"), "200 to 599" },
         { RULE_IS("on_unauthorized: {also: [{status: 200, json: {pointer: error, equals: b}}]}"), "begins with /" },
         { RULE_IS("on_unauthorized: {also: [{status: 200, json: {pointer: /e}}]}"), "json.equals: is missing" },
-        { RULE_IS("on_unauthorized: {also: [{status: 200, max_body: 65KiB, json: {pointer: /e, equals: x}}]}"), "64KiB" },
+        { RULE_IS("on_unauthorized: {also: [{status: 200, max_body: 65KiB, json: {pointer: /e, equals: x}}]}"),
+          "64KiB" },
         { RULE_IS("tls: {key_file: /dev/null}"), "cert_file is missing" },
         { RULE_IS("tls: {ca_file: /nonexistent/ca.pem}"), "/nonexistent/ca.pem: No such file" },
     };
@@ -573,7 +626,8 @@ static void clients_have_a_way_in_and_rules_that_exist(void **state)
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         bad(rows[i].text, "f:", rows[i].why);
-    struct config *c = good(CRM RULE "clients: {ci: {password: {env: P}, rules: [api.test]}, none: {password: {file: /p}, rules: []}}\n");
+    struct config *c = good(
+        CRM RULE "clients: {ci: {password: {env: P}, rules: [api.test]}, none: {password: {file: /p}, rules: []}}\n");
     struct worker_options w = config_worker(c);
     assert_int_equal(w.client_count, 2);
     assert_string_equal(w.clients[0].name, "ci");
@@ -628,18 +682,22 @@ static void what_is_wrong_with_a_socket_is_said(void **state)
         { "listen: {socket: /s, socket_mode: 66}\n", "three octal digits" },
         { "listen: {socket: /s, socket_mode: '0680'}\n", "three octal digits" },
         { "listen: {socket: /s, socket_mode: u+rw}\n", "three octal digits" },
-        { "listen: {socket: /s, socket_group: no-such-group}\n", "there is no group \"no-such-group\" on this machine" },
+        { "listen: {socket: /s, socket_group: no-such-group}\n",
+          "there is no group \"no-such-group\" on this machine" },
         { "listen: {socket: /s, socket_group: 4294967295}\n", "is no group" },
         { "listen: {socket_group: root}\n", "socket_group has no meaning without socket" },
         { "listen: {proxy: off}\n", "listen nowhere" },
-        { CRM RULE "clients: {ci: {uids: [1], rules: []}}\n", "clients.ci.uids: users are known on a unix socket only" },
+        { CRM RULE "clients: {ci: {uids: [1], rules: []}}\n",
+          "clients.ci.uids: users are known on a unix socket only" },
         { LOCAL_IS("1000"), "needs a list of users" },
         { LOCAL_IS("[]"), "needs a list of users" },
         { LOCAL_IS("[-1]"), "there is no user \"-1\"" },
         { LOCAL_IS("[4294967295]"), "is no user" },
         { LOCAL_IS("[12ab]"), "is no user" },
-        { LOCAL_IS("[no-such-user]"), "clients.ci.uids: there is no user \"no-such-user\" on this machine: write its number" },
-        { CRM RULE "listen: {socket: /s}\nclients: {a: {uids: [0, 7], rules: []}, b: {uids: [8, root], rules: []}}\n", "uid 0 is the client \"a\" already" },
+        { LOCAL_IS("[no-such-user]"),
+          "clients.ci.uids: there is no user \"no-such-user\" on this machine: write its number" },
+        { CRM RULE "listen: {socket: /s}\nclients: {a: {uids: [0, 7], rules: []}, b: {uids: [8, root], rules: []}}\n",
+          "uid 0 is the client \"a\" already" },
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         bad(rows[i].text, "f:", rows[i].why);
@@ -671,8 +729,9 @@ static void the_ports_of_connect_are_any_or_a_list(void **state)
     static const struct {
         const char *text, *why;
     } rows[] = {
-        { "connect_ports: 443\n", "needs a list of ports" }, { "connect_ports: all\n", "or any" },       { "connect_ports: ['443']\n", "without quotes" },
-        { "connect_ports: [0]\n", "1 to 65535" },            { "connect_ports: [65536]\n", "1 to 65535" }, { "connect_ports: [[1]]\n", "not a list" },
+        { "connect_ports: 443\n", "needs a list of ports" }, { "connect_ports: all\n", "or any" },
+        { "connect_ports: ['443']\n", "without quotes" },    { "connect_ports: [0]\n", "1 to 65535" },
+        { "connect_ports: [65536]\n", "1 to 65535" },        { "connect_ports: [[1]]\n", "not a list" },
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         bad(rows[i].text, "f:1:", rows[i].why);
@@ -705,7 +764,8 @@ static void everything_that_is_wrong_is_told_at_once(void **state)
     struct said said = { "", 0, 0 };
     struct config_options o = { .report = hear, .report_arg = &said };
     struct err e;
-    assert_null(config_parse(SLICE("workers: 0\nlog: {level: loud}\nlimits: {idle: x, head: y}\nzebra: 1\n"), "f", &o, &e));
+    assert_null(
+        config_parse(SLICE("workers: 0\nlog: {level: loud}\nlimits: {idle: x, head: y}\nzebra: 1\n"), "f", &o, &e));
     assert_int_equal(said.errors, 5);
 }
 
@@ -739,7 +799,8 @@ static void check_looks_for_every_file_and_serve_only_for_certificates(void **st
     fclose(f);
     assert_int_equal(chmod(open, 0644), 0);
     snprintf(text, sizeof text,
-             "credentials:\n  a: {grant: static, token: {file: %s/missing}}\n  b: {grant: static, token: {file: %s}}\n  c: {grant: static, token: {file: %s}}\n"
+             "credentials:\n  a: {grant: static, token: {file: %s/missing}}\n  b: {grant: static, token: {file: %s}}\n "
+             " c: {grant: static, token: {file: %s}}\n"
              "  d: {grant: static, token: {env: TEST_CONFIG_UNSET}}\n",
              folder, folder, open);
     struct said said = { "", 0, 0 };
@@ -803,7 +864,8 @@ static void flag_wins_over_variable_over_file_over_default(void **state)
 static void a_flag_that_sets_nothing_is_an_error(void **state)
 {
     (void)state;
-    static const char *const rows[] = { "lisen.proxy=1", "rules=x", "store.seal_key=x", "workers", "credentials.a.scope=x" };
+    static const char *const rows[] = { "lisen.proxy=1", "rules=x", "store.seal_key=x", "workers",
+                                        "credentials.a.scope=x" };
     for (size_t i = 0; i < COUNT(rows); i++) {
         const char *const set[] = { rows[i], NULL };
         struct config_options o = { .set = set };
@@ -821,14 +883,17 @@ static void what_is_probably_not_meant_is_a_warning(void **state)
         const char *text, *why;
     } rows[] = {
         { "", "no rules" },
-        { "listen: {socket: /s, socket_mode: '0666'}\n", "f:1:35: listen.socket_mode: every user of this machine can use the credentials" },
-        { CRM RULE "listen: {socket: /s}\nclients: {a: {uids: [65534], rules: []}}\n", "clients.a.uids: 65534 is also what" },
+        { "listen: {socket: /s, socket_mode: '0666'}\n",
+          "f:1:35: listen.socket_mode: every user of this machine can use the credentials" },
+        { CRM RULE "listen: {socket: /s}\nclients: {a: {uids: [65534], rules: []}}\n",
+          "clients.a.uids: 65534 is also what" },
         { CRM, "f:3:5: credentials.crm: no rule uses it" },
         { "listen: {proxy: 0.0.0.0:8118}\n", "f:1:17: listen.proxy: 0.0.0.0:8118 is open to other machines" },
         { "rules: [{match: {host: '*.test'}}]\n", "whole top-level domain" },
         { RULE_IS("allow_http: true"), "in the clear" },
         { "rules: [{match: {host: a.test}}, {match: {host: a.test, methods: [GET]}}]\n", "rules[1] can never win" },
-        { "rules: [{match: {host: a.test, paths: [/a]}}, {match: {host: a.test, paths: [/a]}}]\n", "rules[1] can never win" },
+        { "rules: [{match: {host: a.test, paths: [/a]}}, {match: {host: a.test, paths: [/a]}}]\n",
+          "rules[1] can never win" },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct said said = { "", 0, 0 };
@@ -848,8 +913,11 @@ static void a_good_file_gives_no_warning(void **state)
     struct said said = { "", 0, 0 };
     struct config_options o = { .report = hear, .report_arg = &said };
     struct err e;
-    struct config *c = config_parse(SLICE(CRM "rules:\n  - {match: {host: api.test, methods: [GET]}, credential: crm}\n  - {match: {host: api.test}}\n"
-                                          "  - {match: {host: api.test, paths: [/a]}}\n"), "f", &o, &e);
+    struct config *c = config_parse(
+        SLICE(CRM
+              "rules:\n  - {match: {host: api.test, methods: [GET]}, credential: crm}\n  - {match: {host: api.test}}\n"
+              "  - {match: {host: api.test, paths: [/a]}}\n"),
+        "f", &o, &e);
     assert_non_null(c);
     config_free(c);
     assert_string_equal(said.text, "");
@@ -858,7 +926,8 @@ static void a_good_file_gives_no_warning(void **state)
 static void the_two_processes_get_what_they_need(void **state)
 {
     (void)state;
-    struct config *c = good(CRM RULE "  - {match: {host: b.test}}\nstore: {file: /s, lease: 20s}\nca: {constrain: false}\nnetwork: {allow_private: [10.0.0.0/8]}\n");
+    struct config *c = good(CRM RULE "  - {match: {host: b.test}}\nstore: {file: /s, lease: 20s}\nca: {constrain: "
+                                     "false}\nnetwork: {allow_private: [10.0.0.0/8]}\n");
     struct keeper_options k = config_keeper(c);
     struct worker_options w = config_worker(c);
     assert_ptr_equal(k.specs, c->credentials);
@@ -880,7 +949,8 @@ static void the_two_processes_get_what_they_need(void **state)
 static void the_client_auth_follows_the_secret(void **state)
 {
     (void)state;
-    struct config *c = good(CRM "  open: {grant: refresh_token, token_url: 'http://127.0.0.1:9/', refresh_token: {env: X}}\n");
+    struct config *c =
+        good(CRM "  open: {grant: refresh_token, token_url: 'http://127.0.0.1:9/', refresh_token: {env: X}}\n");
     assert_int_equal(c->credentials[0].client_auth, CLIENT_AUTH_BASIC);
     assert_int_equal(c->credentials[1].client_auth, CLIENT_AUTH_NONE);
     config_free(c);

@@ -30,7 +30,8 @@ static int bound(int family, int type, uint16_t *io_port)
     int fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
     if (family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&a.sa, a.len) != 0 || getsockname(fd, (struct sockaddr *)&a.sa, &len) != 0) {
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a.sa, a.len) != 0
+        || getsockname(fd, (struct sockaddr *)&a.sa, &len) != 0) {
         close(fd);
         return -1;
     }
@@ -249,7 +250,8 @@ static void forbidden_addresses_are_not_dialled(void **state)
         { "10.9.9.9", "10.9.9.9:443: private address that is not listed in network.allow_private (10.9.9.9:443)" },
         { "169.254.169.254", "169.254.169.254:443: cloud metadata addresses are never dialled (169.254.169.254:443)" },
         { "169.254.1.1", "169.254.1.1:443: link-local addresses are never dialled (169.254.1.1:443)" },
-        { "::ffff:169.254.169.254", "[::ffff:169.254.169.254]:443: cloud metadata addresses are never dialled ([::ffff:169.254.169.254]:443)" },
+        { "::ffff:169.254.169.254",
+          "[::ffff:169.254.169.254]:443: cloud metadata addresses are never dialled ([::ffff:169.254.169.254]:443)" },
         { "0.0.0.0", "0.0.0.0:443: unusable addresses are never dialled (0.0.0.0:443)" },
     };
     struct dialer *d = dialer_of((struct dial_options){ 0 }, "192.168.0.0/16");
@@ -296,7 +298,9 @@ static void an_override_goes_where_the_operator_says_whatever_the_class(void **s
     for (size_t i = 0; i < 3; i++)
         others[i] = listener(AF_INET, &ports[i]);
     char exact[] = "api.example.com", any[] = "any.example.com";
-    struct dial_override list[4] = { { any, 0, { .len = 0 } }, { any, 8443, { .len = 0 } }, { exact, 443, { .len = 0 } }, { any, 0, { .len = 0 } } };
+    struct dial_override list[4] = {
+        { any, 0, { .len = 0 } }, { any, 8443, { .len = 0 } }, { exact, 443, { .len = 0 } }, { any, 0, { .len = 0 } }
+    };
     assert_int_equal(address_parse(SLICE("127.0.0.1"), 0, &list[0].to), 0); /* the port asked for */
     assert_int_equal(address_parse(SLICE("127.0.0.1"), ports[1], &list[1].to), 0);
     assert_int_equal(address_parse(SLICE("127.0.0.1"), ports[2], &list[2].to), 0);
@@ -450,10 +454,10 @@ static void a_dial_can_be_cancelled_in_every_state(void **state)
     snprintf(where, sizeof where, "127.0.0.1:%u", dns_port);
     struct dialer *d = dialer_of((struct dial_options){ .name_servers = where }, "127.0.0.1");
     dial_cancel(NULL);
-    dial_cancel(start(d, "127.0.0.1", port, &t[0]));       /* the resolver has not told yet */
+    dial_cancel(start(d, "127.0.0.1", port, &t[0])); /* the resolver has not told yet */
     struct dial *asking = start(d, "api.example.com", 443, &t[1]);
     turns(3);
-    dial_cancel(asking);                                   /* the name server is silent */
+    dial_cancel(asking); /* the name server is silent */
     struct dial *refused = start(d, "10.0.0.1", 443, &t[2]);
     dial_cancel(refused);
     char host[] = "o.example.com";
@@ -545,7 +549,12 @@ static void every_error_has_its_rfc_9209_label(void **state)
 {
     (void)state;
     static const char *const labels[] = {
-        "", "dns_error", "destination_ip_prohibited", "connection_refused", "connection_timeout", "destination_ip_unroutable",
+        "",
+        "dns_error",
+        "destination_ip_prohibited",
+        "connection_refused",
+        "connection_timeout",
+        "destination_ip_unroutable",
     };
     for (int i = DIAL_OK; i <= DIAL_FAILED; i++)
         assert_string_equal(dial_error_label((enum dial_error)i), labels[i]);

@@ -34,7 +34,9 @@ static const char *no_variable(const char *name)
 
 static struct env_inputs inputs(void)
 {
-    return (struct env_inputs){ .host = "127.0.0.1", .port = "8118", .bundle = "/run/sk/bundle.pem", .ca = "/run/sk/ca.pem", .old = no_variable };
+    return (struct env_inputs){
+        .host = "127.0.0.1", .port = "8118", .bundle = "/run/sk/bundle.pem", .ca = "/run/sk/ca.pem", .old = no_variable
+    };
 }
 
 static void expect(const struct env_inputs *in, const char *const *lines, size_t count)
@@ -54,9 +56,12 @@ static void both_cases_of_the_proxy_variables_are_set(void **state)
     (void)state;
     struct env_inputs in = inputs();
     static const char *const lines[] = {
-        "http_proxy=http://127.0.0.1:8118",  "HTTP_PROXY=http://127.0.0.1:8118",  "https_proxy=http://127.0.0.1:8118", "HTTPS_PROXY=http://127.0.0.1:8118",
-        "grpc_proxy=http://127.0.0.1:8118",  "npm_config_https_proxy=http://127.0.0.1:8118", "CLOUDSDK_PROXY_TYPE=http",  "CLOUDSDK_PROXY_ADDRESS=127.0.0.1",
-        "CLOUDSDK_PROXY_PORT=8118",          "NODE_USE_ENV_PROXY=1", "GIT_HTTP_PROXY_AUTHMETHOD=basic", "no_proxy=localhost,127.0.0.1,::1",
+        "http_proxy=http://127.0.0.1:8118",  "HTTP_PROXY=http://127.0.0.1:8118",
+        "https_proxy=http://127.0.0.1:8118", "HTTPS_PROXY=http://127.0.0.1:8118",
+        "grpc_proxy=http://127.0.0.1:8118",  "npm_config_https_proxy=http://127.0.0.1:8118",
+        "CLOUDSDK_PROXY_TYPE=http",          "CLOUDSDK_PROXY_ADDRESS=127.0.0.1",
+        "CLOUDSDK_PROXY_PORT=8118",          "NODE_USE_ENV_PROXY=1",
+        "GIT_HTTP_PROXY_AUTHMETHOD=basic",   "no_proxy=localhost,127.0.0.1,::1",
         "NO_PROXY=localhost,127.0.0.1,::1",
     };
     expect(&in, lines, COUNT(lines));
@@ -66,15 +71,28 @@ static void replacing_variables_get_the_bundle_and_adding_ones_our_ca_alone(void
 {
     (void)state;
     static const char *const adding[] = { "NODE_EXTRA_CA_CERTS", "DENO_CERT" };
-    static const char *const replacing[] = { "SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "AWS_CA_BUNDLE",
-                                             "HTTPLIB2_CA_CERTS", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-                                             "npm_config_cafile", "YARN_HTTPS_CA_FILE_PATH", "CARGO_HTTP_CAINFO", "PERL_LWP_SSL_CA_FILE",
-                                             "HTTPS_CA_FILE", "NIX_SSL_CERT_FILE", "HEX_CACERTS_PATH" };
+    static const char *const replacing[] = { "SSL_CERT_FILE",
+                                             "CURL_CA_BUNDLE",
+                                             "GIT_SSL_CAINFO",
+                                             "REQUESTS_CA_BUNDLE",
+                                             "PIP_CERT",
+                                             "AWS_CA_BUNDLE",
+                                             "HTTPLIB2_CA_CERTS",
+                                             "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+                                             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+                                             "npm_config_cafile",
+                                             "YARN_HTTPS_CA_FILE_PATH",
+                                             "CARGO_HTTP_CAINFO",
+                                             "PERL_LWP_SSL_CA_FILE",
+                                             "HTTPS_CA_FILE",
+                                             "NIX_SSL_CERT_FILE",
+                                             "HEX_CACERTS_PATH" };
     struct env_inputs in = inputs();
     for (size_t i = 0; i < COUNT(adding) + COUNT(replacing); i++) {
         char line[128];
         bool adds = i < COUNT(adding);
-        snprintf(line, sizeof line, "%s=/run/sk/%s", adds ? adding[i] : replacing[i - COUNT(adding)], adds ? "ca.pem" : "bundle.pem");
+        snprintf(line, sizeof line, "%s=/run/sk/%s", adds ? adding[i] : replacing[i - COUNT(adding)],
+                 adds ? "ca.pem" : "bundle.pem");
         expect(&in, (const char *const[]){ line }, 1);
     }
 }
@@ -85,14 +103,14 @@ static void a_password_and_an_ipv6_host_make_a_right_url(void **state)
     struct env_inputs in = inputs();
     in.host = "::1";
     in.password = "aB3-_x";
-    static const char *const lines[] = { "https_proxy=http://sidekey:aB3-_x@[::1]:8118", "CLOUDSDK_PROXY_ADDRESS=::1", "CLOUDSDK_PROXY_USERNAME=sidekey",
-                                         "CLOUDSDK_PROXY_PASSWORD=aB3-_x" };
+    static const char *const lines[] = { "https_proxy=http://sidekey:aB3-_x@[::1]:8118", "CLOUDSDK_PROXY_ADDRESS=::1",
+                                         "CLOUDSDK_PROXY_USERNAME=sidekey", "CLOUDSDK_PROXY_PASSWORD=aB3-_x" };
     expect(&in, lines, COUNT(lines));
 }
 
 static const char *old_variable(const char *name)
 {
-    return strcmp(name, "NO_PROXY") == 0            ? "corp.test,10.0.0.1"
+    return strcmp(name, "NO_PROXY") == 0             ? "corp.test,10.0.0.1"
            : strcmp(name, "npm_config_noproxy") == 0 ? "npm.test"
            : strcmp(name, "JAVA_TOOL_OPTIONS") == 0  ? "-Xmx64m"
            : strcmp(name, "SSL_CERT_FILE") == 0      ? "/old.pem"
@@ -104,8 +122,10 @@ static void old_exceptions_stay_in_every_dialect(void **state)
     (void)state;
     struct env_inputs in = inputs();
     in.old = old_variable;
-    static const char *const lines[] = { "NO_PROXY=localhost,127.0.0.1,::1,corp.test,10.0.0.1", "no_proxy=localhost,127.0.0.1,::1,corp.test,10.0.0.1",
-                                         "no_grpc_proxy=localhost,127.0.0.1,::1,corp.test,10.0.0.1", "npm_config_noproxy=localhost,127.0.0.1,::1,npm.test",
+    static const char *const lines[] = { "NO_PROXY=localhost,127.0.0.1,::1,corp.test,10.0.0.1",
+                                         "no_proxy=localhost,127.0.0.1,::1,corp.test,10.0.0.1",
+                                         "no_grpc_proxy=localhost,127.0.0.1,::1,corp.test,10.0.0.1",
+                                         "npm_config_noproxy=localhost,127.0.0.1,::1,npm.test",
                                          "SSL_CERT_FILE=/run/sk/bundle.pem" };
     expect(&in, lines, COUNT(lines));
 }
@@ -120,7 +140,8 @@ static void a_second_pass_over_our_own_output_changes_nothing(void **state)
     (void)state;
     struct env_inputs in = inputs();
     in.old = our_own;
-    static const char *const lines[] = { "NO_PROXY=localhost,127.0.0.1,::1,corp.test", "no_grpc_proxy=localhost,127.0.0.1,::1,corp.test" };
+    static const char *const lines[] = { "NO_PROXY=localhost,127.0.0.1,::1,corp.test",
+                                         "no_grpc_proxy=localhost,127.0.0.1,::1,corp.test" };
     expect(&in, lines, COUNT(lines));
 }
 

@@ -6,7 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define GET(path) "GET http://127.0.0.1" path " HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer placeholder\r\n\r\n"
+#define GET(path)                                                                                                      \
+    "GET http://127.0.0.1" path " HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer placeholder\r\n\r\n"
 #define POST(fields, body) "POST http://127.0.0.1/p HTTP/1.1\r\nHost: 127.0.0.1\r\n" fields "\r\n" body
 #define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 #define UNAUTHORIZED "HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\nWWW-Authenticate: Bearer\r\n\r\nnope"
@@ -43,7 +44,8 @@ static void the_client_copy_of_the_field_never_goes_out(void **state)
     (void)state;
     int c = world_client();
     world_token(1, "token-1", 60000);
-    say(c, "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAUTHORIZATION: a\r\nauthorization: b\r\nConnection: authorization\r\n\r\n");
+    say(c, "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAUTHORIZATION: a\r\nauthorization: b\r\nConnection: "
+           "authorization\r\n\r\n");
     const char *request = hear(world_upstream(), NULL);
     assert_true(has(request, "authorization: Bearer token-1\r\n"));
     assert_false(has(request, "AUTHORIZATION") || has(request, ": b\r\n") || has(request, "Connection"));
@@ -109,10 +111,14 @@ static void each_refusal_is_told_with_its_class_and_the_connection_lives_on(void
         int64_t after_ms;
         const char *reason, *retry;
     } table[] = {
-        { MSG_TRANSIENT, 20500, "token_unavailable", "Retry-After: 21\r\n" }, { MSG_TRANSIENT, 0, "token_unavailable", "Retry-After: 1\r\n" },
-        { MSG_AMBIGUOUS, 0, "token_unavailable", "Retry-After: 1\r\n" },      { MSG_THROTTLE, 60000, "token_throttled", "Retry-After: 60\r\n" },
-        { MSG_CLOCK, 0, "token_clock", "Retry-After: 1\r\n" },                { MSG_CONFIG_ERROR, 0, "credential_misconfigured", "Retry-After: 300\r\n" },
-        { MSG_DEAD, 0, "credential_dead", "Retry-After: 300\r\n" },           { MSG_STORE, 0, "store_unavailable", "Retry-After: 1\r\n" },
+        { MSG_TRANSIENT, 20500, "token_unavailable", "Retry-After: 21\r\n" },
+        { MSG_TRANSIENT, 0, "token_unavailable", "Retry-After: 1\r\n" },
+        { MSG_AMBIGUOUS, 0, "token_unavailable", "Retry-After: 1\r\n" },
+        { MSG_THROTTLE, 60000, "token_throttled", "Retry-After: 60\r\n" },
+        { MSG_CLOCK, 0, "token_clock", "Retry-After: 1\r\n" },
+        { MSG_CONFIG_ERROR, 0, "credential_misconfigured", "Retry-After: 300\r\n" },
+        { MSG_DEAD, 0, "credential_dead", "Retry-After: 300\r\n" },
+        { MSG_STORE, 0, "store_unavailable", "Retry-After: 1\r\n" },
         { MSG_UNKNOWN_CREDENTIAL, 0, "credential_unknown", "Retry-After: 1\r\n" },
     };
     (void)state;
@@ -123,8 +129,10 @@ static void each_refusal_is_told_with_its_class_and_the_connection_lives_on(void
         say(c, GET("/"));
         world_refuse(table[i].failure, table[i].after_ms, "why \"so\"");
         const char *answer = hear(c, &eof);
-        assert_true(has(answer, "HTTP/1.1 503 ") && has(answer, reason) && has(answer, "\"credential\":\"crm\"") && has(answer, table[i].retry));
-        assert_true(has(answer, "why \\\"so\\\"") && has(answer, "application/problem+json") && has(answer, "Proxy-Status: sidekey; error="));
+        assert_true(has(answer, "HTTP/1.1 503 ") && has(answer, reason) && has(answer, "\"credential\":\"crm\"")
+                    && has(answer, table[i].retry));
+        assert_true(has(answer, "why \\\"so\\\"") && has(answer, "application/problem+json")
+                    && has(answer, "Proxy-Status: sidekey; error="));
         assert_false(eof);
     }
 }
@@ -225,7 +233,8 @@ static void a_token_of_the_same_generation_is_not_a_newer_one(void **state)
     assert_int_equal(fake_dial_pending(), 0);
     world_refuse(MSG_RECENT, 0, "a moment ago");
     const char *answer = hear(c, &eof);
-    assert_true(has(answer, "401 Unauthorized") && has(answer, "nope") && has(answer, "WWW-Authenticate: Bearer") && !eof);
+    assert_true(has(answer, "401 Unauthorized") && has(answer, "nope") && has(answer, "WWW-Authenticate: Bearer")
+                && !eof);
     assert_true(world_count(UNAUTHORIZED_TOTAL("passed")) == 1);
     say(c, GET("/next"));
     assert_true(has(hear(up, NULL), "GET /next"));
@@ -329,8 +338,10 @@ static void answers_without_a_body_leave_the_connection_usable(void **state)
     static const struct {
         const char *method, *answer;
     } table[] = {
-        { "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" }, { "GET", "HTTP/1.1 204 No Content\r\n\r\n" },
-        { "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n" }, { "HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" },
+        { "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" },
+        { "GET", "HTTP/1.1 204 No Content\r\n\r\n" },
+        { "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n" },
+        { "HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" },
     };
     (void)state;
     int c = world_client(), up = sent(c, GET("/"));
@@ -408,7 +419,8 @@ static void interim_answers_pass_and_the_final_one_follows(void **state)
     assert_string_equal(hear(up, NULL), "ab");
     say(up, "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n" OK);
     const char *answer = hear(c, NULL);
-    assert_true(has(answer, "103 Early Hints") && has(answer, "Link: <a>") && has(answer, "200 OK") && has(answer, "hi"));
+    assert_true(has(answer, "103 Early Hints") && has(answer, "Link: <a>") && has(answer, "200 OK")
+                && has(answer, "hi"));
 }
 
 static void an_early_answer_is_passed_while_the_upload_still_runs(void **state)
@@ -443,7 +455,8 @@ static void a_websocket_becomes_a_tunnel(void **state)
     (void)state;
     int c = world_client();
     world_token(1, "token-1", 60000);
-    say(c, "GET http://127.0.0.1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" WS_KEY "\r\n");
+    say(c, "GET http://127.0.0.1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" WS_KEY
+           "\r\n");
     int up = world_upstream();
     assert_true(has(hear(up, NULL), "Upgrade: websocket"));
     say(up, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" WS_ACCEPT "\r\nfirst");
@@ -476,7 +489,8 @@ static void a_101_that_was_not_asked_for_or_is_for_something_else_is_refused(voi
     world_token(1, "token-1", 60000);
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         int c = world_client();
-        say(c, "GET http://127.0.0.1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" WS_KEY "\r\n");
+        say(c, "GET http://127.0.0.1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: "
+               "websocket\r\n" WS_KEY "\r\n");
         say(world_upstream(), answers[i]);
         assert_true(has(hear(c, NULL), "502 Bad Gateway"));
     }
@@ -493,8 +507,10 @@ static void a_failed_dial_is_told(void **state)
         enum dial_error error;
         const char *status, *label;
     } table[] = {
-        { DIAL_REFUSED, "502 Bad Gateway", "error=connection_refused" }, { DIAL_TIMEOUT, "504 Gateway Timeout", "error=connection_timeout" },
-        { DIAL_FORBIDDEN, "403 Forbidden", "error=destination_ip_prohibited" }, { DIAL_DNS, "502 Bad Gateway", "error=dns_error" },
+        { DIAL_REFUSED, "502 Bad Gateway", "error=connection_refused" },
+        { DIAL_TIMEOUT, "504 Gateway Timeout", "error=connection_timeout" },
+        { DIAL_FORBIDDEN, "403 Forbidden", "error=destination_ip_prohibited" },
+        { DIAL_DNS, "502 Bad Gateway", "error=dns_error" },
     };
     (void)state;
     world_token(1, "token-1", 60000);
@@ -513,17 +529,18 @@ static void a_refused_head_is_told_with_its_own_way_out(void **state)
     static const struct {
         const char *request, *status, *label, *reason, *hint;
     } table[] = {
-        { "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nVia: 1.1 sidekey\r\n\r\n", "508 Loop Detected", "error=proxy_loop_detected",
-          "\"reason\":\"loop\"", "lead back" },
-        { "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: 127.0.0.1\r\n\r\n", "400 Bad Request", "error=http_request_error", "\"reason\":\"host_repeated\"",
-          "Host, SNI and CONNECT" },
+        { "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nVia: 1.1 sidekey\r\n\r\n", "508 Loop Detected",
+          "error=proxy_loop_detected", "\"reason\":\"loop\"", "lead back" },
+        { "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: 127.0.0.1\r\n\r\n", "400 Bad Request",
+          "error=http_request_error", "\"reason\":\"host_repeated\"", "Host, SNI and CONNECT" },
     };
     (void)state;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         int c = world_client();
         say(c, table[i].request);
         const char *answer = hear(c, &eof);
-        if (!has(answer, table[i].status) || !has(answer, table[i].label) || !has(answer, table[i].reason) || !has(answer, table[i].hint) || !eof)
+        if (!has(answer, table[i].status) || !has(answer, table[i].label) || !has(answer, table[i].reason)
+            || !has(answer, table[i].hint) || !eof)
             fail_msg("row %zu: %s", i, answer);
         assert_int_equal(fake_dial_pending(), 0);
     }
@@ -541,7 +558,8 @@ static void an_upstream_that_leaves_before_it_answers_is_a_502(void **state)
 
 static void an_answer_cut_short_never_looks_whole(void **state)
 {
-    static const char *const halves[] = { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab" };
+    static const char *const halves[] = { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab",
+                                          "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab" };
     (void)state;
     for (size_t i = 0; i < sizeof halves / sizeof *halves; i++) {
         int c = world_client(), up = sent(c, GET("/"));
@@ -819,7 +837,8 @@ static size_t pour(int fd, size_t most)
     static char bytes[65536];
     size_t done = 0;
     for (int idle = 0; done < most && idle < 3;) {
-        ssize_t put = send(fd, bytes, most - done < sizeof bytes ? most - done : sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t put =
+            send(fd, bytes, most - done < sizeof bytes ? most - done : sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
         idle = put > 0 ? 0 : idle + 1;
         done += put > 0 ? (size_t)put : 0;
         world_turn();

@@ -79,12 +79,15 @@ static void drip(struct peer *p, const char *text)
 static void echo(struct peer *p, const char *request)
 {
     char head[256];
-    snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: 7\r\nContent-Length: %zu\r\n\r\n", strlen(request));
+    snprintf(head, sizeof head,
+             "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: 7\r\nContent-Length: %zu\r\n\r\n",
+             strlen(request));
     say(p, head);
     say(p, request);
 }
 
-/* "PID/…": the client stands still for longer than its deadline; its answer, if it gets one, is there when it goes on. */
+/* "PID/…": the client stands still for longer than its deadline; its answer, if it gets one, is there when it goes on.
+ */
 static void stop_client(struct peer *p, const char *words)
 {
     char *rest;
@@ -127,7 +130,8 @@ static void serve(struct peer *p)
     else if (strncmp(path, "/stop/", 6) == 0)
         stop_client(p, path + 6);
     else if (strncmp(path, "/mtls", 5) == 0)
-        say(p, known ? "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nknown" : "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");
+        say(p, known ? "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nknown"
+                     : "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");
     else
         echo(p, request);
 }
@@ -187,7 +191,8 @@ static char *client_cert, *client_key;
 static int setup(void **state)
 {
     world_up(state);
-    struct cert leaf = cert_make((struct cert_spec){ .cn = "login.test", .san = "DNS:login.test,IP:127.0.0.1", .by = &world_ca });
+    struct cert leaf =
+        cert_make((struct cert_spec){ .cn = "login.test", .san = "DNS:login.test,IP:127.0.0.1", .by = &world_ca });
     struct cert client = cert_make((struct cert_spec){ .cn = "client", .san = "DNS:client.test", .by = &world_ca });
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     assert_true(SSL_CTX_use_certificate(ctx, leaf.x509) == 1 && SSL_CTX_use_PrivateKey(ctx, leaf.key) == 1);
@@ -236,9 +241,11 @@ static void on_answer(void *arg, const struct fetch_answer *a)
     s->sent = a->sent;
     s->body_len = a->body.len;
     s->date_s = a->date_s;
-    snprintf(s->body, sizeof s->body, "%.*s", (int)(a->body.len < sizeof s->body ? a->body.len : sizeof s->body - 1), a->body.len ? a->body.ptr : "");
+    snprintf(s->body, sizeof s->body, "%.*s", (int)(a->body.len < sizeof s->body ? a->body.len : sizeof s->body - 1),
+             a->body.len ? a->body.ptr : "");
     snprintf(s->error, sizeof s->error, "%s", a->error ? a->error : "");
-    snprintf(s->retry_after, sizeof s->retry_after, "%.*s", (int)a->retry_after.len, a->retry_after.len ? a->retry_after.ptr : "");
+    snprintf(s->retry_after, sizeof s->retry_after, "%.*s", (int)a->retry_after.len,
+             a->retry_after.len ? a->retry_after.ptr : "");
 }
 
 static struct address loopback(uint16_t port)
@@ -248,7 +255,8 @@ static struct address loopback(uint16_t port)
     return a;
 }
 
-/* login.test and other.test lead to the TLS server, quiet.test to the one that never answers, the metadata server to the plain one. */
+/* login.test and other.test lead to the TLS server, quiet.test to the one that never answers, the metadata server to
+ * the plain one. */
 static struct dial_override overrides[5];
 
 static struct fetch *make_fetch(const struct dial_options *options)
@@ -262,7 +270,8 @@ static struct fetch *make_fetch(const struct dial_options *options)
 
 static struct dial_options network(void)
 {
-    static char login[] = "login.test", other[] = "other.test", quiet[] = "quiet.test", metadata[] = "169.254.169.254", named[] = "metadata.google.internal";
+    static char login[] = "login.test", other[] = "other.test", quiet[] = "quiet.test", metadata[] = "169.254.169.254",
+                named[] = "metadata.google.internal";
     overrides[0] = (struct dial_override){ login, 443, loopback(secure.port) };
     overrides[1] = (struct dial_override){ other, 0, loopback(secure.port) };
     overrides[2] = (struct dial_override){ quiet, 443, loopback(mute.port) };
@@ -273,7 +282,10 @@ static struct dial_options network(void)
 
 static struct fetch_request request(const char *url)
 {
-    return (struct fetch_request){ .url = url, .content_type = "application/x-www-form-urlencoded", .body = SLICE("a=b"), .ca_file = world_ca_file,
+    return (struct fetch_request){ .url = url,
+                                   .content_type = "application/x-www-form-urlencoded",
+                                   .body = SLICE("a=b"),
+                                   .ca_file = world_ca_file,
                                    .timeout_ms = PATIENCE_MS };
 }
 
@@ -303,15 +315,20 @@ static struct seen ask_url(const char *url)
 
 static void a_post_over_verified_tls_arrives_whole(void **state)
 {
-    struct credential_spec_param fields[] = { { (char *)(uintptr_t) "anthropic-beta", (char *)(uintptr_t) "x,y" } };
+    struct credential_spec_param fields[] = { { (char *)(uintptr_t)"anthropic-beta", (char *)(uintptr_t)"x,y" } };
     struct fetch_request r = request("https://login.test/token?x=1");
     (void)state;
     r.authorization = SLICE("Basic abc");
     r.fields = fields;
     r.field_count = 1;
     struct seen s = ask(&r);
-    static const char *const parts[] = { "POST /token?x=1 HTTP/1.1\r\n", "Host: login.test\r\n", "Authorization: Basic abc\r\n", "Accept: application/json\r\n",
-                                         "Content-Type: application/x-www-form-urlencoded\r\n", "anthropic-beta: x,y\r\n", "\r\n\r\na=b" };
+    static const char *const parts[] = { "POST /token?x=1 HTTP/1.1\r\n",
+                                         "Host: login.test\r\n",
+                                         "Authorization: Basic abc\r\n",
+                                         "Accept: application/json\r\n",
+                                         "Content-Type: application/x-www-form-urlencoded\r\n",
+                                         "anthropic-beta: x,y\r\n",
+                                         "\r\n\r\na=b" };
     assert_int_equal(s.status, 200);
     for (size_t i = 0; i < COUNT(parts); i++)
         if (!strstr(s.body, parts[i]))
@@ -370,9 +387,10 @@ static void addresses_inside_are_refused_before_a_byte_is_sent(void **state)
         const char *url;
         bool metadata;
     } rows[] = {
-        { "https://10.0.0.1/token", false },         { "https://192.168.1.1:8443/token", false }, { "https://[fd00::1]/token", false },
-        { "https://169.254.169.254/token", false },  { "https://[::ffff:10.0.0.1]/token", false }, { "https://0.0.0.0/token", false },
-        { "https://10.0.0.1/token", true },          { "https://169.254.1.1:1/token", false },
+        { "https://10.0.0.1/token", false },          { "https://192.168.1.1:8443/token", false },
+        { "https://[fd00::1]/token", false },         { "https://169.254.169.254/token", false },
+        { "https://[::ffff:10.0.0.1]/token", false }, { "https://0.0.0.0/token", false },
+        { "https://10.0.0.1/token", true },           { "https://169.254.1.1:1/token", false },
     };
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -406,7 +424,8 @@ static void a_private_address_that_is_listed_is_dialled(void **state)
 static void a_metadata_server_may_be_asked_in_the_clear_and_nobody_else(void **state)
 {
     static const char *const good[] = { "http://169.254.169.254/token", "http://metadata.google.internal/token" };
-    static const char *const bad[] = { "http://10.0.0.1/", "http://login.test/", "http://metadata.google.internal.login.test/", "http://8.8.8.8/" };
+    static const char *const bad[] = { "http://10.0.0.1/", "http://login.test/",
+                                       "http://metadata.google.internal.login.test/", "http://8.8.8.8/" };
     struct dial_options options = network();
     struct err e;
     (void)state;
@@ -534,8 +553,13 @@ static void a_cancelled_request_is_never_heard_of_again(void **state)
 
 static void urls_that_would_leak_are_refused_at_once(void **state)
 {
-    static const char *const urls[] = { "http://login.test/", "https://u:p@login.test/", "https://u@login.test/", "ftp://login.test/", "file:///etc/passwd",
-                                        "login.test", "" };
+    static const char *const urls[] = { "http://login.test/",
+                                        "https://u:p@login.test/",
+                                        "https://u@login.test/",
+                                        "ftp://login.test/",
+                                        "file:///etc/passwd",
+                                        "login.test",
+                                        "" };
     struct dial_options options = network();
     struct fetch *f = make_fetch(&options);
     char host[64];

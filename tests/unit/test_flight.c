@@ -1,5 +1,7 @@
-/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c tests/fakes/fake_journal.c tests/fakes/fake_command.c */
-/* Every row of the flight's state table, and every way out of it, under a store, a token endpoint, a journal and a clock that do as they are told. */
+/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c
+ * tests/fakes/fake_journal.c tests/fakes/fake_command.c */
+/* Every row of the flight's state table, and every way out of it, under a store, a token endpoint, a journal and a
+ * clock that do as they are told. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -82,8 +84,12 @@ static int setup(void **state)
     fake_store_init(&w.store);
     fake_mono_ms = 1000000;
     fake_wall_ms = 1700000000000;
-    w.spec = (struct credential_spec){ .name = "crm", .grant = GRANT_REFRESH_TOKEN, .token_url = "https://login.test/token", .client_id = "id",
-                            .client_auth = CLIENT_AUTH_NONE, .forced_floor_ms = 30000 };
+    w.spec = (struct credential_spec){ .name = "crm",
+                                       .grant = GRANT_REFRESH_TOKEN,
+                                       .token_url = "https://login.test/token",
+                                       .client_id = "id",
+                                       .client_auth = CLIENT_AUTH_NONE,
+                                       .forced_floor_ms = 30000 };
     w.env = (struct flight_env){ .store = &w.store.store, .lease_ms = LEASE_MS, .request_timeout_ms = REQUEST_MS };
     w.env.ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), &e);
     state_init(&w.known);
@@ -107,7 +113,8 @@ static int teardown(void **state)
 static void start(enum msg_reason reason, uint64_t rejected, bool background, bool replay)
 {
     const struct flight_hooks hooks = { on_state, on_lease, on_event, on_end, NULL };
-    w.flight = flight_start(&w.env, &w.spec, &w.known, &(struct schedule_need){ reason, rejected, background }, replay, &hooks);
+    w.flight = flight_start(&w.env, &w.spec, &w.known, &(struct schedule_need){ reason, rejected, background }, replay,
+                            &hooks);
     assert_non_null(w.flight);
     assert_string_equal(flight_state_name(w.flight), "new"); /* nothing happens inside the call */
     assert_int_equal(w.store.begins, 0);
@@ -390,7 +397,9 @@ static void test_lock_error_policies(void **s)
     static const struct {
         enum on_lock_error policy;
         const char *state;
-    } rows[] = { { ON_LOCK_ERROR_PROCEED, "degraded" }, { ON_LOCK_ERROR_WAIT, "store_wait" }, { ON_LOCK_ERROR_FAIL, NULL } };
+    } rows[] = { { ON_LOCK_ERROR_PROCEED, "degraded" },
+                 { ON_LOCK_ERROR_WAIT, "store_wait" },
+                 { ON_LOCK_ERROR_FAIL, NULL } };
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         teardown(NULL);
@@ -480,7 +489,8 @@ static void test_a_failed_reread_closes_while_the_token_serves_and_at_generation
     reread_fails(1700000000000 - 1, 0); /* a seed is always old */
     failed(MSG_STORE);
     assert_int_equal(fake_fetch.starts, 0);
-    reread_fails(1700000000000 - 1, 5); /* nothing serves any more; but somebody else may have spent this refresh token meanwhile */
+    /* nothing serves any more; but somebody else may have spent this refresh token meanwhile */
+    reread_fails(1700000000000 - 1, 5);
     failed(MSG_STORE);
     assert_int_equal(fake_fetch.starts, 0);
 }
@@ -488,7 +498,8 @@ static void test_a_failed_reread_closes_while_the_token_serves_and_at_generation
 static void test_a_failed_reread_is_no_matter_where_nothing_rotates(void **s)
 {
     (void)s;
-    seal_fingerprint(w.env.ring, SLICE("rt-old"), w.known.refresh_fp); /* the last refresh has brought the same one back */
+    /* the last refresh has brought the same one back */
+    seal_fingerprint(w.env.ring, SLICE("rt-old"), w.known.refresh_fp);
     w.store.down = true;
     start(MSG_MISSING, 0, false, false);
     fake_alarm_next(0);
@@ -601,7 +612,8 @@ static void test_what_is_stored_is_read_once_more_before_the_request(void **s)
     fake_store_answer(&w.store);
     in("confirm");
     assert_int_equal(fake_journal.kind, JOURNAL_INTENT);
-    fake_store_put(&w.store, 6, "at-late", "rt-late", fake_wall_ms + 3600000); /* by somebody who had lost the lease before we won it */
+    /* by somebody who had lost the lease before we won it */
+    fake_store_put(&w.store, 6, "at-late", "rt-late", fake_wall_ms + 3600000);
     settle();
     ended(FLIGHT_ADOPTED);
     assert_int_equal(fake_fetch.starts, 0);
@@ -1542,7 +1554,8 @@ static void test_a_commit_whose_answer_was_lost_is_recognised(void **s)
     fake_fetch_say(200, GOOD);
     assert_int_equal(state_copy(&w.store.stored, &w.store.committed), 0); /* it was written … */
     w.store.stored.generation = 6;
-    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "cut" }); /* … and the answer lost */
+    /* … and the answer lost */
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "cut" });
     in("commit_wait");
     fake_alarm_next(1000);
     settle();
@@ -1601,7 +1614,8 @@ static void test_an_answer_whose_child_is_stored_already_is_no_fallback(void **s
     (void)s;
     to_fetch();
     fake_fetch_say(200, GOOD);
-    fake_store_put(&w.store, 7, "at-child", "rt-child", fake_wall_ms + 3600000); /* ours was stored, and the answer to that was slow */
+    /* ours was stored, and the answer to that was slow */
+    fake_store_put(&w.store, 7, "at-child", "rt-child", fake_wall_ms + 3600000);
     settle();
     ended(FLIGHT_ADOPTED);
     assert_int_equal(w.published_gen, 7);
@@ -1902,7 +1916,7 @@ static void test_a_static_secret_that_was_refused_and_is_still_the_same_fails(vo
     settle();
     failed(MSG_CONFIG_ERROR);
     assert_string_equal(w.published_token, "key-1"); /* it serves on: not every path refuses it */
-    w.spec.token.name = (char *)(uintptr_t) "key-2";
+    w.spec.token.name = (char *)(uintptr_t)"key-2";
     w.ended = w.store.begins = 0;
     start(MSG_REJECTED, 1, false, false);
     settle();
@@ -1946,7 +1960,9 @@ static void test_a_slow_answer_takes_its_time_off_the_tokens_life(void **s)
     int64_t asked_wall_ms = fake_wall_ms;
     fake_alarm_run(15000);
     fake_fetch.pending = false;
-    fake_fetch.fn(fake_fetch.arg, &(struct fetch_answer){ .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = asked_wall_ms / 1000 });
+    fake_fetch.fn(
+        fake_fetch.arg,
+        &(struct fetch_answer){ .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = asked_wall_ms / 1000 });
     settle();
     ended(FLIGHT_REFRESHED);
     assert_int_equal(w.env.skew_ms, 0); /* nor is our clock ahead because the answer was long under way */
@@ -1958,10 +1974,14 @@ static void test_the_clock_of_the_server_corrects_what_is_stored(void **s)
     static const int64_t ahead_s[] = { 600, 2 * 86400, 300 * 86400, -600, -2 * 86400 };
     (void)s;
     for (size_t i = 0; i < sizeof ahead_s / sizeof *ahead_s; i++) {
-        int64_t skew_ms = ahead_s[i] * 1000 + (ahead_s[i] < 0 ? 1000 : 0); /* Date has whole seconds: the smaller error */
+        /* Date has whole seconds: the smaller error */
+        int64_t skew_ms = ahead_s[i] * 1000 + (ahead_s[i] < 0 ? 1000 : 0);
         to_fetch();
         fake_fetch.pending = false;
-        fake_fetch.fn(fake_fetch.arg, &(struct fetch_answer){ .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = fake_wall_ms / 1000 + ahead_s[i] });
+        fake_fetch.fn(fake_fetch.arg, &(struct fetch_answer){ .status = 200,
+                                                              .sent = true,
+                                                              .body = SLICE(GOOD),
+                                                              .date_s = fake_wall_ms / 1000 + ahead_s[i] });
         settle();
         ended(FLIGHT_REFRESHED);
         assert_int_equal(w.env.skew_ms, skew_ms);
@@ -1971,7 +1991,8 @@ static void test_the_clock_of_the_server_corrects_what_is_stored(void **s)
     }
     to_fetch();
     fake_fetch.pending = false;
-    fake_fetch.fn(fake_fetch.arg, &(struct fetch_answer){ .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = 86400 });
+    fake_fetch.fn(fake_fetch.arg,
+                  &(struct fetch_answer){ .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = 86400 });
     settle();
     assert_int_equal(w.env.skew_ms, 0); /* 1970 is the server's trouble */
 }

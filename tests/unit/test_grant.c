@@ -21,7 +21,9 @@
 
 #define NOW_S INT64_C(1700000000)
 
-static const struct grant_secrets both = { .client_secret = { "s p/c=t", 7 }, .refresh_token = { "rt+1&x", 6 }, .now_wall_s = NOW_S };
+static const struct grant_secrets both = { .client_secret = { "s p/c=t", 7 },
+                                           .refresh_token = { "rt+1&x", 6 },
+                                           .now_wall_s = NOW_S };
 
 static void check(const struct credential_spec *spec, const char *body, const char *authorization, const char *type)
 {
@@ -41,27 +43,39 @@ static void check(const struct credential_spec *spec, const char *body, const ch
 
 static void test_refresh_requests_by_client_authentication_and_body(void **s)
 {
-    struct credential_spec spec = { .name = "x", .grant = GRANT_REFRESH_TOKEN, .client_id = "id:1", .client_auth = CLIENT_AUTH_BASIC };
+    struct credential_spec spec = {
+        .name = "x", .grant = GRANT_REFRESH_TOKEN, .client_id = "id:1", .client_auth = CLIENT_AUTH_BASIC
+    };
     (void)s;
     /* id%3A1:s+p%2Fc%3Dt: form-encoded before base64 (RFC 6749 §2.3.1) */
     check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x", "Basic aWQlM0ExOnMrcCUyRmMlM0R0", FORM);
     spec.client_auth = CLIENT_AUTH_BODY;
-    check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x&client_id=id%3A1&client_secret=s+p%2Fc%3Dt", "", FORM);
+    check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x&client_id=id%3A1&client_secret=s+p%2Fc%3Dt", "",
+          FORM);
     spec.client_auth = CLIENT_AUTH_NONE;
     check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x&client_id=id%3A1", "", FORM);
     spec.body = GRANT_BODY_JSON;
     spec.client_auth = CLIENT_AUTH_BODY;
-    check(&spec, "{\"grant_type\":\"refresh_token\",\"refresh_token\":\"rt+1&x\",\"client_id\":\"id:1\",\"client_secret\":\"s p/c=t\"}", "",
-          "application/json");
+    check(&spec,
+          "{\"grant_type\":\"refresh_token\",\"refresh_token\":\"rt+1&x\",\"client_id\":\"id:1\",\"client_secret\":\"s "
+          "p/c=t\"}",
+          "", "application/json");
 }
 
 static void test_client_credentials_carry_scope_audience_and_params(void **s)
 {
     struct credential_spec_param params[] = { { "resource", "https://api.test/" }, { "empty", "" } };
-    struct credential_spec spec = { .name = "x", .grant = GRANT_CLIENT_CREDENTIALS, .client_id = "id", .client_auth = CLIENT_AUTH_NONE, .scope = "a b",
-                         .audience = "aud", .params = params, .param_count = 2 };
+    struct credential_spec spec = { .name = "x",
+                                    .grant = GRANT_CLIENT_CREDENTIALS,
+                                    .client_id = "id",
+                                    .client_auth = CLIENT_AUTH_NONE,
+                                    .scope = "a b",
+                                    .audience = "aud",
+                                    .params = params,
+                                    .param_count = 2 };
     (void)s;
-    check(&spec, "grant_type=client_credentials&client_id=id&scope=a+b&audience=aud&resource=https%3A%2F%2Fapi.test%2F", "", FORM);
+    check(&spec, "grant_type=client_credentials&client_id=id&scope=a+b&audience=aud&resource=https%3A%2F%2Fapi.test%2F",
+          "", FORM);
 }
 
 static void test_what_cannot_be_asked_is_an_error(void **s)
@@ -100,7 +114,10 @@ static int make_key(void **state)
     return 0;
 }
 
-#define SIGNER { .key = { .kind = SECRET_REF_FILE } }
+#define SIGNER                                                                                                         \
+    {                                                                                                                  \
+        .key = {.kind = SECRET_REF_FILE }                                                                              \
+    }
 
 static struct grant_secrets signing(const char *key)
 {
@@ -163,8 +180,13 @@ static struct grant_request built(const struct credential_spec *spec, const stru
 static void test_a_bearer_assertion_says_who_for_whom_to_whom_and_how_long(void **s)
 {
     struct credential_spec_param claims[] = { { "tenant", "t1" } };
-    struct credential_spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://as.test/token", .scope = "a b",
-                         .client_id = "client", .assertion = SIGNER };
+    struct credential_spec spec = { .name = "x",
+                                    .grant = GRANT_JWT_BEARER,
+                                    .client_auth = CLIENT_AUTH_NONE,
+                                    .token_url = "https://as.test/token",
+                                    .scope = "a b",
+                                    .client_id = "client",
+                                    .assertion = SIGNER };
     struct grant_secrets secrets = signing(pem);
     (void)s;
     struct grant_request r = built(&spec, &secrets);
@@ -173,13 +195,21 @@ static void test_a_bearer_assertion_says_who_for_whom_to_whom_and_how_long(void 
     assert_true(slice_eq(member(body, "scope"), SLICE("a+b")));
     assert_true(slice_eq(member(body, "client_id"), SLICE("client")));
     /* iat is a minute ago, exp an hour after it */
-    claims_are(member(body, "assertion"), "{\"iss\":\"client\",\"sub\":\"client\",\"aud\":\"https://as.test/token\",\"iat\":1699999940,\"exp\":1700003540}");
+    claims_are(member(body, "assertion"), "{\"iss\":\"client\",\"sub\":\"client\",\"aud\":\"https://as.test/"
+                                          "token\",\"iat\":1699999940,\"exp\":1700003540}");
     grant_request_done(&r);
-    spec.assertion = (struct credential_spec_assertion){ .key = { .kind = SECRET_REF_FILE }, .issuer = "iss", .subject = "who", .audience = "aud", .kid = "k1",
-                                              .lifetime_ms = 120000, .claims = claims, .claim_count = 1 };
+    spec.assertion = (struct credential_spec_assertion){ .key = { .kind = SECRET_REF_FILE },
+                                                         .issuer = "iss",
+                                                         .subject = "who",
+                                                         .audience = "aud",
+                                                         .kid = "k1",
+                                                         .lifetime_ms = 120000,
+                                                         .claims = claims,
+                                                         .claim_count = 1 };
     r = built(&spec, &secrets);
-    claims_are(member(buf_slice(&r.body), "assertion"),
-               "{\"iss\":\"iss\",\"sub\":\"who\",\"aud\":\"aud\",\"iat\":1699999940,\"exp\":1700000060,\"tenant\":\"t1\"}");
+    claims_are(
+        member(buf_slice(&r.body), "assertion"),
+        "{\"iss\":\"iss\",\"sub\":\"who\",\"aud\":\"aud\",\"iat\":1699999940,\"exp\":1700000060,\"tenant\":\"t1\"}");
     json_t *header = part_of(member(buf_slice(&r.body), "assertion"), 0);
     assert_string_equal(json_string_value(json_object_get(header, "kid")), "k1");
     json_decref(header);
@@ -188,12 +218,17 @@ static void test_a_bearer_assertion_says_who_for_whom_to_whom_and_how_long(void 
 
 static void test_each_assertion_is_a_new_one(void **s)
 {
-    struct credential_spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://as.test/token", .client_id = "c",
-                         .assertion = SIGNER };
+    struct credential_spec spec = { .name = "x",
+                                    .grant = GRANT_JWT_BEARER,
+                                    .client_auth = CLIENT_AUTH_NONE,
+                                    .token_url = "https://as.test/token",
+                                    .client_id = "c",
+                                    .assertion = SIGNER };
     struct grant_secrets secrets = signing(pem);
     (void)s;
     struct grant_request a = built(&spec, &secrets), b = built(&spec, &secrets);
-    json_t *first = part_of(member(buf_slice(&a.body), "assertion"), 1), *second = part_of(member(buf_slice(&b.body), "assertion"), 1);
+    json_t *first = part_of(member(buf_slice(&a.body), "assertion"), 1),
+           *second = part_of(member(buf_slice(&b.body), "assertion"), 1);
     assert_non_null(json_object_get(first, "jti"));
     assert_false(json_equal(json_object_get(first, "jti"), json_object_get(second, "jti")));
     json_decref(first);
@@ -204,16 +239,22 @@ static void test_each_assertion_is_a_new_one(void **s)
 
 static void test_googles_key_file_brings_issuer_and_key_id_and_scope_becomes_a_claim(void **s)
 {
-    struct credential_spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .token_url = "https://g.test/token", .scope = "cloud",
-                         .assertion = SIGNER };
-    json_t *file = json_pack("{s:s,s:s,s:s,s:s}", "type", "service_account", "private_key", pem, "private_key_id", "kid7", "client_email", "sa@p.test");
+    struct credential_spec spec = { .name = "x",
+                                    .grant = GRANT_JWT_BEARER,
+                                    .client_auth = CLIENT_AUTH_NONE,
+                                    .token_url = "https://g.test/token",
+                                    .scope = "cloud",
+                                    .assertion = SIGNER };
+    json_t *file = json_pack("{s:s,s:s,s:s,s:s}", "type", "service_account", "private_key", pem, "private_key_id",
+                             "kid7", "client_email", "sa@p.test");
     char *text = json_dumps(file, JSON_INDENT(2));
     struct grant_secrets secrets = signing(text);
     (void)s;
     struct grant_request r = built(&spec, &secrets);
     struct slice jwt = member(buf_slice(&r.body), "assertion");
     assert_int_equal(member(buf_slice(&r.body), "scope").len, 0);
-    claims_are(jwt, "{\"iss\":\"sa@p.test\",\"aud\":\"https://g.test/token\",\"iat\":1699999940,\"exp\":1700003540,\"scope\":\"cloud\"}");
+    claims_are(jwt, "{\"iss\":\"sa@p.test\",\"aud\":\"https://g.test/"
+                    "token\",\"iat\":1699999940,\"exp\":1700003540,\"scope\":\"cloud\"}");
     json_t *header = part_of(jwt, 0);
     assert_string_equal(json_string_value(json_object_get(header, "kid")), "kid7");
     json_decref(header);
@@ -230,30 +271,40 @@ static void test_googles_key_file_brings_issuer_and_key_id_and_scope_becomes_a_c
 
 static void test_a_client_proves_itself_with_an_assertion_in_every_oauth_grant(void **s)
 {
-    static const enum grant_kind kinds[] = { GRANT_REFRESH_TOKEN, GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE, GRANT_JWT_BEARER };
+    static const enum grant_kind kinds[] = { GRANT_REFRESH_TOKEN, GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE,
+                                             GRANT_JWT_BEARER };
     (void)s;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        struct credential_spec spec = { .name = "x", .grant = kinds[i], .client_auth = CLIENT_AUTH_PRIVATE_KEY_JWT, .token_url = "https://as.test/token",
-                             .client_id = "me", .assertion = SIGNER };
+        struct credential_spec spec = { .name = "x",
+                                        .grant = kinds[i],
+                                        .client_auth = CLIENT_AUTH_PRIVATE_KEY_JWT,
+                                        .token_url = "https://as.test/token",
+                                        .client_id = "me",
+                                        .assertion = SIGNER };
         struct grant_secrets secrets = signing(pem);
         secrets.refresh_token = SLICE("rt");
         secrets.subject_token = SLICE("st");
         spec.assertion.issuer = "for-the-grant-only";
         struct grant_request r = built(&spec, &secrets);
         struct slice body = buf_slice(&r.body);
-        assert_true(slice_eq(member(body, "client_assertion_type"), SLICE("urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer")));
+        assert_true(slice_eq(member(body, "client_assertion_type"),
+                             SLICE("urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer")));
         assert_true(slice_eq(member(body, "client_id"), SLICE("me")));
         assert_int_equal(r.authorization.len, 0);
-        claims_are(member(body, "client_assertion"),
-                   "{\"iss\":\"me\",\"sub\":\"me\",\"aud\":\"https://as.test/token\",\"iat\":1699999940,\"exp\":1700000240}");
+        claims_are(
+            member(body, "client_assertion"),
+            "{\"iss\":\"me\",\"sub\":\"me\",\"aud\":\"https://as.test/token\",\"iat\":1699999940,\"exp\":1700000240}");
         grant_request_done(&r);
     }
 }
 
 static void test_a_ready_made_assertion_is_sent_as_it_is(void **s)
 {
-    struct credential_spec spec = { .name = "x", .grant = GRANT_CLIENT_CREDENTIALS, .client_auth = CLIENT_AUTH_PRIVATE_KEY_JWT, .client_id = "me",
-                         .assertion = { .token = { .kind = SECRET_REF_FILE } } };
+    struct credential_spec spec = { .name = "x",
+                                    .grant = GRANT_CLIENT_CREDENTIALS,
+                                    .client_auth = CLIENT_AUTH_PRIVATE_KEY_JWT,
+                                    .client_id = "me",
+                                    .assertion = { .token = { .kind = SECRET_REF_FILE } } };
     struct grant_secrets secrets = { .assertion = SLICE("a.b.c"), .now_wall_s = NOW_S };
     (void)s;
     struct grant_request r = built(&spec, &secrets);
@@ -263,16 +314,25 @@ static void test_a_ready_made_assertion_is_sent_as_it_is(void **s)
     spec.client_auth = CLIENT_AUTH_NONE;
     spec.body = GRANT_BODY_JSON;
     r = built(&spec, &secrets);
-    assert_true(slice_eq(buf_slice(&r.body), SLICE("{\"grant_type\":\"urn:ietf:params:oauth:grant-type:jwt-bearer\",\"assertion\":\"a.b.c\","
-                                                   "\"client_id\":\"me\"}")));
+    assert_true(
+        slice_eq(buf_slice(&r.body),
+                 SLICE("{\"grant_type\":\"urn:ietf:params:oauth:grant-type:jwt-bearer\",\"assertion\":\"a.b.c\","
+                       "\"client_id\":\"me\"}")));
     grant_request_done(&r);
 }
 
 static void test_a_github_app_asks_with_its_jwt_as_bearer(void **s)
 {
     struct credential_spec_param params[] = { { "scope", "nothing" } };
-    struct credential_spec spec = { .name = "x", .grant = GRANT_GITHUB_APP, .client_auth = CLIENT_AUTH_NONE, .client_id = "Iv1.app", .assertion = SIGNER,
-                         .token_url = "https://api.github.com/app/installations/1/access_tokens", .params = params, .param_count = 1, .scope = "no" };
+    struct credential_spec spec = { .name = "x",
+                                    .grant = GRANT_GITHUB_APP,
+                                    .client_auth = CLIENT_AUTH_NONE,
+                                    .client_id = "Iv1.app",
+                                    .assertion = SIGNER,
+                                    .token_url = "https://api.github.com/app/installations/1/access_tokens",
+                                    .params = params,
+                                    .param_count = 1,
+                                    .scope = "no" };
     struct grant_secrets secrets = signing(pem);
     (void)s;
     struct grant_request r = built(&spec, &secrets);
@@ -280,14 +340,19 @@ static void test_a_github_app_asks_with_its_jwt_as_bearer(void **s)
     assert_true(slice_eq(buf_slice(&r.body), SLICE("{}")));
     assert_string_equal(r.content_type, "application/json");
     assert_true(slice_starts(authorization, SLICE("Bearer ")));
-    claims_are(slice_skip(authorization, 7), "{\"iss\":\"Iv1.app\",\"iat\":1699999940,\"exp\":1700000540}"); /* 9 min from now: GitHub takes 10 at most */
+    /* 9 min from now: GitHub takes 10 at most */
+    claims_are(slice_skip(authorization, 7), "{\"iss\":\"Iv1.app\",\"iat\":1699999940,\"exp\":1700000540}");
     grant_request_done(&r);
 }
 
 static void test_a_key_that_cannot_sign_is_an_error_and_leaves_nothing(void **s)
 {
-    static const char *const keys[] = { "", "x", "{}", "{\"private_key\":\"x\"}", "{\"private_key\":\"x\",\"client_email\":\"a@b\"}", "{" };
-    struct credential_spec spec = { .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .client_id = "c", .assertion = SIGNER };
+    static const char *const keys[] = {
+        "", "x", "{}", "{\"private_key\":\"x\"}", "{\"private_key\":\"x\",\"client_email\":\"a@b\"}", "{"
+    };
+    struct credential_spec spec = {
+        .name = "x", .grant = GRANT_JWT_BEARER, .client_auth = CLIENT_AUTH_NONE, .client_id = "c", .assertion = SIGNER
+    };
     (void)s;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         struct grant_secrets secrets = signing(keys[i]);
@@ -304,23 +369,36 @@ static void test_a_key_that_cannot_sign_is_an_error_and_leaves_nothing(void **s)
 
 static void test_a_token_exchange_names_tokens_and_types(void **s)
 {
-    struct credential_spec spec = { .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .client_auth = CLIENT_AUTH_NONE, .audience = "//iam", .scope = "cloud" };
+    struct credential_spec spec = { .name = "x",
+                                    .grant = GRANT_TOKEN_EXCHANGE,
+                                    .client_auth = CLIENT_AUTH_NONE,
+                                    .audience = "//iam",
+                                    .scope = "cloud" };
     struct grant_secrets secrets = { .subject_token = SLICE("s.t") };
     (void)s;
     struct grant_request r = built(&spec, &secrets);
-    assert_true(slice_eq(buf_slice(&r.body),
-                         SLICE("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=s.t&subject_token_type="
-                               "urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&scope=cloud&audience=%2F%2Fiam")));
+    assert_true(slice_eq(
+        buf_slice(&r.body),
+        SLICE(
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=s.t&subject_token_type="
+            "urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&scope=cloud&audience=%2F%2Fiam")));
     assert_int_equal(r.authorization.len, 0);
     grant_request_done(&r);
-    spec = (struct credential_spec){ .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .client_auth = CLIENT_AUTH_NONE, .body = GRANT_BODY_JSON,
-                          .subject_token_type = "st", .actor_token_type = "at", .requested_token_type = "rt", .resource = "https://r.test" };
+    spec = (struct credential_spec){ .name = "x",
+                                     .grant = GRANT_TOKEN_EXCHANGE,
+                                     .client_auth = CLIENT_AUTH_NONE,
+                                     .body = GRANT_BODY_JSON,
+                                     .subject_token_type = "st",
+                                     .actor_token_type = "at",
+                                     .requested_token_type = "rt",
+                                     .resource = "https://r.test" };
     secrets.actor_token = SLICE("a\"t");
     r = built(&spec, &secrets);
-    assert_true(slice_eq(buf_slice(&r.body),
-                         SLICE("{\"grant_type\":\"urn:ietf:params:oauth:grant-type:token-exchange\",\"subject_token\":\"s.t\","
-                               "\"subject_token_type\":\"st\",\"actor_token\":\"a\\\"t\",\"actor_token_type\":\"at\","
-                               "\"requested_token_type\":\"rt\",\"resource\":\"https://r.test\"}")));
+    assert_true(
+        slice_eq(buf_slice(&r.body),
+                 SLICE("{\"grant_type\":\"urn:ietf:params:oauth:grant-type:token-exchange\",\"subject_token\":\"s.t\","
+                       "\"subject_token_type\":\"st\",\"actor_token\":\"a\\\"t\",\"actor_token_type\":\"at\","
+                       "\"requested_token_type\":\"rt\",\"resource\":\"https://r.test\"}")));
     grant_request_done(&r);
     struct grant_secrets none = { .now_wall_s = NOW_S };
     struct err e;
@@ -351,7 +429,10 @@ static void test_a_metadata_server_is_asked_with_its_own_field(void **s)
 
 static void test_the_second_step_carries_the_first_token(void **s)
 {
-    struct credential_spec spec = { .name = "x", .grant = GRANT_TOKEN_EXCHANGE, .impersonate = { .url = "https://i.test/", .scope = "a  b", .lifetime_ms = 3600000 } };
+    struct credential_spec spec = { .name = "x",
+                                    .grant = GRANT_TOKEN_EXCHANGE,
+                                    .impersonate = {
+                                        .url = "https://i.test/", .scope = "a  b", .lifetime_ms = 3600000 } };
     struct grant_request r = { 0 };
     struct err e;
     (void)s;
@@ -398,7 +479,8 @@ static void test_lifetimes_as_the_wild_has_them(void **s)
         { "{" AT ",\"expires_on\":\"1893553445\"}", 0, 1893553445000 },
         { "{" AT ",\"expires_at\":1893553445000}", 0, 1893553445000 },
         { "{" AT ",\"expires_at\":\"1893553445.5\"}", 0, 1893553445500 },
-        { "{" AT ",\"expires_in\":3600000,\"expires_in_sec\":3600}", 3600000, 0 }, /* who counts in milliseconds says so beside it */
+        /* who counts in milliseconds says so beside it */
+        { "{" AT ",\"expires_in\":3600000,\"expires_in_sec\":3600}", 3600000, 0 },
         { "{" AT ",\"expires_in\":60,\"expires_at\":\"2030-01-02T03:04:05Z\"}", 60000, 0 },
         { "access_token=at&expires_in=28800&token_type=bearer", 28800000, 0 },
     };
@@ -446,11 +528,14 @@ static void test_what_is_no_token(void **s)
         { 200, "{\"ok\":false,\"error\":\"token_revoked\"}", GRANT_ERROR, "token_revoked" },
         { 200, "{\"ok\":false}", GRANT_ERROR, "not_ok" },
         { 200, "error=bad_refresh_token&error_description=The+token", GRANT_ERROR, "bad_refresh_token" },
-        { 401, "{\"error\":{\"code\":\"refresh_token_reused\",\"message\":\"m\"}}", GRANT_ERROR, "refresh_token_reused" },
+        { 401, "{\"error\":{\"code\":\"refresh_token_reused\",\"message\":\"m\"}}", GRANT_ERROR,
+          "refresh_token_reused" },
         { 401, "{\"error\":{\"type\":\"authentication_error\"}}", GRANT_ERROR, "authentication_error" },
         { 401, "{\"error\":{}}", GRANT_ERROR, "unknown_error" },
         { 400, "{\"error\":\"a b\\n\\\"c\"}", GRANT_ERROR, "a_b__c" },
-        { 400, "{\"error\":\"invalid_request\",\"error_description\":\"invalid_grant: the refresh token has been revoked\"}", GRANT_ERROR, "invalid_request" },
+        { 400,
+          "{\"error\":\"invalid_request\",\"error_description\":\"invalid_grant: the refresh token has been revoked\"}",
+          GRANT_ERROR, "invalid_request" },
         { 400, "<html><body>invalid_grant</body></html>", GRANT_BROKEN, "" }, /* words are nobody's code */
         { 400, "invalid_grant", GRANT_BROKEN, "" },
         { 400, "{" AT "}", GRANT_BROKEN, "" }, /* a refusal is a refusal */
@@ -478,7 +563,9 @@ static void test_a_token_of_16_kib_is_taken_and_a_longer_one_is_not(void **s)
         assert_non_null(token);
         memset(token, 'x', GRANT_TOKEN_MAX + extra);
         buf_init(&body, 65536);
-        assert_int_equal(buf_add_str(&body, "{\"access_token\":\"") | buf_add(&body, slice_of(token, GRANT_TOKEN_MAX + extra)) | buf_add_str(&body, "\"}"), 0);
+        assert_int_equal(buf_add_str(&body, "{\"access_token\":\"")
+                             | buf_add(&body, slice_of(token, GRANT_TOKEN_MAX + extra)) | buf_add_str(&body, "\"}"),
+                         0);
         assert_int_equal(grant_parse(200, buf_slice(&body), &a, why), extra ? GRANT_BROKEN : GRANT_TOKEN);
         grant_answer_done(&a);
         buf_done(&body);
@@ -498,7 +585,9 @@ static void test_deep_nesting_is_refused(void **s)
     memcpy(body + at + 2000, "}", 2);
     assert_int_equal(grant_parse(200, slice_str(body), &a, why), GRANT_BROKEN);
     grant_answer_done(&a);
-    assert_int_equal(grant_parse(200, SLICE("{" AT ",\"x\":\"[[[[[[[[[[[[[[[[[[[[[[[[\\\"{{{{{{{{\"}"), &a, why), GRANT_TOKEN); /* text may hold brackets */
+    /* text may hold brackets */
+    assert_int_equal(grant_parse(200, SLICE("{" AT ",\"x\":\"[[[[[[[[[[[[[[[[[[[[[[[[\\\"{{{{{{{{\"}"), &a, why),
+                     GRANT_TOKEN);
     grant_answer_done(&a);
 }
 
@@ -507,8 +596,14 @@ static void test_other_members_are_kept_and_secrets_are_not_among_them(void **s)
     struct grant_answer a = { 0 };
     char why[128];
     (void)s;
-    assert_int_equal(grant_parse(200, SLICE("{" AT ",\"refresh_token\":\"rt\",\"id_token\":\"jwt\",\"instance_url\":\"https://x.test\",\"scope\":\"\","
-                                            "\"token_type\":\"Bearer\",\"refresh_in\":\"1800\",\"n\":5}"), &a, why), GRANT_TOKEN);
+    assert_int_equal(
+        grant_parse(
+            200,
+            SLICE("{" AT
+                  ",\"refresh_token\":\"rt\",\"id_token\":\"jwt\",\"instance_url\":\"https://x.test\",\"scope\":\"\","
+                  "\"token_type\":\"Bearer\",\"refresh_in\":\"1800\",\"n\":5}"),
+            &a, why),
+        GRANT_TOKEN);
     assert_int_equal(json_object_size(a.extra), 3);
     assert_string_equal(json_string_value(json_object_get(a.extra, "instance_url")), "https://x.test");
     assert_true(slice_eq(secret_peek(&a.refresh_token), SLICE("rt")));
@@ -523,10 +618,13 @@ static void test_what_programs_print_is_understood(void **s)
         int64_t expires_wall_ms;
     } rows[] = {
         { "{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\"spec\":{},"
-          "\"status\":{\"token\":\"at\",\"expirationTimestamp\":\"2030-01-02T03:04:05Z\"}}", 1893553445000 },
+          "\"status\":{\"token\":\"at\",\"expirationTimestamp\":\"2030-01-02T03:04:05Z\"}}",
+          1893553445000 },
         { "{\"kind\":\"ExecCredential\",\"status\":{\"token\":\"at\"}}", 0 },
-        { "{\"configuration\":{},\"credential\":{\"access_token\":\"at\",\"token_expiry\":\"2030-01-02T03:04:05Z\"}}", 1893553445000 },
-        { "{\"accessToken\":\"at\",\"expiresOn\":\"2030-01-02 03:04:05.000000\",\"expires_on\":1893553445}", 1893553445000 },
+        { "{\"configuration\":{},\"credential\":{\"access_token\":\"at\",\"token_expiry\":\"2030-01-02T03:04:05Z\"}}",
+          1893553445000 },
+        { "{\"accessToken\":\"at\",\"expiresOn\":\"2030-01-02 03:04:05.000000\",\"expires_on\":1893553445}",
+          1893553445000 },
     };
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -542,11 +640,16 @@ static void test_what_programs_print_is_understood(void **s)
 
 static void test_github_answers_have_a_status_and_no_code(void **s)
 {
-    static const char wrong_key[] = "{\"message\":\"A JSON web token could not be decoded\",\"documentation_url\":\"https://docs.github.com/rest\",\"status\":\"401\"}";
+    static const char wrong_key[] =
+        "{\"message\":\"A JSON web token could not be "
+        "decoded\",\"documentation_url\":\"https://docs.github.com/rest\",\"status\":\"401\"}";
     struct grant_answer a = { 0 };
     char why[128];
     (void)s;
-    assert_int_equal(grant_parse(201, SLICE("{\"token\":\"ghs_1\",\"expires_at\":\"2030-01-02T03:04:05Z\",\"permissions\":{\"contents\":\"read\"}}"), &a, why),
+    assert_int_equal(grant_parse(201,
+                                 SLICE("{\"token\":\"ghs_1\",\"expires_at\":\"2030-01-02T03:04:05Z\",\"permissions\":{"
+                                       "\"contents\":\"read\"}}"),
+                                 &a, why),
                      GRANT_TOKEN);
     assert_true(a.expires_wall_ms == INT64_C(1893553445000));
     grant_answer_done(&a);
@@ -555,7 +658,8 @@ static void test_github_answers_have_a_status_and_no_code(void **s)
     assert_string_equal(a.code, "bad_credentials");
     grant_answer_done(&a);
     a = (struct grant_answer){ 0 };
-    assert_int_equal(grant_parse(401, SLICE("{\"message\":\"Unauthorized\"}"), &a, why), GRANT_BROKEN); /* a gateway's */
+    /* a gateway's */
+    assert_int_equal(grant_parse(401, SLICE("{\"message\":\"Unauthorized\"}"), &a, why), GRANT_BROKEN);
     grant_answer_done(&a);
 }
 
@@ -564,7 +668,10 @@ static void test_nested_user_tokens_are_found(void **s)
     struct grant_answer a = { 0 };
     char why[128];
     (void)s;
-    assert_int_equal(grant_parse(200, SLICE("{\"ok\":true,\"authed_user\":{\"access_token\":\"xoxe\",\"refresh_token\":\"r\",\"expires_in\":43200}}"), &a, why),
+    assert_int_equal(grant_parse(200,
+                                 SLICE("{\"ok\":true,\"authed_user\":{\"access_token\":\"xoxe\",\"refresh_token\":"
+                                       "\"r\",\"expires_in\":43200}}"),
+                                 &a, why),
                      GRANT_TOKEN);
     assert_true(slice_eq(secret_peek(&a.access_token), SLICE("xoxe")));
     assert_int_equal(a.lifetime_ms, 43200000);
@@ -610,9 +717,9 @@ static void test_a_lifetime_that_is_not_given_is_found(void **s)
         int64_t last_ms, default_ms, expires_ms;
     } rows[] = {
         { "{" AT ",\"expires_in\":60}", 3600000, 5000, 60000 },
-        { "{" AT "}", 3600000, 5000, 3600000 },                      /* the last known length, never the last end */
+        { "{" AT "}", 3600000, 5000, 3600000 }, /* the last known length, never the last end */
         { "{" AT "}", 0, 5000, 5000 },
-        { "{" AT "}", 0, 0, -WALL },                                 /* unknown: 0 */
+        { "{" AT "}", 0, 0, -WALL }, /* unknown: 0 */
         { "{" AT ",\"expires_at\":\"2023-11-14T23:13:20Z\"}", 0, 0, 3600000 },
         { "{" AT ",\"expires_at\":\"2001-01-01T00:00:00Z\"}", 0, 5000, 5000 }, /* past already: nonsense */
         { "{\"access_token\":\"eyJhbGciOiJub25lIn0.eyJleHAiOjE4OTM1NTM0NDV9.sig\"}", 0, 5000, 1893553445000 - WALL },
@@ -620,7 +727,9 @@ static void test_a_lifetime_that_is_not_given_is_found(void **s)
     };
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct state parent = { .generation = 4, .obtained_wall_ms = WALL - 9000000, .expires_wall_ms = WALL - 9000000 + rows[i].last_ms };
+        struct state parent = { .generation = 4,
+                                .obtained_wall_ms = WALL - 9000000,
+                                .expires_wall_ms = WALL - 9000000 + rows[i].last_ms };
         if (rows[i].last_ms == 0)
             parent.expires_wall_ms = 0;
         struct state next = follow(&parent, rows[i].body, rows[i].default_ms);

@@ -268,7 +268,8 @@ static void how_a_connection_ends_is_told(void **state)
         turn();
         assert_string_equal(told, table[i].told);
         if (strchr(told, 'G'))
-            assert_true(fault.clean == table[i].clean && (!table[i].status || table[i].status == 501 || fault.status >= 400));
+            assert_true(fault.clean == table[i].clean
+                        && (!table[i].status || table[i].status == 501 || fault.status >= 400));
         h1_leg_free(leg);
         leg = NULL;
         close(peer);
@@ -365,7 +366,8 @@ static void only_a_connection_between_two_messages_is_reusable(void **state)
 
 static void bytes_behind_an_answer_or_its_close_make_it_useless(void **state)
 {
-    static const char *const answers[] = { "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    static const char *const answers[] = { "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP",
+                                           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
                                            "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n" };
     (void)state;
     for (size_t i = 0; i < 3; i++) {
@@ -446,7 +448,8 @@ static void parked_it_keeps_no_message_and_reads_the_next(void **state)
     next();
     size_t before = mallinfo2().uordblks;
     h1_leg_park(leg);
-    assert_true(before == 0 || mallinfo2().uordblks + 2048 <= before); /* 0 under AddressSanitizer: judged in the plain build */
+    /* 0 under AddressSanitizer: judged in the plain build */
+    assert_true(before == 0 || mallinfo2().uordblks + 2048 <= before);
     say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_string_equal(told, "HDDEHE");
 }

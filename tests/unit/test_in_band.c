@@ -23,7 +23,9 @@ static struct message answer(int status, const char *field, const char *text, ui
 
 static bool says(const char *pointer, const char *equals, const char *body)
 {
-    struct in_band_mark mark = { .status = 200, .pointer = (char *)(uintptr_t)pointer, .equals = (char *)(uintptr_t)equals, .max_body = 1024 };
+    struct in_band_mark mark = {
+        .status = 200, .pointer = (char *)(uintptr_t)pointer, .equals = (char *)(uintptr_t)equals, .max_body = 1024
+    };
     struct rule r = { .also = &mark, .also_count = 1 };
     struct message head = answer(200, "content-type", "application/json", strlen(body));
     bool said = in_band_body(&r, &head, slice_str(body));
@@ -38,8 +40,9 @@ static void a_field_with_the_value_and_the_status_refuses(void **state)
         const char *field, *text;
         enum in_band verdict;
     } rows[] = {
-        { 200, "X-Token", "expired", IN_BAND_YES }, { 200, "x-token", "expired soon", IN_BAND_NO }, { 200, "x-token", "Expired", IN_BAND_NO },
-        { 201, "x-token", "expired", IN_BAND_NO },  { 200, "x-tokens", "expired", IN_BAND_NO },
+        { 200, "X-Token", "expired", IN_BAND_YES }, { 200, "x-token", "expired soon", IN_BAND_NO },
+        { 200, "x-token", "Expired", IN_BAND_NO },  { 201, "x-token", "expired", IN_BAND_NO },
+        { 200, "x-tokens", "expired", IN_BAND_NO },
     };
     struct in_band_mark mark = { .status = 200, .header = name, .header_equals = value };
     struct rule r = { .also = &mark, .also_count = 1 };

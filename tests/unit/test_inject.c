@@ -15,7 +15,8 @@ static struct message m;
 static struct rule rule;
 static struct inject_item items[10];
 static struct token token;
-static char crm[] = "crm", authorization[] = "authorization", bearer[] = "Bearer {access_token}", key[] = "access_token", plain[] = "{access_token}";
+static char crm[] = "crm", authorization[] = "authorization", bearer[] = "Bearer {access_token}",
+            key[] = "access_token", plain[] = "{access_token}";
 
 static struct inject_item header(char *name, char *format)
 {
@@ -105,9 +106,14 @@ static void formats_are_filled_in(void **state)
     static const struct {
         const char *format, *value;
     } table[] = {
-        { "Bearer {access_token}", "Bearer tok" }, { "{access_token}", "tok" },       { "{access_token}{access_token}", "toktok" },
-        { "{host}/{access_token}", "h.test/tok" }, { "a {open", "a {open" },          { "a } b", "a } b" },
-        { "no value", "no value" },                { "{access_token} {", "tok {" },
+        { "Bearer {access_token}", "Bearer tok" },
+        { "{access_token}", "tok" },
+        { "{access_token}{access_token}", "toktok" },
+        { "{host}/{access_token}", "h.test/tok" },
+        { "a {open", "a {open" },
+        { "a } b", "a } b" },
+        { "no value", "no value" },
+        { "{access_token} {", "tok {" },
     };
     (void)state;
     token.extras[0] = (struct token_extra){ (char[]){ "host" }, (char[]){ "h.test" } };
@@ -123,7 +129,9 @@ static void formats_are_filled_in(void **state)
 
 static void a_value_that_is_missing_or_cannot_be_sent_fails(void **state)
 {
-    static const char *const formats[] = { "{instance_url}", "{}", "Bearer {access_token}{x}" }, *const tokens[] = { "a\r\nX: y", "a\nb", "a\x01" };
+    static const char *const formats[] = { "{instance_url}", "{}", "Bearer {access_token}{x}" }, *const tokens[] = {
+        "a\r\nX: y", "a\nb", "a\x01"
+    };
     (void)state;
     for (size_t i = 0; i < 3; i++) {
         char format[64];
@@ -210,8 +218,12 @@ static void only_the_exact_placeholder_counts(void **state)
         const char *first, *second;
         enum inject_result result;
     } table[] = {
-        { "Bearer holder", NULL, INJECT_DONE },       { "Bearer mine", NULL, INJECT_SKIPPED },          { NULL, NULL, INJECT_SKIPPED },
-        { "bearer holder", NULL, INJECT_SKIPPED },    { "Bearer holder", "Bearer holder", INJECT_SKIPPED }, { "Bearer holder2", NULL, INJECT_SKIPPED },
+        { "Bearer holder", NULL, INJECT_DONE },
+        { "Bearer mine", NULL, INJECT_SKIPPED },
+        { NULL, NULL, INJECT_SKIPPED },
+        { "bearer holder", NULL, INJECT_SKIPPED },
+        { "Bearer holder", "Bearer holder", INJECT_SKIPPED },
+        { "Bearer holder2", NULL, INJECT_SKIPPED },
     };
     (void)state;
     rule.only_if_header = name;
@@ -235,8 +247,9 @@ static void members_are_appended_to_what_is_there(void **state)
     static const struct {
         const char *first, *second, *result;
     } table[] = {
-        { NULL, NULL, "oauth" },          { "a", NULL, "a,oauth" },     { "a, b", NULL, "a, b,oauth" }, { "oauth", NULL, "oauth" },
-        { "a, oauth", NULL, "a, oauth" }, { "a", "b", "a,b,oauth" },    { "", NULL, "oauth" },          { "a", "", "a,oauth" },
+        { NULL, NULL, "oauth" },    { "a", NULL, "a,oauth" },         { "a, b", NULL, "a, b,oauth" },
+        { "oauth", NULL, "oauth" }, { "a, oauth", NULL, "a, oauth" }, { "a", "b", "a,b,oauth" },
+        { "", NULL, "oauth" },      { "a", "", "a,oauth" },
     };
     (void)state;
     rule.append = append;

@@ -112,7 +112,8 @@ static void every_certificate_is_a_trusted_entry(void **state)
 
 static void what_holds_no_certificate_makes_no_store(void **state)
 {
-    static const char *const texts[] = { "", "text", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n" };
+    static const char *const texts[] = { "", "text", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n",
+                                         "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n" };
     struct err e;
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {

@@ -25,7 +25,8 @@ static char top[64];
 static struct seal_ring *ring;
 static struct journal *a, *b; /* two keepers over one directory */
 
-/* The order in which the disk is asked: f, a file's bytes; r, its name; d, the directory.  These stand in the place of libc's. */
+/* The order in which the disk is asked: f, a file's bytes; r, its name; d, the directory.  These stand in the place of
+ * libc's. */
 static char order[16];
 
 static void note(char what)

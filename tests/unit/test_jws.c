@@ -1,4 +1,5 @@
-/* Compact JWS: what is signed is what a verifier that shares no code with jws.c accepts, and a key that must not sign does not. */
+/* Compact JWS: what is signed is what a verifier that shares no code with jws.c accepts, and a key that must not sign
+ * does not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +33,8 @@ static EVP_PKEY *make_key(enum kind kind)
     }
     EVP_PKEY *key = NULL;
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA-PSS", NULL);
-    assert_true(EVP_PKEY_keygen_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 2048) == 1 && EVP_PKEY_generate(ctx, &key) == 1);
+    assert_true(EVP_PKEY_keygen_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 2048) == 1
+                && EVP_PKEY_generate(ctx, &key) == 1);
     EVP_PKEY_CTX_free(ctx);
     return key;
 }
@@ -61,14 +63,16 @@ static void pem_of(EVP_PKEY *key, bool traditional, const char *password, struct
     const EVP_CIPHER *cipher = password ? EVP_aes_128_cbc() : NULL;
     int len = password ? (int)strlen(password) : 0;
     assert_int_equal(traditional ? PEM_write_bio_PrivateKey_traditional(bio, key, NULL, NULL, 0, NULL, NULL)
-                                 : PEM_write_bio_PKCS8PrivateKey(bio, key, cipher, password, len, NULL, NULL), 1);
+                                 : PEM_write_bio_PKCS8PrivateKey(bio, key, cipher, password, len, NULL, NULL),
+                     1);
     size_t size = (size_t)BIO_get_mem_data(bio, &text);
     buf_init_secret(out, 65536);
     assert_int_equal(buf_add(out, slice_of(text, size)), 0);
     BIO_free(bio);
 }
 
-static int sign_with(enum kind kind, enum jws_alg alg, const char *kid, const char *payload, struct buf *out, struct err *e)
+static int sign_with(enum kind kind, enum jws_alg alg, const char *kid, const char *payload, struct buf *out,
+                     struct err *e)
 {
     struct buf pem;
     pem_of(keys[kind], false, NULL, &pem);
@@ -118,7 +122,8 @@ static bool verifies(struct slice jws, enum kind kind, bool pss)
     }
     bool good = kind == P256 ? verify_ec(ctx, &bytes, input)
                              : EVP_DigestVerify(ctx, (const unsigned char *)buf_slice(&bytes).ptr, bytes.len,
-                                                (const unsigned char *)input.ptr, input.len) == 1;
+                                                (const unsigned char *)input.ptr, input.len)
+                                   == 1;
     EVP_MD_CTX_free(ctx);
     buf_done(&bytes);
     return good;
@@ -192,8 +197,8 @@ static void a_key_that_does_not_fit_is_named_and_signs_nothing(void **state)
         enum jws_alg alg;
         const char *why;
     } rows[] = {
-        { RSA_1024, JWS_AUTO, "too short" },       { RSA_2048, JWS_ES256, "ES256 needs a P-256 key" },
-        { P256, JWS_RS256, "RS256 needs an RSA" }, { P256, JWS_PS256, "PS256 needs an RSA" },
+        { RSA_1024, JWS_AUTO, "too short" },         { RSA_2048, JWS_ES256, "ES256 needs a P-256 key" },
+        { P256, JWS_RS256, "RS256 needs an RSA" },   { P256, JWS_PS256, "PS256 needs an RSA" },
         { P384, JWS_AUTO, "neither RSA nor P-256" }, { ED25519, JWS_AUTO, "neither RSA nor P-256" },
         { RSA_PSS_KEY, JWS_RS256, "RS256 needs" },
     };

@@ -1,4 +1,5 @@
-/* The keeper as a process: this test is its supervisor, its worker and its token endpoint, on loopback, with the real store, journal, CA and libcurl. */
+/* The keeper as a process: this test is its supervisor, its worker and its token endpoint, on loopback, with the real
+ * store, journal, CA and libcurl. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -107,7 +108,8 @@ static int accept_one(char *request, size_t size)
 static void serve(int status, const char *extra, const char *body, char *request, size_t size)
 {
     int fd = accept_one(request, size);
-    dprintf(fd, "HTTP/1.1 %d X\r\nContent-Type: application/json\r\n%sContent-Length: %zu\r\n\r\n%s", status, extra, strlen(body), body);
+    dprintf(fd, "HTTP/1.1 %d X\r\nContent-Type: application/json\r\n%sContent-Length: %zu\r\n\r\n%s", status, extra,
+            strlen(body), body);
     close(fd);
 }
 
@@ -133,8 +135,13 @@ static void start_keeper(void)
     w.pid = fork();
     assert_true(w.pid >= 0);
     if (w.pid == 0) {
-        const struct keeper_options o = { .specs = w.specs, .spec_count = w.spec_count, .state_dir = w.state_dir, .ca_publish = w.publish,
-                                          .request_timeout_ms = 5000, .lease_ms = 10000, .ca_memfd = -1 };
+        const struct keeper_options o = { .specs = w.specs,
+                                          .spec_count = w.spec_count,
+                                          .state_dir = w.state_dir,
+                                          .ca_publish = w.publish,
+                                          .request_timeout_ms = 5000,
+                                          .lease_ms = 10000,
+                                          .ca_memfd = -1 };
         close(pair[0]);
         close(worker[0]);
         close(worker[1]);
@@ -179,13 +186,20 @@ static int setup(void **state)
     snprintf(w.publish, sizeof w.publish, "%s/ca", w.dir);
     snprintf(w.token_file, sizeof w.token_file, "%s/key", w.dir);
     w.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(w.listener, (struct sockaddr *)&sa, len) != 0 || listen(w.listener, 16) != 0 || getsockname(w.listener, (struct sockaddr *)&sa, &len) != 0)
+    if (bind(w.listener, (struct sockaddr *)&sa, len) != 0 || listen(w.listener, 16) != 0
+        || getsockname(w.listener, (struct sockaddr *)&sa, &len) != 0)
         return -1;
     snprintf(w.url, sizeof w.url, "http://127.0.0.1:%u/token", ntohs(sa.sin_port));
     w.spec_count = 1;
-    w.specs[0] = (struct credential_spec){ .name = "crm", .grant = GRANT_REFRESH_TOKEN, .token_url = w.url, .client_id = "id", .client_auth = CLIENT_AUTH_BASIC,
-                                .client_secret = { SECRET_REF_INLINE, "cs", NULL }, .refresh_token = { SECRET_REF_INLINE, "rt-0", NULL },
-                                .forced_floor_ms = 30000, .required = true };
+    w.specs[0] = (struct credential_spec){ .name = "crm",
+                                           .grant = GRANT_REFRESH_TOKEN,
+                                           .token_url = w.url,
+                                           .client_id = "id",
+                                           .client_auth = CLIENT_AUTH_BASIC,
+                                           .client_secret = { SECRET_REF_INLINE, "cs", NULL },
+                                           .refresh_token = { SECRET_REF_INLINE, "rt-0", NULL },
+                                           .forced_floor_ms = 30000,
+                                           .required = true };
     return 0;
 }
 
@@ -202,8 +216,13 @@ static int teardown(void **state)
 
 static void want(enum msg_reason reason, uint64_t generation)
 {
-    send_msg(w.worker, &(struct msg){ .type = MSG_WANT, .name = SLICE("crm"), .reason = reason, .generation = generation,
-                                      .deadline_ms = clock_mono_ms() + 5000 }, -1);
+    send_msg(w.worker,
+             &(struct msg){ .type = MSG_WANT,
+                            .name = SLICE("crm"),
+                            .reason = reason,
+                            .generation = generation,
+                            .deadline_ms = clock_mono_ms() + 5000 },
+             -1);
 }
 
 /* The TOKEN of at least this generation. */
@@ -225,7 +244,9 @@ static struct msg ask(enum msg_ask what)
     return m;
 }
 
-#define FIRST "{\"access_token\":\"at-1\",\"refresh_token\":\"rt-1\",\"expires_in\":3600,\"instance_url\":\"https://x.test\",\"secret_thing\":\"s\"}"
+#define FIRST                                                                                                          \
+    "{\"access_token\":\"at-1\",\"refresh_token\":\"rt-1\",\"expires_in\":3600,\"instance_url\":\"https://"            \
+    "x.test\",\"secret_thing\":\"s\"}"
 #define SECOND "{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\",\"expires_in\":3600}"
 
 /* ---- tests ---- */
@@ -311,7 +332,8 @@ static void test_a_token_that_somebody_else_has_spent_is_counted_as_that(void **
     serve(401, "", "{\"error\":{\"code\":\"refresh_token_reused\"}}", request, sizeof request);
     assert_int_equal(wait_msg(w.worker, MSG_FAIL).failure, MSG_DEAD);
     struct msg m = ask(MSG_ASK_METRICS);
-    assert_non_null(strstr(m.text.ptr, "sidekey_refresh_events_total{credential=\"crm\",event=\"foreign_rotation\"} 1\n"));
+    assert_non_null(
+        strstr(m.text.ptr, "sidekey_refresh_events_total{credential=\"crm\",event=\"foreign_rotation\"} 1\n"));
     assert_non_null(strstr(m.text.ptr, "# TYPE sidekey_refresh_events_total counter\n"));
     assert_int_equal(end_keeper(), 0);
 }
@@ -436,7 +458,9 @@ static void test_a_static_secret_follows_its_file(void **s)
     snprintf(link, sizeof link, "%s.new", w.token_file);
     snprintf(next, sizeof next, "%s.2", w.token_file);
     write_file(w.token_file, "key-1\n");
-    w.specs[0] = (struct credential_spec){ .name = "crm", .grant = GRANT_STATIC, .token = { SECRET_REF_FILE, w.token_file, NULL }, .required = true };
+    w.specs[0] = (struct credential_spec){
+        .name = "crm", .grant = GRANT_STATIC, .token = { SECRET_REF_FILE, w.token_file, NULL }, .required = true
+    };
     start_keeper();
     struct msg m = wait_token(1);
     assert_true(slice_eq(m.token, SLICE("key-1")));
@@ -460,7 +484,10 @@ static void test_metrics_of_workers_are_summed_and_never_go_back(void **s)
     start_keeper();
     serve(200, "", FIRST, request, sizeof request);
     (void)wait_token(1);
-    send_msg(w.worker, &(struct msg){ .type = MSG_STATS, .text = SLICE("sidekey_requests_total{rule=\"a\"} 5\nsidekey_tunnels 3\n") }, -1);
+    send_msg(
+        w.worker,
+        &(struct msg){ .type = MSG_STATS, .text = SLICE("sidekey_requests_total{rule=\"a\"} 5\nsidekey_tunnels 3\n") },
+        -1);
     struct msg m = ask(MSG_ASK_METRICS);
     assert_non_null(strstr(m.text.ptr, "sidekey_requests_total{rule=\"a\"} 5\n"));
     assert_non_null(strstr(m.text.ptr, "sidekey_tunnels 3\n"));
@@ -497,7 +524,8 @@ static int second_worker(void)
     return pair[0];
 }
 
-/* Reads on until every credential has its token, then until CONFIG has come (CONFIG may have been before them, for who was there first). */
+/* Reads on until every credential has its token, then until CONFIG has come (CONFIG may have been before them, for who
+ * was there first). */
 static void take_all_tokens(int fd, bool config)
 {
     static bool seen[MANY];
@@ -532,7 +560,9 @@ static void test_a_worker_that_reads_late_gets_every_token_and_is_not_given_up(v
         snprintf(names[i], sizeof names[i], "c%u", i);
         memset(tokens[i], 't', MSG_TOKEN_MAX);
         tokens[i][snprintf(tokens[i], 8, "%u-", i)] = 't';
-        w.specs[i] = (struct credential_spec){ .name = names[i], .grant = GRANT_STATIC, .token = { SECRET_REF_INLINE, tokens[i], NULL } };
+        w.specs[i] = (struct credential_spec){ .name = names[i],
+                                               .grant = GRANT_STATIC,
+                                               .token = { SECRET_REF_INLINE, tokens[i], NULL } };
     }
     start_keeper();
     int other = second_worker();
@@ -552,14 +582,20 @@ static void test_metrics_beyond_a_packet_come_whole(void **s)
     struct buf all;
     size_t len = 0, at = 0;
     (void)s;
-    w.specs[0] = (struct credential_spec){ .name = "crm", .grant = GRANT_STATIC, .token = { SECRET_REF_INLINE, "token", NULL } };
+    w.specs[0] =
+        (struct credential_spec){ .name = "crm", .grant = GRANT_STATIC, .token = { SECRET_REF_INLINE, "token", NULL } };
     start_keeper();
     (void)wait_token(1);
     for (int i = 0; len < sizeof stats - 100; i++)
-        len += (size_t)snprintf(stats + len, 100, "sidekey_requests_total{rule=\"rule-%d\",code_class=\"2xx\"} %d\n", i, i);
+        len += (size_t)snprintf(stats + len, 100, "sidekey_requests_total{rule=\"rule-%d\",code_class=\"2xx\"} %d\n", i,
+                                i);
     for (; at < len; at += 60000)
-        send_msg(w.worker, &(struct msg){ .type = MSG_STATS, .text = slice_of(stats + at, len - at < 60000 ? len - at : 60000), .offset = at,
-                                          .more = len - at > 60000 }, -1);
+        send_msg(w.worker,
+                 &(struct msg){ .type = MSG_STATS,
+                                .text = slice_of(stats + at, len - at < 60000 ? len - at : 60000),
+                                .offset = at,
+                                .more = len - at > 60000 },
+                 -1);
     send_msg(w.worker, &(struct msg){ .type = MSG_ASK, .ask = MSG_ASK_METRICS, .tag = 77 }, -1);
     buf_init(&all, 1 << 20);
     struct msg m;

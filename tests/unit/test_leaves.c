@@ -62,7 +62,10 @@ static void wait_for(struct waiter *w, const char *host)
 
 static void answer(const char *host, const char *der, int64_t lifetime_s)
 {
-    leaves_message(l, &(struct msg){ .type = MSG_LEAF, .name = slice_str(host), .der = slice_str(der), .text = SLICE("not this name"),
+    leaves_message(l, &(struct msg){ .type = MSG_LEAF,
+                                     .name = slice_str(host),
+                                     .der = slice_str(der),
+                                     .text = SLICE("not this name"),
                                      .until_s = fake_wall_ms / 1000 + lifetime_s });
 }
 

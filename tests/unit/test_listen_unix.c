@@ -126,7 +126,8 @@ static void a_group_that_may_not_be_given_leaves_nothing_behind(void **state)
     (void)state;
     if (geteuid() == 0)
         skip();
-    refused(&(struct listen_place){ .path = path, .mode = 0660, .has_group = true, .group = 0 }, "by root, or by one of its members");
+    refused(&(struct listen_place){ .path = path, .mode = 0660, .has_group = true, .group = 0 },
+            "by root, or by one of its members");
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
@@ -250,7 +251,8 @@ static void two_that_start_at_once_do_not_take_each_others_name(void **state)
         char byte = listen_unix_open(&at, &u, &e) == 0 ? 'y' : 'n';
         _exit(write(ready[1], &byte, 1) == 1 && byte == 'n' ? 0 : 1);
     }
-    usleep(50000); /* it must not have come to removing the dead name; were it not to wait, what follows would be in use */
+    /* it must not have come to removing the dead name; were it not to wait, what follows would be in use */
+    usleep(50000);
     assert_int_equal(unlink(path), 0);
     struct sockaddr_un name = { .sun_family = AF_UNIX };
     snprintf(name.sun_path, sizeof name.sun_path, "%s", path);
@@ -292,10 +294,14 @@ static void a_group_that_cannot_be_given_does_not_wait_for_itself(void **state)
         if (chmod(folder, 0777) != 0 || setuid(54001) != 0)
             _exit(2);
         clock_gettime(CLOCK_MONOTONIC, &begun);
-        int failed = listen_unix_open(&(struct listen_place){ .path = path, .mode = 0660, .has_group = true, .group = 54009 }, &u, &e);
+        int failed = listen_unix_open(
+            &(struct listen_place){ .path = path, .mode = 0660, .has_group = true, .group = 54009 }, &u, &e);
         clock_gettime(CLOCK_MONOTONIC, &now);
         bool said = failed && strstr(e.text, "by root, or by one of its members");
-        _exit(said && access(path, F_OK) != 0 && (now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000 < 500 ? 0 : 1);
+        _exit(said && access(path, F_OK) != 0
+                      && (now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000 < 500
+                  ? 0
+                  : 1);
     }
     assert_int_equal(waitpid(other, &status, 0), other);
     assert_int_equal(status, 0);

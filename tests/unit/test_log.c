@@ -54,7 +54,8 @@ static json_t *only_line(void)
 static void an_event_is_one_json_line(void **state)
 {
     (void)state;
-    log_info(log_msg("hello"), log_str("text", "a \"b\" \\ \n \x7f \xff"), log_int("number", -7), log_slice("part", SLICE("x")), log_str("none", NULL));
+    log_info(log_msg("hello"), log_str("text", "a \"b\" \\ \n \x7f \xff"), log_int("number", -7),
+             log_slice("part", SLICE("x")), log_str("none", NULL));
     json_t *json = only_line();
     assert_string_equal(json_string_value(json_object_get(json, "msg")), "hello");
     assert_string_equal(json_string_value(json_object_get(json, "level")), "info");
@@ -70,8 +71,10 @@ static void logfmt_quotes_only_what_needs_it(void **state)
 {
     (void)state;
     log_setup("proc", LOG_INFO, LOG_LOGFMT, fd);
-    log_warn(log_msg("two words"), log_str("plain", "a/b"), log_str("odd", "a=b"), log_str("empty", ""), log_int("n", 1));
-    assert_non_null(strstr(written(), " level=warn proc=proc msg=\"two words\" plain=a/b odd=\"a=b\" empty=\"\" n=1\n"));
+    log_warn(log_msg("two words"), log_str("plain", "a/b"), log_str("odd", "a=b"), log_str("empty", ""),
+             log_int("n", 1));
+    assert_non_null(
+        strstr(written(), " level=warn proc=proc msg=\"two words\" plain=a/b odd=\"a=b\" empty=\"\" n=1\n"));
 }
 
 static void below_the_level_nothing_is_written(void **state)
@@ -96,7 +99,8 @@ static void a_line_that_is_too_long_is_cut_where_it_stays_json(void **state)
                 memcpy(value + i, fillers[f], unit + 1);
             assert_int_equal(ftruncate(fd, 0), 0);
             assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-            log_error(log_msg("m"), log_str("a", value), log_str("b", value), log_int("n", 1234567), log_str("c", "x"), log_str("d", "x"));
+            log_error(log_msg("m"), log_str("a", value), log_str("b", value), log_int("n", 1234567), log_str("c", "x"),
+                      log_str("d", "x"));
             json_decref(only_line());
         }
 }

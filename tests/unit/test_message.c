@@ -78,8 +78,12 @@ static void remove_tells_how_many_there_were(void **state)
 static void a_token_is_a_whole_member_of_a_list(void **state)
 {
     (void)state;
-    static const struct { const char *token; bool has; } rows[] = {
-        { "gzip", true }, { "br", true }, { "DEFLATE", true }, { "zip", false }, { "gzip, br", false }, { "defl", false },
+    static const struct {
+        const char *token;
+        bool has;
+    } rows[] = {
+        { "gzip", true }, { "br", true },        { "DEFLATE", true },
+        { "zip", false }, { "gzip, br", false }, { "defl", false },
     };
     struct message m = filled();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

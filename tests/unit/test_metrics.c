@@ -73,8 +73,9 @@ static void a_histogram_counts_upwards(void **state)
     for (size_t i = 0; i < 5; i++)
         histogram_observe(&h, values[i]);
     const char *all = text(false);
-    static const char *const lines[] = { "d_bucket{rule=\"a\",le=\"0.1\"} 2\n", "d_bucket{rule=\"a\",le=\"1\"} 3\n", "d_bucket{rule=\"a\",le=\"10\"} 4\n",
-                                         "d_bucket{rule=\"a\",le=\"+Inf\"} 5\n", "d_sum{rule=\"a\"} 55.65\n", "d_count{rule=\"a\"} 5\n" };
+    static const char *const lines[] = { "d_bucket{rule=\"a\",le=\"0.1\"} 2\n", "d_bucket{rule=\"a\",le=\"1\"} 3\n",
+                                         "d_bucket{rule=\"a\",le=\"10\"} 4\n",  "d_bucket{rule=\"a\",le=\"+Inf\"} 5\n",
+                                         "d_sum{rule=\"a\"} 55.65\n",           "d_count{rule=\"a\"} 5\n" };
     for (size_t i = 0; i < 6; i++)
         assert_non_null(strstr(all, lines[i]));
 }
@@ -125,9 +126,12 @@ static void a_worker_tells_only_what_has_changed(void **state)
     meter_gauge_add(meter, METER_TUNNEL, -1);
     assert_int_equal(meter_write(meter, &out, &changed), 0);
     assert_true(changed && buf_add(&out, slice_of("", 1)) == 0);
-    static const char *const lines[] = { "sidekey_requests_total{rule=\"b\",code_class=\"2xx\",injected=\"yes\"} 1\n", "sidekey_tunnels 1\n",
-                                         "{rule=\"none\",code_class=\"0xx\",injected=\"no\"} 1\n", "sidekey_refused_total{reason=\"why\"} 1\n",
-                                         "sidekey_unauthorized_total{rule=\"a\",action=\"passed\"} 1\n", "sidekey_request_duration_seconds_count 3\n",
+    static const char *const lines[] = { "sidekey_requests_total{rule=\"b\",code_class=\"2xx\",injected=\"yes\"} 1\n",
+                                         "sidekey_tunnels 1\n",
+                                         "{rule=\"none\",code_class=\"0xx\",injected=\"no\"} 1\n",
+                                         "sidekey_refused_total{reason=\"why\"} 1\n",
+                                         "sidekey_unauthorized_total{rule=\"a\",action=\"passed\"} 1\n",
+                                         "sidekey_request_duration_seconds_count 3\n",
                                          "sidekey_overhead_seconds_sum 0\n" };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         assert_non_null(strstr(buf_slice(&out).ptr, lines[i]));

@@ -29,10 +29,22 @@ static int down(void **state)
 static const struct msg samples[] = {
     { .type = MSG_HELLO, .name = { "worker", 6 }, .tag = 3 },
     { .type = MSG_CONFIG },
-    { .type = MSG_TOKEN, .name = { "crm", 3 }, .generation = UINT64_MAX, .state = MSG_USABLE, .token = { "secret", 6 }, .expires_ms = MSG_NEVER,
-      .refresh_at_ms = -1, .extras = { { { "a", 1 }, { "b", 1 } }, { { "c", 1 }, { "", 0 } } }, .extra_count = 2 },
+    { .type = MSG_TOKEN,
+      .name = { "crm", 3 },
+      .generation = UINT64_MAX,
+      .state = MSG_USABLE,
+      .token = { "secret", 6 },
+      .expires_ms = MSG_NEVER,
+      .refresh_at_ms = -1,
+      .extras = { { { "a", 1 }, { "b", 1 } }, { { "c", 1 }, { "", 0 } } },
+      .extra_count = 2 },
     { .type = MSG_WANT, .name = { "crm", 3 }, .reason = MSG_REJECTED, .generation = 7, .deadline_ms = 12345678901 },
-    { .type = MSG_FAIL, .name = { "crm", 3 }, .failure = MSG_DEAD, .retry_after_ms = 1000, .text = { "why", 3 }, .generation = 7 },
+    { .type = MSG_FAIL,
+      .name = { "crm", 3 },
+      .failure = MSG_DEAD,
+      .retry_after_ms = 1000,
+      .text = { "why", 3 },
+      .generation = 7 },
     { .type = MSG_MINT, .name = { "a.test", 6 }, .der = { "\0\1\2", 3 } },
     { .type = MSG_LEAF, .name = { "a.test", 6 }, .der = { "\3\4", 2 }, .until_s = 1700000000 },
     { .type = MSG_STATS, .text = { "x 1\n", 4 }, .tag = 1 },
@@ -53,10 +65,14 @@ static void encode(const struct msg *m)
 
 static void same(const struct msg *a, const struct msg *b)
 {
-    assert_true(a->type == b->type && slice_eq(a->name, b->name) && slice_eq(a->token, b->token) && slice_eq(a->text, b->text) && slice_eq(a->der, b->der));
-    assert_true(a->generation == b->generation && a->state == b->state && a->expires_ms == b->expires_ms && a->refresh_at_ms == b->refresh_at_ms);
-    assert_true(a->reason == b->reason && a->deadline_ms == b->deadline_ms && a->failure == b->failure && a->retry_after_ms == b->retry_after_ms);
-    assert_true(a->until_s == b->until_s && a->ask == b->ask && a->tag == b->tag && a->ok == b->ok && a->offset == b->offset && a->more == b->more && a->extra_count == b->extra_count);
+    assert_true(a->type == b->type && slice_eq(a->name, b->name) && slice_eq(a->token, b->token)
+                && slice_eq(a->text, b->text) && slice_eq(a->der, b->der));
+    assert_true(a->generation == b->generation && a->state == b->state && a->expires_ms == b->expires_ms
+                && a->refresh_at_ms == b->refresh_at_ms);
+    assert_true(a->reason == b->reason && a->deadline_ms == b->deadline_ms && a->failure == b->failure
+                && a->retry_after_ms == b->retry_after_ms);
+    assert_true(a->until_s == b->until_s && a->ask == b->ask && a->tag == b->tag && a->ok == b->ok
+                && a->offset == b->offset && a->more == b->more && a->extra_count == b->extra_count);
     for (size_t i = 0; i < a->extra_count; i++)
         assert_true(slice_eq(a->extras[i].key, b->extras[i].key) && slice_eq(a->extras[i].value, b->extras[i].value));
 }
@@ -112,7 +128,8 @@ static void no_single_byte_makes_it_read_beyond_the_packet(void **state)
                 copy[at] = (char)value;
                 if (msg_decode(slice_of(copy, bytes.len), &got) == 0) {
                     assert_in_range(got.name.len, 0, bytes.len);
-                    assert_true(got.extra_count <= MSG_EXTRAS_MAX && got.type >= MSG_HELLO && got.failure <= MSG_UNKNOWN_CREDENTIAL);
+                    assert_true(got.extra_count <= MSG_EXTRAS_MAX && got.type >= MSG_HELLO
+                                && got.failure <= MSG_UNKNOWN_CREDENTIAL);
                 }
                 free(copy);
             }
@@ -124,11 +141,21 @@ static void limits_hold_on_the_way_out(void **state)
     static char large[MSG_TOKEN_MAX + 2];
     (void)state;
     memset(large, 'x', sizeof large);
-    assert_int_equal(msg_encode(&(struct msg){ .type = MSG_TOKEN, .name = SLICE("crm"), .token = slice_of(large, MSG_TOKEN_MAX) }, &packet), 0);
+    assert_int_equal(
+        msg_encode(&(struct msg){ .type = MSG_TOKEN, .name = SLICE("crm"), .token = slice_of(large, MSG_TOKEN_MAX) },
+                   &packet),
+        0);
     size_t before = packet.len;
-    assert_int_not_equal(msg_encode(&(struct msg){ .type = MSG_TOKEN, .name = SLICE("crm"), .token = slice_of(large, MSG_TOKEN_MAX + 1) }, &packet), 0);
+    assert_int_not_equal(
+        msg_encode(
+            &(struct msg){ .type = MSG_TOKEN, .name = SLICE("crm"), .token = slice_of(large, MSG_TOKEN_MAX + 1) },
+            &packet),
+        0);
     assert_int_not_equal(msg_encode(&(struct msg){ .type = MSG_WANT, .name = slice_of(large, 300) }, &packet), 0);
-    assert_int_not_equal(msg_encode(&(struct msg){ .type = MSG_TOKEN, .name = SLICE("crm"), .extra_count = MSG_EXTRAS_MAX + 1 }, &packet), 0);
+    assert_int_not_equal(
+        msg_encode(&(struct msg){ .type = MSG_TOKEN, .name = SLICE("crm"), .extra_count = MSG_EXTRAS_MAX + 1 },
+                   &packet),
+        0);
     assert_int_equal(packet.len, before);
 }
 

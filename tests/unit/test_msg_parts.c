@@ -80,7 +80,9 @@ static void turns(int n)
 
 static int send_text(size_t len, uint64_t tag)
 {
-    return msg_parts_send(from, &(struct msg){ .type = MSG_ANSWER, .ask = MSG_ASK_METRICS, .tag = tag, .ok = true, .text = slice_of(large, len) });
+    return msg_parts_send(
+        from, &(struct msg){
+                  .type = MSG_ANSWER, .ask = MSG_ASK_METRICS, .tag = tag, .ok = true, .text = slice_of(large, len) });
 }
 
 static int send_other(void)
@@ -95,7 +97,9 @@ static int send_other(void)
 
 static void a_text_of_any_size_up_to_the_cap_arrives_whole_and_keeps_its_place(void **state)
 {
-    static const size_t sizes[] = { 0, 1, IPC_PACKET_MAX - 1024, IPC_PACKET_MAX - 1023, IPC_PACKET_MAX, 1000001, MSG_PARTS_TEXT_MAX };
+    static const size_t sizes[] = {
+        0, 1, IPC_PACKET_MAX - 1024, IPC_PACKET_MAX - 1023, IPC_PACKET_MAX, 1000001, MSG_PARTS_TEXT_MAX
+    };
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         packets = 0;
@@ -151,7 +155,8 @@ static void room_is_told_once_the_queue_has_gone_out(void **state)
 
 static void a_lost_part_spoils_its_text_and_not_the_next_one(void **state)
 {
-    const struct msg first = { .text = SLICE("abc"), .more = true }, second = { .text = SLICE("def"), .offset = 3, .more = true },
+    const struct msg first = { .text = SLICE("abc"), .more = true },
+                     second = { .text = SLICE("def"), .offset = 3, .more = true },
                      third = { .text = SLICE("g"), .offset = 6 }, only = { .text = SLICE("xyz") };
     (void)state;
     assert_int_equal(msg_parts_take(&got, &first), MSG_PARTS_MORE);

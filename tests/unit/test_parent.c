@@ -1,4 +1,5 @@
-/* Unit tests of net/parent and net/parent_talk, and of net/dial by way of a parent: the parent is the other end of a socket pair, or a listener here. */
+/* Unit tests of net/parent and net/parent_talk, and of net/dial by way of a parent: the parent is the other end of a
+ * socket pair, or a listener here. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,12 +38,18 @@ static void a_url_names_kind_and_place(void **state)
         enum parent_kind kind;
         const char *key;
     } rows[] = {
-        { "http://p.test:3128", PARENT_CONNECT, "p.test:3128" },   { "HTTP://P.test:80/", PARENT_CONNECT, "p.test:80" },
-        { "socks5h://[::1]:1080", PARENT_SOCKS5, "[::1]:1080" },   { "socks5h://10.0.0.1:9", PARENT_SOCKS5, "10.0.0.1:9" },
-        { "http://p.test", PARENT_NONE, "" },                      { "p.test:3128", PARENT_NONE, "" },
-        { "http://u@p.test:1", PARENT_NONE, "" },                  { "socks5://p.test:1", PARENT_NONE, "" },
-        { "https://p.test:1", PARENT_NONE, "" },                   { "http://:1", PARENT_NONE, "" },
-        { "", PARENT_NONE, "" },                                   { "http://p.test:1//", PARENT_NONE, "" },
+        { "http://p.test:3128", PARENT_CONNECT, "p.test:3128" },
+        { "HTTP://P.test:80/", PARENT_CONNECT, "p.test:80" },
+        { "socks5h://[::1]:1080", PARENT_SOCKS5, "[::1]:1080" },
+        { "socks5h://10.0.0.1:9", PARENT_SOCKS5, "10.0.0.1:9" },
+        { "http://p.test", PARENT_NONE, "" },
+        { "p.test:3128", PARENT_NONE, "" },
+        { "http://u@p.test:1", PARENT_NONE, "" },
+        { "socks5://p.test:1", PARENT_NONE, "" },
+        { "https://p.test:1", PARENT_NONE, "" },
+        { "http://:1", PARENT_NONE, "" },
+        { "", PARENT_NONE, "" },
+        { "http://p.test:1//", PARENT_NONE, "" },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         enum parent_kind kind = PARENT_NONE;
@@ -63,14 +70,29 @@ static void no_proxy_names_hosts_suffixes_and_networks(void **state)
         const char *entry, *to;
         bool serves;
     } rows[] = {
-        { "a.test", "a.test", false },           { "a.test", "b.a.test", true },        { ".a.test", "b.a.test", false },
-        { ".a.test", "c.b.a.test", false },      { ".a.test", "a.test", true },         { ".a.test", "ba.test", true },
-        { "*", "a.test", false },                { "*", "8.8.8.8", false },             { "10.0.0.0/8", "10.1.2.3", false },
-        { "10.0.0.0/8", "11.1.2.3", true },      { "10.0.0.0/8", "a.test", true },      { "8.8.8.8", "8.8.8.8", false },
-        { "fd00::/8", "[fd01::1]", false },      { "fd00::/8", "[fe01::1]", true },     { "::/0", "8.8.8.8", true },
-        { "2001:db8::1", "[2001:db8::1]", false }, { "a.test", "localhost", false },    { "a.test", "x.localhost", false },
-        { "a.test", "127.8.8.8", false },        { "a.test", "[::1]", false },          { "a.test", "[::ffff:127.0.0.1]", false },
-        { "a.test", "notlocalhost", true },      { "a.test", "10.1.2.3", true },
+        { "a.test", "a.test", false },
+        { "a.test", "b.a.test", true },
+        { ".a.test", "b.a.test", false },
+        { ".a.test", "c.b.a.test", false },
+        { ".a.test", "a.test", true },
+        { ".a.test", "ba.test", true },
+        { "*", "a.test", false },
+        { "*", "8.8.8.8", false },
+        { "10.0.0.0/8", "10.1.2.3", false },
+        { "10.0.0.0/8", "11.1.2.3", true },
+        { "10.0.0.0/8", "a.test", true },
+        { "8.8.8.8", "8.8.8.8", false },
+        { "fd00::/8", "[fd01::1]", false },
+        { "fd00::/8", "[fe01::1]", true },
+        { "::/0", "8.8.8.8", true },
+        { "2001:db8::1", "[2001:db8::1]", false },
+        { "a.test", "localhost", false },
+        { "a.test", "x.localhost", false },
+        { "a.test", "127.8.8.8", false },
+        { "a.test", "[::1]", false },
+        { "a.test", "[::ffff:127.0.0.1]", false },
+        { "a.test", "notlocalhost", true },
+        { "a.test", "10.1.2.3", true },
     };
     char url[] = "http://p.test:1";
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -133,8 +155,10 @@ static struct parent parent_of(const char *url, bool login)
     struct parent p;
     struct err e;
     snprintf(text[socks], sizeof text[socks], "%s", url);
-    options[socks] = (struct parent_options){ .url = text[socks], .username = login ? user : NULL,
-                                              .password = { login ? SECRET_REF_INLINE : SECRET_REF_NONE, password, NULL } };
+    options[socks] =
+        (struct parent_options){ .url = text[socks],
+                                 .username = login ? user : NULL,
+                                 .password = { login ? SECRET_REF_INLINE : SECRET_REF_NONE, password, NULL } };
     if (parent_init(&p, &options[socks], &e) != 0)
         fail_msg("%s", e.text);
     return p;
@@ -172,7 +196,8 @@ static void say(int fd, struct slice bytes, bool one_by_one)
 }
 
 /* One talk from its first byte to its end; then fds[0] is ours, for what is left in it. */
-static struct told talk(const struct parent *p, const char *to, const struct line *lines, bool one_by_one, int ret_fds[2])
+static struct told talk(const struct parent *p, const char *to, const struct line *lines, bool one_by_one,
+                        int ret_fds[2])
 {
     struct told t = { 0 };
     struct authority a = target(to);
@@ -213,7 +238,8 @@ static void connect_is_asked_with_the_login_and_for_addresses_in_brackets(void *
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct parent p = parent_of("http://p.test:3128", rows[i].login);
-        struct line lines[] = { { slice_str(rows[i].asks), SLICE("HTTP/1.1 200 OK\r\n\r\n") }, { { NULL, 0 }, { NULL, 0 } } };
+        struct line lines[] = { { slice_str(rows[i].asks), SLICE("HTTP/1.1 200 OK\r\n\r\n") },
+                                { { NULL, 0 }, { NULL, 0 } } };
         int fds[2];
         assert_int_equal(talk(&p, rows[i].to, lines, false, fds).error, 0);
         hang_up(fds);
@@ -234,7 +260,8 @@ static void answers_to_connect_are_judged(void **state)
         { "HTTP/1.1 299\n\n\r\n\r\n", 0, "", "\r\n\r\n" },
         { "HTTP/1.1 200 OK\nVia: x\n\nrest", 0, "", "rest" },
         { "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nx", 0, "", "x" },
-        { "HTTP/1.1 407 Who?\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", -ECONNREFUSED, "it asks for a login (407)", NULL },
+        { "HTTP/1.1 407 Who?\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", -ECONNREFUSED,
+          "it asks for a login (407)", NULL },
         { "HTTP/1.1 403 No\r\n\r\nbecause", -ECONNREFUSED, "it answered CONNECT with status 403", NULL },
         { "HTTP/1.1 502 Bad\r\n\r\n", -ECONNREFUSED, "status 502", NULL },
         { "HTTP/1.1 504 Late\r\n\r\n", -ETIMEDOUT, "status 504", NULL },
@@ -267,7 +294,9 @@ static void a_refused_login_is_told_from_a_missing_one(void **state)
 {
     (void)state;
     struct parent p = parent_of("http://p.test:3128", true);
-    struct line lines[] = { { SLICE(ASKS "Proxy-Authorization: Basic bWU6cGE6c3M=\r\n\r\n"), SLICE("HTTP/1.1 407 No\r\n\r\n") }, { { NULL, 0 }, { NULL, 0 } } };
+    struct line lines[] = { { SLICE(ASKS "Proxy-Authorization: Basic bWU6cGE6c3M=\r\n\r\n"),
+                              SLICE("HTTP/1.1 407 No\r\n\r\n") },
+                            { { NULL, 0 }, { NULL, 0 } } };
     int fds[2];
     struct told t = talk(&p, "a.test", lines, false, fds);
     assert_int_equal(t.error, -ECONNREFUSED);
@@ -311,24 +340,92 @@ static void socks5_is_spoken_to_the_byte(void **state)
         int error;
         const char *text, *left;
     } rows[] = {
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE(OPEN "after") } }, 0, "", "after" },
-        { false, "1.2.3.4:80", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE("\5\1\0\1\1\2\3\4\0\120"), SLICE("\5\0\0\3\2ab\0\0x") } }, 0, "", "x" },
-        { false, "[::2]:80", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE("\5\1\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\2\0\120"), SLICE("\5\0\0\4" "0123456789abcdef" "\0\0") } }, 0, "", "" },
-        { true, "a.test", { { SLICE(LOGIN), SLICE("\5\2") }, { SLICE("\1\2me\5pa:ss"), SLICE("\1\0") }, { SLICE(NAME), SLICE(OPEN) } }, 0, "", "" },
+        { false,
+          "a.test",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE(OPEN "after") } },
+          0,
+          "",
+          "after" },
+        { false,
+          "1.2.3.4:80",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE("\5\1\0\1\1\2\3\4\0\120"), SLICE("\5\0\0\3\2ab\0\0x") } },
+          0,
+          "",
+          "x" },
+        { false,
+          "[::2]:80",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") },
+            { SLICE("\5\1\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\2\0\120"), SLICE("\5\0\0\4"
+                                                                             "0123456789abcdef"
+                                                                             "\0\0") } },
+          0,
+          "",
+          "" },
+        { true,
+          "a.test",
+          { { SLICE(LOGIN), SLICE("\5\2") }, { SLICE("\1\2me\5pa:ss"), SLICE("\1\0") }, { SLICE(NAME), SLICE(OPEN) } },
+          0,
+          "",
+          "" },
         { true, "a.test", { { SLICE(LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE(OPEN) } }, 0, "", "" },
-        { true, "a.test", { { SLICE(LOGIN), SLICE("\5\2") }, { SLICE("\1\2me\5pa:ss"), SLICE("\1\1") } }, -ECONNREFUSED, "it refused our login", NULL },
+        { true,
+          "a.test",
+          { { SLICE(LOGIN), SLICE("\5\2") }, { SLICE("\1\2me\5pa:ss"), SLICE("\1\1") } },
+          -ECONNREFUSED,
+          "it refused our login",
+          NULL },
         { true, "a.test", { { SLICE(LOGIN), SLICE("\5\377") } }, -ECONNREFUSED, "takes no user name", NULL },
         { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\377") } }, -ECONNREFUSED, "asks for a login", NULL },
         { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\2") } }, -ECONNREFUSED, "asks for a login", NULL },
         { false, "a.test", { { SLICE(NO_LOGIN), SLICE("HT") } }, -EPROTO, "no SOCKS5", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\2\0\1\0\0\0\0\0\0") } }, -ECONNREFUSED, "rules", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\4\0\1\0\0\0\0\0\0") } }, -EHOSTUNREACH, "no way", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\5\0\1\0\0\0\0\0\0") } }, -ECONNREFUSED, "target refused", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\6\0\1\0\0\0\0\0\0") } }, -ETIMEDOUT, "did not answer", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\77\0\1\0\0\0\0\0\0") } }, -ECONNREFUSED, "does not have", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\0\0\2\0") } }, -EPROTO, "no SOCKS5", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\4\0\0\1\0") } }, -EPROTO, "no SOCKS5", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\0\0\1\1\2") } }, -EPROTO, "hung up", NULL },
+        { false,
+          "a.test",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\2\0\1\0\0\0\0\0\0") } },
+          -ECONNREFUSED,
+          "rules",
+          NULL },
+        { false,
+          "a.test",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\4\0\1\0\0\0\0\0\0") } },
+          -EHOSTUNREACH,
+          "no way",
+          NULL },
+        { false,
+          "a.test",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\5\0\1\0\0\0\0\0\0") } },
+          -ECONNREFUSED,
+          "target refused",
+          NULL },
+        { false,
+          "a.test",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\6\0\1\0\0\0\0\0\0") } },
+          -ETIMEDOUT,
+          "did not answer",
+          NULL },
+        { false,
+          "a.test",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\77\0\1\0\0\0\0\0\0") } },
+          -ECONNREFUSED,
+          "does not have",
+          NULL },
+        { false,
+          "a.test",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\0\0\2\0") } },
+          -EPROTO,
+          "no SOCKS5",
+          NULL },
+        { false,
+          "a.test",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\4\0\0\1\0") } },
+          -EPROTO,
+          "no SOCKS5",
+          NULL },
+        { false,
+          "a.test",
+          { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\0\0\1\1\2") } },
+          -EPROTO,
+          "hung up",
+          NULL },
     };
     for (size_t i = 0; i < 2 * COUNT(rows); i++) {
         struct parent p = parent_of("socks5h://p.test:1080", rows[i / 2].login);
@@ -401,7 +498,9 @@ static void open_world(struct world *w, const char *host, int64_t timeout_ms)
     w->overrides[1] = (struct dial_override){ direct, 0, { .len = 0 } };
     assert_int_equal(address_parse(SLICE("127.0.0.1"), 0, &w->overrides[0].to), 0);
     assert_int_equal(address_parse(SLICE("127.0.0.1"), port, &w->overrides[1].to), 0);
-    struct dial_options o = { .overrides = w->overrides, .override_count = 2, .parent = &w->parent, .timeout_ms = timeout_ms };
+    struct dial_options o = {
+        .overrides = w->overrides, .override_count = 2, .parent = &w->parent, .timeout_ms = timeout_ms
+    };
     if (!(w->dialer = dialer_new(&o, &e)))
         fail_msg("%s", e.text);
 }
@@ -498,7 +597,9 @@ static void a_refusal_names_the_parent(void **state)
     (void)begin(&w, "a.test");
     answer(&w, "HTTP/1.1 407 No\r\n\r\n", &peer);
     wait_for(&w);
-    snprintf(wanted, sizeof wanted, "a.test:443: parent proxy %s: it asks for a login (407): give network.parent_proxy.username and password", w.url);
+    snprintf(wanted, sizeof wanted,
+             "a.test:443: parent proxy %s: it asks for a login (407): give network.parent_proxy.username and password",
+             w.url);
     assert_int_equal(w.error, DIAL_REFUSED);
     assert_string_equal(w.text, wanted);
     assert_int_equal(w.fd, -1);
@@ -523,7 +624,8 @@ static void a_parent_that_is_down_or_silent_is_named(void **state)
     w.listener = -1;
     (void)begin(&w, "a.test");
     wait_for(&w);
-    snprintf(wanted, sizeof wanted, "a.test:443: parent proxy %s: connection refused (%s)", w.url, strstr(w.url, "127"));
+    snprintf(wanted, sizeof wanted, "a.test:443: parent proxy %s: connection refused (%s)", w.url,
+             strstr(w.url, "127"));
     assert_int_equal(w.error, DIAL_REFUSED);
     assert_string_equal(w.text, wanted);
     close_world(&w);
@@ -554,7 +656,9 @@ static void what_the_operator_resolves_and_what_no_proxy_names_goes_directly(voi
 static void addresses_are_judged_although_the_parent_would_dial_them(void **state)
 {
     (void)state;
-    static const char *const rows[] = { "10.0.0.1", "169.254.169.254", "[::ffff:169.254.169.254]", "127.0.0.1", "[fd00::1]", "0.0.0.0", "localhost" };
+    static const char *const rows[] = { "10.0.0.1",  "169.254.169.254", "[::ffff:169.254.169.254]",
+                                        "127.0.0.1", "[fd00::1]",       "0.0.0.0",
+                                        "localhost" };
     struct world w;
     open_world(&w, "127.0.0.1", 0);
     for (size_t i = 0; i < COUNT(rows); i++) {

@@ -1,5 +1,5 @@
-/* The preload library's pure half: its policy, and the table that all processes of a run share.   The sources are taken in whole, so that they
- * run under the sanitizers too; the library itself is never built with them. */
+/* The preload library's pure half: its policy, and the table that all processes of a run share.   The sources are taken
+ * in whole, so that they run under the sanitizers too; the library itself is never built with them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -305,8 +305,8 @@ static void only_bundles_and_only_reading_are_redirected(void **state)
     for (size_t i = 0; i < COUNT(writing); i++)
         assert_false(decide_read_only(writing[i]));
     assert_true(decide_read_mode("r") && decide_read_mode("rb") && decide_read_mode("rce"));
-    assert_false(decide_read_mode("r+") || decide_read_mode("rb+") || decide_read_mode("w") || decide_read_mode("a") ||
-                 decide_read_mode(NULL));
+    assert_false(decide_read_mode("r+") || decide_read_mode("rb+") || decide_read_mode("w") || decide_read_mode("a")
+                 || decide_read_mode(NULL));
 }
 
 /* --- the table --- */
@@ -468,8 +468,8 @@ static void *intern_many(void *failed)
         struct target t = { .family = 4,
                             .port = 443,
                             .address = { [10] = 0xff, 0xff, 10, 0, (uint8_t)(i >> 8), (uint8_t)i } };
-        if (!shared_name_put(table, name, &index) || strcmp(shared_name_get(table, index), name) != 0 ||
-            !shared_dest_put(table, &t, index, &dest))
+        if (!shared_name_put(table, name, &index) || strcmp(shared_name_get(table, index), name) != 0
+            || !shared_dest_put(table, &t, index, &dest))
             return failed;
     }
     return NULL;

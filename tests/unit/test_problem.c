@@ -48,16 +48,29 @@ static bool field_is(const char *name, const char *value)
 static void everything_that_is_known_is_told(void **state)
 {
     (void)state;
-    json_t *json = build(&(struct problem){ .status = 503, .error = "dns_error", .reason = "why", .detail = "in words", .hint = "way out",
-                                            .credential = "crm", .retry_after_s = 7, .field_name = "X-More", .field_value = "yes" }, true);
-    static const char *const members[][2] = { { "title", "Service Unavailable" }, { "reason", "why" }, { "detail", "in words" }, { "hint", "way out" },
+    json_t *json = build(&(struct problem){ .status = 503,
+                                            .error = "dns_error",
+                                            .reason = "why",
+                                            .detail = "in words",
+                                            .hint = "way out",
+                                            .credential = "crm",
+                                            .retry_after_s = 7,
+                                            .field_name = "X-More",
+                                            .field_value = "yes" },
+                         true);
+    static const char *const members[][2] = { { "title", "Service Unavailable" },
+                                              { "reason", "why" },
+                                              { "detail", "in words" },
+                                              { "hint", "way out" },
                                               { "credential", "crm" } };
     for (size_t i = 0; i < 5; i++)
         assert_string_equal(json_string_value(json_object_get(json, members[i][0])), members[i][1]);
     assert_int_equal(json_integer_value(json_object_get(json, "status")), 503);
     json_decref(json);
-    assert_true(field_is("content-type", "application/problem+json") && field_is("cache-control", "no-store") && field_is("retry-after", "7"));
-    assert_true(field_is("x-more", "yes") && field_is("proxy-status", "sidekey; error=dns_error; details=\"in words\""));
+    assert_true(field_is("content-type", "application/problem+json") && field_is("cache-control", "no-store")
+                && field_is("retry-after", "7"));
+    assert_true(field_is("x-more", "yes")
+                && field_is("proxy-status", "sidekey; error=dns_error; details=\"in words\""));
 }
 
 static void what_is_not_known_is_left_out(void **state)
@@ -74,7 +87,8 @@ static void what_is_not_known_is_left_out(void **state)
 static void text_of_a_peer_breaks_neither_the_head_nor_the_json(void **state)
 {
     (void)state;
-    json_t *json = build(&(struct problem){ .status = 502, .reason = "why", .detail = "a \"b\" \\ c\r\nd\x01 \xc3\xa9" }, false);
+    json_t *json =
+        build(&(struct problem){ .status = 502, .reason = "why", .detail = "a \"b\" \\ c\r\nd\x01 \xc3\xa9" }, false);
     assert_string_equal(json_string_value(json_object_get(json, "detail")), "a \"b\" \\ c\r\nd\x01 \xc3\xa9");
     json_decref(json);
     assert_true(field_is("proxy-status", "sidekey; error=proxy_internal_error; details=\"a \\\"b\\\" \\\\ c??d? ??\""));
@@ -83,12 +97,14 @@ static void text_of_a_peer_breaks_neither_the_head_nor_the_json(void **state)
 static void bytes_that_are_no_utf8_do_not_break_the_json(void **state)
 {
     (void)state;
-    json_decref(build(&(struct problem){ .status = 502, .reason = "why", .detail = "issuer \xff\xfe\x80 x \xc3" }, false));
+    json_decref(
+        build(&(struct problem){ .status = 502, .reason = "why", .detail = "issuer \xff\xfe\x80 x \xc3" }, false));
 }
 
 static void each_status_that_we_give_has_its_phrase(void **state)
 {
-    static const int statuses[] = { 200, 400, 403, 404, 405, 407, 408, 413, 414, 421, 431, 500, 501, 502, 503, 504, 505, 508 };
+    static const int statuses[] = { 200, 400, 403, 404, 405, 407, 408, 413, 414,
+                                    421, 431, 500, 501, 502, 503, 504, 505, 508 };
     (void)state;
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
         assert_string_not_equal(problem_phrase(statuses[i]), "Error");

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-/* Every way in which a request is refused (HTTP.md) moves sidekey_refused_total once, under a label that docs/metrics.md names. */
+/* Every way in which a request is refused (HTTP.md) moves sidekey_refused_total once, under a label that
+ * docs/metrics.md names. */
 
 #define HOST "Host: 127.0.0.1\r\n"
 #define HEAD(method, fields) method " http://127.0.0.1/ HTTP/1.1\r\n" HOST fields "\r\n"
@@ -165,11 +166,11 @@ static void wait_in_the_tunnel(int c)
     world_turn();
 }
 
-#define REFUSE(name, class)                                                                                                                          \
-    static void name(int c)                                                                                                                          \
-    {                                                                                                                                                \
-        (void)c;                                                                                                                                     \
-        world_refuse(class, 0, "as the test wants it");                                                                                              \
+#define REFUSE(name, class)                                                                                            \
+    static void name(int c)                                                                                            \
+    {                                                                                                                  \
+        (void)c;                                                                                                       \
+        world_refuse(class, 0, "as the test wants it");                                                                \
     }
 REFUSE(no_token_now, MSG_TRANSIENT)
 REFUSE(no_token_so_often, MSG_THROTTLE)
@@ -195,26 +196,44 @@ static const struct {
     { .reason = "host_missing", .status = 400, .request = "GET http://127.0.0.1/ HTTP/1.1\r\n\r\n", .token = true },
     { .reason = "host_repeated", .status = 400, .request = GET(HOST), .token = true },
     { .reason = "host_malformed", .status = 400, .request = INSIDE, .inside = "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n" },
-    { .reason = "host_differs", .status = 421, .request = INSIDE, .inside = "GET / HTTP/1.1\r\nHost: 127.0.0.2\r\n\r\n" },
-    { .reason = "target_differs", .status = 421, .request = INSIDE, .inside = "GET http://127.0.0.2/ HTTP/1.1\r\n" HOST "\r\n" },
-    { .reason = "target_malformed", .status = 400, .request = INSIDE, .inside = "GET http://a@127.0.0.1/ HTTP/1.1\r\n" HOST "\r\n" },
+    { .reason = "host_differs",
+      .status = 421,
+      .request = INSIDE,
+      .inside = "GET / HTTP/1.1\r\nHost: 127.0.0.2\r\n\r\n" },
+    { .reason = "target_differs",
+      .status = 421,
+      .request = INSIDE,
+      .inside = "GET http://127.0.0.2/ HTTP/1.1\r\n" HOST "\r\n" },
+    { .reason = "target_malformed",
+      .status = 400,
+      .request = INSIDE,
+      .inside = "GET http://a@127.0.0.1/ HTTP/1.1\r\n" HOST "\r\n" },
     { .reason = "connect_inside", .status = 405, .request = INSIDE, .inside = CONNECT("127.0.0.1:80") },
     { .reason = "connect_target", .status = 400, .request = CONNECT("0x7f.1:443") },
     { .reason = "host_not_allowed", .status = 403, .request = GET(""), .before = deny },
     { .reason = "host_not_allowed", .status = 403, .request = CONNECT("127.0.0.1:443"), .before = deny },
     { .reason = "method_or_path_not_allowed", .status = 403, .request = HEAD("DELETE", ""), .before = deny_methods },
     { .reason = "port_not_allowed", .status = 403, .request = CONNECT("127.0.0.1:25"), .before = close_ports },
-    { .reason = "plain_http", .status = 403, .request = "GET http://plain.test/ HTTP/1.1\r\nHost: plain.test\r\n\r\n", .before = be_elsewhere },
+    { .reason = "plain_http",
+      .status = 403,
+      .request = "GET http://plain.test/ HTTP/1.1\r\nHost: plain.test\r\n\r\n",
+      .before = be_elsewhere },
     { .reason = "trace_refused", .status = 405, .request = HEAD("TRACE", "") },
     { .reason = "not_a_proxy_request", .status = 400, .request = "GET / HTTP/1.1\r\n" HOST "\r\n" },
     { .reason = "proxy_auth", .status = 407, .request = GET(""), .before = know_clients },
     { .reason = "peer_not_allowed", .status = 403, .request = GET(""), .before = know_clients, .way = LOCAL },
     /* §2 framing */
-    { .reason = "length_with_transfer_encoding", .status = 400, .request = GET("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n") },
-    { .reason = "content_length_repeated", .status = 400, .request = GET("Content-Length: 1\r\nContent-Length: 1\r\n") },
+    { .reason = "length_with_transfer_encoding",
+      .status = 400,
+      .request = GET("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n") },
+    { .reason = "content_length_repeated",
+      .status = 400,
+      .request = GET("Content-Length: 1\r\nContent-Length: 1\r\n") },
     { .reason = "content_length_invalid", .status = 400, .request = GET("Content-Length: +1\r\n") },
     { .reason = "transfer_encoding_invalid", .status = 400, .request = GET("Transfer-Encoding: gzip\r\n") },
-    { .reason = "connect_with_body", .status = 400, .request = "CONNECT 127.0.0.1:443 HTTP/1.1\r\nHost: 127.0.0.1:443\r\nContent-Length: 1\r\n\r\n" },
+    { .reason = "connect_with_body",
+      .status = 400,
+      .request = "CONNECT 127.0.0.1:443 HTTP/1.1\r\nHost: 127.0.0.1:443\r\nContent-Length: 1\r\n\r\n" },
     { .reason = "bare_lf", .status = 400, .request = "GET http://127.0.0.1/ HTTP/1.1\nHost: 127.0.0.1\r\n\r\n" },
     { .reason = "bare_cr", .status = 400, .request = "GET http://127.0.0.1/ HTTP/1.1\rHost: 127.0.0.1\r\n\r\n" },
     { .reason = "folded_line", .status = 400, .request = GET("X: a\r\n b\r\n") },
@@ -224,15 +243,43 @@ static const struct {
     { .reason = "version_unsupported", .status = 400, .request = "GET http://127.0.0.1/ HTTP/2.0\r\n" HOST "\r\n" },
     { .reason = "method_unknown", .status = 501, .request = HEAD("BREW", "") },
     { .reason = "target_invalid", .status = 400, .request = "GET * HTTP/1.1\r\n" HOST "\r\n" },
-    { .reason = "request_line_too_long", .status = 414, .request = "GET http://127.0.0.1/" PAD " HTTP/1.1\r\n" HOST "\r\n", .pad = 9000 },
+    { .reason = "request_line_too_long",
+      .status = 414,
+      .request = "GET http://127.0.0.1/" PAD " HTTP/1.1\r\n" HOST "\r\n",
+      .pad = 9000 },
     { .reason = "too_many_fields", .status = 431, .request = GET(F10 F10 F10 F10 F10 F10 F10 F10 F10 F10) },
     { .reason = "head_too_large", .status = 431, .request = GET("X: " PAD "\r\n"), .pad = 66000 },
-    { .reason = "chunk_size_invalid", .status = 400, .request = CHUNKED("x\r\n"), .after = accept_upstream, .token = true },
-    { .reason = "chunk_size_overflow", .status = 400, .request = CHUNKED("fffffffffffffffff\r\n"), .after = accept_upstream, .token = true },
-    { .reason = "chunk_extension_invalid", .status = 400, .request = CHUNKED("1;=\r\n"), .after = accept_upstream, .token = true },
-    { .reason = "chunk_extensions_too_long", .status = 413, .request = CHUNKED("1;" PAD "\r\n"), .pad = 9000, .after = accept_upstream, .token = true },
-    { .reason = "chunk_end_invalid", .status = 400, .request = CHUNKED("1\r\nab\r\n"), .after = accept_upstream, .token = true },
-    { .reason = "chunk_size_invalid", .status = 200, .request = CHUNKED(""), .after = answer_begun_then_cut, .token = true },
+    { .reason = "chunk_size_invalid",
+      .status = 400,
+      .request = CHUNKED("x\r\n"),
+      .after = accept_upstream,
+      .token = true },
+    { .reason = "chunk_size_overflow",
+      .status = 400,
+      .request = CHUNKED("fffffffffffffffff\r\n"),
+      .after = accept_upstream,
+      .token = true },
+    { .reason = "chunk_extension_invalid",
+      .status = 400,
+      .request = CHUNKED("1;=\r\n"),
+      .after = accept_upstream,
+      .token = true },
+    { .reason = "chunk_extensions_too_long",
+      .status = 413,
+      .request = CHUNKED("1;" PAD "\r\n"),
+      .pad = 9000,
+      .after = accept_upstream,
+      .token = true },
+    { .reason = "chunk_end_invalid",
+      .status = 400,
+      .request = CHUNKED("1\r\nab\r\n"),
+      .after = accept_upstream,
+      .token = true },
+    { .reason = "chunk_size_invalid",
+      .status = 200,
+      .request = CHUNKED(""),
+      .after = answer_begun_then_cut,
+      .token = true },
     /* §3 forwarding */
     { .reason = "loop", .status = 508, .request = GET("Via: 1.1 sidekey\r\n"), .token = true },
     { .reason = "upstream_protocol", .status = 502, .request = GET(""), .after = answer_nonsense, .token = true },
@@ -246,7 +293,12 @@ static const struct {
     { .reason = "credential_dead", .status = 503, .request = GET(""), .after = no_token_ever },
     { .reason = "store_unavailable", .status = 503, .request = GET(""), .after = no_store },
     { .reason = "credential_unknown", .status = 503, .request = GET(""), .after = no_such_credential },
-    { .reason = "token_incomplete", .status = 503, .request = GET(""), .before = want_more_of_the_token, .after = accept_upstream, .token = true },
+    { .reason = "token_incomplete",
+      .status = 503,
+      .request = GET(""),
+      .before = want_more_of_the_token,
+      .after = accept_upstream,
+      .token = true },
     /* §6 reaching upstream */
     { .reason = "upstream_unreachable", .status = 502, .request = GET(""), .after = refuse_dial, .token = true },
     { .reason = "upstream_unreachable", .status = 502, .request = CONNECT("127.0.0.1:443"), .after = refuse_dial },
@@ -258,7 +310,11 @@ static const struct {
     /* §7 time */
     { .reason = "head_timeout", .status = 408, .request = "GET http://127.0.0.1/ HT", .after = wait_for_the_head },
     { .reason = "upstream_timeout", .status = 504, .request = GET(""), .after = wait_for_ever, .token = true },
-    { .reason = "body_timeout", .status = 408, .request = HEAD("POST", "Content-Length: 5\r\n") "ab", .after = wait_for_ever, .token = true },
+    { .reason = "body_timeout",
+      .status = 408,
+      .request = HEAD("POST", "Content-Length: 5\r\n") "ab",
+      .after = wait_for_ever,
+      .token = true },
     { .reason = "client_timeout", .status = 0, .request = CONNECT("127.0.0.1:80"), .after = wait_in_the_tunnel },
 };
 
@@ -321,8 +377,8 @@ static bool refuse(size_t i)
     double count = refusals(reason);
     bool good = count == 1 && strcmp(reason, rows[i].reason) == 0 && (!rows[i].status || has(heard, status));
     if (!good)
-        print_error("row %zu, %.60s: not %d and %s once, but %g, the last for %s, and %.100s\n", i, rows[i].request, rows[i].status, rows[i].reason, count, reason,
-                    heard);
+        print_error("row %zu, %.60s: not %d and %s once, but %g, the last for %s, and %.100s\n", i, rows[i].request,
+                    rows[i].status, rows[i].reason, count, reason, heard);
     assert_int_equal(world_down(&state), 0);
     return good;
 }

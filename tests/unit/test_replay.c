@@ -16,7 +16,8 @@ static void a_body_within_the_cap_is_kept_whole(void **state)
     replay_add(&r, SLICE("hello"));
     replay_add(&r, SLICE(""));
     replay_add(&r, SLICE("world"));
-    assert_true(r.whole && slice_eq(buf_slice(&r.bytes), SLICE("helloworld")) && pool.used == 10 && replay_space(&r) == 0);
+    assert_true(r.whole && slice_eq(buf_slice(&r.bytes), SLICE("helloworld")) && pool.used == 10
+                && replay_space(&r) == 0);
     replay_done(&r);
     assert_int_equal(pool.used, 0);
 }

@@ -25,14 +25,15 @@ enum { TYPE_A = 1, TYPE_AAAA = 28, MUTE = -1 };
 
 static const struct zone {
     const char *name;
-    int a, aaaa;       /* addresses to answer with, or MUTE */
+    int a, aaaa; /* addresses to answer with, or MUTE */
     int rcode;
     unsigned ttl;
 } zones[] = {
-    { "both.test", 2, 2, 0, 60 },  { "v4.test", 1, 0, 0, 60 },        { "v6.test", 0, 1, 0, 60 },      { "empty.test", 0, 0, 0, 60 },
-    { "nx.test", 0, 0, 3, 60 },    { "servfail.test", 0, 0, 2, 60 },  { "refused.test", 0, 0, 5, 60 }, { "mute.test", MUTE, MUTE, 0, 60 },
-    { "mute6.test", 2, MUTE, 0, 60 }, { "mute4.test", MUTE, 1, 0, 60 }, { "many.test", 14, 12, 0, 60 }, { "short.test", 1, 1, 0, 1 },
-    { "long.test", 1, 1, 0, 86400 }, { "mute6nx.test", 0, MUTE, 3, 60 },
+    { "both.test", 2, 2, 0, 60 },     { "v4.test", 1, 0, 0, 60 },         { "v6.test", 0, 1, 0, 60 },
+    { "empty.test", 0, 0, 0, 60 },    { "nx.test", 0, 0, 3, 60 },         { "servfail.test", 0, 0, 2, 60 },
+    { "refused.test", 0, 0, 5, 60 },  { "mute.test", MUTE, MUTE, 0, 60 }, { "mute6.test", 2, MUTE, 0, 60 },
+    { "mute4.test", MUTE, 1, 0, 60 }, { "many.test", 14, 12, 0, 60 },     { "short.test", 1, 1, 0, 1 },
+    { "long.test", 1, 1, 0, 86400 },  { "mute6nx.test", 0, MUTE, 3, 60 },
 };
 
 static struct server {
@@ -59,8 +60,18 @@ static const unsigned char *name_of(const unsigned char *at, const unsigned char
 
 static size_t put_record(unsigned char *at, int type, unsigned ttl, int turn)
 {
-    unsigned char head[] = { 0xc0, 12, 0, (unsigned char)type, 0, 1, (unsigned char)(ttl >> 24), (unsigned char)(ttl >> 16),
-                             (unsigned char)(ttl >> 8), (unsigned char)ttl, 0, type == TYPE_A ? 4 : 16 };
+    unsigned char head[] = { 0xc0,
+                             12,
+                             0,
+                             (unsigned char)type,
+                             0,
+                             1,
+                             (unsigned char)(ttl >> 24),
+                             (unsigned char)(ttl >> 16),
+                             (unsigned char)(ttl >> 8),
+                             (unsigned char)ttl,
+                             0,
+                             type == TYPE_A ? 4 : 16 };
     memcpy(at, head, sizeof head);
     memset(at + sizeof head, 0, 16);
     at[sizeof head] = type == TYPE_A ? 192 : 0x20;
@@ -172,8 +183,9 @@ static const char *shape(const struct told *t)
     text[0] = '\0';
     for (size_t i = 0; i < t->count; i++) {
         bool v6 = t->addresses[i].sa.ss_family == AF_INET6;
-        const unsigned char *bytes = v6 ? ((const struct sockaddr_in6 *)(const void *)&t->addresses[i].sa)->sin6_addr.s6_addr
-                                        : (const unsigned char *)&((const struct sockaddr_in *)(const void *)&t->addresses[i].sa)->sin_addr;
+        const unsigned char *bytes =
+            v6 ? ((const struct sockaddr_in6 *)(const void *)&t->addresses[i].sa)->sin6_addr.s6_addr
+               : (const unsigned char *)&((const struct sockaddr_in *)(const void *)&t->addresses[i].sa)->sin_addr;
         len += (size_t)snprintf(text + len, sizeof text - len, "%s%d.%d", i ? " " : "", v6 ? 6 : 4, bytes[v6 ? 15 : 3]);
     }
     return text;
@@ -340,7 +352,11 @@ static void answers_are_kept_for_a_clamped_time(void **state)
     static const struct {
         const char *host;
         int64_t kept_ms;
-    } rows[] = { { "both.test", 60000 }, { "short.test", 5000 }, { "long.test", 300000 }, { "nx.test", 2000 }, { "servfail.test", 2000 } };
+    } rows[] = { { "both.test", 60000 },
+                 { "short.test", 5000 },
+                 { "long.test", 300000 },
+                 { "nx.test", 2000 },
+                 { "servfail.test", 2000 } };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct told t;
         int64_t born_ms = fake_mono_ms;
@@ -451,7 +467,8 @@ static void the_hosts_file_comes_before_any_question(void **state)
     struct told t;
     FILE *f = fopen("/etc/hosts", "re");
     while (f && fgets(line, sizeof line, f))
-        if (line[0] != '#' && sscanf(line, "%63s %255s", ip, name) == 2 && !strstr(name, "local") && !strstr(name, "ip6"))
+        if (line[0] != '#' && sscanf(line, "%63s %255s", ip, name) == 2 && !strstr(name, "local")
+            && !strstr(name, "ip6"))
             break;
         else
             name[0] = '\0';

@@ -20,11 +20,11 @@ static char *const star[] = { (char *)"*", NULL };
 static char *const get_post[] = { (char *)"GET", (char *)"POST", NULL };
 static char *const get[] = { (char *)"GET", NULL };
 
-#define RULE(text, port_number, path_list, method_list)                                                     \
-    {                                                                                                       \
-        .host = (char *)(uintptr_t)(text), .port = (port_number), .paths = (char **)(uintptr_t)(path_list), \
-        .methods = (char **)(uintptr_t)(method_list)                                                        \
-    }
+#define RULE(text, port_number, path_list, method_list)                                                                \
+    { .host = (char *)(uintptr_t)(text),                                                                               \
+      .port = (port_number),                                                                                           \
+      .paths = (char **)(uintptr_t)(path_list),                                                                        \
+      .methods = (char **)(uintptr_t)(method_list) }
 
 static struct authority to(const char *text)
 {
@@ -49,14 +49,16 @@ static int winner(const struct rule *rules, size_t count, const char *host, cons
 static void hosts_match_exactly_or_by_one_label(void **state)
 {
     (void)state;
-    static const struct rule rules[] = { RULE("*.x.test", 443, NULL, NULL), RULE("api.x.test", 443, NULL, NULL), RULE("10.0.0.1", 443, NULL, NULL),
-                                         RULE("::1", 8443, NULL, NULL), RULE("api.x.test", 8443, NULL, NULL) };
+    static const struct rule rules[] = { RULE("*.x.test", 443, NULL, NULL), RULE("api.x.test", 443, NULL, NULL),
+                                         RULE("10.0.0.1", 443, NULL, NULL), RULE("::1", 8443, NULL, NULL),
+                                         RULE("api.x.test", 8443, NULL, NULL) };
     static const struct {
         const char *host;
         int winner;
     } rows[] = {
-        { "api.x.test", 1 },      { "API.X.Test.", 1 },  { "other.x.test", 0 },    { "x.test", -1 },         { "a.b.x.test", -1 },  { "evilx.test", -1 },
-        { "api.x.test.evil", -1 }, { "10.0.0.1", 2 },    { "10.0.0.2", -1 },       { "[::1]:8443", 3 },      { "[::1]", -1 },       { "api.x.test:8443", 4 },
+        { "api.x.test", 1 },         { "API.X.Test.", 1 },    { "other.x.test", 0 },     { "x.test", -1 },
+        { "a.b.x.test", -1 },        { "evilx.test", -1 },    { "api.x.test.evil", -1 }, { "10.0.0.1", 2 },
+        { "10.0.0.2", -1 },          { "[::1]:8443", 3 },     { "[::1]", -1 },           { "api.x.test:8443", 4 },
         { "other.x.test:8443", -1 }, { "api.x.test:80", -1 },
     };
     for (size_t i = 0; i < COUNT(rows); i++)
@@ -75,15 +77,16 @@ static void the_longest_literal_path_wins_then_the_order(void **state)
 {
     (void)state;
     static const struct rule rules[] = {
-        RULE("a.test", 443, all, NULL), RULE("a.test", 443, v2, NULL),   RULE("a.test", 443, v2_longer, NULL), RULE("a.test", 443, v2_exact, NULL),
-        RULE("a.test", 443, v2, NULL),  RULE("a.test", 443, NULL, NULL), RULE("*.test", 443, v2_exact, NULL),
+        RULE("a.test", 443, all, NULL),      RULE("a.test", 443, v2, NULL), RULE("a.test", 443, v2_longer, NULL),
+        RULE("a.test", 443, v2_exact, NULL), RULE("a.test", 443, v2, NULL), RULE("a.test", 443, NULL, NULL),
+        RULE("*.test", 443, v2_exact, NULL),
     };
     static const struct {
         const char *path;
         int winner;
     } rows[] = {
-        { "/", 0 }, { "/v2", 0 }, { "/v2/", 1 }, { "/v2/y", 1 }, { "/v2/x", 3 }, { "/v2/x?a=/v2/", 3 }, { "/v2/xy", 2 }, { "/status", 3 },
-        { "/statusx", 0 }, { "/V2/x", 0 }, { "*", 5 }, { "/v2?/x", 0 },
+        { "/", 0 },      { "/v2", 0 },     { "/v2/", 1 },     { "/v2/y", 1 }, { "/v2/x", 3 }, { "/v2/x?a=/v2/", 3 },
+        { "/v2/xy", 2 }, { "/status", 3 }, { "/statusx", 0 }, { "/V2/x", 0 }, { "*", 5 },     { "/v2?/x", 0 },
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         if (winner(rules, COUNT(rules), "a.test", "GET", rows[i].path) != rows[i].winner)
@@ -107,8 +110,8 @@ static void a_known_host_with_another_method_or_path_is_refused_and_never_skippe
         const char *method, *path;
         int winner;
     } rows[] = {
-        { "GET", "/v2/x", 0 }, { "POST", "/v2/x", 0 }, { "POST", "/", -2 }, { "DELETE", "/v2/x", -2 }, { "get", "/v2/x", -2 }, { "GET", "/", 1 },
-        { "GET", "*", -2 },    { "GET", "", -2 },
+        { "GET", "/v2/x", 0 },  { "POST", "/v2/x", 0 }, { "POST", "/", -2 }, { "DELETE", "/v2/x", -2 },
+        { "get", "/v2/x", -2 }, { "GET", "/", 1 },      { "GET", "*", -2 },  { "GET", "", -2 },
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         assert_int_equal(winner(rules, 2, "a.test", rows[i].method, rows[i].path), rows[i].winner);
@@ -120,11 +123,26 @@ static void a_path_that_servers_may_read_otherwise_matches_only_patterns_for_all
     static const struct rule narrow[] = { RULE("a.test", 443, v2, NULL) };
     static const struct rule wide[] = { RULE("a.test", 443, v2, NULL), RULE("a.test", 443, star, NULL) };
     static const char *const ambiguous[] = {
-        "/v2/../admin", "/v2/..",       "/v2/.",          "/v2/./x",         "/v2/%2e%2e/admin", "/v2/.%2E/admin", "/v2/..%2fadmin", "/v2/x%2F..%2F..%2Fadmin",
-        "/v2/..\\admin", "/v2\\..\\admin", "/v2/%5c../admin", "/v2/..%5Cadmin", "/v2/..;x=1/admin", "/v2/..;/admin", "/v2/%2e",       "/v2/%2e%2e",
+        "/v2/../admin",     "/v2/..",         "/v2/.",           "/v2/./x",
+        "/v2/%2e%2e/admin", "/v2/.%2E/admin", "/v2/..%2fadmin",  "/v2/x%2F..%2F..%2Fadmin",
+        "/v2/..\\admin",    "/v2\\..\\admin", "/v2/%5c../admin", "/v2/..%5Cadmin",
+        "/v2/..;x=1/admin", "/v2/..;/admin",  "/v2/%2e",         "/v2/%2e%2e",
     };
-    static const char *const clear[] = { "/v2/x", "/v2/...", "/v2/.../x", "/v2/.well-known", "/v2/a..b/", "/v2/..a", "/v2/a..", "/v2/group%2Fproject",
-                                         "/v2/%2", "/v2/%", "/v2/%2e%2ehidden", "/v2/x?q=/../", "/v2/;..", "/v2/x;y=1/z", "/v2//x" };
+    static const char *const clear[] = { "/v2/x",
+                                         "/v2/...",
+                                         "/v2/.../x",
+                                         "/v2/.well-known",
+                                         "/v2/a..b/",
+                                         "/v2/..a",
+                                         "/v2/a..",
+                                         "/v2/group%2Fproject",
+                                         "/v2/%2",
+                                         "/v2/%",
+                                         "/v2/%2e%2ehidden",
+                                         "/v2/x?q=/../",
+                                         "/v2/;..",
+                                         "/v2/x;y=1/z",
+                                         "/v2//x" };
     for (size_t i = 0; i < COUNT(ambiguous); i++) {
         if (winner(narrow, 1, "a.test", "GET", ambiguous[i]) != -2)
             fail_msg("%s was let through", ambiguous[i]);
@@ -148,7 +166,8 @@ static void the_reason_names_the_first_difference(void **state)
     static const struct {
         const char *host, *method, *path, *differs;
     } rows[] = {
-        { "b.test", "GET", "/v2/", "host" }, { "a.test:80", "GET", "/v2/", "port" }, { "a.test", "PUT", "/v2/", "method" }, { "a.test", "GET", "/v3?/v2/", "path" },
+        { "b.test", "GET", "/v2/", "host" },   { "a.test:80", "GET", "/v2/", "port" },
+        { "a.test", "PUT", "/v2/", "method" }, { "a.test", "GET", "/v3?/v2/", "path" },
         { "a.test", "GET", "/v2/?x", NULL },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -164,8 +183,13 @@ static void the_reason_names_the_first_difference(void **state)
 static void a_rule_gives_back_all_it_owns_and_an_empty_one_too(void **state)
 {
     (void)state;
-    struct rule r = { .name = strdup("n"), .host = strdup("h"), .inject = calloc(1, sizeof *r.inject), .inject_count = 1, .append = calloc(1, sizeof *r.append),
-                      .append_count = 1, .strip = calloc(2, sizeof *r.strip) };
+    struct rule r = { .name = strdup("n"),
+                      .host = strdup("h"),
+                      .inject = calloc(1, sizeof *r.inject),
+                      .inject_count = 1,
+                      .append = calloc(1, sizeof *r.append),
+                      .append_count = 1,
+                      .strip = calloc(2, sizeof *r.strip) };
     r.inject[0].name = strdup("authorization");
     r.append[0].value = strdup("v");
     r.strip[0] = strdup("x");

@@ -24,15 +24,11 @@ static void test_windows_follow_the_lifetime(void **s)
     static const struct {
         int64_t lifetime_ms, advisory_ms, mandatory_ms; /* before the end */
     } rows[] = {
-        { 60 * M, 12 * M, 30 * S },        /* 20 % */
-        { 24 * 60 * M, 15 * M, 30 * S },   /* at most 15 min */
-        { 4 * M, 60 * S, 24 * S },         /* at least 60 s */
-        { 90 * S, 45 * S, 9 * S },         /* at most half */
-        { 5 * M, 60 * S, 30 * S },
-        { 60 * S, 30 * S, 6 * S },
-        { 10 * S, 5 * S, 1 * S },
-        { 1, 0, 0 },
-        { 0, 0, 0 },
+        { 60 * M, 12 * M, 30 * S },      /* 20 % */
+        { 24 * 60 * M, 15 * M, 30 * S }, /* at most 15 min */
+        { 4 * M, 60 * S, 24 * S },       /* at least 60 s */
+        { 90 * S, 45 * S, 9 * S },       /* at most half */
+        { 5 * M, 60 * S, 30 * S },       { 60 * S, 30 * S, 6 * S }, { 10 * S, 5 * S, 1 * S }, { 1, 0, 0 }, { 0, 0, 0 },
     };
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -54,7 +50,8 @@ static void test_jitter_shortens_the_advisory_window_by_a_tenth_at_most(void **s
 
 static void test_a_token_from_the_future_lives_no_longer_than_a_new_one(void **s)
 {
-    struct schedule_life life = { WALL + 60 * M, WALL + 120 * M, 0 }; /* our clock is an hour behind the one that made it */
+    /* our clock is an hour behind the one that made it */
+    struct schedule_life life = { WALL + 60 * M, WALL + 120 * M, 0 };
     (void)s;
     struct schedule_times t = schedule_times(&life, 0, NOW, WALL);
     assert_int_equal(t.expires_ms, NOW + 60 * M);
@@ -118,12 +115,12 @@ static void test_the_predicate(void **s)
         int64_t age_ms;
         bool needed;
     } rows[] = {
-        { MSG_EXPIRING, 0, true, 47 * M, false },   { MSG_EXPIRING, 0, true, 48 * M, true },
-        { MSG_MISSING, 0, true, 48 * M, false },    { MSG_MISSING, 0, true, 60 * M - 30 * S, true },
-        { MSG_MISSING, 0, false, 0, true },         { MSG_EXPIRING, 0, false, 0, true },
-        { MSG_REJECTED, 7, true, 0, true },         { MSG_REJECTED, 6, true, 0, false },
-        { MSG_REJECTED, 8, true, 0, true },         { MSG_FORCED, 7, true, 0, true },
-        { MSG_FORCED, 6, true, 0, false },          { MSG_REJECTED, 6, true, 60 * M, true }, /* newer, but expired */
+        { MSG_EXPIRING, 0, true, 47 * M, false }, { MSG_EXPIRING, 0, true, 48 * M, true },
+        { MSG_MISSING, 0, true, 48 * M, false },  { MSG_MISSING, 0, true, 60 * M - 30 * S, true },
+        { MSG_MISSING, 0, false, 0, true },       { MSG_EXPIRING, 0, false, 0, true },
+        { MSG_REJECTED, 7, true, 0, true },       { MSG_REJECTED, 6, true, 0, false },
+        { MSG_REJECTED, 8, true, 0, true },       { MSG_FORCED, 7, true, 0, true },
+        { MSG_FORCED, 6, true, 0, false },        { MSG_REJECTED, 6, true, 60 * M, true }, /* newer, but expired */
     };
     struct schedule_times t = times_of(60 * M, 0);
     (void)s;
@@ -151,7 +148,8 @@ static void test_merged_needs_cover_both(void **s)
     assert_false(a.background);
 }
 
-static const struct schedule_need waits = { MSG_MISSING, 0, false }, quiet = { MSG_EXPIRING, 0, true }, forced = { MSG_REJECTED, 3, false };
+static const struct schedule_need waits = { MSG_MISSING, 0, false }, quiet = { MSG_EXPIRING, 0, true },
+                                  forced = { MSG_REJECTED, 3, false };
 
 static void test_eager_tries_keep_30_seconds_apart_and_waiters_do_not_care(void **s)
 {
@@ -188,11 +186,8 @@ static void test_pauses_double_up_to_their_caps(void **s)
         enum msg_class failure;
         int64_t urgent_cap_ms, quiet_least_ms, quiet_cap_ms;
     } rows[] = {
-        { MSG_TRANSIENT, 5 * S, 0, 5 * M },
-        { MSG_AMBIGUOUS, 5 * S, 0, 5 * M },
-        { MSG_CONFIG_ERROR, M, 5 * M, 15 * M },
-        { MSG_STORE, 5 * S, 0, M },
-        { MSG_THROTTLE, M, S, 5 * M + S },
+        { MSG_TRANSIENT, 5 * S, 0, 5 * M }, { MSG_AMBIGUOUS, 5 * S, 0, 5 * M }, { MSG_CONFIG_ERROR, M, 5 * M, 15 * M },
+        { MSG_STORE, 5 * S, 0, M },         { MSG_THROTTLE, M, S, 5 * M + S },
     };
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -270,7 +265,8 @@ static void test_dead_is_stuck_until_something_changes(void **s)
 static void test_the_background_pass_looks_when_it_is_due_and_allowed(void **s)
 {
     struct schedule_tries t = { 0 };
-    struct schedule_times at = times_of(60 * M, 0), never = { .expires_ms = MSG_NEVER, .mandatory_ms = MSG_NEVER, .advisory_ms = MSG_NEVER };
+    struct schedule_times at = times_of(60 * M, 0),
+                          never = { .expires_ms = MSG_NEVER, .mandatory_ms = MSG_NEVER, .advisory_ms = MSG_NEVER };
     (void)s;
     assert_int_equal(schedule_next_ms(&t, &at, true, NOW), NOW + 48 * M);
     assert_int_equal(schedule_next_ms(&t, &at, true, NOW + 50 * M), NOW + 50 * M);

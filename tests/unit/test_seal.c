@@ -60,7 +60,8 @@ static void what_was_sealed_opens_again(void **state)
 {
     (void)state;
     static char large[100000];
-    const struct slice plains[] = { none, SLICE("x"), SLICE("{\"refresh_token\":\"r\\u0000\"}"), slice_of(large, sizeof large) };
+    const struct slice plains[] = { none, SLICE("x"), SLICE("{\"refresh_token\":\"r\\u0000\"}"),
+                                    slice_of(large, sizeof large) };
     const struct slice contexts[] = { none, SLICE("crm"), SLICE("crm\0 7") };
     struct seal_ring *ring = ring_of(SLICE(HEX_A), none);
     for (size_t i = 0; i < 4; i++)
@@ -78,8 +79,8 @@ static void every_way_to_write_a_key_means_the_same_key(void **state)
 {
     (void)state;
     const struct slice forms[] = {
-        SLICE(HEX_A),          SLICE(HEX_A "\n"),      SLICE(HEX_A "\r\n"), SLICE(HEX_A_UPPER),  SLICE(BASE64_A),
-        SLICE(BASE64_A "\n"),  SLICE(BASE64_A_BARE),   SLICE(RAW_A),        SLICE(RAW_A "\n"),
+        SLICE(HEX_A),         SLICE(HEX_A "\n"),    SLICE(HEX_A "\r\n"), SLICE(HEX_A_UPPER), SLICE(BASE64_A),
+        SLICE(BASE64_A "\n"), SLICE(BASE64_A_BARE), SLICE(RAW_A),        SLICE(RAW_A "\n"),
     };
     struct seal_ring *first = ring_of(forms[0], none);
     struct buf blob;
@@ -97,9 +98,17 @@ static void a_key_of_another_size_is_refused_without_being_shown(void **state)
 {
     (void)state;
     const struct slice wrong[] = {
-        { "", 0 },           SLICE("\n"),         SLICE("hunter2"),           SLICE(RAW_A "xx"), SLICE(RAW_A "\n\n"),
-        SLICE(HEX_A "0"),    SLICE(HEX_A "00"),   SLICE("zz" HEX_A),          SLICE("xAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=AAAA"),
-        SLICE("!AECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="), SLICE("g00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
+        { "", 0 },
+        SLICE("\n"),
+        SLICE("hunter2"),
+        SLICE(RAW_A "xx"),
+        SLICE(RAW_A "\n\n"),
+        SLICE(HEX_A "0"),
+        SLICE(HEX_A "00"),
+        SLICE("zz" HEX_A),
+        SLICE("xAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=AAAA"),
+        SLICE("!AECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+        SLICE("g00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct err e = { "" };
@@ -135,8 +144,10 @@ static void a_blob_of_another_implementation_opens(void **state)
 {
     (void)state;
     /* Made with the Python package "cryptography": AESGCM(bytes(range(32))).encrypt(b"n"*12, b"hello", b"ctx"). */
-    const struct slice blob = SLICE("\x01\x63\x0d\xcd\x29" "nnnnnnnnnnnn"
-                                           "\xcf\x3e\x7b\x05\xda\x3b\x4a\xe0\xb2\x1f\xb7\x17\x20\x06\x75\x41\xad\x1f\x96\x4e\x75");
+    const struct slice blob =
+        SLICE("\x01\x63\x0d\xcd\x29"
+              "nnnnnnnnnnnn"
+              "\xcf\x3e\x7b\x05\xda\x3b\x4a\xe0\xb2\x1f\xb7\x17\x20\x06\x75\x41\xad\x1f\x96\x4e\x75");
     struct seal_ring *ring = ring_of(SLICE(HEX_A), none);
     assert_opens(ring, SLICE("ctx"), blob, SLICE("hello"));
     seal_ring_free(ring);
@@ -189,7 +200,8 @@ static void another_context_does_not_open(void **state)
 static void the_previous_key_opens_and_the_current_one_seals(void **state)
 {
     (void)state;
-    struct seal_ring *old = ring_of(SLICE(HEX_A), none), *both = ring_of(SLICE(KEY_B), SLICE(HEX_A)), *new = ring_of(SLICE(KEY_B), none);
+    struct seal_ring *old = ring_of(SLICE(HEX_A), none), *both = ring_of(SLICE(KEY_B), SLICE(HEX_A)),
+                     *new = ring_of(SLICE(KEY_B), none);
     struct buf before, after;
     seal(old, none, SLICE("old"), &before);
     seal(both, none, SLICE("new"), &after);
@@ -253,7 +265,8 @@ static void a_refused_text_is_wiped(void **state)
 static void a_fingerprint_is_stable_salted_and_short(void **state)
 {
     (void)state;
-    struct seal_ring *a = ring_of(SLICE(HEX_A), none), *a_again = ring_of(SLICE(BASE64_A), SLICE(KEY_B)), *b = ring_of(SLICE(KEY_B), none);
+    struct seal_ring *a = ring_of(SLICE(HEX_A), none), *a_again = ring_of(SLICE(BASE64_A), SLICE(KEY_B)),
+                     *b = ring_of(SLICE(KEY_B), none);
     char one[9], two[9];
     assert_string_equal(seal_fingerprint(a, SLICE("token"), one), seal_fingerprint(a_again, SLICE("token"), two));
     assert_int_equal(strlen(one), 8);

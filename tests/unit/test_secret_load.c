@@ -85,7 +85,8 @@ static void what_needs_no_program_is_there_at_once(void **state)
     refs[0] = (struct secret_ref){ SECRET_REF_INLINE, (char *)(uintptr_t)"inline", NULL };
     refs[3] = (struct secret_ref){ SECRET_REF_ENV, (char *)(uintptr_t)"GATHER_TEST", NULL };
     assert_int_equal(start(&e), GATHER_THERE);
-    assert_true(slice_eq(secret_load_secret(&g, 0), SLICE("inline")) && slice_eq(secret_load_secret(&g, 3), SLICE("from-env")));
+    assert_true(slice_eq(secret_load_secret(&g, 0), SLICE("inline"))
+                && slice_eq(secret_load_secret(&g, 3), SLICE("from-env")));
     assert_int_equal(secret_load_secret(&g, 1).len, 0);
     secret_load_stop(&g);
     assert_int_equal(secret_load_secret(&g, 0).len, 0);
@@ -95,12 +96,13 @@ static void programs_run_together_and_their_output_is_the_secret(void **state)
 {
     (void)state;
     shell(0, "printf 'one\\n'");
-    shell(1, "echo two; cat");            /* its input is at its end */
+    shell(1, "echo two; cat"); /* its input is at its end */
     shell(4, "echo complaint >&2; echo four");
     refs[2] = (struct secret_ref){ SECRET_REF_INLINE, (char *)(uintptr_t)"inline", NULL };
     run("");
     assert_true(slice_eq(secret_load_secret(&g, 0), SLICE("one")) && slice_eq(secret_load_secret(&g, 1), SLICE("two")));
-    assert_true(slice_eq(secret_load_secret(&g, 2), SLICE("inline")) && slice_eq(secret_load_secret(&g, 4), SLICE("four")));
+    assert_true(slice_eq(secret_load_secret(&g, 2), SLICE("inline"))
+                && slice_eq(secret_load_secret(&g, 4), SLICE("four")));
 }
 
 static void one_that_fails_ends_all_and_is_named(void **state)
@@ -154,10 +156,8 @@ static void a_program_without_end_is_killed_at_its_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(what_needs_no_program_is_there_at_once),
-        T(programs_run_together_and_their_output_is_the_secret),
-        T(one_that_fails_ends_all_and_is_named),
-        T(a_program_that_is_not_there_fails_at_once),
+        T(what_needs_no_program_is_there_at_once),       T(programs_run_together_and_their_output_is_the_secret),
+        T(one_that_fails_ends_all_and_is_named),         T(a_program_that_is_not_there_fails_at_once),
         T(a_program_without_end_is_killed_at_its_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,20 +18,28 @@ static const struct slice none = { NULL, 0 };
 static void slices_compare_by_bytes(void **state)
 {
     (void)state;
-    assert_true(slice_eq(none, SLICE("")) && slice_eq(SLICE("ab"), SLICE("ab")) && !slice_eq(SLICE("ab"), SLICE("aB")) && !slice_eq(SLICE("a"), SLICE("ab")));
-    assert_true(slice_ieq(SLICE("aBz"), SLICE("AbZ")) && !slice_ieq(SLICE("["), SLICE("{")) && !slice_ieq(SLICE("@"), SLICE("`")) && slice_ieq(none, none));
-    assert_true(slice_eq(slice_of("a\0b", 3), slice_of("a\0b", 3)) && !slice_eq(slice_of("a\0b", 3), slice_of("a\0c", 3)));
-    assert_true(slice_eq_secret(SLICE("abc"), SLICE("abc")) && !slice_eq_secret(SLICE("abc"), SLICE("abd")) && !slice_eq_secret(SLICE("abcabc"), SLICE("abc")));
-    assert_true(!slice_eq_secret(SLICE("abc"), none) && !slice_eq_secret(none, SLICE("abc")) && slice_eq_secret(none, none));
-    assert_true(slice_starts(SLICE("abc"), SLICE("ab")) && slice_starts(SLICE("a"), none) && !slice_starts(SLICE("a"), SLICE("ab")));
+    assert_true(slice_eq(none, SLICE("")) && slice_eq(SLICE("ab"), SLICE("ab")) && !slice_eq(SLICE("ab"), SLICE("aB"))
+                && !slice_eq(SLICE("a"), SLICE("ab")));
+    assert_true(slice_ieq(SLICE("aBz"), SLICE("AbZ")) && !slice_ieq(SLICE("["), SLICE("{"))
+                && !slice_ieq(SLICE("@"), SLICE("`")) && slice_ieq(none, none));
+    assert_true(slice_eq(slice_of("a\0b", 3), slice_of("a\0b", 3))
+                && !slice_eq(slice_of("a\0b", 3), slice_of("a\0c", 3)));
+    assert_true(slice_eq_secret(SLICE("abc"), SLICE("abc")) && !slice_eq_secret(SLICE("abc"), SLICE("abd"))
+                && !slice_eq_secret(SLICE("abcabc"), SLICE("abc")));
+    assert_true(!slice_eq_secret(SLICE("abc"), none) && !slice_eq_secret(none, SLICE("abc"))
+                && slice_eq_secret(none, none));
+    assert_true(slice_starts(SLICE("abc"), SLICE("ab")) && slice_starts(SLICE("a"), none)
+                && !slice_starts(SLICE("a"), SLICE("ab")));
 }
 
 static void slices_are_cut_without_reading_beyond(void **state)
 {
     struct slice rest;
     (void)state;
-    assert_true(slice_eq(slice_trim(SLICE(" \t a b\t ")), SLICE("a b")) && slice_trim(SLICE(" \t")).len == 0 && slice_trim(none).len == 0);
-    assert_true(slice_eq(slice_skip(SLICE("abc"), 1), SLICE("bc")) && slice_skip(SLICE("abc"), 9).len == 0 && slice_skip(none, 3).len == 0);
+    assert_true(slice_eq(slice_trim(SLICE(" \t a b\t ")), SLICE("a b")) && slice_trim(SLICE(" \t")).len == 0
+                && slice_trim(none).len == 0);
+    assert_true(slice_eq(slice_skip(SLICE("abc"), 1), SLICE("bc")) && slice_skip(SLICE("abc"), 9).len == 0
+                && slice_skip(none, 3).len == 0);
     assert_true(slice_find(SLICE("abc"), 'c') == 2 && slice_find(SLICE("abc"), 'x') == 3 && slice_find(none, 'x') == 0);
     assert_true(slice_eq(slice_cut(SLICE("a=b=c"), '=', &rest), SLICE("a")) && slice_eq(rest, SLICE("b=c")));
     assert_true(slice_eq(slice_cut(SLICE("abc"), '=', &rest), SLICE("abc")) && rest.len == 0 && !rest.ptr);
@@ -46,10 +54,21 @@ static void numbers_are_plain_digits_within_their_limit(void **state)
         uint64_t max, value;
         int failed;
     } table[] = {
-        { "0", 0, 0, 0 }, { "7", 7, 7, 0 }, { "8", 7, 0, -ERANGE }, { "18446744073709551615", UINT64_MAX, UINT64_MAX, 0 },
-        { "18446744073709551616", UINT64_MAX, 0, -ERANGE }, { "99999999999999999999999", UINT64_MAX, 0, -ERANGE }, { "007", 7, 7, 0 },
-        { "", 9, 0, -EINVAL }, { "+1", 9, 0, -EINVAL }, { "-1", 9, 0, -EINVAL }, { " 1", 9, 0, -EINVAL }, { "1 ", 9, 0, -EINVAL }, { "0x1", 9, 0, -EINVAL },
-        { "5", 3, 0, -ERANGE }, { "10", 9, 0, -ERANGE },
+        { "0", 0, 0, 0 },
+        { "7", 7, 7, 0 },
+        { "8", 7, 0, -ERANGE },
+        { "18446744073709551615", UINT64_MAX, UINT64_MAX, 0 },
+        { "18446744073709551616", UINT64_MAX, 0, -ERANGE },
+        { "99999999999999999999999", UINT64_MAX, 0, -ERANGE },
+        { "007", 7, 7, 0 },
+        { "", 9, 0, -EINVAL },
+        { "+1", 9, 0, -EINVAL },
+        { "-1", 9, 0, -EINVAL },
+        { " 1", 9, 0, -EINVAL },
+        { "1 ", 9, 0, -EINVAL },
+        { "0x1", 9, 0, -EINVAL },
+        { "5", 3, 0, -ERANGE },
+        { "10", 9, 0, -ERANGE },
     };
     (void)state;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {

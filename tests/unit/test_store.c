@@ -1,6 +1,6 @@
 /* links: tests/fakes/redis_server.c */
-/* What every store engine must do (refresh/store/store.h): one row of engines[] each.  Owners are in this process, and in processes of their own that are
- * killed and stopped. */
+/* What every store engine must do (refresh/store/store.h): one row of engines[] each.  Owners are in this process, and
+ * in processes of their own that are killed and stopped. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -138,8 +138,8 @@ static void on_answer(void *arg, const struct store_answer *answer)
     got->ttl_ms = answer->ttl_ms;
     got->throttled_ms = answer->throttled_ms;
     snprintf(got->error, sizeof got->error, "%s", answer->error ? answer->error : "");
-    bool has_state = answer->result == STORE_FRESH || answer->result == STORE_WON || answer->result == STORE_STALE ||
-                     (answer->result == STORE_OK && answer->state);
+    bool has_state = answer->result == STORE_FRESH || answer->result == STORE_WON || answer->result == STORE_STALE
+                     || (answer->result == STORE_OK && answer->state);
     if (!has_state)
         return;
     struct slice token = secret_peek(&answer->state->refresh_token);
@@ -591,8 +591,8 @@ static enum store_result theirs(void)
     return w.a->engine->mark ? STORE_BUSY : STORE_OK;
 }
 
-static struct got mark(struct store *s, const struct store_owner *owner, uint64_t parent, const char *fp, const char *tag, const char *instead,
-                       int64_t hold_ms)
+static struct got mark(struct store *s, const struct store_owner *owner, uint64_t parent, const char *fp,
+                       const char *tag, const char *instead, int64_t hold_ms)
 {
     struct got got = { 0 };
     store_mark(s, "cred", owner, parent, &(struct store_intent){ fp, tag, instead, hold_ms }, on_answer, &got);
@@ -621,7 +621,8 @@ static void an_intent_of_another_for_the_same_token_is_waited_for(void **state)
     assert_result(mark(w.a, &w.alice, 1, "0a0b0c0d", "1.1", NULL, LONG_MS), STORE_OK);
     assert_result(mark(w.a, &w.alice, 1, "0a0b0c0d", "1.2", NULL, LONG_MS), STORE_OK); /* it sends again */
     assert_result(mark(w.b, &w.bob, 1, "0a0b0c0d", "2.1", "1.1", LONG_MS), theirs());
-    assert_result(mark(w.b, &w.bob, 1, "0a0b0c0d", "2.2", "1.2", LONG_MS), STORE_OK); /* whose keeper is dead, as its own journal says */
+    /* whose keeper is dead, as its own journal says */
+    assert_result(mark(w.b, &w.bob, 1, "0a0b0c0d", "2.2", "1.2", LONG_MS), STORE_OK);
     assert_result(mark(w.a, &carol, 1, "0a0b0c0d", "3.1", NULL, LONG_MS), theirs());
     assert_result(mark(w.a, &carol, 1, "ffffffff", "3.2", NULL, LONG_MS), STORE_OK); /* another token */
     assert_result(commit(w.b, "cred", &w.bob, 1), STORE_OK);
@@ -1043,10 +1044,7 @@ static void eight_processes_make_consecutive_generations_and_spend_each_parent_o
 
 /* ---- every rule × every engine ---- */
 
-#define RULE(name)                                                                                                     \
-    {                                                                                                                  \
-#name, name, setup, teardown, NULL                                                                             \
-    }
+#define RULE(name) { #name, name, setup, teardown, NULL }
 static const struct CMUnitTest rules[] = {
     RULE(at_first_nothing_is_stored),
     RULE(an_answer_never_comes_inside_the_call_and_comes_once),
@@ -1102,7 +1100,8 @@ int main(void)
     if (redis_server_there()) {
         failed += redis_server_start(&server, NULL) != 0;
     } else {
-        printf("[  SKIPPED ] %d test(s): no redis-server is installed (Debian: apt-get install redis-server)\n", (int)RULE_COUNT);
+        printf("[  SKIPPED ] %d test(s): no redis-server is installed (Debian: apt-get install redis-server)\n",
+               (int)RULE_COUNT);
         count--; /* redis is the last */
     }
     for (size_t i = 0; i < count; i++) {

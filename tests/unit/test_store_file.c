@@ -1,6 +1,6 @@
 /* links: tests/fakes/fake_clock.c */
-/* What is particular to the file store: the directory, its files when they are damaged, its lock when a process dies in the middle.  Time stands still
- * here unless a test moves it, so what becomes free does so for another reason. */
+/* What is particular to the file store: the directory, its files when they are damaged, its lock when a process dies in
+ * the middle.  Time stands still here unless a test moves it, so what becomes free does so for another reason. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -97,9 +97,13 @@ struct got {
 static void on_answer(void *arg, const struct store_answer *answer)
 {
     struct got *got = arg;
-    *got = (struct got){ got->count + 1,     answer->result,
-                         answer->generation, answer->state ? answer->state->generation : 0,
-                         answer->ttl_ms,     answer->throttled_ms, "" };
+    *got = (struct got){ got->count + 1,
+                         answer->result,
+                         answer->generation,
+                         answer->state ? answer->state->generation : 0,
+                         answer->ttl_ms,
+                         answer->throttled_ms,
+                         "" };
     if (answer->error)
         snprintf(got->error, sizeof got->error, "%s", answer->error);
 }
@@ -548,7 +552,8 @@ static void the_same_owner_may_begin_twice(void **state)
     assert_result(renew(a, "cred", &alice), STORE_OK);
 }
 
-/* alice has the lease and lives; the line on disk says otherwise.  Bob must get it, and alice learn that she lost it. */
+/* alice has the lease and lives; the line on disk says otherwise.  Bob must get it, and alice learn that she lost it.
+ */
 static void assert_no_lease(const char *line, size_t len)
 {
     assert_result(begin(a, "cred", &alice), STORE_WON);

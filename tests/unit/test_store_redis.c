@@ -1,5 +1,6 @@
 /* links: tests/fakes/redis_server.c */
-/* What is the Redis engine's own (refresh/redis/store_redis.h): the protocol at its edges, URLs, errors with their way out, reconnecting, giving back. */
+/* What is the Redis engine's own (refresh/redis/store_redis.h): the protocol at its edges, URLs, errors with their way
+ * out, reconnecting, giving back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,9 +64,12 @@ static void what_is_no_redis_url_is_told_why(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        { "", "is no Redis URL" },           { "http://h", "is no Redis URL" },      { "redis://", "no host" },      { "redis://u:p@h", "store.redis.password" },
-        { "redis://h/x", "is a number" },    { "redis://h/99999", "is a number" },   { "redis://h:0", "no host" },   { "redis://h #", "space" },
-        { "unix://run", "begins with /" },   { "unix:///r?dx=1", "only ?db=" },      { "redis://a b", "space" },     { "redis://u@", "no host" },
+        { "", "is no Redis URL" },         { "http://h", "is no Redis URL" },
+        { "redis://", "no host" },         { "redis://u:p@h", "store.redis.password" },
+        { "redis://h/x", "is a number" },  { "redis://h/99999", "is a number" },
+        { "redis://h:0", "no host" },      { "redis://h #", "space" },
+        { "unix://run", "begins with /" }, { "unix:///r?dx=1", "only ?db=" },
+        { "redis://a b", "space" },        { "redis://u@", "no host" },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct redis_url url;
@@ -101,12 +105,14 @@ static void a_failover_says_which_primary_and_where(void **state)
         struct authority at;
         char text[AUTHORITY_TEXT_MAX];
         int failed = redis_switch_parse(slice_str(rows[i].text), "main", &at);
-        if ((failed == 0) != (rows[i].want != NULL) || (rows[i].want && strcmp(authority_key(&at, text), rows[i].want) != 0))
+        if ((failed == 0) != (rows[i].want != NULL)
+            || (rows[i].want && strcmp(authority_key(&at, text), rows[i].want) != 0))
             fail_msg("\"%s\": %d", rows[i].text, failed);
     }
     char longest[4096];
     memset(longest, 'a', sizeof longest);
-    assert_int_equal(redis_switch_parse(slice_of(longest, sizeof longest), "main", &(struct authority){ .port = 0 }), -EINVAL);
+    assert_int_equal(redis_switch_parse(slice_of(longest, sizeof longest), "main", &(struct authority){ .port = 0 }),
+                     -EINVAL);
 }
 
 static void a_command_is_an_array_of_bulk_strings(void **state)
@@ -116,7 +122,8 @@ static void a_command_is_an_array_of_bulk_strings(void **state)
     buf_init(&out, 64);
     assert_int_equal(redis_wire_add(&out, (struct slice[]){ SLICE("GET"), slice_of("a\0\r\n", 4), { NULL, 0 } }, 3), 0);
     assert_true(slice_eq(buf_slice(&out), SLICE("*3\r\n$3\r\nGET\r\n$4\r\na\0\r\n\r\n$0\r\n\r\n")));
-    assert_true(redis_wire_add(&out, (struct slice[]){ SLICE("0123456789012345678901234567890123456789") }, 1) < 0); /* its cap */
+    /* its cap */
+    assert_true(redis_wire_add(&out, (struct slice[]){ SLICE("0123456789012345678901234567890123456789") }, 1) < 0);
     buf_done(&out);
 }
 
@@ -151,7 +158,8 @@ static void replies_are_read_however_the_bytes_come(void **state)
 static void what_is_no_protocol_or_too_much_of_it_ends_the_reader(void **state)
 {
     (void)state;
-    static const char *const rows[] = { "HTTP/1.1 400 Bad Request\r\n", "*65\r\n", "*2147483647\r\n", "$99999999999999999999\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n" };
+    static const char *const rows[] = { "HTTP/1.1 400 Bad Request\r\n", "*65\r\n", "*2147483647\r\n",
+                                        "$99999999999999999999\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n" };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct redis_reader *r = redis_reader_new();
         redisReply *reply;
@@ -479,7 +487,8 @@ static struct got mark(struct store *s, unsigned char who, uint64_t parent)
 {
     struct got got = { 0 };
     struct store_owner owner = owner_of(who);
-    assert_non_null(store_mark(s, "cred", &owner, parent, &(struct store_intent){ "0a0b0c0d", "1.1", NULL, LONG_MS }, on_answer, &got));
+    assert_non_null(store_mark(s, "cred", &owner, parent, &(struct store_intent){ "0a0b0c0d", "1.1", NULL, LONG_MS },
+                               on_answer, &got));
     return *wait_for(&got);
 }
 
@@ -491,7 +500,8 @@ static void warm_up(struct store *s)
     assert_result(commit(s, 'z', 0), STORE_OK);
 }
 
-/* The server stands still (SIGSTOP): what it was sent meanwhile it does when it goes on, for somebody who has given up long since. */
+/* The server stands still (SIGSTOP): what it was sent meanwhile it does when it goes on, for somebody who has given up
+ * long since. */
 static void what_a_server_does_too_late_is_no_hindrance_to_us_and_one_to_others(void **state)
 {
     (void)state;
@@ -579,7 +589,8 @@ static void a_pause_that_somebody_else_wrote_holds_nobody_for_longer_than_it_may
 {
     (void)state;
     static const char *const others[] = { "SET {sidekey:cred}:backoff never", "SET {sidekey:cred}:backoff x PX 90000",
-                                          "SET {sidekey:cred}:backoff -5 PX 90000", "SET {sidekey:cred}:backoff 90000000 PX 90000000" };
+                                          "SET {sidekey:cred}:backoff -5 PX 90000",
+                                          "SET {sidekey:cred}:backoff 90000000 PX 90000000" };
     struct store *s = open_store(server.url);
     for (size_t i = 0; i < COUNT(others); i++) {
         ask(others[i], "+OK");
@@ -621,11 +632,13 @@ static void a_password_is_asked_for_and_checked(void **state)
 {
     (void)state;
     char right[] = "right", wrong[] = "wrong";
-    static const char *const want[] = { "set store.redis.password", "store.redis.username and store.redis.password", "" };
+    static const char *const want[] = { "set store.redis.password", "store.redis.username and store.redis.password",
+                                        "" };
     char *const given[] = { NULL, wrong, right };
     ask("CONFIG SET requirepass right", "+OK");
     for (size_t i = 0; i < COUNT(given); i++) {
-        redis.password = (struct secret_ref){ .kind = given[i] ? SECRET_REF_INLINE : SECRET_REF_NONE, .name = given[i] };
+        redis.password =
+            (struct secret_ref){ .kind = given[i] ? SECRET_REF_INLINE : SECRET_REF_NONE, .name = given[i] };
         struct store *s = open_store(server.url);
         struct got got = load(s);
         if (!strstr(got.error, want[i]) || (got.result == STORE_OK) != (given[i] == right))
@@ -753,7 +766,8 @@ static void a_link_sends_the_password_that_it_was_made_with(void **state)
     assert_int_equal(authority_parse(slice_str(at), SCHEME_HTTP, 0, &place.at), 0);
     assert_int_equal(secret_set(&password, SLICE("the-first-one")), 0);
     struct redis_login login = { .password = secret_peek(&password) };
-    struct redis_link *link = redis_link_new(dialer, &place, &login, 5000, &(struct redis_link_hooks){ on_nothing, on_closed, NULL, NULL });
+    struct redis_link *link =
+        redis_link_new(dialer, &place, &login, 5000, &(struct redis_link_hooks){ on_nothing, on_closed, NULL, NULL });
     assert_non_null(link);
     assert_int_equal(secret_set(&password, SLICE("the-second-one")), 0); /* the pages of the first are gone */
     int64_t end_ms = clock_mono_ms() + WAIT_MS;
@@ -811,7 +825,8 @@ int main(void)
     log_setup("test", LOG_ERROR, LOG_LOGFMT, STDERR_FILENO);
     int failed = cmocka_run_group_tests(pure, NULL, NULL);
     if (!redis_server_there()) {
-        printf("[  SKIPPED ] %zu test(s): no redis-server is installed (Debian: apt-get install redis-server)\n", COUNT(served));
+        printf("[  SKIPPED ] %zu test(s): no redis-server is installed (Debian: apt-get install redis-server)\n",
+               COUNT(served));
         return failed;
     }
     return failed + cmocka_run_group_tests(served, NULL, NULL);

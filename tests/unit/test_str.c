@@ -33,9 +33,16 @@ static bool gives(int (*add)(struct buf *, struct slice), struct slice in, const
 
 static void base64_is_that_of_rfc_4648(void **state)
 {
-    static const char *const rows[][3] = { /* §10; the URL form has no padding */
-        { "", "", "" },                 { "f", "Zg==", "Zg" },           { "fo", "Zm8=", "Zm8" },         { "foo", "Zm9v", "Zm9v" },
-        { "foob", "Zm9vYg==", "Zm9vYg" }, { "fooba", "Zm9vYmE=", "Zm9vYmE" }, { "foobar", "Zm9vYmFy", "Zm9vYmFy" }, { "\xfb\xff\xfe", "+//+", "-__-" },
+    static const char *const rows[][3] = {
+        /* §10; the URL form has no padding */
+        { "", "", "" },
+        { "f", "Zg==", "Zg" },
+        { "fo", "Zm8=", "Zm8" },
+        { "foo", "Zm9v", "Zm9v" },
+        { "foob", "Zm9vYg==", "Zm9vYg" },
+        { "fooba", "Zm9vYmE=", "Zm9vYmE" },
+        { "foobar", "Zm9vYmFy", "Zm9vYmFy" },
+        { "\xfb\xff\xfe", "+//+", "-__-" },
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -81,7 +88,7 @@ static void json_strings_are_valid_whatever_goes_in(void **state)
         { "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"" },
         { "\xff", "\"\\ufffd\"" },
         { "\xc3", "\"\\ufffd\"" },
-        { "\xc0\xaf", "\"\\ufffd\\ufffd\"" },             /* too long for a slash */
+        { "\xc0\xaf", "\"\\ufffd\\ufffd\"" },            /* too long for a slash */
         { "\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\"" }, /* a surrogate */
         { "\xf4\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\"" },
         { "\xe2\x82x", "\"\\ufffd\\ufffdx\"" },
@@ -93,7 +100,8 @@ static void json_strings_are_valid_whatever_goes_in(void **state)
 
 static void the_cap_of_the_buffer_holds(void **state)
 {
-    int (*const all[])(struct buf *, struct slice) = { str_add_hex, str_add_base64, str_add_base64url, str_add_unbase64, str_add_form, str_add_json };
+    int (*const all[])(struct buf *, struct slice) = { str_add_hex,      str_add_base64, str_add_base64url,
+                                                       str_add_unbase64, str_add_form,   str_add_json };
     static char large[300];
     (void)state;
     memset(large, 'A', sizeof large);

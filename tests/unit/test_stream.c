@@ -490,7 +490,9 @@ static int tcp_pair(int *ret_far)
     socklen_t len = sizeof at;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     *ret_far = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(listener, (struct sockaddr *)&at, len) | listen(listener, 1) | getsockname(listener, (struct sockaddr *)&at, &len), 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, len) | listen(listener, 1)
+                         | getsockname(listener, (struct sockaddr *)&at, &len),
+                     0);
     assert_int_equal(connect(*ret_far, (struct sockaddr *)&at, len), 0);
     int fd = accept(listener, NULL, NULL);
     close(listener);
@@ -740,7 +742,8 @@ static void peers_of_each_version_may_transfer_and_change_keys(void **state)
     }
 }
 
-/* OpenSSL's queue of errors is one for all connections: what another left there must not be taken for ours (SSL_get_error(3)). */
+/* OpenSSL's queue of errors is one for all connections: what another left there must not be taken for ours
+ * (SSL_get_error(3)). */
 static void the_errors_of_another_connection_are_not_ours(void **state)
 {
     static char much[STREAM_OUT_BODY];
@@ -865,14 +868,8 @@ static void a_peer_that_leaves_during_the_handshake_is_named(void **state)
     assert_string_equal(stream_error_label(a.s), "connection_terminated");
 }
 
-#define PLAIN(name)                                                                                                    \
-    {                                                                                                                  \
-#name ", plain", name, meet_plain, part, NULL                                                                  \
-    }
-#define TLS(name)                                                                                                      \
-    {                                                                                                                  \
-#name ", TLS", name, meet_tls, part, NULL                                                                      \
-    }
+#define PLAIN(name) { #name ", plain", name, meet_plain, part, NULL }
+#define TLS(name) { #name ", TLS", name, meet_tls, part, NULL }
 #define BOTH(name) PLAIN(name), TLS(name)
 int main(void)
 {

@@ -113,7 +113,8 @@ static void the_keys_of_the_exchange_are_forgotten_after_it(void **state)
 {
     (void)state;
     const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
-    const char *groups[] = { "X25519:P-256", "P-256", "ffdhe2048" }; /* and the default: hybrid where the library has one */
+    /* and the default: hybrid where the library has one */
+    const char *groups[] = { "X25519:P-256", "P-256", "ffdhe2048" };
     for (size_t i = 0; i < 8; i++) {
         SSL_CTX_set_max_proto_version(world_server->ctx, versions[i % 2]);
         struct tls_client *by = world_client_for(world_ca_file);

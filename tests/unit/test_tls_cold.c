@@ -210,7 +210,8 @@ static void *stranger_in(struct tls_box *box, const void *near)
     tls_cold_enter(box);
     for (size_t size = 2048; !found && size < 16384; size++) {
         unsigned char *p = OPENSSL_malloc(size);
-        if (p > (const unsigned char *)near - (64 << 20) && p < (const unsigned char *)near + (64 << 20)) /* the heap is far away */
+        /* the heap is far away */
+        if (p > (const unsigned char *)near - (64 << 20) && p < (const unsigned char *)near + (64 << 20))
             found = p;
         else
             OPENSSL_free(p);

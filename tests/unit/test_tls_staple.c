@@ -18,7 +18,8 @@
 #define UNKNOWN V_OCSP_CERTSTATUS_UNKNOWN
 #define DAY 86400
 
-static struct cert leaf, other, promising, responder, poor_responder, late_responder, stranger, strangers_responder, middle, below_middle;
+static struct cert leaf, other, promising, responder, poor_responder, late_responder, stranger, strangers_responder,
+    middle, below_middle;
 
 static struct cert server_cert(const struct cert *by, const char *features)
 {
@@ -27,7 +28,8 @@ static struct cert server_cert(const struct cert *by, const char *features)
 
 static struct cert responder_cert(const struct cert *by, const char *eku, long from_s, long until_s)
 {
-    return cert_make((struct cert_spec){ .cn = "Responder", .san = "DNS:ocsp.test", .by = by, .eku = eku, .from_s = from_s, .until_s = until_s });
+    return cert_make((struct cert_spec){
+        .cn = "Responder", .san = "DNS:ocsp.test", .by = by, .eku = eku, .from_s = from_s, .until_s = until_s });
 }
 
 static int up(void **state)
@@ -48,7 +50,8 @@ static int up(void **state)
 
 static int down(void **state)
 {
-    struct cert *all[] = { &leaf, &other, &promising, &responder, &poor_responder, &late_responder, &stranger, &strangers_responder, &middle, &below_middle };
+    struct cert *all[] = { &leaf,           &other,    &promising,           &responder, &poor_responder,
+                           &late_responder, &stranger, &strangers_responder, &middle,    &below_middle };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         cert_done(all[i]);
     return world_down(state);
@@ -85,10 +88,16 @@ static void a_staple_is_believed_by_signer_subject_and_time(void **state)
         { { .status = REVOKED, .reason = OCSP_REVOKED_STATUS_KEYCOMPROMISE }, STAPLE_REVOKED, "keyCompromise" },
         { { .status = REVOKED, .reason = OCSP_REVOKED_STATUS_NOSTATUS }, STAPLE_REVOKED, "not given" },
         { { .status = REVOKED, .reason = OCSP_REVOKED_STATUS_CERTIFICATEHOLD }, STAPLE_REVOKED, "certificateHold" },
-        { { .status = REVOKED, .reason = OCSP_REVOKED_STATUS_SUPERSEDED, .by = &responder }, STAPLE_REVOKED, "superseded" },
+        { { .status = REVOKED, .reason = OCSP_REVOKED_STATUS_SUPERSEDED, .by = &responder },
+          STAPLE_REVOKED,
+          "superseded" },
         /* a revocation does not end, a hold may */
-        { { .status = REVOKED, .reason = OCSP_REVOKED_STATUS_KEYCOMPROMISE, .from_s = -9 * DAY, .until_s = -8 * DAY }, STAPLE_REVOKED, "keyCompromise" },
-        { { .status = REVOKED, .reason = OCSP_REVOKED_STATUS_CERTIFICATEHOLD, .from_s = -9 * DAY, .until_s = -8 * DAY }, STAPLE_UNUSABLE, "outdated" },
+        { { .status = REVOKED, .reason = OCSP_REVOKED_STATUS_KEYCOMPROMISE, .from_s = -9 * DAY, .until_s = -8 * DAY },
+          STAPLE_REVOKED,
+          "keyCompromise" },
+        { { .status = REVOKED, .reason = OCSP_REVOKED_STATUS_CERTIFICATEHOLD, .from_s = -9 * DAY, .until_s = -8 * DAY },
+          STAPLE_UNUSABLE,
+          "outdated" },
         { { .status = GOOD, .from_s = -DAY, .until_s = -10 - STAPLE_SKEW_S }, STAPLE_UNUSABLE, "outdated" },
         { { .status = UNKNOWN, .from_s = -DAY, .until_s = -10 - STAPLE_SKEW_S }, STAPLE_UNUSABLE, "outdated" },
         { { .status = GOOD, .from_s = STAPLE_SKEW_S + 10, .until_s = DAY }, STAPLE_UNUSABLE, "time to come" },
@@ -96,15 +105,19 @@ static void a_staple_is_believed_by_signer_subject_and_time(void **state)
         { { .status = GOOD, .from_s = 10, .until_s = -10 }, STAPLE_UNUSABLE, "outdated" }, /* ends before it begins */
         { { .status = GOOD, .about = &other }, STAPLE_UNUSABLE, "another certificate" },
         { { .status = REVOKED, .about = &other }, STAPLE_UNUSABLE, "another certificate" },
-        { { .status = GOOD, .issuer = &stranger, .by = &world_ca }, STAPLE_UNUSABLE, "another certificate" }, /* the serial of another issuer's */
-        { { .status = GOOD, .before = STAPLE_ANSWERS_MAX }, STAPLE_UNUSABLE, "another certificate" },         /* too many to look through */
+        /* the serial of another issuer's */
+        { { .status = GOOD, .issuer = &stranger, .by = &world_ca }, STAPLE_UNUSABLE, "another certificate" },
+        /* too many to look through */
+        { { .status = GOOD, .before = STAPLE_ANSWERS_MAX }, STAPLE_UNUSABLE, "another certificate" },
         { { .status = GOOD, .by = &stranger }, STAPLE_UNUSABLE, "not signed" },
         { { .status = REVOKED, .by = &stranger }, STAPLE_UNUSABLE, "not signed" },
         { { .status = GOOD, .by = &strangers_responder }, STAPLE_UNUSABLE, "not signed" },
-        { { .status = GOOD, .by = &poor_responder }, STAPLE_UNUSABLE, "not signed" }, /* by the issuer, but not for this */
-        { { .status = GOOD, .by = &leaf }, STAPLE_UNUSABLE, "not signed" },           /* of itself */
+        /* by the issuer, but not for this */
+        { { .status = GOOD, .by = &poor_responder }, STAPLE_UNUSABLE, "not signed" },
+        { { .status = GOOD, .by = &leaf }, STAPLE_UNUSABLE, "not signed" }, /* of itself */
         { { .status = GOOD, .by = &late_responder }, STAPLE_UNUSABLE, "not signed" },
-        { { .status = GOOD, .by = &responder, .bare = true }, STAPLE_UNUSABLE, "not signed" }, /* no one knows that responder */
+        /* no one knows that responder */
+        { { .status = GOOD, .by = &responder, .bare = true }, STAPLE_UNUSABLE, "not signed" },
         { { .status = GOOD, .md = EVP_sha1() }, STAPLE_UNUSABLE, "not signed" },
         { { .status = REVOKED, .md = EVP_sha1() }, STAPLE_UNUSABLE, "not signed" },
     };
@@ -125,7 +138,8 @@ static void a_good_staple_is_good_until_its_next_update(void **state)
 {
     (void)state;
     int64_t now_s = (int64_t)time(NULL);
-    struct staple s = judge((struct staple_spec){ .about = &leaf, .issuer = &world_ca, .from_s = -10, .until_s = 5000 });
+    struct staple s =
+        judge((struct staple_spec){ .about = &leaf, .issuer = &world_ca, .from_s = -10, .until_s = 5000 });
     assert_in_range(s.good_until_s, now_s + 5000, now_s + 5000 + STAPLE_SKEW_S + 2);
     s = judge((struct staple_spec){ .about = &leaf, .issuer = &world_ca, .from_s = -10, .no_until = true });
     assert_in_range(s.good_until_s, now_s + DAY - 20, now_s + DAY + STAPLE_SKEW_S + 2);
@@ -140,20 +154,25 @@ static void bytes_that_are_no_response_prove_nothing(void **state)
     memset(copy, 0, STAPLE_MAX + 1);
     memcpy(copy, der.ptr, der.len);
     assert_int_equal(staple_judge(slice_of(copy, der.len), leaf.x509, world_ca.x509, now_s).status, STAPLE_GOOD);
-    assert_int_equal(staple_judge(slice_of(copy, der.len + 1), leaf.x509, world_ca.x509, now_s).status, STAPLE_UNUSABLE); /* something follows it */
-    assert_int_equal(staple_judge(slice_of(copy, STAPLE_MAX + 1), leaf.x509, world_ca.x509, now_s).status, STAPLE_UNUSABLE);
+    /* something follows it */
+    assert_int_equal(staple_judge(slice_of(copy, der.len + 1), leaf.x509, world_ca.x509, now_s).status,
+                     STAPLE_UNUSABLE);
+    assert_int_equal(staple_judge(slice_of(copy, STAPLE_MAX + 1), leaf.x509, world_ca.x509, now_s).status,
+                     STAPLE_UNUSABLE);
     for (size_t n = 1; n < der.len; n++) /* cut anywhere */
         assert_int_equal(staple_judge(slice_of(copy, n), leaf.x509, world_ca.x509, now_s).status, STAPLE_UNUSABLE);
     for (size_t i = 0; i < der.len; i++) { /* a bit turned anywhere: never a proof of anything else */
         copy[i] ^= 1;
         struct staple s = staple_judge(slice_of(copy, der.len), leaf.x509, world_ca.x509, now_s);
-        assert_true(s.status == STAPLE_UNUSABLE || s.status == STAPLE_GOOD); /* the signer's own certificate in it is not needed */
+        /* the signer's own certificate in it is not needed */
+        assert_true(s.status == STAPLE_UNUSABLE || s.status == STAPLE_GOOD);
         copy[i] ^= 1;
     }
     assert_int_equal(staple_judge(slice_of(NULL, 0), leaf.x509, world_ca.x509, now_s).status, STAPLE_NONE);
     assert_int_equal(staple_judge(der, leaf.x509, NULL, now_s).status, STAPLE_UNUSABLE);
     const unsigned char try_later[] = { 0x30, 3, 0x0a, 1, 3 };
-    assert_non_null(strstr(staple_judge(slice_of(try_later, sizeof try_later), leaf.x509, world_ca.x509, now_s).why, "no answer"));
+    assert_non_null(
+        strstr(staple_judge(slice_of(try_later, sizeof try_later), leaf.x509, world_ca.x509, now_s).why, "no answer"));
     assert_int_equal(ERR_peek_error(), 0);
     free(copy);
     free((void *)(uintptr_t)der.ptr);
@@ -162,8 +181,10 @@ static void bytes_that_are_no_response_prove_nothing(void **state)
 static void the_promise_of_a_staple_is_read_from_the_whole_chain(void **state)
 {
     (void)state;
-    struct cert demanding = cert_make((struct cert_spec){ .cn = "Demanding", .by = &world_ca, .features = "status_request" });
-    struct cert second = server_cert(&world_ca, "status_request_v2"), both = server_cert(&world_ca, "status_request_v2,status_request");
+    struct cert demanding =
+        cert_make((struct cert_spec){ .cn = "Demanding", .by = &world_ca, .features = "status_request" });
+    struct cert second = server_cert(&world_ca, "status_request_v2"),
+                both = server_cert(&world_ca, "status_request_v2,status_request");
     struct cert unreadable = server_cert(&world_ca, "DER:0401ff");
     const struct {
         const struct cert *chain[3];
@@ -271,15 +292,17 @@ static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
 static void a_revoked_certificate_ends_the_handshake_before_a_byte_of_ours(void **state)
 {
     (void)state;
-    show(staple_make((struct staple_spec){ .about = &leaf, .issuer = &world_ca, .status = REVOKED, .reason = OCSP_REVOKED_STATUS_KEYCOMPROMISE }));
+    show(staple_make((struct staple_spec){
+        .about = &leaf, .issuer = &world_ca, .status = REVOKED, .reason = OCSP_REVOKED_STATUS_KEYCOMPROMISE }));
     for (size_t v = 0; v < 2; v++) {
         SSL_CTX *ctx = stapler(&leaf, NULL, versions[v]);
         end_done(&client);
         assert_false(meet(ctx, world_client, "revoked"));
         assert_true(stream_verify_failed(client.s));
         assert_string_equal(stream_error_label(client.s), "tls_certificate_error");
-        assert_string_equal(stream_error(client.s), "certificate was revoked on 2023-11-14 22:13:20 UTC, reason keyCompromise "
-                                                    "(depth 0, subject CN=" HOST ", issuer CN=Test Authority) for " HOST);
+        assert_string_equal(stream_error(client.s),
+                            "certificate was revoked on 2023-11-14 22:13:20 UTC, reason keyCompromise "
+                            "(depth 0, subject CN=" HOST ", issuer CN=Test Authority) for " HOST);
         assert_int_equal(alert(), SSL_AD_BAD_CERTIFICATE_STATUS_RESPONSE);
         part();
         SSL_CTX_free(ctx);
@@ -311,7 +334,9 @@ static void what_proves_nothing_counts_as_none_unless_a_staple_was_promised(void
         const char *words = cert == &promising ? table[i / 4].words : NULL;
         spec.about = spec.about ? spec.about : cert;
         spec.issuer = &world_ca;
-        show(!table[i / 4].bytes ? staple_make(spec) : table[i / 4].bytes[0] ? slice_str(strdup(table[i / 4].bytes)) : slice_of(NULL, 0));
+        show(!table[i / 4].bytes     ? staple_make(spec)
+             : table[i / 4].bytes[0] ? slice_str(strdup(table[i / 4].bytes))
+                                     : slice_of(NULL, 0));
         SSL_CTX *ctx = stapler(cert, NULL, versions[i % 2]);
         char key[16];
         snprintf(key, sizeof key, "row%zu", i);
@@ -332,9 +357,11 @@ static void what_proves_nothing_counts_as_none_unless_a_staple_was_promised(void
 static void an_issuer_below_the_root_signs_for_its_own(void **state)
 {
     (void)state;
-    const struct cert *signers[] = { &middle, &world_ca }; /* the root is not the issuer: its "revoked" about this serial is none */
+    /* the root is not the issuer: its "revoked" about this serial is none */
+    const struct cert *signers[] = { &middle, &world_ca };
     for (size_t i = 0; i < 2; i++) {
-        show(staple_make((struct staple_spec){ .about = &below_middle, .issuer = &middle, .by = signers[i], .status = REVOKED }));
+        show(staple_make(
+            (struct staple_spec){ .about = &below_middle, .issuer = &middle, .by = signers[i], .status = REVOKED }));
         SSL_CTX *ctx = stapler(&below_middle, &middle, TLS1_3_VERSION);
         assert_int_equal(meet(ctx, world_client, i ? "by root" : "by middle"), i == 1);
         part();
@@ -382,14 +409,16 @@ static void a_session_is_not_resumed_beyond_the_end_of_its_staple(void **state)
     for (size_t v = 0; v < 2; v++) {
         struct tls_client *by = world_client_for(world_ca_file);
         SSL_CTX *ctx = stapler(&promising, NULL, versions[v]);
-        show(staple_make((struct staple_spec){ .about = &promising, .issuer = &world_ca, .from_s = -DAY, .until_s = 5000 }));
+        show(staple_make(
+            (struct staple_spec){ .about = &promising, .issuer = &world_ca, .from_s = -DAY, .until_s = 5000 }));
         assert_int_equal(visit(ctx, by, "k"), 0);
         assert_int_equal(visit(ctx, by, "k"), 1);
         char name[] = HOST "\0k";
         SSL_SESSION *session = tls_cache_take(by->cache, slice_of(name, sizeof name - 1));
         assert_non_null(session);
         int64_t now_s = (int64_t)time(NULL);
-        assert_in_range(tls_revocation_session_until_s(session), now_s + 4000, now_s + 6000); /* a ticket of a ticket knows it as well */
+        /* a ticket of a ticket knows it as well */
+        assert_in_range(tls_revocation_session_until_s(session), now_s + 4000, now_s + 6000);
         tls_cache_forget(by->cache, promising.x509);
         assert_int_equal(tls_revocation_bind(session, now_s), 1);
         tls_cache_put(by->cache, slice_of(name, sizeof name - 1), session);

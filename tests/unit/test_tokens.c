@@ -40,13 +40,22 @@ static int down(void **state)
 
 static void token(uint64_t generation, const char *text, int64_t refresh_ms, int64_t lifetime_ms)
 {
-    tokens_message(t, &(struct msg){ .type = MSG_TOKEN, .name = SLICE("crm"), .generation = generation, .state = MSG_USABLE, .token = slice_str(text),
-                                     .refresh_at_ms = fake_mono_ms + refresh_ms, .expires_ms = fake_mono_ms + lifetime_ms });
+    tokens_message(t, &(struct msg){ .type = MSG_TOKEN,
+                                     .name = SLICE("crm"),
+                                     .generation = generation,
+                                     .state = MSG_USABLE,
+                                     .token = slice_str(text),
+                                     .refresh_at_ms = fake_mono_ms + refresh_ms,
+                                     .expires_ms = fake_mono_ms + lifetime_ms });
 }
 
 static void fail_with(enum msg_class failure, int64_t after_ms)
 {
-    tokens_message(t, &(struct msg){ .type = MSG_FAIL, .name = SLICE("crm"), .failure = failure, .retry_after_ms = after_ms, .text = SLICE("because") });
+    tokens_message(t, &(struct msg){ .type = MSG_FAIL,
+                                     .name = SLICE("crm"),
+                                     .failure = failure,
+                                     .retry_after_ms = after_ms,
+                                     .text = SLICE("because") });
 }
 
 static bool have(const char *text)
@@ -135,8 +144,14 @@ static void an_older_generation_never_replaces_a_newer_one(void **state)
 static void extras_come_along(void **state)
 {
     (void)state;
-    tokens_message(t, &(struct msg){ .type = MSG_TOKEN, .name = SLICE("crm"), .generation = 1, .state = MSG_USABLE, .token = SLICE("one"),
-                                     .expires_ms = MSG_NEVER, .refresh_at_ms = MSG_NEVER, .extra_count = 1,
+    tokens_message(t, &(struct msg){ .type = MSG_TOKEN,
+                                     .name = SLICE("crm"),
+                                     .generation = 1,
+                                     .state = MSG_USABLE,
+                                     .token = SLICE("one"),
+                                     .expires_ms = MSG_NEVER,
+                                     .refresh_at_ms = MSG_NEVER,
+                                     .extra_count = 1,
                                      .extras = { { SLICE("instance_url"), SLICE("https://a.test") } } });
     const struct token *at = tokens_get(t, crm, fake_mono_ms);
     assert_non_null(at);
@@ -151,7 +166,8 @@ static void who_waits_is_told_of_a_token_that_is_new_enough_for_it(void **state)
     (void)state;
     wait_for(&any, MSG_MISSING, 0, 1000);
     wait_for(&newer, MSG_REJECTED, 3, 1000);
-    assert_true(wants == 2 && sent[1].reason == MSG_REJECTED && sent[1].generation == 3 && sent[1].deadline_ms == fake_mono_ms + 1000);
+    assert_true(wants == 2 && sent[1].reason == MSG_REJECTED && sent[1].generation == 3
+                && sent[1].deadline_ms == fake_mono_ms + 1000);
     token(3, "three", 1000, 1000);
     assert_true(any.calls == 1 && any.verdict == TOKEN_OK && newer.calls == 0 && tokens_waiting(t) == 1);
     token(4, "four", 1000, 1000);
@@ -177,9 +193,10 @@ static void a_refusal_ends_the_wait_unless_it_passes_in_time(void **state)
         uint64_t rejected;
         bool told;
     } table[] = {
-        { MSG_TRANSIENT, 500, 0, false },  { MSG_AMBIGUOUS, 500, 0, false }, { MSG_THROTTLE, 500, 0, false }, { MSG_STORE, 500, 0, false },
-        { MSG_TRANSIENT, 0, 0, true },     { MSG_TRANSIENT, 1000, 0, true }, { MSG_TRANSIENT, 500, 7, true }, { MSG_DEAD, 500, 0, true },
-        { MSG_CONFIG_ERROR, 500, 0, true }, { MSG_CLOCK, 500, 0, true },     { MSG_RECENT, 500, 0, true },
+        { MSG_TRANSIENT, 500, 0, false }, { MSG_AMBIGUOUS, 500, 0, false }, { MSG_THROTTLE, 500, 0, false },
+        { MSG_STORE, 500, 0, false },     { MSG_TRANSIENT, 0, 0, true },    { MSG_TRANSIENT, 1000, 0, true },
+        { MSG_TRANSIENT, 500, 7, true },  { MSG_DEAD, 500, 0, true },       { MSG_CONFIG_ERROR, 500, 0, true },
+        { MSG_CLOCK, 500, 0, true },      { MSG_RECENT, 500, 0, true },
     };
     (void)state;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
@@ -189,7 +206,8 @@ static void a_refusal_ends_the_wait_unless_it_passes_in_time(void **state)
         fail_with(table[i].failure, table[i].after_ms);
         assert_int_equal(w.calls, table[i].told);
         if (table[i].told) {
-            assert_true(w.verdict == TOKEN_REFUSED && w.refusal.failure == table[i].failure && w.refusal.retry_after_ms == table[i].after_ms);
+            assert_true(w.verdict == TOKEN_REFUSED && w.refusal.failure == table[i].failure
+                        && w.refusal.retry_after_ms == table[i].after_ms);
             assert_string_equal(w.refusal.text, "because");
             continue;
         }
@@ -208,10 +226,12 @@ static void who_waits_in_vain_is_told_what_stood_in_the_way(void **state)
     fail_with(MSG_STORE, 500);
     wait_for(&late, MSG_MISSING, 0, 1000);
     fake_deadline_run(1000);
-    assert_true(early.calls == 1 && early.verdict == TOKEN_TIMEOUT && early.refusal.failure == MSG_STORE && early.refusal.retry_after_ms > 0);
+    assert_true(early.calls == 1 && early.verdict == TOKEN_TIMEOUT && early.refusal.failure == MSG_STORE
+                && early.refusal.retry_after_ms > 0);
     assert_string_equal(early.refusal.text, "no token in time: because");
     assert_true(late.calls == 1 && late.verdict == TOKEN_TIMEOUT && late.refusal.failure == MSG_TRANSIENT);
-    assert_string_equal(late.refusal.text, "no token within the time that a request may wait"); /* while it waited nothing was said */
+    /* while it waited nothing was said */
+    assert_string_equal(late.refusal.text, "no token within the time that a request may wait");
 }
 
 static void a_waiter_that_is_told_may_cancel_another_and_wait_anew(void **state)
@@ -224,7 +244,8 @@ static void a_waiter_that_is_told_may_cancel_another_and_wait_anew(void **state)
     wait_for(&second, MSG_MISSING, 0, 1000);
     wait_for(&third, MSG_MISSING, 0, 1000);
     token(1, "one", 1000, 1000);
-    assert_true(first.calls == 1 && second.calls == 0 && third.calls == 1 && again.calls == 0 && tokens_waiting(t) == 1);
+    assert_true(first.calls == 1 && second.calls == 0 && third.calls == 1 && again.calls == 0
+                && tokens_waiting(t) == 1);
     fail_with(MSG_DEAD, 0);
     assert_true(again.calls == 1 && tokens_waiting(t) == 0);
 }
@@ -251,7 +272,8 @@ static void a_new_keeper_is_asked_for_everyone_who_waits(void **state)
     wait_for(&b, MSG_REJECTED, 2, 2000);
     wants = 0;
     tokens_resend(t);
-    assert_true(wants == 2 && sent[0].reason == MSG_MISSING && sent[1].reason == MSG_REJECTED && sent[1].generation == 2);
+    assert_true(wants == 2 && sent[0].reason == MSG_MISSING && sent[1].reason == MSG_REJECTED
+                && sent[1].generation == 2);
     token_wait_cancel(&a.wait);
     token_wait_cancel(&b.wait);
 }
@@ -259,7 +281,9 @@ static void a_new_keeper_is_asked_for_everyone_who_waits(void **state)
 static void names_that_no_rule_uses_are_ignored(void **state)
 {
     (void)state;
-    tokens_message(t, &(struct msg){ .type = MSG_TOKEN, .name = SLICE("other"), .generation = 1, .state = MSG_USABLE, .token = SLICE("x") });
+    tokens_message(
+        t, &(struct msg){
+               .type = MSG_TOKEN, .name = SLICE("other"), .generation = 1, .state = MSG_USABLE, .token = SLICE("x") });
     assert_null(tokens_find(t, SLICE("other")));
     assert_ptr_equal(tokens_credential(t, "crm"), crm);
     assert_string_equal(credential_name(crm), "crm");

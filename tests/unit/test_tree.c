@@ -34,12 +34,24 @@ static void every_scalar_is_text_whatever_it_looks_like(void **state)
         const char *text, *value;
         bool plain, null;
     } rows[] = {
-        { "a: no", "no", true, false },          { "a: 'no'", "no", false, false },   { "a: 017", "017", true, false },
-        { "a: 1.5", "1.5", true, false },        { "a: true", "true", true, false },  { "a: 12:30:45", "12:30:45", true, false },
-        { "a: ", "", true, true },               { "a: ~", "~", true, true },         { "a: null", "null", true, true },
-        { "a: 'null'", "null", false, false },   { "a: ''", "", false, false },       { "{\"a\": \"x\\u00e9\\n\"}", "x\303\251\n", false, false },
-        { "{\"a\": 3}", "3", true, false },      { "a: |\n  x\n  y\n", "x\ny\n", false, false },
-        { "\xef\xbb\xbf" "a: 1", "1", true, false }, { "%YAML 1.1\n---\na: 1\n...\n", "1", true, false },
+        { "a: no", "no", true, false },
+        { "a: 'no'", "no", false, false },
+        { "a: 017", "017", true, false },
+        { "a: 1.5", "1.5", true, false },
+        { "a: true", "true", true, false },
+        { "a: 12:30:45", "12:30:45", true, false },
+        { "a: ", "", true, true },
+        { "a: ~", "~", true, true },
+        { "a: null", "null", true, true },
+        { "a: 'null'", "null", false, false },
+        { "a: ''", "", false, false },
+        { "{\"a\": \"x\\u00e9\\n\"}", "x\303\251\n", false, false },
+        { "{\"a\": 3}", "3", true, false },
+        { "a: |\n  x\n  y\n", "x\ny\n", false, false },
+        { "\xef\xbb\xbf"
+          "a: 1",
+          "1", true, false },
+        { "%YAML 1.1\n---\na: 1\n...\n", "1", true, false },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct tree *t = parse(rows[i].text);

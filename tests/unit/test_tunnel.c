@@ -169,7 +169,8 @@ static void parked_it_keeps_no_buffer_and_goes_on_with_the_next_byte(void **stat
     assert_string_equal(hear(b, &eof), burst);
     size_t before = mallinfo2().uordblks;
     fake_deadline_run(2000);
-    assert_true(before == 0 || mallinfo2().uordblks + sizeof burst <= before); /* 0 under AddressSanitizer: judged in the plain build */
+    /* 0 under AddressSanitizer: judged in the plain build */
+    assert_true(before == 0 || mallinfo2().uordblks + sizeof burst <= before);
     say(b, "back");
     assert_string_equal(hear(a, &eof), "back");
     fake_deadline_run(9900);

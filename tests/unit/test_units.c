@@ -20,9 +20,23 @@ static void durations_need_a_unit(void **state)
         int result;
         int64_t ms;
     } rows[] = {
-        { "250ms", 0, 250 },  { "30s", 0, 30000 },   { "5m", 0, 300000 },     { "1h", 0, 3600000 },  { "0", 0, 0 },         { "0s", 0, 0 },
-        { "30", -EINVAL, 7 }, { "", -EINVAL, 7 },    { "s", -EINVAL, 7 },     { "-1s", -EINVAL, 7 }, { "1.5s", -EINVAL, 7 }, { "1 s", -EINVAL, 7 },
-        { "1S", -EINVAL, 7 }, { "1d", -EINVAL, 7 },  { "1m30s", -EINVAL, 7 }, { "1msx", -EINVAL, 7 }, { "99999999999999999999s", -ERANGE, 7 },
+        { "250ms", 0, 250 },
+        { "30s", 0, 30000 },
+        { "5m", 0, 300000 },
+        { "1h", 0, 3600000 },
+        { "0", 0, 0 },
+        { "0s", 0, 0 },
+        { "30", -EINVAL, 7 },
+        { "", -EINVAL, 7 },
+        { "s", -EINVAL, 7 },
+        { "-1s", -EINVAL, 7 },
+        { "1.5s", -EINVAL, 7 },
+        { "1 s", -EINVAL, 7 },
+        { "1S", -EINVAL, 7 },
+        { "1d", -EINVAL, 7 },
+        { "1m30s", -EINVAL, 7 },
+        { "1msx", -EINVAL, 7 },
+        { "99999999999999999999s", -ERANGE, 7 },
         { "900000h", -ERANGE, 7 },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -40,8 +54,8 @@ static void sizes_need_a_binary_unit(void **state)
         int result;
         uint64_t bytes;
     } rows[] = {
-        { "512B", 0, 512 },    { "64KiB", 0, 65536 },   { "1MiB", 0, 1048576 },  { "2GiB", 0, 2147483648 },
-        { "0", 0, 0 },         { "1MB", -EINVAL, 7 },   { "1mib", -EINVAL, 7 },  { "1024", -EINVAL, 7 },
+        { "512B", 0, 512 },    { "64KiB", 0, 65536 },           { "1MiB", 0, 1048576 }, { "2GiB", 0, 2147483648 },
+        { "0", 0, 0 },         { "1MB", -EINVAL, 7 },           { "1mib", -EINVAL, 7 }, { "1024", -EINVAL, 7 },
         { "MiB", -EINVAL, 7 }, { "9999999999GiB", -ERANGE, 7 },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -78,8 +92,14 @@ static void the_distance_counts_single_slips(void **state)
         const char *a, *b;
         unsigned distance;
     } rows[] = {
-        { "", "", 0 },           { "rule", "rules", 1 },  { "proxy", "prxy", 1 },     { "chekc", "check", 1 },  { "UNMATCHED", "unmatched", 0 },
-        { "abc", "", 3 },        { "kitten", "sitting", 3 }, { "strip", "append", 6 },
+        { "", "", 0 },
+        { "rule", "rules", 1 },
+        { "proxy", "prxy", 1 },
+        { "chekc", "check", 1 },
+        { "UNMATCHED", "unmatched", 0 },
+        { "abc", "", 3 },
+        { "kitten", "sitting", 3 },
+        { "strip", "append", 6 },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         assert_int_equal(units_distance(rows[i].a, rows[i].b), rows[i].distance);
@@ -138,9 +158,24 @@ static void urls_that_could_mean_two_hosts_are_refused(void **state)
 {
     (void)state;
     static const char *const rows[] = {
-        "",           "h.test/x",          "ftp://h.test/",      "https:/h.test/",        "https://",           "https:///x",
-        "https://u@h.test/", "https://u:p@h.test/", "https://h.test/#f", "https://h.test#@evil.test/", "https://h.test?x=1", "https://h.test /",
-        "https://h.test/a b", "https://h.test/\n", "https://h.test:0/", "https://h.test:99999/", "https://h.test\\@evil.test/", "https://%68.test/",
+        "",
+        "h.test/x",
+        "ftp://h.test/",
+        "https:/h.test/",
+        "https://",
+        "https:///x",
+        "https://u@h.test/",
+        "https://u:p@h.test/",
+        "https://h.test/#f",
+        "https://h.test#@evil.test/",
+        "https://h.test?x=1",
+        "https://h.test /",
+        "https://h.test/a b",
+        "https://h.test/\n",
+        "https://h.test:0/",
+        "https://h.test:99999/",
+        "https://h.test\\@evil.test/",
+        "https://%68.test/",
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct authority a;

@@ -130,15 +130,22 @@ static void a_server_that_says_how_long_it_waits_is_left_before_that(void **stat
         const char *said;
         int64_t kept_ms;
     } table[] = {
-        { "timeout=5", 4000 }, { "timeout=2, max=100", 1600 }, { "max=7,Timeout = 1", 800 }, { "timeout=3600", 4000 }, { "timeout=4294967296", 4000 },
-        { "timeout=x", 4000 }, { "timeout=3\r\nKeep-Alive: timeout=2", 1600 }, { "timeout=0", 0 },
+        { "timeout=5", 4000 },
+        { "timeout=2, max=100", 1600 },
+        { "max=7,Timeout = 1", 800 },
+        { "timeout=3600", 4000 },
+        { "timeout=4294967296", 4000 },
+        { "timeout=x", 4000 },
+        { "timeout=3\r\nKeep-Alive: timeout=2", 1600 },
+        { "timeout=0", 0 },
     };
     char answer[256];
     (void)state;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct taker t;
         take(&t);
-        snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nKeep-Alive: %s\r\nContent-Length: 2\r\n\r\nhi", table[i].said);
+        snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nKeep-Alive: %s\r\nContent-Length: 2\r\n\r\nhi",
+                 table[i].said);
         serve(&t, world_upstream(), answer);
         if (table[i].kept_ms) {
             fake_deadline_run(table[i].kept_ms - 1);

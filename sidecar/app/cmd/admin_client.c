@@ -12,7 +12,8 @@
 static int fail(const struct address *admin, int number, struct err *e)
 {
     char text[64];
-    return err_set(e, "%s: %s (does sidekey run, with this listen.admin?)", address_text((const struct sockaddr *)&admin->sa, text, sizeof text),
+    return err_set(e, "%s: %s (does sidekey run, with this listen.admin?)",
+                   address_text((const struct sockaddr *)&admin->sa, text, sizeof text),
                    number ? strerror(number) : "no answer");
 }
 
@@ -35,7 +36,8 @@ static int connect_to(const struct address *admin)
 static int exchange(int fd, const char *method, const char *path, struct buf *answer)
 {
     char request[512];
-    int len = snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: sidekey\r\nConnection: close\r\n\r\n", method, path);
+    int len =
+        snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: sidekey\r\nConnection: close\r\n\r\n", method, path);
     if (len < 0 || (size_t)len >= sizeof request)
         return -ENAMETOOLONG;
     ssize_t got = send(fd, request, (size_t)len, MSG_NOSIGNAL);
@@ -50,7 +52,8 @@ static int exchange(int fd, const char *method, const char *path, struct buf *an
     return got < 0 ? -errno : 0;
 }
 
-int admin_client_ask(const struct address *admin, const char *method, const char *path, int *ret_status, struct buf *out, struct err *e)
+int admin_client_ask(const struct address *admin, const char *method, const char *path, int *ret_status,
+                     struct buf *out, struct err *e)
 {
     struct buf answer;
     int fd = connect_to(admin);

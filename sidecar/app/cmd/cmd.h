@@ -18,7 +18,8 @@ int cmd_env(int argc, char **argv);
 int cmd_ca(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
-/* What every command understands that reads the configuration: -c FILE, --set SECTION.KEY=VALUE, --allow-inline-secrets. */
+/* What every command understands that reads the configuration: -c FILE, --set SECTION.KEY=VALUE,
+ * --allow-inline-secrets. */
 struct cmd_config {
     struct config_options options;
     const char *set[65]; /* NULL-terminated */
@@ -27,15 +28,15 @@ struct cmd_config {
 };
 enum { CMD_SET = 256, CMD_INLINE, CMD_OWN }; /* a command's own long-only flags begin at CMD_OWN */
 #define CMD_CONFIG_SHORT "c:"
-#define CMD_CONFIG_LONG                                                                                                                 \
-    { "config", required_argument, NULL, 'c' }, { "set", required_argument, NULL, CMD_SET },                                            \
-    {                                                                                                                                   \
-        "allow-inline-secrets", no_argument, NULL, CMD_INLINE                                                                           \
+#define CMD_CONFIG_LONG                                                                                                \
+    { "config", required_argument, NULL, 'c' }, { "set", required_argument, NULL, CMD_SET },                           \
+    {                                                                                                                  \
+        "allow-inline-secrets", no_argument, NULL, CMD_INLINE                                                          \
     }
 #define CMD_LONG_END { NULL, 0, NULL, 0 }
 
-/* As getopt_long(), which it is; after the last flag -1.  An unknown flag or a missing value is reported and gives '?': return EX_USAGE then.
- * argv[0] names the command in messages. */
+/* As getopt_long(), which it is; after the last flag -1.  An unknown flag or a missing value is reported and gives '?':
+ * return EX_USAGE then. argv[0] names the command in messages. */
 int cmd_flag(int argc, char **argv, const char *flags, const struct option *long_flags);
 /* Takes a flag of CMD_CONFIG_LONG.  0; -1: not one of these; EX_USAGE, reported. */
 MUST_CHECK int cmd_config_flag(struct cmd_config *c, int flag, const char *value);

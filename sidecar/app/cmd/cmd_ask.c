@@ -20,7 +20,8 @@ static int with_config(int argc, char **argv, int words, int (*run)(const struct
     struct config *config = cmd_config_load(&c, &status);
     if (!config)
         return status;
-    status = config->listen_admin.len ? run(config, argv, argv + optind) : cmd_fail(EX_CONFIG, argv[0], "listen.admin is off: there is nobody to ask");
+    status = config->listen_admin.len ? run(config, argv, argv + optind)
+                                      : cmd_fail(EX_CONFIG, argv[0], "listen.admin is off: there is nobody to ask");
     config_free(config);
     return status;
 }
@@ -58,7 +59,8 @@ known:
     snprintf(path, sizeof path, "/refresh/%s", words[0]);
     buf_init(&body, ADMIN_CLIENT_ANSWER_MAX);
     int status = ask(config, argv[0], "POST", path, &body);
-    fprintf(status == EX_OK ? stdout : stderr, "%s: %.*s", words[0], (int)body.len, body.len ? buf_slice(&body).ptr : "\n");
+    fprintf(status == EX_OK ? stdout : stderr, "%s: %.*s", words[0], (int)body.len,
+            body.len ? buf_slice(&body).ptr : "\n");
     buf_done(&body);
     return status;
 }
@@ -72,11 +74,13 @@ static const char *text_of(const json_t *object, const char *key)
 static int print_status(const json_t *root)
 {
     const json_t *list = json_object_get(root, "credentials");
-    printf("%-20s %-16s %5s  %-20s  %-20s  %s\n", "CREDENTIAL", "STATE", "GEN", "EXPIRES", "NEXT REFRESH", "LAST ERROR");
+    printf("%-20s %-16s %5s  %-20s  %-20s  %s\n", "CREDENTIAL", "STATE", "GEN", "EXPIRES", "NEXT REFRESH",
+           "LAST ERROR");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *c = json_array_get(list, i);
-        printf("%-20s %-16s %5lld  %-20s  %-20s  %s\n", text_of(c, "name"), text_of(c, "state"), (long long)json_integer_value(json_object_get(c, "generation")),
-               text_of(c, "expires_at"), text_of(c, "next_refresh"), text_of(c, "last_error"));
+        printf("%-20s %-16s %5lld  %-20s  %-20s  %s\n", text_of(c, "name"), text_of(c, "state"),
+               (long long)json_integer_value(json_object_get(c, "generation")), text_of(c, "expires_at"),
+               text_of(c, "next_refresh"), text_of(c, "last_error"));
     }
     return EX_OK;
 }

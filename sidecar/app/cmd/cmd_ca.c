@@ -1,4 +1,5 @@
-/* sidekey ca show: the certificate that programs must trust.   stdout: the PEM alone, so that "> ca.pem" works; stderr: what it says. */
+/* sidekey ca show: the certificate that programs must trust.   stdout: the PEM alone, so that "> ca.pem" works; stderr:
+ * what it says. */
 #include "app/cmd/cmd.h"
 #include "app/config/config_file.h"
 #include "certs/describe.h"

@@ -99,7 +99,9 @@ static int split_proxy(const struct config *c, const char *given, char *host, si
     if (given && strncmp(given, "http://", 7) == 0)
         from += 7;
     if (!given && c->listen_proxy.len == 0)
-        return cmd_fail(EX_CONFIG, "env", "listen.proxy is off, and no program takes a unix socket from these variables: say with --proxy HOST:PORT what leads there");
+        return cmd_fail(EX_CONFIG, "env",
+                        "listen.proxy is off, and no program takes a unix socket from these variables: say with "
+                        "--proxy HOST:PORT what leads there");
     if (authority_parse(slice_str(from), SCHEME_HTTP, 0, &at) != 0)
         return given ? cmd_usage("env", "--proxy needs HOST:PORT, like 127.0.0.1:8118")
                      : cmd_fail(EX_CONFIG, "env",
@@ -134,8 +136,8 @@ static int print_env(const struct config *c, const struct env_flags *f)
     if (failed)
         return failed;
     const char *dir = f->ca_dir ? f->ca_dir : c->ca_publish;
-    if (asprintf(&bundle, "%s/bundle.pem", dir) < 0 || asprintf(&ca, "%s/ca.pem", dir) < 0 ||
-        asprintf(&jks, "%s/bundle.jks", dir) < 0)
+    if (asprintf(&bundle, "%s/bundle.pem", dir) < 0 || asprintf(&ca, "%s/ca.pem", dir) < 0
+        || asprintf(&jks, "%s/bundle.jks", dir) < 0)
         return EX_SOFTWARE;
     struct env_inputs in = { .host = host,
                              .port = port,

@@ -71,9 +71,7 @@ static int take_flag(struct run *r, int flag)
             return cmd_usage("run", "at most %d placeholders", PLACEHOLDERS_MAX);
         r->placeholders[r->placeholder_count++] = optarg;
         return 0;
-    default:
-        status = cmd_config_flag(&r->config, flag, optarg);
-        return status ? EX_USAGE : 0;
+    default: status = cmd_config_flag(&r->config, flag, optarg); return status ? EX_USAGE : 0;
     }
 }
 
@@ -124,8 +122,14 @@ static int set_proxy_env(struct run *r, const struct listeners *listeners)
     run_dir_file(r->dir, "bundle.pem", bundle);
     run_dir_file(r->dir, "ca.pem", ca);
     run_dir_file(r->dir, "bundle.jks", jks);
-    struct env_inputs in = { .host = "127.0.0.1", .port = port, .password = r->password, .bundle = bundle, .ca = ca, .java_trust = jks,
-                             .java = r->java && (r->layers & LAYER_ENV), .old = (const char *(*)(const char *))getenv };
+    struct env_inputs in = { .host = "127.0.0.1",
+                             .port = port,
+                             .password = r->password,
+                             .bundle = bundle,
+                             .ca = ca,
+                             .java_trust = jks,
+                             .java = r->java && (r->layers & LAYER_ENV),
+                             .old = (const char *(*)(const char *))getenv };
     int failed = env_table_each(&in, set_one, r);
     if (failed == 0 && r->java && !(r->layers & LAYER_ENV))
         failed = add_java_options(jks);
@@ -140,9 +144,9 @@ static int set_preload_env(struct run *r)
     if (setenv("LD_PRELOAD", text, 1) != 0)
         return -errno;
     snprintf(text, sizeof text, "%u", r->transparent_port);
-    if (setenv("SIDEKEY_PRELOAD_PORT", text, 1) != 0 || setenv("SIDEKEY_PRELOAD_TABLE", r->hints, 1) != 0 ||
-        setenv("SIDEKEY_PRELOAD_CA", run_dir_file(r->dir, "bundle.pem", bundle), 1) != 0 ||
-        setenv("SIDEKEY_PRELOAD_JKS", run_dir_file(r->dir, "bundle.jks", jks), 1) != 0)
+    if (setenv("SIDEKEY_PRELOAD_PORT", text, 1) != 0 || setenv("SIDEKEY_PRELOAD_TABLE", r->hints, 1) != 0
+        || setenv("SIDEKEY_PRELOAD_CA", run_dir_file(r->dir, "bundle.pem", bundle), 1) != 0
+        || setenv("SIDEKEY_PRELOAD_JKS", run_dir_file(r->dir, "bundle.jks", jks), 1) != 0)
         return -errno;
     return 0;
 }
@@ -158,8 +162,9 @@ static void drop_secrets(const struct config *c)
 {
     for (size_t i = 0; i < c->credential_count; i++) {
         const struct credential_spec *s = &c->credentials[i];
-        const struct secret_ref *const refs[] = { &s->client_secret, &s->refresh_token,   &s->token,          &s->subject_token,
-                                                  &s->actor_token,   &s->assertion.token, &s->assertion.key };
+        const struct secret_ref *const refs[] = { &s->client_secret, &s->refresh_token, &s->token,
+                                                  &s->subject_token, &s->actor_token,   &s->assertion.token,
+                                                  &s->assertion.key };
         for (size_t j = 0; j < sizeof refs / sizeof *refs; j++)
             forget(refs[j]);
     }
@@ -193,8 +198,9 @@ static pid_t on_ready(void *arg, const struct listeners *listeners)
     struct run *r = arg;
     r->transparent_port = listeners->transparent_port;
     if (r->verbose)
-        fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s%s%s\n", listeners->proxy_text, listeners->admin_text, r->layers & LAYER_ENV ? "env" : "",
-                r->layers == (LAYER_ENV | LAYER_PRELOAD) ? "," : "", r->layers & LAYER_PRELOAD ? "preload" : "");
+        fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s%s%s\n", listeners->proxy_text, listeners->admin_text,
+                r->layers & LAYER_ENV ? "env" : "", r->layers == (LAYER_ENV | LAYER_PRELOAD) ? "," : "",
+                r->layers & LAYER_PRELOAD ? "preload" : "");
     pid_t pid = fork();
     if (pid == 0)
         become_program(r, listeners);
@@ -243,8 +249,12 @@ int cmd_run(int argc, char **argv)
     if (config) {
         r.loaded = config;
         log_setup("run", r.verbose ? config->log_level : LOG_WARN, LOG_LOGFMT, STDERR_FILENO);
-        status = supervisor_run(&(struct supervisor_options){ .config = config, .proxy_password = r.password, .on_ready = on_ready, .arg = &r,
-                                                              .hints_path = r.layers & LAYER_PRELOAD ? r.hints : NULL, .foreground_child = true });
+        status = supervisor_run(&(struct supervisor_options){ .config = config,
+                                                              .proxy_password = r.password,
+                                                              .on_ready = on_ready,
+                                                              .arg = &r,
+                                                              .hints_path = r.layers & LAYER_PRELOAD ? r.hints : NULL,
+                                                              .foreground_child = true });
     }
     run_dir_remove(r.dir);
     return status;

@@ -18,8 +18,8 @@ static pid_t on_ready(void *arg, const struct listeners *listeners)
     char line[320];
     bool local = listeners->local.fd >= 0;
     (void)arg;
-    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s%s%s\n", listeners->proxy_text, listeners->admin_text, local ? " socket=" : "",
-                       local ? listeners->local.path : "");
+    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s%s%s\n", listeners->proxy_text, listeners->admin_text,
+                       local ? " socket=" : "", local ? listeners->local.path : "");
     (void)!write(STDERR_FILENO, line, (size_t)len); /* a closed stderr is no reason to stop */
     return 0;
 }
@@ -41,5 +41,6 @@ int cmd_serve(int argc, char **argv)
     if (!config)
         return status;
     log_setup("supervisor", config->log_level, isatty(STDOUT_FILENO) ? LOG_LOGFMT : LOG_JSON, STDOUT_FILENO);
-    return supervisor_run(&(struct supervisor_options){ .config = config, .reload = on_reload, .on_ready = on_ready, .arg = &c });
+    return supervisor_run(
+        &(struct supervisor_options){ .config = config, .reload = on_reload, .on_ready = on_ready, .arg = &c });
 }

@@ -82,7 +82,8 @@ static void print_again(const struct rule *r)
 {
     char size[32];
     if (r->also_count)
-        printf("refused:    also %zu kind%s of answer in band (on_unauthorized.also)\n", r->also_count, r->also_count == 1 ? "" : "s");
+        printf("refused:    also %zu kind%s of answer in band (on_unauthorized.also)\n", r->also_count,
+               r->also_count == 1 ? "" : "s");
     if (!r->replay)
         printf("refused:    never sent again (on_unauthorized.replay: false)\n");
     if (!r->unauthorized[0] || !r->replay)

@@ -126,8 +126,8 @@ int env_table_each(const struct env_inputs *in, env_fn *fn, void *arg)
     int failed = 0;
     buf_init_secret(&value, 64 * 1024); /* the proxy's password is in there */
     for (const struct env_row *row = rows; row->name && !failed; row++) {
-        if ((row->kind == ENV_JAVA && !in->java) ||
-            ((row->kind == ENV_USER || row->kind == ENV_PASSWORD) && !in->password))
+        if ((row->kind == ENV_JAVA && !in->java)
+            || ((row->kind == ENV_USER || row->kind == ENV_PASSWORD) && !in->password))
             continue;
         buf_clear(&value);
         failed = add_value(in, row, &value);

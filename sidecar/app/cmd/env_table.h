@@ -1,5 +1,6 @@
-/* app/cmd/env_table.h: what programs of every runtime must be told to come through us: proxy and CA variables (CLIENTS.md "env").   Pure.
- * A pre-set variable of higher rank silently defeats one of lower rank, so all of them are set, always. */
+/* app/cmd/env_table.h: what programs of every runtime must be told to come through us: proxy and CA variables
+ * (CLIENTS.md "env").   Pure. A pre-set variable of higher rank silently defeats one of lower rank, so all of them are
+ * set, always. */
 #ifndef SIDEKEY_APP_CMD_ENV_TABLE_H
 #define SIDEKEY_APP_CMD_ENV_TABLE_H
 
@@ -24,11 +25,11 @@ struct env_row {
     const char *value; /* ENV_CONSTANT */
 };
 
-struct env_inputs { /* all borrowed */
-    const char *host, *port;     /* of the proxy, as clients see it; an IPv6 host without brackets */
-    const char *password;        /* NULL: the proxy is open.  [A-Za-z0-9_-] only: some clients do not decode it */
-    const char *bundle, *ca;     /* paths */
-    const char *java_trust;      /* a JKS with our CA; NULL: none */
+struct env_inputs {          /* all borrowed */
+    const char *host, *port; /* of the proxy, as clients see it; an IPv6 host without brackets */
+    const char *password;    /* NULL: the proxy is open.  [A-Za-z0-9_-] only: some clients do not decode it */
+    const char *bundle, *ca; /* paths */
+    const char *java_trust;  /* a JKS with our CA; NULL: none */
     bool java;
     const char *(*old)(const char *name); /* the variable as it was (getenv); NULL: nothing is merged */
 };

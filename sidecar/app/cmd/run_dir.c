@@ -48,5 +48,8 @@ int run_dir_find_preload(char path[PATH_MAX], struct err *e)
         if (realpath(candidate, path) && access(path, R_OK) == 0 && !strpbrk(path, ": \t"))
             return 0; /* the loader would split LD_PRELOAD at a space or colon */
     }
-    return err_set(e, "libsidekey-preload.so is neither in %s nor in %s../lib/sidekey (a path with spaces or colons cannot be preloaded)", exe, exe);
+    return err_set(e,
+                   "libsidekey-preload.so is neither in %s nor in %s../lib/sidekey (a path with spaces or colons "
+                   "cannot be preloaded)",
+                   exe, exe);
 }

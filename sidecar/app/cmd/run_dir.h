@@ -12,7 +12,8 @@ MUST_CHECK int run_dir_make(char path[PATH_MAX], struct err *e);
 const char *run_dir_file(const char *path, const char *name, char *text);
 /* Removes the directory and the plain files in it. */
 void run_dir_remove(const char *path);
-/* The preload library that belongs to this binary: beside it, or ../lib/sidekey.  0; -1 with e naming where it was looked for. */
+/* The preload library that belongs to this binary: beside it, or ../lib/sidekey.  0; -1 with e naming where it was
+ * looked for. */
 MUST_CHECK int run_dir_find_preload(char path[PATH_MAX], struct err *e);
 
 #endif

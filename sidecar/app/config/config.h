@@ -1,6 +1,6 @@
-/* app/config/config.h: the configuration (OPERATE.md): one YAML or JSON file, checked against a schema table, as plain structs.
- * The same table makes docs/config.schema.json, so parser and documentation cannot differ.
- * Values of secrets are never here, only references.   Owner  config_load()'s caller, through config_free(). */
+/* app/config/config.h: the configuration (OPERATE.md): one YAML or JSON file, checked against a schema table, as plain
+ * structs. The same table makes docs/config.schema.json, so parser and documentation cannot differ. Values of secrets
+ * are never here, only references.   Owner  config_load()'s caller, through config_free(). */
 #ifndef SIDEKEY_APP_CONFIG_CONFIG_H
 #define SIDEKEY_APP_CONFIG_CONFIG_H
 
@@ -18,47 +18,51 @@ struct config {
     gid_t socket_gid;                 /* derived from socket_group */
     struct address listen_admin;      /* default 127.0.0.1:9118; len 0: off ("admin: off") */
     char *ca_publish, *ca_cert_file, *ca_key_file;
-    bool ca_constrain;                /* ca.constrain: name constraints from the rules; default true */
-    char *store_file;                 /* default $XDG_STATE_HOME/sidekey or /var/lib/sidekey as root */
-    struct redis_spec redis;          /* url NULL: the file engine */
+    bool ca_constrain;       /* ca.constrain: name constraints from the rules; default true */
+    char *store_file;        /* default $XDG_STATE_HOME/sidekey or /var/lib/sidekey as root */
+    struct redis_spec redis; /* url NULL: the file engine */
     struct credential_spec *credentials;
     size_t credential_count;
     struct rule *rules;
     size_t rule_count;
-    struct client_spec *clients;      /* none: whoever reaches the proxy */
+    struct client_spec *clients; /* none: whoever reaches the proxy */
     size_t client_count;
     struct worker_limits limits;
-    uint64_t replay_body_bytes;       /* limits.replay_body: what rules take that say nothing of their own */
+    uint64_t replay_body_bytes; /* limits.replay_body: what rules take that say nothing of their own */
     enum unmatched unmatched;
-    uint16_t *connect_ports;          /* 0-terminated; NULL: any */
+    uint16_t *connect_ports; /* 0-terminated; NULL: any */
     bool via;
     struct address *allow_private;
     size_t allow_private_count;
     struct dial_override *overrides;
     size_t override_count;
-    struct parent_options parent;     /* network.parent_proxy, network.no_proxy */
+    struct parent_options parent; /* network.parent_proxy, network.no_proxy */
     struct secret_ref seal_key, seal_key_previous;
     enum on_lock_error on_lock_error;
     int64_t lease_ms;
-    char **permit_hosts;              /* derived from the rules: host patterns, IP literals; NULL-terminated */
-    char **extra_roots;               /* derived: ca_file of all rules without duplicates; NULL-terminated */
-    unsigned workers;                 /* 1…64 */
+    char **permit_hosts; /* derived from the rules: host patterns, IP literals; NULL-terminated */
+    char **extra_roots;  /* derived: ca_file of all rules without duplicates; NULL-terminated */
+    unsigned workers;    /* 1…64 */
     enum log_level log_level;
 };
 
-struct config_options {         /* NULL where one is asked for: all zero */
-    const char *path;           /* -c; NULL: $SIDEKEY_CONFIG, ./sidekey.yaml, $XDG_CONFIG_HOME/sidekey/sidekey.yaml, /etc/sidekey/sidekey.yaml */
+struct config_options { /* NULL where one is asked for: all zero */
+    /* -c; NULL: $SIDEKEY_CONFIG, ./sidekey.yaml, $XDG_CONFIG_HOME/sidekey/sidekey.yaml, /etc/sidekey/sidekey.yaml */
+    const char *path;
     bool allow_inline_secrets;
-    enum schema_files files;    /* which of the named files must be there */
-    const char *const *set;     /* flags: NULL-terminated "listen.proxy=127.0.0.1:0"; win over SIDEKEY_* and file.  At most 64 */
-    schema_report_fn *report;   /* told of every error and warning; NULL: the first error in e is all there is */
+    enum schema_files files; /* which of the named files must be there */
+    /* flags: NULL-terminated "listen.proxy=127.0.0.1:0"; win over SIDEKEY_* and file.  At most 64 */
+    const char *const *set;
+    schema_report_fn *report; /* told of every error and warning; NULL: the first error in e is all there is */
     void *report_arg;
 };
 
-/* Reads, checks, fills the defaults.  NULL with e: "FILE:LINE:COLUMN: what (did you mean …?)".  *ret_exit: 78 (config), 66/74/77 (file). */
+/* Reads, checks, fills the defaults.  NULL with e: "FILE:LINE:COLUMN: what (did you mean …?)".  *ret_exit: 78 (config),
+ * 66/74/77 (file). */
 MUST_CHECK struct config *config_load(const struct config_options *options, int *ret_exit, struct err *e);
 /* As config_load from text in memory (fuzzer, tests, "run" without a file). */
-MUST_CHECK struct config *config_parse(struct slice text, const char *name, const struct config_options *options, struct err *e);
+MUST_CHECK struct config *config_parse(struct slice text, const char *name, const struct config_options *options,
+                                       struct err *e);
 void config_free(struct config *c);
 /* The option structs of the two processes; what they point to belongs to c. */
 struct keeper_options config_keeper(const struct config *c);

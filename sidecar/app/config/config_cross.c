@@ -146,7 +146,8 @@ int cross_check_mark(struct schema *s, const json_t *node, void *mark)
 {
     const struct in_band_mark *m = mark;
     if (!m->header == !m->pointer)
-        return schema_error(s, node, "needs either header or json: what tells a refusal from any other answer of that status?");
+        return schema_error(s, node,
+                            "needs either header or json: what tells a refusal from any other answer of that status?");
     return 0;
 }
 
@@ -184,9 +185,11 @@ int cross_check_client(struct schema *s, const json_t *node, void *client)
     for (size_t i = 0; spec->rules && spec->rules[i]; i++) {
         const char *best = NULL, *name = unknown_rule(s->root, spec->rules[i], &best);
         if (name && best)
-            return schema_error(s, json_object_get(node, "rules"), "there is no rule \"%s\": did you mean \"%s\"?", name, best);
+            return schema_error(s, json_object_get(node, "rules"), "there is no rule \"%s\": did you mean \"%s\"?",
+                                name, best);
         if (name)
-            return schema_error(s, json_object_get(node, "rules"), "there is no rule \"%s\": rules are named by name, else by host", name);
+            return schema_error(s, json_object_get(node, "rules"),
+                                "there is no rule \"%s\": rules are named by name, else by host", name);
     }
     return 0;
 }
@@ -201,12 +204,15 @@ static int check_redis(struct schema *s, const json_t *store, const struct confi
     if (!c->redis.url)
         return asked ? schema_error(s, node, "url is missing: write redis://host:6379/0") : failed;
     if (c->seal_key.kind == SECRET_REF_NONE)
-        failed = schema_error(s, store, "seal_key is missing: every machine that shares Redis needs the same one (openssl rand -hex 32)");
+        failed = schema_error(
+            s, store, "seal_key is missing: every machine that shares Redis needs the same one (openssl rand -hex 32)");
     (void)redis_url_parse(slice_str(c->redis.url), &url);
     if (!url.tls && (c->redis.ca_file || c->redis.cert_file))
-        failed = schema_error(s, node, "ca_file and cert_file have no meaning without TLS: the url begins with rediss:// then");
+        failed = schema_error(s, node,
+                              "ca_file and cert_file have no meaning without TLS: the url begins with rediss:// then");
     if (c->redis.sentinel_master && url.path[0])
-        failed = schema_error(s, node, "sentinels name hosts, but url is a socket: write redis://host, or leave sentinel out");
+        failed = schema_error(s, node,
+                              "sentinels name hosts, but url is a socket: write redis://host, or leave sentinel out");
     if (c->redis.sentinel_master && !(c->redis.sentinel_nodes && c->redis.sentinel_nodes[0]))
         failed = schema_error(s, node, "sentinel.nodes is empty: name at least one, better three");
     return failed;

@@ -1,5 +1,5 @@
-/* app/config/config_cross.h: what no single value can say: keys that need, forbid or imply each other, and readers of compound values.
- * Called by the walker through config_table; s->root is the struct config. */
+/* app/config/config_cross.h: what no single value can say: keys that need, forbid or imply each other, and readers of
+ * compound values. Called by the walker through config_table; s->root is the struct config. */
 #ifndef SIDEKEY_APP_CONFIG_CONFIG_CROSS_H
 #define SIDEKEY_APP_CONFIG_CONFIG_CROSS_H
 

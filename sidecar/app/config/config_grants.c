@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define UNSAID_AUTH ((enum client_auth)(CLIENT_AUTH_PRIVATE_KEY_JWT + 1))
-#define OAUTH_KEYS                                                                                                       \
+#define OAUTH_KEYS                                                                                                     \
     "token_url client_id client_secret client_auth assertion scope audience resource params body tls headers"
 #define METADATA_URL "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token"
 
@@ -22,8 +22,8 @@ static const struct {
     [GRANT_REFRESH_TOKEN] = { "token_url refresh_token", OAUTH_KEYS },
     [GRANT_CLIENT_CREDENTIALS] = { "token_url client_id", OAUTH_KEYS },
     [GRANT_JWT_BEARER] = { "token_url assertion", OAUTH_KEYS " impersonate" },
-    [GRANT_TOKEN_EXCHANGE] = { "token_url subject_token",
-                               OAUTH_KEYS " subject_token_type actor_token actor_token_type requested_token_type impersonate" },
+    [GRANT_TOKEN_EXCHANGE] = { "token_url subject_token", OAUTH_KEYS
+                               " subject_token_type actor_token actor_token_type requested_token_type impersonate" },
     [GRANT_GITHUB_APP] = { "assertion", "token_url client_id installation tls headers" },
     [GRANT_METADATA] = { "", "token_url tls headers impersonate" },
     [GRANT_COMMAND] = { "command", "" },
@@ -53,7 +53,8 @@ static int refuse_key(struct schema *s, const json_t *node, const char *key, con
 {
     if (!written(s, node, key))
         return 0;
-    return schema_error_key(s, json_object_get(node, key), "%s has no meaning with %s%s: leave it out", key, with, what);
+    return schema_error_key(s, json_object_get(node, key), "%s has no meaning with %s%s: leave it out", key, with,
+                            what);
 }
 
 static int missing(struct schema *s, const json_t *node, const char *key, const char *with, const char *what)
@@ -99,7 +100,9 @@ static int check_url(struct schema *s, const json_t *node, struct credential_spe
     if (c->grant == GRANT_GITHUB_APP && !c->token_url)
         return schema_error(s, node, "installation is missing: grant: github_app needs it (or token_url)");
     if (c->grant == GRANT_METADATA)
-        wrong = fetch_url_read(c->token_url, true, &place) == 0 ? NULL : "is no metadata server: write http://169.254.169.254/…";
+        wrong = fetch_url_read(c->token_url, true, &place) == 0
+                    ? NULL
+                    : "is no metadata server: write http://169.254.169.254/…";
     else if (c->token_url)
         wrong = value_token_url(&c->token_url);
     return wrong ? schema_error(s, at, "token_url %s", wrong) : 0;
@@ -136,9 +139,10 @@ static void choose_auth(struct credential_spec *c)
     bool secret = c->client_secret.kind != SECRET_REF_NONE;
     bool assertion = c->assertion.key.kind != SECRET_REF_NONE || c->assertion.token.kind != SECRET_REF_NONE;
     if (c->client_auth == UNSAID_AUTH)
-        c->client_auth = secret                                          ? CLIENT_AUTH_BASIC
-                         : assertion && c->grant != GRANT_JWT_BEARER && c->grant != GRANT_GITHUB_APP ? CLIENT_AUTH_PRIVATE_KEY_JWT
-                                                                         : CLIENT_AUTH_NONE;
+        c->client_auth = secret ? CLIENT_AUTH_BASIC
+                         : assertion && c->grant != GRANT_JWT_BEARER && c->grant != GRANT_GITHUB_APP
+                             ? CLIENT_AUTH_PRIVATE_KEY_JWT
+                             : CLIENT_AUTH_NONE;
 }
 
 static int check_client(struct schema *s, const json_t *node, const struct credential_spec *c, bool said)
@@ -146,7 +150,8 @@ static int check_client(struct schema *s, const json_t *node, const struct crede
     static const char *const names[] = { "basic", "body", "none", "private_key_jwt" };
     bool secret = c->client_secret.kind != SECRET_REF_NONE, takes = c->client_auth <= CLIENT_AUTH_BODY;
     if (takes && !secret)
-        return schema_error(s, json_object_get(node, "client_auth"), "needs a client_secret: add it, or write client_auth: none");
+        return schema_error(s, json_object_get(node, "client_auth"),
+                            "needs a client_secret: add it, or write client_auth: none");
     if (!takes && secret)
         return refuse_key(s, node, "client_secret", "client_auth: ", names[c->client_auth]);
     if (c->client_auth == CLIENT_AUTH_PRIVATE_KEY_JWT && !written(s, node, "assertion"))

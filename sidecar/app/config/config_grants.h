@@ -1,4 +1,5 @@
-/* app/config/config_grants.h: which keys of a credential belong to which grant, and what follows from them.   Called by the walker through config_table. */
+/* app/config/config_grants.h: which keys of a credential belong to which grant, and what follows from them.   Called by
+ * the walker through config_table. */
 #ifndef SIDEKEY_APP_CONFIG_CONFIG_GRANTS_H
 #define SIDEKEY_APP_CONFIG_CONFIG_GRANTS_H
 

@@ -60,8 +60,8 @@ static bool same_list(char *const *a, char *const *b)
 static bool is_shadowed(const struct config *c, const struct rule *r)
 {
     for (const struct rule *before = c->rules; before < r; before++)
-        if (strcmp(before->host, r->host) == 0 && before->port == r->port && same_list(before->paths, r->paths) &&
-            (!before->methods || same_list(before->methods, r->methods)))
+        if (strcmp(before->host, r->host) == 0 && before->port == r->port && same_list(before->paths, r->paths)
+            && (!before->methods || same_list(before->methods, r->methods)))
             return true;
     return false;
 }
@@ -166,8 +166,8 @@ struct config *config_load(const struct config_options *options, int *ret_exit, 
     char *path = NULL;
     struct config *c = NULL;
     buf_init_secret(&text, TREE_MAX_BYTES + 4096);
-    if (config_file_find(options ? options->path : NULL, &path, ret_exit, e) == 0 &&
-        config_file_read(path, &text, ret_exit, e) == 0) {
+    if (config_file_find(options ? options->path : NULL, &path, ret_exit, e) == 0
+        && config_file_read(path, &text, ret_exit, e) == 0) {
         *ret_exit = EX_CONFIG;
         c = config_parse(buf_slice(&text), path, options, e);
     }

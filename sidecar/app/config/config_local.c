@@ -13,7 +13,8 @@ const char *local_path(char **io_text)
 {
     if (**io_text != '/')
         return "the path of a socket begins with /";
-    return strlen(*io_text) > LISTEN_UNIX_PATH_MAX ? "is too long: the kernel takes 107 bytes for the path of a socket" : NULL;
+    return strlen(*io_text) > LISTEN_UNIX_PATH_MAX ? "is too long: the kernel takes 107 bytes for the path of a socket"
+                                                   : NULL;
 }
 
 const char *local_mode(char **io_text)
@@ -50,7 +51,8 @@ static int no_id(struct schema *s, const json_t *node, int failed, bool group, c
 {
     const char *what = group ? "group" : "user";
     if (failed == -ERANGE)
-        return schema_error(s, node, "\"%.40s\" is no %s: write its name, or a number up to %u", text, what, (unsigned)ID_MAX);
+        return schema_error(s, node, "\"%.40s\" is no %s: write its name, or a number up to %u", text, what,
+                            (unsigned)ID_MAX);
     return schema_error(s, node, "there is no %s \"%.40s\" on this machine: write its number, or make it", what, text);
 }
 
@@ -95,7 +97,8 @@ int local_check_client(struct schema *s, const json_t *node, const struct client
     for (const struct client_spec *other = c->clients; other < client; other++)
         for (size_t i = 0; i < client->uid_count; i++)
             if (has_uid(other, client->uids[i]))
-                return schema_error(s, json_object_get(node, "uids"), "uid %u is the client \"%s\" already: a user is one client",
+                return schema_error(s, json_object_get(node, "uids"),
+                                    "uid %u is the client \"%s\" already: a user is one client",
                                     (unsigned)client->uids[i], other->name);
     return 0;
 }
@@ -118,13 +121,15 @@ int local_check(struct schema *s, const json_t *node, struct config *c)
     if (c->listen_socket)
         return find_group(s, listen, c);
     if (c->listen_proxy.len == 0)
-        return schema_error(s, listen, "listen: the proxy would listen nowhere: give proxy an address, or socket a path");
+        return schema_error(s, listen,
+                            "listen: the proxy would listen nowhere: give proxy an address, or socket a path");
     if (c->socket_group)
         return schema_error(s, listen, "listen: socket_group has no meaning without socket: give it a path");
     for (size_t i = 0; i < c->client_count; i++)
         if (c->clients[i].uids)
             return schema_error(s, json_object_get(json_object_get(node, "clients"), c->clients[i].name),
-                                "clients.%s.uids: users are known on a unix socket only: give listen.socket a path", c->clients[i].name);
+                                "clients.%s.uids: users are known on a unix socket only: give listen.socket a path",
+                                c->clients[i].name);
     return 0;
 }
 
@@ -133,10 +138,12 @@ void local_warn(struct schema *s, const json_t *root, const struct config *c)
     const json_t *listen = json_object_get(root, "listen"), *clients = json_object_get(root, "clients");
     if (c->listen_socket && config_socket(c).mode & S_IWOTH && !c->client_count)
         schema_warn(s, json_object_get(listen, "socket_mode"),
-                    "listen.socket_mode: every user of this machine can use the credentials: name clients with uids, or write \"0660\"");
+                    "listen.socket_mode: every user of this machine can use the credentials: name clients with uids, "
+                    "or write \"0660\"");
     for (size_t i = 0; i < c->client_count; i++)
         if (has_uid(&c->clients[i], ID_OVERFLOW))
             schema_warn(s, json_object_get(json_object_get(clients, c->clients[i].name), "uids"),
-                        "clients.%s.uids: %d is also what every user of another user namespace looks like who has no number here", c->clients[i].name,
-                        ID_OVERFLOW);
+                        "clients.%s.uids: %d is also what every user of another user namespace looks like who has no "
+                        "number here",
+                        c->clients[i].name, ID_OVERFLOW);
 }

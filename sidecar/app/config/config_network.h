@@ -1,4 +1,5 @@
-/* app/config/config_network.h: values of network.parent_proxy and network.no_proxy, and what they need of each other.   Called by the walker. */
+/* app/config/config_network.h: values of network.parent_proxy and network.no_proxy, and what they need of each other.
+ * Called by the walker. */
 #ifndef SIDEKEY_APP_CONFIG_CONFIG_NETWORK_H
 #define SIDEKEY_APP_CONFIG_CONFIG_NETWORK_H
 

@@ -17,8 +17,9 @@
 static const char *const off[] = { "off", NULL };
 static const char *const unmatched[] = { "tunnel", "deny", "report", NULL };
 static const char *const on_lock_error[] = { "proceed", "wait", "fail", NULL };
-static const char *const grants[] = { "static",     "refresh_token", "client_credentials", "jwt_bearer", "token_exchange",
-                                      "github_app", "metadata",      "command",            NULL };
+static const char *const grants[] = { "static",     "refresh_token",  "client_credentials",
+                                      "jwt_bearer", "token_exchange", "github_app",
+                                      "metadata",   "command",        NULL };
 static const char *const client_auths[] = { "basic", "body", "none", "private_key_jwt", NULL };
 static const char *const algs[] = { "auto", "RS256", "PS256", "ES256", NULL };
 static const char *const bodies[] = { "form", "json", NULL };
@@ -29,7 +30,8 @@ static const struct field listen_fields[] = {
     { "proxy", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_proxy), .initial = "127.0.0.1:8118", .words = off,
       .about = "IP:PORT of the proxy; port 0 takes a free one; off when there is a socket instead." },
     { "socket", FIELD_STRING, FIELD_ENV, .at = CONFIG(listen_socket), .check = local_path,
-      .about = "Path of a unix socket that the proxy listens on too; the kernel says who connects (clients.NAME.uids)." },
+      .about =
+          "Path of a unix socket that the proxy listens on too; the kernel says who connects (clients.NAME.uids)." },
     { "socket_mode", FIELD_STRING, FIELD_ENV, .at = CONFIG(socket_mode), .initial = "0600", .check = local_mode,
       .about = "Permissions of the socket, octal; who may write to it may connect." },
     { "socket_group", FIELD_STRING, FIELD_ENV, .at = CONFIG(socket_group), .check = local_group,
@@ -61,7 +63,8 @@ static const struct field sentinel_fields[] = {
       .about = "The name that the sentinels know the primary by." },
     { "nodes", FIELD_STRINGS, FIELD_REQUIRED, .at = CONFIG(redis.sentinel_nodes), .check = value_redis_node,
       .about = "Sentinels, host[:port]; the port is 26379 unless given.  rediss:// in url means TLS to them too." },
-    { "username", FIELD_STRING, .at = CONFIG(redis.sentinel_username), .check = value_redis_word, .about = "ACL user at the sentinels." },
+    { "username", FIELD_STRING, .at = CONFIG(redis.sentinel_username), .check = value_redis_word,
+      .about = "ACL user at the sentinels." },
     { "password", FIELD_SECRET, .at = CONFIG(redis.sentinel_password), .about = "Password at the sentinels." },
     END,
 };
@@ -72,13 +75,16 @@ static const struct field redis_fields[] = {
       .about = "redis://[user@]host[:port][/db], rediss://… for TLS, or unix:///path[?db=n]; of a cluster any node." },
     { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.username), .check = value_redis_word,
       .about = "ACL user; wins over the one in url." },
-    { "password", FIELD_SECRET, .at = CONFIG(redis.password), .about = "Password; read again after Redis has refused it." },
+    { "password", FIELD_SECRET, .at = CONFIG(redis.password),
+      .about = "Password; read again after Redis has refused it." },
     { "ca_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(redis.ca_file),
       .about = "CA certificates (PEM), added to the system's." },
     { "cert_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(redis.cert_file),
       .about = "Client certificate (PEM), with key_file." },
-    { "key_file", FIELD_STRING, FIELD_ENV | FIELD_FILE | FIELD_KEY, .at = CONFIG(redis.key_file), .about = "Key of cert_file (PEM)." },
-    { "sentinel", FIELD_OBJECT, .table = &sentinel_table, .about = "Ask these for the primary; the host in url is not used then." },
+    { "key_file", FIELD_STRING, FIELD_ENV | FIELD_FILE | FIELD_KEY, .at = CONFIG(redis.key_file),
+      .about = "Key of cert_file (PEM)." },
+    { "sentinel", FIELD_OBJECT, .table = &sentinel_table,
+      .about = "Ask these for the primary; the host in url is not used then." },
     END,
 };
 static const struct table redis_table = { .fields = redis_fields };
@@ -87,15 +93,15 @@ static const struct field store_fields[] = {
     { "file", FIELD_STRING, FIELD_ENV, .at = CONFIG(store_file),
       .about = "State directory; default $STATE_DIRECTORY, /var/lib/sidekey for root, else $XDG_STATE_HOME/sidekey." },
     { "redis", FIELD_OBJECT, .table = &redis_table,
-      .about = "Keep token state in Redis or Valkey, for more than one machine; needs seal_key.  file stays for the journal." },
+      .about = "Keep token state in Redis or Valkey, for more than one machine; needs seal_key.  file stays for the "
+               "journal." },
     { "seal_key", FIELD_SECRET, .at = CONFIG(seal_key),
       .about = "Key that seals stored state; default: one is made in the state directory at the first start." },
     { "seal_key_previous", FIELD_SECRET, .at = CONFIG(seal_key_previous),
       .about = "The key before seal_key, still read while keys are changed." },
     { "lease", FIELD_DURATION, FIELD_ENV, .at = CONFIG(lease_ms), .initial = "60s", .min = 5 * SECOND, .max = HOUR,
       .about = "How long one refresh may hold a credential's lease." },
-    { "on_lock_error", FIELD_ENUM, FIELD_ENV, .at = CONFIG(on_lock_error), .initial = "proceed",
-      .words = on_lock_error,
+    { "on_lock_error", FIELD_ENUM, FIELD_ENV, .at = CONFIG(on_lock_error), .initial = "proceed", .words = on_lock_error,
       .about = "When the lease cannot be asked for: refresh all the same, wait, or fail." },
     END,
 };
@@ -115,19 +121,23 @@ static const struct field assertion_fields[] = {
     { "key", FIELD_SECRET, .at = SPEC(assertion.key),
       .about = "The key that signs: RSA or P-256 in PEM, not encrypted, or Google's JSON key file." },
     { "token", FIELD_SECRET, .at = SPEC(assertion.token),
-      .about = "A ready-made assertion in the place of key, such as a projected service-account token; read anew at each request." },
+      .about = "A ready-made assertion in the place of key, such as a projected service-account token; read anew at "
+               "each request." },
     { "alg", FIELD_ENUM, .at = SPEC(assertion.alg), .initial = "auto", .words = algs,
       .about = "Signature; auto takes RS256 for RSA and ES256 for P-256." },
-    { "kid", FIELD_STRING, .at = SPEC(assertion.kid), .check = value_text, .about = "Key id in the header; Google's key file has its own." },
+    { "kid", FIELD_STRING, .at = SPEC(assertion.kid), .check = value_text,
+      .about = "Key id in the header; Google's key file has its own." },
     { "issuer", FIELD_STRING, .at = SPEC(assertion.issuer), .check = value_text,
       .about = "Claim iss; default the account of Google's key file, else client_id." },
     { "subject", FIELD_STRING, .at = SPEC(assertion.subject), .check = value_text,
       .about = "Claim sub; default the issuer (none with Google's key file, where it means delegation)." },
-    { "audience", FIELD_STRING, .at = SPEC(assertion.audience), .check = value_text, .about = "Claim aud; default token_url." },
+    { "audience", FIELD_STRING, .at = SPEC(assertion.audience), .check = value_text,
+      .about = "Claim aud; default token_url." },
     { "lifetime", FIELD_DURATION, .at = SPEC(assertion.lifetime_ms), .min = 120 * SECOND, .max = HOUR,
-      .about = "From iat (60 s in the past) to exp; default 1h for jwt_bearer, 10m for github_app, 5m for private_key_jwt." },
-    { "claims", FIELD_PAIRS, .at = SPEC(assertion.claims), .count_at = SPEC(assertion.claim_count), .check = value_claim,
-      .about = "More claims of jwt_bearer and github_app." },
+      .about = "From iat (60 s in the past) to exp; default 1h for jwt_bearer, 10m for github_app, 5m for "
+               "private_key_jwt." },
+    { "claims", FIELD_PAIRS, .at = SPEC(assertion.claims), .count_at = SPEC(assertion.claim_count),
+      .check = value_claim, .about = "More claims of jwt_bearer and github_app." },
     END,
 };
 static const struct table assertion_table = { .fields = assertion_fields };
@@ -135,7 +145,8 @@ static const struct table assertion_table = { .fields = assertion_fields };
 static const struct field impersonate_fields[] = {
     { "url", FIELD_STRING, FIELD_REQUIRED, .at = SPEC(impersonate.url), .check = value_token_url,
       .about = "Where the first token is turned into another, such as Google's generateAccessToken." },
-    { "scope", FIELD_STRING, .at = SPEC(impersonate.scope), .check = value_text, .about = "Scopes of the second token." },
+    { "scope", FIELD_STRING, .at = SPEC(impersonate.scope), .check = value_text,
+      .about = "Scopes of the second token." },
     { "lifetime", FIELD_DURATION, .at = SPEC(impersonate.lifetime_ms), .max = 24 * HOUR,
       .about = "Lifetime to ask for; default the server's." },
     END,
@@ -143,8 +154,7 @@ static const struct field impersonate_fields[] = {
 static const struct table impersonate_table = { .fields = impersonate_fields };
 
 static const struct field spec_fields[] = {
-    { "grant", FIELD_ENUM, FIELD_REQUIRED, .at = SPEC(grant), .words = grants,
-      .about = "How access tokens are got." },
+    { "grant", FIELD_ENUM, FIELD_REQUIRED, .at = SPEC(grant), .words = grants, .about = "How access tokens are got." },
     { "token_url", FIELD_STRING, .at = SPEC(token_url), .check = value_url,
       .about = "The token endpoint: https, or http on loopback (grant: metadata: also http on link-local addresses)." },
     { "client_id", FIELD_STRING, .at = SPEC(client_id), .check = value_text, .about = "OAuth client id." },
@@ -162,7 +172,8 @@ static const struct field spec_fields[] = {
     { "subject_token_type", FIELD_STRING, .at = SPEC(subject_token_type), .check = value_text,
       .about = "Its type; default urn:ietf:params:oauth:token-type:jwt." },
     { "actor_token", FIELD_SECRET, .at = SPEC(actor_token), .about = "The token of who acts (grant: token_exchange)." },
-    { "actor_token_type", FIELD_STRING, .at = SPEC(actor_token_type), .check = value_text, .about = "Its type; default as subject_token_type." },
+    { "actor_token_type", FIELD_STRING, .at = SPEC(actor_token_type), .check = value_text,
+      .about = "Its type; default as subject_token_type." },
     { "requested_token_type", FIELD_STRING, .at = SPEC(requested_token_type), .check = value_text,
       .about = "Type of token to ask for (grant: token_exchange)." },
     { "impersonate", FIELD_OBJECT, .table = &impersonate_table,
@@ -170,7 +181,8 @@ static const struct field spec_fields[] = {
     { "installation", FIELD_STRING, .at = SPEC(installation), .check = value_number_id,
       .about = "Installation id of a GitHub app on github.com (elsewhere write token_url)." },
     { "command", FIELD_STRINGS, .at = SPEC(command),
-      .about = "A program and its arguments, run without a shell, that prints a token answer or an ExecCredential (grant: command)." },
+      .about = "A program and its arguments, run without a shell, that prints a token answer or an ExecCredential "
+               "(grant: command)." },
     { "headers", FIELD_PAIRS, .at = SPEC(headers), .count_at = SPEC(header_count), .check = value_request_field,
       .about = "More fields of the token request; default Metadata-Flavor: Google for grant: metadata." },
     { "params", FIELD_PAIRS, .at = SPEC(params), .count_at = SPEC(param_count), .check = value_param,
@@ -184,13 +196,15 @@ static const struct field spec_fields[] = {
       .about = "/readyz waits until this credential is usable." },
     { "default_lifetime", FIELD_DURATION, .at = SPEC(default_lifetime_ms), .max = 8784 * HOUR,
       .about = "Lifetime of tokens whose answer gives none; default: unknown, a 401 will tell." },
-    { "forced_refresh_floor", FIELD_DURATION, .at = SPEC(forced_floor_ms),
-      .initial = "30s", .min = SECOND, .max = 24 * HOUR,
-      .about = "At most one forced refresh in this time." },
+    { "forced_refresh_floor", FIELD_DURATION, .at = SPEC(forced_floor_ms), .initial = "30s", .min = SECOND,
+      .max = 24 * HOUR, .about = "At most one forced refresh in this time." },
     END,
 };
-static const struct table spec_table = { .fields = spec_fields, .size = sizeof(struct credential_spec), .name_at = SPEC(name),
-    .init = grants_init_spec, .check = grants_check_spec };
+static const struct table spec_table = { .fields = spec_fields,
+                                         .size = sizeof(struct credential_spec),
+                                         .name_at = SPEC(name),
+                                         .init = grants_init_spec,
+                                         .check = grants_check_spec };
 
 static const struct field match_fields[] = {
     { "host", FIELD_STRING, FIELD_REQUIRED, .at = RULE(host), .check = value_host,
@@ -213,8 +227,9 @@ static const struct field inject_fields[] = {
                "{access_token} for authorization." },
     END,
 };
-static const struct table inject_table = { .fields = inject_fields, .size = sizeof(struct inject_item),
-    .check = cross_check_inject };
+static const struct table inject_table = { .fields = inject_fields,
+                                           .size = sizeof(struct inject_item),
+                                           .check = cross_check_inject };
 
 static const struct field only_if_fields[] = {
     { "header", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_header), .check = value_field,
@@ -228,7 +243,8 @@ static const struct table only_if_table = { .fields = only_if_fields };
 #define MARK(member) offsetof(struct in_band_mark, member)
 static const struct field mark_header_fields[] = {
     { "name", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header), .check = value_field, .about = "The field." },
-    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header_equals), .check = value_text, .about = "Its value, in full." },
+    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header_equals), .check = value_text,
+      .about = "Its value, in full." },
     END,
 };
 static const struct table mark_header_table = { .fields = mark_header_fields };
@@ -240,15 +256,19 @@ static const struct field mark_json_fields[] = {
 };
 static const struct table mark_json_table = { .fields = mark_json_fields };
 static const struct field mark_fields[] = {
-    { "status", FIELD_UINT, FIELD_REQUIRED, .at = MARK(status), .min = 200, .max = 599, .about = "Status of such an answer." },
-    { "header", FIELD_OBJECT, .table = &mark_header_table, .about = "A field of the answer that says so; this or json." },
+    { "status", FIELD_UINT, FIELD_REQUIRED, .at = MARK(status), .min = 200, .max = 599,
+      .about = "Status of such an answer." },
+    { "header", FIELD_OBJECT, .table = &mark_header_table,
+      .about = "A field of the answer that says so; this or json." },
     { "json", FIELD_OBJECT, .table = &mark_json_table,
       .about = "A value in the answer's JSON body that says so; the body is held back until it was looked into." },
     { "max_body", FIELD_SIZE, .at = MARK(max_body), .initial = "64KiB", .min = 1, .max = 64 << 10,
       .about = "Only bodies whose Content-Length is at most this are looked into." },
     END,
 };
-static const struct table mark_table = { .fields = mark_fields, .size = sizeof(struct in_band_mark), .check = cross_check_mark };
+static const struct table mark_table = { .fields = mark_fields,
+                                         .size = sizeof(struct in_band_mark),
+                                         .check = cross_check_mark };
 
 static const struct field unauthorized_fields[] = {
     { "statuses", FIELD_CUSTOM, .read = cross_read_statuses,
@@ -257,7 +277,8 @@ static const struct field unauthorized_fields[] = {
     { "max_body", FIELD_SIZE, .at = RULE(replay_max_bytes), .max = 1024 * MIB,
       .about = "Largest request body kept for sending again; default limits.replay_body." },
     { "replay", FIELD_BOOL, .at = RULE(replay), .initial = "true",
-      .about = "Send the request again with the new token; false: the answer is passed on, and the next request gets the new token." },
+      .about = "Send the request again with the new token; false: the answer is passed on, and the next request gets "
+               "the new token." },
     { "also", FIELD_LIST, .at = RULE(also), .count_at = RULE(also_count), .table = &mark_table,
       .about = "Other answers that mean the same, such as a 200 whose body tells of an error." },
     END,
@@ -282,14 +303,13 @@ static const struct field rule_fields[] = {
       .about = "Name of the credential; none: forwarded without one." },
     { "inject", FIELD_LIST, .at = RULE(inject), .count_at = RULE(inject_count), .table = &inject_table,
       .about = "How the token is put on the request; default the authorization field, Bearer." },
-    { "strip", FIELD_STRINGS, .at = RULE(strip), .check = value_field,
-      .about = "Field names taken off the request." },
+    { "strip", FIELD_STRINGS, .at = RULE(strip), .check = value_field, .about = "Field names taken off the request." },
     { "strip_query", FIELD_STRINGS, .at = RULE(strip_query), .check = value_query_key,
       .about = "Query keys taken off the request." },
     { "append", FIELD_PAIRS, .at = RULE(append), .count_at = RULE(append_count), .check = value_field,
       .about = "Members added to list fields, such as anthropic-beta." },
-    { "set_if_absent", FIELD_PAIRS, .at = RULE(set_if_absent), .count_at = RULE(set_if_absent_count), .check = value_field,
-      .about = "Fields set when the request has none." },
+    { "set_if_absent", FIELD_PAIRS, .at = RULE(set_if_absent), .count_at = RULE(set_if_absent_count),
+      .check = value_field, .about = "Fields set when the request has none." },
     { "only_if", FIELD_OBJECT, .table = &only_if_table, .about = "Inject only over this placeholder." },
     { "allow_http", FIELD_BOOL, .at = RULE(allow_http), .initial = "false",
       .about = "Inject into plain http too: the token goes out in the clear." },
@@ -297,8 +317,9 @@ static const struct field rule_fields[] = {
     { "tls", FIELD_OBJECT, .table = &rule_tls_table, .about = "TLS towards the upstream." },
     END,
 };
-static const struct table rule_table = { .fields = rule_fields, .size = sizeof(struct rule),
-    .init = cross_init_rule, .check = cross_check_rule };
+static const struct table rule_table = {
+    .fields = rule_fields, .size = sizeof(struct rule), .init = cross_init_rule, .check = cross_check_rule
+};
 
 static const struct field parent_fields[] = {
     { "url", FIELD_STRING, FIELD_ENV, .at = CONFIG(parent.url), .check = network_parent_url,
@@ -315,14 +336,17 @@ static const struct field client_fields[] = {
     { "password", FIELD_SECRET, .at = offsetof(struct client_spec, password),
       .about = "Its password, with the name as the user of the proxy URL; read by the workers when they start." },
     { "uids", FIELD_CUSTOM, .read = local_read_uids,
-      .about = "Users, by number or name, that it is on listen.socket without a password; names are looked up at the start.",
+      .about =
+          "Users, by number or name, that it is on listen.socket without a password; names are looked up at the start.",
       .json = "{\"type\":\"array\",\"items\":{\"type\":[\"integer\",\"string\"]},\"minItems\":1}" },
     { "rules", FIELD_STRINGS, FIELD_REQUIRED, .at = offsetof(struct client_spec, rules), .check = value_label,
       .about = "Names of the rules that exist for it; what only others match is unmatched." },
     END,
 };
-static const struct table client_table = { .fields = client_fields, .size = sizeof(struct client_spec),
-    .name_at = offsetof(struct client_spec, name), .check = cross_check_client };
+static const struct table client_table = { .fields = client_fields,
+                                           .size = sizeof(struct client_spec),
+                                           .name_at = offsetof(struct client_spec, name),
+                                           .check = cross_check_client };
 
 static const struct field network_fields[] = {
     { "allow_private", FIELD_CUSTOM, .read = cross_read_networks,
@@ -332,35 +356,40 @@ static const struct field network_fields[] = {
       .about = "host[:port] to ip[:port]: what is listed here is allowed.",
       .json = "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}" },
     { "parent_proxy", FIELD_OBJECT, .table = &parent_table,
-      .about = "A proxy that upstreams and token endpoints are reached through; not Redis, and not what resolve lists." },
+      .about =
+          "A proxy that upstreams and token endpoints are reached through; not Redis, and not what resolve lists." },
     { "no_proxy", FIELD_STRINGS, .at = CONFIG(parent.no_proxy), .check = network_bypass,
-      .about = "Targets that are dialled directly: a host name, .suffix for every name below it, an IP address or network, or a "
+      .about = "Targets that are dialled directly: a host name, .suffix for every name below it, an IP address or "
+               "network, or a "
                "star for all; loopback and localhost always are." },
     END,
 };
 static const struct table network_table = { .fields = network_fields };
 
-#define LIMIT_MS(member, value, high, text) FIELD_DURATION, FIELD_ENV, .at = CONFIG(limits.member), .initial = (value), .min = 1, .max = (high), .about = (text)
+#define LIMIT_MS(member, value, high, text)                                                                            \
+    FIELD_DURATION, FIELD_ENV, .at = CONFIG(limits.member), .initial = (value), .min = 1, .max = (high), .about = (text)
 static const struct field limits_fields[] = {
     { "drain", LIMIT_MS(drain_ms, "25s", HOUR, "After SIGTERM, requests in flight may take this long.") },
     { "replay_body", FIELD_SIZE, FIELD_ENV, .at = CONFIG(replay_body_bytes), .initial = "1MiB", .max = 1024 * MIB,
       .about = "Largest request body kept for sending again." },
-    { "replay_total", FIELD_SIZE, FIELD_ENV, .at = CONFIG(limits.replay_total_bytes),
-      .initial = "64MiB", .max = 65536 * MIB,
-      .about = "All such bodies of a worker together." },
+    { "replay_total", FIELD_SIZE, FIELD_ENV, .at = CONFIG(limits.replay_total_bytes), .initial = "64MiB",
+      .max = 65536 * MIB, .about = "All such bodies of a worker together." },
     { "connect_head", LIMIT_MS(connect_head_ms, "10s", HOUR, "Time for the first request head of a connection.") },
     { "tls", LIMIT_MS(tls_ms, "10s", HOUR, "Time for a TLS handshake, either side.") },
     { "head", LIMIT_MS(head_ms, "30s", HOUR, "Time for a request head, from its first byte.") },
     { "dial", LIMIT_MS(dial_ms, "10s", HOUR, "Time to reach an upstream, in all.") },
     { "first_byte", LIMIT_MS(first_byte_ms, "10m", 24 * HOUR, "Time for the first byte of an answer.") },
-    { "idle", LIMIT_MS(idle_ms, "10m", 24 * HOUR, "Time between two bytes of a message, and of an idle client connection.") },
+    { "idle",
+      LIMIT_MS(idle_ms, "10m", 24 * HOUR, "Time between two bytes of a message, and of an idle client connection.") },
     { "tunnel_idle", LIMIT_MS(tunnel_idle_ms, "10m", 24 * HOUR, "The same in a tunnel.") },
     { "token_wait", LIMIT_MS(token_wait_ms, "10s", HOUR, "A request waits this long for a token.") },
     { "upstream_idle", LIMIT_MS(upstream_idle_ms, "4s", HOUR, "An unused upstream connection is kept this long.") },
-    { "connections", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.connections), .initial = "10000", .min = 1, .max = 1000000,
-      .about = "Client connections of a worker. Beyond as many upstream connections, those that nobody uses make room." },
-    { "per_upstream", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.per_upstream), .initial = "256", .min = 1, .max = 100000,
-      .about = "Connections to one upstream." },
+    { "connections", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.connections), .initial = "10000", .min = 1,
+      .max = 1000000,
+      .about =
+          "Client connections of a worker. Beyond as many upstream connections, those that nobody uses make room." },
+    { "per_upstream", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.per_upstream), .initial = "256", .min = 1,
+      .max = 100000, .about = "Connections to one upstream." },
     END,
 };
 static const struct table limits_table = { .fields = limits_fields };
@@ -379,19 +408,23 @@ static const struct field config_fields[] = {
     { "unmatched", FIELD_ENUM, FIELD_ENV, .at = CONFIG(unmatched), .initial = "tunnel", .words = unmatched,
       .about = "Hosts that no rule names: tunnel (bytes only), deny, or report (tunnel and log)." },
     { "connect_ports", FIELD_CUSTOM, .read = cross_read_ports,
-      .about = "Ports that CONNECT may name besides those of the rules, or any (the default); other ports are refused with 403.",
-      .json = "{\"anyOf\":[{\"const\":\"any\"},{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":65535}}]}" },
+      .about = "Ports that CONNECT may name besides those of the rules, or any (the default); other ports are refused "
+               "with 403.",
+      .json = "{\"anyOf\":[{\"const\":\"any\"},{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":1,"
+              "\"maximum\":65535}}]}" },
     { "via", FIELD_BOOL, .at = CONFIG(via), .initial = "true",
-      .about = "Whether \"Via: 1.1 sidekey\" is added to requests and answers; without it a loop of proxies is not noticed." },
+      .about = "Whether \"Via: 1.1 sidekey\" is added to requests and answers; without it a loop of proxies is not "
+               "noticed." },
     { "store", FIELD_OBJECT, .table = &store_table, .about = "Where token state is kept." },
     { "limits", FIELD_OBJECT, .table = &limits_table, .about = "Deadlines, sizes and counts." },
     { "credentials", FIELD_MAP, .at = CONFIG(credentials), .count_at = CONFIG(credential_count), .table = &spec_table,
-      .check = value_credential,
-      .about = "Credentials by name." },
+      .check = value_credential, .about = "Credentials by name." },
     { "rules", FIELD_LIST, .at = CONFIG(rules), .count_at = CONFIG(rule_count), .table = &rule_table,
       .about = "Which credential goes where." },
-    { "clients", FIELD_MAP, .at = CONFIG(clients), .count_at = CONFIG(client_count), .table = &client_table, .check = value_client,
-      .about = "Clients by name: when any is given, the proxy demands a name and password (407) or, on listen.socket, a known uid (403), "
+    { "clients", FIELD_MAP, .at = CONFIG(clients), .count_at = CONFIG(client_count), .table = &client_table,
+      .check = value_client,
+      .about = "Clients by name: when any is given, the proxy demands a name and password (407) or, on listen.socket, "
+               "a known uid (403), "
                "and each has its own rules." },
     { "network", FIELD_OBJECT, .table = &network_table, .about = "How upstreams and token endpoints are reached." },
     { "workers", FIELD_UINT, FIELD_ENV, .at = CONFIG(workers), .initial = "1", .min = 1, .max = 64,
@@ -399,4 +432,6 @@ static const struct field config_fields[] = {
     { "log", FIELD_OBJECT, .table = &log_table, .about = "Logging." },
     END,
 };
-const struct table config_table = { .fields = config_fields, .size = sizeof(struct config), .check = cross_check_config };
+const struct table config_table = { .fields = config_fields,
+                                    .size = sizeof(struct config),
+                                    .check = cross_check_config };

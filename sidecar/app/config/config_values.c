@@ -182,9 +182,9 @@ const char *value_token_url(char **io_text)
 const char *value_param(char **io_text)
 {
     static const char *const own[] = {
-        "grant_type",    "client_id",     "client_secret",    "refresh_token",      "scope",         "audience",
-        "assertion",     "subject_token", "client_assertion", "subject_token_type", "actor_token",   "actor_token_type",
-        "requested_token_type",
+        "grant_type",  "client_id",        "client_secret",        "refresh_token",    "scope",
+        "audience",    "assertion",        "subject_token",        "client_assertion", "subject_token_type",
+        "actor_token", "actor_token_type", "requested_token_type",
     };
     if (!**io_text)
         return "a parameter needs a name";

@@ -1,4 +1,5 @@
-/* app/config/field.h: one key of the configuration as a row of a table, and a table as the keys of one object.   Data only. */
+/* app/config/field.h: one key of the configuration as a row of a table, and a table as the keys of one object.   Data
+ * only. */
 #ifndef SIDEKEY_APP_CONFIG_FIELD_H
 #define SIDEKEY_APP_CONFIG_FIELD_H
 
@@ -35,12 +36,13 @@ enum field_flags {
 struct schema;
 struct field;
 
-struct table {                 /* the keys of one object */
-    const struct field *fields; /* up to a row without a key */
-    size_t size;               /* lists and maps: bytes of one element */
-    size_t name_at;            /* maps: where its name (char *) goes */
+struct table {                   /* the keys of one object */
+    const struct field *fields;  /* up to a row without a key */
+    size_t size;                 /* lists and maps: bytes of one element */
+    size_t name_at;              /* maps: where its name (char *) goes */
     void (*init)(void *element); /* before the fields are read; NULL: zero bytes are right */
-    /* After all fields were read without an error: what no single field can judge.  node: NULL when nothing was written. 0; -1, reported. */
+    /* After all fields were read without an error: what no single field can judge.  node: NULL when nothing was
+     * written. 0; -1, reported. */
     int (*check)(struct schema *s, const json_t *node, void *element);
 };
 
@@ -49,16 +51,16 @@ struct field {
     enum field_type type;
     unsigned flags;
     size_t at, count_at;
-    const char *initial; /* the default, as one would write it; NULL: zero, or see about */
-    const char *about;   /* one sentence, for the schema */
-    uint64_t min, max;   /* max 0: no limits */
+    const char *initial;      /* the default, as one would write it; NULL: zero, or see about */
+    const char *about;        /* one sentence, for the schema */
+    uint64_t min, max;        /* max 0: no limits */
     const char *const *words; /* enum: NULL-terminated */
     const char *const *later; /* enum: words of later versions */
     const struct table *table;
     /* Strings: NULL, or what is wrong with it. May normalise, or replace, *io_text (heap). Never repeats the value. */
     const char *(*check)(char **io_text);
     int (*read)(struct schema *s, const struct field *f, const json_t *node, void *base); /* custom: 0; -1, reported */
-    const char *json; /* custom: its JSON Schema */
+    const char *json;                                                                     /* custom: its JSON Schema */
 };
 
 #endif

@@ -1,6 +1,7 @@
-/* app/config/schema.h: the one walker that checks a tree against a table of keys (app/config/field.h) and fills plain structs.
- * The table is the only description of the configuration: parser, defaults, SIDEKEY_* variables and docs/config.schema.json
- * all come from it.   Errors go to the reporter as "FILE:LINE:COLUMN: key.path: what", values of secrets never do. */
+/* app/config/schema.h: the one walker that checks a tree against a table of keys (app/config/field.h) and fills plain
+ * structs. The table is the only description of the configuration: parser, defaults, SIDEKEY_* variables and
+ * docs/config.schema.json all come from it.   Errors go to the reporter as "FILE:LINE:COLUMN: key.path: what", values
+ * of secrets never do. */
 #ifndef SIDEKEY_APP_CONFIG_SCHEMA_H
 #define SIDEKEY_APP_CONFIG_SCHEMA_H
 
@@ -11,10 +12,10 @@
 /* text: "FILE:LINE:COLUMN: key.path: what"; valid during the call. */
 typedef void schema_report_fn(void *arg, bool warning, const char *text);
 
-enum schema_files { /* whose absence is an error */
-    SCHEMA_FILES_NEEDED, /* certificates and their keys; a secret may still come ("serve") */
-    SCHEMA_FILES_ALL,    /* secrets too ("check") */
-    SCHEMA_FILES_NONE,   /* another user, or another machine, will read them ("why", "env") */
+enum schema_files {                      /* whose absence is an error */
+                    SCHEMA_FILES_NEEDED, /* certificates and their keys; a secret may still come ("serve") */
+                    SCHEMA_FILES_ALL,    /* secrets too ("check") */
+                    SCHEMA_FILES_NONE,   /* another user, or another machine, will read them ("why", "env") */
 };
 
 struct schema { /* one walk */
@@ -27,7 +28,7 @@ struct schema { /* one walk */
     uint64_t set_used;
     schema_report_fn *report; /* told of everything that is wrong, not only the first; may be NULL */
     void *report_arg;
-    struct err *e;       /* the first error */
+    struct err *e; /* the first error */
     unsigned errors;
     char path[256];      /* where the walk is: "credentials.crm" */
     const char *foreign; /* the value at hand comes from this variable or flag, not from the file */

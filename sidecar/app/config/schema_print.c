@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define SECRET_SCHEMA                                                                                                   \
-    "{\"type\":\"object\",\"description\":\"Where a secret is to be had.\",\"additionalProperties\":false,"              \
-    "\"minProperties\":1,\"maxProperties\":1,\"properties\":{"                                                          \
-    "\"file\":{\"type\":\"string\",\"description\":\"A file; one newline at its end is dropped.\"},"                     \
-    "\"env\":{\"type\":\"string\",\"description\":\"An environment variable.\"},"                                        \
-    "\"command\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":1,"                                    \
+#define SECRET_SCHEMA                                                                                                  \
+    "{\"type\":\"object\",\"description\":\"Where a secret is to be had.\",\"additionalProperties\":false,"            \
+    "\"minProperties\":1,\"maxProperties\":1,\"properties\":{"                                                         \
+    "\"file\":{\"type\":\"string\",\"description\":\"A file; one newline at its end is dropped.\"},"                   \
+    "\"env\":{\"type\":\"string\",\"description\":\"An environment variable.\"},"                                      \
+    "\"command\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":1,"                                  \
     "\"description\":\"A program and its arguments, run without a shell; its output is the secret.\"}}}"
 
 static json_t *object_of(const struct table *t);
@@ -100,8 +100,10 @@ int schema_print(const struct table *t, const char *title, struct buf *out)
 {
     json_t *root = json_pack("{s:s,s:s}", "$schema", "https://json-schema.org/draft/2020-12/schema", "title", title);
     json_t *keys = object_of(t);
-    if (!root || !keys || json_object_update(root, keys) != 0 ||
-        json_object_set_new(root, "$defs", json_pack("{s:o}", "secret", json_safe_load(slice_str(SECRET_SCHEMA), 0, NULL))) != 0) {
+    if (!root || !keys || json_object_update(root, keys) != 0
+        || json_object_set_new(root, "$defs",
+                               json_pack("{s:o}", "secret", json_safe_load(slice_str(SECRET_SCHEMA), 0, NULL)))
+               != 0) {
         json_decref(root);
         json_decref(keys);
         return -ENOMEM;

@@ -216,8 +216,8 @@ static int read_stream(struct reader *r)
         int failed = 0;
         if (type == YAML_DOCUMENT_START_EVENT && r->tree->root)
             failed = complain(r, event.start_mark, "a second document: one file holds one");
-        else if (type != YAML_STREAM_START_EVENT && type != YAML_STREAM_END_EVENT &&
-                 type != YAML_DOCUMENT_START_EVENT && type != YAML_DOCUMENT_END_EVENT)
+        else if (type != YAML_STREAM_START_EVENT && type != YAML_STREAM_END_EVENT && type != YAML_DOCUMENT_START_EVENT
+                 && type != YAML_DOCUMENT_END_EVENT)
             failed = (r->tree->root = read_node(r, &event)) ? 0 : -1;
         yaml_event_delete(&event);
         if (failed || type == YAML_STREAM_END_EVENT)

@@ -42,7 +42,7 @@ struct dial {
     size_t count, begun, open;
     ev_timer deadline, next;
     struct later later; /* STATE_ENDED: to tell */
-    int fd; /* STATE_PARENT, STATE_ENDED */
+    int fd;             /* STATE_PARENT, STATE_ENDED */
     enum dial_error error;
     char text[TEXT_MAX];
 };
@@ -146,8 +146,8 @@ void dial_cancel(struct dial *d)
     free(d);
 }
 
-/* "api.example.com:443: parent proxy http://proxy:3128: what (127.0.0.1:8443)".  Of several failures the one that says most about the other side is kept:
- * refused, then timeout, then the rest. */
+/* "api.example.com:443: parent proxy http://proxy:3128: what (127.0.0.1:8443)".  Of several failures the one that says
+ * most about the other side is kept: refused, then timeout, then the rest. */
 static void note(struct dial *d, enum dial_error error, const char *what, const struct address *at)
 {
     char key[AUTHORITY_TEXT_MAX], where[64];
@@ -156,8 +156,9 @@ static void note(struct dial *d, enum dial_error error, const char *what, const 
     d->error = error;
     if (at)
         address_text((const struct sockaddr *)&at->sa, where, sizeof where);
-    snprintf(d->text, sizeof d->text, "%s: %s%s%s%s%s%s%s", authority_key(&d->to, key), d->parent ? "parent proxy " : "",
-             d->parent ? d->parent->name : "", d->parent ? ": " : "", what, at ? " (" : "", at ? where : "", at ? ")" : "");
+    snprintf(d->text, sizeof d->text, "%s: %s%s%s%s%s%s%s", authority_key(&d->to, key),
+             d->parent ? "parent proxy " : "", d->parent ? d->parent->name : "", d->parent ? ": " : "", what,
+             at ? " (" : "", at ? where : "", at ? ")" : "");
 }
 
 /* --- attempts --- */
@@ -183,13 +184,15 @@ static const char *what_of(int failed, char *text, size_t size)
     }
 }
 
-/* With the peer's port in the local range and nobody listening, TCP can meet itself (RFC 9293 §3.5, simultaneous open). */
+/* With the peer's port in the local range and nobody listening, TCP can meet itself (RFC 9293 §3.5, simultaneous open).
+ */
 static bool met_itself(int fd)
 {
     struct sockaddr_storage us = { 0 }, them = { 0 };
     socklen_t us_len = sizeof us, them_len = sizeof them;
-    return getsockname(fd, (struct sockaddr *)&us, &us_len) == 0 && getpeername(fd, (struct sockaddr *)&them, &them_len) == 0 &&
-           us_len == them_len && memcmp(&us, &them, us_len) == 0;
+    return getsockname(fd, (struct sockaddr *)&us, &us_len) == 0
+           && getpeername(fd, (struct sockaddr *)&them, &them_len) == 0 && us_len == them_len
+           && memcmp(&us, &them, us_len) == 0;
 }
 
 static void on_parent(void *arg, int error, const char *text)
@@ -259,7 +262,7 @@ static void set_options(int fd)
     static const struct {
         int level, name, value;
     } options[] = {
-        { IPPROTO_TCP, TCP_NODELAY, 1 },   { SOL_SOCKET, SO_KEEPALIVE, 1 }, { IPPROTO_TCP, TCP_KEEPIDLE, 60 },
+        { IPPROTO_TCP, TCP_NODELAY, 1 },    { SOL_SOCKET, SO_KEEPALIVE, 1 }, { IPPROTO_TCP, TCP_KEEPIDLE, 60 },
         { IPPROTO_TCP, TCP_KEEPINTVL, 15 }, { IPPROTO_TCP, TCP_KEEPCNT, 4 },
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
@@ -280,7 +283,8 @@ static bool begin(struct dial *d, struct attempt *a)
     ev_io_init(&a->io, on_connected, a->fd, EV_WRITE);
     a->io.data = a;
     set_options(a->fd);
-    if (connect(a->fd, (const struct sockaddr *)&a->to->sa, a->to->len) != 0 && errno != EINPROGRESS && errno != EINTR) {
+    if (connect(a->fd, (const struct sockaddr *)&a->to->sa, a->to->len) != 0 && errno != EINPROGRESS
+        && errno != EINTR) {
         lost(d, a, errno);
         return false;
     }
@@ -313,12 +317,15 @@ static void on_next(struct ev_loop *loop, ev_timer *w, int revents)
 static void on_deadline(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
-    static const char *const missing[] = { [STATE_LOOKUP] = "answer from the name servers", [STATE_CONNECT] = "connection", [STATE_PARENT] = "answer to our request" };
+    static const char *const missing[] = { [STATE_LOOKUP] = "answer from the name servers",
+                                           [STATE_CONNECT] = "connection",
+                                           [STATE_PARENT] = "answer to our request" };
     struct dial *d = w->data;
     char what[64];
     snprintf(what, sizeof what, "no %s within %g s", missing[d->state], (double)d->dialer->options.timeout_ms / 1000);
     d->text[0] = '\0'; /* what failed before is not why it took so long */
-    note(d, d->state == STATE_LOOKUP ? DIAL_DNS : DIAL_TIMEOUT, what, d->state == STATE_CONNECT && d->begun ? &d->addresses[d->begun - 1] : NULL);
+    note(d, d->state == STATE_LOOKUP ? DIAL_DNS : DIAL_TIMEOUT, what,
+         d->state == STATE_CONNECT && d->begun ? &d->addresses[d->begun - 1] : NULL);
     end(d, -1, d->error);
 }
 

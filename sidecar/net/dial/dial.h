@@ -1,7 +1,8 @@
-/* net/dial/dial.h: a TCP connection to an authority: override, resolve, judge addresses, happy eyeballs (RFC 8305), parent proxy.   Worker process.
- * With a parent (net/dial/parent.h) it is the parent's name that is looked up and the parent that is connected to, wherever it is: the operator named it.
- * The target's name is then the parent's to look up, so only a target that is an address can be judged here.  What network.resolve lists, no_proxy
- * names, or is this machine's loopback, is dialled directly.  Callers see none of this but in the text. */
+/* net/dial/dial.h: a TCP connection to an authority: override, resolve, judge addresses, happy eyeballs (RFC 8305),
+ * parent proxy.   Worker process. With a parent (net/dial/parent.h) it is the parent's name that is looked up and the
+ * parent that is connected to, wherever it is: the operator named it. The target's name is then the parent's to look
+ * up, so only a target that is an address can be judged here.  What network.resolve lists, no_proxy names, or is this
+ * machine's loopback, is dialled directly.  Callers see none of this but in the text. */
 #ifndef SIDEKEY_NET_DIAL_DIAL_H
 #define SIDEKEY_NET_DIAL_DIAL_H
 
@@ -32,9 +33,9 @@ struct dial_options {
     struct address_policy policy;
     const struct dial_override *overrides; /* borrowed for the life of the dialer */
     size_t override_count;
-    int64_t timeout_ms; /* in all; 0: 10 s */
+    int64_t timeout_ms;                  /* in all; 0: 10 s */
     const struct parent_options *parent; /* borrowed likewise; NULL: none */
-    const char *name_servers; /* "127.0.0.1:53,[::1]:5353" instead of resolv.conf's; NULL: those */
+    const char *name_servers;            /* "127.0.0.1:53,[::1]:5353" instead of resolv.conf's; NULL: those */
 };
 
 /* fd >= 0 (the callee owns it, non-blocking, TCP_NODELAY) and DIAL_OK, or -1 and why; text is for people. */

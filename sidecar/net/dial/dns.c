@@ -117,7 +117,8 @@ struct dns *dns_new(struct err *e)
         free(d);
         return NULL;
     }
-    if ((failed = open_channel(d, "f", &d->hosts)) == ARES_SUCCESS && (failed = open_channel(d, "b", &d->servers)) == ARES_SUCCESS)
+    if ((failed = open_channel(d, "f", &d->hosts)) == ARES_SUCCESS
+        && (failed = open_channel(d, "b", &d->servers)) == ARES_SUCCESS)
         return d;
     err_set(e, "cannot start the resolver: %s", ares_strerror(failed));
     dns_free(d);
@@ -182,7 +183,8 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
     (void)timeouts;
     struct question *q = arg;
     struct dns_answer answer = { .count = 0 };
-    for (const struct ares_addrinfo_node *node = info ? info->nodes : NULL; status == ARES_SUCCESS && node; node = node->ai_next)
+    for (const struct ares_addrinfo_node *node = info ? info->nodes : NULL; status == ARES_SUCCESS && node;
+         node = node->ai_next)
         take(&answer, node);
     if (answer.count == 0)
         answer.error = why(status == ARES_SUCCESS ? ARES_ENODATA : status);
@@ -195,7 +197,9 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
 
 static void ask(ares_channel channel, const char *host, int family, dns_fn *fn, void *arg)
 {
-    const struct ares_addrinfo_hints hints = { .ai_flags = ARES_AI_NOSORT, .ai_family = family, .ai_socktype = SOCK_STREAM };
+    const struct ares_addrinfo_hints hints = { .ai_flags = ARES_AI_NOSORT,
+                                               .ai_family = family,
+                                               .ai_socktype = SOCK_STREAM };
     struct question *q = malloc(sizeof *q);
     if (!q) {
         fn(arg, &(struct dns_answer){ .error = "out of memory" });

@@ -16,7 +16,9 @@ static const struct {
     { "socks://", PARENT_NONE, "does not say which SOCKS: did you mean socks5h://?" },
     { "socks4://", PARENT_NONE, "is a SOCKS without names and login: did you mean socks5h://?" },
     { "socks4a://", PARENT_NONE, "is a SOCKS without login: did you mean socks5h://?" },
-    { "https://", PARENT_NONE, "TLS to the parent proxy itself is not supported: did you mean http://? (requests are encrypted inside it all the same)" },
+    { "https://", PARENT_NONE,
+      "TLS to the parent proxy itself is not supported: did you mean http://? (requests are encrypted inside it all "
+      "the same)" },
 };
 
 const char *parent_parse(struct slice url, enum parent_kind *ret_kind, struct authority *ret_at)
@@ -41,7 +43,8 @@ const char *parent_parse(struct slice url, enum parent_kind *ret_kind, struct au
 
 const char *parent_check_bypass(char **io_text)
 {
-    static const char wrong[] = "no host to leave out: write a name, .suffix for every name below it, an IP address, a network like 10.0.0.0/8, or *";
+    static const char wrong[] = "no host to leave out: write a name, .suffix for every name below it, an IP address, a "
+                                "network like 10.0.0.0/8, or *";
     const char *text = *io_text;
     struct address network;
     struct authority a;
@@ -56,8 +59,8 @@ const char *parent_check_bypass(char **io_text)
     if (!naked_v6 && *text != '[' && strchr(text, ':'))
         return "a host stands without its port here";
     snprintf(in_brackets, sizeof in_brackets, naked_v6 ? "[%.200s]" : "%.253s", text + below);
-    if (strlen(text) > AUTHORITY_HOST_MAX || authority_parse(slice_str(in_brackets), SCHEME_HTTPS, 443, &a) != 0 ||
-        (*text == '[' && text[strlen(text) - 1] != ']') || (below && a.kind != HOST_NAME))
+    if (strlen(text) > AUTHORITY_HOST_MAX || authority_parse(slice_str(in_brackets), SCHEME_HTTPS, 443, &a) != 0
+        || (*text == '[' && text[strlen(text) - 1] != ']') || (below && a.kind != HOST_NAME))
         return wrong;
     if (asprintf(&normal, "%s%s", below ? "." : "", a.host) < 0)
         return "out of memory";
@@ -76,7 +79,8 @@ int parent_init(struct parent *p, const struct parent_options *options, struct e
     p->options = options;
     if (wrong)
         err_set(e, "%s", wrong);
-    else if (options->username && options->password.kind != SECRET_REF_NONE && secret_ref_read(&options->password, &p->password, e) != 0)
+    else if (options->username && options->password.kind != SECRET_REF_NONE
+             && secret_ref_read(&options->password, &p->password, e) != 0)
         wrong = "";
     else if (p->password.len > PARENT_LOGIN_MAX && p->kind == PARENT_SOCKS5) {
         wrong = "a SOCKS5 password has at most 255 bytes";
@@ -86,7 +90,8 @@ int parent_init(struct parent *p, const struct parent_options *options, struct e
         parent_done(p);
         return err_wrap(e, "network.parent_proxy: ");
     }
-    snprintf(p->name, sizeof p->name, "%s://%s", p->kind == PARENT_SOCKS5 ? "socks5h" : "http", authority_key(&p->at, key));
+    snprintf(p->name, sizeof p->name, "%s://%s", p->kind == PARENT_SOCKS5 ? "socks5h" : "http",
+             authority_key(&p->at, key));
     return 0;
 }
 
@@ -122,7 +127,8 @@ bool parent_serves(const struct parent_options *options, const struct authority 
         return false;
     if (to->kind != HOST_NAME && address_parse(slice_str(authority_key(to, key)), 0, &address) == 0)
         at = (const struct sockaddr *)&address.sa;
-    if (at ? address_class_of(at) == ADDRESS_LOOPBACK : strcmp(to->host, "localhost") == 0 || ends_with(to->host, ".localhost"))
+    if (at ? address_class_of(at) == ADDRESS_LOOPBACK
+           : strcmp(to->host, "localhost") == 0 || ends_with(to->host, ".localhost"))
         return false;
     for (char **entry = options->no_proxy; entry && *entry; entry++)
         if (names(*entry, to, at))

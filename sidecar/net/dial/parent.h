@@ -1,6 +1,7 @@
-/* net/dial/parent.h: which proxy stands between us and the targets, for which of them, and how one logs in there (HTTP.md §6).   Worker and keeper.
- * No sockets: net/parent_talk speaks with it.  Its password is the one secret that a worker reads: with it one reaches a proxy, no API.
- * Owner  whoever embeds it, through parent_done().  A zeroed struct is "no parent". */
+/* net/dial/parent.h: which proxy stands between us and the targets, for which of them, and how one logs in there
+ * (HTTP.md §6).   Worker and keeper. No sockets: net/parent_talk speaks with it.  Its password is the one secret that a
+ * worker reads: with it one reaches a proxy, no API. Owner  whoever embeds it, through parent_done().  A zeroed struct
+ * is "no parent". */
 #ifndef SIDEKEY_NET_DIAL_PARENT_H
 #define SIDEKEY_NET_DIAL_PARENT_H
 
@@ -20,7 +21,7 @@ struct parent_options { /* network.parent_proxy and network.no_proxy, owned by t
     char *url;          /* NULL: none */
     char *username;     /* NULL: no login */
     struct secret_ref password;
-    char **no_proxy;    /* NULL-terminated, each as parent_check_bypass() left it; NULL: empty */
+    char **no_proxy; /* NULL-terminated, each as parent_check_bypass() left it; NULL: empty */
 };
 
 struct parent {
@@ -31,17 +32,18 @@ struct parent {
     struct secret password;
 };
 
-/* "http://host:port" or "socks5h://host:port", a "/" at the end allowed.  NULL, or what is wrong with it; never repeats the text. */
+/* "http://host:port" or "socks5h://host:port", a "/" at the end allowed.  NULL, or what is wrong with it; never repeats
+ * the text. */
 const char *parent_parse(struct slice url, enum parent_kind *ret_kind, struct authority *ret_at);
-/* One entry of no_proxy: "*", "host", ".suffix" (every name below it), an IP address or a network; normalises *io_text (heap).
- * NULL, or what is wrong. */
+/* One entry of no_proxy: "*", "host", ".suffix" (every name below it), an IP address or a network; normalises *io_text
+ * (heap). NULL, or what is wrong. */
 const char *parent_check_bypass(char **io_text);
 /* Reads the password (secret_ref_read: may block).  options: borrowed until done; NULL, or without url: no parent.
  * 0; -1 with e, and p is zeroed. */
 MUST_CHECK int parent_init(struct parent *p, const struct parent_options *options, struct err *e);
 void parent_done(struct parent *p);
-/* The way to this target leads through a parent with these options.  False when there is none, when no_proxy names the target, and for this
- * machine's own loopback: "localhost" at the parent would be another machine (RFC 6761 §6.3). */
+/* The way to this target leads through a parent with these options.  False when there is none, when no_proxy names the
+ * target, and for this machine's own loopback: "localhost" at the parent would be another machine (RFC 6761 §6.3). */
 bool parent_serves(const struct parent_options *options, const struct authority *to);
 
 #endif

@@ -139,8 +139,8 @@ static int ask_connect(struct parent_talk *t)
 static int status_of(struct slice head)
 {
     uint64_t status;
-    if (head.len < sizeof "HTTP/1.1 200" - 1 || !slice_starts(head, SLICE("HTTP/1.")) || head.ptr[8] != ' ' ||
-        slice_u64(slice_of(head.ptr + 9, 3), 999, &status) != 0 || (head.len > 12 && !strchr(" \r\n", head.ptr[12])))
+    if (head.len < sizeof "HTTP/1.1 200" - 1 || !slice_starts(head, SLICE("HTTP/1.")) || head.ptr[8] != ' '
+        || slice_u64(slice_of(head.ptr + 9, 3), 999, &status) != 0 || (head.len > 12 && !strchr(" \r\n", head.ptr[12])))
         return 0;
     return (int)status;
 }
@@ -150,22 +150,26 @@ static enum step judge_head(struct parent_talk *t)
 {
     char text[96];
     int status = status_of(buf_slice(&t->in));
-    if (status >= 100 && status < 200 && status != 101 && t->interim++ < INTERIM_MAX) { /* RFC 9110 §15.2: interim, the answer follows */
+    /* RFC 9110 §15.2: interim, the answer follows */
+    if (status >= 100 && status < 200 && status != 101 && t->interim++ < INTERIM_MAX) {
         buf_clear(&t->in);
         return STEP_AGAIN;
     }
     if (status >= 200 && status < 300)
         return end(t, 0, "");
     if (status == 407)
-        return end(t, -ECONNREFUSED, t->parent->options->username ? "it refused our login (407): mend network.parent_proxy.username or password"
-                                                                  : "it asks for a login (407): give network.parent_proxy.username and password");
+        return end(t, -ECONNREFUSED,
+                   t->parent->options->username
+                       ? "it refused our login (407): mend network.parent_proxy.username or password"
+                       : "it asks for a login (407): give network.parent_proxy.username and password");
     if (status == 0)
         return end(t, -EPROTO, "its answer is no HTTP");
     snprintf(text, sizeof text, "it answered CONNECT with status %d", status);
     return end(t, status == 504 ? -ETIMEDOUT : -ECONNREFUSED, text);
 }
 
-/* Bytes of piece up to the end of the blank line that ends the head; 0: it is not in there.  What came before is in t->in. */
+/* Bytes of piece up to the end of the blank line that ends the head; 0: it is not in there.  What came before is in
+ * t->in. */
 static size_t head_end(const struct parent_talk *t, const char *piece, size_t size)
 {
     struct slice before = buf_slice(&t->in);
@@ -285,7 +289,8 @@ static enum step ask_target(struct parent_talk *t)
     if (!failed && t->to.kind == HOST_NAME)
         failed = buf_printf(&t->out, "\3%c%s", (int)host, t->to.host); /* at most 253 bytes */
     else if (!failed && inet_pton(t->to.kind == HOST_IPV4 ? AF_INET : AF_INET6, t->to.host, ip) == 1)
-        failed = buf_add(&t->out, slice_of(t->to.kind == HOST_IPV4 ? "\1" : "\4", 1)) || buf_add(&t->out, slice_of(ip, size));
+        failed = buf_add(&t->out, slice_of(t->to.kind == HOST_IPV4 ? "\1" : "\4", 1))
+                 || buf_add(&t->out, slice_of(ip, size));
     if (!failed)
         failed = buf_add(&t->out, slice_of(port, sizeof port));
     return failed ? end(t, -ENOMEM, "out of memory") : expect(t, 5, read_reply);
@@ -325,7 +330,9 @@ static enum step read_method(struct parent_talk *t)
         return ask_target(t);
     if (byte_at(t, 1) == 2 && login)
         return send_login(t);
-    return end(t, -ECONNREFUSED, login ? "it takes no user name and password" : "it asks for a login: give network.parent_proxy.username and password");
+    return end(t, -ECONNREFUSED,
+               login ? "it takes no user name and password"
+                     : "it asks for a login: give network.parent_proxy.username and password");
 }
 
 /* Without a login only "none" is offered; with one, both (RFC 1928 §3). */
@@ -337,13 +344,16 @@ static int ask_method(struct parent_talk *t)
 
 /* --- life --- */
 
-struct parent_talk *parent_talk_start(const struct parent *p, int fd, const struct authority *to, parent_talk_fn *fn, void *arg)
+struct parent_talk *parent_talk_start(const struct parent *p, int fd, const struct authority *to, parent_talk_fn *fn,
+                                      void *arg)
 {
     struct parent_talk *t = calloc(1, sizeof *t);
     bool socks = p->kind == PARENT_SOCKS5;
     if (!t)
         return NULL;
-    *t = (struct parent_talk){ .parent = p, .to = *to, .fd = fd, .fn = fn, .arg = arg, .answer = socks ? read_method : read_head };
+    *t = (struct parent_talk){
+        .parent = p, .to = *to, .fd = fd, .fn = fn, .arg = arg, .answer = socks ? read_method : read_head
+    };
     buf_init_secret(&t->out, OUT_MAX);
     buf_init(&t->in, socks ? SOCKS_ANSWER_MAX : PARENT_HEAD_MAX);
     ev_init(&t->io, on_ready);

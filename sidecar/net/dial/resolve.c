@@ -17,7 +17,7 @@
 
 enum { A, AAAA };
 
-struct answer { /* shared by the cache and by the questions that have not been told yet */
+struct answer {       /* shared by the cache and by the questions that have not been told yet */
     struct list node; /* in resolver.known, oldest first */
     unsigned refs;
     int64_t until_ms;
@@ -33,7 +33,7 @@ struct half {
     struct dns_answer answer;
 };
 
-struct flight { /* one name that is being asked for; lives on until c-ares has let go of both halves */
+struct flight {       /* one name that is being asked for; lives on until c-ares has let go of both halves */
     struct list node; /* in resolver.flights, until it has ended */
     struct resolver *r;
     struct list waiting; /* resolve.node */
@@ -63,7 +63,8 @@ struct resolve {
 /* --- answers --- */
 
 /* Never freed: the one reference is this file's. */
-static struct answer no_memory = { .refs = 1, .error = "out of memory" }, no_host = { .refs = 1, .error = "not a host name" };
+static struct answer no_memory = { .refs = 1, .error = "out of memory" },
+                     no_host = { .refs = 1, .error = "not a host name" };
 
 static struct answer *answer_new(const char *host, const struct address *addresses, size_t count, const char *error)
 {
@@ -153,7 +154,8 @@ void resolve_cancel(struct resolve *q)
 /* --- flights --- */
 
 /* RFC 8305 §4: the families take turns, so that one broken family costs one attempt and not all of them. */
-static size_t interleave(const struct dns_answer *v6, const struct dns_answer *v4, struct address ret[RESOLVE_ADDRESSES_MAX])
+static size_t interleave(const struct dns_answer *v6, const struct dns_answer *v4,
+                         struct address ret[RESOLVE_ADDRESSES_MAX])
 {
     size_t n = 0;
     for (size_t i = 0; i < DNS_ADDRESSES_MAX; i++) {
@@ -215,8 +217,8 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
     end(f, &f->halves[AAAA].answer, &f->halves[A].answer);
 }
 
-/* A host with IPv6 addresses alone is rare and a machine without IPv6 is not, so A is waited for. A name server that drops AAAA questions
- * is common: it must not cost seconds. */
+/* A host with IPv6 addresses alone is rare and a machine without IPv6 is not, so A is waited for. A name server that
+ * drops AAAA questions is common: it must not cost seconds. */
 static void progress(struct flight *f)
 {
     const struct half *a = &f->halves[A], *aaaa = &f->halves[AAAA];
@@ -337,7 +339,8 @@ static bool is_localhost(struct slice host)
 {
     struct slice local = SLICE("localhost");
     size_t before = host.len - local.len;
-    return host.len >= local.len && slice_eq(slice_skip(host, before), local) && (before == 0 || host.ptr[before - 1] == '.');
+    return host.len >= local.len && slice_eq(slice_skip(host, before), local)
+           && (before == 0 || host.ptr[before - 1] == '.');
 }
 
 /* What needs no question; the caller owns one reference. */
@@ -350,7 +353,8 @@ static struct answer *at_hand(struct resolver *r, const char *text)
         return answer_ref(&no_host);
     if (slice_find(host, '/') == host.len && address_parse_network(host, &a[0]) == 0)
         return answer_new(text, a, 1, NULL);
-    if (is_localhost(host) && address_parse_network(SLICE("127.0.0.1"), &a[0]) == 0 && address_parse_network(SLICE("::1"), &a[1]) == 0)
+    if (is_localhost(host) && address_parse_network(SLICE("127.0.0.1"), &a[0]) == 0
+        && address_parse_network(SLICE("::1"), &a[1]) == 0)
         return answer_new(text, a, 2, NULL);
     return (found = known(r, text)) != NULL ? answer_ref(found) : NULL;
 }

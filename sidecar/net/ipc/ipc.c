@@ -112,7 +112,8 @@ static int send_now(int socket, struct slice packet, int fd)
     return put >= 0 ? 0 : -errno;
 }
 
-/* The socket is full, not broken.  (ENOBUFS, ETOOMANYREFS: too much in flight in the whole machine or of this user; it passes.) */
+/* The socket is full, not broken.  (ENOBUFS, ETOOMANYREFS: too much in flight in the whole machine or of this user; it
+ * passes.) */
 static bool is_full(int failed)
 {
     return failed == -EAGAIN || failed == -ENOBUFS || failed == -ENOMEM || failed == -ETOOMANYREFS;
@@ -214,8 +215,8 @@ static ssize_t receive(struct ipc *i, char *dst, size_t size, int *ret_fd)
     ssize_t got;
     do
         got = recvmsg(i->io.fd, &m, MSG_CMSG_CLOEXEC);
-    while (got < 0 &&
-           (errno == EINTR || errno == ECONNRESET)); /* a reset is told once, before the packets that came earlier */
+    while (got < 0
+           && (errno == EINTR || errno == ECONNRESET)); /* a reset is told once, before the packets that came earlier */
     if (got < 0)
         return errno == EAGAIN ? 0 : -1;
     bool bad = got == 0 || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;

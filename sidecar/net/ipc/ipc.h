@@ -1,6 +1,7 @@
-/* net/ipc/ipc.h: packets between our own processes: unix SEQPACKET, one packet = one message, at most 64 KiB, optionally one descriptor.
- * Owner  ipc_new()'s caller.  Packets may hold secrets: memory is wiped after use.   Never blocks; what the socket does not take is
- * queued (cap IPC_QUEUE_MAX, then the peer counts as dead): who has much to say looks at ipc_queued() and goes on at on_space. */
+/* net/ipc/ipc.h: packets between our own processes: unix SEQPACKET, one packet = one message, at most 64 KiB,
+ * optionally one descriptor. Owner  ipc_new()'s caller.  Packets may hold secrets: memory is wiped after use.   Never
+ * blocks; what the socket does not take is queued (cap IPC_QUEUE_MAX, then the peer counts as dead): who has much to
+ * say looks at ipc_queued() and goes on at on_space. */
 #ifndef SIDEKEY_NET_IPC_IPC_H
 #define SIDEKEY_NET_IPC_IPC_H
 
@@ -23,9 +24,11 @@ MUST_CHECK int ipc_pair(int ret_fds[2]);
 /* Takes fd over.  NULL when out of memory. */
 MUST_CHECK struct ipc *ipc_new(int fd, ipc_packet_fn *on_packet, ipc_gone_fn *on_gone, void *arg);
 void ipc_free(struct ipc *i);
-/* fd: -1, or a descriptor to send along (the caller closes its own).  Returns 0; -EPIPE (gone; on_gone comes or came), -EMSGSIZE, -ENOMEM. */
+/* fd: -1, or a descriptor to send along (the caller closes its own).  Returns 0; -EPIPE (gone; on_gone comes or came),
+ * -EMSGSIZE, -ENOMEM. */
 MUST_CHECK int ipc_send(struct ipc *i, struct slice packet, int fd);
-/* As ipc_send(), for what may be left out because it will be said again, or nobody is left to hear it: -EBUSY when 1 MiB is queued already. */
+/* As ipc_send(), for what may be left out because it will be said again, or nobody is left to hear it: -EBUSY when 1
+ * MiB is queued already. */
 MUST_CHECK int ipc_offer(struct ipc *i, struct slice packet);
 /* Bytes that the socket has not taken yet. */
 size_t ipc_queued(const struct ipc *i);

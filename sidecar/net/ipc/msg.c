@@ -2,9 +2,30 @@
 
 #include <errno.h>
 
-/* A packet: one byte type, then fields {tag byte, u32 length, bytes}; numbers are 8 bytes, host order (same machine, same program). */
-enum tag { TAG_NAME = 1, TAG_GENERATION, TAG_STATE, TAG_TOKEN, TAG_EXPIRES, TAG_REFRESH_AT, TAG_EXTRA_KEY, TAG_EXTRA_VALUE, TAG_REASON,
-           TAG_DEADLINE, TAG_CLASS, TAG_RETRY_AFTER, TAG_TEXT, TAG_DER, TAG_UNTIL, TAG_ASK, TAG_TAG, TAG_OK, TAG_OFFSET, TAG_MORE };
+/* A packet: one byte type, then fields {tag byte, u32 length, bytes}; numbers are 8 bytes, host order (same machine,
+ * same program). */
+enum tag {
+    TAG_NAME = 1,
+    TAG_GENERATION,
+    TAG_STATE,
+    TAG_TOKEN,
+    TAG_EXPIRES,
+    TAG_REFRESH_AT,
+    TAG_EXTRA_KEY,
+    TAG_EXTRA_VALUE,
+    TAG_REASON,
+    TAG_DEADLINE,
+    TAG_CLASS,
+    TAG_RETRY_AFTER,
+    TAG_TEXT,
+    TAG_DER,
+    TAG_UNTIL,
+    TAG_ASK,
+    TAG_TAG,
+    TAG_OK,
+    TAG_OFFSET,
+    TAG_MORE
+};
 
 #define HOST_MAX 253
 
@@ -33,10 +54,11 @@ static int put_text(struct buf *out, enum tag tag, struct slice text)
 static bool within_limits(const struct msg *m)
 {
     bool named = m->type != MSG_MINT && m->type != MSG_LEAF;
-    return m->type >= MSG_HELLO && m->type <= MSG_DRAIN && m->name.len <= (named ? MSG_NAME_MAX : HOST_MAX) && m->token.len <= MSG_TOKEN_MAX &&
-           m->extra_count <= MSG_EXTRAS_MAX && m->state >= MSG_NONE && m->state <= MSG_REAUTH && m->reason >= MSG_EXPIRING &&
-           m->reason <= MSG_FORCED && m->failure >= MSG_TRANSIENT && m->failure <= MSG_UNKNOWN_CREDENTIAL && m->ask >= MSG_ASK_READY &&
-           m->ask <= MSG_ASK_RELOAD;
+    return m->type >= MSG_HELLO && m->type <= MSG_DRAIN && m->name.len <= (named ? MSG_NAME_MAX : HOST_MAX)
+           && m->token.len <= MSG_TOKEN_MAX && m->extra_count <= MSG_EXTRAS_MAX && m->state >= MSG_NONE
+           && m->state <= MSG_REAUTH && m->reason >= MSG_EXPIRING && m->reason <= MSG_FORCED
+           && m->failure >= MSG_TRANSIENT && m->failure <= MSG_UNKNOWN_CREDENTIAL && m->ask >= MSG_ASK_READY
+           && m->ask <= MSG_ASK_RELOAD;
 }
 
 static int put_extras(struct buf *out, const struct msg *m)
@@ -56,16 +78,18 @@ int msg_encode(const struct msg *m, struct buf *out)
     int failed;
     if (!within_limits(m))
         return -EINVAL;
-    if ((failed = buf_add(out, slice_of(&type, 1))) || (failed = put_text(out, TAG_NAME, m->name)) ||
-        (failed = put_number(out, TAG_GENERATION, (int64_t)m->generation)) || (failed = put_number(out, TAG_STATE, m->state)) ||
-        (failed = put_text(out, TAG_TOKEN, m->token)) || (failed = put_number(out, TAG_EXPIRES, m->expires_ms)) ||
-        (failed = put_number(out, TAG_REFRESH_AT, m->refresh_at_ms)) || (failed = put_extras(out, m)) ||
-        (failed = put_number(out, TAG_REASON, m->reason)) || (failed = put_number(out, TAG_DEADLINE, m->deadline_ms)) ||
-        (failed = put_number(out, TAG_CLASS, m->failure)) || (failed = put_number(out, TAG_RETRY_AFTER, m->retry_after_ms)) ||
-        (failed = put_text(out, TAG_TEXT, m->text)) || (failed = put_text(out, TAG_DER, m->der)) ||
-        (failed = put_number(out, TAG_UNTIL, m->until_s)) || (failed = put_number(out, TAG_ASK, m->ask)) ||
-        (failed = put_number(out, TAG_TAG, (int64_t)m->tag)) || (failed = put_number(out, TAG_OK, m->ok)) ||
-        (failed = put_number(out, TAG_OFFSET, (int64_t)m->offset)) || (failed = put_number(out, TAG_MORE, m->more)))
+    if ((failed = buf_add(out, slice_of(&type, 1))) || (failed = put_text(out, TAG_NAME, m->name))
+        || (failed = put_number(out, TAG_GENERATION, (int64_t)m->generation))
+        || (failed = put_number(out, TAG_STATE, m->state)) || (failed = put_text(out, TAG_TOKEN, m->token))
+        || (failed = put_number(out, TAG_EXPIRES, m->expires_ms))
+        || (failed = put_number(out, TAG_REFRESH_AT, m->refresh_at_ms)) || (failed = put_extras(out, m))
+        || (failed = put_number(out, TAG_REASON, m->reason)) || (failed = put_number(out, TAG_DEADLINE, m->deadline_ms))
+        || (failed = put_number(out, TAG_CLASS, m->failure))
+        || (failed = put_number(out, TAG_RETRY_AFTER, m->retry_after_ms)) || (failed = put_text(out, TAG_TEXT, m->text))
+        || (failed = put_text(out, TAG_DER, m->der)) || (failed = put_number(out, TAG_UNTIL, m->until_s))
+        || (failed = put_number(out, TAG_ASK, m->ask)) || (failed = put_number(out, TAG_TAG, (int64_t)m->tag))
+        || (failed = put_number(out, TAG_OK, m->ok)) || (failed = put_number(out, TAG_OFFSET, (int64_t)m->offset))
+        || (failed = put_number(out, TAG_MORE, m->more)))
         return failed;
     return 0;
 }
@@ -150,7 +174,8 @@ int msg_decode(struct slice packet, struct msg *ret)
 
 const char *msg_class_name(enum msg_class c)
 {
-    static const char *const names[] = { "transient", "ambiguous", "throttle", "clock", "config", "dead", "store", "recent", "unknown_credential" };
+    static const char *const names[] = { "transient", "ambiguous", "throttle",          "clock", "config", "dead",
+                                         "store",     "recent",    "unknown_credential" };
     return c >= MSG_TRANSIENT && c <= MSG_UNKNOWN_CREDENTIAL ? names[c] : "unknown";
 }
 

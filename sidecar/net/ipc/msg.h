@@ -1,35 +1,47 @@
-/* net/ipc/msg.h: the messages of DESIGN.md §2 as structs, and their bytes.   Pure.   Times are clock_mono_ms() (the same in every process of the machine).
- * Decoding never trusts: lengths, counts and enumerators are checked, text is not NUL-terminated (slices into the packet). */
+/* net/ipc/msg.h: the messages of DESIGN.md §2 as structs, and their bytes.   Pure.   Times are clock_mono_ms() (the
+ * same in every process of the machine). Decoding never trusts: lengths, counts and enumerators are checked, text is
+ * not NUL-terminated (slices into the packet). */
 #ifndef SIDEKEY_NET_IPC_MSG_H
 #define SIDEKEY_NET_IPC_MSG_H
 
 #include "base/buf.h"
 
-#define MSG_NAME_MAX 64      /* a credential's name */
-#define MSG_TOKEN_MAX 16384  /* an access token */
-#define MSG_EXTRAS_MAX 8     /* instance_url … */
-#define MSG_NEVER INT64_MAX  /* "no such time" */
+#define MSG_NAME_MAX 64     /* a credential's name */
+#define MSG_TOKEN_MAX 16384 /* an access token */
+#define MSG_EXTRAS_MAX 8    /* instance_url … */
+#define MSG_NEVER INT64_MAX /* "no such time" */
 
 enum msg_type {
     MSG_HELLO = 1, /* worker → keeper: I am here */
-    MSG_CONFIG,    /* keeper → worker: every credential's TOKEN has been sent; supervisor → keeper: ok = the last reload was good */
-    MSG_TOKEN,     /* keeper → workers */
-    MSG_WANT,      /* worker → keeper */
-    MSG_FAIL,      /* keeper → workers */
-    MSG_MINT,      /* worker → keeper */
-    MSG_LEAF,      /* keeper → worker */
-    MSG_STATS,     /* worker → keeper: the worker's metrics text, once a second */
-    MSG_ASK,       /* worker → keeper: an admin question (see what) */
-    MSG_ANSWER,    /* keeper → worker */
-    MSG_WIRE,      /* supervisor → worker or keeper: here is a new socket to the other side (fd attached) */
-    MSG_READY,     /* keeper or worker → supervisor */
-    MSG_DRAIN,     /* supervisor → worker, keeper: finish what is in flight, then end */
+    /* keeper → worker: every credential's TOKEN has been sent; supervisor → keeper: ok = the last reload was good */
+    MSG_CONFIG,
+    MSG_TOKEN,  /* keeper → workers */
+    MSG_WANT,   /* worker → keeper */
+    MSG_FAIL,   /* keeper → workers */
+    MSG_MINT,   /* worker → keeper */
+    MSG_LEAF,   /* keeper → worker */
+    MSG_STATS,  /* worker → keeper: the worker's metrics text, once a second */
+    MSG_ASK,    /* worker → keeper: an admin question (see what) */
+    MSG_ANSWER, /* keeper → worker */
+    MSG_WIRE,   /* supervisor → worker or keeper: here is a new socket to the other side (fd attached) */
+    MSG_READY,  /* keeper or worker → supervisor */
+    MSG_DRAIN,  /* supervisor → worker, keeper: finish what is in flight, then end */
 };
 
 enum msg_state { MSG_NONE, MSG_USABLE, MSG_REAUTH }; /* no token yet · has one · needs a person (dead) */
 enum msg_reason { MSG_EXPIRING, MSG_MISSING, MSG_REJECTED, MSG_FORCED };
 /* REFRESH.md C; RECENT: a forced refresh was refused because one ran less than the floor ago. */
-enum msg_class { MSG_TRANSIENT, MSG_AMBIGUOUS, MSG_THROTTLE, MSG_CLOCK, MSG_CONFIG_ERROR, MSG_DEAD, MSG_STORE, MSG_RECENT, MSG_UNKNOWN_CREDENTIAL };
+enum msg_class {
+    MSG_TRANSIENT,
+    MSG_AMBIGUOUS,
+    MSG_THROTTLE,
+    MSG_CLOCK,
+    MSG_CONFIG_ERROR,
+    MSG_DEAD,
+    MSG_STORE,
+    MSG_RECENT,
+    MSG_UNKNOWN_CREDENTIAL
+};
 enum msg_ask { MSG_ASK_READY, MSG_ASK_METRICS, MSG_ASK_STATUS, MSG_ASK_CA, MSG_ASK_RELOAD };
 enum { MSG_DRAIN_LAST = 1 }; /* the program ends: nobody accepts again */
 
@@ -39,26 +51,28 @@ struct msg_extra {
 
 struct msg {
     enum msg_type type;
-    struct slice name;       /* credential: TOKEN WANT FAIL; host: MINT LEAF; process role: HELLO READY */
-    uint64_t generation;     /* TOKEN; WANT: the rejected one; FAIL: the current one */
-    enum msg_state state;    /* TOKEN */
-    struct slice token;      /* TOKEN: secret */
-    int64_t expires_ms;      /* TOKEN: hard end, MSG_NEVER: unknown, rely on 401 */
-    int64_t refresh_at_ms;   /* TOKEN: from here on ask for a new one while serving this one */
+    struct slice name;     /* credential: TOKEN WANT FAIL; host: MINT LEAF; process role: HELLO READY */
+    uint64_t generation;   /* TOKEN; WANT: the rejected one; FAIL: the current one */
+    enum msg_state state;  /* TOKEN */
+    struct slice token;    /* TOKEN: secret */
+    int64_t expires_ms;    /* TOKEN: hard end, MSG_NEVER: unknown, rely on 401 */
+    int64_t refresh_at_ms; /* TOKEN: from here on ask for a new one while serving this one */
     struct msg_extra extras[MSG_EXTRAS_MAX];
-    size_t extra_count;      /* TOKEN */
-    enum msg_reason reason;  /* WANT */
-    int64_t deadline_ms;     /* WANT */
-    enum msg_class failure;   /* FAIL */
-    int64_t retry_after_ms;  /* FAIL: a duration, 0: unknown */
-    struct slice text;       /* FAIL, LEAF (why not), ANSWER and STATS (body, or a part of it: net/ipc/msg_parts.h): safe to show */
-    uint64_t offset;         /* ANSWER STATS: bytes of the body that came before this part */
-    bool more;               /* ANSWER STATS: another part follows */
-    struct slice der;        /* MINT: SubjectPublicKeyInfo; LEAF: certificate, empty: refused, see text */
-    int64_t until_s;         /* LEAF: not after, seconds since 1970 */
-    enum msg_ask ask;        /* ASK ANSWER */
-    uint64_t tag;            /* ASK ANSWER: chosen by the asker; HELLO: slot number; DRAIN: MSG_DRAIN_LAST, or 0 when others take over */
-    bool ok;                 /* ANSWER; ASK METRICS: as OpenMetrics; CONFIG to the keeper */
+    size_t extra_count;     /* TOKEN */
+    enum msg_reason reason; /* WANT */
+    int64_t deadline_ms;    /* WANT */
+    enum msg_class failure; /* FAIL */
+    int64_t retry_after_ms; /* FAIL: a duration, 0: unknown */
+    /* FAIL, LEAF (why not), ANSWER and STATS (body, or a part of it: net/ipc/msg_parts.h): safe to show */
+    struct slice text;
+    uint64_t offset;  /* ANSWER STATS: bytes of the body that came before this part */
+    bool more;        /* ANSWER STATS: another part follows */
+    struct slice der; /* MINT: SubjectPublicKeyInfo; LEAF: certificate, empty: refused, see text */
+    int64_t until_s;  /* LEAF: not after, seconds since 1970 */
+    enum msg_ask ask; /* ASK ANSWER */
+    /* ASK ANSWER: chosen by the asker; HELLO: slot number; DRAIN: MSG_DRAIN_LAST, or 0 when others take over */
+    uint64_t tag;
+    bool ok; /* ANSWER; ASK METRICS: as OpenMetrics; CONFIG to the keeper */
 };
 
 /* Appends the packet.  0; -ENOBUFS (over the buf's cap), -ENOMEM, -EINVAL (a limit above is broken). */

@@ -1,20 +1,24 @@
-/* net/ipc/msg_parts.h: a text that is larger than a packet travels as several messages of one kind, one behind the other.   Never blocks.
- * All parts are given to the socket in one go, so nothing comes between them; a receiver that misses one drops what it has, and no half text is ever taken
- * for a whole one. */
+/* net/ipc/msg_parts.h: a text that is larger than a packet travels as several messages of one kind, one behind the
+ * other.   Never blocks. All parts are given to the socket in one go, so nothing comes between them; a receiver that
+ * misses one drops what it has, and no half text is ever taken for a whole one. */
 #ifndef SIDEKEY_NET_IPC_MSG_PARTS_H
 #define SIDEKEY_NET_IPC_MSG_PARTS_H
 
 #include "net/ipc/ipc.h"
 #include "net/ipc/msg.h"
 
-#define MSG_PARTS_TEXT_MAX (IPC_QUEUE_MAX / 2) /* 4 MiB: some 40,000 lines of metrics.  More than that is never queued for texts, others have room */
+#define MSG_PARTS_TEXT_MAX                                                                                             \
+    (IPC_QUEUE_MAX                                                                                                     \
+     / 2) /* 4 MiB: some 40,000 lines of metrics.  More than that is never queued for texts, others have room */
 
 enum msg_parts { MSG_PARTS_WHOLE, MSG_PARTS_MORE, MSG_PARTS_BROKEN };
 
 /* Sends m (ANSWER or STATS) with m->text in as many packets as it takes.
- * Returns 0; -EMSGSIZE (text over MSG_PARTS_TEXT_MAX), -EBUSY (too much is queued already: nothing was sent), -EPIPE, -ENOMEM (the receiver drops what came). */
+ * Returns 0; -EMSGSIZE (text over MSG_PARTS_TEXT_MAX), -EBUSY (too much is queued already: nothing was sent), -EPIPE,
+ * -ENOMEM (the receiver drops what came). */
 MUST_CHECK int msg_parts_send(struct ipc *to, const struct msg *m);
-/* Appends m's part to text, which the first part clears; text's cap holds.  WHOLE: text is complete.  BROKEN: not the next part, or no room: text is empty. */
+/* Appends m's part to text, which the first part clears; text's cap holds.  WHOLE: text is complete.  BROKEN: not the
+ * next part, or no room: text is empty. */
 enum msg_parts msg_parts_take(struct buf *text, const struct msg *m);
 
 #endif

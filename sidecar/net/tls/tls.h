@@ -1,5 +1,6 @@
-/* net/tls/tls.h: TLS contexts and what a handshake needs (HTTP.md §5).  The only place, with certs/ and crypto/, that includes OpenSSL.
- * Worker process.  Owner  the *_new caller, through *_free (accept NULL); a context may be freed while streams still use it. */
+/* net/tls/tls.h: TLS contexts and what a handshake needs (HTTP.md §5).  The only place, with certs/ and crypto/, that
+ * includes OpenSSL. Worker process.  Owner  the *_new caller, through *_free (accept NULL); a context may be freed
+ * while streams still use it. */
 #ifndef SIDEKEY_NET_TLS_TLS_H
 #define SIDEKEY_NET_TLS_TLS_H
 
@@ -10,8 +11,9 @@ struct tls_server; /* client leg: ONE per worker, with the worker's own leaf key
 struct tls_leaf;   /* a certificate for that key, reference counted */
 struct tls_client; /* upstream leg: one per identity (ca_file, cert_file, key_file); caches sessions per authority */
 
-/* Makes the P-256 leaf key.  TLS >= 1.2, tickets on, no renegotiation, no 0-RTT, ALPN http/1.1 (answers no_application_protocol to offers without it
- * unless none is offered).  ticket_key: 80 bytes shared by the workers (a fork-time secret), so a session resumes at any of them. */
+/* Makes the P-256 leaf key.  TLS >= 1.2, tickets on, no renegotiation, no 0-RTT, ALPN http/1.1 (answers
+ * no_application_protocol to offers without it unless none is offered).  ticket_key: 80 bytes shared by the workers (a
+ * fork-time secret), so a session resumes at any of them. */
 MUST_CHECK struct tls_server *tls_server_new(struct slice ticket_key, struct err *e);
 void tls_server_free(struct tls_server *s);
 /* The leaf key's public half, DER SubjectPublicKeyInfo: what MINT sends. Lives as long as s. */
@@ -23,11 +25,11 @@ struct tls_leaf *tls_leaf_ref(struct tls_leaf *leaf);
 void tls_leaf_free(struct tls_leaf *leaf);
 
 struct tls_client_options {
-    const char *ca_file;             /* added to the system roots; NULL: none */
+    const char *ca_file;              /* added to the system roots; NULL: none */
     const char *cert_file, *key_file; /* client certificate; NULL: none */
 };
-/* System roots are looked up lazily where the system has a hashed directory.  Servers are asked for an OCSP staple (net/tls/tls_staple.h).  NULL with e naming
- * the file. */
+/* System roots are looked up lazily where the system has a hashed directory.  Servers are asked for an OCSP staple
+ * (net/tls/tls_staple.h).  NULL with e naming the file. */
 MUST_CHECK struct tls_client *tls_client_new(const struct tls_client_options *options, struct err *e);
 void tls_client_free(struct tls_client *c);
 

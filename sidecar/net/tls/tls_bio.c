@@ -18,8 +18,8 @@ static int take_already(struct tls_session *t, char *dst, int size)
     return (int)n;
 }
 
-/* A short read has emptied the socket: within this turn of the loop OpenSSL's next attempt is answered without a system call.
- * Nothing is lost, epoll is level-triggered. */
+/* A short read has emptied the socket: within this turn of the loop OpenSSL's next attempt is answered without a system
+ * call. Nothing is lost, epoll is level-triggered. */
 static bool known_dry(const struct tls_session *t)
 {
     return t->dry && t->dry_turn == ev_iteration(loop_get());

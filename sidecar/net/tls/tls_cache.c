@@ -105,8 +105,8 @@ void tls_cache_put(struct tls_cache *c, struct slice key, SSL_SESSION *session)
 /* A resumed session is not verified again, so it may not outlive what was verified. */
 static bool still_good(const SSL_SESSION *session)
 {
-    if (!SSL_SESSION_is_resumable(session) ||
-        session_time(session) + SSL_SESSION_get_timeout(session) <= (long)time(NULL))
+    if (!SSL_SESSION_is_resumable(session)
+        || session_time(session) + SSL_SESSION_get_timeout(session) <= (long)time(NULL))
         return false;
     int64_t until_s = tls_revocation_session_until_s(session);
     if (until_s != 0 && until_s <= (int64_t)time(NULL))

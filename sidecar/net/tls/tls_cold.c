@@ -9,11 +9,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BULKY 2048     /* smaller ones stay with malloc: they are full */
-#define SIZES_MAX 6    /* allocations of one SSL_new() that are bulky */
-#define SLOTS_MAX 8    /* … of one connection: a new record layer is made before the old one goes */
+#define BULKY 2048  /* smaller ones stay with malloc: they are full */
+#define SIZES_MAX 6 /* allocations of one SSL_new() that are bulky */
+#define SLOTS_MAX 8 /* … of one connection: a new record layer is made before the old one goes */
 #define ALIGN 16
-#define PAGE 4096      /* where pages are larger, a box would take more than it saves: none is made */
+#define PAGE 4096 /* where pages are larger, a box would take more than it saves: none is made */
 #define BOXES_PER_CHUNK 64
 #define CHUNKS_MAX 4096
 

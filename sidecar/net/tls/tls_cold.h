@@ -1,12 +1,14 @@
 /* net/tls/tls_cold.h: cold storage for what OpenSSL keeps of a connection that is idle.
  *
- * Of an SSL object and its two record layers (7.6 kB under OpenSSL 3.0, 14.5 kB under 3.5) nine tenths are zeros: room for pipelines that nobody uses, for
- * extensions that never came.  They are allocated in pages of their own, one *box* for each connection; while the connection is parked the box is kept as its
- * words that are not zero, and the pages go back to the kernel.  Its addresses stay reserved, so every pointer into it holds once it is warm again.
+ * Of an SSL object and its two record layers (7.6 kB under OpenSSL 3.0, 14.5 kB under 3.5) nine tenths are zeros: room
+ * for pipelines that nobody uses, for extensions that never came.  They are allocated in pages of their own, one *box*
+ * for each connection; while the connection is parked the box is kept as its words that are not zero, and the pages go
+ * back to the kernel.  Its addresses stay reserved, so every pointer into it holds once it is warm again.
  *
- * Which allocations these are is not assumed but seen: what SSL_new() asks for when the process begins (tls_cold_learn), and of those only what the SSL object
- * itself points to is ever put away.  Everything else, and everything where one of that does not fit, comes from malloc as ever.
- * The rule for callers: no OpenSSL call on a connection whose box is cold.  net/tls/tls_session.c is the only one that makes such calls, and warms it first.
+ * Which allocations these are is not assumed but seen: what SSL_new() asks for when the process begins
+ * (tls_cold_learn), and of those only what the SSL object itself points to is ever put away.  Everything else, and
+ * everything where one of that does not fit, comes from malloc as ever. The rule for callers: no OpenSSL call on a
+ * connection whose box is cold.  net/tls/tls_session.c is the only one that makes such calls, and warms it first.
  *
  * Owner  tls_session: one box from tls_cold_new() to tls_cold_free().  One thread. */
 #ifndef SIDEKEY_NET_TLS_TLS_COLD_H
@@ -18,7 +20,8 @@ struct tls_box;
 struct ssl_ctx_st;
 struct ssl_st;
 
-/* Before anything else of OpenSSL in this process: afterwards it does not let its allocator be changed, and nothing is boxed.  Idempotent. */
+/* Before anything else of OpenSSL in this process: afterwards it does not let its allocator be changed, and nothing is
+ * boxed.  Idempotent. */
 void tls_cold_init(void);
 /* Sees what a connection of this context needs; once is enough. */
 void tls_cold_learn(struct ssl_ctx_st *ctx);

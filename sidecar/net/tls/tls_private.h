@@ -10,7 +10,8 @@
 #include "net/tls/tls_revocation.h"
 #include "net/tls/tls_session.h"
 
-#define TLS_SECURITY_LEVEL 2 /* no key below RSA 2048 or EC 224, no signature over SHA-1, whatever the distribution's openssl.cnf says */
+#define TLS_SECURITY_LEVEL                                                                                             \
+    2 /* no key below RSA 2048 or EC 224, no signature over SHA-1, whatever the distribution's openssl.cnf says */
 #define TLS_FAILURE_TEXT 512 /* room for a host name, a subject and an issuer */
 
 struct tls_server {
@@ -33,8 +34,10 @@ struct tls_client {
 };
 
 struct tls_session {
-    SSL *ssl;            /* touched by tls_session.c alone, between tls_cold_enter(box) and tls_cold_leave(), and by OpenSSL's callbacks from there */
-    struct tls_box *box; /* NULL: none */
+    /* touched by tls_session.c alone, between tls_cold_enter(box) and tls_cold_leave(), and by OpenSSL's callbacks from
+     * there */
+    SSL *ssl;
+    struct tls_box *box;       /* NULL: none */
     struct tls_client *client; /* upstream leg, else NULL */
     int fd;
     int io_errno;      /* of the last recv or send that failed for good */
@@ -52,7 +55,8 @@ struct tls_session {
     char host[];
 };
 
-/* tls_bio.c: a BIO straight over t->fd (no copy, MSG_NOSIGNAL), which hands out t->already first.  NULL when out of memory. */
+/* tls_bio.c: a BIO straight over t->fd (no copy, MSG_NOSIGNAL), which hands out t->already first.  NULL when out of
+ * memory. */
 BIO *tls_bio_new(struct tls_session *t);
 
 /* tls_verify.c */
@@ -68,9 +72,11 @@ void tls_verify_describe(const X509 *cert, int depth, const char *why, char *tex
 void tls_verify_refuse(struct tls_session *t, const X509 *cert, int depth, const char *why, const char *more);
 
 /* tls_revocation.c */
-/* Asks servers for a staple (net/tls/tls_staple.h) and judges it before the first byte of ours leaves.  0; -1 when out of memory. */
+/* Asks servers for a staple (net/tls/tls_staple.h) and judges it before the first byte of ours leaves.  0; -1 when out
+ * of memory. */
 MUST_CHECK int tls_revocation_watch(SSL_CTX *ctx);
-/* The second until which a session may be resumed on the word of its staple; 0: it had none.  _bind: 1; 0 when out of memory. */
+/* The second until which a session may be resumed on the word of its staple; 0: it had none.  _bind: 1; 0 when out of
+ * memory. */
 int tls_revocation_bind(SSL_SESSION *session, int64_t until_s);
 int64_t tls_revocation_session_until_s(const SSL_SESSION *session);
 

@@ -33,7 +33,7 @@ static void say_promised(const struct staple *s, char *why, size_t size)
 }
 
 /* The staple's verdict; why is filled when the certificate is to be refused for it. */
-static struct staple judge(SSL *ssl, const STACK_OF(X509) *chain, char *why, size_t size)
+static struct staple judge(SSL *ssl, const STACK_OF(X509) * chain, char *why, size_t size)
 {
     unsigned char *der = NULL;
     long len = SSL_get_tlsext_status_ocsp_resp(ssl, &der);
@@ -47,8 +47,8 @@ static struct staple judge(SSL *ssl, const STACK_OF(X509) *chain, char *why, siz
     return s;
 }
 
-/* 0: alert bad_certificate_status_response.  A resumed session brings no staple: what the full handshake found holds for it, until the staple's end
- * (tls_cache.c). */
+/* 0: alert bad_certificate_status_response.  A resumed session brings no staple: what the full handshake found holds
+ * for it, until the staple's end (tls_cache.c). */
 static int on_status(SSL *ssl, void *arg)
 {
     (void)arg;
@@ -83,8 +83,8 @@ static int on_status_for(SSL *ssl, void *arg)
 
 static int ask(SSL_CTX *ctx, int (*fn)(SSL *, void *), void *arg)
 {
-    bool ok = SSL_CTX_set_tlsext_status_type(ctx, TLSEXT_STATUSTYPE_ocsp) == 1 && SSL_CTX_set_tlsext_status_cb(ctx, fn) == 1 &&
-              SSL_CTX_set_tlsext_status_arg(ctx, arg) == 1;
+    bool ok = SSL_CTX_set_tlsext_status_type(ctx, TLSEXT_STATUSTYPE_ocsp) == 1
+              && SSL_CTX_set_tlsext_status_cb(ctx, fn) == 1 && SSL_CTX_set_tlsext_status_arg(ctx, arg) == 1;
     return ok ? 0 : -1;
 }
 

@@ -133,8 +133,8 @@ struct tls_leaf *tls_leaf_new(struct tls_server *s, struct slice der)
         return NULL;
     leaf->refs = 1;
     leaf->cert = der.len <= 64 * 1024 ? d2i_X509(NULL, &p, (long)der.len) : NULL;
-    if (leaf->cert && p == (const unsigned char *)der.ptr + der.len &&
-        X509_check_private_key(leaf->cert, s->key) == 1) {
+    if (leaf->cert && p == (const unsigned char *)der.ptr + der.len
+        && X509_check_private_key(leaf->cert, s->key) == 1) {
         EVP_PKEY_up_ref(s->key);
         leaf->key = s->key;
         return leaf;

@@ -35,8 +35,8 @@ static bool bind_to_host(SSL *ssl, const char *host)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned len = 0;
-    return EVP_Digest(host, strlen(host), digest, &len, EVP_sha256(), NULL) == 1 &&
-           SSL_set_session_id_context(ssl, digest, len) == 1;
+    return EVP_Digest(host, strlen(host), digest, &len, EVP_sha256(), NULL) == 1
+           && SSL_set_session_id_context(ssl, digest, len) == 1;
 }
 
 static bool keep_already(struct tls_session *t, struct slice already)
@@ -69,8 +69,8 @@ struct tls_session *tls_session_accept(struct tls_server *server, struct tls_lea
         return NULL;
     t->sni_optional = sni_optional;
     tls_cold_enter(t->box);
-    bool ok = keep_already(t, already) && bind_to_host(t->ssl, host) &&
-              SSL_use_cert_and_key(t->ssl, leaf->cert, leaf->key, NULL, 1) == 1;
+    bool ok = keep_already(t, already) && bind_to_host(t->ssl, host)
+              && SSL_use_cert_and_key(t->ssl, leaf->cert, leaf->key, NULL, 1) == 1;
     if (ok)
         SSL_set_accept_state(t->ssl);
     return made(t, ok);
@@ -94,8 +94,8 @@ struct tls_session *tls_session_connect(struct tls_client *client, int fd, const
     client->refs++;
     tls_cold_enter(t->box);
     /* RFC 6066 §3: an IP literal is not a server name. */
-    bool ok = tls_verify_expect(t->ssl, host, host_is_ip) == 0 &&
-              (host_is_ip || SSL_set_tlsext_host_name(t->ssl, host) == 1);
+    bool ok =
+        tls_verify_expect(t->ssl, host, host_is_ip) == 0 && (host_is_ip || SSL_set_tlsext_host_name(t->ssl, host) == 1);
     if (ok) {
         try_resumption(t);
         SSL_set_connect_state(t->ssl);
@@ -108,7 +108,8 @@ void tls_session_free(struct tls_session *t)
     if (!t)
         return;
     tls_cold_enter(t->box);
-    /* A connection that ended without close_notify would take its session with it; TLS 1.1 dropped that rule (RFC 4346 §7.2.1). */
+    /* A connection that ended without close_notify would take its session with it; TLS 1.1 dropped that rule (RFC 4346
+     * §7.2.1). */
     if (t->established && !t->label)
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(t->ssl);
@@ -159,8 +160,9 @@ static void empty(EVP_PKEY *key)
     EVP_PKEY_free(key);
 }
 
-/* The keys of the exchange have done their work, but OpenSSL keeps them as long as the connection: ML-KEM's take 6 kB (the peer's) and 8 kB (our own).
- * Without them a connection's past is also safe from whoever reads our memory later. */
+/* The keys of the exchange have done their work, but OpenSSL keeps them as long as the connection: ML-KEM's take 6 kB
+ * (the peer's) and 8 kB (our own). Without them a connection's past is also safe from whoever reads our memory later.
+ */
 static void forget_exchange(SSL *ssl)
 {
     EVP_PKEY *own = NULL, *peers = NULL;

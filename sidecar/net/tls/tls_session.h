@@ -1,6 +1,7 @@
-/* net/tls/tls_session.h: one TLS connection over a non-blocking descriptor: what stream.c needs of OpenSSL, without its headers.
- * Owner  the caller of tls_session_accept/_connect, through tls_session_free().  The descriptor stays the caller's and outlives the session.
- * Never blocks, never calls back.  No call may follow TLS_ERROR but _failure, _free, and _read for what had come before a failed write. */
+/* net/tls/tls_session.h: one TLS connection over a non-blocking descriptor: what stream.c needs of OpenSSL, without its
+ * headers. Owner  the caller of tls_session_accept/_connect, through tls_session_free().  The descriptor stays the
+ * caller's and outlives the session. Never blocks, never calls back.  No call may follow TLS_ERROR but _failure, _free,
+ * and _read for what had come before a failed write. */
 #ifndef SIDEKEY_NET_TLS_TLS_SESSION_H
 #define SIDEKEY_NET_TLS_TLS_SESSION_H
 
@@ -22,10 +23,12 @@ struct tls_failure {
     bool verify;       /* certificate or name verification failed */
 };
 
-/* Both copy what they are given; the contexts are kept alive.  NULL when out of memory.  Parameters as in net/stream.h. */
-MUST_CHECK struct tls_session *tls_session_accept(struct tls_server *server, struct tls_leaf *leaf, int fd, const char *host, bool sni_optional,
-                                                  struct slice already);
-MUST_CHECK struct tls_session *tls_session_connect(struct tls_client *client, int fd, const char *host, bool host_is_ip, const char *key);
+/* Both copy what they are given; the contexts are kept alive.  NULL when out of memory.  Parameters as in net/stream.h.
+ */
+MUST_CHECK struct tls_session *tls_session_accept(struct tls_server *server, struct tls_leaf *leaf, int fd,
+                                                  const char *host, bool sni_optional, struct slice already);
+MUST_CHECK struct tls_session *tls_session_connect(struct tls_client *client, int fd, const char *host, bool host_is_ip,
+                                                   const char *key);
 /* Accepts NULL.  Sends nothing. */
 void tls_session_free(struct tls_session *t);
 
@@ -33,16 +36,19 @@ void tls_session_free(struct tls_session *t);
 MUST_CHECK enum tls_io tls_session_handshake(struct tls_session *t);
 /* TLS_OK: *ret_n >= 1 bytes in dst. */
 MUST_CHECK enum tls_io tls_session_read(struct tls_session *t, char *dst, size_t size, size_t *ret_n);
-/* As a read of nothing: TLS_OK means that a read will give bytes.  Takes in handshake messages (tickets, key updates) on the way. */
+/* As a read of nothing: TLS_OK means that a read will give bytes.  Takes in handshake messages (tickets, key updates)
+ * on the way. */
 MUST_CHECK enum tls_io tls_session_peek(struct tls_session *t);
-/* Writes one record at most: TLS_OK and *ret_n >= 1.  After TLS_WANT_* the same bytes must be offered again first, more may follow them. */
+/* Writes one record at most: TLS_OK and *ret_n >= 1.  After TLS_WANT_* the same bytes must be offered again first, more
+ * may follow them. */
 MUST_CHECK enum tls_io tls_session_write(struct tls_session *t, struct slice bytes, size_t *ret_n);
 /* Says close_notify.  Reading may go on. */
 MUST_CHECK enum tls_io tls_session_close(struct tls_session *t);
 
 /* Bytes are inside for which the descriptor will not wake: try a read. */
 bool tls_session_pending(const struct tls_session *t);
-/* Gives record buffers back when nothing is in them, and puts the rest into storage (net/tls/tls_cold.h) until the next call. */
+/* Gives record buffers back when nothing is in them, and puts the rest into storage (net/tls/tls_cold.h) until the next
+ * call. */
 void tls_session_park(struct tls_session *t);
 struct tls_failure tls_session_failure(const struct tls_session *t);
 

@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <time.h>
 
-#define SECURITY_BITS 112       /* as TLS_SECURITY_LEVEL 2: no SHA-1 */
-#define SECURITY_LEVEL 2        /* … of a responder's certificate */
+#define SECURITY_BITS 112        /* as TLS_SECURITY_LEVEL 2: no SHA-1 */
+#define SECURITY_LEVEL 2         /* … of a responder's certificate */
 #define FEATURE_STATUS_REQUEST 5 /* RFC 6066 §8 */
 
 /* --- who signed --- */
 
-/* A signature over SHA-1 proves nothing.  Algorithms that name no digest of their own (EdDSA, RSA-PSS) are none of the old ones. */
+/* A signature over SHA-1 proves nothing.  Algorithms that name no digest of their own (EdDSA, RSA-PSS) are none of the
+ * old ones. */
 static bool strong_digest(const OCSP_BASICRESP *basic)
 {
     const ASN1_OBJECT *oid;
@@ -44,8 +45,8 @@ static bool signed_for(OCSP_BASICRESP *basic, X509 *issuer, int64_t now_s)
 {
     X509_STORE *store = only(issuer, now_s);
     STACK_OF(X509) *known = sk_X509_new_null();
-    bool ok = store && known && sk_X509_push(known, issuer) > 0 && strong_digest(basic) &&
-              OCSP_basic_verify(basic, known, store, 0) == 1;
+    bool ok = store && known && sk_X509_push(known, issuer) > 0 && strong_digest(basic)
+              && OCSP_basic_verify(basic, known, store, 0) == 1;
     sk_X509_free(known);
     X509_STORE_free(store);
     return ok;
@@ -88,7 +89,8 @@ static bool seconds_of(const ASN1_GENERALIZEDTIME *time, int64_t *ret_s)
 }
 
 /* NULL: current; else why not.  *ret_until_s: the last second in which it is. */
-static const char *not_current(const ASN1_GENERALIZEDTIME *from, const ASN1_GENERALIZEDTIME *until, int64_t now_s, int64_t *ret_until_s)
+static const char *not_current(const ASN1_GENERALIZEDTIME *from, const ASN1_GENERALIZEDTIME *until, int64_t now_s,
+                               int64_t *ret_until_s)
 {
     int64_t from_s, until_s;
     if (!seconds_of(from, &from_s))
@@ -184,7 +186,7 @@ static bool promises(const X509 *cert)
     return found;
 }
 
-bool staple_promised(const STACK_OF(X509) *chain)
+bool staple_promised(const STACK_OF(X509) * chain)
 {
     for (int i = 0; i < sk_X509_num(chain); i++)
         if (promises(sk_X509_value(chain, i)))
@@ -192,7 +194,7 @@ bool staple_promised(const STACK_OF(X509) *chain)
     return false;
 }
 
-X509 *staple_issuer(const STACK_OF(X509) *chain)
+X509 *staple_issuer(const STACK_OF(X509) * chain)
 {
     X509 *cert = sk_X509_num(chain) > 0 ? sk_X509_value(chain, 0) : NULL;
     if (sk_X509_num(chain) > 1)

@@ -1,12 +1,15 @@
-/* net/tls/tls_staple.h: what a server says about its own certificate by a stapled OCSP response, and whether it is to be believed.   Pure: no I/O, no clock.
+/* net/tls/tls_staple.h: what a server says about its own certificate by a stapled OCSP response, and whether it is to
+ * be believed.   Pure: no I/O, no clock.
  *
- * Believed is what the certificate's issuer, or a responder that the issuer itself has certified for it (id-kp-OCSPSigning), has signed about this very
- * serial number, while it is current.  Two rules follow from what a staple can prove:
- *   - whoever holds a revoked key can leave the staple out, so one that proves nothing counts as none: refusing it would hit only honest servers;
- *   - a proven "revoked" is final, however old: a revocation does not end (only a certificateHold can be lifted, and counts while it is current).
- * A certificate that promises a staple (must-staple) is refused without a good one: this alone makes the first rule safe.
- * Units  *_s seconds of the wall clock, since 1970.
- * Source  RFC 6066 §8 (the extension), RFC 6960 §3.2 (acceptance), §4.2.2.2 (who may sign), RFC 7633 §4 (must-staple). */
+ * Believed is what the certificate's issuer, or a responder that the issuer itself has certified for it
+ * (id-kp-OCSPSigning), has signed about this very serial number, while it is current.  Two rules follow from what a
+ * staple can prove:
+ *   - whoever holds a revoked key can leave the staple out, so one that proves nothing counts as none: refusing it
+ * would hit only honest servers;
+ *   - a proven "revoked" is final, however old: a revocation does not end (only a certificateHold can be lifted, and
+ * counts while it is current). A certificate that promises a staple (must-staple) is refused without a good one: this
+ * alone makes the first rule safe. Units  *_s seconds of the wall clock, since 1970. Source  RFC 6066 §8 (the
+ * extension), RFC 6960 §3.2 (acceptance), §4.2.2.2 (who may sign), RFC 7633 §4 (must-staple). */
 #ifndef SIDEKEY_NET_TLS_TLS_STAPLE_H
 #define SIDEKEY_NET_TLS_TLS_STAPLE_H
 
@@ -15,10 +18,10 @@
 
 #include "base/slice.h"
 
-#define STAPLE_MAX (16 * 1024)  /* bytes; real ones have 300 to 2500 */
-#define STAPLE_ANSWERS_MAX 16   /* certificates in one response */
-#define STAPLE_SKEW_S 300       /* clocks that differ */
-#define STAPLE_AGE_MAX_S 86400  /* of a response that names no nextUpdate */
+#define STAPLE_MAX (16 * 1024) /* bytes; real ones have 300 to 2500 */
+#define STAPLE_ANSWERS_MAX 16  /* certificates in one response */
+#define STAPLE_SKEW_S 300      /* clocks that differ */
+#define STAPLE_AGE_MAX_S 86400 /* of a response that names no nextUpdate */
 
 enum staple_status {
     STAPLE_NONE,
@@ -39,9 +42,9 @@ struct staple {
 struct staple staple_judge(struct slice der, X509 *cert, X509 *issuer, int64_t now_s);
 
 /* The certificate, or a CA on its chain (which demands it of all below), has the TLS feature status_request. */
-bool staple_promised(const STACK_OF(X509) *chain);
+bool staple_promised(const STACK_OF(X509) * chain);
 
 /* Whom chain[0] was issued by, or NULL when the chain does not say. Borrowed. */
-X509 *staple_issuer(const STACK_OF(X509) *chain);
+X509 *staple_issuer(const STACK_OF(X509) * chain);
 
 #endif

@@ -51,8 +51,8 @@ static int load_file(SSL_CTX *ctx, const char *path, struct err *e)
     return err_set(e, "%s: no trusted certificates could be read: %s", path, tls_queue_text(why, sizeof why));
 }
 
-/* The environment first, then OpenSSL's built-in place: the same order as OpenSSL's own, but a file that is there and cannot be
- * used is an error.  NULL: neither is there. */
+/* The environment first, then OpenSSL's built-in place: the same order as OpenSSL's own, but a file that is there and
+ * cannot be used is an error.  NULL: neither is there. */
 static const char *openssl_file(void)
 {
     const char *path = secure_getenv(X509_get_default_cert_file_env());
@@ -62,8 +62,8 @@ static const char *openssl_file(void)
     return access(path, R_OK) == 0 ? path : NULL;
 }
 
-/* A bundle that lies in a hashed directory was made from it (update-ca-certificates): parsing its 140 roots would cost 30 ms and
- * 1.5 MB for what the directory gives one by one. */
+/* A bundle that lies in a hashed directory was made from it (update-ca-certificates): parsing its 140 roots would cost
+ * 30 ms and 1.5 MB for what the directory gives one by one. */
 static bool made_from(const char *file, const char *dirs)
 {
     char real_file[PATH_MAX], real_dir[PATH_MAX];
@@ -73,7 +73,8 @@ static bool made_from(const char *file, const char *dirs)
     size_t len = (size_t)(strrchr(real_file, '/') - real_file);
     while (rest.len > 0) {
         char *dir = slice_dup(slice_cut(rest, ':', &rest));
-        bool inside = dir && realpath(dir, real_dir) && strlen(real_dir) == len && memcmp(real_dir, real_file, len) == 0 && has_hashed_names(real_dir);
+        bool inside = dir && realpath(dir, real_dir) && strlen(real_dir) == len && memcmp(real_dir, real_file, len) == 0
+                      && has_hashed_names(real_dir);
         free(dir);
         if (inside)
             return true;

@@ -18,13 +18,13 @@ extern char **environ;
 
 /* The loop reaps: libev's default loop waits for every child of the process, so waitpid() here would come too late. */
 struct command {
-    pid_t pid;            /* 0: never started, or ended */
-    int fd;               /* its output; -1: at its end */
+    pid_t pid; /* 0: never started, or ended */
+    int fd;    /* its output; -1: at its end */
     ev_io readable;
     ev_child ended;
     struct alarm limit;
     struct buf output;
-    char *name;           /* of the program, for messages */
+    char *name; /* of the program, for messages */
     fetch_fn *fn;
     void *arg;
 };
@@ -63,7 +63,8 @@ static void finish(struct command *c, int status, const char *error)
     else if (WIFSIGNALED(status))
         snprintf(text, sizeof text, "%.200s: ended by signal %d", c->name, WTERMSIG(status));
     else
-        snprintf(text, sizeof text, "%.200s: exit status %d (run it as sidekey's user to see why)", c->name, WEXITSTATUS(status));
+        snprintf(text, sizeof text, "%.200s: exit status %d (run it as sidekey's user to see why)", c->name,
+                 WEXITSTATUS(status));
     a.error = a.status ? NULL : text;
     fetch_fn *fn = c->fn;
     void *arg = c->arg;
@@ -106,7 +107,8 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
         finish(c, 0, "its output is larger than 1 MiB");
 }
 
-/* All that it wrote is in the pipe by now.  Its end is not waited for: something that it left behind may hold it open. */
+/* All that it wrote is in the pipe by now.  Its end is not waited for: something that it left behind may hold it open.
+ */
 static void on_ended(struct ev_loop *loop, ev_child *child, int revents)
 {
     struct command *c = child->data;
@@ -123,8 +125,9 @@ static void on_ended(struct ev_loop *loop, ev_child *child, int revents)
 /* The environment with what client-go tells its plugins.  Heap; only the list and its first string are ours. */
 static char **environment(void)
 {
-    static char info[] = "KUBERNETES_EXEC_INFO={\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\","
-                         "\"spec\":{\"interactive\":false}}";
+    static char info[] =
+        "KUBERNETES_EXEC_INFO={\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\","
+        "\"spec\":{\"interactive\":false}}";
     size_t n = 0, at = 0;
     while (environ[n])
         n++;

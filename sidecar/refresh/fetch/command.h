@@ -1,7 +1,8 @@
 /* refresh/fetch/command.h: a program of the operator's that prints a token answer, run beside the loop.   Keeper only.
- * No shell; standard input and error are /dev/null (what a program complains about may hold a secret); a process group of its own, which is killed as a
- * whole at the time limit, over the size cap, or when it is cancelled.  KUBERNETES_EXEC_INFO is set, so client-go's credential plugins work.
- * Source  PROVIDERS.md (grant command); client.authentication.k8s.io/v1 ExecCredential. */
+ * No shell; standard input and error are /dev/null (what a program complains about may hold a secret); a process group
+ * of its own, which is killed as a whole at the time limit, over the size cap, or when it is cancelled.
+ * KUBERNETES_EXEC_INFO is set, so client-go's credential plugins work. Source  PROVIDERS.md (grant command);
+ * client.authentication.k8s.io/v1 ExecCredential. */
 #ifndef SIDEKEY_REFRESH_FETCH_COMMAND_H
 #define SIDEKEY_REFRESH_FETCH_COMMAND_H
 
@@ -10,8 +11,8 @@
 struct command;
 
 /* argv: NULL-terminated, argv[0] looked up in PATH; borrowed for the call.  timeout_ms: in all.
- * fn is called once, later, never from inside this call: status 200 and the output (FETCH_ANSWER_MAX at most) when the program ended with 0, else status 0,
- * sent false and error.  NULL with e: it could not be started. */
+ * fn is called once, later, never from inside this call: status 200 and the output (FETCH_ANSWER_MAX at most) when the
+ * program ended with 0, else status 0, sent false and error.  NULL with e: it could not be started. */
 MUST_CHECK struct command *command_start(char *const *argv, int64_t timeout_ms, fetch_fn *fn, void *arg, struct err *e);
 /* Kills it; fn will not be called.  Accepts NULL. */
 void command_cancel(struct command *c);

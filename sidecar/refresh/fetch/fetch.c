@@ -1,4 +1,5 @@
-/* libcurl's multi_socket interface on libev: curl says which sockets and which timer, the loop tells it what happened. */
+/* libcurl's multi_socket interface on libev: curl says which sockets and which timer, the loop tells it what happened.
+ */
 #include "refresh/fetch/fetch.h"
 
 #include "base/buf.h"
@@ -35,13 +36,13 @@ struct fetch_job {
     struct buf body, answer, header;
     struct slice retry_after; /* in header */
     int64_t date_s;
-    ev_timer deadline;        /* ours, not curl's: see last_look() */
-    curl_socket_t fd;         /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
+    ev_timer deadline; /* ours, not curl's: see last_look() */
+    curl_socket_t fd;  /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
     bool late;
-    bool listed;              /* in the multi handle */
-    bool on_loopback;         /* the URL itself names loopback */
-    bool metadata;            /* a metadata server is asked: the one way to a link-local address */
-    bool forbidden;           /* the last address was refused by the policy */
+    bool listed;      /* in the multi handle */
+    bool on_loopback; /* the URL itself names loopback */
+    bool metadata;    /* a metadata server is asked: the one way to a link-local address */
+    bool forbidden;   /* the last address was refused by the policy */
     bool too_large;
     char refusal[TLS_REFUSAL_TEXT]; /* of the endpoint's certificate, by its staple */
     char error[CURL_ERROR_SIZE], text[TLS_REFUSAL_TEXT + PARENT_NAME_MAX + 32];
@@ -95,14 +96,17 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
     reap(f);
 }
 
-/* This process may have been stopped for longer than the request had, with the answer in the socket all the while; curl would look at the clock first and
- * throw it away, and what the request spent with it.  So the time is ours to keep, and what has arrived is read before anything is given up. */
+/* This process may have been stopped for longer than the request had, with the answer in the socket all the while; curl
+ * would look at the clock first and throw it away, and what the request spent with it.  So the time is ours to keep,
+ * and what has arrived is read before anything is given up. */
 static void last_look(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct fetch_job *job = timer->data;
     struct fetch *f = job->fetch;
     (void)loop, (void)revents;
-    for (int turn = 0, running; turn < LAST_READS && job->fd != CURL_SOCKET_BAD && poll(&(struct pollfd){ job->fd, POLLIN, 0 }, 1, 0) > 0; turn++) {
+    for (int turn = 0, running;
+         turn < LAST_READS && job->fd != CURL_SOCKET_BAD && poll(&(struct pollfd){ job->fd, POLLIN, 0 }, 1, 0) > 0;
+         turn++) {
         curl_multi_socket_action(f->multi, job->fd, CURL_CSELECT_IN, &running);
         curl_multi_socket_action(f->multi, CURL_SOCKET_TIMEOUT, 0, &running); /* what curl has in its own buffers */
     }
@@ -164,7 +168,9 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
     const struct sockaddr *sa = &to->addr;
     (void)purpose;
     enum address_class failure = address_class_of(sa);
-    bool fits = job->way.overridden || job->way.by_parent || (job->metadata && (failure == ADDRESS_METADATA || failure == ADDRESS_LINK_LOCAL)) || (job->on_loopback && failure == ADDRESS_LOOPBACK)
+    bool fits = job->way.overridden || job->way.by_parent
+                || (job->metadata && (failure == ADDRESS_METADATA || failure == ADDRESS_LINK_LOCAL))
+                || (job->on_loopback && failure == ADDRESS_LOOPBACK)
                 || address_allowed(&job->fetch->options.policy, sa);
     job->forbidden = !fits;
     return fits ? socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol) : CURL_SOCKET_BAD;
@@ -199,8 +205,8 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *arg)
     return size * count;
 }
 
-/* What may have reached the server: curl counts the bytes of the request head that it wrote, and those of a CONNECT with them.  Through a parent
- * there is only https, whose request goes out after the handshake. */
+/* What may have reached the server: curl counts the bytes of the request head that it wrote, and those of a CONNECT
+ * with them.  Through a parent there is only https, whose request goes out after the handshake. */
 static bool anything_sent(struct fetch_job *job)
 {
     long bytes = 0;
@@ -286,8 +292,8 @@ static int add_fields(struct fetch_job *job, const struct fetch_request *r)
     return failed;
 }
 
-#define SET(option, value)                                                                                                       \
-    if ((code = curl_easy_setopt(job->easy, (option), (value))) != CURLE_OK)                                                     \
+#define SET(option, value)                                                                                             \
+    if ((code = curl_easy_setopt(job->easy, (option), (value))) != CURLE_OK)                                           \
     return code
 
 static CURLcode on_context(CURL *easy, void *ctx, void *arg)
@@ -327,7 +333,8 @@ static CURLcode set_transfer(struct fetch_job *job, const struct fetch_request *
 #if LIBCURL_VERSION_NUM >= 0x075500
     SET(CURLOPT_PROTOCOLS_STR, job->on_loopback || job->metadata ? "http,https" : "https");
 #else
-    SET(CURLOPT_PROTOCOLS, job->on_loopback || job->metadata ? (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS) : (long)CURLPROTO_HTTPS);
+    SET(CURLOPT_PROTOCOLS,
+        job->on_loopback || job->metadata ? (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS) : (long)CURLPROTO_HTTPS);
 #endif
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
@@ -340,7 +347,8 @@ static CURLcode set_transfer(struct fetch_job *job, const struct fetch_request *
         SET(CURLOPT_POSTFIELDS, job->body.len ? buf_slice(&job->body).ptr : "");
     }
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(r->timeout_ms < FETCH_CONNECT_MS ? r->timeout_ms : FETCH_CONNECT_MS));
-    /* One request, one fresh connection: a pooled one may be half dead, and then curl itself would send the request a second time. */
+    /* One request, one fresh connection: a pooled one may be half dead, and then curl itself would send the request a
+     * second time. */
     SET(CURLOPT_FRESH_CONNECT, 1L);
     SET(CURLOPT_FORBID_REUSE, 1L);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -391,7 +399,8 @@ static int start(struct fetch_job *job, const struct fetch_request *r, struct er
     return 0;
 }
 
-struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *request, fetch_fn *fn, void *arg, struct err *e)
+struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *request, fetch_fn *fn, void *arg,
+                              struct err *e)
 {
     struct fetch_job *job = calloc(1, sizeof *job);
     if (!job) {

@@ -1,6 +1,7 @@
-/* refresh/fetch/fetch.h: one request to a token endpoint: libcurl's multi interface on the loop.   Keeper only; the one user of libcurl.
- * No redirects, no proxy but network.parent_proxy (never the environment's), no cookies; verified TLS; an answer is capped at 1 MiB; the address that is dialled is judged.
- * tests/fakes/fake_fetch.c takes this file's place in unit tests.   Source  REFRESH.md B16, C; curl multi_socket(3). */
+/* refresh/fetch/fetch.h: one request to a token endpoint: libcurl's multi interface on the loop.   Keeper only; the one
+ * user of libcurl. No redirects, no proxy but network.parent_proxy (never the environment's), no cookies; verified TLS;
+ * an answer is capped at 1 MiB; the address that is dialled is judged. tests/fakes/fake_fetch.c takes this file's place
+ * in unit tests.   Source  REFRESH.md B16, C; curl multi_socket(3). */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_H
 
@@ -13,39 +14,43 @@
 struct fetch;
 struct fetch_job;
 
-struct fetch_request { /* borrowed for the call of fetch_start() */
+struct fetch_request {          /* borrowed for the call of fetch_start() */
     const char *url;            /* https, or http on loopback; with metadata also http to a metadata server */
     const char *content_type;   /* of a POST; NULL: GET */
     struct slice authorization; /* field value; empty: none */
     struct slice body;
-    const char *ca_file;        /* added to the system's roots; NULL: none */
+    const char *ca_file;              /* added to the system's roots; NULL: none */
     const char *cert_file, *key_file; /* client certificate; NULL: none */
-    int64_t timeout_ms;         /* in all; what has arrived by the end is read first, however late we are */
+    int64_t timeout_ms;               /* in all; what has arrived by the end is read first, however late we are */
     const struct credential_spec_param *fields; /* more header fields */
     size_t field_count;
-    bool metadata;              /* link-local addresses are allowed, for this request alone */
+    bool metadata; /* link-local addresses are allowed, for this request alone */
 };
 
 struct fetch_answer {
-    int status;             /* 0: no complete answer; then error says why */
-    bool sent;              /* bytes of the request may have reached the server */
-    struct slice body;      /* valid during the call; wiped after it */
+    int status;               /* 0: no complete answer; then error says why */
+    bool sent;                /* bytes of the request may have reached the server */
+    struct slice body;        /* valid during the call; wiped after it */
     struct slice retry_after; /* field value; empty: none */
-    int64_t date_s;         /* the server's Date, seconds since 1970; 0: none */
-    const char *error;      /* for people; no secret */
+    int64_t date_s;           /* the server's Date, seconds since 1970; 0: none */
+    const char *error;        /* for people; no secret */
 };
 
 typedef void fetch_fn(void *arg, const struct fetch_answer *answer);
 
-/* options: address policy, overrides and parent proxy, borrowed for the life of the fetch; the parent's password is read now.  NULL with e. */
+/* options: address policy, overrides and parent proxy, borrowed for the life of the fetch; the parent's password is
+ * read now.  NULL with e. */
 MUST_CHECK struct fetch *fetch_new(const struct dial_options *options, struct err *e);
 /* Cancels what is under way.  Accepts NULL. */
 void fetch_free(struct fetch *f);
-/* fn is called once, later, never from inside this call.  NULL with e: bad URL, unreadable certificate, out of memory (nothing was sent). */
-MUST_CHECK struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *request, fetch_fn *fn, void *arg, struct err *e);
+/* fn is called once, later, never from inside this call.  NULL with e: bad URL, unreadable certificate, out of memory
+ * (nothing was sent). */
+MUST_CHECK struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *request, fetch_fn *fn, void *arg,
+                                         struct err *e);
 /* fn will not be called.  Accepts NULL. */
 void fetch_cancel(struct fetch_job *job);
-/* "host:port" of a token URL, lower case: the key of its throttle.  0; -EINVAL (no http or https URL, or http that is not on loopback). */
+/* "host:port" of a token URL, lower case: the key of its throttle.  0; -EINVAL (no http or https URL, or http that is
+ * not on loopback). */
 MUST_CHECK int fetch_host(const char *url, char *text, size_t size);
 
 /* "libcurl/7.88.1 OpenSSL/3.0 …", for version reports; "libcurl: not found" when it cannot be loaded. */

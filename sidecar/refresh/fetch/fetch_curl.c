@@ -33,7 +33,8 @@ int fetch_curl_load(struct err *e)
             dlclose(handle);
             return err_set(e, "%s has no %s: it is too old", LIBRARY, functions[i].name);
         }
-        memcpy((char *)&fetch_curl + functions[i].at, &found, sizeof found); /* POSIX: a function's address fits a void pointer */
+        /* POSIX: a function's address fits a void pointer */
+        memcpy((char *)&fetch_curl + functions[i].at, &found, sizeof found);
     }
     library = handle;
     return 0;

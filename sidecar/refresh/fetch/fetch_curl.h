@@ -1,6 +1,7 @@
 /* refresh/fetch/fetch_curl.h: libcurl, loaded when the first keeper needs it and by nobody else.   Keeper only.
- * libcurl brings some twenty libraries along (LDAP, Kerberos, SSH, GnuTLS …). Loaded at run time they are in no worker, the process that faces the network,
- * and cost neither it nor the supervisor memory.  The functions are called by their own names, through a table. */
+ * libcurl brings some twenty libraries along (LDAP, Kerberos, SSH, GnuTLS …). Loaded at run time they are in no worker,
+ * the process that faces the network, and cost neither it nor the supervisor memory.  The functions are called by their
+ * own names, through a table. */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_CURL_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_CURL_H
 
@@ -9,11 +10,15 @@
 
 #include "base/err.h"
 
-#define FETCH_CURL_FUNCTIONS(X)                                                                                                    \
-    X(curl_easy_cleanup) X(curl_easy_getinfo) X(curl_easy_init) X(curl_easy_setopt) X(curl_easy_strerror) X(curl_free)             \
-    X(curl_getdate) X(curl_global_init) X(curl_multi_add_handle) X(curl_multi_assign) X(curl_multi_cleanup)                        \
-    X(curl_multi_info_read) X(curl_multi_init) X(curl_multi_remove_handle) X(curl_multi_setopt) X(curl_multi_socket_action)        \
-    X(curl_slist_append) X(curl_slist_free_all) X(curl_url) X(curl_url_cleanup) X(curl_url_get) X(curl_url_set) X(curl_version)
+/* clang-format off */
+#define FETCH_CURL_FUNCTIONS(X) \
+    X(curl_easy_cleanup) X(curl_easy_getinfo) X(curl_easy_init) X(curl_easy_setopt) \
+    X(curl_easy_strerror) X(curl_free) X(curl_getdate) X(curl_global_init) \
+    X(curl_multi_add_handle) X(curl_multi_assign) X(curl_multi_cleanup) X(curl_multi_info_read) \
+    X(curl_multi_init) X(curl_multi_remove_handle) X(curl_multi_setopt) X(curl_multi_socket_action) \
+    X(curl_slist_append) X(curl_slist_free_all) X(curl_url) X(curl_url_cleanup) \
+    X(curl_url_get) X(curl_url_set) X(curl_version)
+/* clang-format on */
 
 struct fetch_curl {
 #define FETCH_CURL_MEMBER(name) __typeof__(&(name)) call_##name;

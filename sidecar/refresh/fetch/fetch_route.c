@@ -25,15 +25,17 @@ static bool may_ask_parent(const struct fetch_route *w, const struct authority *
 {
     char key[AUTHORITY_TEXT_MAX];
     struct address a;
-    return to->kind == HOST_NAME || (address_parse(slice_str(authority_key(to, key)), to->port, &a) == 0 &&
-                                     address_allowed(&w->options->policy, (struct sockaddr *)&a.sa));
+    return to->kind == HOST_NAME
+           || (address_parse(slice_str(authority_key(to, key)), to->port, &a) == 0
+               && address_allowed(&w->options->policy, (struct sockaddr *)&a.sa));
 }
 
 int fetch_route_choose(struct fetch_route *w, const struct fetch_place *place, bool here, struct err *e)
 {
     char to[64], line[512];
     struct authority target;
-    if (overridden(w->options, place->host, place->port, to)) { /* the connection goes elsewhere, name and certificate stay */
+    /* the connection goes elsewhere, name and certificate stay */
+    if (overridden(w->options, place->host, place->port, to)) {
         snprintf(line, sizeof line, "%s:%u:%s", place->host, place->port, to);
         w->connect_to = curl_slist_append(NULL, line);
         w->overridden = true;
@@ -48,8 +50,8 @@ int fetch_route_choose(struct fetch_route *w, const struct fetch_place *place, b
     return 0;
 }
 
-#define SET(option, value)                                                                                                       \
-    if ((code = curl_easy_setopt(easy, (option), (value))) != CURLE_OK)                                                          \
+#define SET(option, value)                                                                                             \
+    if ((code = curl_easy_setopt(easy, (option), (value))) != CURLE_OK)                                                \
     return code
 
 static CURLcode set_login(const struct parent *p, CURL *easy)
@@ -80,7 +82,8 @@ CURLcode fetch_route_set(const struct fetch_route *w, CURL *easy)
         return CURLE_OK;
     }
     const char *elsewhere = overridden(w->options, p->at.host, p->at.port, to);
-    snprintf(at, sizeof at, "%s://%s", p->kind == PARENT_SOCKS5 ? "socks5h" : "http", elsewhere ? elsewhere : strstr(p->name, "://") + 3);
+    snprintf(at, sizeof at, "%s://%s", p->kind == PARENT_SOCKS5 ? "socks5h" : "http",
+             elsewhere ? elsewhere : strstr(p->name, "://") + 3);
     SET(CURLOPT_PROXY, at);
     SET(CURLOPT_NOPROXY, "");
     SET(CURLOPT_HTTPPROXYTUNNEL, 1L);

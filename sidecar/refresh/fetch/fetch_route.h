@@ -1,5 +1,6 @@
-/* refresh/fetch/fetch_route.h: which way a token request takes: to an address of network.resolve, through the parent proxy, or straight.   Keeper only.
- * The same choice as net/dial makes for upstreams.   Owner  whoever embeds it, through fetch_route_done(). */
+/* refresh/fetch/fetch_route.h: which way a token request takes: to an address of network.resolve, through the parent
+ * proxy, or straight.   Keeper only. The same choice as net/dial makes for upstreams.   Owner  whoever embeds it,
+ * through fetch_route_done(). */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_ROUTE_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_ROUTE_H
 
@@ -18,7 +19,8 @@ struct fetch_route {
 /* here: loopback or a metadata server, which no parent is asked for.
  * 0; -1 with e: an address that may not be asked for by way of a parent (HTTP.md §6), out of memory. */
 MUST_CHECK int fetch_route_choose(struct fetch_route *w, const struct fetch_place *place, bool here, struct err *e);
-/* Tells curl.  w lives as long as the transfer; curl keeps a copy of the parent's login.  Never takes a proxy from the environment. */
+/* Tells curl.  w lives as long as the transfer; curl keeps a copy of the parent's login.  Never takes a proxy from the
+ * environment. */
 MUST_CHECK CURLcode fetch_route_set(const struct fetch_route *w, CURL *easy);
 void fetch_route_done(struct fetch_route *w);
 

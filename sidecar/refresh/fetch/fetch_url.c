@@ -42,7 +42,8 @@ int fetch_url_read(const char *url, bool metadata, struct fetch_place *ret)
     CURLU *u = fetch_curl_load(NULL) == 0 ? curl_url() : NULL;
     if (!u)
         return -ENOMEM;
-    int failed = curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK || copy_part(u, CURLUPART_SCHEME, 0, p.scheme, sizeof p.scheme)
+    int failed = curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK
+                 || copy_part(u, CURLUPART_SCHEME, 0, p.scheme, sizeof p.scheme)
                  || copy_part(u, CURLUPART_HOST, 0, p.host, sizeof p.host)
                  || copy_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, sizeof port)
                  || copy_part(u, CURLUPART_USER, 0, user, sizeof user) == 0;

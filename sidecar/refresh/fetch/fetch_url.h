@@ -7,7 +7,7 @@
 struct fetch_place {
     char scheme[8], host[256]; /* lower case */
     uint16_t port;
-    bool loopback;             /* the URL itself names loopback */
+    bool loopback; /* the URL itself names loopback */
 };
 
 /* metadata: http is also allowed to a link-local address (169.254.169.254 …) and to metadata.google.internal.

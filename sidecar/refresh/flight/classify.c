@@ -17,7 +17,7 @@ static const struct {
     { "refresh_token_expired", MSG_DEAD, false }, /* OpenAI, HTTP 401 */
     { "refresh_token_reused", MSG_DEAD, true },
     { "refresh_token_invalidated", MSG_DEAD, false },
-    { "invalid_code", MSG_DEAD, false },          /* Zoho */
+    { "invalid_code", MSG_DEAD, false }, /* Zoho */
     { "login_required", MSG_DEAD, false },
     { "interaction_required", MSG_DEAD, false },
     { "consent_required", MSG_DEAD, false },
@@ -31,7 +31,7 @@ static const struct {
     { "incorrect_client_credentials", MSG_CONFIG_ERROR, false }, /* GitHub */
     { "bad_client_secret", MSG_CONFIG_ERROR, false },            /* Slack */
     { "invalid_client_id", MSG_CONFIG_ERROR, false },
-    { "access_denied", MSG_CONFIG_ERROR, false },                /* Atlassian: wrong secret */
+    { "access_denied", MSG_CONFIG_ERROR, false }, /* Atlassian: wrong secret */
     { "slow_down", MSG_THROTTLE, false },
     { "rate_limited", MSG_THROTTLE, false },
     { "ratelimited", MSG_THROTTLE, false },
@@ -48,15 +48,11 @@ static const struct {
     int from, to;
     enum msg_class failure;
 } statuses[] = {
-    { 200, 299, MSG_AMBIGUOUS },    /* empty or broken: the token may have been rotated */
-    { 300, 399, MSG_TRANSIENT },    /* redirects are not followed */
-    { 401, 401, MSG_TRANSIENT },    /* without a code: a gateway */
-    { 403, 403, MSG_TRANSIENT },
-    { 407, 407, MSG_TRANSIENT },
-    { 408, 408, MSG_AMBIGUOUS },
-    { 421, 425, MSG_TRANSIENT },
-    { 429, 429, MSG_THROTTLE },
-    { 400, 499, MSG_CONFIG_ERROR },
+    { 200, 299, MSG_AMBIGUOUS }, /* empty or broken: the token may have been rotated */
+    { 300, 399, MSG_TRANSIENT }, /* redirects are not followed */
+    { 401, 401, MSG_TRANSIENT }, /* without a code: a gateway */
+    { 403, 403, MSG_TRANSIENT }, { 407, 407, MSG_TRANSIENT }, { 408, 408, MSG_AMBIGUOUS },
+    { 421, 425, MSG_TRANSIENT }, { 429, 429, MSG_THROTTLE },  { 400, 499, MSG_CONFIG_ERROR },
     { 500, 599, MSG_AMBIGUOUS },
 };
 
@@ -78,7 +74,8 @@ enum msg_class classify(const struct classify_input *in)
         return MSG_THROTTLE;
     for (size_t i = 0; in->code.len && i < sizeof codes / sizeof *codes; i++)
         if (slice_eq(in->code, slice_str(codes[i].code))) {
-            /* Without a refresh token in the request there is none that could be dead: then what was configured is wrong. */
+            /* Without a refresh token in the request there is none that could be dead: then what was configured is
+             * wrong. */
             return codes[i].failure == MSG_DEAD && !in->spends_token ? MSG_CONFIG_ERROR : codes[i].failure;
         }
     if (in->code.len && in->status < 500 && in->status != 408)
@@ -97,7 +94,8 @@ bool classify_reused(struct slice code)
 /* Seconds since 1970, or 0.  Servers may send the first form only; who reads must know all three (RFC 9110 §5.6.7). */
 static int64_t http_date(struct slice value)
 {
-    static const char *const forms[] = { "%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y" };
+    static const char *const forms[] = { "%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",
+                                         "%a %b %e %H:%M:%S %Y" };
     char text[40];
     if (value.len >= sizeof text)
         return 0;

@@ -1,16 +1,17 @@
 /* refresh/flight/classify.h: what a failed token request means.   Pure.
- * The OAuth error code decides first, the HTTP status second, a description never (REFRESH.md B15, C; RFC 6749 §5.2). */
+ * The OAuth error code decides first, the HTTP status second, a description never (REFRESH.md B15, C; RFC 6749 §5.2).
+ */
 #ifndef SIDEKEY_REFRESH_FLIGHT_CLASSIFY_H
 #define SIDEKEY_REFRESH_FLIGHT_CLASSIFY_H
 
 #include "net/ipc/msg.h"
 
 struct classify_input {
-    bool sent;          /* at least the head of the request has left: the server may have acted */
-    int status;         /* HTTP status; 0: no answer */
-    struct slice code;  /* OAuth error code; empty: none */
-    bool html;          /* the body is a web page: somebody in between is speaking */
-    bool spends_token;  /* a refresh token was in the request */
+    bool sent;         /* at least the head of the request has left: the server may have acted */
+    int status;        /* HTTP status; 0: no answer */
+    struct slice code; /* OAuth error code; empty: none */
+    bool html;         /* the body is a web page: somebody in between is speaking */
+    bool spends_token; /* a refresh token was in the request */
 };
 
 /* The class of a request that did not bring a token (a usable 2xx answer is never asked about). */

@@ -134,7 +134,8 @@ static const struct {
     [FLIGHT_RELEASE_FAILED] = { "release_failed", "release failed", LOG_WARN },
     [FLIGHT_THROTTLE_UNSHARED] = { "throttle_unshared", "throttle not shared", LOG_WARN },
     [FLIGHT_DOUBLE_SPEND] = { "double_spend", "double_spend: another owner's answer was stored first", LOG_WARN },
-    [FLIGHT_FOREIGN_ROTATION] = { "foreign_rotation", "foreign_rotation: somebody else has spent the refresh token", LOG_ERROR },
+    [FLIGHT_FOREIGN_ROTATION] = { "foreign_rotation", "foreign_rotation: somebody else has spent the refresh token",
+                                  LOG_ERROR },
 };
 
 const char *flight_event_name(enum flight_event event)
@@ -144,8 +145,8 @@ const char *flight_event_name(enum flight_event event)
 
 void flight_note(struct flight *f, enum flight_event event, uint64_t generation, const char *why)
 {
-    LOG_AT(events[event].level, log_msg(events[event].text), log_str("credential", f->spec->name), log_int("generation", (int64_t)generation),
-           log_str("reason", why ? why : "unknown"));
+    LOG_AT(events[event].level, log_msg(events[event].text), log_str("credential", f->spec->name),
+           log_int("generation", (int64_t)generation), log_str("reason", why ? why : "unknown"));
     f->hooks.on_event(f->hooks.arg, event);
 }
 
@@ -156,8 +157,8 @@ static void on_renewal(void *arg)
     flight_renew(arg);
 }
 
-struct flight *flight_start(struct flight_env *env, const struct credential_spec *spec, const struct state *known, const struct schedule_need *need,
-                            bool replay, const struct flight_hooks *hooks)
+struct flight *flight_start(struct flight_env *env, const struct credential_spec *spec, const struct state *known,
+                            const struct schedule_need *need, bool replay, const struct flight_hooks *hooks)
 {
     struct flight *f = calloc(1, sizeof *f);
     if (!f)
@@ -215,8 +216,10 @@ void flight_wake(struct flight *f)
 void flight_drain(struct flight *f)
 {
     f->draining = true;
-    if (f->state == FLIGHT_NEW || f->state == FLIGHT_BUSY || f->state == FLIGHT_STORE_WAIT || f->state == FLIGHT_DEGRADED
-        || f->state == FLIGHT_RECOVER_WAIT || f->state == FLIGHT_SEED || f->state == FLIGHT_SECRETS || f->command) /* a program spends nothing: it is not waited for */
+    if (f->state == FLIGHT_NEW || f->state == FLIGHT_BUSY || f->state == FLIGHT_STORE_WAIT
+        || f->state == FLIGHT_DEGRADED
+        /* a program spends nothing: it is not waited for */
+        || f->state == FLIGHT_RECOVER_WAIT || f->state == FLIGHT_SEED || f->state == FLIGHT_SECRETS || f->command)
         alarm_set(&f->deadline, 0);
 }
 
@@ -250,7 +253,8 @@ void flight_state_changed(struct flight *f, const struct state *stored)
         return;
     f->learned = true;
     if (state_copy(&f->known, stored) != 0)
-        log_warn(log_msg("newer state not taken"), log_str("credential", f->spec->name), log_str("reason", "out of memory"));
+        log_warn(log_msg("newer state not taken"), log_str("credential", f->spec->name),
+                 log_str("reason", "out of memory"));
 }
 
 void flight_expire_generation(struct flight *f, uint64_t generation)
@@ -280,7 +284,8 @@ static enum step begin(struct flight *f)
     /* A static secret is compared under the lease, and a replay commits what is ours: both need WON, not FRESH. */
     uint64_t known = f->replay || f->spec->grant == GRANT_STATIC ? UINT64_MAX : f->known.generation;
     f->lease_end_ms = clock_mono_ms() + f->env->lease_ms; /* counted from before the question: never too long */
-    return flight_op(f, store_begin(f->env->store, f->spec->name, &f->owner, f->env->lease_ms, known, flight_store_answer, f));
+    return flight_op(
+        f, store_begin(f->env->store, f->spec->name, &f->owner, f->env->lease_ms, known, flight_store_answer, f));
 }
 
 static enum step lock_error(struct flight *f, const char *why)
@@ -325,7 +330,8 @@ static enum step begun(struct flight *f, const struct store_answer *answer)
     }
 }
 
-/* Sleeps until the next look at somebody else's work: 100, 200, 400, 400 … ms; at once when the lease runs out sooner. */
+/* Sleeps until the next look at somebody else's work: 100, 200, 400, 400 … ms; at once when the lease runs out sooner.
+ */
 static enum step sleep_poll(struct flight *f, int64_t at_most_ms)
 {
     int64_t pause_ms = f->poll_ms < at_most_ms ? f->poll_ms : at_most_ms;
@@ -347,8 +353,9 @@ static enum step store_wait(struct flight *f)
 static enum step ask_again(struct flight *f)
 {
     if (clock_mono_ms() >= f->hold_end_ms)
-        return f->state == FLIGHT_BUSY ? flight_fail(f, MSG_TRANSIENT, "another replica has held the lease for too long")
-                                       : flight_fail(f, MSG_STORE, "the store cannot give a lease");
+        return f->state == FLIGHT_BUSY
+                   ? flight_fail(f, MSG_TRANSIENT, "another replica has held the lease for too long")
+                   : flight_fail(f, MSG_STORE, "the store cannot give a lease");
     return flight_enter(f, FLIGHT_BEGIN);
 }
 
@@ -387,7 +394,8 @@ static enum step loaded(struct flight *f, const struct store_answer *answer)
     flight_note(f, FLIGHT_REREAD_FAILED, f->known.generation, answer->error);
     if (!flight_needed(f, &f->known))
         return flight_end_as(f, FLIGHT_ADOPTED, "somebody else was first");
-    /* A copy may be old, and an old refresh token that is spent looks like theft: ours goes out only when the server is known not to rotate (B8). */
+    /* A copy may be old, and an old refresh token that is spent looks like theft: ours goes out only when the server is
+     * known not to rotate (B8). */
     if (grant_of(f->spec->grant)->spends_refresh_token && flight_rotates(f))
         return flight_fail(f, MSG_STORE, "the stored state cannot be read");
     if (state_copy(&f->base, &f->known) != 0)

@@ -1,8 +1,9 @@
-/* refresh/flight/flight.h: one refresh of one credential, from the lease to the commit: the state machine of REFRESH.md A2 and B.   Keeper only.
+/* refresh/flight/flight.h: one refresh of one credential, from the lease to the commit: the state machine of REFRESH.md
+ * A2 and B.   Keeper only.
  *
- * The keeper owns it; no caller can cancel it.  After a good answer there is no way back: it is journalled, published, and committed until the store
- * takes it or the process ends (then the journal has it).
- * Owner  flight_start()'s caller, through flight_free(), at the earliest from on_end. */
+ * The keeper owns it; no caller can cancel it.  After a good answer there is no way back: it is journalled, published,
+ * and committed until the store takes it or the process ends (then the journal has it). Owner  flight_start()'s caller,
+ * through flight_free(), at the earliest from on_end. */
 #ifndef SIDEKEY_REFRESH_FLIGHT_FLIGHT_H
 #define SIDEKEY_REFRESH_FLIGHT_FLIGHT_H
 
@@ -22,8 +23,8 @@ struct flight_env {
     const struct seal_ring *ring;
     enum on_lock_error on_lock_error;
     int64_t lease_ms, request_timeout_ms;
-    unsigned jitter;  /* as schedule_times() wants it */
-    int64_t skew_ms;  /* server's wall clock minus ours, as the last Date said; written by flights */
+    unsigned jitter; /* as schedule_times() wants it */
+    int64_t skew_ms; /* server's wall clock minus ours, as the last Date said; written by flights */
 };
 
 enum flight_end {
@@ -35,21 +36,21 @@ enum flight_end {
 
 struct flight_result {
     enum flight_end end;
-    enum msg_class failure;   /* FAILED */
-    int64_t retry_after_ms;  /* FAILED, from the server; 0: none */
-    bool requested;          /* at least one token request was started */
-    bool told;               /* THROTTLE: the server said so to this flight; else it is what the store knows of it */
-    const char *text;        /* for people; no secret; valid during the call */
+    enum msg_class failure; /* FAILED */
+    int64_t retry_after_ms; /* FAILED, from the server; 0: none */
+    bool requested;         /* at least one token request was started */
+    bool told;              /* THROTTLE: the server said so to this flight; else it is what the store knows of it */
+    const char *text;       /* for people; no secret; valid during the call */
 };
 
 /* What an operator wants to count: REFRESH.md A14, B5, B18.  Each is one line of the log as well. */
 enum flight_event {
-    FLIGHT_LOCK_DEGRADED,    /* the store gave no answer about the lease */
-    FLIGHT_LEASE_LOST,       /* while a request was out */
+    FLIGHT_LOCK_DEGRADED, /* the store gave no answer about the lease */
+    FLIGHT_LEASE_LOST,    /* while a request was out */
     FLIGHT_REREAD_FAILED,
-    FLIGHT_RACE_RECOVERED,   /* refused or unanswered, but another owner's token is stored */
-    FLIGHT_PERSIST_FAILED,   /* the store did not take an answer or a verdict */
-    FLIGHT_JOURNAL_FAILED,   /* an intent or an answer is not on disk */
+    FLIGHT_RACE_RECOVERED, /* refused or unanswered, but another owner's token is stored */
+    FLIGHT_PERSIST_FAILED, /* the store did not take an answer or a verdict */
+    FLIGHT_JOURNAL_FAILED, /* an intent or an answer is not on disk */
     FLIGHT_RELEASE_FAILED,
     FLIGHT_THROTTLE_UNSHARED,
     FLIGHT_DOUBLE_SPEND,     /* two owners redeemed one refresh token */
@@ -73,14 +74,15 @@ struct flight_hooks {
 /* known: what the caller has (generation 0: nothing), copied.  need as schedule_needs() takes it.
  * replay: take what the journal holds to the store, and ask no server for it.
  * Nothing is called back from inside this call.  NULL when out of memory. */
-MUST_CHECK struct flight *flight_start(struct flight_env *env, const struct credential_spec *spec, const struct state *known,
-                                       const struct schedule_need *need, bool replay, const struct flight_hooks *hooks);
+MUST_CHECK struct flight *flight_start(struct flight_env *env, const struct credential_spec *spec,
+                                       const struct state *known, const struct schedule_need *need, bool replay,
+                                       const struct flight_hooks *hooks);
 /* Stops without a word; what was journalled stays there.  Accepts NULL. */
 void flight_free(struct flight *f);
 /* Somebody waits now, and maybe for more than the flight was started for. */
 void flight_join(struct flight *f, const struct schedule_need *need);
-/* The caller knows by the monotonic clock that the token of this generation, and all before it, will not do: it has come to its end, or is due, whatever the
- * wall clock makes of its stored times. */
+/* The caller knows by the monotonic clock that the token of this generation, and all before it, will not do: it has
+ * come to its end, or is due, whatever the wall clock makes of its stored times. */
 void flight_expire_generation(struct flight *f, uint64_t generation);
 /* The caller has read a newer state from the store. */
 void flight_state_changed(struct flight *f, const struct state *stored);

@@ -1,4 +1,5 @@
-/* The token request of a flight: the last check before it, the journal, the request itself, and the first look at its outcome. */
+/* The token request of a flight: the last check before it, the journal, the request itself, and the first look at its
+ * outcome. */
 #include "refresh/flight/flight_private.h"
 
 #include "base/clock.h"
@@ -13,9 +14,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define CLOCK_OFF_MS 30000 /* an assertion whose times are off by more than this was refused for them; iat has 60 s to spare */
-#define SKEW_MAX_MS (400 * 24 * 3600 * INT64_C(1000)) /* further off, no certificate of the server's would have passed: its Date is broken */
-#define LATE_MS 5000 /* the fetch keeps the request's own deadline; this is for the day when it does not */
+#define CLOCK_OFF_MS                                                                                                   \
+    30000 /* an assertion whose times are off by more than this was refused for them; iat has 60 s to spare */
+#define SKEW_MAX_MS                                                                                                    \
+    (400 * 24 * 3600                                                                                                   \
+     * INT64_C(1000)) /* further off, no certificate of the server's would have passed: its Date is broken */
+#define LATE_MS 5000  /* the fetch keeps the request's own deadline; this is for the day when it does not */
 
 /* ---- check: is it still needed, and what does the journal know ---- */
 
@@ -27,14 +31,16 @@ static bool other_keeper_lives(int64_t pid)
 /* An answer that never reached the store is worth more than any request: it goes there now. */
 static bool take_journalled(struct flight *f, struct journal_entry *entry)
 {
-    if (entry->parent_gen < f->base.generation && !flight_overrules(&entry->state, &f->base)) { /* it did reach the store, or has lost against a newer one */
+    /* it did reach the store, or has lost against a newer one */
+    if (entry->parent_gen < f->base.generation && !flight_overrules(&entry->state, &f->base)) {
         flight_clear_journal(f);
         return false;
     }
     if (state_copy(&f->fresh, &entry->state) != 0)
         return false;
     f->fresh.generation = f->base.generation + 1;
-    log_info(log_msg("answer taken from the journal"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->fresh.generation));
+    log_info(log_msg("answer taken from the journal"), log_str("credential", f->spec->name),
+             log_int("generation", (int64_t)f->fresh.generation));
     f->hooks.on_state(f->hooks.arg, &f->fresh);
     return true;
 }
@@ -47,7 +53,8 @@ static void name_mark(int64_t pid, int64_t at_ms, char mark[48])
     snprintf(mark, 48, "%" PRId64 ".%" PRId64, pid, at_ms);
 }
 
-/* An older intent says that an answer may have been lost, or, when its keeper lives and it is young, that one may still come. */
+/* An older intent says that an answer may have been lost, or, when its keeper lives and it is young, that one may still
+ * come. */
 static enum past weigh_intent(struct flight *f, const struct journal_entry *entry)
 {
     if (entry->parent_gen != f->base.generation)
@@ -93,7 +100,8 @@ static enum step choose_token(struct flight *f)
         return flight_enter(f, FLIGHT_SECRETS);
     }
     if (f->spec->refresh_token.kind == SECRET_REF_NONE)
-        return flight_fail(f, stored.len ? MSG_DEAD : MSG_CONFIG_ERROR, stored.len ? "the refresh token is dead" : "there is no refresh token");
+        return flight_fail(f, stored.len ? MSG_DEAD : MSG_CONFIG_ERROR,
+                           stored.len ? "the refresh token is dead" : "there is no refresh token");
     return flight_enter(f, FLIGHT_SEED);
 }
 
@@ -101,15 +109,16 @@ enum step flight_check(struct flight *f)
 {
     if (f->spec->grant == GRANT_STATIC)
         return flight_enter(f, FLIGHT_SEED);
-    /* The store has forgotten what we know (a failover, a restored disk): its refresh token is an old one and must not come back from the dead.
-     * The parent for the compare-and-swap stays what is stored. */
+    /* The store has forgotten what we know (a failover, a restored disk): its refresh token is an old one and must not
+     * come back from the dead. The parent for the compare-and-swap stays what is stored. */
     if (f->base.generation < f->known.generation && f->learned) { /* no: what it told us is only older than the news */
         f->learned = false;
         return flight_enter(f, FLIGHT_LOAD);
     }
     if (f->base.generation < f->known.generation) {
         uint64_t stored = f->base.generation;
-        log_warn(log_msg("the store has lost a write"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->known.generation));
+        log_warn(log_msg("the store has lost a write"), log_str("credential", f->spec->name),
+                 log_int("generation", (int64_t)f->known.generation));
         if (state_copy(&f->base, &f->known) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
         f->base.generation = stored;
@@ -121,7 +130,8 @@ enum step flight_check(struct flight *f)
         return flight_end_as(f, FLIGHT_ADOPTED, "fresh already");
     if (f->draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
-    if (past == PAST_UNDER_WAY) /* a keeper that was stopped for longer than its lease: spending the token again would look like theft */
+    /* a keeper that was stopped for longer than its lease: spending the token again would look like theft */
+    if (past == PAST_UNDER_WAY)
         return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
     if (clock_mono_ms() < f->throttled_ms)
         return flight_fail_throttled(f);
@@ -168,13 +178,15 @@ enum step flight_intent(struct flight *f)
     return flight_enter(f, FLIGHT_CONFIRM);
 }
 
-/* Somebody who lost the lease may have stored its answer, and cleared its journal, after our read of the one and before our look at the other.
- * And machines that do not see our journal see our intent in the store, as we see theirs. */
+/* Somebody who lost the lease may have stored its answer, and cleared its journal, after our read of the one and before
+ * our look at the other. And machines that do not see our journal see our intent in the store, as we see theirs. */
 enum step flight_confirm(struct flight *f)
 {
-    const struct store_intent intent = { f->spent_fp, f->mark, f->past_mark[0] ? f->past_mark : NULL, FLIGHT_HOLDS * f->env->lease_ms };
+    const struct store_intent intent = { f->spent_fp, f->mark, f->past_mark[0] ? f->past_mark : NULL,
+                                         FLIGHT_HOLDS * f->env->lease_ms };
     f->marked = f->env->store->engine->mark != NULL;
-    return flight_op(f, store_mark(f->env->store, f->spec->name, &f->owner, f->base.generation, &intent, flight_store_answer, f));
+    return flight_op(
+        f, store_mark(f->env->store, f->spec->name, &f->owner, f->base.generation, &intent, flight_store_answer, f));
 }
 
 enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
@@ -199,7 +211,8 @@ enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
     if (answer->result != STORE_OK)
         return flight_fail(f, MSG_STORE, "the stored state cannot be read");
     f->alt_tried = f->seeded = f->learned = false;
-    return flight_adopt_state(f, answer->state) == 0 ? flight_enter(f, FLIGHT_CHECK) : flight_fail(f, MSG_TRANSIENT, "out of memory");
+    return flight_adopt_state(f, answer->state) == 0 ? flight_enter(f, FLIGHT_CHECK)
+                                                     : flight_fail(f, MSG_TRANSIENT, "out of memory");
 }
 
 /* ---- the request ---- */
@@ -220,23 +233,27 @@ static enum step judge(struct flight *f, enum msg_class failure, const char *tex
 static enum step keep(struct flight *f, const struct grant_answer *answer)
 {
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
-    /* The life of a token begins when the server makes it (RFC 6749 §5.1), which was after the question and maybe long before the answer came. */
+    /* The life of a token begins when the server makes it (RFC 6749 §5.1), which was after the question and maybe long
+     * before the answer came. */
     int64_t wall_ms = clock_wall_ms() + f->env->skew_ms - (clock_mono_ms() - f->asked_ms);
     state_done(&f->fresh);
     state_init(&f->fresh);
-    if (state_from_answer(&f->base, answer, secret_peek(&f->spent), spends ? f->spent_fp : "", f->spec->default_lifetime_ms, wall_ms, &f->fresh) != 0)
+    if (state_from_answer(&f->base, answer, secret_peek(&f->spent), spends ? f->spent_fp : "",
+                          f->spec->default_lifetime_ms, wall_ms, &f->fresh)
+        != 0)
         return judge(f, MSG_AMBIGUOUS, "out of memory with the answer in hand");
     if (f->seeded)
         memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
-    int failed = spends ? journal_answer(f->env->journal, f->spec->name, f->base.generation, &f->fresh, clock_mono_ms()) : 0;
+    int failed =
+        spends ? journal_answer(f->env->journal, f->spec->name, f->base.generation, &f->fresh, clock_mono_ms()) : 0;
     if (failed)
         flight_journal_failed(f, "the answer is in memory only until the store has it", failed);
     f->hooks.on_state(f->hooks.arg, &f->fresh);
     return flight_enter(f, FLIGHT_COMMIT);
 }
 
-/* Server's clock minus ours. Date has whole seconds, and was written at some moment since the question: only what lies outside that span is an error of
- * our clock. */
+/* Server's clock minus ours. Date has whole seconds, and was written at some moment since the question: only what lies
+ * outside that span is an error of our clock. */
 static int64_t skew(int64_t date_s, int64_t took_ms)
 {
     int64_t now_ms = clock_wall_ms(), least_ms = date_s * 1000 - now_ms, most_ms = least_ms + 1000 + took_ms;
@@ -257,8 +274,8 @@ static enum step impersonate(struct flight *f, const struct grant_answer *answer
 /* Refused, and the times in the assertion were not the server's: one more with its time (REFRESH.md C, clock). */
 static bool clock_was_off(struct flight *f, const struct fetch_answer *a)
 {
-    return (a->status == 400 || a->status == 401) && grant_signs(f->spec) && !f->impersonating && !f->signed_again && !f->draining
-           && llabs(f->env->skew_ms - f->signed_skew_ms) >= CLOCK_OFF_MS;
+    return (a->status == 400 || a->status == 401) && grant_signs(f->spec) && !f->impersonating && !f->signed_again
+           && !f->draining && llabs(f->env->skew_ms - f->signed_skew_ms) >= CLOCK_OFF_MS;
 }
 
 static enum step sign_again(struct flight *f)
@@ -270,22 +287,28 @@ static enum step sign_again(struct flight *f)
 }
 
 /* What went wrong, for people. */
-static void explain(const struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer, const char *why, char *text, size_t size)
+static void explain(const struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer,
+                    const char *why, char *text, size_t size)
 {
-    const char *who = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? "command" : f->impersonating ? "impersonation" : "token endpoint";
+    const char *who = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? "command"
+                      : f->impersonating                                ? "impersonation"
+                                                                        : "token endpoint";
     bool foreign = classify_reused(slice_str(answer->code)) && !f->outcome_unknown;
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
         snprintf(text, size, "%s: %s", who, a->status ? why : a->error);
     else if (a->status)
-        snprintf(text, size, "%s: HTTP %d, %s%s", who, a->status, why, foreign ? " (foreign_rotation: somebody else has spent it)" : "");
+        snprintf(text, size, "%s: HTTP %d, %s%s", who, a->status, why,
+                 foreign ? " (foreign_rotation: somebody else has spent it)" : "");
     else
         snprintf(text, size, "%s: %s", who, a->error ? a->error : "no answer");
 }
 
-static enum step refused(struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer, const char *why)
+static enum step refused(struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer,
+                         const char *why)
 {
     char text[256];
-    struct classify_input in = { a->sent, a->status, slice_str(answer->code), answer->html, grant_of(f->spec->grant)->spends_refresh_token };
+    struct classify_input in = { a->sent, a->status, slice_str(answer->code), answer->html,
+                                 grant_of(f->spec->grant)->spends_refresh_token };
     if (clock_was_off(f, a))
         return sign_again(f);
     explain(f, a, answer, why, text, sizeof text);
@@ -302,9 +325,9 @@ static enum step first_look(struct flight *f, const struct fetch_answer *a)
     bool good = a->status >= 200 && a->status < 300 && result == GRANT_TOKEN;
     if (a->status && a->date_s)
         f->env->skew_ms = skew(a->date_s, clock_mono_ms() - f->asked_ms);
-    enum step step = !good                                         ? refused(f, a, &answer, why)
+    enum step step = !good                                           ? refused(f, a, &answer, why)
                      : f->spec->impersonate.url && !f->impersonating ? impersonate(f, &answer)
-                                                                   : keep(f, &answer);
+                                                                     : keep(f, &answer);
     grant_answer_done(&answer);
     return step;
 }
@@ -347,7 +370,8 @@ enum step flight_fetch(struct flight *f)
 {
     struct err e;
     int64_t timeout_ms = time_for_request(f);
-    if (timeout_ms < 1 || (f->marked && clock_mono_ms() - f->marked_ms > f->env->lease_ms)) /* stopped since the last look: the lease may be somebody else's by now */
+    /* stopped since the last look: the lease may be somebody else's by now */
+    if (timeout_ms < 1 || (f->marked && clock_mono_ms() - f->marked_ms > f->env->lease_ms))
         return judge(f, MSG_TRANSIENT, "too little of the lease is left for a request");
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
         f->command = command_start(f->spec->command, timeout_ms, on_fetched, f, &e);
@@ -407,7 +431,8 @@ enum step flight_renewed(struct flight *f, const struct store_answer *answer)
 {
     f->renewing = false;
     if (answer->result == STORE_LOST) {
-        /* The request goes on: its answer may be the only child of the token, and the commit will tell whether the parent still stands (B5). */
+        /* The request goes on: its answer may be the only child of the token, and the commit will tell whether the
+         * parent still stands (B5). */
         f->leased = false;
         f->lease_lost = true;
         f->hooks.on_lease(f->hooks.arg, STORE_LOST);

@@ -1,4 +1,5 @@
-/* What becomes of the outcome: a good answer is committed until the store takes it, a refused token gets a second look before the credential is marked dead. */
+/* What becomes of the outcome: a good answer is committed until the store takes it, a refused token gets a second look
+ * before the credential is marked dead. */
 #include "refresh/flight/flight_private.h"
 
 #include "base/clock.h"
@@ -18,15 +19,16 @@ void flight_clear_journal(struct flight *f)
 {
     int failed = journal_clear(f->env->journal, f->spec->name);
     if (failed)
-        log_warn(log_msg("journal not cleared"), log_str("credential", f->spec->name), log_str("reason", strerror(-failed)));
+        log_warn(log_msg("journal not cleared"), log_str("credential", f->spec->name),
+                 log_str("reason", strerror(-failed)));
 }
 
 void flight_journal_failed(struct flight *f, const char *outcome, int failed)
 {
     bool full = failed == -ENOSPC || failed == -EDQUOT || failed == -EFBIG;
     char why[512];
-    snprintf(why, sizeof why, "%s: cannot write to %s: %s: %s", outcome, journal_path(f->env->journal), strerror(-failed),
-             full ? "make room there" : "this user must be able to write there");
+    snprintf(why, sizeof why, "%s: cannot write to %s: %s: %s", outcome, journal_path(f->env->journal),
+             strerror(-failed), full ? "make room there" : "this user must be able to write there");
     flight_note(f, FLIGHT_JOURNAL_FAILED, f->base.generation, why);
 }
 
@@ -40,7 +42,8 @@ bool flight_overrules(const struct state *ours, const struct state *stored)
 enum step flight_commit(struct flight *f)
 {
     flight_stop_renewal(f); /* one operation at a time */
-    return flight_op(f, store_commit(f->env->store, f->spec->name, &f->owner, f->base.generation, &f->fresh, flight_store_answer, f));
+    return flight_op(f, store_commit(f->env->store, f->spec->name, &f->owner, f->base.generation, &f->fresh,
+                                     flight_store_answer, f));
 }
 
 /* Ours arrived although the answer to the commit did not. */
@@ -72,17 +75,23 @@ static enum step lost_race(struct flight *f, const struct state *winner)
     struct secret ours = f->fresh.refresh_token;
     f->fresh.refresh_token = (struct secret){ NULL, 0, 0 };
     f->leased = false;
-    /* Further on than our own number: ours was stored, its child is there already, and the answer to our commit came too late; or the winner's line lives. */
-    bool differs = winner->generation == f->fresh.generation && !secret_empty(&ours) && !slice_eq_secret(secret_peek(&ours), secret_peek(&winner->refresh_token));
-    int failed = flight_adopt_state(f, winner) || state_copy(&f->fresh, winner) || secret_set(&f->fresh.alt_refresh, secret_peek(&ours));
+    /* Further on than our own number: ours was stored, its child is there already, and the answer to our commit came
+     * too late; or the winner's line lives. */
+    bool differs = winner->generation == f->fresh.generation && !secret_empty(&ours)
+                   && !slice_eq_secret(secret_peek(&ours), secret_peek(&winner->refresh_token));
+    int failed = flight_adopt_state(f, winner) || state_copy(&f->fresh, winner)
+                 || secret_set(&f->fresh.alt_refresh, secret_peek(&ours));
     secret_done(&ours);
     differs = differs && grant_of(f->spec->grant)->spends_refresh_token;
     if (differs && !f->double_spend)
-        flight_note(f, FLIGHT_DOUBLE_SPEND, winner->generation, "one refresh token was redeemed twice: the stored child is used, ours is kept beside it");
+        flight_note(f, FLIGHT_DOUBLE_SPEND, winner->generation,
+                    "one refresh token was redeemed twice: the stored child is used, ours is kept beside it");
     if (failed || !differs || f->alt_kept) {
         if (!failed && grant_of(f->spec->grant)->spends_refresh_token)
             flight_clear_journal(f);
-        return flight_end_as(f, FLIGHT_ADOPTED, differs || f->double_spend ? "double_spend: the stored token won" : "another owner's token was stored first");
+        return flight_end_as(f, FLIGHT_ADOPTED,
+                             differs || f->double_spend ? "double_spend: the stored token won"
+                                                        : "another owner's token was stored first");
     }
     f->double_spend = f->alt_kept = true;
     f->fresh.generation = winner->generation + 1;
@@ -96,15 +105,18 @@ enum step flight_committed(struct flight *f, const struct store_answer *answer)
         return stored(f, answer->generation);
     if (answer->result == STORE_STALE && is_ours(f, answer->state))
         return stored(f, answer->state->generation);
-    if (answer->result == STORE_STALE && f->spec->grant == GRANT_STATIC) { /* another replica has read another version of the secret: look again */
+    /* another replica has read another version of the secret: look again */
+    if (answer->result == STORE_STALE && f->spec->grant == GRANT_STATIC) {
         f->leased = false;
-        return flight_adopt_state(f, answer->state) == 0 && clock_mono_ms() < f->hold_end_ms ? flight_enter(f, FLIGHT_BEGIN)
-                                                                                      : flight_fail(f, MSG_STORE, "the store keeps changing");
+        return flight_adopt_state(f, answer->state) == 0 && clock_mono_ms() < f->hold_end_ms
+                   ? flight_enter(f, FLIGHT_BEGIN)
+                   : flight_fail(f, MSG_STORE, "the store keeps changing");
     }
     if (answer->result == STORE_STALE && flight_overrules(&f->fresh, answer->state)) {
         f->leased = false;
         f->fresh.generation = answer->state->generation + 1;
-        return state_copy(&f->base, answer->state) == 0 ? flight_enter(f, FLIGHT_COMMIT) : flight_enter(f, FLIGHT_COMMIT_WAIT);
+        return state_copy(&f->base, answer->state) == 0 ? flight_enter(f, FLIGHT_COMMIT)
+                                                        : flight_enter(f, FLIGHT_COMMIT_WAIT);
     }
     if (answer->result == STORE_STALE)
         return lost_race(f, answer->state);
@@ -146,7 +158,8 @@ static bool others_may_store(const struct flight *f)
 static enum step after_ambiguous(struct flight *f)
 {
     if (f->resent || f->draining)
-        return flight_end_as(f, FLIGHT_FAILED, f->text); /* the intent stays in the journal: it says what may have been lost */
+        /* the intent stays in the journal: it says what may have been lost */
+        return flight_end_as(f, FLIGHT_FAILED, f->text);
     f->resent = true;
     return flight_enter(f, FLIGHT_SECRETS);
 }
@@ -185,8 +198,10 @@ enum step flight_recovered(struct flight *f, const struct store_answer *answer)
     if (!f->draining && clock_mono_ms() < f->hold_end_ms)
         return flight_enter(f, FLIGHT_RECOVER_WAIT);
     /* No verdict without a look at the store (B8). */
-    return flight_fail(f, MSG_STORE, f->result.failure == MSG_DEAD ? "the refresh token was refused, and the stored state cannot be read"
-                                                                  : "the outcome is unknown, and the stored state cannot be read");
+    return flight_fail(f, MSG_STORE,
+                       f->result.failure == MSG_DEAD
+                           ? "the refresh token was refused, and the stored state cannot be read"
+                           : "the outcome is unknown, and the stored state cannot be read");
 }
 
 enum step flight_recover_wait(struct flight *f)
@@ -230,7 +245,8 @@ static int make_verdict(struct flight *f)
     char stored_fp[9];
     if (state_copy(&f->fresh, &f->base) != 0)
         return -1;
-    /* With the alternative or the configured one refused as well, both are dead: the stored one is what the next flight would spend. */
+    /* With the alternative or the configured one refused as well, both are dead: the stored one is what the next flight
+     * would spend. */
     const char *fp = secret_empty(&f->base.refresh_token) || (!f->alt_tried && !f->seeded)
                          ? f->spent_fp
                          : seal_fingerprint(f->env->ring, secret_peek(&f->base.refresh_token), stored_fp);
@@ -247,7 +263,8 @@ enum step flight_mark_dead(struct flight *f)
     if (make_verdict(f) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
     f->mark_dead_tries++;
-    return flight_op(f, store_commit(f->env->store, f->spec->name, &f->owner, f->base.generation, &f->fresh, flight_store_answer, f));
+    return flight_op(f, store_commit(f->env->store, f->spec->name, &f->owner, f->base.generation, &f->fresh,
+                                     flight_store_answer, f));
 }
 
 static void report_death(struct flight *f)
@@ -257,9 +274,11 @@ static void report_death(struct flight *f)
     if (f->outcome_unknown)
         snprintf(f->text, sizeof f->text, "%.*s; rotation probably lost in flight", (int)sizeof detail - 48, detail);
     if (f->foreign)
-        flight_note(f, FLIGHT_FOREIGN_ROTATION, f->base.generation, "another program holds a copy of it: give each its own grant");
-    log_error(log_msg("reauthorisation required"), log_str("credential", f->spec->name), log_int("generation", (int64_t)f->fresh.generation),
-              log_str("refresh_token", f->fresh.dead_fp), log_str("class", "dead"), log_str("reason", f->text));
+        flight_note(f, FLIGHT_FOREIGN_ROTATION, f->base.generation,
+                    "another program holds a copy of it: give each its own grant");
+    log_error(log_msg("reauthorisation required"), log_str("credential", f->spec->name),
+              log_int("generation", (int64_t)f->fresh.generation), log_str("refresh_token", f->fresh.dead_fp),
+              log_str("class", "dead"), log_str("reason", f->text));
 }
 
 enum step flight_marked_dead(struct flight *f, const struct store_answer *answer)

@@ -10,13 +10,13 @@
 #include "refresh/flight/secret_load.h"
 #include "refresh/grant/grant.h"
 
-#define FLIGHT_STORE_MS 10000      /* one store operation */
+#define FLIGHT_STORE_MS 10000                            /* one store operation */
 #define FLIGHT_SECRETS_MS (SECRET_REF_COMMAND_MS + 2000) /* all commands run together */
-#define FLIGHT_POLL_FIRST_MS 100   /* waiting for somebody else: 100 → 400 ms */
+#define FLIGHT_POLL_FIRST_MS 100                         /* waiting for somebody else: 100 → 400 ms */
 #define FLIGHT_POLL_LAST_MS 400
-#define FLIGHT_MARGIN_MS 500       /* the request's deadline is before the lease's end by this much */
-#define FLIGHT_THROTTLE_MS 5000    /* a 429 that does not say for how long */
-#define FLIGHT_HOLDS 5             /* most time that a lease is held, in lease times */
+#define FLIGHT_MARGIN_MS 500    /* the request's deadline is before the lease's end by this much */
+#define FLIGHT_THROTTLE_MS 5000 /* a 429 that does not say for how long */
+#define FLIGHT_HOLDS 5          /* most time that a lease is held, in lease times */
 
 enum flight_state {
     FLIGHT_NEW,          /* the start was asked for */
@@ -35,7 +35,7 @@ enum flight_state {
     FLIGHT_COMMIT_WAIT,  /* it would not take it: again, for ever */
     FLIGHT_RECOVER,      /* refused or no answer: what is stored now? */
     FLIGHT_RECOVER_WAIT, /* another owner may be about to store the same token's child */
-    FLIGHT_MARK_DEAD,         /* the verdict "dead" goes to the store */
+    FLIGHT_MARK_DEAD,    /* the verdict "dead" goes to the store */
     FLIGHT_THROTTLE,     /* the token host wants a pause: the store tells the others */
     FLIGHT_RELEASE,
     FLIGHT_DONE,
@@ -51,23 +51,23 @@ struct flight {
     struct schedule_need need;
     enum flight_state state;
     bool replay, draining;
-    bool learned;            /* known has come from elsewhere since the store was asked */
-    uint64_t outlived;       /* up to here no token will do */
+    bool learned;      /* known has come from elsewhere since the store was asked */
+    uint64_t outlived; /* up to here no token will do */
 
     struct store_owner owner;
-    bool leased;             /* as far as we know */
-    bool lease_lost;         /* it was ours and is not any more: somebody else may be spending the same token */
+    bool leased;     /* as far as we know */
+    bool lease_lost; /* it was ours and is not any more: somebody else may be spending the same token */
     int64_t lease_end_ms, hold_end_ms;
-    struct store_op *op;     /* the one operation under way */
-    bool renewing;           /* op is a renewal */
-    struct alarm deadline;   /* of the state */
+    struct store_op *op;   /* the one operation under way */
+    bool renewing;         /* op is a renewal */
+    struct alarm deadline; /* of the state */
     struct alarm renewal;
 
-    struct state known;      /* newest that we have seen and published */
-    struct state base;       /* what is stored: the parent */
-    struct state fresh;      /* what we want to store */
+    struct state known; /* newest that we have seen and published */
+    struct state base;  /* what is stored: the parent */
+    struct state fresh; /* what we want to store */
     int64_t poll_ms, pause_ms;
-    int64_t throttled_ms;    /* no request before: what the store knows of the token host; 0: nothing */
+    int64_t throttled_ms; /* no request before: what the store knows of the token host; 0: nothing */
 
     struct secret_load secret_load;
     struct grant_request request;
@@ -79,12 +79,12 @@ struct flight {
     struct secret spent;     /* the refresh token that is in the request */
     char spent_fp[9];
     char mark[48], past_mark[48]; /* our intent in the store; one that a dead keeper of this machine has left there */
-    bool marked;             /* it may be there */
+    bool marked;                  /* it may be there */
     int64_t marked_ms;
-    bool seeded;             /* … and it is the configured one */
-    unsigned asked;          /* requests started */
-    int64_t asked_ms;        /* when the last one was */
-    bool foreign;            /* the server says: spent already, and none of ours is known to have done it */
+    bool seeded;      /* … and it is the configured one */
+    unsigned asked;   /* requests started */
+    int64_t asked_ms; /* when the last one was */
+    bool foreign;     /* the server says: spent already, and none of ours is known to have done it */
     bool resent, alt_tried, outcome_unknown, double_spend, alt_kept;
     unsigned mark_dead_tries;
 
@@ -108,7 +108,8 @@ void flight_note(struct flight *f, enum flight_event event, uint64_t generation,
 void flight_note_throttle(struct flight *f, const struct store_answer *answer);
 /* The refresh token changed with the last refresh, or there was none yet. */
 bool flight_rotates(const struct flight *f);
-/* The stored verdict is about the very token that brought ours: it was spoken while our answer was on its way, and is wrong. */
+/* The stored verdict is about the very token that brought ours: it was spoken while our answer was on its way, and is
+ * wrong. */
 bool flight_overrules(const struct state *ours, const struct state *stored);
 
 /* flight_secrets.c */

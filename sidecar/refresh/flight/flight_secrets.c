@@ -1,4 +1,5 @@
-/* The configured secrets of a flight: the token that it begins with, and those that its request is made of.  None of them is waited for inside the loop. */
+/* The configured secrets of a flight: the token that it begins with, and those that its request is made of.  None of
+ * them is waited for inside the loop. */
 #include "refresh/flight/flight_private.h"
 
 #include "base/clock.h"
@@ -14,20 +15,23 @@ bool flight_is_dead(const struct flight *f, struct slice token, char fp[9])
 static enum step take_seed(struct flight *f)
 {
     char fp[9];
-    if (flight_is_dead(f, secret_peek(&f->spent), fp) || strcmp(seal_fingerprint(f->env->ring, secret_peek(&f->spent), fp), f->base.seed_fp) == 0)
+    if (flight_is_dead(f, secret_peek(&f->spent), fp)
+        || strcmp(seal_fingerprint(f->env->ring, secret_peek(&f->spent), fp), f->base.seed_fp) == 0)
         return flight_fail(f, MSG_DEAD, "the refresh token is dead, and the configured one is no newer");
     f->seeded = true;
     return flight_enter(f, FLIGHT_SECRETS);
 }
 
-/* grant "static": the secret is the token.  Only its fingerprint is stored, so that its generation outlives the process. */
+/* grant "static": the secret is the token.  Only its fingerprint is stored, so that its generation outlives the
+ * process. */
 static enum step take_static(struct flight *f)
 {
     char fp[9];
     struct slice token = secret_peek(&f->spent);
     for (size_t i = 0; i < token.len; i++)
         if (token.ptr[i] <= ' ' || token.ptr[i] >= 0x7f || token.len > GRANT_TOKEN_MAX)
-            return flight_fail(f, MSG_CONFIG_ERROR, "the static token holds bytes that no header may carry, or is longer than 16 KiB");
+            return flight_fail(f, MSG_CONFIG_ERROR,
+                               "the static token holds bytes that no header may carry, or is longer than 16 KiB");
     seal_fingerprint(f->env->ring, token, fp);
     bool same = f->base.generation && strcmp(fp, f->base.refresh_fp) == 0;
     if (state_copy(&f->fresh, &f->base) != 0 || secret_set(&f->fresh.access_token, token) != 0)
@@ -40,7 +44,8 @@ static enum step take_static(struct flight *f)
     secret_done(&f->fresh.access_token);
     if (!same)
         return flight_enter(f, FLIGHT_COMMIT);
-    if (schedule_need_forced(&f->need) && f->need.rejected >= f->fresh.generation) /* asking again would bring the same */
+    /* asking again would bring the same */
+    if (schedule_need_forced(&f->need) && f->need.rejected >= f->fresh.generation)
         return flight_fail(f, MSG_CONFIG_ERROR, "the secret's source still holds the same token");
     return flight_end_as(f, FLIGHT_ADOPTED, "the secret is the same");
 }
@@ -82,11 +87,13 @@ enum step flight_seed(struct flight *f)
 enum step flight_secrets(struct flight *f)
 {
     const struct credential_spec *s = f->spec;
-    const struct secret_ref *const refs[] = { &s->client_secret, &s->assertion.key, &s->assertion.token, &s->subject_token, &s->actor_token };
+    const struct secret_ref *const refs[] = { &s->client_secret, &s->assertion.key, &s->assertion.token,
+                                              &s->subject_token, &s->actor_token };
     return secret_load(f, refs, sizeof refs / sizeof *refs);
 }
 
-/* The programs keep their own time limit; this is for the drain (they spend nothing: they are not waited for), and for the day when they do not. */
+/* The programs keep their own time limit; this is for the drain (they spend nothing: they are not waited for), and for
+ * the day when they do not. */
 enum step flight_secrets_late(struct flight *f)
 {
     secret_load_stop(&f->secret_load);
@@ -101,9 +108,13 @@ int flight_build(struct flight *f, struct err *e)
     grant_request_done(&f->request);
     f->impersonating = false;
     f->signed_skew_ms = f->env->skew_ms;
-    struct grant_secrets secrets = { .client_secret = secret_load_secret(g, 0), .signing_key = secret_load_secret(g, 1), .assertion = secret_load_secret(g, 2),
-                                     .subject_token = secret_load_secret(g, 3), .actor_token = secret_load_secret(g, 4),
-                                     .refresh_token = secret_peek(&f->spent), .now_wall_s = (clock_wall_ms() + f->env->skew_ms) / 1000 };
+    struct grant_secrets secrets = { .client_secret = secret_load_secret(g, 0),
+                                     .signing_key = secret_load_secret(g, 1),
+                                     .assertion = secret_load_secret(g, 2),
+                                     .subject_token = secret_load_secret(g, 3),
+                                     .actor_token = secret_load_secret(g, 4),
+                                     .refresh_token = secret_peek(&f->spent),
+                                     .now_wall_s = (clock_wall_ms() + f->env->skew_ms) / 1000 };
     int failed = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? 0 : grant_build(f->spec, &secrets, &f->request, e);
     secret_load_stop(&f->secret_load);
     return failed;

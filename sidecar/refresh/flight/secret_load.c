@@ -29,7 +29,8 @@ static int start_one(struct secret_load_one *one, struct err *e)
     return one->command ? 0 : err_wrap(e, "cannot read the secret: ");
 }
 
-enum secret_load_result secret_load_start(struct secret_load *g, const struct secret_ref *const *refs, size_t count, secret_load_fn *fn, void *arg, struct err *e)
+enum secret_load_result secret_load_start(struct secret_load *g, const struct secret_ref *const *refs, size_t count,
+                                          secret_load_fn *fn, void *arg, struct err *e)
 {
     secret_load_stop(g);
     g->fn = fn;

@@ -1,7 +1,7 @@
 /* refresh/flight/secret_load.h: the secrets that one request is made of, read beside the loop.   Keeper only.
- * Files, variables and inline values are read at once; commands run together (refresh/fetch/command.h), SECRET_REF_COMMAND_MS for each, and nothing waits for
- * them but their own flight.
- * Owner  whoever embeds it, zeroed at birth, through secret_load_stop(), at any time. */
+ * Files, variables and inline values are read at once; commands run together (refresh/fetch/command.h),
+ * SECRET_REF_COMMAND_MS for each, and nothing waits for them but their own flight. Owner  whoever embeds it, zeroed at
+ * birth, through secret_load_stop(), at any time. */
 #ifndef SIDEKEY_REFRESH_FLIGHT_SECRET_LOAD_H
 #define SIDEKEY_REFRESH_FLIGHT_SECRET_LOAD_H
 
@@ -10,7 +10,8 @@
 
 #define GATHER_MAX 5
 
-/* error NULL: all are there.  Else one could not be had (names the reference, never the value; valid during the call), and none is there. */
+/* error NULL: all are there.  Else one could not be had (names the reference, never the value; valid during the call),
+ * and none is there. */
 typedef void secret_load_fn(void *arg, const char *error);
 
 struct secret_load {
@@ -31,9 +32,10 @@ enum secret_load_result {
     GATHER_FAILED,  /* e says why; none is there */
 };
 
-/* Reads refs anew (a projected token or a key may have been replaced); SECRET_REF_NONE gives an empty one.  count <= GATHER_MAX.
- * refs[i]: borrowed until the end. */
-MUST_CHECK enum secret_load_result secret_load_start(struct secret_load *g, const struct secret_ref *const *refs, size_t count, secret_load_fn *fn, void *arg, struct err *e);
+/* Reads refs anew (a projected token or a key may have been replaced); SECRET_REF_NONE gives an empty one.  count <=
+ * GATHER_MAX. refs[i]: borrowed until the end. */
+MUST_CHECK enum secret_load_result secret_load_start(struct secret_load *g, const struct secret_ref *const *refs,
+                                                     size_t count, secret_load_fn *fn, void *arg, struct err *e);
 /* Borrowed until secret_load_stop() or the next start. */
 struct slice secret_load_secret(const struct secret_load *g, size_t i);
 /* Kills what runs, wipes what is there; fn will not be called. */

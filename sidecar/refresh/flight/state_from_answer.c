@@ -6,7 +6,8 @@
 #include <stdio.h>
 
 /* Absolute end of the new token; 0: unknown. */
-static int64_t expiry(const struct state *parent, const struct grant_answer *answer, int64_t default_lifetime_ms, int64_t now_wall_ms)
+static int64_t expiry(const struct state *parent, const struct grant_answer *answer, int64_t default_lifetime_ms,
+                      int64_t now_wall_ms)
 {
     if (answer->lifetime_ms)
         return now_wall_ms + answer->lifetime_ms;
@@ -31,8 +32,8 @@ static json_t *merge(const json_t *old, json_t *fresh)
     return all;
 }
 
-int state_from_answer(const struct state *parent, const struct grant_answer *answer, struct slice spent, const char *spent_fp,
-                   int64_t default_lifetime_ms, int64_t now_wall_ms, struct state *ret)
+int state_from_answer(const struct state *parent, const struct grant_answer *answer, struct slice spent,
+                      const char *spent_fp, int64_t default_lifetime_ms, int64_t now_wall_ms, struct state *ret)
 {
     struct slice refresh = secret_empty(&answer->refresh_token) ? spent : secret_peek(&answer->refresh_token);
     ret->generation = parent->generation + 1;
@@ -44,7 +45,8 @@ int state_from_answer(const struct state *parent, const struct grant_answer *ans
     ret->dead_fp[0] = '\0';
     json_decref(ret->extra);
     ret->extra = merge(parent->extra, answer->extra);
-    if (!ret->extra || secret_set(&ret->access_token, secret_peek(&answer->access_token)) != 0 || secret_set(&ret->refresh_token, refresh) != 0)
+    if (!ret->extra || secret_set(&ret->access_token, secret_peek(&answer->access_token)) != 0
+        || secret_set(&ret->refresh_token, refresh) != 0)
         return -ENOMEM;
     return 0;
 }

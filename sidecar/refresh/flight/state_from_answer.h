@@ -1,4 +1,5 @@
-/* refresh/flight/state_from_answer.h: the state that follows from a state and a token answer.   Pure.   REFRESH.md A9, A13, B12, D. */
+/* refresh/flight/state_from_answer.h: the state that follows from a state and a token answer.   Pure.   REFRESH.md A9,
+ * A13, B12, D. */
 #ifndef SIDEKEY_REFRESH_FLIGHT_STATE_FROM_ANSWER_H
 #define SIDEKEY_REFRESH_FLIGHT_STATE_FROM_ANSWER_H
 
@@ -6,10 +7,11 @@
 #include "refresh/store/state.h"
 
 /* Fills *ret (initialised, empty): generation parent + 1, tokens, times, extra members merged (new values win).
- * spent: the refresh token that was sent, kept when the answer brings none; spent_fp its fingerprint, "" when none was spent.
- * Lifetime: the answer's, else the last known one, else the JWT's exp, else default_lifetime_ms, else unknown.
+ * spent: the refresh token that was sent, kept when the answer brings none; spent_fp its fingerprint, "" when none was
+ * spent. Lifetime: the answer's, else the last known one, else the JWT's exp, else default_lifetime_ms, else unknown.
  * now_wall_ms: corrected by the server's Date.  0; -ENOMEM. */
-MUST_CHECK int state_from_answer(const struct state *parent, const struct grant_answer *answer, struct slice spent, const char *spent_fp,
-                              int64_t default_lifetime_ms, int64_t now_wall_ms, struct state *ret);
+MUST_CHECK int state_from_answer(const struct state *parent, const struct grant_answer *answer, struct slice spent,
+                                 const char *spent_fp, int64_t default_lifetime_ms, int64_t now_wall_ms,
+                                 struct state *ret);
 
 #endif

@@ -49,7 +49,8 @@ static int form_member(json_t *object, struct slice pair)
     buf_init_secret(&text, 128 * 1024);
     int failed = form_decode(name, &key) || form_decode(value, &text) || key.len == 0;
     if (!failed && slice_find(buf_slice(&key), '\0') == key.len && (failed = buf_add(&key, slice_of("", 1))) == 0)
-        failed = json_object_set_new(object, buf_slice(&key).ptr, json_stringn(text.len ? buf_slice(&text).ptr : "", text.len));
+        failed = json_object_set_new(object, buf_slice(&key).ptr,
+                                     json_stringn(text.len ? buf_slice(&text).ptr : "", text.len));
     else
         failed = -1;
     buf_done(&key);
@@ -165,8 +166,8 @@ static int64_t iso_ms(struct slice text)
     int hours = 0, minutes = 0, used = 0;
     char sign = '+';
     if (strcmp(at, "Z") != 0 && strcmp(at, "z") != 0
-        && (sscanf(at, "%c%2d:%2d%n", &sign, &hours, &minutes, &used) != 3 || at[used] != '\0' || (sign != '+' && sign != '-')
-            || hours < 0 || hours > 23 || minutes < 0 || minutes > 59))
+        && (sscanf(at, "%c%2d:%2d%n", &sign, &hours, &minutes, &used) != 3 || at[used] != '\0'
+            || (sign != '+' && sign != '-') || hours < 0 || hours > 23 || minutes < 0 || minutes > 59))
         return 0;
     int64_t offset_s = (hours * 60 + minutes) * 60;
     int64_t seconds = (int64_t)timegm(&utc) - (sign == '-' ? -offset_s : offset_s);
@@ -186,7 +187,8 @@ static int64_t moment_ms(const json_t *object, const char *name)
 }
 
 static const char *const token_names[] = { "access_token", "accessToken", "token", NULL };
-static const char *const moment_names[] = { "expires_at", "expireTime", "expires_on", "expiresAt", "expirationTimestamp", "token_expiry", NULL };
+static const char *const moment_names[] = { "expires_at",          "expireTime",   "expires_on", "expiresAt",
+                                            "expirationTimestamp", "token_expiry", NULL };
 /* Objects that a token may lie in: Slack's user tokens, Kubernetes' ExecCredential, gcloud's config-helper. */
 static const char *const inner_names[] = { "authed_user", "status", "credential", NULL };
 
@@ -208,7 +210,8 @@ static void read_times(const json_t *object, struct grant_answer *ret)
         ret->expires_wall_ms = moment_ms(object, *name);
 }
 
-/* RFC 9110 §5.5: visible ASCII and inner spaces; a token that cannot be a header value is refused here, not when it is used. */
+/* RFC 9110 §5.5: visible ASCII and inner spaces; a token that cannot be a header value is refused here, not when it is
+ * used. */
 static bool fit_for_header(struct slice token)
 {
     for (size_t i = 0; i < token.len; i++)
@@ -222,7 +225,8 @@ static void copy_code(struct slice code, char *ret)
     size_t n = 0;
     for (size_t i = 0; i < code.len && n < GRANT_CODE_MAX; i++) {
         char c = code.ptr[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'
+                     || c == '.';
         ret[n++] = plain ? c : '_';
     }
     ret[n] = '\0';
@@ -245,7 +249,8 @@ static bool find_error(int status, const json_t *object, struct grant_answer *re
     if (code.len == 0 && json_is_false(json_object_get(object, "ok")))
         code = SLICE("not_ok");
     if (code.len == 0 && status == 401 && text_of(object, "message").len && text_of(object, "documentation_url").len)
-        code = SLICE("bad_credentials"); /* GitHub has no codes; a gateway in between would not point to its documentation */
+        /* GitHub has no codes; a gateway in between would not point to its documentation */
+        code = SLICE("bad_credentials");
     copy_code(code, ret->code);
     return code.len > 0;
 }
@@ -253,10 +258,25 @@ static bool find_error(int status, const json_t *object, struct grant_answer *re
 /* Members that are held elsewhere, or that must not lie about in a document for humans. */
 static json_t *other_members(json_t *object)
 {
-    static const char *const known[] = { "access_token",  "accessToken", "token",      "refresh_token", "refreshToken",
-                                         "expires_in",    "expires_in_sec", "expires_at", "expireTime", "expires_on", "expiresAt",
-                                         "refresh_in",    "id_token",    "ok",         "expirationTimestamp",
-                                         "token_expiry",  "clientKeyData", "clientCertificateData", NULL };
+    static const char *const known[] = { "access_token",
+                                         "accessToken",
+                                         "token",
+                                         "refresh_token",
+                                         "refreshToken",
+                                         "expires_in",
+                                         "expires_in_sec",
+                                         "expires_at",
+                                         "expireTime",
+                                         "expires_on",
+                                         "expiresAt",
+                                         "refresh_in",
+                                         "id_token",
+                                         "ok",
+                                         "expirationTimestamp",
+                                         "token_expiry",
+                                         "clientKeyData",
+                                         "clientCertificateData",
+                                         NULL };
     const json_t *scope = json_object_get(object, "scope");
     for (const char *const *name = known; *name; name++)
         (void)json_object_del(object, *name);
@@ -295,7 +315,9 @@ enum grant_result grant_parse(int status, struct slice body, struct grant_answer
     json_t *object = parse_object(body);
     enum grant_result result;
     if (!object)
-        return broken(why, start.len == 0 ? "the answer is empty" : ret->html ? "the answer is a web page" : "the answer is neither JSON nor a form");
+        return broken(why, start.len == 0 ? "the answer is empty"
+                           : ret->html    ? "the answer is a web page"
+                                          : "the answer is neither JSON nor a form");
     if (find_error(status, object, ret)) {
         snprintf(why, WHY_BYTES, "error %s", ret->code);
         result = GRANT_ERROR;

@@ -40,7 +40,8 @@ static int key_file_read(struct slice text, struct key_file *ret, struct err *e)
     if (ret->pem.len && ret->account.len)
         return 0;
     key_file_done(ret);
-    return err_set(e, "the signing key is JSON without private_key and client_email: write Google's service-account key file, or PEM");
+    return err_set(e, "the signing key is JSON without private_key and client_email: write Google's service-account "
+                      "key file, or PEM");
 }
 
 static struct slice first_of(struct slice a, struct slice b)
@@ -48,11 +49,14 @@ static struct slice first_of(struct slice a, struct slice b)
     return a.len ? a : b;
 }
 
-static void add_times(struct grant_writer *w, enum assertion_role role, const struct credential_spec *spec, int64_t now_s)
+static void add_times(struct grant_writer *w, enum assertion_role role, const struct credential_spec *spec,
+                      int64_t now_s)
 {
-    int64_t lifetime_s = spec->assertion.lifetime_ms ? spec->assertion.lifetime_ms / 1000 : lifetimes_s[role], iat = now_s - ASSERTION_EARLY_S;
+    int64_t lifetime_s = spec->assertion.lifetime_ms ? spec->assertion.lifetime_ms / 1000 : lifetimes_s[role],
+            iat = now_s - ASSERTION_EARLY_S;
     grant_add_number(w, "iat", iat);
-    grant_add_number(w, "exp", iat + lifetime_s); /* counted from iat: Google allows an hour from there, GitHub ten minutes from now */
+    /* counted from iat: Google allows an hour from there, GitHub ten minutes from now */
+    grant_add_number(w, "exp", iat + lifetime_s);
 }
 
 static void add_jti(struct grant_writer *w)
@@ -66,12 +70,15 @@ static void add_jti(struct grant_writer *w)
     buf_done(&text);
 }
 
-static void add_claims(struct grant_writer *w, enum assertion_role role, const struct credential_spec *spec, const struct key_file *key, int64_t now_s)
+static void add_claims(struct grant_writer *w, enum assertion_role role, const struct credential_spec *spec,
+                       const struct key_file *key, int64_t now_s)
 {
     const struct credential_spec_assertion *a = &spec->assertion;
     struct slice client = slice_str(spec->client_id);
-    struct slice issuer = role == ASSERTION_CLIENT ? client : first_of(slice_str(a->issuer), first_of(key->account, client));
-    struct slice subject = role == ASSERTION_CLIENT ? client : first_of(slice_str(a->subject), key->root ? SLICE("") : issuer);
+    struct slice issuer =
+        role == ASSERTION_CLIENT ? client : first_of(slice_str(a->issuer), first_of(key->account, client));
+    struct slice subject =
+        role == ASSERTION_CLIENT ? client : first_of(slice_str(a->subject), key->root ? SLICE("") : issuer);
     grant_add(w, "iss", issuer);
     if (role != ASSERTION_GITHUB) {
         grant_add(w, "sub", subject);
@@ -85,8 +92,8 @@ static void add_claims(struct grant_writer *w, enum assertion_role role, const s
         grant_add(w, a->claims[i].name, slice_str(a->claims[i].value));
 }
 
-int assertion_add(enum assertion_role role, const struct credential_spec *spec, struct slice signing_key, int64_t now_wall_s, struct buf *out,
-                  bool *ret_scoped, struct err *e)
+int assertion_add(enum assertion_role role, const struct credential_spec *spec, struct slice signing_key,
+                  int64_t now_wall_s, struct buf *out, bool *ret_scoped, struct err *e)
 {
     struct key_file key;
     struct buf claims;

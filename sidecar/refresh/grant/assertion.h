@@ -1,5 +1,6 @@
-/* refresh/grant/assertion.h: JWT assertions: for whom a token is asked (RFC 7523 §2.1), who the client is (§2.2), and GitHub's app JWT.   For grants only.
- * Pure but for the randomness of "jti".  Every call makes a new JWT: one that is sent again after an hour would be refused. */
+/* refresh/grant/assertion.h: JWT assertions: for whom a token is asked (RFC 7523 §2.1), who the client is (§2.2), and
+ * GitHub's app JWT.   For grants only. Pure but for the randomness of "jti".  Every call makes a new JWT: one that is
+ * sent again after an hour would be refused. */
 #ifndef SIDEKEY_REFRESH_GRANT_ASSERTION_H
 #define SIDEKEY_REFRESH_GRANT_ASSERTION_H
 
@@ -9,15 +10,17 @@
 #define ASSERTION_EARLY_S 60 /* "iat" is that much in the past: the server's clock may be behind ours */
 
 enum assertion_role {
-    ASSERTION_GRANT,  /* iss: issuer, else the key file's account, else client_id; sub: subject, else iss (not for Google's key files, where a
-                       * subject means delegation); aud: audience, else the token URL; an hour */
+    ASSERTION_GRANT,  /* iss: issuer, else the key file's account, else client_id; sub: subject, else iss (not for
+                       * Google's key files, where a  subject means delegation); aud: audience, else the token URL; an
+                       * hour */
     ASSERTION_CLIENT, /* iss and sub: client_id; aud as above; 5 min */
     ASSERTION_GITHUB, /* iss: issuer, else client_id; 10 min; neither sub, aud nor jti */
 };
 
-/* Appends the JWT to out.  signing_key: PEM, or Google's JSON key file; now_wall_s: the server's time as far as known.  With Google's key file and ASSERTION_GRANT the scope is a claim (and *ret_scoped is set: it is no parameter then).
- * 0; -1 with e. */
-MUST_CHECK int assertion_add(enum assertion_role role, const struct credential_spec *spec, struct slice signing_key, int64_t now_wall_s,
-                             struct buf *out, bool *ret_scoped, struct err *e);
+/* Appends the JWT to out.  signing_key: PEM, or Google's JSON key file; now_wall_s: the server's time as far as known.
+ * With Google's key file and ASSERTION_GRANT the scope is a claim (and *ret_scoped is set: it is no parameter then). 0;
+ * -1 with e. */
+MUST_CHECK int assertion_add(enum assertion_role role, const struct credential_spec *spec, struct slice signing_key,
+                             int64_t now_wall_s, struct buf *out, bool *ret_scoped, struct err *e);
 
 #endif

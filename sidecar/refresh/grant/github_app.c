@@ -1,9 +1,10 @@
 #include "refresh/grant/assertion.h"
 #include "refresh/grant/grant.h"
 
-/* The app's JWT is the Bearer token of a request for an installation's token (docs.github.com: generating an installation access token).
- * Not OAuth: params narrow nothing here, and the body may be empty. */
-static int add(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e)
+/* The app's JWT is the Bearer token of a request for an installation's token (docs.github.com: generating an
+ * installation access token). Not OAuth: params narrow nothing here, and the body may be empty. */
+static int add(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets,
+               struct grant_request *r, struct err *e)
 {
     (void)w;
     if (buf_add(&r->authorization, SLICE("Bearer ")) != 0)

@@ -46,12 +46,14 @@ static int add_basic(struct buf *out, struct slice id, struct slice secret)
 }
 
 /* RFC 7523 §2.2: a ready-made assertion proves the client, unless it is what the grant itself presents. */
-static int add_client_assertion(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct err *e)
+static int add_client_assertion(struct grant_writer *w, const struct credential_spec *spec,
+                                const struct grant_secrets *secrets, struct err *e)
 {
     struct buf jwt;
     bool ready = secrets->assertion.len && spec->grant != GRANT_JWT_BEARER;
     buf_init_secret(&jwt, ASSERTION_MAX);
-    int failed = ready ? 0 : assertion_add(ASSERTION_CLIENT, spec, secrets->signing_key, secrets->now_wall_s, &jwt, NULL, e);
+    int failed =
+        ready ? 0 : assertion_add(ASSERTION_CLIENT, spec, secrets->signing_key, secrets->now_wall_s, &jwt, NULL, e);
     if (!failed) {
         grant_add(w, "client_id", slice_str(spec->client_id));
         grant_add(w, "client_assertion_type", SLICE("urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
@@ -61,12 +63,15 @@ static int add_client_assertion(struct grant_writer *w, const struct credential_
     return failed;
 }
 
-static int add_client(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct buf *authorization, struct err *e)
+static int add_client(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets,
+                      struct buf *authorization, struct err *e)
 {
     struct slice id = slice_str(spec->client_id);
     switch (spec->client_auth) {
     case CLIENT_AUTH_BASIC:
-        return id.len && add_basic(authorization, id, secrets->client_secret) != 0 ? err_set(e, "cannot build the token request: too large") : 0;
+        return id.len && add_basic(authorization, id, secrets->client_secret) != 0
+                   ? err_set(e, "cannot build the token request: too large")
+                   : 0;
     case CLIENT_AUTH_BODY:
         grant_add(w, "client_id", id);
         grant_add(w, "client_secret", secrets->client_secret);
@@ -78,7 +83,8 @@ static int add_client(struct grant_writer *w, const struct credential_spec *spec
 }
 
 /* What all OAuth grants share. */
-static int add_common(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e)
+static int add_common(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets,
+                      struct grant_request *r, struct err *e)
 {
     if (add_client(w, spec, secrets, &r->authorization, e) != 0)
         return -1;
@@ -109,7 +115,8 @@ static int end_request(struct grant_request *r, int failed, const struct grant_w
     return failed;
 }
 
-int grant_build(const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *ret, struct err *e)
+int grant_build(const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *ret,
+                struct err *e)
 {
     const struct grant *g = grant_of(spec->grant);
     bool json = spec->body == GRANT_BODY_JSON || !g->oauth;
@@ -127,7 +134,8 @@ int grant_build(const struct credential_spec *spec, const struct grant_secrets *
     return end_request(ret, failed, &w, e);
 }
 
-int grant_build_impersonation(const struct credential_spec *spec, struct slice token, struct grant_request *ret, struct err *e)
+int grant_build_impersonation(const struct credential_spec *spec, struct slice token, struct grant_request *ret,
+                              struct err *e)
 {
     struct grant_writer w = { .as = GRANT_BODY_JSON, .out = &ret->body };
     char lifetime[32];
@@ -138,7 +146,9 @@ int grant_build_impersonation(const struct credential_spec *spec, struct slice t
         grant_add(&w, "lifetime", slice_str(lifetime));
     }
     grant_end(&w);
-    int failed = buf_add(&ret->authorization, SLICE("Bearer ")) != 0 || buf_add(&ret->authorization, token) != 0 ? err_set(e, "out of memory") : 0;
+    int failed = buf_add(&ret->authorization, SLICE("Bearer ")) != 0 || buf_add(&ret->authorization, token) != 0
+                     ? err_set(e, "out of memory")
+                     : 0;
     return end_request(ret, failed, &w, e);
 }
 

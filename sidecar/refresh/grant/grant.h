@@ -12,29 +12,30 @@
 #define GRANT_TOKEN_MAX 16384          /* an access token, as MSG_TOKEN_MAX */
 #define GRANT_REFRESH_MAX 65536        /* a refresh token */
 #define GRANT_CODE_MAX 64
-#define GRANT_ANSWER_DEPTH 16          /* JSON nesting of an answer */
+#define GRANT_ANSWER_DEPTH 16 /* JSON nesting of an answer */
 
 /* What a request is made of besides the spec.  Borrowed; empty: not given. */
 struct grant_secrets {
     struct slice client_secret;
-    struct slice refresh_token; /* grant refresh_token */
-    struct slice signing_key;   /* assertion.key: PEM, or Google's JSON key file */
-    struct slice assertion;     /* assertion.token: a ready-made JWT */
+    struct slice refresh_token;              /* grant refresh_token */
+    struct slice signing_key;                /* assertion.key: PEM, or Google's JSON key file */
+    struct slice assertion;                  /* assertion.token: a ready-made JWT */
     struct slice subject_token, actor_token; /* grant token_exchange */
-    int64_t now_wall_s;         /* the server's time as far as known: "iat" of an assertion */
+    int64_t now_wall_s;                      /* the server's time as far as known: "iat" of an assertion */
 };
 
-/* A request ready to be sent.  A zeroed struct is empty.  Owner  grant_build()'s caller, through grant_request_done(). */
+/* A request ready to be sent.  A zeroed struct is empty.  Owner  grant_build()'s caller, through grant_request_done().
+ */
 struct grant_request {
-    const char *content_type; /* NULL: GET */
-    struct buf body;          /* secret */
-    struct buf authorization; /* secret: value of the Authorization field; empty: none */
+    const char *content_type;                   /* NULL: GET */
+    struct buf body;                            /* secret */
+    struct buf authorization;                   /* secret: value of the Authorization field; empty: none */
     const struct credential_spec_param *fields; /* more fields; the spec's, or static */
     size_t field_count;
 };
 
 enum grant_way {
-    GRANT_BY_NOBODY,  /* the token is read from its reference */
+    GRANT_BY_NOBODY, /* the token is read from its reference */
     GRANT_BY_POST,
     GRANT_BY_GET,
     GRANT_BY_COMMAND, /* refresh/fetch/command.h */
@@ -44,22 +45,27 @@ struct grant {
     const char *name;
     bool spends_refresh_token;
     enum grant_way way;
-    bool oauth; /* the members that all OAuth requests share (client, scope, audience, resource, params) are grant_build()'s */
+    /* the members that all OAuth requests share (client, scope, audience, resource, params) are grant_build()'s */
+    bool oauth;
     /* Adds what is this grant's own.  0; -1 with e.  NULL: there is no request. */
-    int (*add)(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e);
+    int (*add)(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets,
+               struct grant_request *r, struct err *e);
 };
 
-extern const struct grant grant_static, grant_refresh_token, grant_client_credentials, grant_jwt_bearer, grant_token_exchange, grant_github_app,
-    grant_metadata, grant_command;
+extern const struct grant grant_static, grant_refresh_token, grant_client_credentials, grant_jwt_bearer,
+    grant_token_exchange, grant_github_app, grant_metadata, grant_command;
 
 /* Never NULL. */
 const struct grant *grant_of(enum grant_kind kind);
 /* The request carries an assertion that is signed here: its times may be what a server refuses. */
 bool grant_signs(const struct credential_spec *spec);
-/* Fills *ret (which was empty).  0; -1 with e (a secret is missing, the key cannot sign, too large, out of memory): *ret is empty then. */
-MUST_CHECK int grant_build(const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *ret, struct err *e);
+/* Fills *ret (which was empty).  0; -1 with e (a secret is missing, the key cannot sign, too large, out of memory):
+ * *ret is empty then. */
+MUST_CHECK int grant_build(const struct credential_spec *spec, const struct grant_secrets *secrets,
+                           struct grant_request *ret, struct err *e);
 /* The second request, spec->impersonate: {"scope", "lifetime"} with the first token as Bearer.  As grant_build(). */
-MUST_CHECK int grant_build_impersonation(const struct credential_spec *spec, struct slice token, struct grant_request *ret, struct err *e);
+MUST_CHECK int grant_build_impersonation(const struct credential_spec *spec, struct slice token,
+                                         struct grant_request *ret, struct err *e);
 void grant_request_done(struct grant_request *r);
 
 enum grant_result {
@@ -71,17 +77,18 @@ enum grant_result {
 /* A zeroed struct is empty.  Owner  grant_parse()'s caller, through grant_answer_done(). */
 struct grant_answer {
     struct secret access_token;
-    struct secret refresh_token;  /* empty: keep the old one (RFC 6749 §6) */
-    int64_t lifetime_ms;          /* from the moment of the answer; 0: not given */
-    int64_t expires_wall_ms;      /* given as a point in time; 0: not given */
-    int64_t refresh_in_ms;        /* 0: none */
-    json_t *extra;                /* every other member, secrets of the protocol left out; NULL: none */
+    struct secret refresh_token;   /* empty: keep the old one (RFC 6749 §6) */
+    int64_t lifetime_ms;           /* from the moment of the answer; 0: not given */
+    int64_t expires_wall_ms;       /* given as a point in time; 0: not given */
+    int64_t refresh_in_ms;         /* 0: none */
+    json_t *extra;                 /* every other member, secrets of the protocol left out; NULL: none */
     char code[GRANT_CODE_MAX + 1]; /* GRANT_ERROR: [a-zA-Z0-9_.-], cut */
     bool html;
 };
 
-/* Reads the body of an answer: JSON, or form-encoded (sniffed, the Content-Type is not believed).  Fills *ret (which was empty).
- * status: of HTTP; over 299 is never GRANT_TOKEN.  why: 128 bytes for people, no secret; set when the result is not GRANT_TOKEN. */
+/* Reads the body of an answer: JSON, or form-encoded (sniffed, the Content-Type is not believed).  Fills *ret (which
+ * was empty). status: of HTTP; over 299 is never GRANT_TOKEN.  why: 128 bytes for people, no secret; set when the
+ * result is not GRANT_TOKEN. */
 enum grant_result grant_parse(int status, struct slice body, struct grant_answer *ret, char *why);
 void grant_answer_done(struct grant_answer *a);
 /* "exp" of a JWT as wall milliseconds (not verified: only a hint when to refresh); 0: no JWT, none, or nonsense. */

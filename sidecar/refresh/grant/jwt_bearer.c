@@ -2,13 +2,16 @@
 #include "refresh/grant/grant.h"
 
 /* RFC 7523 §2.1.  The assertion is signed here, or somebody else's (a projected service-account token). */
-static int add(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e)
+static int add(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets,
+               struct grant_request *r, struct err *e)
 {
     struct buf jwt;
     bool scoped = false;
     (void)r;
     buf_init_secret(&jwt, ASSERTION_MAX);
-    int failed = secrets->assertion.len ? 0 : assertion_add(ASSERTION_GRANT, spec, secrets->signing_key, secrets->now_wall_s, &jwt, &scoped, e);
+    int failed = secrets->assertion.len ? 0
+                                        : assertion_add(ASSERTION_GRANT, spec, secrets->signing_key,
+                                                        secrets->now_wall_s, &jwt, &scoped, e);
     if (!failed) {
         grant_add(w, "grant_type", SLICE("urn:ietf:params:oauth:grant-type:jwt-bearer"));
         grant_add(w, "assertion", secrets->assertion.len ? secrets->assertion : buf_slice(&jwt));

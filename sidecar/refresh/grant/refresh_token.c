@@ -1,7 +1,8 @@
 #include "refresh/grant/grant.h"
 
 /* RFC 6749 §6. */
-static int add(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e)
+static int add(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets,
+               struct grant_request *r, struct err *e)
 {
     (void)spec;
     (void)r;

@@ -8,7 +8,8 @@ static struct slice type_of(const char *type)
 }
 
 /* RFC 8693 §2.1. */
-static int add(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets, struct grant_request *r, struct err *e)
+static int add(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets,
+               struct grant_request *r, struct err *e)
 {
     (void)r;
     if (secrets->subject_token.len == 0)

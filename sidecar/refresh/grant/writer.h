@@ -1,4 +1,5 @@
-/* refresh/grant/writer.h: members of a token request, or claims of an assertion, as a form or as one JSON object.   Pure. */
+/* refresh/grant/writer.h: members of a token request, or claims of an assertion, as a form or as one JSON object. Pure.
+ */
 #ifndef SIDEKEY_REFRESH_GRANT_WRITER_H
 #define SIDEKEY_REFRESH_GRANT_WRITER_H
 

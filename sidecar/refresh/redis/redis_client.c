@@ -9,21 +9,21 @@
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 3000
-#define LIVED_MS 1000   /* a second connection that ends sooner counts as a failure */
-#define TRIES_MAX 2 /* of one command */
+#define LIVED_MS 1000 /* a second connection that ends sooner counts as a failure */
+#define TRIES_MAX 2   /* of one command */
 
 struct redis_client {
     struct redis_client_options options;
     struct redis_login login;
     struct redis_sentinel *question; /* who is the primary? */
     struct redis_link *link;
-    struct list waiting;             /* for the link to be ready */
-    struct authority at;             /* the server that was dialled last */
+    struct list waiting; /* for the link to be ready */
+    struct authority at; /* the server that was dialled last */
     struct alarm again;
-    unsigned failures;               /* since it was last ready */
-    bool was_ready;                  /* this link */
-    int64_t ready_ms;                /* … since */
-    bool lost_soon;                  /* the one before it did not live long */
+    unsigned failures; /* since it was last ready */
+    bool was_ready;    /* this link */
+    int64_t ready_ms;  /* … since */
+    bool lost_soon;    /* the one before it did not live long */
     char name[REDIS_NAME_SIZE];
     char why[512];
 };
@@ -202,8 +202,8 @@ static void connect_now(void *arg)
     struct err e = { "out of memory" };
     if (!s)
         open_link(c, NULL);
-    else if (account_login(c->options.sentinel_account, &s->login, &e) != 0 ||
-             !(c->question = redis_sentinel_ask(c->options.dialer, s, on_primary, c)))
+    else if (account_login(c->options.sentinel_account, &s->login, &e) != 0
+             || !(c->question = redis_sentinel_ask(c->options.dialer, s, on_primary, c)))
         try_again(c, e.text);
 }
 

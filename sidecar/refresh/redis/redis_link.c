@@ -22,7 +22,7 @@ enum login_step { LOGIN_AUTH, LOGIN_NAME, LOGIN_DB, LOGIN_ROLE };
 struct redis_link {
     enum link_state state;
     struct redis_login login;
-    struct secret password;   /* until it is sent: another link may have the shared one read anew meanwhile */
+    struct secret password; /* until it is sent: another link may have the shared one read anew meanwhile */
     struct redis_link_hooks hooks;
     struct authority at;
     struct tls_client *tls;
@@ -33,11 +33,11 @@ struct redis_link {
     struct redis_reader *reader;
     enum login_step steps[4]; /* whose replies are still to come */
     size_t step, step_count;
-    struct list sent;         /* commands without a reply, the oldest first */
+    struct list sent;                /* commands without a reply, the oldest first */
     struct redis_command *unwritten; /* the first that is not wholly in the stream; NULL: none */
-    size_t written;           /* bytes of it that are */
+    size_t written;                  /* bytes of it that are */
     struct alarm deadline;
-    struct later later;       /* connect of a unix socket, or the end */
+    struct later later; /* connect of a unix socket, or the end */
     bool refused;
     struct err why;
 };
@@ -48,7 +48,8 @@ static void close_link(struct redis_link *l, const char *what)
 {
     if (l->state == LINK_CLOSED)
         return;
-    log_debug(log_msg("redis link closed"), log_str("server", l->name), log_str("from", states[l->state]), log_str("reason", what));
+    log_debug(log_msg("redis link closed"), log_str("server", l->name), log_str("from", states[l->state]),
+              log_str("reason", what));
     err_set(&l->why, "%s %s", l->name, what);
     l->state = LINK_CLOSED;
     alarm_stop(&l->deadline);
@@ -69,8 +70,9 @@ void redis_link_close(struct redis_link *l, const char *why)
 
 static void on_deadline(void *arg)
 {
-    static const char *const late[] = { "cannot be reached: no connection in time", "does not end the TLS handshake in time",
-                                        "does not answer the login in time", "does not answer in time" };
+    static const char *const late[] = { "cannot be reached: no connection in time",
+                                        "does not end the TLS handshake in time", "does not answer the login in time",
+                                        "does not answer in time" };
     struct redis_link *l = arg;
     close_link(l, late[l->state]);
 }
@@ -144,7 +146,8 @@ static int add_login(struct redis_link *l, struct buf *out)
         failed = add_step(l, out, LOGIN_AUTH, argv, l->login.username ? 3 : 2);
     }
     if (failed == 0) /* and the question whether we may say anything at all */
-        failed = add_step(l, out, LOGIN_NAME, (struct slice[]){ SLICE("CLIENT"), SLICE("SETNAME"), SLICE("sidekey") }, 3);
+        failed =
+            add_step(l, out, LOGIN_NAME, (struct slice[]){ SLICE("CLIENT"), SLICE("SETNAME"), SLICE("sidekey") }, 3);
     if (failed == 0 && l->login.db) {
         snprintf(db, sizeof db, "%u", l->login.db);
         failed = add_step(l, out, LOGIN_DB, (struct slice[]){ SLICE("SELECT"), slice_str(db) }, 2);
@@ -197,14 +200,16 @@ static void on_login_reply(struct redis_link *l, const redisReply *reply)
     if (is_fatal(step, reply)) {
         l->refused = step == LOGIN_AUTH || redis_reply_is(reply, "NOAUTH");
         if (step == LOGIN_AUTH && strncmp(reply->str, "ERR", 3) == 0) /* before Redis 6 there was no WRONGPASS */
-            close_link(l, "refuses the login: check store.redis.username and store.redis.password (is one wanted at all?)");
+            close_link(
+                l, "refuses the login: check store.redis.username and store.redis.password (is one wanted at all?)");
         else if (step == LOGIN_DB && !redis_reply_is(reply, "NOPERM"))
             close_link(l, "has no database of that number (a cluster has only 0): see store.redis.url");
         else
             refuse(l, reply);
         return;
     }
-    if (step == LOGIN_ROLE && reply->type == REDIS_REPLY_ARRAY && !slice_eq(redis_reply_text(redis_reply_at(reply, 0)), SLICE("master"))) {
+    if (step == LOGIN_ROLE && reply->type == REDIS_REPLY_ARRAY
+        && !slice_eq(redis_reply_text(redis_reply_at(reply, 0)), SLICE("master"))) {
         close_link(l, "is no primary (yet), whatever the sentinel says");
         return;
     }
@@ -260,8 +265,9 @@ static void take_bytes(struct redis_link *l, struct slice bytes)
 
 static void on_end(struct redis_link *l)
 {
-    close_link(l, l->state == LINK_LOGIN && !l->tls ? "closes the connection at once (does it want TLS? then the URL begins with rediss://)"
-                                                    : "closed the connection");
+    close_link(l, l->state == LINK_LOGIN && !l->tls
+                      ? "closes the connection at once (does it want TLS? then the URL begins with rediss://)"
+                      : "closed the connection");
 }
 
 static void read_some(struct redis_link *l)
@@ -329,7 +335,8 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
     }
     if (strncmp(text, at, named) == 0 && strncmp(text + named, ": ", 2) == 0)
         text += named + 2; /* our name stands before it already */
-    snprintf(what, sizeof what, "cannot be reached: %s%s", text, error == DIAL_REFUSED ? " (does it run, and does it listen there?)" : "");
+    snprintf(what, sizeof what, "cannot be reached: %s%s", text,
+             error == DIAL_REFUSED ? " (does it run, and does it listen there?)" : "");
     close_link(l, what);
 }
 
@@ -381,7 +388,8 @@ static int dial(struct redis_link *l, struct dialer *dialer, const struct redis_
     return 0;
 }
 
-struct redis_link *redis_link_new(struct dialer *dialer, const struct redis_place *place, const struct redis_login *login, int64_t connect_ms,
+struct redis_link *redis_link_new(struct dialer *dialer, const struct redis_place *place,
+                                  const struct redis_login *login, int64_t connect_ms,
                                   const struct redis_link_hooks *hooks)
 {
     struct redis_link *l = calloc(1, sizeof *l);
@@ -396,7 +404,8 @@ struct redis_link *redis_link_new(struct dialer *dialer, const struct redis_plac
     list_init(&l->sent);
     later_init(&l->later, on_later);
     alarm_init(&l->deadline, on_deadline, l);
-    if (secret_set(&l->password, login->password) != 0 || !(l->reader = redis_reader_new()) || dial(l, dialer, place) != 0) {
+    if (secret_set(&l->password, login->password) != 0 || !(l->reader = redis_reader_new())
+        || dial(l, dialer, place) != 0) {
         redis_link_free(l);
         return NULL;
     }

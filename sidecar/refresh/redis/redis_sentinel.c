@@ -50,7 +50,8 @@ static void on_answer(struct redis_command *c, const redisReply *reply, const ch
     bool v6 = slice_find(host, ':') < host.len;
     struct err e;
     (void)unused;
-    snprintf(text, sizeof text, "%s%.*s%s:%.*s", v6 ? "[" : "", (int)host.len, host.ptr, v6 ? "]" : "", (int)port.len, port.ptr);
+    snprintf(text, sizeof text, "%s%.*s%s:%.*s", v6 ? "[" : "", (int)host.len, host.ptr, v6 ? "]" : "", (int)port.len,
+             port.ptr);
     if (host.len && port.len && authority_parse(slice_str(text), SCHEME_HTTP, 0, &q->found) == 0) {
         q->have = true;
         redis_link_close(q->link, "answered");
@@ -101,7 +102,8 @@ static void ask_next(struct redis_sentinel *q)
     }
 }
 
-struct redis_sentinel *redis_sentinel_ask(struct dialer *dialer, struct redis_sentinels *s, redis_sentinel_fn *fn, void *arg)
+struct redis_sentinel *redis_sentinel_ask(struct dialer *dialer, struct redis_sentinels *s, redis_sentinel_fn *fn,
+                                          void *arg)
 {
     struct redis_sentinel *q = calloc(1, sizeof *q);
     if (!q)

@@ -41,7 +41,8 @@ int redis_switch_parse(struct slice text, const char *primary, struct authority 
     if (!slice_eq(words[0], slice_str(primary)) || host.len == 0 || port.len == 0 || text.ptr)
         return -EINVAL;
     bool v6 = slice_find(host, ':') < host.len;
-    int len = snprintf(at, sizeof at, "%s%.*s%s:%.*s", v6 ? "[" : "", (int)host.len, host.ptr, v6 ? "]" : "", (int)port.len, port.ptr);
+    int len = snprintf(at, sizeof at, "%s%.*s%s:%.*s", v6 ? "[" : "", (int)host.len, host.ptr, v6 ? "]" : "",
+                       (int)port.len, port.ptr);
     return len < (int)sizeof at && authority_parse(slice_str(at), SCHEME_HTTP, 0, ret) == 0 ? 0 : -EINVAL;
 }
 
@@ -96,13 +97,15 @@ static void on_push(void *arg, const redisReply *reply)
 {
     struct listener *l = arg;
     struct redis_switch *w = l->owner;
-    struct slice what = redis_reply_text(redis_reply_at(reply, 0)), channel = redis_reply_text(redis_reply_at(reply, 1));
+    struct slice what = redis_reply_text(redis_reply_at(reply, 0)),
+                 channel = redis_reply_text(redis_reply_at(reply, 1));
     struct authority to;
     struct err e;
     if (reply->type == REDIS_REPLY_ERROR && !l->told) {
         l->told = true;
         redis_explain(&e, redis_client_name(l->client), reply);
-        log_warn(log_msg("sentinel cannot be subscribed to: failovers are seen when the primary is asked"), log_str("reason", e.text));
+        log_warn(log_msg("sentinel cannot be subscribed to: failovers are seen when the primary is asked"),
+                 log_str("reason", e.text));
     } else if (slice_eq(what, SLICE("message")) && slice_eq(channel, SLICE("+switch-master"))
                && redis_switch_parse(redis_reply_text(redis_reply_at(reply, 2)), w->sentinels->primary, &to) == 0) {
         hint(w, &to, (size_t)(l - w->listeners));
@@ -117,7 +120,8 @@ static void on_ping(void *arg)
     alarm_set(&w->ping, PING_MS - (int64_t)rand_below(PING_MS / 5));
 }
 
-static int listen_to(struct redis_switch *w, struct dialer *dialer, const struct authority *at, struct redis_account *account)
+static int listen_to(struct redis_switch *w, struct dialer *dialer, const struct authority *at,
+                     struct redis_account *account)
 {
     struct listener *l = &w->listeners[w->count];
     *l = (struct listener){ .owner = w, .say.done = on_said };
@@ -137,7 +141,8 @@ static int listen_to(struct redis_switch *w, struct dialer *dialer, const struct
 
 /* ---- life ---- */
 
-struct redis_switch *redis_switch_new(struct dialer *dialer, const struct redis_sentinels *s, struct redis_account *account, redis_switch_fn *fn, void *arg)
+struct redis_switch *redis_switch_new(struct dialer *dialer, const struct redis_sentinels *s,
+                                      struct redis_account *account, redis_switch_fn *fn, void *arg)
 {
     struct redis_switch *w = calloc(1, sizeof *w);
     if (!w)

@@ -67,5 +67,7 @@ const char *redis_url_parse(struct slice text, struct redis_url *ret)
 
 const char *redis_url_parse_node(struct slice text, struct authority *ret)
 {
-    return authority_parse(text, SCHEME_HTTP, REDIS_SENTINEL_PORT, ret) == 0 ? NULL : "is no sentinel: write host or host:port";
+    return authority_parse(text, SCHEME_HTTP, REDIS_SENTINEL_PORT, ret) == 0
+               ? NULL
+               : "is no sentinel: write host or host:port";
 }

@@ -107,7 +107,8 @@ int redis_reader_next(struct redis_reader *r, redisReply **ret, struct err *e)
 bool redis_reply_is(const redisReply *r, const char *code)
 {
     size_t n = strlen(code);
-    return r && r->type == REDIS_REPLY_ERROR && strncmp(r->str, code, n) == 0 && (r->str[n] == ' ' || r->str[n] == '\0');
+    return r && r->type == REDIS_REPLY_ERROR && strncmp(r->str, code, n) == 0
+           && (r->str[n] == ' ' || r->str[n] == '\0');
 }
 
 struct slice redis_reply_text(const redisReply *r)
@@ -135,7 +136,8 @@ static const struct {
 } errors[] = {
     { "WRONGPASS", "refuses the user name or the password: check store.redis.username and store.redis.password" },
     { "NOAUTH", "wants a password: set store.redis.password" },
-    { "NOPERM", "does not let this user do that: the ACL in docs/configuration.md (store.redis) is what sidekey needs" },
+    { "NOPERM",
+      "does not let this user do that: the ACL in docs/configuration.md (store.redis) is what sidekey needs" },
     { "READONLY", "is a replica: let store.redis.url name the primary, or set store.redis.sentinel" },
     { "LOADING", "is still loading its data: it will answer when it has" },
     { "BUSY", "is busy with somebody's script: see SCRIPT KILL" },
@@ -162,6 +164,7 @@ int redis_explain(struct err *e, const char *server, const redisReply *r)
     if (strncmp(r->str, "ERR max number of clients", 25) == 0)
         return err_set(e, "%s has no connection left (maxclients)", server);
     if (strncmp(r->str, "ERR unknown command", 19) == 0)
-        return err_set(e, "%s does not know a command that sidekey needs (Redis 4 or newer, or Valkey; EVAL allowed)", server);
+        return err_set(e, "%s does not know a command that sidekey needs (Redis 4 or newer, or Valkey; EVAL allowed)",
+                       server);
     return err_set(e, "%s answers with an error (%.*s)", server, code < 20 ? (int)code : 20, r->str);
 }

@@ -123,7 +123,8 @@ static void on_error(struct store_op *op, const redisReply *reply)
 static void on_no_server(struct store_op *op, const char *why)
 {
     struct node *home = op->cred->home;
-    if (home && home == op->at && op->redirects++ < REDIRECTS_MAX) { /* a node of the cluster is gone: the others know who took over */
+    /* a node of the cluster is gone: the others know who took over */
+    if (home && home == op->at && op->redirects++ < REDIRECTS_MAX) {
         op->cred->home = NULL;
         send_op(op);
         return;
@@ -154,7 +155,8 @@ static int64_t throttled_ms(const redisReply *left)
     return ms < STORE_THROTTLE_MAX_MS ? (int64_t)ms : STORE_THROTTLE_MAX_MS;
 }
 
-/* A stored state into the answer.  A lease that came with one that we cannot read is given back: other replicas may know better. */
+/* A stored state into the answer.  A lease that came with one that we cannot read is given back: other replicas may
+ * know better. */
 static void give_state(struct store_op *op, enum store_result result, uint64_t stored, struct slice blob)
 {
     struct outcome *out = &op->out;
@@ -191,8 +193,8 @@ static void read_begin(struct store_op *op, struct slice status, uint64_t stored
     if (heal(op, stored))
         return;
     if (won && intent.len && !slice_eq(intent, slice_str(owner)))
-        log_warn(log_msg("a refresh of another keeper has not ended: its answer may be lost"), log_str("credential", op->cred->name),
-                 log_int("generation", (int64_t)stored));
+        log_warn(log_msg("a refresh of another keeper has not ended: its answer may be lost"),
+                 log_str("credential", op->cred->name), log_int("generation", (int64_t)stored));
     op->out.answer.throttled_ms = won ? throttled_ms(redis_reply_at(reply, 3)) : 0;
     give_state(op, won ? STORE_WON : STORE_FRESH, stored, redis_reply_text(redis_reply_at(reply, 2)));
 }
@@ -294,7 +296,8 @@ struct cred *store_redis_cred(struct store_redis *s, const char *name)
     return cred;
 }
 
-static struct store_op *new_op(struct store_redis *s, enum kind kind, const char *cred, const struct store_owner *owner, store_fn *fn, void *arg)
+static struct store_op *new_op(struct store_redis *s, enum kind kind, const char *cred, const struct store_owner *owner,
+                               store_fn *fn, void *arg)
 {
     struct store_op *op = calloc(1, sizeof *op);
     if (!op)
@@ -330,15 +333,16 @@ static struct store_op *start(struct store_op *op)
     return op;
 }
 
-struct store_op *store_redis_ask(struct store_redis *s, enum kind kind, const char *cred, const struct store_owner *owner, store_fn *fn, void *arg)
+struct store_op *store_redis_ask(struct store_redis *s, enum kind kind, const char *cred,
+                                 const struct store_owner *owner, store_fn *fn, void *arg)
 {
     return start(new_op(s, kind, cred, owner, fn, arg));
 }
 
 /* ---- the engine ---- */
 
-static struct store_op *redis_begin(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms, uint64_t known_gen, store_fn *fn,
-                                    void *arg)
+static struct store_op *redis_begin(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms,
+                                    uint64_t known_gen, store_fn *fn, void *arg)
 {
     struct store_op *op = new_op((struct store_redis *)s, BEGIN, cred, owner, fn, arg);
     if (op) {
@@ -348,7 +352,8 @@ static struct store_op *redis_begin(struct store *s, const char *cred, const str
     return start(op);
 }
 
-static struct store_op *redis_renew(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms, store_fn *fn, void *arg)
+static struct store_op *redis_renew(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms,
+                                    store_fn *fn, void *arg)
 {
     struct store_op *op = new_op((struct store_redis *)s, RENEW, cred, owner, fn, arg);
     if (op)
@@ -356,8 +361,8 @@ static struct store_op *redis_renew(struct store *s, const char *cred, const str
     return start(op);
 }
 
-static struct store_op *redis_commit(struct store *s, const char *cred, const struct store_owner *owner, uint64_t parent_gen, const struct state *state,
-                                     store_fn *fn, void *arg)
+static struct store_op *redis_commit(struct store *s, const char *cred, const struct store_owner *owner,
+                                     uint64_t parent_gen, const struct state *state, store_fn *fn, void *arg)
 {
     struct store_redis *r = (struct store_redis *)s;
     struct store_op *op = new_op(r, COMMIT, cred, owner, fn, arg);
@@ -377,7 +382,8 @@ static struct store_op *redis_commit(struct store *s, const char *cred, const st
     return start(op);
 }
 
-static struct store_op *redis_release(struct store *s, const char *cred, const struct store_owner *owner, store_fn *fn, void *arg)
+static struct store_op *redis_release(struct store *s, const char *cred, const struct store_owner *owner, store_fn *fn,
+                                      void *arg)
 {
     return store_redis_ask((struct store_redis *)s, RELEASE, cred, owner, fn, arg);
 }
@@ -387,8 +393,8 @@ static struct store_op *redis_load(struct store *s, const char *cred, store_fn *
     return store_redis_ask((struct store_redis *)s, LOAD, cred, NULL, fn, arg);
 }
 
-static struct store_op *redis_mark(struct store *s, const char *cred, const struct store_owner *owner, uint64_t parent_gen,
-                                   const struct store_intent *intent, store_fn *fn, void *arg)
+static struct store_op *redis_mark(struct store *s, const char *cred, const struct store_owner *owner,
+                                   uint64_t parent_gen, const struct store_intent *intent, store_fn *fn, void *arg)
 {
     struct store_op *op = new_op((struct store_redis *)s, MARK, cred, owner, fn, arg);
     if (op) {

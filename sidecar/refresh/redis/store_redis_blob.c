@@ -1,4 +1,5 @@
-/* States as Redis keeps them: sealed, and the last one of each credential kept here as well, so that a server that lost it gets it back. */
+/* States as Redis keeps them: sealed, and the last one of each credential kept here as well, so that a server that lost
+ * it gets it back. */
 #include "refresh/redis/store_redis_private.h"
 
 #include <errno.h>
@@ -12,7 +13,8 @@ static struct slice aad_of(const char *cred, uint64_t generation, char aad[STATE
     return slice_of(aad, (size_t)len);
 }
 
-int store_redis_seal(const struct seal_ring *ring, const char *cred, uint64_t generation, const struct state *state, struct kept *to)
+int store_redis_seal(const struct seal_ring *ring, const char *cred, uint64_t generation, const struct state *state,
+                     struct kept *to)
 {
     char aad[STATE_DIR_NAME_MAX + 32];
     struct state next = *state; /* borrows everything but the number */
@@ -31,7 +33,8 @@ int store_redis_seal(const struct seal_ring *ring, const char *cred, uint64_t ge
     return failed;
 }
 
-int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t generation, struct slice blob, struct state *ret, struct err *e)
+int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t generation, struct slice blob,
+                       struct state *ret, struct err *e)
 {
     char aad[STATE_DIR_NAME_MAX + 32];
     struct buf plain;
@@ -43,15 +46,21 @@ int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t 
     buf_init_secret(&plain, STATE_MAX_BYTES + 64);
     int failed = seal_open(ring, aad_of(cred, generation, aad), blob, &plain);
     if (failed == -ENOKEY)
-        failed = err_set(e, "the state of \"%s\" in Redis was sealed with another key: every replica needs the same store.seal_key (the one before "
-                            "it goes to store.seal_key_previous)", cred);
-    else if (failed == -EBADMSG)
-        failed = err_set(e, "the state of \"%s\" in Redis is damaged (cut, changed, or another credential's): DEL {sidekey:%s}:state and sign in again", cred,
+        failed = err_set(e,
+                         "the state of \"%s\" in Redis was sealed with another key: every replica needs the same "
+                         "store.seal_key (the one before "
+                         "it goes to store.seal_key_previous)",
                          cred);
+    else if (failed == -EBADMSG)
+        failed = err_set(e,
+                         "the state of \"%s\" in Redis is damaged (cut, changed, or another credential's): DEL "
+                         "{sidekey:%s}:state and sign in again",
+                         cred, cred);
     else if (failed)
         failed = err_set(e, "the state of \"%s\" cannot be opened: %s", cred, strerror(-failed));
     else if (state_read(ret, buf_slice(&plain), &why) != 0)
-        failed = err_set(e, "the state of \"%s\" in Redis cannot be read (%s): a newer sidekey may have written it", cred, why.text);
+        failed = err_set(e, "the state of \"%s\" in Redis cannot be read (%s): a newer sidekey may have written it",
+                         cred, why.text);
     else
         ret->generation = generation; /* the sealed number, whatever the JSON says */
     buf_done(&plain);
@@ -65,7 +74,8 @@ void store_redis_kept_done(struct kept *k)
     buf_init(&k->blob, STATE_MAX_BYTES + 64);
 }
 
-void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob, int64_t expires_wall_ms, const char *dead_fp)
+void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob, int64_t expires_wall_ms,
+                      const char *dead_fp)
 {
     struct kept *k = &cred->kept;
     if (generation <= k->generation)

@@ -1,4 +1,5 @@
-/* The servers: the one of the URL, or the primary that the sentinels name, and in a cluster those that MOVED and ASK lead to. */
+/* The servers: the one of the URL, or the primary that the sentinels name, and in a cluster those that MOVED and ASK
+ * lead to. */
 #include "refresh/redis/store_redis_private.h"
 
 #include <errno.h>
@@ -66,7 +67,8 @@ static int parse_target(struct slice text, const struct authority *from, struct 
     if (host.len == 0)
         host = slice_str(from->host);
     bool v6 = slice_find(host, ':') < host.len;
-    snprintf(host_port, sizeof host_port, "%s%.*s%s:%.*s", v6 ? "[" : "", (int)host.len, host.ptr, v6 ? "]" : "", (int)port.len, port.ptr);
+    snprintf(host_port, sizeof host_port, "%s%.*s%s:%.*s", v6 ? "[" : "", (int)host.len, host.ptr, v6 ? "]" : "",
+             (int)port.len, port.ptr);
     return authority_parse(slice_str(host_port), SCHEME_HTTP, 0, ret);
 }
 
@@ -114,7 +116,8 @@ static int read_url(struct store_redis *s, struct redis_url *url, struct err *e)
     s->place.path = s->path[0] ? s->path : NULL;
     if (url->username.len && !(s->username = slice_dup(url->username)))
         return err_set(e, "out of memory");
-    s->account = (struct redis_account){ .username = r->username ? r->username : s->username, .password = &r->password };
+    s->account =
+        (struct redis_account){ .username = r->username ? r->username : s->username, .password = &r->password };
     s->sentinel_account = (struct redis_account){ .username = r->sentinel_username, .password = &r->sentinel_password };
     return 0;
 }
@@ -134,14 +137,17 @@ static int read_sentinels(struct store_redis *s, struct err *e)
         if (wrong)
             return err_set(e, "store.redis.sentinel.nodes: \"%.100s\" %s", r->sentinel_nodes[i], wrong);
     }
-    s->sentinels = (struct redis_sentinels){ .primary = r->sentinel_master, .nodes = s->sentinel_nodes, .count = count, .tls = s->tls };
+    s->sentinels = (struct redis_sentinels){
+        .primary = r->sentinel_master, .nodes = s->sentinel_nodes, .count = count, .tls = s->tls
+    };
     return 0;
 }
 
 /* What an operator writes down as the store may be anywhere but at link-local addresses. */
 static int open_network(struct store_redis *s, struct err *e)
 {
-    if (address_parse_network(SLICE("0.0.0.0/0"), &s->everywhere[0]) != 0 || address_parse_network(SLICE("::/0"), &s->everywhere[1]) != 0)
+    if (address_parse_network(SLICE("0.0.0.0/0"), &s->everywhere[0]) != 0
+        || address_parse_network(SLICE("::/0"), &s->everywhere[1]) != 0)
         return err_set(e, "no network is everywhere");
     s->network = *s->options.network;
     s->network.policy = (struct address_policy){ s->everywhere, 2 };
@@ -188,7 +194,8 @@ int store_redis_open(struct store_redis *s, struct err *e)
     };
     if (!add_node(s, NULL))
         return err_set(e, "out of memory");
-    if (!s->sentinels.count || (s->failovers = redis_switch_new(s->dialer, &s->sentinels, &s->sentinel_account, on_failover, s)))
+    if (!s->sentinels.count
+        || (s->failovers = redis_switch_new(s->dialer, &s->sentinels, &s->sentinel_account, on_failover, s)))
         return 0;
     return err_set(e, "out of memory");
 }

@@ -1,5 +1,6 @@
 /* refresh/redis/store_redis_private.h: inside the Redis engine, for store_redis*.c only.
- * store_redis.c has the operations, _nodes.c the servers, _script.c what Redis runs, _blob.c the sealing, _watch.c who is told. */
+ * store_redis.c has the operations, _nodes.c the servers, _script.c what Redis runs, _blob.c the sealing, _watch.c who
+ * is told. */
 #ifndef SIDEKEY_REFRESH_REDIS_STORE_REDIS_PRIVATE_H
 #define SIDEKEY_REFRESH_REDIS_STORE_REDIS_PRIVATE_H
 
@@ -17,7 +18,7 @@
 
 enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK, THROTTLE, PROBE, RESTORE, PEEK, KINDS };
 
-struct node {               /* one server: the one of the URL first, then those that it led to */
+struct node { /* one server: the one of the URL first, then those that it led to */
     struct list list;
     struct store_redis *store;
     struct redis_client *client;
@@ -25,24 +26,24 @@ struct node {               /* one server: the one of the URL first, then those 
 
 /* A sealed state as it is stored. */
 struct kept {
-    uint64_t generation;    /* 0: none */
+    uint64_t generation; /* 0: none */
     struct buf blob;
     int64_t expires_wall_ms;
     char dead_fp[9];
 };
 
-struct cred {               /* what this process knows of one credential */
+struct cred { /* what this process knows of one credential */
     struct list list;
     struct store_redis *store;
     char name[STATE_DIR_NAME_MAX + 1];
-    uint64_t told;          /* the generation that the watcher, or an answer, has spoken of last */
-    struct kept kept;       /* the newest that we have seen whole */
-    /* Owners whose last operation had no answer: it may take effect yet, as that of nobody, when a server that stood still goes on.  This process has one
-     * owner at a time, so what they hold is no hindrance to the next one. */
+    uint64_t told;    /* the generation that the watcher, or an answer, has spoken of last */
+    struct kept kept; /* the newest that we have seen whole */
+    /* Owners whose last operation had no answer: it may take effect yet, as that of nobody, when a server that stood
+     * still goes on.  This process has one owner at a time, so what they hold is no hindrance to the next one. */
     char former[FORMER_OWNERS][OWNER_TEXT];
-    unsigned formers;       /* ever */
-    struct node *home;      /* where MOVED has led; NULL: the first node */
-    struct later tell;      /* the watcher is to be told */
+    unsigned formers;         /* ever */
+    struct node *home;        /* where MOVED has led; NULL: the first node */
+    struct later tell;        /* the watcher is to be told */
     bool peeking, peek_again; /* a look is under way · it may have been too early */
 };
 
@@ -63,7 +64,7 @@ struct store_redis {
     struct authority *sentinel_nodes;
     struct redis_switch *failovers;     /* NULL: no sentinels */
     struct redis_client_options client; /* what all clients have in common */
-    char *username;         /* of the URL */
+    char *username;                     /* of the URL */
     struct redis_place place;
     char path[REDIS_PATH_MAX + 1];
     struct list nodes, creds, ops;
@@ -75,7 +76,7 @@ struct store_redis {
     store_change_fn *fn;
     void *arg;
     struct redis_client *subscriber;
-    struct redis_command say;  /* SUBSCRIBE, PING */
+    struct redis_command say; /* SUBSCRIBE, PING */
     struct alarm tick;
     bool subscribed;
 };
@@ -90,29 +91,33 @@ struct outcome {
 struct store_op {
     struct list node;
     struct store_redis *store;
-    struct cred *cred;      /* NULL: what was given is no name */
+    struct cred *cred; /* NULL: what was given is no name */
     enum kind kind;
     bool healing;           /* a RESTORE goes first, then the operation again */
     bool healed, with_text; /* EVAL instead of EVALSHA */
     bool giving_back;       /* a RELEASE of a lease that we cannot use; out is the answer already */
     struct node *at;
     unsigned redirects, pauses;
-    struct alarm pause;     /* the cluster is moving the keys just now */
+    struct alarm pause; /* the cluster is moving the keys just now */
     struct redis_command command;
-    bool sent;              /* command is with a client, and done will come */
+    bool sent; /* command is with a client, and done will come */
     struct store_owner owner;
-    int64_t ttl_ms;         /* BEGIN, RENEW: of the lease; THROTTLE: of the pause */
-    uint64_t generation;    /* BEGIN: known; COMMIT, MARK: parent */
-    struct { char fp[9], tag[48], instead[48]; int64_t hold_ms; } intent; /* MARK */
-    struct kept next;       /* COMMIT */
+    int64_t ttl_ms;      /* BEGIN, RENEW: of the lease; THROTTLE: of the pause */
+    uint64_t generation; /* BEGIN: known; COMMIT, MARK: parent */
+    struct {
+        char fp[9], tag[48], instead[48];
+        int64_t hold_ms;
+    } intent;         /* MARK */
+    struct kept next; /* COMMIT */
     struct later later;
     struct outcome out;
-    store_fn *fn;           /* NULL: cancelled */
+    store_fn *fn; /* NULL: cancelled */
     void *arg;
 };
 
 /* store_redis.c */
-struct store_op *store_redis_ask(struct store_redis *s, enum kind kind, const char *cred, const struct store_owner *owner, store_fn *fn, void *arg);
+struct store_op *store_redis_ask(struct store_redis *s, enum kind kind, const char *cred,
+                                 const struct store_owner *owner, store_fn *fn, void *arg);
 struct cred *store_redis_cred(struct store_redis *s, const char *name);
 
 /* store_redis_nodes.c */
@@ -132,11 +137,14 @@ void store_redis_disown(const struct store_op *op);
 const char *store_redis_key(const struct cred *cred, const char *what, char key[KEY_SIZE]);
 
 /* store_redis_blob.c */
-MUST_CHECK int store_redis_seal(const struct seal_ring *ring, const char *cred, uint64_t generation, const struct state *state, struct kept *to);
+MUST_CHECK int store_redis_seal(const struct seal_ring *ring, const char *cred, uint64_t generation,
+                                const struct state *state, struct kept *to);
 /* 0; -1 with e. */
-MUST_CHECK int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t generation, struct slice blob, struct state *ret, struct err *e);
+MUST_CHECK int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t generation,
+                                  struct slice blob, struct state *ret, struct err *e);
 /* The newest wins. */
-void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob, int64_t expires_wall_ms, const char *dead_fp);
+void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob, int64_t expires_wall_ms,
+                      const char *dead_fp);
 void store_redis_kept_done(struct kept *k);
 
 /* store_redis_watch.c */

@@ -1,6 +1,6 @@
-/* What Redis runs: each operation is one script, so nothing comes between its look and its write.  HGET and HSET only (Redis 4, Valkey), and nothing
- * that a narrow ACL would not give.  KEYS: lease, state, intent ("generation fp tag owner", with an end), backoff (its length in ms, with an end).
- * An owner's text has 32 bytes. */
+/* What Redis runs: each operation is one script, so nothing comes between its look and its write.  HGET and HSET only
+ * (Redis 4, Valkey), and nothing that a narrow ACL would not give.  KEYS: lease, state, intent ("generation fp tag
+ * owner", with an end), backoff (its length in ms, with an end). An owner's text has 32 bytes. */
 #include "refresh/redis/store_redis_private.h"
 
 #include <errno.h>
@@ -9,92 +9,96 @@
 
 #define LUA_EXACT (INT64_C(1) << 53) /* numbers beyond are not whole in Lua */
 
-#define FORGET_INTENT                                                                                                                      \
-    "local mark = redis.call('GET', KEYS[3])\n"                                                                                            \
+#define FORGET_INTENT                                                                                                  \
+    "local mark = redis.call('GET', KEYS[3])\n"                                                                        \
     "if mark and string.sub(mark, -32) == ARGV[1] then redis.call('DEL', KEYS[3]) end\n"
 
 /* An owner of this process: the one that asks, or one before it (list: words with a space between). */
-#define OURS(list) "local function ours(o) return o == ARGV[1] or (#o == 32 and string.find(" list ", o, 1, true) ~= nil) end\n"
+#define OURS(list)                                                                                                     \
+    "local function ours(o) return o == ARGV[1] or (#o == 32 and string.find(" list ", o, 1, true) ~= nil) end\n"
 
 /* Before Redis 5 a script that has asked for a time may write only like this; later ones always do. */
 #define BY_EFFECT "if redis.replicate_commands then redis.replicate_commands() end\n"
 
 /* What is left of the pause.  More than was asked for: the server's clock went back. */
-#define LOOK_AT_BACKOFF                                                                                                                    \
-    "local backoff = redis.call('PTTL', KEYS[4])\n"                                                                                        \
-    "if backoff > 0 then\n"                                                                                                                \
-    "  local most = tonumber(redis.call('GET', KEYS[4])) or 0\n"                                                                           \
-    "  if backoff > most then redis.call('PEXPIRE', KEYS[4], most); backoff = most end\n"                                                  \
-    "end\n"                                                                                                                                \
+#define LOOK_AT_BACKOFF                                                                                                \
+    "local backoff = redis.call('PTTL', KEYS[4])\n"                                                                    \
+    "if backoff > 0 then\n"                                                                                            \
+    "  local most = tonumber(redis.call('GET', KEYS[4])) or 0\n"                                                       \
+    "  if backoff > most then redis.call('PEXPIRE', KEYS[4], most); backoff = most end\n"                              \
+    "end\n"                                                                                                            \
     "if backoff < 0 then backoff = 0 end\n"
 
 struct script store_redis_scripts[KINDS] = {
     /* ARGV: owner, ttl, known generation, former owners.  A lease without an end is nobody's of ours: it gets one. */
-    [BEGIN] = { .text = BY_EFFECT OURS("ARGV[4]")
-                        "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
-                        "local blob = redis.call('HGET', KEYS[2], 'blob') or ''\n"
-                        "local owner = redis.call('GET', KEYS[1])\n"
-                        "if tonumber(gen) > tonumber(ARGV[3]) then\n"
-                        "  if owner and ours(owner) then redis.call('DEL', KEYS[1]) end\n"
-                        "  return {'fresh', gen, blob}\n"
-                        "end\n"
-                        "if owner and not ours(owner) then\n"
-                        "  local left = redis.call('PTTL', KEYS[1])\n"
-                        "  if left < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]); left = tonumber(ARGV[2]) end\n"
-                        "  return {'busy', gen, left}\n"
-                        "end\n"
-                        LOOK_AT_BACKOFF
-                        "local intent = redis.call('HGET', KEYS[2], 'intent') or ''\n"
-                        "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
-                        "redis.call('HSET', KEYS[2], 'intent', ARGV[1])\n"
-                        "return {'won', gen, blob, backoff, intent}\n" },
+    [BEGIN] = { .text = BY_EFFECT OURS("ARGV[4]") "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
+                                                  "local blob = redis.call('HGET', KEYS[2], 'blob') or ''\n"
+                                                  "local owner = redis.call('GET', KEYS[1])\n"
+                                                  "if tonumber(gen) > tonumber(ARGV[3]) then\n"
+                                                  "  if owner and ours(owner) then redis.call('DEL', KEYS[1]) end\n"
+                                                  "  return {'fresh', gen, blob}\n"
+                                                  "end\n"
+                                                  "if owner and not ours(owner) then\n"
+                                                  "  local left = redis.call('PTTL', KEYS[1])\n"
+                                                  "  if left < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]); left = "
+                                                  "tonumber(ARGV[2]) end\n"
+                                                  "  return {'busy', gen, left}\n"
+                                                  "end\n" LOOK_AT_BACKOFF
+                                                  "local intent = redis.call('HGET', KEYS[2], 'intent') or ''\n"
+                                                  "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
+                                                  "redis.call('HSET', KEYS[2], 'intent', ARGV[1])\n"
+                                                  "return {'won', gen, blob, backoff, intent}\n" },
     /* ARGV: owner, ttl */
     [RENEW] = { .text = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'lost', '0'} end\n"
                         "redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
                         "return {'ok', '0'}\n" },
-    /* ARGV: owner, parent, next, blob, exp_ms, dead_fp, channel.  The lease does not matter while the parent is current; ours is released. */
-    [COMMIT] = { .text = FORGET_INTENT
-                         "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
-                         "local said = 'stale'\n"
-                         "if gen == ARGV[2] then\n"
-                         "  redis.call('HSET', KEYS[2], 'gen', ARGV[3], 'blob', ARGV[4], 'parent', ARGV[2], 'exp_ms', ARGV[5], 'dead_fp', ARGV[6])\n"
-                         "  redis.call('PUBLISH', ARGV[7], ARGV[3])\n"
-                         "  gen = ARGV[3]; said = 'ok'\n"
-                         "end\n"
-                         "if redis.call('GET', KEYS[1]) == ARGV[1] then\n"
-                         "  redis.call('DEL', KEYS[1]); redis.call('HSET', KEYS[2], 'intent', '')\n"
-                         "end\n"
-                         "if said == 'ok' then return {said, gen} end\n"
-                         "return {said, gen, redis.call('HGET', KEYS[2], 'blob') or ''}\n" },
+    /* ARGV: owner, parent, next, blob, exp_ms, dead_fp, channel.  The lease does not matter while the parent is
+       current; ours is released. */
+    [COMMIT] = { .text = FORGET_INTENT "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
+                                       "local said = 'stale'\n"
+                                       "if gen == ARGV[2] then\n"
+                                       "  redis.call('HSET', KEYS[2], 'gen', ARGV[3], 'blob', ARGV[4], 'parent', "
+                                       "ARGV[2], 'exp_ms', ARGV[5], 'dead_fp', ARGV[6])\n"
+                                       "  redis.call('PUBLISH', ARGV[7], ARGV[3])\n"
+                                       "  gen = ARGV[3]; said = 'ok'\n"
+                                       "end\n"
+                                       "if redis.call('GET', KEYS[1]) == ARGV[1] then\n"
+                                       "  redis.call('DEL', KEYS[1]); redis.call('HSET', KEYS[2], 'intent', '')\n"
+                                       "end\n"
+                                       "if said == 'ok' then return {said, gen} end\n"
+                                       "return {said, gen, redis.call('HGET', KEYS[2], 'blob') or ''}\n" },
     /* ARGV: owner */
-    [RELEASE] = { .text = FORGET_INTENT
-                          "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'lost', '0'} end\n"
-                          "redis.call('DEL', KEYS[1])\n"
-                          "redis.call('HSET', KEYS[2], 'intent', '')\n"
-                          "return {'ok', '0'}\n" },
-    [LOAD] = { .text = BY_EFFECT LOOK_AT_BACKOFF
-                       "return {'ok', redis.call('HGET', KEYS[2], 'gen') or '0', redis.call('HGET', KEYS[2], 'blob') or '', backoff}\n" },
-    /* ARGV: owner, parent, fp, tag, the tag of one that counts no more, hold, former owners.  An intent for another generation is past. */
-    [MARK] = { .text = BY_EFFECT LOOK_AT_BACKOFF OURS("ARGV[7]")
-                       "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
-                       "if gen == ARGV[2] then\n"
-                       "  local mark = redis.call('GET', KEYS[3]) or ''\n"
-                       "  local for_gen, fp, tag, owner = string.match(mark, '^(%S+) (%S+) (%S+) (%S+)$')\n"
-                       "  if for_gen == gen and fp == ARGV[3] and not ours(owner) and tag ~= ARGV[5] then return {'busy', gen} end\n"
-                       "  redis.call('SET', KEYS[3], gen .. ' ' .. ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[1], 'PX', ARGV[6])\n"
-                       "end\n"
-                       "return {'ok', gen, redis.call('HGET', KEYS[2], 'blob') or '', backoff}\n" },
+    [RELEASE] = { .text = FORGET_INTENT "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'lost', '0'} end\n"
+                                        "redis.call('DEL', KEYS[1])\n"
+                                        "redis.call('HSET', KEYS[2], 'intent', '')\n"
+                                        "return {'ok', '0'}\n" },
+    [LOAD] = { .text = BY_EFFECT LOOK_AT_BACKOFF "return {'ok', redis.call('HGET', KEYS[2], 'gen') or '0', "
+                                                 "redis.call('HGET', KEYS[2], 'blob') or '', backoff}\n" },
+    /* ARGV: owner, parent, fp, tag, the tag of one that counts no more, hold, former owners.  An intent for another
+       generation is past. */
+    [MARK] = { .text = BY_EFFECT LOOK_AT_BACKOFF OURS(
+                   "ARGV[7]") "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
+                              "if gen == ARGV[2] then\n"
+                              "  local mark = redis.call('GET', KEYS[3]) or ''\n"
+                              "  local for_gen, fp, tag, owner = string.match(mark, '^(%S+) (%S+) (%S+) (%S+)$')\n"
+                              "  if for_gen == gen and fp == ARGV[3] and not ours(owner) and tag ~= ARGV[5] then "
+                              "return {'busy', gen} end\n"
+                              "  redis.call('SET', KEYS[3], gen .. ' ' .. ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[1], "
+                              "'PX', ARGV[6])\n"
+                              "end\n"
+                              "return {'ok', gen, redis.call('HGET', KEYS[2], 'blob') or '', backoff}\n" },
     /* ARGV: pause.  The longer one stands. */
-    [THROTTLE] = { .text = BY_EFFECT
-                           "if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[1]) end\n"
-                           "return {'ok', '0'}\n" },
+    [THROTTLE] = { .text = BY_EFFECT "if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[1]) then redis.call('SET', "
+                                     "KEYS[4], ARGV[1], 'PX', ARGV[1]) end\n"
+                                     "return {'ok', '0'}\n" },
     /* A write that changes nothing. */
     [PROBE] = { .text = "redis.call('HSET', KEYS[2], 'intent', redis.call('HGET', KEYS[2], 'intent') or '')\n"
                         "return {'ok', '0'}\n" },
     /* ARGV: generation, blob, exp_ms, dead_fp, channel.  Only forward. */
     [RESTORE] = { .text = "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                           "if tonumber(gen) >= tonumber(ARGV[1]) then return {'ok', gen} end\n"
-                          "redis.call('HSET', KEYS[2], 'gen', ARGV[1], 'blob', ARGV[2], 'parent', gen, 'exp_ms', ARGV[3], 'dead_fp', ARGV[4])\n"
+                          "redis.call('HSET', KEYS[2], 'gen', ARGV[1], 'blob', ARGV[2], 'parent', gen, 'exp_ms', "
+                          "ARGV[3], 'dead_fp', ARGV[4])\n"
                           "redis.call('PUBLISH', ARGV[5], ARGV[1])\n"
                           "return {'ok', ARGV[1]}\n" },
 };
@@ -102,7 +106,8 @@ struct script store_redis_scripts[KINDS] = {
 void store_redis_name_scripts(void)
 {
     for (enum kind k = 0; k < KINDS; k++) /* without SHA-1 the text itself is sent each time */
-        if (store_redis_scripts[k].text && sha1_hex(slice_str(store_redis_scripts[k].text), store_redis_scripts[k].sha1) != 0)
+        if (store_redis_scripts[k].text
+            && sha1_hex(slice_str(store_redis_scripts[k].text), store_redis_scripts[k].sha1) != 0)
             return;
 }
 
@@ -148,7 +153,8 @@ void store_redis_disown(const struct store_op *op)
 {
     struct cred *cred = op->cred;
     char text[OWNER_TEXT];
-    bool has_owner = op->kind == BEGIN || op->kind == RENEW || op->kind == COMMIT || op->kind == RELEASE || op->kind == MARK;
+    bool has_owner =
+        op->kind == BEGIN || op->kind == RENEW || op->kind == COMMIT || op->kind == RELEASE || op->kind == MARK;
     if (!cred || !has_owner)
         return;
     owner_text(op, text);

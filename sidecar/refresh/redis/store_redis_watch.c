@@ -1,4 +1,5 @@
-/* Who is told of changes: a subscription on a connection of its own (at most once, so never alone), and a poll of the generations. */
+/* Who is told of changes: a subscription on a connection of its own (at most once, so never alone), and a poll of the
+ * generations. */
 #include "refresh/redis/store_redis_private.h"
 
 #include <stdio.h>
@@ -52,7 +53,8 @@ static void on_noted(void *arg, const struct store_answer *answer)
     (void)arg, (void)answer; /* a failure shows at the next look */
 }
 
-/* A replica, a full server and a narrow ACL answer those who only look: whether it can be written to again is found out by a write that changes nothing. */
+/* A replica, a full server and a narrow ACL answer those who only look: whether it can be written to again is found out
+ * by a write that changes nothing. */
 static void probe(struct store_redis *s)
 {
     if (s->unwritten)
@@ -162,7 +164,8 @@ static void on_push(void *arg, const redisReply *reply)
         s->subscribed = true;
         peek(cred); /* what came before the subscription stood */
         set_tick(s);
-    } else if (cred && slice_eq(what, SLICE("message")) && redis_reply_u64(redis_reply_at(reply, 2), &generation) == 0 && generation > cred->told) {
+    } else if (cred && slice_eq(what, SLICE("message")) && redis_reply_u64(redis_reply_at(reply, 2), &generation) == 0
+               && generation > cred->told) {
         tell(cred, generation);
     }
 }

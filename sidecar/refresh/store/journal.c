@@ -121,10 +121,9 @@ static bool is_fingerprint(struct slice fp)
 
 static struct line new_line(enum journal_kind kind, uint64_t parent_gen, const char *refresh_fp, int64_t at_ms)
 {
-    struct line line = { .kind = kind,
-                         .parent_gen = parent_gen,
-                         .at_ms = at_ms > 0 ? (uint64_t)at_ms : 0,
-                         .pid = (uint64_t)getpid() };
+    struct line line = {
+        .kind = kind, .parent_gen = parent_gen, .at_ms = at_ms > 0 ? (uint64_t)at_ms : 0, .pid = (uint64_t)getpid()
+    };
     struct slice fp = slice_of(refresh_fp, strnlen(refresh_fp, 9));
     if (is_fingerprint(fp))
         memcpy(line.refresh_fp, fp.ptr, fp.len);
@@ -153,11 +152,12 @@ static int parse_line(struct slice text, struct line *ret)
     for (size_t i = 0; i < WORD_COUNT; i++)
         words[i] = slice_cut(text, ' ', &text);
     struct line line = { .kind = slice_eq(words[WORD_KIND], SLICE("answer")) ? JOURNAL_ANSWER : JOURNAL_INTENT };
-    if (text.len != 0 || !slice_eq(words[WORD_MAGIC], SLICE(MAGIC)) || !slice_eq(words[WORD_VERSION], SLICE(VERSION)) ||
-        !slice_eq(words[WORD_KIND], slice_str(kind_names[line.kind])) ||
-        slice_u64(words[WORD_PARENT], STATE_GENERATION_MAX, &line.parent_gen) != 0 ||
-        slice_u64(words[WORD_AT], INT64_MAX, &line.at_ms) != 0 ||
-        slice_u64(words[WORD_PID], INT64_MAX, &line.pid) != 0 || slice_u64(words[WORD_ID], UINT64_MAX, &line.id) != 0)
+    if (text.len != 0 || !slice_eq(words[WORD_MAGIC], SLICE(MAGIC)) || !slice_eq(words[WORD_VERSION], SLICE(VERSION))
+        || !slice_eq(words[WORD_KIND], slice_str(kind_names[line.kind]))
+        || slice_u64(words[WORD_PARENT], STATE_GENERATION_MAX, &line.parent_gen) != 0
+        || slice_u64(words[WORD_AT], INT64_MAX, &line.at_ms) != 0
+        || slice_u64(words[WORD_PID], INT64_MAX, &line.pid) != 0
+        || slice_u64(words[WORD_ID], UINT64_MAX, &line.id) != 0)
         return -EBADMSG;
     if (is_fingerprint(words[WORD_FP]))
         memcpy(line.refresh_fp, words[WORD_FP].ptr, words[WORD_FP].len);
@@ -301,7 +301,8 @@ static int read_entry(struct journal *j, const char *cred, enum journal_kind kin
         failed = -EBADMSG;
     if (failed == 0 && kind == JOURNAL_ANSWER && state_read(&ret->state, buf_slice(&plain), &why) != 0)
         failed =
-            -EPROTO; /* its seal is good, so it is not damaged: another version's, or no memory.  It stays where it is */
+            /* its seal is good, so it is not damaged: another version's, or no memory.  It stays where it is */
+            -EPROTO;
     buf_done(&plain);
     buf_done(&file);
     if (!there)
@@ -334,7 +335,8 @@ int journal_read(struct journal *j, const char *cred, struct journal_entry *ret,
     int failed = read_entry(j, cred, JOURNAL_ANSWER, ret, &id, e);
     if (failed == 0 && ret->kind == JOURNAL_NONE)
         failed = read_entry(j, cred, JOURNAL_INTENT, ret, &id, e);
-    if (failed == 0 && ret->kind == JOURNAL_NONE) /* another keeper may have put its answer in the place of its intent between the two looks */
+    /* another keeper may have put its answer in the place of its intent between the two looks */
+    if (failed == 0 && ret->kind == JOURNAL_NONE)
         failed = read_entry(j, cred, JOURNAL_ANSWER, ret, &id, e);
     if (failed)
         return failed;

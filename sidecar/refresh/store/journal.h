@@ -1,10 +1,12 @@
-/* refresh/store/journal.h: what must survive a crash of the keeper between a token request and its commit (REFRESH.md B1, B13, P2).   Keeper only.
+/* refresh/store/journal.h: what must survive a crash of the keeper between a token request and its commit (REFRESH.md
+ * B1, B13, P2).   Keeper only.
  *
- * In dir/journal/, 0600, per credential <cred>.intent ("about to spend refresh token fp on top of generation g") and <cred>.answer (the sealed new state).
- * They are two files so that an answer that waits for its store outlives the next intent.  Each is a line of facts and a sealed part that vouches for it.
- * Every call blocks until the bytes are on disk (write, fsync, rename, fsync of the directory): the keeper is not on the hot path.
- * Several keepers share the directory: files are replaced whole, and journal_clear() forgets only what this journal wrote or read itself.
- * Owner  journal_open()'s caller, through journal_close(). */
+ * In dir/journal/, 0600, per credential <cred>.intent ("about to spend refresh token fp on top of generation g") and
+ * <cred>.answer (the sealed new state). They are two files so that an answer that waits for its store outlives the next
+ * intent.  Each is a line of facts and a sealed part that vouches for it. Every call blocks until the bytes are on disk
+ * (write, fsync, rename, fsync of the directory): the keeper is not on the hot path. Several keepers share the
+ * directory: files are replaced whole, and journal_clear() forgets only what this journal wrote or read itself. Owner
+ * journal_open()'s caller, through journal_close(). */
 #ifndef SIDEKEY_REFRESH_STORE_JOURNAL_H
 #define SIDEKEY_REFRESH_STORE_JOURNAL_H
 
@@ -18,10 +20,10 @@ enum journal_kind { JOURNAL_NONE, JOURNAL_INTENT, JOURNAL_ANSWER };
 struct journal_entry {
     enum journal_kind kind;
     uint64_t parent_gen;
-    char refresh_fp[9];   /* "" when no refresh token was spent */
-    int64_t at_ms;        /* clock_mono_ms() when it was written; another boot's says nothing */
-    int64_t pid;          /* of the keeper that wrote it: several keepers may share the directory */
-    struct state state;   /* ANSWER */
+    char refresh_fp[9]; /* "" when no refresh token was spent */
+    int64_t at_ms;      /* clock_mono_ms() when it was written; another boot's says nothing */
+    int64_t pid;        /* of the keeper that wrote it: several keepers may share the directory */
+    struct state state; /* ANSWER */
 };
 
 /* ring is borrowed for the journal's life.  Makes dir and dir/journal when missing.  NULL with e naming the path. */
@@ -30,18 +32,21 @@ MUST_CHECK struct journal *journal_open(const char *dir, const struct seal_ring 
 void journal_close(struct journal *j);
 /* The directory, for messages. */
 const char *journal_path(const struct journal *j);
-/* Before the first byte of the token request.  0; -errno (then the request must not be sent when a refresh token would be spent). */
-MUST_CHECK int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp, int64_t at_ms);
+/* Before the first byte of the token request.  0; -errno (then the request must not be sent when a refresh token would
+ * be spent). */
+MUST_CHECK int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp,
+                              int64_t at_ms);
 /* After a good answer, before the store; takes the place of this journal's intent.  refresh_fp is state's.
  * 0; -errno (go on, from memory: it must be reported). */
-MUST_CHECK int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state, int64_t at_ms);
-/* The commit is done, or nothing was sent: forgets the newest entry that this journal wrote or read (an intent before the answer that it stands on).
- * 0 (also when there is none); -errno. */
+MUST_CHECK int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, const struct state *state,
+                              int64_t at_ms);
+/* The commit is done, or nothing was sent: forgets the newest entry that this journal wrote or read (an intent before
+ * the answer that it stands on). 0 (also when there is none); -errno. */
 MUST_CHECK int journal_clear(struct journal *j, const char *cred);
-/* What is pending for this credential, of whichever keeper: the answer if there is one, then (after journal_clear) the intent.
- * ret's state is initialised by this call and the caller's to free (journal_entry_done).
- * 0 (kind NONE: nothing); -EBADMSG, -ENOKEY (kept beside as *.bad, reported by e), -EPROTO (sealed well, but not a
- * state that this version can read: left in its place), -errno; all with e. */
+/* What is pending for this credential, of whichever keeper: the answer if there is one, then (after journal_clear) the
+ * intent. ret's state is initialised by this call and the caller's to free (journal_entry_done). 0 (kind NONE:
+ * nothing); -EBADMSG, -ENOKEY (kept beside as *.bad, reported by e), -EPROTO (sealed well, but not a state that this
+ * version can read: left in its place), -errno; all with e. */
 MUST_CHECK int journal_read(struct journal *j, const char *cred, struct journal_entry *ret, struct err *e);
 void journal_entry_done(struct journal_entry *entry);
 

@@ -103,8 +103,8 @@ static bool parse(struct slice line, struct lease_file *ret, int64_t *ret_end_ms
     struct slice owner = slice_cut(slice_skip(line, sizeof MAGIC - 1), ' ', &rest);
     struct slice end = slice_cut(rest, ' ', &rest);
     struct slice boot = slice_cut(rest, ' ', &rest);
-    if (owner.len != LEASE_FILE_OWNER_TEXT - 1 || slice_u64(end, INT64_MAX, &end_ms) != 0 ||
-        !slice_eq(boot, slice_str(lease_file_boot())))
+    if (owner.len != LEASE_FILE_OWNER_TEXT - 1 || slice_u64(end, INT64_MAX, &end_ms) != 0
+        || !slice_eq(boot, slice_str(lease_file_boot())))
         return false;
     memcpy(ret->owner, owner.ptr, owner.len);
     ret->owner[owner.len] = '\0';
@@ -145,8 +145,8 @@ int lease_file_extend(int section, const struct store_owner *owner, int64_t ttl_
 {
     char line[LINE_MAX_BYTES], text[LEASE_FILE_OWNER_TEXT];
     owner_text(owner, text);
-    int len = snprintf(line, sizeof line, MAGIC "%s %" PRId64 " %s %jd\n", text, clock_mono_ms() + ttl_ms, lease_file_boot(),
-                       (intmax_t)getpid());
+    int len = snprintf(line, sizeof line, MAGIC "%s %" PRId64 " %s %jd\n", text, clock_mono_ms() + ttl_ms,
+                       lease_file_boot(), (intmax_t)getpid());
     ssize_t put = pwrite(section, line, (size_t)len, 0);
     if (put == len)
         return ftruncate(section, len) == 0 ? 0 : -errno;

@@ -67,8 +67,8 @@ static void sweep(const struct state_dir *d)
     const struct dirent *entry;
     struct stat st;
     while ((entry = readdir(dir)))
-        if (ends_with(entry->d_name, HALF_WRITTEN) && fstatat(d->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(st.st_mode) && st.st_mtime + HALF_WRITTEN_LIFE_S < clock_wall_ms() / 1000)
+        if (ends_with(entry->d_name, HALF_WRITTEN) && fstatat(d->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0
+            && S_ISREG(st.st_mode) && st.st_mtime + HALF_WRITTEN_LIFE_S < clock_wall_ms() / 1000)
             (void)unlinkat(d->fd, entry->d_name, 0);
     closedir(dir);
 }

@@ -1,5 +1,5 @@
-/* refresh/store/state_dir.h: a directory that only this user may change, and files in it that are replaced whole or not at all.   Keeper only.
- * Every call blocks until the bytes are on disk.  Names are plain file names; files are 0600.
+/* refresh/store/state_dir.h: a directory that only this user may change, and files in it that are replaced whole or not
+ * at all.   Keeper only. Every call blocks until the bytes are on disk.  Names are plain file names; files are 0600.
  * Owner  whoever embeds it, through state_dir_close(). */
 #ifndef SIDEKEY_REFRESH_STORE_STATE_DIR_H
 #define SIDEKEY_REFRESH_STORE_STATE_DIR_H
@@ -9,7 +9,7 @@
 
 #include <limits.h>
 
-#define STATE_DIR_NAME_MAX 64 /* of a credential: [a-z0-9._-]{1,64} */
+#define STATE_DIR_NAME_MAX 64  /* of a credential: [a-z0-9._-]{1,64} */
 #define STATE_DIR_FILE_SIZE 96 /* of a credential's file name, NUL included */
 
 struct state_dir {
@@ -17,17 +17,19 @@ struct state_dir {
     char *path; /* for messages */
 };
 
-/* Opens, or makes with 0700 (its parent must be there).  Refuses what another user owns or group or others may write: e says what to do.
- * Removes what a writer that died left half-written.  0; -1 with e. */
+/* Opens, or makes with 0700 (its parent must be there).  Refuses what another user owns or group or others may write: e
+ * says what to do. Removes what a writer that died left half-written.  0; -1 with e. */
 MUST_CHECK int state_dir_open(struct state_dir *d, const char *path, struct err *e);
 void state_dir_close(struct state_dir *d);
 /* Is it a credential's name, and so safe to be part of a file name? */
 bool state_dir_is_name(const char *cred);
-/* Opens a regular file of ours (no symbolic link, never waits).  flags: as open(2).  The descriptor; -errno (-ELOOP, -EINVAL: not a regular file). */
+/* Opens a regular file of ours (no symbolic link, never waits).  flags: as open(2).  The descriptor; -errno (-ELOOP,
+ * -EINVAL: not a regular file). */
 MUST_CHECK int state_dir_file(const struct state_dir *d, const char *name, int flags);
 /* Appends the whole file.  0; -ENOENT, -EFBIG (more than out has room for), -ENOMEM, -errno. */
 MUST_CHECK int state_dir_read(const struct state_dir *d, const char *name, struct buf *out);
-/* Writes beside, fsync, rename, fsync of the directory.  0; -errno: the old file is as it was (or, after a failing last fsync, the new one). */
+/* Writes beside, fsync, rename, fsync of the directory.  0; -errno: the old file is as it was (or, after a failing last
+ * fsync, the new one). */
 MUST_CHECK int state_dir_replace(const struct state_dir *d, const char *name, struct slice bytes);
 /* As state_dir_replace, but -EEXIST when there is one. */
 MUST_CHECK int state_dir_create(const struct state_dir *d, const char *name, struct slice bytes);

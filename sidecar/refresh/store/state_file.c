@@ -47,8 +47,8 @@ static int parse_head(struct slice file, uint64_t *ret_generation, struct slice 
 {
     struct slice line = slice_cut(file, '\n', ret_rest);
     uint64_t generation;
-    if (!ret_rest->ptr || !slice_starts(line, SLICE(MAGIC)) ||
-        slice_u64(slice_skip(line, sizeof MAGIC - 1), STATE_GENERATION_MAX, &generation) != 0 || generation == 0)
+    if (!ret_rest->ptr || !slice_starts(line, SLICE(MAGIC))
+        || slice_u64(slice_skip(line, sizeof MAGIC - 1), STATE_GENERATION_MAX, &generation) != 0 || generation == 0)
         return -EBADMSG;
     *ret_generation = generation;
     return 0;

@@ -11,11 +11,12 @@
 #define STATE_FILE_SUFFIX ".state"
 
 /* Replaces *ret (which is initialised); generation 0: nothing stored.  0; -1 with e naming the file and the way out. */
-MUST_CHECK int state_file_read(const struct state_dir *dir, const struct seal_ring *ring, const char *cred, struct state *ret, struct err *e);
+MUST_CHECK int state_file_read(const struct state_dir *dir, const struct seal_ring *ring, const char *cred,
+                               struct state *ret, struct err *e);
 /* Only the generation, unopened (0: nothing stored): enough to compare.  0; -1 with e. */
 MUST_CHECK int state_file_generation(const struct state_dir *dir, const char *cred, uint64_t *ret, struct err *e);
 /* Stores state (borrowed) as this generation.  0; -1 with e: what was stored is as it was. */
-MUST_CHECK int state_file_write(const struct state_dir *dir, const struct seal_ring *ring, const char *cred, uint64_t generation, const struct state *state,
-                                struct err *e);
+MUST_CHECK int state_file_write(const struct state_dir *dir, const struct seal_ring *ring, const char *cred,
+                                uint64_t generation, const struct state *state, struct err *e);
 
 #endif

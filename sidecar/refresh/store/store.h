@@ -1,9 +1,11 @@
-/* refresh/store/store.h: where credential state lives, and the lease on it.   Keeper only.   REFRESH.md A, B3–B5, E; DESIGN.md §5.
+/* refresh/store/store.h: where credential state lives, and the lease on it.   Keeper only.   REFRESH.md A, B3–B5, E;
+ * DESIGN.md §5.
  *
- * One vtable, two engines (file, redis), one conformance suite.  Every operation answers through a callback, later, never from inside the call (the file
- * engine too), exactly once, unless store_cancel().  One operation at a time per credential and owner; operations of different credentials may overlap.
- * Each returns the operation for store_cancel(); NULL: out of memory, nothing was asked and fn will not run.  What is passed by pointer is copied.
- * generation: 0 = nothing stored yet; every commit makes parent + 1.  The callback may ask, cancel and free the store. */
+ * One vtable, two engines (file, redis), one conformance suite.  Every operation answers through a callback, later,
+ * never from inside the call (the file engine too), exactly once, unless store_cancel().  One operation at a time per
+ * credential and owner; operations of different credentials may overlap. Each returns the operation for store_cancel();
+ * NULL: out of memory, nothing was asked and fn will not run.  What is passed by pointer is copied. generation: 0 =
+ * nothing stored yet; every commit makes parent + 1.  The callback may ask, cancel and free the store. */
 #ifndef SIDEKEY_REFRESH_STORE_STORE_H
 #define SIDEKEY_REFRESH_STORE_STORE_H
 
@@ -31,8 +33,9 @@ enum store_result {
 struct store_intent {
     const char *refresh_fp; /* of the token */
     const char *tag;        /* names this intent */
-    const char *instead;    /* the tag of one that counts no more (its keeper is dead, as its journal says); NULL: none */
-    int64_t hold_ms;        /* others wait for its outcome so long */
+    /* the tag of one that counts no more (its keeper is dead, as its journal says); NULL: none */
+    const char *instead;
+    int64_t hold_ms; /* others wait for its outcome so long */
 };
 
 struct store_answer {
@@ -40,8 +43,10 @@ struct store_answer {
     const struct state *state; /* FRESH, WON, STALE, load, mark OK; valid during the call */
     uint64_t generation;       /* commit OK: the new one */
     int64_t ttl_ms;            /* begin BUSY */
-    int64_t throttled_ms;      /* begin WON, load and mark OK: the token host wants no request for this credential for so long; 0: it may be asked */
-    const char *error;         /* ERROR: for people, no secret */
+    /* begin WON, load and mark OK: the token host wants no request for this credential for so long; 0: it may be asked
+     */
+    int64_t throttled_ms;
+    const char *error; /* ERROR: for people, no secret */
 };
 
 struct store;
@@ -51,22 +56,29 @@ typedef void store_change_fn(void *arg, const char *credential); /* something ab
 
 struct store_engine {
     const char *name; /* "file", "redis" */
-    struct store_op *(*begin)(struct store *, const char *cred, const struct store_owner *, int64_t ttl_ms, uint64_t known_gen, store_fn *, void *arg);
-    struct store_op *(*renew)(struct store *, const char *cred, const struct store_owner *, int64_t ttl_ms, store_fn *, void *arg);
-    /* CAS on parent_gen; publishes; releases the lease when it is ours.  A lapsed lease does not matter as long as the parent is current (B5). */
-    struct store_op *(*commit)(struct store *, const char *cred, const struct store_owner *, uint64_t parent_gen, const struct state *, store_fn *, void *arg);
+    struct store_op *(*begin)(struct store *, const char *cred, const struct store_owner *, int64_t ttl_ms,
+                              uint64_t known_gen, store_fn *, void *arg);
+    struct store_op *(*renew)(struct store *, const char *cred, const struct store_owner *, int64_t ttl_ms, store_fn *,
+                              void *arg);
+    /* CAS on parent_gen; publishes; releases the lease when it is ours.  A lapsed lease does not matter as long as the
+     * parent is current (B5). */
+    struct store_op *(*commit)(struct store *, const char *cred, const struct store_owner *, uint64_t parent_gen,
+                               const struct state *, store_fn *, void *arg);
     struct store_op *(*release)(struct store *, const char *cred, const struct store_owner *, store_fn *, void *arg);
     /* The stored state without a lease (OK; generation 0: nothing). */
     struct store_op *(*load)(struct store *, const char *cred, store_fn *, void *arg);
-    /* What is stored (OK), as load says it; when parent_gen is still current, the intent is written in the same moment, unless an intent of another
-     * owner for this very generation and token is younger than its hold (BUSY).  commit and release forget their owner's intent, whosever the lease is.
-     * NULL: all keepers of this store share one journal, which has the intents. */
-    struct store_op *(*mark)(struct store *, const char *cred, const struct store_owner *, uint64_t parent_gen, const struct store_intent *, store_fn *,
-                             void *arg);
-    /* "The token host wants no request for this credential for pause_ms" (at most STORE_THROTTLE_MAX_MS), as measured by one clock that all who share
-     * the store have.  Needs no lease.  Never shortens what stands there; ends with its time, whatever is committed meanwhile. */
+    /* What is stored (OK), as load says it; when parent_gen is still current, the intent is written in the same moment,
+     * unless an intent of another owner for this very generation and token is younger than its hold (BUSY).  commit and
+     * release forget their owner's intent, whosever the lease is. NULL: all keepers of this store share one journal,
+     * which has the intents. */
+    struct store_op *(*mark)(struct store *, const char *cred, const struct store_owner *, uint64_t parent_gen,
+                             const struct store_intent *, store_fn *, void *arg);
+    /* "The token host wants no request for this credential for pause_ms" (at most STORE_THROTTLE_MAX_MS), as measured
+     * by one clock that all who share the store have.  Needs no lease.  Never shortens what stands there; ends with its
+     * time, whatever is committed meanwhile. */
     struct store_op *(*throttle)(struct store *, const char *cred, int64_t pause_ms, store_fn *, void *arg);
-    /* fn runs whenever the stored state of any credential changed from now on, by us or by others; one fn a store, NULL ends it. */
+    /* fn runs whenever the stored state of any credential changed from now on, by us or by others; one fn a store, NULL
+     * ends it. */
     void (*watch)(struct store *, store_change_fn *, void *arg);
     void (*cancel)(struct store_op *);
     bool (*up)(const struct store *);
@@ -77,21 +89,23 @@ struct store { /* first member of each engine's own struct */
     const struct store_engine *engine;
 };
 
-static inline struct store_op *store_begin(struct store *s, const char *cred, const struct store_owner *o, int64_t ttl_ms, uint64_t known_gen,
-                                           store_fn *fn, void *arg)
+static inline struct store_op *store_begin(struct store *s, const char *cred, const struct store_owner *o,
+                                           int64_t ttl_ms, uint64_t known_gen, store_fn *fn, void *arg)
 {
     return s->engine->begin(s, cred, o, ttl_ms, known_gen, fn, arg);
 }
-static inline struct store_op *store_renew(struct store *s, const char *cred, const struct store_owner *o, int64_t ttl_ms, store_fn *fn, void *arg)
+static inline struct store_op *store_renew(struct store *s, const char *cred, const struct store_owner *o,
+                                           int64_t ttl_ms, store_fn *fn, void *arg)
 {
     return s->engine->renew(s, cred, o, ttl_ms, fn, arg);
 }
-static inline struct store_op *store_commit(struct store *s, const char *cred, const struct store_owner *o, uint64_t parent_gen, const struct state *st,
-                                            store_fn *fn, void *arg)
+static inline struct store_op *store_commit(struct store *s, const char *cred, const struct store_owner *o,
+                                            uint64_t parent_gen, const struct state *st, store_fn *fn, void *arg)
 {
     return s->engine->commit(s, cred, o, parent_gen, st, fn, arg);
 }
-static inline struct store_op *store_release(struct store *s, const char *cred, const struct store_owner *o, store_fn *fn, void *arg)
+static inline struct store_op *store_release(struct store *s, const char *cred, const struct store_owner *o,
+                                             store_fn *fn, void *arg)
 {
     return s->engine->release(s, cred, o, fn, arg);
 }
@@ -100,12 +114,15 @@ static inline struct store_op *store_load(struct store *s, const char *cred, sto
     return s->engine->load(s, cred, fn, arg);
 }
 /* A load where the engine has no mark. */
-static inline struct store_op *store_mark(struct store *s, const char *cred, const struct store_owner *o, uint64_t parent_gen,
-                                          const struct store_intent *intent, store_fn *fn, void *arg)
+static inline struct store_op *store_mark(struct store *s, const char *cred, const struct store_owner *o,
+                                          uint64_t parent_gen, const struct store_intent *intent, store_fn *fn,
+                                          void *arg)
 {
-    return s->engine->mark ? s->engine->mark(s, cred, o, parent_gen, intent, fn, arg) : s->engine->load(s, cred, fn, arg);
+    return s->engine->mark ? s->engine->mark(s, cred, o, parent_gen, intent, fn, arg)
+                           : s->engine->load(s, cred, fn, arg);
 }
-static inline struct store_op *store_throttle(struct store *s, const char *cred, int64_t pause_ms, store_fn *fn, void *arg)
+static inline struct store_op *store_throttle(struct store *s, const char *cred, int64_t pause_ms, store_fn *fn,
+                                              void *arg)
 {
     return s->engine->throttle(s, cred, pause_ms < STORE_THROTTLE_MAX_MS ? pause_ms : STORE_THROTTLE_MAX_MS, fn, arg);
 }
@@ -115,7 +132,8 @@ static inline void store_cancel(struct store *s, struct store_op *op)
     if (op)
         s->engine->cancel(op);
 }
-/* Accepts NULL.  Callbacks of what is pending will not come; leases of ours end at once (file) or by their time (redis). */
+/* Accepts NULL.  Callbacks of what is pending will not come; leases of ours end at once (file) or by their time
+ * (redis). */
 static inline void store_free(struct store *s)
 {
     if (s)

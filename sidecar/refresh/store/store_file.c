@@ -24,8 +24,8 @@ struct store_file {
     struct list ops;    /* asked and not answered */
     struct list leases; /* struct held */
     struct state_watch *watch;
-    bool up;            /* the last operation met no error */
-    bool unwritten;     /* the last commit or note met one, though what only reads may get its answer */
+    bool up;        /* the last operation met no error */
+    bool unwritten; /* the last commit or note met one, though what only reads may get its answer */
 };
 
 /* A lease of ours: it lives as long as its descriptor is open. */
@@ -208,7 +208,7 @@ static const struct {
     void (*run)(struct store_op *, int *section, struct outcome *);
 } kinds[] = {
     [BEGIN] = { true, run_begin },     [RENEW] = { true, run_renew }, [COMMIT] = { true, run_commit },
-    [RELEASE] = { true, run_release }, [LOAD] = { false, run_load }, [THROTTLE] = { true, run_throttle },
+    [RELEASE] = { true, run_release }, [LOAD] = { false, run_load },  [THROTTLE] = { true, run_throttle },
 };
 
 /* ---- an operation's life: asked → (waits for the section) → answered ---- */

@@ -24,7 +24,8 @@ static int64_t end_of(struct slice line)
     if (!slice_starts(line, SLICE(MAGIC)))
         return 0;
     struct slice end = slice_cut(slice_skip(line, sizeof MAGIC - 1), ' ', &rest);
-    return slice_u64(end, INT64_MAX, &end_ms) == 0 && slice_eq(rest, slice_str(lease_file_boot())) ? (int64_t)end_ms : 0;
+    return slice_u64(end, INT64_MAX, &end_ms) == 0 && slice_eq(rest, slice_str(lease_file_boot())) ? (int64_t)end_ms
+                                                                                                   : 0;
 }
 
 int64_t throttle_file_left_ms(const struct state_dir *dir, const char *cred)
@@ -32,7 +33,8 @@ int64_t throttle_file_left_ms(const struct state_dir *dir, const char *cred)
     char name[STATE_DIR_FILE_SIZE];
     struct buf line;
     buf_init(&line, LINE_MAX_BYTES);
-    int64_t left_ms = state_dir_read(dir, name_of(cred, name), &line) == 0 ? end_of(buf_slice(&line)) - clock_mono_ms() : 0;
+    int64_t left_ms =
+        state_dir_read(dir, name_of(cred, name), &line) == 0 ? end_of(buf_slice(&line)) - clock_mono_ms() : 0;
     buf_done(&line);
     return left_ms > 0 && left_ms <= STORE_THROTTLE_MAX_MS ? left_ms : 0; /* we write no longer one */
 }
