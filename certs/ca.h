@@ -1,5 +1,5 @@
-/* certs/ca.h: the local certificate authority (HTTP.md §5; RFC 5280).   Keeper only: the key never leaves its memory.
- * Owner  ca_new()'s caller, through ca_free(). */
+/* certs/ca.h: the local certificate authority (docs/http.md §5; RFC 5280).   Keeper only: the key never leaves its
+ * memory. Owner  ca_new()'s caller, through ca_free(). */
 #ifndef SIDEKEY_CERTS_CA_H
 #define SIDEKEY_CERTS_CA_H
 

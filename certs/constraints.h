@@ -1,4 +1,4 @@
-/* certs/constraints.h: X.509 name constraints from the hosts of the rules (RFC 5280 §4.2.1.10; HTTP.md §5).
+/* certs/constraints.h: X.509 name constraints from the hosts of the rules (RFC 5280 §4.2.1.10; docs/http.md 5.4b).
  * A client that trusts our CA then trusts it for these names alone. */
 #ifndef SIDEKEY_CERTS_CONSTRAINTS_H
 #define SIDEKEY_CERTS_CONSTRAINTS_H

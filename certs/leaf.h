@@ -1,4 +1,4 @@
-/* certs/leaf.h: the form of a leaf certificate: one host, one purpose (HTTP.md §5; RFC 5280 §4, CA/B baseline
+/* certs/leaf.h: the form of a leaf certificate: one host, one purpose (docs/http.md 5.4c; RFC 5280 §4, CA/B baseline
  * requirements §7.1.2.7). */
 #ifndef SIDEKEY_CERTS_LEAF_H
 #define SIDEKEY_CERTS_LEAF_H

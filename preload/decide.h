@@ -1,5 +1,5 @@
 /* preload/decide.h: what goes through us and what does not.   Pure: no calls, no globals; the hooks ask, this answers.
- * Source  CLIENTS.md "preload": ports and names of the policy, loopback and numeric hosts untouched, known CA bundles.
+ * Covered  the ports and names of the policy; loopback and numeric hosts stay untouched; known CA bundles are replaced.
  */
 #ifndef SIDEKEY_PRELOAD_DECIDE_H
 #define SIDEKEY_PRELOAD_DECIDE_H

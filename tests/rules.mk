@@ -140,7 +140,7 @@ endef
 $(foreach f,$(FUZZERS),$(eval $(call fuzz_rule,$(f))))
 
 # --- reading, not running ---
-floors: ## the house rules: who may include whom, sizes, guards; and a test behind each rule of docs/http.md and docs/refresh-rules.md
+floors: ## the house rules: who may include whom, sizes, guards; a test behind each rule of docs/http.md and docs/refresh-rules.md, and a page behind each citation
 	@$(PYTHON) tests/tools/floors.py
 	@$(PYTHON) tests/tools/rules
 

@@ -1,4 +1,4 @@
-/* app/supervisor.h: the process that starts the others and keeps them alive (DESIGN.md §2).   Main process.
+/* app/supervisor.h: the process that starts the others and keeps them alive (docs/architecture.md).   Main process.
  *
  * It opens the listeners and keeps them, so a worker that dies closes no port: who connects meanwhile waits in the
  * backlog for the next one. It holds references to secrets, never values; no socket of its own goes to the outside. The

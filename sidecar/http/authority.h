@@ -1,5 +1,5 @@
-/* http/authority.h: A0 = (scheme, host, port), normalised once and then the only name used.   Pure.   HTTP.md §1; RFC
- * 3986 §3.2, RFC 9110 §4. */
+/* http/authority.h: A0 = (scheme, host, port), normalised once and then the only name used.   Pure.   docs/http.md §1;
+ * RFC 3986 §3.2, RFC 9110 §4. */
 #ifndef SIDEKEY_HTTP_AUTHORITY_H
 #define SIDEKEY_HTTP_AUTHORITY_H
 

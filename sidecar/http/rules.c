@@ -58,7 +58,7 @@ bool rules_name_forbidden(struct slice name)
            || starts_fold(name, SLICE("proxy-"));
 }
 
-/* --- authority (HTTP.md §1) --- */
+/* --- authority (docs/http.md §1) --- */
 
 /* Writes a0 into the one Host, at its place; appends one where there is none. */
 static int write_host(struct message *m, const struct authority *a0)
@@ -130,7 +130,7 @@ struct rules_verdict rules_check_authority(struct message *request, const struct
     return origin || star ? check_host(host, a0) : check_absolute(request, a0);
 }
 
-/* --- forwarding (HTTP.md §3) --- */
+/* --- forwarding (docs/http.md §3) --- */
 
 /* Names that Connection cannot take away: a client could strip what protects it or us (RFC 9110 §7.6.1). */
 static bool stays_when_named(struct slice name)

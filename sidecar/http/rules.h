@@ -1,5 +1,5 @@
-/* http/rules.h: what a credential-adding forward proxy must check and change in heads (HTTP.md §1–§3; RFC 9110 §7, RFC
- * 9112 §3).   Pure. */
+/* http/rules.h: what a credential-adding forward proxy must check and change in heads (docs/http.md §1, §2, §3; RFC
+ * 9110 §7, RFC 9112 §3).   Pure. */
 #ifndef SIDEKEY_HTTP_RULES_H
 #define SIDEKEY_HTTP_RULES_H
 
@@ -35,7 +35,7 @@ struct rules_verdict rules_forward_response(struct message *response, bool via);
  */
 void rules_filter_trailers(struct message *trailers, const struct message *head, const char *const *injected);
 
-/* A field name that a rule may never set (PROVIDERS.md): host, content-length, transfer-encoding, connection,
+/* A field name that a rule may never set (docs/configuration.md): host, content-length, transfer-encoding, connection,
  * hop-by-hop, proxy-*. */
 bool rules_name_forbidden(struct slice name);
 /* RFC 9110 §5.6.2 token. */

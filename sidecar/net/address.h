@@ -1,4 +1,4 @@
-/* net/address.h: which addresses may be dialled (HTTP.md §6).   Pure.
+/* net/address.h: which addresses may be dialled (docs/http.md §6).   Pure.
  * Judged on the address that is dialled, after resolution; IPv4-mapped, NAT64 and 6to4 addresses are judged by the IPv4
  * address inside. */
 #ifndef SIDEKEY_NET_ADDRESS_H

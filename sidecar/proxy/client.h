@@ -1,4 +1,4 @@
-/* proxy/client.h: one client connection from accept to close (DESIGN.md §4).   Worker process.
+/* proxy/client.h: one client connection from accept to close.   Worker process.
  * Owner: itself; it is in context.clients while it lives. */
 #ifndef SIDEKEY_PROXY_CLIENT_H
 #define SIDEKEY_PROXY_CLIENT_H

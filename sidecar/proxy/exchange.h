@@ -1,9 +1,9 @@
-/* proxy/exchange.h: one request and its answer, whatever protocols the two legs speak (DESIGN.md §4, HTTP.md §3, §4).
+/* proxy/exchange.h: one request and its answer, whatever protocols the two legs speak (docs/http.md §3, §4).
  * Worker process.
  *
  *   head → rules → route → token (fresh: now; else wait) → inject → upstream → stream both ways
  *   401 → held: a newer generation, then sent again, once; else passed on
- * At most two upstream sends (REFRESH.md P6); an expired token never; a credentialed request that cannot be injected
+ * At most two upstream sends (docs/http.md 4.2); an expired token never; a credentialed request that cannot be injected
  * fails loudly. */
 #ifndef SIDEKEY_PROXY_EXCHANGE_H
 #define SIDEKEY_PROXY_EXCHANGE_H

@@ -1,4 +1,4 @@
-/* proxy/inject.h: puts the credential on a request, as the rule says (PROVIDERS.md "Injection as data").   Pure. */
+/* proxy/inject.h: puts the credential on a request, as the rule says (docs/configuration.md).   Pure. */
 #ifndef SIDEKEY_PROXY_INJECT_H
 #define SIDEKEY_PROXY_INJECT_H
 

@@ -11,7 +11,7 @@
 enum unmatched { UNMATCHED_TUNNEL, UNMATCHED_DENY, UNMATCHED_REPORT };
 
 struct worker_limits {
-    int64_t connect_head_ms, tls_ms, head_ms, dial_ms, first_byte_ms, idle_ms, tunnel_idle_ms; /* HTTP.md §7 */
+    int64_t connect_head_ms, tls_ms, head_ms, dial_ms, first_byte_ms, idle_ms, tunnel_idle_ms; /* docs/http.md §7 */
     int64_t token_wait_ms;       /* a request waits this long for a token; default 10 s */
     int64_t drain_ms;            /* default 25 s */
     uint64_t replay_total_bytes; /* 64 MiB a worker */

@@ -1,5 +1,5 @@
-/* proxy/replay.h: the copy of a request's body that a second send needs: bounded per request and per worker (HTTP.md
- * §4).   Pure. */
+/* proxy/replay.h: the copy of a request's body that a second send needs: bounded per request and per worker
+ * (docs/http.md 4.1e, 4.1f).   Pure. */
 #ifndef SIDEKEY_PROXY_REPLAY_H
 #define SIDEKEY_PROXY_REPLAY_H
 

@@ -1,6 +1,6 @@
 /* proxy/tokens.h: the worker's table of access tokens, and the requests that wait for one.   Worker process.
  * Reading a fresh token is the hot path: a pointer, two comparisons, no IPC.   Times are clock_mono_ms().
- * Never hands out an expired token (REFRESH.md P4).  Owner  tokens_new()'s caller. */
+ * Never hands out an expired token (docs/refresh-rules.md 2.11c).  Owner  tokens_new()'s caller. */
 #ifndef SIDEKEY_PROXY_TOKENS_H
 #define SIDEKEY_PROXY_TOKENS_H
 

@@ -1,6 +1,6 @@
-/* proxy/upstream.h: connections to upstreams: dial, TLS, and the pool in which they wait between exchanges (HTTP.md §5,
- * §6).   Worker process. A connection belongs to the pool, or to one exchange.  Pool key: authority + TLS identity.  A
- * connection that can be read from while idle is dropped. */
+/* proxy/upstream.h: connections to upstreams: dial, TLS, and the pool in which they wait between exchanges
+ * (docs/http.md §5, §6).   Worker process. A connection belongs to the pool, or to one exchange.  Pool key: authority +
+ * TLS identity.  A connection that can be read from while idle is dropped. */
 #ifndef SIDEKEY_PROXY_UPSTREAM_H
 #define SIDEKEY_PROXY_UPSTREAM_H
 

@@ -273,7 +273,7 @@ static void note_success(struct account *a, const struct flight_result *r)
         refuse(a, MSG_TRANSIENT,
                schedule_need_forced(&need) ? "the new token was refused already" : "the new token has expired already");
     } else
-        account_want(a, &need); /* what was adopted is not what the late ones need: they may ask once more (B6) */
+        account_want(a, &need); /* what was adopted is not what the late ones need: they may ask once more (rule 2.6) */
 }
 
 static void on_secret_changed(void *arg);

@@ -56,7 +56,7 @@ MUST_CHECK int account_init(struct account *a, const struct credential_spec *spe
 void account_done(struct account *a);
 /* Journal, store, and the first token. */
 void account_start(struct account *a);
-/* The single door (REFRESH.md B14): somebody wants a token, or a newer one.  Answers by publish or refuse, now or after
+/* The single door (rule 2.14a): somebody wants a token, or a newer one.  Answers by publish or refuse, now or after
  * a flight. */
 void account_want(struct account *a, const struct schedule_need *need);
 /* The stored state has changed, by whomever. */

@@ -65,7 +65,7 @@ struct credential_spec {
     size_t header_count;
     char *ca_file, *cert_file, *key_file; /* tls of the token endpoint */
     int64_t default_lifetime_ms;          /* when the answer gives none; 0: unknown */
-    int64_t forced_floor_ms;              /* at most one forced refresh per this; default 30 s (B10) */
+    int64_t forced_floor_ms;              /* at most one forced refresh per this; default 30 s (rule 2.10b) */
     bool required;                        /* /readyz waits for it */
 };
 

@@ -1,5 +1,5 @@
-/* refresh/keeper.h: the keeper process: the one owner of refresh tokens, client secrets and the CA key (DESIGN.md §2,
- * §5; REFRESH.md). */
+/* refresh/keeper.h: the keeper process: the one owner of refresh tokens, client secrets and the CA key
+ * (docs/architecture.md, docs/refresh-rules.md). */
 #ifndef SIDEKEY_REFRESH_KEEPER_H
 #define SIDEKEY_REFRESH_KEEPER_H
 

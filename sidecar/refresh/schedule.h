@@ -1,5 +1,6 @@
 /* refresh/schedule.h: when one credential is refreshed, and whether it needs to be.   Pure: no I/O, no loop, no log, no
- * token. Units  *_ms monotonic milliseconds unless a name says wall.   Source  REFRESH.md A11, B10, B11, C, D. */
+ * token. Units  *_ms monotonic milliseconds unless a name says wall.   Source  rules 1.11, 2.10b, 2.11a and 2.11b;
+ * docs/refresh-rules.md §3, §4. */
 #ifndef SIDEKEY_REFRESH_SCHEDULE_H
 #define SIDEKEY_REFRESH_SCHEDULE_H
 
@@ -58,7 +59,7 @@ enum schedule_verdict {
 void schedule_need_merge(struct schedule_need *to, const struct schedule_need *more);
 /* REJECTED or FORCED: not about time, about one generation. */
 bool schedule_need_forced(const struct schedule_need *need);
-/* The windows of REFRESH.md D.  jitter: 0…SCHEDULE_JITTER_MAX per mille, fixed per replica.
+/* The windows of rules 4.1 and 4.3.  jitter: 0…SCHEDULE_JITTER_MAX per mille, fixed per replica.
  * now_wall_ms is already corrected by what is known of the clock's error.  By a clock that is behind a token looks as
  * if it were made in the future: it lives no longer from now than a new one would. */
 struct schedule_times schedule_times(const struct schedule_life *life, unsigned jitter, int64_t now_ms,

@@ -1,4 +1,4 @@
-"""HTTP.md §1: one authority for each request, and a secret that goes nowhere else.  Every listener but A0 is a canary."""
+"""docs/http.md §1: one authority for each request, and a secret that goes nowhere else.  Every listener but A0 is a canary."""
 import contextlib
 import itertools
 import json

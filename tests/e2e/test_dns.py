@@ -1,4 +1,4 @@
-"""HTTP.md §6: names become addresses by a name server of ours, which changes its mind, lies, keeps silent, and counts what it is asked."""
+"""docs/http.md §6: names become addresses by a name server of ours, which changes its mind, lies, keeps silent, and counts what it is asked."""
 import collections
 import contextlib
 import ipaddress

@@ -1,4 +1,4 @@
-"""HTTP.md §7: every state of every connection has a deadline, every buffer a cap, every count a limit; and how it all ends."""
+"""docs/http.md §7: every state of every connection has a deadline, every buffer a cap, every count a limit; and how it all ends."""
 import contextlib
 import json
 import os

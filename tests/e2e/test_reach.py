@@ -1,4 +1,4 @@
-"""HTTP.md §6: how upstreams are reached, and which addresses never are."""
+"""docs/http.md §6: how upstreams are reached, and which addresses never are."""
 import queue
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""HTTP.md §4: a request is sent again at most once, when that is safe, and the client sees one whole answer."""
+"""docs/http.md §4: a request is sent again at most once, when that is safe, and the client sees one whole answer."""
 import collections
 import contextlib
 import json

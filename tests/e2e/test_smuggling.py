@@ -1,4 +1,4 @@
-"""HTTP.md §2 and §3: what could mean two things is refused; all else is written anew, so that every reader reads the same."""
+"""docs/http.md §2, §3: what could mean two things is refused; all else is written anew, so that every reader reads the same."""
 import contextlib
 import os
 import re

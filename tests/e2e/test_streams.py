@@ -1,4 +1,4 @@
-"""HTTP.md §3, exchanges: what is not one request and then one answer.  The servers are scripts; where order matters they wait for each other."""
+"""docs/http.md §3, exchanges: what is not one request and then one answer.  The servers are scripts; where order matters they wait for each other."""
 import contextlib
 import json
 import os

@@ -1,4 +1,4 @@
-"""HTTP.md §5: whom we believe upstream, and the handshakes of both legs."""
+"""docs/http.md §5: whom we believe upstream, and the handshakes of both legs."""
 import json
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Servers that write down every byte, and a sidekey that lasts for a whole test file: for the rules on the wire (HTTP.md)."""
+"""Servers that write down every byte, and a sidekey that lasts for a whole test file: for the rules on the wire (docs/http.md)."""
 import contextlib
 import ipaddress
 import json

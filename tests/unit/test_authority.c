@@ -1,4 +1,4 @@
-/* One spelling for each authority, and none for what could be read in two ways (HTTP.md §1.1). */
+/* One spelling for each authority, and none for what could be read in two ways (docs/http.md 1.1a, 1.1b). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

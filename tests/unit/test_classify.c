@@ -1,4 +1,4 @@
-/* What a failed token request means: REFRESH.md C as a table. */
+/* What a failed token request means: docs/refresh-rules.md §3 as a table. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

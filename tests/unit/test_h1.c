@@ -1,5 +1,5 @@
-/* HTTP/1 heads and framing (HTTP.md §2): each row is fed whole, byte by byte, and cut in two at every place; the answer
- * must be the same. */
+/* HTTP/1 heads and framing (docs/http.md §2): each row is fed whole, byte by byte, and cut in two at every place; the
+ * answer must be the same. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

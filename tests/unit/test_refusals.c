@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-/* Every way in which a request is refused (HTTP.md) moves sidekey_refused_total once, under a label that
+/* Every way in which a request is refused (docs/http.md) moves sidekey_refused_total once, under a label that
  * docs/metrics.md names. */
 
 #define HOST "Host: 127.0.0.1\r\n"

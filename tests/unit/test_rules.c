@@ -1,4 +1,4 @@
-/* What must be checked and changed in heads before they go on (HTTP.md §1, §3). */
+/* What must be checked and changed in heads before they go on (docs/http.md §1, §3). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* When a credential is refreshed: REFRESH.md D, A11, B10, B11 as tables. */
+/* When a credential is refreshed: docs/refresh-rules.md 1.11, 2.10b, 2.11a and §4 as tables. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

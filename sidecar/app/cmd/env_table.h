@@ -1,6 +1,5 @@
-/* app/cmd/env_table.h: what programs of every runtime must be told to come through us: proxy and CA variables
- * (CLIENTS.md "env").   Pure. A pre-set variable of higher rank silently defeats one of lower rank, so all of them are
- * set, always. */
+/* app/cmd/env_table.h: the proxy and CA variables that programs of every runtime need.   Pure.  A pre-set variable of
+ * higher rank silently defeats one of lower rank, so all of them are set, always. */
 #ifndef SIDEKEY_APP_CMD_ENV_TABLE_H
 #define SIDEKEY_APP_CMD_ENV_TABLE_H
 

@@ -1,6 +1,6 @@
-/* app/config/config.h: the configuration (OPERATE.md): one YAML or JSON file, checked against a schema table, as plain
- * structs. The same table makes docs/config.schema.json, so parser and documentation cannot differ. Values of secrets
- * are never here, only references.   Owner  config_load()'s caller, through config_free(). */
+/* app/config/config.h: the configuration (docs/configuration.md): one YAML or JSON file, checked against a schema
+ * table, as plain structs. The same table makes docs/config.schema.json, so parser and documentation cannot differ.
+ * Values of secrets are never here, only references.   Owner  config_load()'s caller, through config_free(). */
 #ifndef SIDEKEY_APP_CONFIG_CONFIG_H
 #define SIDEKEY_APP_CONFIG_CONFIG_H
 

@@ -1,6 +1,6 @@
-/* net/ipc/msg.h: the messages of DESIGN.md §2 as structs, and their bytes.   Pure.   Times are clock_mono_ms() (the
- * same in every process of the machine). Decoding never trusts: lengths, counts and enumerators are checked, text is
- * not NUL-terminated (slices into the packet). */
+/* net/ipc/msg.h: the messages between keeper and workers (docs/architecture.md) as structs, and their bytes.   Pure.
+ * Times are clock_mono_ms() (the same in every process of the machine). Decoding never trusts: lengths, counts and
+ * enumerators are checked, text is not NUL-terminated (slices into the packet). */
 #ifndef SIDEKEY_NET_IPC_MSG_H
 #define SIDEKEY_NET_IPC_MSG_H
 
@@ -30,7 +30,7 @@ enum msg_type {
 
 enum msg_state { MSG_NONE, MSG_USABLE, MSG_REAUTH }; /* no token yet · has one · needs a person (dead) */
 enum msg_reason { MSG_EXPIRING, MSG_MISSING, MSG_REJECTED, MSG_FORCED };
-/* REFRESH.md C; RECENT: a forced refresh was refused because one ran less than the floor ago. */
+/* docs/refresh-rules.md §3.  RECENT: a forced refresh was refused because one ran less than the floor ago. */
 enum msg_class {
     MSG_TRANSIENT,
     MSG_AMBIGUOUS,

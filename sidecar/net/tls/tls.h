@@ -1,5 +1,5 @@
-/* net/tls/tls.h: TLS contexts and what a handshake needs (HTTP.md §5).  The only place, with certs/ and crypto/, that
- * includes OpenSSL. Worker process.  Owner  the *_new caller, through *_free (accept NULL); a context may be freed
+/* net/tls/tls.h: TLS contexts and what a handshake needs (docs/http.md §5).  The only place, with certs/ and crypto/,
+ * that includes OpenSSL. Worker process.  Owner  the *_new caller, through *_free (accept NULL); a context may be freed
  * while streams still use it. */
 #ifndef SIDEKEY_NET_TLS_TLS_H
 #define SIDEKEY_NET_TLS_TLS_H

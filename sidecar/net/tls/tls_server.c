@@ -40,7 +40,7 @@ static bool parse_sni(struct slice ext, struct slice *ret)
     return true;
 }
 
-/* HTTP.md §1 line 4.  Judged on the raw hello, before a ticket can have a say. */
+/* docs/http.md 1.4a.  Judged on the raw hello, before a ticket can have a say. */
 static int judge_hello(SSL *ssl, int *ret_alert, void *arg)
 {
     (void)arg;

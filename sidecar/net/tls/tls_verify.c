@@ -1,4 +1,4 @@
-/* Whom we trust upstream, and why not, in words.   HTTP.md §5; RFC 9525 (names), RFC 5280 (chains). */
+/* Whom we trust upstream, and why not, in words.   docs/http.md §5; RFC 9525 (names), RFC 5280 (chains). */
 #include <dirent.h>
 #include <limits.h>
 #include <stdio.h>

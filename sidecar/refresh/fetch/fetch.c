@@ -161,7 +161,7 @@ static int set_timer(CURLM *multi, long timeout_ms, void *arg)
 
 /* ---- one request ---- */
 
-/* The address is judged here, after resolution, so no name can lead inside (HTTP.md §6). */
+/* The address is judged here, after resolution, so no name can lead inside (docs/http.md 6.4). */
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
 {
     struct fetch_job *job = arg;

@@ -1,7 +1,7 @@
 /* refresh/fetch/fetch.h: one request to a token endpoint: libcurl's multi interface on the loop.   Keeper only; the one
  * user of libcurl. No redirects, no proxy but network.parent_proxy (never the environment's), no cookies; verified TLS;
  * an answer is capped at 1 MiB; the address that is dialled is judged. tests/fakes/fake_fetch.c takes this file's place
- * in unit tests.   Source  REFRESH.md B16, C; curl multi_socket(3). */
+ * in unit tests.   Source  rules 2.16a and 2.16b; curl multi_socket(3). */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_H
 

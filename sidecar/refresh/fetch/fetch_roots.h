@@ -1,6 +1,5 @@
 /* refresh/fetch/fetch_roots.h: what a token endpoint's certificate is verified against: the system's roots plus the
- * credential's own ca_file, as one PEM text in memory.   Keeper only.   Source  OPERATE.md ("added to the system
- * roots"). */
+ * credential's own ca_file, as one PEM text in memory.   Keeper only.   Source  docs/configuration.md, ca_file. */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_ROOTS_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_ROOTS_H
 

@@ -17,7 +17,7 @@ struct fetch_route {
 };
 
 /* here: loopback or a metadata server, which no parent is asked for.
- * 0; -1 with e: an address that may not be asked for by way of a parent (HTTP.md §6), out of memory. */
+ * 0; -1 with e: an address that may not be asked for by way of a parent (docs/http.md §6), out of memory. */
 MUST_CHECK int fetch_route_choose(struct fetch_route *w, const struct fetch_place *place, bool here, struct err *e);
 /* Tells curl.  w lives as long as the transfer; curl keeps a copy of the parent's login.  Never takes a proxy from the
  * environment. */

@@ -395,7 +395,7 @@ static enum step loaded(struct flight *f, const struct store_answer *answer)
     if (!flight_needed(f, &f->known))
         return flight_end_as(f, FLIGHT_ADOPTED, "somebody else was first");
     /* A copy may be old, and an old refresh token that is spent looks like theft: ours goes out only when the server is
-     * known not to rotate (B8). */
+     * known not to rotate (rule 2.8). */
     if (grant_of(f->spec->grant)->spends_refresh_token && flight_rotates(f))
         return flight_fail(f, MSG_STORE, "the stored state cannot be read");
     if (state_copy(&f->base, &f->known) != 0)

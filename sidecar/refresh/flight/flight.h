@@ -1,5 +1,5 @@
-/* refresh/flight/flight.h: one refresh of one credential, from the lease to the commit: the state machine of REFRESH.md
- * A2 and B.   Keeper only.
+/* refresh/flight/flight.h: one refresh of one credential, from the lease to the commit: the state machine of rule
+ * 1.2a.   Keeper only.
  *
  * The keeper owns it; no caller can cancel it.  After a good answer there is no way back: it is journalled, published,
  * and committed until the store takes it or the process ends (then the journal has it). Owner  flight_start()'s caller,
@@ -43,7 +43,7 @@ struct flight_result {
     const char *text;       /* for people; no secret; valid during the call */
 };
 
-/* What an operator wants to count: REFRESH.md A14, B5, B18.  Each is one line of the log as well. */
+/* What an operator wants to count: rules 1.14, 2.5c and 2.18.  Each is one line of the log as well. */
 enum flight_event {
     FLIGHT_LOCK_DEGRADED, /* the store gave no answer about the lease */
     FLIGHT_LEASE_LOST,    /* while a request was out */

@@ -271,7 +271,7 @@ static enum step impersonate(struct flight *f, const struct grant_answer *answer
     return flight_enter(f, FLIGHT_FETCH);
 }
 
-/* Refused, and the times in the assertion were not the server's: one more with its time (REFRESH.md C, clock). */
+/* Refused, and the times in the assertion were not the server's: one more with its time (rule 3.3a). */
 static bool clock_was_off(struct flight *f, const struct fetch_answer *a)
 {
     return (a->status == 400 || a->status == 401) && grant_signs(f->spec) && !f->impersonating && !f->signed_again
@@ -432,7 +432,7 @@ enum step flight_renewed(struct flight *f, const struct store_answer *answer)
     f->renewing = false;
     if (answer->result == STORE_LOST) {
         /* The request goes on: its answer may be the only child of the token, and the commit will tell whether the
-         * parent still stands (B5). */
+         * parent still stands (rule 2.5b). */
         f->leased = false;
         f->lease_lost = true;
         f->hooks.on_lease(f->hooks.arg, STORE_LOST);

@@ -69,7 +69,8 @@ static enum step stored(struct flight *f, uint64_t generation)
     return flight_end_as(f, f->asked || f->spec->grant == GRANT_STATIC ? FLIGHT_REFRESHED : FLIGHT_ADOPTED, "stored");
 }
 
-/* Somebody else's child of the same parent is stored: it wins; ours is kept beside it for one fallback try (B5). */
+/* Somebody else's child of the same parent is stored: it wins; ours is kept beside it for one fallback try (rules 2.5c
+ * and 2.5d). */
 static enum step lost_race(struct flight *f, const struct state *winner)
 {
     struct secret ours = f->fresh.refresh_token;
@@ -197,7 +198,7 @@ enum step flight_recovered(struct flight *f, const struct store_answer *answer)
     flight_note(f, FLIGHT_REREAD_FAILED, f->base.generation, answer->error);
     if (!f->draining && clock_mono_ms() < f->hold_end_ms)
         return flight_enter(f, FLIGHT_RECOVER_WAIT);
-    /* No verdict without a look at the store (B8). */
+    /* No verdict without a look at the store (rule 2.9c). */
     return flight_fail(f, MSG_STORE,
                        f->result.failure == MSG_DEAD
                            ? "the refresh token was refused, and the stored state cannot be read"
@@ -215,7 +216,7 @@ enum step flight_recover_again(struct flight *f)
     return flight_enter(f, FLIGHT_RECOVER);
 }
 
-/* ---- throttle (REFRESH.md C): told to those who share the store before the lease is free ---- */
+/* ---- throttle (rule 3.4b): told to those who share the store before the lease is free ---- */
 
 enum step flight_throttle(struct flight *f)
 {
@@ -286,7 +287,7 @@ enum step flight_marked_dead(struct flight *f, const struct store_answer *answer
     f->marked = f->marked && answer->result == STORE_ERROR;
     if (answer->result == STORE_STALE && strcmp(answer->state->dead_fp, f->fresh.dead_fp) != 0) {
         f->leased = false;
-        return adopt_newer(f, answer->state); /* a dead verdict never overwrites a newer generation (P8) */
+        return adopt_newer(f, answer->state); /* a dead verdict never overwrites a newer generation (rule 2.9b) */
     }
     if (answer->result == STORE_ERROR && f->mark_dead_tries < MARK_DEAD_TRIES)
         return flight_enter(f, FLIGHT_MARK_DEAD);

@@ -1,5 +1,5 @@
-/* refresh/flight/state_from_answer.h: the state that follows from a state and a token answer.   Pure.   REFRESH.md A9,
- * A13, B12, D. */
+/* refresh/flight/state_from_answer.h: the state that follows from a state and a token answer.   Pure.   Rules
+ * 1.9a, 1.9b, 1.13 and 2.12b. */
 #ifndef SIDEKEY_REFRESH_FLIGHT_STATE_FROM_ANSWER_H
 #define SIDEKEY_REFRESH_FLIGHT_STATE_FROM_ANSWER_H
 

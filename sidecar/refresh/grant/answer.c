@@ -1,4 +1,4 @@
-/* Token answers as the wild has them (RFC 6749 §5.1, §5.2; PROVIDERS.md "Answers"). */
+/* Token answers as the wild has them (RFC 6749 §5.1, §5.2; rules 6.9a, 6.10 and 6.11). */
 #include "refresh/grant/grant.h"
 
 #include "base/json_safe.h"

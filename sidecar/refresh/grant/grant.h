@@ -1,6 +1,6 @@
 /* refresh/grant/grant.h: a grant is a pair: build the token request, parse the answer.   No I/O, no clock, no log.
  * One file per grant (refresh_token.c, jwt_bearer.c, …); the answer is the same for all (answer.c).
- * Source  RFC 6749 §2.3.1, §4.4, §5.1, §5.2, §6; RFC 7523; RFC 8693; RFC 8707; PROVIDERS.md. */
+ * Source  RFC 6749 §2.3.1, §4.4, §5.1, §5.2, §6; RFC 7523; RFC 8693; RFC 8707; docs/refresh-rules.md §6. */
 #ifndef SIDEKEY_REFRESH_GRANT_GRANT_H
 #define SIDEKEY_REFRESH_GRANT_GRANT_H
 

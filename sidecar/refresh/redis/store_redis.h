@@ -1,4 +1,4 @@
-/* refresh/redis/store_redis.h: the store that several machines share.   Keeper only.   REFRESH.md E; DESIGN.md §5.
+/* refresh/redis/store_redis.h: the store that several machines share.   Keeper only.   docs/refresh-rules.md §5.
  *
  * Per credential {sidekey:<credential>}:lease (the owner, with its time) and {sidekey:<credential>}:state, a hash: gen,
  * blob (sealed, AAD = name + generation), parent, exp_ms, dead_fp, intent (the owner whose refresh is under way).

@@ -1,5 +1,5 @@
-/* refresh/store/journal.h: what must survive a crash of the keeper between a token request and its commit (REFRESH.md
- * B1, B13, P2).   Keeper only.
+/* refresh/store/journal.h: what must survive a crash of the keeper between a token request and its commit (rules
+ * 2.1a, 2.1c and 2.13b).   Keeper only.
  *
  * In dir/journal/, 0600, per credential <cred>.intent ("about to spend refresh token fp on top of generation g") and
  * <cred>.answer (the sealed new state). They are two files so that an answer that waits for its store outlives the next

@@ -1,5 +1,5 @@
-/* refresh/store/lease_file.h: the lease on one credential among the keepers of one machine.   Keeper only.   REFRESH.md
- * A3–A6, P9.
+/* refresh/store/lease_file.h: the lease on one credential among the keepers of one machine.   Keeper only.   Rules
+ * 1.3, 1.5, 1.6 and 7.8.
  *
  * <cred>.lock is one inode for ever (never replaced), with one line in it and two kinds of byte locks on it
  * (F_OFD_SETLK: they belong to the open descriptor, so the kernel drops them however its process dies, and two stores

@@ -1,5 +1,5 @@
 /* refresh/store/state.h: what is stored for one credential, and its JSON form (which is sealed before it touches a disk
- * or Redis).   Pure.   Keeper only. Unknown members of a stored document survive a rewrite (REFRESH.md A9). The first
+ * or Redis).   Pure.   Keeper only. Unknown members of a stored document survive a rewrite (rule 1.9b). The first
  * state_init() makes jansson wipe whatever it frees (json_safe.h): no token stays behind in a parsed tree, its lexer or
  * its dumps. Owner  whoever embeds it, through state_done(). */
 #ifndef SIDEKEY_REFRESH_STORE_STATE_H
@@ -19,7 +19,7 @@ struct state {
     uint64_t generation;         /* 0: nothing */
     struct secret access_token;  /* may be empty */
     struct secret refresh_token; /* may be empty (client_credentials) */
-    struct secret alt_refresh;   /* the losing child of a double spend: one fallback try (B5) */
+    struct secret alt_refresh;   /* the losing child of a double spend: one fallback try (rule 2.5d) */
     int64_t expires_wall_ms;     /* absolute; 0: unknown */
     int64_t obtained_wall_ms;    /* when the answer came */
     int64_t refresh_in_ms;       /* hint of the server, a duration from obtained; 0: none */

@@ -1,5 +1,5 @@
-/* refresh/store/store.h: where credential state lives, and the lease on it.   Keeper only.   REFRESH.md A, B3–B5, E;
- * DESIGN.md §5.
+/* refresh/store/store.h: where credential state lives, and the lease on it.   Keeper only.   Rules
+ * 1.4a, 1.6, 2.3a and 2.5a.
  *
  * One vtable, two engines (file, redis), one conformance suite.  Every operation answers through a callback, later,
  * never from inside the call (the file engine too), exactly once, unless store_cancel().  One operation at a time per
@@ -13,7 +13,7 @@
 #include "refresh/store/state.h"
 
 #define STORE_OWNER_BYTES 16
-#define STORE_THROTTLE_MAX_MS 300000 /* no token host is left alone for longer: REFRESH.md C */
+#define STORE_THROTTLE_MAX_MS 300000 /* no token host is left alone for longer: rule 3.4a */
 
 struct store_owner { /* 128 random bits, new for every flight */
     unsigned char bytes[STORE_OWNER_BYTES];
@@ -29,7 +29,7 @@ enum store_result {
     STORE_ERROR, /* err says why: never to be read as "held" */
 };
 
-/* "This refresh token is about to be spent": REFRESH.md E.  Words without a space; copied. */
+/* "This refresh token is about to be spent": rules 2.9d and 5.10.  Words without a space; copied. */
 struct store_intent {
     const char *refresh_fp; /* of the token */
     const char *tag;        /* names this intent */
@@ -61,7 +61,7 @@ struct store_engine {
     struct store_op *(*renew)(struct store *, const char *cred, const struct store_owner *, int64_t ttl_ms, store_fn *,
                               void *arg);
     /* CAS on parent_gen; publishes; releases the lease when it is ours.  A lapsed lease does not matter as long as the
-     * parent is current (B5). */
+     * parent is current (rule 2.5b). */
     struct store_op *(*commit)(struct store *, const char *cred, const struct store_owner *, uint64_t parent_gen,
                                const struct state *, store_fn *, void *arg);
     struct store_op *(*release)(struct store *, const char *cred, const struct store_owner *, store_fn *, void *arg);

@@ -1,5 +1,5 @@
 /* refresh/store/store_file.h: the embedded store: a state directory shared by the processes of one machine.   Keeper
- * only.   DESIGN.md §5. dir 0700; per credential <name>.state (state_file.h: sealed, AAD = name + generation; written
+ * only.  dir 0700; per credential <name>.state (state_file.h: sealed, AAD = name + generation; written
  * beside, fsync, rename, fsync of dir) and <name>.lock (lease_file.h: ends with its process at once, and by its time
  * when the holder is stopped), and <name>.throttle (throttle_file.h). watch: inotify on dir, and a poll. Commit is
  * compare-and-swap on the generation inside the lock file's section, so it needs no lease to be right. No call waits:

@@ -1,7 +1,7 @@
 /* refresh/store/throttle_file.h: until when the token host wants no request for one credential, for all keepers of one
  * machine.   Keeper only. <cred>.throttle: one line with the end (CLOCK_BOOTTIME ms, the same number in every process,
- * and no jump of the wall clock moves it) and the boot id: an end of another boot says nothing.  REFRESH.md C
- * "throttle". */
+ * and no jump of the wall clock moves it) and the boot id: an end of another boot says nothing.  Rules 3.4a
+ * and 3.4b. */
 #ifndef SIDEKEY_REFRESH_STORE_THROTTLE_FILE_H
 #define SIDEKEY_REFRESH_STORE_THROTTLE_FILE_H
 

@@ -1,4 +1,4 @@
-"""HTTP.md §2 and §3 as data: messages written by hand, and what must become of each.  H stands for the right Host line."""
+"""docs/http.md §2, §3 as data: messages written by hand, and what must become of each.  H stands for the right Host line."""
 H = "Host: api.sidekey.test\r\n"
 TE = "Transfer-Encoding: chunked\r\n"
 GET = "GET / HTTP/1.1\r\n" + H
