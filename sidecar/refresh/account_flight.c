@@ -1,0 +1,224 @@
+/* The flights of an account: the one door to them, and what follows from their end. */
+#include "refresh/account_private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rand.h"
+
+#include <stdio.h>
+
+static const double seconds[] = { .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60 };
+
+static const char *trigger_name(const struct account *a)
+{
+    static const char *const names[] = {
+        [MSG_EXPIRING] = "expiring", [MSG_MISSING] = "missing", [MSG_REJECTED] = "rejected", [MSG_FORCED] = "forced"
+    };
+    return a->need.background ? "background" : names[a->need.reason];
+}
+
+static void count_end(struct account *a, const struct flight_result *r)
+{
+    static const char *const ends[] = {
+        [FLIGHT_REFRESHED] = "refreshed", [FLIGHT_ADOPTED] = "adopted", [FLIGHT_SKIPPED] = "skipped"
+    };
+    char labels[128];
+    double took = (double)(clock_mono_ms() - a->flight_ms) / 1000;
+    (*metrics_at(a->env->metrics, "sidekey_refreshes_total{credential=\"%s\",trigger=\"%s\",result=\"%s\"}",
+                 a->spec->name, trigger_name(a),
+                 r->end == FLIGHT_FAILED ? msg_class_name(r->failure) : ends[r->end]))++;
+    snprintf(labels, sizeof labels, "credential=\"%s\"", a->spec->name);
+    struct histogram h = metrics_histogram(a->env->metrics, "sidekey_refresh_duration_seconds", labels, seconds,
+                                           sizeof seconds / sizeof *seconds);
+    if (r->requested)
+        histogram_observe(&h, took);
+}
+
+static void log_end(const struct account *a, const struct flight_result *r)
+{
+    if (r->end == FLIGHT_FAILED)
+        log_warn(log_msg("refresh failed"), log_str("credential", a->spec->name),
+                 log_int("generation", (int64_t)a->state.generation), log_str("class", msg_class_name(r->failure)),
+                 log_str("trigger", trigger_name(a)), log_str("reason", r->text),
+                 log_int("dur_ms", clock_mono_ms() - a->flight_ms));
+    else if (r->end == FLIGHT_REFRESHED)
+        log_info(log_msg("refreshed"), log_str("credential", a->spec->name),
+                 log_int("generation", (int64_t)a->state.generation), log_str("trigger", trigger_name(a)),
+                 log_int("dur_ms", clock_mono_ms() - a->flight_ms));
+    else
+        log_debug(log_msg("refresh not needed"), log_str("credential", a->spec->name),
+                  log_str("trigger", trigger_name(a)), log_str("reason", r->text));
+}
+
+static void on_state(void *arg, const struct state *state)
+{
+    struct account *a = arg;
+    a->loaded = true;
+    account_take(a, state);
+}
+
+static void on_lease(void *arg, enum store_result result)
+{
+    static const char *const names[] = {
+        [STORE_FRESH] = "fresh", [STORE_WON] = "won",   [STORE_BUSY] = "busy",  [STORE_OK] = "ok",
+        [STORE_STALE] = "stale", [STORE_LOST] = "lost", [STORE_ERROR] = "error"
+    };
+    struct account *a = arg;
+    (*metrics_at(a->env->metrics, "sidekey_lease_total{result=\"%s\"}", names[result]))++;
+}
+
+void account_event(struct account *a, enum flight_event event)
+{
+    (*metrics_at(a->env->metrics, "sidekey_refresh_events_total{credential=\"%s\",event=\"%s\"}", a->spec->name,
+                 flight_event_name(event)))++;
+}
+
+bool account_needed(const struct account *a, const struct schedule_need *need)
+{
+    return schedule_needs(&a->times, !secret_empty(&a->state.access_token), a->state.generation, need, clock_mono_ms());
+}
+
+static int64_t left_ms(int64_t until_ms)
+{
+    int64_t left = until_ms - clock_mono_ms();
+    return left > 1 ? left : 1;
+}
+
+/* Every refusal says when it makes sense to ask again. */
+static void refuse(struct account *a, enum msg_class failure, const char *text)
+{
+    int64_t after_ms = failure == MSG_DEAD     ? 0
+                       : failure == MSG_RECENT ? left_ms(a->tries.forced_ms + account_forced_floor(a))
+                                               : left_ms(a->tries.urgent_ms);
+    a->env->refuse(a->env->arg, a, failure, after_ms, text);
+}
+
+static void note_failure(struct account *a, const struct flight_result *r)
+{
+    int64_t now_ms = clock_mono_ms();
+    bool counts =
+        r->requested && r->failure != MSG_TRANSIENT && r->failure != MSG_STORE && schedule_need_forced(&a->need);
+    uint64_t random;
+    rand_bytes(&random, sizeof random);
+    if (r->failure == MSG_THROTTLE && !r->told)
+        schedule_throttled(&a->tries, now_ms + r->retry_after_ms);
+    else
+        schedule_failed(&a->tries, r->failure, r->retry_after_ms, counts, random, now_ms);
+    if (r->failure == MSG_THROTTLE)
+        a->throttled_ms = now_ms + r->retry_after_ms; /* the flight has told the store, or was told by it */
+    snprintf(a->last_error, sizeof a->last_error, "%s", r->text ? r->text : "");
+    if (r->failure == MSG_THROTTLE && a->host[0])
+        a->env->throttled(a->env->arg, a->host, a->tries.urgent_ms, r->told);
+    if (!a->need.background)
+        refuse(a, r->failure, a->last_error);
+}
+
+static void note_success(struct account *a, const struct flight_result *r)
+{
+    struct schedule_need need = a->need;
+    bool still = !need.background && account_needed(a, &need);
+    schedule_succeeded(&a->tries, r->requested && schedule_need_forced(&need), clock_mono_ms());
+    schedule_hurry(&a->tries, a->times.lifetime_ms / 4, clock_mono_ms());
+    a->last_error[0] = '\0';
+    if (need.background)
+        return;
+    if (!still)
+        a->env->publish(a->env->arg, a); /* whoever joined late has not seen the first one */
+    else if (r->requested) {
+        schedule_failed(&a->tries, MSG_TRANSIENT, 1000, false, 0, clock_mono_ms());
+        refuse(a, MSG_TRANSIENT,
+               schedule_need_forced(&need) ? "the new token was refused already" : "the new token has expired already");
+    } else
+        account_want(a, &need); /* what was adopted is not what the late ones need: they may ask once more (rule 2.6) */
+}
+
+static void on_event(void *arg, enum flight_event event)
+{
+    account_event(arg, event);
+}
+
+static void on_end(void *arg, const struct flight_result *r)
+{
+    struct account *a = arg;
+    struct flight *f = a->flight;
+    a->flight = NULL;
+    count_end(a, r);
+    log_end(a, r);
+    a->waiters = 0;
+    a->replay = a->replay && r->end != FLIGHT_ADOPTED && r->end != FLIGHT_REFRESHED;
+    if (r->end == FLIGHT_FAILED)
+        note_failure(a, r);
+    else if (r->end == FLIGHT_SKIPPED) {
+        schedule_skipped(&a->tries, clock_mono_ms());
+        if (!a->need.background)
+            a->env->refuse(a->env->arg, a, MSG_TRANSIENT, 200, r->text);
+    } else
+        note_success(a, r);
+    flight_free(f); /* r->text lived in it */
+    if (a->draining)
+        a->env->idle(a->env->arg);
+    else if (a->changed && !a->flight)
+        account_secret_changed(a);
+    account_schedule(a);
+}
+
+/* The flight judges by stored, absolute times. After a jump of the wall clock it would call a token fresh that is due,
+ * or has ended, again and again. */
+static void tell_due(struct account *a, const struct schedule_need *need)
+{
+    if (account_needed(a, need))
+        flight_expire_generation(a->flight, a->state.generation);
+}
+
+void account_fly(struct account *a, const struct schedule_need *need)
+{
+    const struct flight_hooks hooks = { on_state, on_lease, on_event, on_end, a };
+    a->need = *need;
+    a->flight_ms = clock_mono_ms();
+    a->waiters = !need->background;
+    alarm_stop(&a->timer);
+    a->flight = flight_start(a->env->flights, a->spec, &a->state, need, a->replay, &hooks);
+    if (a->flight) {
+        tell_due(a, need);
+        return;
+    }
+    log_error(log_msg("refresh not started"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
+    schedule_failed(&a->tries, MSG_TRANSIENT, 0, false, 0, clock_mono_ms());
+    account_schedule(a);
+}
+
+static void refuse_later(struct account *a)
+{
+    if (clock_mono_ms() < a->throttled_ms)
+        refuse(a, MSG_THROTTLE, "the token endpoint has asked for fewer requests");
+    else
+        refuse(a, a->tries.failed ? a->tries.failure : MSG_TRANSIENT, a->last_error);
+}
+
+void account_want(struct account *a, const struct schedule_need *want)
+{
+    struct schedule_need need = *want;
+    if (need.reason == MSG_FORCED)
+        need.rejected = a->state.generation;
+    if (!account_needed(a, &need)) {
+        a->env->publish(a->env->arg, a);
+        return;
+    }
+    if (a->flight) {
+        schedule_need_merge(&a->need, &need);
+        flight_join(a->flight, &need);
+        tell_due(a, &need);
+        a->waiters++;
+        return;
+    }
+    switch (a->draining ? SCHEDULE_LATER : schedule_may(&a->tries, &need, account_forced_floor(a), clock_mono_ms())) {
+    case SCHEDULE_SATISFIED: a->env->publish(a->env->arg, a); break;
+    case SCHEDULE_GO: account_fly(a, &need); break;
+    case SCHEDULE_LATER:
+        if (need.reason != MSG_EXPIRING && !need.background)
+            refuse_later(a);
+        break;
+    case SCHEDULE_RECENT: refuse(a, MSG_RECENT, "a forced refresh ran a moment ago"); break;
+    case SCHEDULE_STUCK: refuse(a, MSG_DEAD, a->last_error[0] ? a->last_error : "the refresh token is dead"); break;
+    }
+}

@@ -1,0 +1,28 @@
+/* refresh/account_private.h: inside the account, for account*.c only.
+ * account.c has what is known, files and time; account_flight.c the door to a flight, and its end. */
+#ifndef SIDEKEY_REFRESH_ACCOUNT_PRIVATE_H
+#define SIDEKEY_REFRESH_ACCOUNT_PRIVATE_H
+
+#include "refresh/account.h"
+
+/* account.c */
+/* Sets the timer for the next background pass. */
+void account_schedule(struct account *a);
+/* The pause between two forced refreshes, in ms. */
+int64_t account_forced_floor(const struct account *a);
+/* Takes a newer state, or another token under the same number, and publishes it. */
+void account_take(struct account *a, const struct state *state);
+/* Something has changed: the next try may be made at once, unless the token host wants a pause. */
+void account_unstick(struct account *a);
+/* A secret's file has changed: a flight, where that may help. */
+void account_secret_changed(struct account *a);
+
+/* account_flight.c */
+/* What is held does not satisfy the need. */
+bool account_needed(const struct account *a, const struct schedule_need *need);
+/* Starts a flight; there is none under way. */
+void account_fly(struct account *a, const struct schedule_need *need);
+/* Counts an event. */
+void account_event(struct account *a, enum flight_event event);
+
+#endif
