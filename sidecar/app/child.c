@@ -68,14 +68,14 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     sigset_t none;
     loop_forked();
     ev_io_stop(loop_get(), &s->signals);
-    ev_timer_stop(loop_get(), &s->grace);
-    ev_timer_stop(loop_get(), &s->trim);
+    timer_stop(&s->grace);
+    timer_stop(&s->trim);
     close(s->signal_fd);
     ipc_free(s->keeper->ipc);
-    ev_timer_stop(loop_get(), &s->keeper->respawn);
+    timer_stop(&s->keeper->respawn);
     for (unsigned i = 0; i < s->worker_count; i++) {
         ipc_free(s->workers[i]->ipc);
-        ev_timer_stop(loop_get(), &s->workers[i]->respawn);
+        timer_stop(&s->workers[i]->respawn);
     }
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
         ipc_free(LIST_ENTRY(n, struct child, node)->ipc);
@@ -116,16 +116,12 @@ void child_retry_later(struct child *c)
     c->backoff_ms = c->backoff_ms ? c->backoff_ms * 2 : RESPAWN_MIN_MS;
     if (c->backoff_ms > RESPAWN_MAX_MS)
         c->backoff_ms = RESPAWN_MAX_MS;
-    ev_timer_stop(loop_get(), &c->respawn);
-    ev_timer_set(&c->respawn, (double)c->backoff_ms / 1000, 0);
-    ev_timer_start(loop_get(), &c->respawn);
+    timer_set(&c->respawn, c->backoff_ms);
 }
 
-static void on_respawn(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_respawn(void *arg)
 {
-    (void)loop;
-    (void)revents;
-    child_spawn(w->data);
+    child_spawn(arg);
 }
 
 void child_spawn(struct child *c)
@@ -171,8 +167,7 @@ struct child *child_new(struct supervisor *s, enum role role, unsigned slot)
         return NULL;
     *c = (struct child){ .supervisor = s, .role = role, .slot = slot };
     list_init(&c->node);
-    ev_timer_init(&c->respawn, on_respawn, 0, 0);
-    c->respawn.data = c;
+    timer_init(&c->respawn, on_respawn, c);
     return c;
 }
 
@@ -180,7 +175,7 @@ void child_free(struct child *c)
 {
     if (!c)
         return;
-    ev_timer_stop(loop_get(), &c->respawn);
+    timer_stop(&c->respawn);
     ipc_free(c->ipc);
     list_remove(&c->node);
     free(c);

@@ -14,7 +14,8 @@
 #include "base/rand.h"
 #include "base/mem_trim.h"
 
-#define LIVED_MS 10000 /* a child that lived this long starts its back-off anew */
+#define LAST_WORDS_MS 3000 /* beyond the drain, before children are killed */
+#define LIVED_MS 10000     /* a child that lived this long starts its back-off anew */
 
 static void stop_loop(struct supervisor *s, int status)
 {
@@ -24,11 +25,9 @@ static void stop_loop(struct supervisor *s, int status)
 
 /* --- readiness --- */
 
-static void on_trim(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_trim(void *arg)
 {
-    (void)loop;
-    (void)w;
-    (void)revents;
+    (void)arg;
     mem_trim_now(); /* from here on it sleeps until a child dies */
 }
 
@@ -42,7 +41,7 @@ static void announce(struct supervisor *s)
         if (!s->workers[i]->ready)
             return;
     s->announced = true;
-    ev_timer_start(loop_get(), &s->trim);
+    timer_set(&s->trim, MEM_TRIM_AFTER_MS);
     s->program = s->options->on_ready ? s->options->on_ready(s->options->arg, &s->listeners) : 0;
     if (s->program < 0)
         stop_loop(s, EX_OSERR);
@@ -76,11 +75,9 @@ static void old_keepers_may_end(struct supervisor *s)
         (void)!child_send(LIST_ENTRY(n, struct child, node), &(struct msg){ .type = MSG_DRAIN }, -1);
 }
 
-static void on_grace_over(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_grace_over(void *arg)
 {
-    struct supervisor *s = w->data;
-    (void)loop;
-    (void)revents;
+    struct supervisor *s = arg;
     log_warn(log_msg("children did not end in time: killed"));
     for (unsigned i = 0; i < s->worker_count; i++)
         if (s->workers[i]->pid)
@@ -92,19 +89,18 @@ static void on_grace_over(struct ev_loop *loop, ev_timer *w, int revents)
 static void begin_stop(struct supervisor *s, int status)
 {
     if (s->stopping) {
-        on_grace_over(loop_get(), &s->grace, 0);
+        on_grace_over(s);
         return;
     }
     s->stopping = true;
     s->status = status;
     for (unsigned i = 0; i < s->worker_count; i++) {
-        ev_timer_stop(loop_get(), &s->workers[i]->respawn);
+        timer_stop(&s->workers[i]->respawn);
         if (s->workers[i]->ipc)
             (void)!child_send(s->workers[i], &(struct msg){ .type = MSG_DRAIN, .tag = MSG_DRAIN_LAST }, -1);
     }
     keeper_may_end(s);
-    ev_timer_set(&s->grace, (double)s->config->limits.drain_ms / 1000 + 3, 0);
-    ev_timer_start(loop_get(), &s->grace);
+    timer_set(&s->grace, s->config->limits.drain_ms + LAST_WORDS_MS);
     if (!any_running(s))
         stop_loop(s, status);
 }
@@ -176,7 +172,7 @@ static void replace(struct supervisor *s, struct child **at)
     struct child *old = *at, *next = child_new(s, old->role, old->slot);
     if (!next)
         return; /* the old one goes on with the old configuration */
-    ev_timer_stop(loop_get(), &old->respawn);
+    timer_stop(&old->respawn);
     old->retired = true;
     *at = next;
     if (!old->pid) {
@@ -334,9 +330,8 @@ int supervisor_run(const struct supervisor_options *options)
                              .ca_memfd = -1,
                              .status = EX_OK };
     list_init(&s.retired);
-    ev_timer_init(&s.grace, on_grace_over, 0, 0);
-    s.grace.data = &s;
-    ev_timer_init(&s.trim, on_trim, MEM_TRIM_AFTER_MS / 1000.0, 0);
+    timer_init(&s.grace, on_grace_over, &s);
+    timer_init(&s.trim, on_trim, NULL);
     if (listeners_open(&s.listeners, s.config, options->hints_path, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
         done(&s);

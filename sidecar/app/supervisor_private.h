@@ -8,6 +8,7 @@
 #include "app/supervisor.h"
 #include "net/ipc/ipc.h"
 #include "net/ipc/msg.h"
+#include "net/timer.h"
 
 #define TICKET_KEY_BYTES 80
 
@@ -20,7 +21,7 @@ struct child {
     pid_t pid;     /* 0: not running */
     struct ipc *ipc;
     int64_t started_ms, backoff_ms;
-    ev_timer respawn;
+    struct timer respawn;
     bool ready;
     bool retired;     /* replaced by a reload: freed when it has ended */
     struct list node; /* in retired */
@@ -36,7 +37,7 @@ struct supervisor {
     struct list retired;
     char ticket_key[TICKET_KEY_BYTES];
     ev_io signals;
-    ev_timer grace, trim;
+    struct timer grace, trim;
     pid_t program;
     bool announced, stopping, reload_failed;
     int status;

@@ -6,10 +6,11 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "net/timer.h"
 
 #define BACKLOG 1024
 #define ACCEPTS_PER_WAKE 16
-#define PAUSE_S 0.1
+#define PAUSE_MS 100
 
 static const char *hint(int number)
 {
@@ -52,7 +53,7 @@ int listen_open(struct address *io_at, bool shared, struct err *e)
 
 struct listener {
     ev_io io;
-    ev_timer pause;
+    struct timer pause;
     listen_fn *fn;
     void *arg;
     bool accepting; /* as the owner wants it */
@@ -63,18 +64,16 @@ struct listener {
 /* The one place that starts and stops watchers. */
 static void settle(struct listener *l)
 {
-    bool watch = l->accepting && !ev_is_active(&l->pause);
+    bool watch = l->accepting && !timer_is_set(&l->pause);
     if (watch)
         ev_io_start(loop_get(), &l->io);
     else
         ev_io_stop(loop_get(), &l->io);
 }
 
-static void on_pause_end(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_pause_end(void *arg)
 {
-    (void)loop;
-    (void)revents;
-    settle(LIST_ENTRY(w, struct listener, pause));
+    settle(arg);
 }
 
 /* EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog and the descriptor readable, so only time helps.
@@ -85,8 +84,7 @@ static void pause_accepting(struct listener *l, int number)
         log_warn(log_msg("new connections wait: accepting fails, tried again every 100 ms"),
                  log_str("cause", strerrordesc_np(number)));
     l->troubled = true;
-    ev_timer_set(&l->pause, PAUSE_S, 0.);
-    ev_timer_start(loop_get(), &l->pause);
+    timer_set(&l->pause, PAUSE_MS);
     settle(l);
 }
 
@@ -134,7 +132,7 @@ struct listener *listener_new(int fd, listen_fn *fn, void *arg)
     l->arg = arg;
     l->accepting = true;
     ev_io_init(&l->io, on_readable, fd, EV_READ);
-    ev_timer_init(&l->pause, on_pause_end, PAUSE_S, 0.);
+    timer_init(&l->pause, on_pause_end, l);
     settle(l);
     return l;
 }
@@ -152,6 +150,6 @@ void listener_free(struct listener *l)
     if (l->gone)
         *l->gone = true;
     ev_io_stop(loop_get(), &l->io);
-    ev_timer_stop(loop_get(), &l->pause);
+    timer_stop(&l->pause);
     free(l);
 }

@@ -44,7 +44,7 @@ void stream_destroy(struct stream *s)
     if (s->gone)
         *s->gone = true;
     if (s->linger)
-        ev_timer_stop(loop_get(), &s->linger->timer);
+        timer_stop(&s->linger->timer);
     free(s->linger);
     later_cancel(&s->later);
     ev_io_stop(loop_get(), &s->io);

@@ -7,7 +7,7 @@
 #include "net/stream_private.h"
 
 #define LINGER_BYTES (2 * 1024 * 1024)
-#define LINGER_S 2.0
+#define LINGER_MS 2000
 #define STALLS_MAX 15 /* a peer that takes nothing for 30 s will not take the rest */
 
 /* A slow reader's last bytes are still in the queue: they have their time as the others had. */
@@ -19,12 +19,11 @@ static bool goes_on(struct lingering *l)
     return moved || (l->waiting && l->stalls < STALLS_MAX);
 }
 
-static void on_linger_end(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_linger_end(void *arg)
 {
-    struct lingering *l = LIST_ENTRY(w, struct lingering, timer);
-    (void)revents;
+    struct lingering *l = arg;
     if (goes_on(l))
-        ev_timer_again(loop, w);
+        timer_set(&l->timer, LINGER_MS);
     else
         stream_destroy(l->stream);
 }
@@ -40,8 +39,8 @@ void stream_linger(struct stream *s)
         *s->gone = true;
     s->gone = NULL;
     *l = (struct lingering){ .stream = s, .left = LINGER_BYTES };
-    ev_timer_init(&l->timer, on_linger_end, LINGER_S, LINGER_S);
-    ev_timer_start(loop_get(), &l->timer);
+    timer_init(&l->timer, on_linger_end, l);
+    timer_set(&l->timer, LINGER_MS);
     s->linger = l;
     s->state = STREAM_LINGERS;
     s->finish = true;

@@ -4,6 +4,7 @@
 
 #include "net/hangup.h"
 #include "net/stream.h"
+#include "net/timer.h"
 #include "net/tls/tls_session.h"
 
 enum stream_state { STREAM_SECURING, STREAM_OPEN, STREAM_BROKEN, STREAM_LINGERS };
@@ -35,7 +36,7 @@ struct stream {
 };
 
 struct lingering {
-    ev_timer timer;
+    struct timer timer;
     struct stream *stream;
     size_t left;     /* bytes that may still be dropped */
     size_t waiting;  /* of the queue, when the timer last ran */

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "net/ipc/msg_parts.h"
+#include "net/timer.h"
 #include "proxy/problem.h"
 
 #include <stdlib.h>
@@ -24,7 +25,7 @@ struct admin_client {
     struct list node;
     struct admin *admin;
     struct h1_leg *leg;
-    struct deadline deadline;
+    struct timer deadline;
     struct token_wait token_wait;
     uint64_t tag;     /* of the question that is out; 0: none */
     const char *type; /* media type of the answer */
@@ -40,7 +41,7 @@ static void end(struct admin_client *c, bool gently)
 {
     list_remove(&c->node);
     c->admin->count--;
-    deadline_stop(&c->deadline);
+    timer_stop(&c->deadline);
     token_wait_cancel(&c->token_wait);
     buf_done(&c->body);
     if (gently)
@@ -68,7 +69,7 @@ static void go_on(struct admin_client *c)
         end(c, true);
         return;
     }
-    deadline_set(&c->deadline, ADMIN_IDLE_MS);
+    timer_set(&c->deadline, ADMIN_IDLE_MS);
     if (c->ended) {
         c->ended = false;
         leg_next(h1_leg_base(c->leg));
@@ -120,7 +121,7 @@ static void respond_body(struct admin_client *c, int status, const char *type)
     if (c->head_only)
         buf_clear(&c->body);
     c->sending = true;
-    deadline_set(&c->deadline, SEND_MS);
+    timer_set(&c->deadline, SEND_MS);
     send_on(c);
 }
 
@@ -146,7 +147,7 @@ static void ask(struct admin_client *c, enum msg_ask what, const char *type)
 {
     c->tag = ++c->admin->next_tag;
     c->type = type;
-    deadline_set(&c->deadline, ANSWER_MS);
+    timer_set(&c->deadline, ANSWER_MS);
     c->admin->ctx->ask(c->admin->ctx,
                        &(struct msg){ .type = MSG_ASK, .ask = what, .tag = c->tag, .ok = c->openmetrics });
 }
@@ -188,7 +189,7 @@ static void refresh(struct admin_client *c, struct slice name)
         respond(c, 404, "text/plain", SLICE("no rule uses a credential of that name\n"));
         return;
     }
-    deadline_set(&c->deadline, REFRESH_MS + 1000);
+    timer_set(&c->deadline, REFRESH_MS + 1000);
     c->tag = ++c->admin->next_tag;
     tokens_wait(t, credential, &c->token_wait, MSG_FORCED, credential_generation(credential), REFRESH_MS, on_refreshed,
                 c);
@@ -303,8 +304,8 @@ void admin_accept(struct admin *a, int fd)
     }
     c->admin = a;
     buf_init(&c->body, MSG_PARTS_TEXT_MAX);
-    deadline_init(&c->deadline, on_deadline, c);
-    deadline_set(&c->deadline, ADMIN_IDLE_MS);
+    timer_init(&c->deadline, on_deadline, c);
+    timer_set(&c->deadline, ADMIN_IDLE_MS);
     list_push(&a->clients, &c->node);
     a->count++;
     leg_want(h1_leg_base(c->leg), true);

@@ -39,9 +39,9 @@ void client_enter(struct client *c, enum client_state next)
     c->state = next;
     c->since_ms = clock_mono_ms();
     if (ms[next])
-        deadline_set(&c->deadline, ms[next]);
+        timer_set(&c->deadline, ms[next]);
     else
-        deadline_stop(&c->deadline);
+        timer_stop(&c->deadline);
 }
 
 static void on_deferred_free(struct later *later)
@@ -111,7 +111,7 @@ static void serve(struct client *c)
 {
     client_enter(c, c->in_tunnel ? CLIENT_SERVE : CLIENT_PROXY);
     if (c->ctx->draining)
-        deadline_set(&c->deadline, NEWCOMER_MS);
+        timer_set(&c->deadline, NEWCOMER_MS);
     leg_want(h1_leg_base(c->leg), leg_space(h1_leg_base(c->leg)) >= LEG_READ_BYTES);
 }
 
@@ -305,7 +305,7 @@ static void on_waiting_for_head(struct client *c)
     int64_t left_ms = started_ms ? started_ms + head_ms - now_ms : c->since_ms + idle_ms - now_ms;
     h1_leg_park(c->leg);
     if (left_ms > 0)
-        deadline_set(&c->deadline, left_ms < head_ms ? left_ms : head_ms);
+        timer_set(&c->deadline, left_ms < head_ms ? left_ms : head_ms);
     else if (started_ms)
         client_refuse(c,
                       &(struct problem){ .status = 408,
@@ -347,7 +347,7 @@ static struct client *client_new(struct context *ctx, int fd)
     c->up_fd = -1;
     buf_init(&c->early, CLIENT_EARLY_MAX);
     later_init(&c->deferred_free, on_deferred_free);
-    deadline_init(&c->deadline, on_deadline, c);
+    timer_init(&c->deadline, on_deadline, c);
     list_push(&ctx->clients, &c->node);
     ctx->client_count++;
     meter_gauge(ctx->meter, METER_CLIENT, ctx->client_count);
@@ -420,7 +420,7 @@ void clients_drain(struct context *ctx)
             continue;
         }
         c->since_ms = clock_mono_ms(); /* it has just come, and its request may be on the way */
-        deadline_set(&c->deadline, NEWCOMER_MS);
+        timer_set(&c->deadline, NEWCOMER_MS);
     }
 }
 

@@ -3,6 +3,7 @@
 #ifndef SIDEKEY_PROXY_CLIENT_PRIVATE_H
 #define SIDEKEY_PROXY_CLIENT_PRIVATE_H
 
+#include "net/timer.h"
 #include "proxy/client.h"
 #include "proxy/exchange.h"
 #include "proxy/problem.h"
@@ -39,7 +40,7 @@ struct client {
     int up_fd; /* dialled, not yet used */
     struct leaf_wait leaf_wait;
     struct buf early; /* read before it was known what it is */
-    struct deadline deadline;
+    struct timer deadline;
     struct later deferred_free;
     int64_t since_ms; /* when this state was entered */
 };

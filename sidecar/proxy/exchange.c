@@ -16,8 +16,8 @@ static void on_deferred_free(struct later *later)
 static void settle(struct exchange *x)
 {
     x->state = EXCHANGE_OVER;
-    deadline_stop(&x->deadline);
-    deadline_stop(&x->continue_timer);
+    timer_stop(&x->deadline);
+    timer_stop(&x->continue_timer);
     token_wait_cancel(&x->token_wait);
     upstream_wait_cancel(&x->upstream_wait);
 }
@@ -122,7 +122,7 @@ static void client_head(void *owner, struct message *head)
 static void client_data(void *owner, struct slice data)
 {
     struct exchange *x = owner;
-    deadline_stop(&x->continue_timer);
+    timer_stop(&x->continue_timer);
     if (x->upload_cut)
         return;
     replay_add(&x->replay, data);
@@ -222,8 +222,8 @@ static void need_upstream(struct exchange *x)
 {
     struct upstream_target target = { .a0 = &x->a0, .rule = x->rule, .once = !exchange_idempotent(x) };
     x->state = EXCHANGE_CONNECT;
-    deadline_stop(&x->deadline);
-    deadline_stop(&x->continue_timer);
+    timer_stop(&x->deadline);
+    timer_stop(&x->continue_timer);
     if (!x->request_done) /* the body waits for the connection; the hang-up of a client without one is heard */
         leg_want(x->client, has_no_body(x->request));
     struct upstream *u = pool_take(x->ctx->pool, &target, &x->upstream_wait, on_upstream, x);
@@ -366,8 +366,8 @@ struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct
                             .head_only = slice_eq(message_method(request), SLICE("HEAD")) };
     later_init(&x->finish, on_finish);
     later_init(&x->deferred_free, on_deferred_free);
-    deadline_init(&x->deadline, on_deadline, x);
-    deadline_init(&x->continue_timer, exchange_continue, x);
+    timer_init(&x->deadline, on_deadline, x);
+    timer_init(&x->continue_timer, exchange_continue, x);
     message_init(&x->trailers);
     buf_init(&x->inspected, EXCHANGE_INSPECT_MAX);
     h1_leg_own(client, &client_events, x);

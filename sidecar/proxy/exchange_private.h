@@ -4,6 +4,7 @@
 #define SIDEKEY_PROXY_EXCHANGE_PRIVATE_H
 
 #include "base/clock.h"
+#include "net/timer.h"
 #include "proxy/exchange.h"
 #include "proxy/problem.h"
 
@@ -34,8 +35,8 @@ struct exchange {
     struct upstream *up;
     struct upstream_wait upstream_wait;
     struct token_wait token_wait;
-    struct deadline deadline;
-    struct deadline continue_timer; /* with the upstream, when the client waits for a 100 */
+    struct timer deadline;
+    struct timer continue_timer; /* with the upstream, when the client waits for a 100 */
     struct later finish, deferred_free;
     struct replay replay;
     size_t replayed;         /* bytes of replay that the current upstream has */

@@ -18,7 +18,7 @@ static void answer_inspected(struct exchange *x, struct message *head);
 void exchange_progress(struct exchange *x)
 {
     const struct worker_limits *limits = &x->ctx->options->limits;
-    deadline_set(&x->deadline, x->status || x->inspecting ? limits->idle_ms : limits->first_byte_ms);
+    timer_set(&x->deadline, x->status || x->inspecting ? limits->idle_ms : limits->first_byte_ms);
 }
 
 void exchange_filter_trailers(struct exchange *x, struct message *trailers)
@@ -128,7 +128,7 @@ static bool is_late_100(struct exchange *x, const struct message *head)
 {
     bool late = head->status == 100 && x->continued;
     if (head->status == 100 || head->status >= 200)
-        deadline_stop(&x->continue_timer);
+        timer_stop(&x->continue_timer);
     x->continued = x->continued || head->status == 100;
     return late;
 }
@@ -166,7 +166,7 @@ void exchange_send(struct exchange *x)
     }
     exchange_progress(x);
     if (x->request->expect_100 && !x->continued && !x->request_done)
-        deadline_set(&x->continue_timer, CONTINUE_AFTER_MS);
+        timer_set(&x->continue_timer, CONTINUE_AFTER_MS);
     if (x->request_done)
         exchange_end_upload(x);
     /* Also when the request is whole: a client that hangs up is heard.  A head may have filled the queue: then
@@ -253,7 +253,7 @@ static bool hold(struct exchange *x, struct message *head)
         return false;
     }
     leg_want(exchange_up(x), false);
-    deadline_stop(&x->deadline);
+    timer_stop(&x->deadline);
     x->held = head;
     x->state = EXCHANGE_HELD;
     token = tokens_get(x->ctx->tokens, x->credential, clock_mono_ms());

@@ -112,7 +112,7 @@ static void mint(struct leaves *l, struct entry *e)
 static void leave(struct leaf_wait *w)
 {
     list_remove(&w->node);
-    deadline_stop(&w->deadline);
+    timer_stop(&w->deadline);
     w->entry = NULL;
 }
 
@@ -144,8 +144,8 @@ int leaves_wait(struct leaves *l, const char *host, struct leaf_wait *w, int64_t
     *w = (struct leaf_wait){ .leaves = l, .entry = e, .fn = fn, .arg = arg };
     list_init(&w->node);
     list_push(&e->waits, &w->node);
-    deadline_init(&w->deadline, on_wait_over, w);
-    deadline_set(&w->deadline, wait_ms);
+    timer_init(&w->deadline, on_wait_over, w);
+    timer_set(&w->deadline, wait_ms);
     if (first)
         mint(l, e);
     return 0;

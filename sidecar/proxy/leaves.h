@@ -6,7 +6,7 @@
 #include "base/list.h"
 #include "net/ipc/msg.h"
 #include "net/tls/tls.h"
-#include "proxy/deadline.h"
+#include "net/timer.h"
 
 #define LEAVES_MAX 1024
 
@@ -14,7 +14,7 @@ struct leaves;
 
 struct leaf_wait {
     struct list node;
-    struct deadline deadline;
+    struct timer deadline;
     struct leaves *leaves;
     struct entry *entry; /* NULL once it has been answered */
     /* leaf: the callee's reference, or NULL and why not. */

@@ -1,5 +1,6 @@
 #include "base/hash.h"
 #include "base/log.h"
+#include "net/timer.h"
 #include "proxy/upstream_private.h"
 
 #include <errno.h>
@@ -51,7 +52,7 @@ static void on_handout(struct later *later)
             continue;
         }
         struct upstream_wait *w = LIST_ENTRY(list_shift(&p->waits), struct upstream_wait, node);
-        deadline_stop(&w->deadline);
+        timer_stop(&w->deadline);
         upstream_hand_over(u);
         w->fn(w->arg, u, NULL);
     }
@@ -170,7 +171,7 @@ void upstream_wait_cancel(struct upstream_wait *w)
     if (!w->node.next)
         return;
     list_remove(&w->node);
-    deadline_stop(&w->deadline);
+    timer_stop(&w->deadline);
 }
 
 static void on_wait_over(void *arg)
@@ -200,8 +201,8 @@ struct upstream *pool_take(struct pool *p, const struct upstream_target *target,
     }
     *w = (struct upstream_wait){ .fn = fn, .arg = arg };
     list_init(&w->node);
-    deadline_init(&w->deadline, on_wait_over, w);
-    deadline_set(&w->deadline, place ? p->limits->dial_ms + p->limits->tls_ms : 0);
+    timer_init(&w->deadline, on_wait_over, w);
+    timer_set(&w->deadline, place ? p->limits->dial_ms + p->limits->tls_ms : 0);
     list_push(place ? &place->waits : &homeless, &w->node);
     if (place)
         later_ask(&place->handout);

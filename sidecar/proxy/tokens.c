@@ -16,7 +16,7 @@ struct credential {
     struct token token;
     int64_t ask_after_ms; /* no background WANT before */
     struct list waits;
-    struct deadline retry;        /* a refusal said when to try again, and somebody has the time */
+    struct timer retry;           /* a refusal said when to try again, and somebody has the time */
     struct token_refusal put_off; /* the last such one */
 };
 
@@ -55,7 +55,7 @@ static void credential_free(void *arg, struct slice key, void *value)
     (void)arg;
     (void)key;
     token_done(&c->token);
-    deadline_stop(&c->retry);
+    timer_stop(&c->retry);
     free(c->name);
     free(c);
 }
@@ -98,7 +98,7 @@ struct credential *tokens_credential(struct tokens *t, const char *name)
         return c;
     c->table = t;
     list_init(&c->waits);
-    deadline_init(&c->retry, on_retry, c);
+    timer_init(&c->retry, on_retry, c);
     if (!(c->name = strdup(name)) || hash_put(t->by_name, slice_str(name), c) != 0) {
         free(c->name);
         free(c);
@@ -152,7 +152,7 @@ static bool in_list(const struct token_wait *w)
 static void leave(struct token_wait *w)
 {
     list_remove(&w->node);
-    deadline_stop(&w->deadline);
+    timer_stop(&w->deadline);
     w->credential->table->waiting--;
 }
 
@@ -194,8 +194,8 @@ void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, e
     list_init(&w->node);
     list_push(&c->waits, &w->node);
     t->waiting++;
-    deadline_init(&w->deadline, on_wait_over, w);
-    deadline_set(&w->deadline, wait_ms);
+    timer_init(&w->deadline, on_wait_over, w);
+    timer_set(&w->deadline, wait_ms);
     send_want(c, w->reason, rejected, w->until_ms);
 }
 
@@ -283,7 +283,7 @@ static void refuse(struct credential *c, const struct msg *m)
         list_push(&c->waits, &w->node);
         w->put_off = true;
         c->put_off = refusal;
-        deadline_set(&c->retry, m->retry_after_ms + 10);
+        timer_set(&c->retry, m->retry_after_ms + 10);
     }
 }
 

@@ -7,7 +7,7 @@
 #include "base/list.h"
 #include "base/secret.h"
 #include "net/ipc/msg.h"
-#include "proxy/deadline.h"
+#include "net/timer.h"
 
 struct tokens;
 struct credential; /* an entry: lives as long as the table */
@@ -37,7 +37,7 @@ struct token_refusal {
 
 struct token_wait {
     struct list node;
-    struct deadline deadline;
+    struct timer deadline;
     struct credential *credential;
     enum msg_reason reason;
     uint64_t rejected; /* wants a generation above this; 0: any fresh token */

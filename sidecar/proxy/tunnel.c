@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "proxy/deadline.h"
+#include "net/timer.h"
 #include "proxy/leg.h"
 
 #define READS_PER_WAKE 4
@@ -17,7 +17,7 @@ struct side {
 
 struct tunnel {
     struct side a, b;
-    struct deadline idle;
+    struct timer idle;
     struct later end;
     int64_t idle_ms;
     tunnel_done_fn *done;
@@ -44,7 +44,7 @@ static void close_both(struct tunnel *t, bool broken)
     t->over = true;
     shut(t->a.stream);
     shut(t->b.stream);
-    deadline_stop(&t->idle);
+    timer_stop(&t->idle);
     later_ask(&t->end);
 }
 
@@ -66,7 +66,7 @@ static void maybe_over(struct tunnel *t)
 static void set_idle(struct tunnel *t)
 {
     t->parked = t->idle_ms <= PARK_MS;
-    deadline_set(&t->idle, t->parked ? t->idle_ms : PARK_MS);
+    timer_set(&t->idle, t->parked ? t->idle_ms : PARK_MS);
 }
 
 static bool pass(struct side *s)
@@ -123,7 +123,7 @@ static void on_idle(void *arg)
     t->parked = true;
     stream_park(t->a.stream);
     stream_park(t->b.stream);
-    deadline_set(&t->idle, t->idle_ms - PARK_MS);
+    timer_set(&t->idle, t->idle_ms - PARK_MS);
 }
 
 struct tunnel *tunnel_new(struct stream *a, struct stream *b, struct slice first_a, struct slice first_b,
@@ -139,7 +139,7 @@ struct tunnel *tunnel_new(struct stream *a, struct stream *b, struct slice first
         .a = { t, a, &t->b, false }, .b = { t, b, &t->a, false }, .idle_ms = idle_ms, .done = done, .owner = owner
     };
     later_init(&t->end, on_end);
-    deadline_init(&t->idle, on_idle, t);
+    timer_init(&t->idle, on_idle, t);
     set_idle(t);
     stream_own(a, on_stream, &t->a);
     stream_own(b, on_stream, &t->b);

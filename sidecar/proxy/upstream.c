@@ -19,7 +19,7 @@ void upstream_drop(struct upstream *u)
     p->pool->open--;
     list_remove(&u->node);
     list_remove(&u->unused);
-    deadline_stop(&u->deadline);
+    timer_stop(&u->deadline);
     dial_cancel(u->dial);
     if (u->stream)
         stream_free(u->stream);
@@ -52,7 +52,7 @@ static void park(struct upstream *u)
     leg_want(h1_leg_base(u->leg), true); /* readable while idle = of no more use */
     list_unshift(&p->idle, &u->node);
     list_push(&p->pool->unused, &u->unused);
-    deadline_set(&u->deadline, idle_ms(u));
+    timer_set(&u->deadline, idle_ms(u));
     if (!list_empty(&p->waits))
         later_ask(&p->handout);
 }
@@ -62,7 +62,7 @@ void upstream_hand_over(struct upstream *u)
     list_remove(&u->node);
     list_remove(&u->unused);
     list_push(&u->place->others, &u->node);
-    deadline_stop(&u->deadline);
+    timer_stop(&u->deadline);
     u->state = UPSTREAM_BUSY;
     leg_want(h1_leg_base(u->leg), false);
 }
@@ -139,7 +139,7 @@ void upstream_give_back_unread(struct upstream *u)
     u->state = UPSTREAM_UNREAD;
     u->unread = 0;
     h1_leg_own(u->leg, &unread_events, u);
-    deadline_set(&u->deadline, u->place->pool->limits->upstream_idle_ms);
+    timer_set(&u->deadline, u->place->pool->limits->upstream_idle_ms);
     leg_want(h1_leg_base(u->leg), true);
 }
 
@@ -170,7 +170,7 @@ static void attempt_failed(struct upstream *u, const struct leg_fault *fault)
     struct list *first = list_shift(&p->waits);
     if (first) {
         struct upstream_wait *w = LIST_ENTRY(first, struct upstream_wait, node);
-        deadline_stop(&w->deadline);
+        timer_stop(&w->deadline);
         w->fn(w->arg, NULL, fault);
     } else {
         log_debug(log_msg("warm upstream connection failed"), log_str("reason", fault->label));
@@ -184,8 +184,8 @@ static void connected(struct upstream *u)
     u->place->connecting--;
     u->state = UPSTREAM_BUSY;
     u->stream = NULL;
-    deadline_stop(&u->deadline);
-    deadline_init(&u->deadline, on_idle_over, u); /* it was the handshake's */
+    timer_stop(&u->deadline);
+    timer_init(&u->deadline, on_idle_over, u); /* it was the handshake's */
     u->leg = h1_leg_new(s, H1_RESPONSES, &idle_events, u);
     if (!u->leg) {
         stream_free(s);
@@ -198,7 +198,7 @@ static void connected(struct upstream *u)
         return;
     }
     struct upstream_wait *w = LIST_ENTRY(first, struct upstream_wait, node);
-    deadline_stop(&w->deadline);
+    timer_stop(&w->deadline);
     upstream_hand_over(u);
     w->fn(w->arg, u, NULL);
 }
@@ -238,8 +238,8 @@ void upstream_secure(struct upstream *u, int fd)
         connected(u);
         return;
     }
-    deadline_init(&u->deadline, on_handshake_late, u);
-    deadline_set(&u->deadline, p->pool->limits->tls_ms);
+    timer_init(&u->deadline, on_handshake_late, u);
+    timer_set(&u->deadline, p->pool->limits->tls_ms);
     if (stream_connect_tls(u->stream, p->tls, p->a0.host, p->a0.kind != HOST_NAME, p->key) != 0)
         attempt_failed(u,
                        &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
@@ -276,7 +276,7 @@ struct upstream *upstream_new(struct place *p)
     list_init(&u->unused);
     u->state = UPSTREAM_DIAL;
     list_push(&p->others, &u->node);
-    deadline_init(&u->deadline, on_idle_over, u);
+    timer_init(&u->deadline, on_idle_over, u);
     p->open++;
     p->connecting++;
     p->pool->open++;

@@ -5,7 +5,7 @@
 #define SIDEKEY_PROXY_UPSTREAM_H
 
 #include "net/dial/dial.h"
-#include "proxy/deadline.h"
+#include "net/timer.h"
 #include "proxy/h1_leg.h"
 #include "proxy/options.h"
 
@@ -21,7 +21,7 @@ struct upstream_target {
 
 struct upstream_wait {
     struct list node;
-    struct deadline deadline;
+    struct timer deadline;
     /* u: now the callee's; or NULL and why. */
     void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault);
     void *arg;

@@ -3,6 +3,7 @@
 #ifndef SIDEKEY_PROXY_UPSTREAM_PRIVATE_H
 #define SIDEKEY_PROXY_UPSTREAM_PRIVATE_H
 
+#include "net/timer.h"
 #include "proxy/upstream.h"
 
 struct place { /* everything about one pool key; lives as long as the pool */
@@ -35,7 +36,7 @@ struct upstream {
     struct dial *dial;
     struct stream *stream; /* until there is a leg */
     struct h1_leg *leg;
-    struct deadline deadline;
+    struct timer deadline;
     bool reused;
     size_t unread;
 };

@@ -4,6 +4,7 @@
 #include "base/mem_trim.h"
 #include "net/listen_unix.h"
 #include "net/ipc/msg_parts.h"
+#include "net/timer.h"
 #include "proxy/admin.h"
 #include "proxy/client.h"
 #include "proxy/context.h"
@@ -16,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define STATS_EVERY_S 1.0
+#define STATS_EVERY_MS 1000
 #define QUIET_REST_S 30
 #define LAST_WORDS_MS 1000 /* without clients, operators who are waiting may keep the end waiting */
 
@@ -29,9 +30,9 @@ struct worker {
     struct ipc *supervisor, *keeper;
     struct admin *admin;
     struct listener *listeners[WORKER_LISTENERS];
-    ev_timer stats;
+    struct timer stats;
     ev_prepare flush;
-    struct deadline drain, trim;
+    struct timer drain, trim;
     unsigned quiet_s; /* without a client */
     bool ready, over, last_words;
     int status;
@@ -82,11 +83,10 @@ static void send_stats(struct worker *w)
     buf_done(&text);
 }
 
-static void on_stats(struct ev_loop *loop, ev_timer *timer, int revents)
+static void on_stats(void *arg)
 {
-    (void)loop;
-    (void)revents;
-    struct worker *w = timer->data;
+    struct worker *w = arg;
+    timer_set(&w->stats, STATS_EVERY_MS);
     w->quiet_s = w->ctx.client_count ? 0 : w->quiet_s + 1;
     if (w->quiet_s == QUIET_REST_S)
         mem_trim_now();
@@ -122,7 +122,7 @@ static void on_keeper_packet(void *arg, struct slice packet, int fd)
         if (!w->ready)
             send_to(w->supervisor, &(struct msg){ .type = MSG_READY, .name = SLICE("worker"), .tag = w->sockets.slot });
         if (!w->ready)
-            deadline_set(&w->trim, MEM_TRIM_AFTER_MS);
+            timer_set(&w->trim, MEM_TRIM_AFTER_MS);
         w->ready = true;
         return;
     default: return;
@@ -176,7 +176,7 @@ static void maybe_drained(struct worker *w)
         return;
     }
     if (!w->last_words)
-        deadline_set(&w->drain, LAST_WORDS_MS);
+        timer_set(&w->drain, LAST_WORDS_MS);
     w->last_words = true;
 }
 
@@ -219,7 +219,7 @@ static void start_drain(struct worker *w, bool last)
         refuse_connections(w);
     else if (w->listeners[LISTENER_ADMIN])
         listener_set(w->listeners[LISTENER_ADMIN], false);
-    deadline_set(&w->drain, w->ctx.options->limits.drain_ms);
+    timer_set(&w->drain, w->ctx.options->limits.drain_ms);
     clients_drain(&w->ctx);
     maybe_drained(w);
 }
@@ -391,11 +391,10 @@ int worker_run(const struct worker_options *options, const struct worker_sockets
         log_error(log_msg("the worker cannot start"), log_str("reason", e.text));
         return 78;
     }
-    deadline_init(&w.drain, on_drain_over, &w);
-    deadline_init(&w.trim, on_trim, &w);
-    ev_timer_init(&w.stats, on_stats, STATS_EVERY_S, STATS_EVERY_S);
-    w.stats.data = &w;
-    ev_timer_start(loop_get(), &w.stats);
+    timer_init(&w.drain, on_drain_over, &w);
+    timer_init(&w.trim, on_trim, &w);
+    timer_init(&w.stats, on_stats, &w);
+    timer_set(&w.stats, STATS_EVERY_MS);
     ev_prepare_init(&w.flush, on_flush);
     ev_set_priority(&w.flush, EV_MINPRI);
     ev_prepare_start(loop_get(), &w.flush);

@@ -35,9 +35,9 @@ int64_t account_next_ms(const struct account *a)
 void account_schedule(struct account *a)
 {
     int64_t next_ms = account_next_ms(a);
-    alarm_stop(&a->timer);
+    timer_stop(&a->timer);
     if (next_ms != MSG_NEVER && !a->flight && !a->draining && a->loaded)
-        alarm_set(&a->timer, next_ms - clock_mono_ms());
+        timer_set(&a->timer, next_ms - clock_mono_ms());
 }
 
 int64_t account_forced_floor(const struct account *a)
@@ -101,7 +101,7 @@ static void load_later(struct account *a)
     if (a->reload_ms > RELOAD_LAST_MS)
         a->reload_ms = RELOAD_LAST_MS;
     if (!a->draining)
-        alarm_set(&a->reload, a->reload_ms / 2 + (int64_t)rand_below((uint64_t)a->reload_ms));
+        timer_set(&a->reload, a->reload_ms / 2 + (int64_t)rand_below((uint64_t)a->reload_ms));
 }
 
 static void on_loaded(void *arg, const struct store_answer *answer)
@@ -132,7 +132,7 @@ static void load(struct account *a)
         a->load_again = true;
         return;
     }
-    alarm_stop(&a->reload);
+    timer_stop(&a->reload);
     a->load = store_load(a->env->flights->store, a->spec->name, on_loaded, a);
     if (!a->load) {
         a->loaded = true;
@@ -202,8 +202,8 @@ int account_init(struct account *a, const struct credential_spec *spec, const st
     a->env = env;
     state_init(&a->state);
     recompute(a, false, 0, false);
-    alarm_init(&a->timer, on_time, a);
-    alarm_init(&a->reload, on_reload, a);
+    timer_init(&a->timer, on_time, a);
+    timer_init(&a->reload, on_reload, a);
     if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)
         a->host[0] = '\0';
     const struct secret_ref *const files[] = { &spec->token,         &spec->refresh_token,   &spec->client_secret,
@@ -224,8 +224,8 @@ void account_done(struct account *a)
     a->load = NULL;
     store_cancel(a->env->flights->store, a->sharing);
     a->sharing = NULL;
-    alarm_stop(&a->timer);
-    alarm_stop(&a->reload);
+    timer_stop(&a->timer);
+    timer_stop(&a->reload);
     for (size_t i = 0; i < sizeof a->watches / sizeof *a->watches; i++)
         secret_watch_free(a->watches[i]);
     state_done(&a->state);
@@ -281,8 +281,8 @@ void account_hold(struct account *a, int64_t until_ms, bool share)
 void account_drain(struct account *a)
 {
     a->draining = true;
-    alarm_stop(&a->timer);
-    alarm_stop(&a->reload);
+    timer_stop(&a->timer);
+    timer_stop(&a->reload);
     if (a->flight)
         flight_drain(a->flight);
 }

@@ -4,7 +4,7 @@
 #define SIDEKEY_REFRESH_ACCOUNT_H
 
 #include "base/metrics.h"
-#include "refresh/alarm.h"
+#include "net/timer.h"
 #include "refresh/flight/flight.h"
 #include "refresh/secret_watch.h"
 
@@ -44,9 +44,9 @@ struct account {
     bool load_again;
     int64_t throttled_ms;     /* no request before; 0: never said */
     struct store_op *sharing; /* the store is told that */
-    struct alarm reload;      /* the last load failed */
+    struct timer reload;      /* the last load failed */
     int64_t reload_ms;        /* the pause before the next one */
-    struct alarm timer;
+    struct timer timer;
     struct secret_watch *watches[7]; /* one for each file that a secret comes from */
     char last_error[256];            /* of the last flight; "" after a good one */
 };

@@ -176,7 +176,7 @@ void account_fly(struct account *a, const struct schedule_need *need)
     a->need = *need;
     a->flight_ms = clock_mono_ms();
     a->waiters = !need->background;
-    alarm_stop(&a->timer);
+    timer_stop(&a->timer);
     a->flight = flight_start(a->env->flights, a->spec, &a->state, need, a->replay, &hooks);
     if (a->flight) {
         tell_due(a, need);

@@ -171,7 +171,7 @@ void keeper_trim_soon(struct keeper *k)
 {
     bool recent = k->trimmed_ms && clock_mono_ms() - k->trimmed_ms < REST_EVERY_MS;
     if (!k->draining)
-        alarm_set(&k->trim, recent ? REST_EVERY_MS : MEM_TRIM_AFTER_MS);
+        timer_set(&k->trim, recent ? REST_EVERY_MS : MEM_TRIM_AFTER_MS);
 }
 
 static void on_throttled(void *arg, const char *host, int64_t until_ms, bool told)
@@ -265,7 +265,7 @@ static void drain(struct keeper *k)
     k->draining = true;
     for (size_t i = 0; i < k->account_count; i++)
         account_drain(&k->accounts[i]);
-    alarm_set(&k->drain_end, DRAIN_MS);
+    timer_set(&k->drain_end, DRAIN_MS);
     later_ask(&k->finished);
 }
 
@@ -313,8 +313,8 @@ static int say_ready(struct keeper *k)
 
 static void close_all(struct keeper *k)
 {
-    alarm_stop(&k->drain_end);
-    alarm_stop(&k->trim);
+    timer_stop(&k->drain_end);
+    timer_stop(&k->trim);
     later_cancel(&k->finished);
     keeper_drop_workers(k);
     ipc_free(k->supervisor);
@@ -350,8 +350,8 @@ int keeper_run(const struct keeper_options *options, int supervisor_fd)
     harden();
     list_init(&k.workers);
     later_init(&k.finished, on_finished);
-    alarm_init(&k.drain_end, on_drain_end, &k);
-    alarm_init(&k.trim, on_trim, &k);
+    timer_init(&k.drain_end, on_drain_end, &k);
+    timer_init(&k.trim, on_trim, &k);
     int status = open_all(&k, &e);
     if (status == 0 && !(k.supervisor = ipc_new(supervisor_fd, on_supervisor, on_supervisor_gone, &k)))
         status = EX_OSERR;

@@ -27,7 +27,7 @@ struct keeper {
     struct ipc *supervisor;
     struct list workers;
     bool draining;
-    struct alarm drain_end, trim;
+    struct timer drain_end, trim;
     int64_t trimmed_ms;    /* last mem_trim_now(); 0: none */
     struct later finished; /* ends the loop once nothing is in flight */
 };

@@ -1,6 +1,6 @@
 #include "refresh/secret_watch.h"
 
-#include "refresh/alarm.h"
+#include "net/timer.h"
 
 #include <libgen.h>
 #include <limits.h>
@@ -17,7 +17,7 @@ struct secret_watch {
     int fd;
     bool io_on;
     ev_io io;
-    struct alarm settle, look;
+    struct timer settle, look;
     struct stat last;
     void (*fn)(void *arg);
     void *arg;
@@ -42,7 +42,7 @@ static void on_look(void *arg)
 {
     struct secret_watch *w = arg;
     struct stat now = stat_of(w->path);
-    alarm_set(&w->look, LOOK_MS);
+    timer_set(&w->look, LOOK_MS);
     if (now.st_ino != w->last.st_ino || now.st_size != w->last.st_size || now.st_mtim.tv_sec != w->last.st_mtim.tv_sec
         || now.st_mtim.tv_nsec != w->last.st_mtim.tv_nsec)
         on_settled(w);
@@ -56,7 +56,7 @@ static void on_event(struct ev_loop *loop, ev_io *io, int revents)
     (void)revents;
     while (read(w->fd, events, sizeof events) > 0)
         ; /* which file it was does not matter: the path may lead through several links */
-    alarm_set(&w->settle, SETTLE_MS);
+    timer_set(&w->settle, SETTLE_MS);
 }
 
 static void watch_directory(struct secret_watch *w)
@@ -87,11 +87,11 @@ struct secret_watch *secret_watch_new(const char *path, void (*fn)(void *arg), v
     w->fn = fn;
     w->arg = arg;
     w->fd = -1;
-    alarm_init(&w->settle, on_settled, w);
-    alarm_init(&w->look, on_look, w);
+    timer_init(&w->settle, on_settled, w);
+    timer_init(&w->look, on_look, w);
     w->last = stat_of(path);
     watch_directory(w);
-    alarm_set(&w->look, LOOK_MS);
+    timer_set(&w->look, LOOK_MS);
     return w;
 }
 
@@ -101,8 +101,8 @@ void secret_watch_free(struct secret_watch *w)
         return;
     if (w->io_on)
         ev_io_stop(loop_get(), &w->io);
-    alarm_stop(&w->settle);
-    alarm_stop(&w->look);
+    timer_stop(&w->settle);
+    timer_stop(&w->look);
     if (w->fd >= 0)
         close(w->fd);
     free(w->path);

@@ -94,15 +94,15 @@ int world_down(void **state)
     clients_close(&world);
     world_turn();
     pool_free(world.pool);
-    world_turn();
-    bool clean = log_is_clean(), idle = fake_deadline_count() == 0 && fake_dial_pending() == 0,
+    while (fd_count)
+        close(fds[--fd_count]);
+    world_turn(); /* the peers are gone: nothing lingers for them */
+    bool clean = log_is_clean(), idle = fake_timer_count() == 0 && fake_dial_pending() == 0,
          given_back = world.replay.used == 0;
     bool counted = world.client_count == 0 && tokens_waiting(world.tokens) == 0;
     tokens_free(world.tokens);
     access_free(world.access);
     meter_free(world.meter);
-    while (fd_count)
-        close(fds[--fd_count]);
     log_setup("test", LOG_INFO, LOG_JSON, STDERR_FILENO);
     close(log_fd);
     if (!clean || !idle || !given_back || !counted)

@@ -11,7 +11,7 @@
 
 #include "proxy/client.h"
 #include "tests/fakes/fake_clock.h"
-#include "tests/fakes/fake_deadline.h"
+#include "tests/fakes/fake_timer.h"
 #include "tests/fakes/fake_dial.h"
 
 #define WORLD_HOST "127.0.0.1"

@@ -166,7 +166,7 @@ void sim_trace(const char *format, ...)
     fputc('\n', stderr);
 }
 
-/* ---- in place of base/clock.c, refresh/alarm.c, base/rand.c, base/secret.c ---- */
+/* ---- in place of base/clock.c, net/timer.c, base/rand.c, base/secret.c ---- */
 
 int64_t clock_mono_ms(void)
 {
@@ -180,28 +180,29 @@ int64_t clock_wall_ms(void)
 
 static void fire(void *arg)
 {
-    struct alarm *a = arg;
-    a->timer.data = NULL;
-    a->run(a->arg);
+    struct timer *t = arg;
+    t->watcher.data = NULL;
+    t->set = false;
+    t->fn(t->arg);
 }
 
-void alarm_init(struct alarm *a, void (*run)(void *arg), void *arg)
+void timer_init(struct timer *t, timer_fn *fn, void *arg)
 {
-    a->timer.data = NULL;
-    a->run = run;
-    a->arg = arg;
+    *t = (struct timer){ .fn = fn, .arg = arg };
 }
 
-void alarm_set(struct alarm *a, int64_t delay_ms)
+void timer_set(struct timer *t, int64_t ms)
 {
-    alarm_stop(a);
-    a->timer.data = (void *)(uintptr_t)sim_after(delay_ms, sim_running, fire, a);
+    timer_stop(t);
+    t->set = true;
+    t->watcher.data = (void *)(uintptr_t)sim_after(ms, sim_running, fire, t);
 }
 
-void alarm_stop(struct alarm *a)
+void timer_stop(struct timer *t)
 {
-    sim_forget((uintptr_t)a->timer.data);
-    a->timer.data = NULL;
+    sim_forget((uintptr_t)t->watcher.data);
+    t->watcher.data = NULL;
+    t->set = false;
 }
 
 void rand_bytes(void *out, size_t n)

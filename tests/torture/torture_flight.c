@@ -1,4 +1,4 @@
-/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c
+/* links: tests/fakes/fake_clock.c tests/fakes/fake_timer.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c
  * tests/fakes/fake_command.c */
 /* A flight from its start to its commit, with a real journal: whatever fails, it ends, the lease is free, and an answer
  * that came is published and kept. */
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "refresh/flight/flight.h"
-#include "tests/fakes/fake_alarm.h"
+#include "tests/fakes/fake_timer.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_command.h"
 #include "tests/fakes/fake_fetch.h"
@@ -78,7 +78,7 @@ static void open_world(void)
 static void close_world(void)
 {
     torture_pause();
-    CHECK(fake_alarm_count() == 0 && !fake_fetch.pending && store.pending == FAKE_NONE);
+    CHECK(fake_timer_count() == 0 && !fake_fetch.pending && store.pending == FAKE_NONE);
     fake_store_done(&store);
     journal_close(env.journal);
     seal_ring_free((struct seal_ring *)(uintptr_t)env.ring);
@@ -96,7 +96,7 @@ static void fly(void)
             fake_fetch_say(200, GOOD);
         else if (fake_command_runs("print-secret"))
             fake_command_end("print-secret", "cs");
-        else if (!fake_alarm_next(60000))
+        else if (!fake_timer_next(60000))
             break;
         if (i == 500)
             torture_pause(); /* memory comes back: a commit that waits goes on for as long as it must */

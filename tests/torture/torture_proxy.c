@@ -1,4 +1,4 @@
-/* links: tests/fakes/proxy_world.c tests/fakes/fake_deadline.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
+/* links: tests/fakes/proxy_world.c tests/fakes/fake_timer.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
 /* A worker's inside: a request through client, rule, token, pool and exchange; the token table; the admin listener.
  * Whatever fails, no token goes astray, nobody waits for ever, and with memory back everything works again. */
 #include <stdio.h>
@@ -35,7 +35,7 @@ static void down(void)
 static void a_request_works(void)
 {
     torture_pause();
-    fake_deadline_run(700000); /* whatever is still open from before ends */
+    fake_timer_run(700000); /* whatever is still open from before ends */
     world_turn();
     int c = world_client();
     world_token(9, "token-9", 60000);
@@ -77,7 +77,7 @@ static void a_request_is_answered_or_ended(void)
         world_token(2, "token-2", 60000); /* it may wait for one that there was no memory to take */
     while (fake_dial_pending())
         send_request(world_upstream(), OK);
-    fake_deadline_run(20000);
+    fake_timer_run(20000);
     world_turn();
     is_answered(c, "\r\n\r\nhi");
     a_request_works();
@@ -98,7 +98,7 @@ static void a_refused_token_is_replaced_or_the_refusal_passed_on(void)
         send_request(upstream, OK);
     while (fake_dial_pending())
         send_request(world_upstream(), OK);
-    fake_deadline_run(20000);
+    fake_timer_run(20000);
     world_turn();
     bool eof = false;
     const char *text = hear(c, &eof);
@@ -114,11 +114,11 @@ static void who_waits_for_a_token_gets_it_or_is_refused(void)
     int c = world_client();
     send_request(c, GET);
     world_refuse(MSG_TRANSIENT, 2000, "later");
-    fake_deadline_run(2100);
+    fake_timer_run(2100);
     world_token(3, "token-3", 60000);
     while (fake_dial_pending())
         send_request(world_upstream(), OK);
-    fake_deadline_run(20000);
+    fake_timer_run(20000);
     world_turn();
     is_answered(c, "\r\n\r\nhi");
     a_request_works();
@@ -139,7 +139,7 @@ static void a_tunnel_carries_bytes_or_is_refused(void)
             CHECK(strcmp(seen, "ping") == 0 || torture_struck());
         }
     }
-    fake_deadline_run(20000);
+    fake_timer_run(20000);
     world_turn();
     a_request_works();
     down();
@@ -176,7 +176,7 @@ static void a_question_is_answered_or_ended(void)
                                                .offset = i * sizeof part,
                                                .more = i < 2 });
         world_turn();
-        fake_deadline_run(20000);
+        fake_timer_run(20000);
         bool eof = false;
         const char *text = hear(pair[1], &eof), *body = strstr(text, "\r\n\r\nm");
         CHECK(body ? strspn(body + 4, "m") == 3 * sizeof part || torture_struck()

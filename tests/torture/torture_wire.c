@@ -1,4 +1,4 @@
-/* links: tests/fakes/fake_leaf.c tests/fakes/fake_deadline.c tests/fakes/fake_clock.c */
+/* links: tests/fakes/fake_leaf.c tests/fakes/fake_timer.c tests/fakes/fake_clock.c */
 /* Between the processes, and towards the network: messages, the tables that they fill, connections that are made. */
 #include <netinet/in.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "proxy/leaves.h"
 #include "proxy/tokens.h"
 #include "tests/fakes/fake_clock.h"
-#include "tests/fakes/fake_deadline.h"
+#include "tests/fakes/fake_timer.h"
 #include "tests/fakes/fake_leaf.h"
 #include "tests/torture/torture.h"
 
@@ -142,12 +142,12 @@ static void a_token_is_taken_whole_or_not_at_all(void)
             CHECK(strcmp(at->extras[0].key, "instance_url") == 0 && strcmp(at->extras[0].value, "https://x.test") == 0
                   && *at->extras[1].value == '\0');
         }
-        fake_deadline_run(1000);
+        fake_timer_run(1000);
         CHECK(verdicts == 1);
         token_wait_cancel(&wait);
     }
     tokens_free(t);
-    CHECK(fake_deadline_count() == 0);
+    CHECK(fake_timer_count() == 0);
 }
 
 static int leaves_told;
@@ -171,7 +171,7 @@ static void a_leaf_comes_or_its_waiter_is_told(void)
                                          .name = SLICE("a.test"),
                                          .der = SLICE("der"),
                                          .until_s = fake_wall_ms / 1000 + 86400 });
-        fake_deadline_run(1000);
+        fake_timer_run(1000);
         CHECK(leaves_told == 1);
         struct tls_leaf *leaf = leaves_get(l, "a.test");
         CHECK(leaf || torture_struck());
@@ -180,7 +180,7 @@ static void a_leaf_comes_or_its_waiter_is_told(void)
         CHECK(torture_struck());
     leaf_wait_cancel(&wait);
     leaves_free(l);
-    CHECK(fake_deadline_count() == 0 && fake_leaves == 0);
+    CHECK(fake_timer_count() == 0 && fake_leaves == 0);
 }
 
 /* ---- connections ---- */

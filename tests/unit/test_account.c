@@ -1,4 +1,4 @@
-/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c
+/* links: tests/fakes/fake_clock.c tests/fakes/fake_timer.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c
  * tests/fakes/fake_journal.c tests/fakes/fake_command.c */
 /* One credential over hours: when it asks by itself, what it tells those who wait, and what wakes it up again.  Real
  * flights; time is a number. */
@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "refresh/account.h"
-#include "tests/fakes/fake_alarm.h"
+#include "tests/fakes/fake_timer.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_command.h"
 #include "tests/fakes/fake_fetch.h"
@@ -114,7 +114,7 @@ static int teardown(void **state)
 {
     (void)state;
     account_done(&w.account);
-    int left = fake_alarm_count();
+    int left = fake_timer_count();
     fake_store_done(&w.store);
     fake_journal_reset();
     metrics_free(w.env.metrics);
@@ -130,7 +130,7 @@ static void run(int64_t ms)
     for (int turns = 0; turns < 100000; turns++) {
         while (w.store.pending != FAKE_NONE)
             fake_store_answer(&w.store);
-        if (!fake_alarm_next(end_ms - fake_mono_ms))
+        if (!fake_timer_next(end_ms - fake_mono_ms))
             return;
     }
     fail_msg("it goes round and round");
@@ -258,7 +258,7 @@ static void who_joins_too_late_for_a_flight_gets_one_of_its_own(void **s)
     assert_int_equal(secret_set(&fake_journal.state.access_token, SLICE("at-spooled")), 0);
     assert_int_equal(secret_set(&fake_journal.state.refresh_token, SLICE("rt-spooled")), 0);
     account_start(&w.account);
-    assert_true(fake_alarm_next(0));
+    assert_true(fake_timer_next(0));
     fake_store_answer(&w.store);
     assert_int_equal(w.store.pending, FAKE_COMMIT);
     assert_int_equal(w.account.state.generation, 6);

@@ -1,4 +1,4 @@
-/* links: tests/fakes/proxy_world.c tests/fakes/fake_deadline.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
+/* links: tests/fakes/proxy_world.c tests/fakes/fake_timer.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
 #include "tests/fakes/proxy_world.h"
 
 #include <stdio.h>
@@ -114,7 +114,7 @@ static void who_does_not_take_its_answer_is_ended_in_time(void **state)
     say(peer, ASK("GET", "/metrics"));
     answer(asked.tag, true, memset(part, 'm', sizeof part - 1));
     assert_false(world_closed(peer));
-    fake_deadline_run(30000);
+    fake_timer_run(30000);
     world_turn();
     (void)hear(peer, &eof);
     assert_true(eof);
@@ -134,7 +134,7 @@ static void half_an_answer_is_none(void **state)
     say(peer, ASK("GET", "/metrics"));
     admin_answer(admin,
                  &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("abc"), .more = true });
-    fake_deadline_run(2000);
+    fake_timer_run(2000);
     world_turn();
     text = hear(peer, &eof);
     assert_true(has(text, "503 Service Unavailable") && !has(text, "abc"));
@@ -214,7 +214,7 @@ static void a_keeper_that_is_silent_is_told(void **state)
 {
     (void)state;
     say(peer, ASK("GET", "/readyz"));
-    fake_deadline_run(2000);
+    fake_timer_run(2000);
     world_turn();
     assert_true(has(hear(peer, &eof), "503 Service Unavailable") && !eof);
 }
@@ -282,7 +282,7 @@ static void connections_are_counted_and_idle_ones_ended(void **state)
     for (int i = 0; i < 80; i++)
         open += !world_closed(more[i]);
     assert_int_equal(open, 63);
-    fake_deadline_run(30000);
+    fake_timer_run(30000);
     world_turn();
     for (int i = 0; i < 80; i++) {
         assert_true(world_closed(more[i]));

@@ -1,4 +1,4 @@
-/* links: tests/fakes/proxy_world.c tests/fakes/fake_deadline.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
+/* links: tests/fakes/proxy_world.c tests/fakes/fake_timer.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
 #include "tests/fakes/proxy_world.h"
 
 #include <stdio.h>
@@ -144,7 +144,7 @@ static void a_passing_refusal_is_waited_out_when_there_is_time(void **state)
     say(c, GET("/"));
     world_refuse(MSG_TRANSIENT, 2000, "later");
     assert_string_equal(hear(c, NULL), "");
-    fake_deadline_run(2100);
+    fake_timer_run(2100);
     assert_int_equal(world_wants, 2);
     world_token(1, "token-1", 60000);
     say(world_upstream(), OK);
@@ -156,9 +156,9 @@ static void nobody_waits_longer_than_allowed(void **state)
     (void)state;
     int c = world_client();
     say(c, GET("/"));
-    fake_deadline_run(9999);
+    fake_timer_run(9999);
     assert_string_equal(hear(c, NULL), "");
-    fake_deadline_run(1);
+    fake_timer_run(1);
     world_turn();
     assert_true(has(hear(c, NULL), "503 Service Unavailable"));
 }
@@ -245,7 +245,7 @@ static void a_401_is_passed_when_no_newer_token_comes_in_time(void **state)
     (void)state;
     int c = world_client(), up = sent(c, GET("/"));
     say(up, UNAUTHORIZED);
-    fake_deadline_run(10000);
+    fake_timer_run(10000);
     world_turn();
     assert_true(has(hear(c, NULL), "401 Unauthorized"));
 }
@@ -628,7 +628,7 @@ static void a_get_is_not_sent_again_once_an_answer_has_begun_or_its_time_is_over
     c = world_client();
     up = stale(c);
     say(c, GET("/"));
-    fake_deadline_run(600000);
+    fake_timer_run(600000);
     world_turn();
     assert_int_equal(fake_dial_pending(), 0);
     assert_true(has(hear(c, NULL), "504 Gateway Timeout"));
@@ -794,26 +794,26 @@ static void every_wait_has_an_end_that_is_told(void **state)
     world_token(1, "token-1", 3600000);
     int c = world_client(); /* no connection */
     say(c, GET("/"));
-    fake_deadline_run(20000);
+    fake_timer_run(20000);
     world_turn();
     assert_true(has(hear(c, NULL), "504 Gateway Timeout"));
     int up = world_upstream();
     say(c, GET("/")); /* no answer */
     hear(up, NULL);
-    fake_deadline_run(600000);
+    fake_timer_run(600000);
     world_turn();
     assert_true(has(hear(c, NULL), "error=http_response_timeout"));
     world_token(2, "token-2", 3600000);
     say(c, GET("/")); /* half an answer */
     up = world_upstream();
     say(up, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab");
-    fake_deadline_run(599000);
+    fake_timer_run(599000);
     say(up, "c");
-    fake_deadline_run(599000);
+    fake_timer_run(599000);
     world_turn();
     assert_false(has(hear(c, NULL), "502"));
     assert_false(world_closed(c));
-    fake_deadline_run(1000);
+    fake_timer_run(1000);
     world_turn();
     assert_true(world_closed(c));
 }
@@ -825,7 +825,7 @@ static void a_client_that_does_not_send_its_body_is_told_so(void **state)
     world_token(1, "token-1", 3600000);
     say(c, POST("Content-Length: 5\r\n", "ab"));
     world_upstream();
-    fake_deadline_run(600000);
+    fake_timer_run(600000);
     world_turn();
     assert_true(has(hear(c, &eof), "408 Request Timeout") && eof);
 }

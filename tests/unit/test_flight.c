@@ -1,4 +1,4 @@
-/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c
+/* links: tests/fakes/fake_clock.c tests/fakes/fake_timer.c tests/fakes/fake_store.c tests/fakes/fake_fetch.c
  * tests/fakes/fake_journal.c tests/fakes/fake_command.c */
 /* Every row of the flight's state table, and every way out of it, under a store, a token endpoint, a journal and a
  * clock that do as they are told. */
@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "refresh/flight/flight.h"
-#include "tests/fakes/fake_alarm.h"
+#include "tests/fakes/fake_timer.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_command.h"
 #include "tests/fakes/fake_fetch.h"
@@ -102,7 +102,7 @@ static int teardown(void **state)
 {
     (void)state;
     flight_free(w.flight);
-    int left = fake_alarm_count();
+    int left = fake_timer_count();
     state_done(&w.known);
     fake_store_done(&w.store);
     fake_journal_reset();
@@ -125,7 +125,7 @@ static void settle(void)
 {
     bool moved = true;
     while (moved) {
-        moved = fake_alarm_next(0);
+        moved = fake_timer_next(0);
         if (w.store.pending != FAKE_NONE) {
             fake_store_answer(&w.store);
             moved = true;
@@ -263,7 +263,7 @@ static void test_a_lease_that_cannot_be_released_is_told(void **s)
     (void)s;
     fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 3600000);
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_answer(&w.store);
     in("release");
     fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
@@ -328,13 +328,13 @@ static void test_a_waiter_polls_100_200_400_ms_until_the_winner_commits(void **s
     for (int i = 0; i < 4; i++) {
         in("busy");
         assert_int_equal(w.store.begins, i + 1);
-        fake_alarm_run(pauses[i] - 1);
+        fake_timer_run(pauses[i] - 1);
         assert_int_equal(w.store.begins, i + 1);
-        fake_alarm_run(1);
+        fake_timer_run(1);
         settle();
     }
     fake_store_put(&w.store, 6, "at-winner", "rt-winner", fake_wall_ms + 3600000);
-    fake_alarm_run(400);
+    fake_timer_run(400);
     settle();
     ended(FLIGHT_ADOPTED);
     assert_int_equal(w.published_gen, 6);
@@ -362,7 +362,7 @@ static void test_when_the_lease_runs_out_a_waiter_wins_it(void **s)
     start(MSG_MISSING, 0, false, false);
     settle();
     w.store.held = false;
-    fake_alarm_run(40); /* sooner than the poll */
+    fake_timer_run(40); /* sooner than the poll */
     settle();
     in("fetch");
 }
@@ -374,7 +374,7 @@ static void test_a_holder_that_never_ends_is_waited_for_up_to_the_maximum_hold(v
     start(MSG_MISSING, 0, false, false);
     for (int i = 0; i < 2000 && w.flight; i++) {
         settle();
-        fake_alarm_next(1000);
+        fake_timer_next(1000);
     }
     failed(MSG_TRANSIENT);
     assert_in_range(fake_mono_ms, 1000000 + 5 * LEASE_MS, 1000000 + 5 * LEASE_MS + 1000);
@@ -407,7 +407,7 @@ static void test_lock_error_policies(void **s)
         w.store.down = true;
         w.env.on_lock_error = rows[i].policy;
         start(MSG_MISSING, 0, false, false);
-        fake_alarm_next(0);
+        fake_timer_next(0);
         fake_store_answer(&w.store);
         assert_int_equal(w.leases[STORE_ERROR], 1);
         assert_int_equal(w.events[FLIGHT_LOCK_DEGRADED], 1);
@@ -421,7 +421,7 @@ static void test_lock_error_policies(void **s)
 static void begin_fails(void)
 {
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
 }
 
@@ -431,7 +431,7 @@ static void test_waiting_for_the_store_ends_with_the_lease_or_with_the_hold(void
     w.env.on_lock_error = ON_LOCK_ERROR_WAIT;
     begin_fails();
     in("store_wait");
-    fake_alarm_run(400);
+    fake_timer_run(400);
     settle();
     in("fetch");
     teardown(NULL);
@@ -441,7 +441,7 @@ static void test_waiting_for_the_store_ends_with_the_lease_or_with_the_hold(void
     start(MSG_MISSING, 0, false, false);
     for (int i = 0; i < 3000 && w.flight; i++) {
         settle();
-        fake_alarm_next(1000);
+        fake_timer_next(1000);
     }
     failed(MSG_STORE);
 }
@@ -452,7 +452,7 @@ static void test_proceeding_unlocked_rereads_and_never_releases(void **s)
     begin_fails();
     in("degraded");
     fake_store_put(&w.store, 6, "at-6", "rt-6", fake_wall_ms - 1);
-    fake_alarm_run(2000);
+    fake_timer_run(2000);
     settle();
     in("fetch");
     assert_int_equal(w.store.loads, 2);
@@ -472,9 +472,9 @@ static void reread_fails(int64_t expires_wall_ms, uint64_t generation)
     w.known.obtained_wall_ms = expires_wall_ms - 600000;
     w.store.down = true;
     start(MSG_EXPIRING, 0, true, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_answer(&w.store);
-    fake_alarm_run(2000);
+    fake_timer_run(2000);
     if (w.store.pending == FAKE_LOAD)
         fake_store_answer(&w.store);
 }
@@ -502,9 +502,9 @@ static void test_a_failed_reread_is_no_matter_where_nothing_rotates(void **s)
     seal_fingerprint(w.env.ring, SLICE("rt-old"), w.known.refresh_fp);
     w.store.down = true;
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_answer(&w.store);
-    fake_alarm_run(2000);
+    fake_timer_run(2000);
     settle();
     in("fetch");
 }
@@ -519,7 +519,7 @@ static void test_news_from_elsewhere_serve_when_the_reread_fails(void **s)
     in("degraded");
     flight_state_changed(w.flight, &news.stored);
     w.store.down = true;
-    fake_alarm_run(2000);
+    fake_timer_run(2000);
     settle();
     ended(FLIGHT_ADOPTED);
     assert_int_equal(fake_fetch.starts, 0);
@@ -533,7 +533,7 @@ static void test_a_reread_that_is_older_than_the_news_is_made_again(void **s)
     fake_store_init(&news);
     fake_store_put(&news, 6, "at-6", "rt-6", fake_wall_ms - 1);
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     flight_state_changed(w.flight, &news.stored);
     fake_store_answer(&w.store); /* WON, as of generation 5 */
     in("load");
@@ -562,9 +562,9 @@ static void test_client_credentials_need_no_stored_state(void **s)
     w.spec.grant = GRANT_CLIENT_CREDENTIALS;
     w.store.down = true;
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_answer(&w.store);
-    fake_alarm_run(2000);
+    fake_timer_run(2000);
     fake_store_answer(&w.store);
     in("fetch");
 }
@@ -573,9 +573,9 @@ static void test_a_store_that_is_silent_is_an_error_after_its_deadline(void **s)
 {
     (void)s;
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     in("begin");
-    fake_alarm_next(10000);
+    fake_timer_next(10000);
     assert_int_equal(w.store.cancels, 1);
     in("degraded");
 }
@@ -586,7 +586,7 @@ static void test_a_store_that_takes_no_operation_is_an_error_too(void **s)
     w.store.refuse_null = true;
     w.env.on_lock_error = ON_LOCK_ERROR_FAIL;
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_run(1);
+    fake_timer_run(1);
     failed(MSG_STORE);
 }
 
@@ -608,7 +608,7 @@ static void test_what_is_stored_is_read_once_more_before_the_request(void **s)
 {
     (void)s;
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_answer(&w.store);
     in("confirm");
     assert_int_equal(fake_journal.kind, JOURNAL_INTENT);
@@ -625,7 +625,7 @@ static void test_a_store_that_fails_between_lease_and_request_stops_it(void **s)
 {
     (void)s;
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_answer(&w.store);
     in("confirm");
     fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
@@ -660,7 +660,7 @@ static void test_another_machines_intent_for_the_same_token_is_waited_for(void *
     (void)s;
     fake_store_marks(&w.store);
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_answer(&w.store);
     in("confirm");
     fake_store_say(&w.store, &(struct store_answer){ .result = STORE_BUSY });
@@ -690,9 +690,9 @@ static void test_a_keeper_that_stood_still_after_its_mark_sends_nothing(void **s
     fake_store_marks(&w.store);
     w.env.on_lock_error = ON_LOCK_ERROR_PROCEED;
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no lease" });
-    fake_alarm_run(2000);
+    fake_timer_run(2000);
     fake_store_answer(&w.store);
     in("confirm");
     fake_mono_ms += w.env.lease_ms + 1;
@@ -706,7 +706,7 @@ static void test_a_drain_comes_before_the_request(void **s)
 {
     (void)s;
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_answer(&w.store);
     in("confirm");
     flight_drain(w.flight);
@@ -813,7 +813,7 @@ static void test_the_lease_runs_on_while_a_program_does(void **s)
     w.spec.client_secret = program("slow");
     start(MSG_MISSING, 0, false, false);
     settle();
-    fake_alarm_run(4500);
+    fake_timer_run(4500);
     in("secrets");
     fake_command_end("slow", "cs-1");
     settle();
@@ -828,7 +828,7 @@ static void test_a_program_without_end_is_ended(void **s)
     w.spec.client_secret = program("endless");
     start(MSG_MISSING, 0, false, false);
     settle();
-    fake_alarm_run(12000); /* the fake does not keep the program's own limit */
+    fake_timer_run(12000); /* the fake does not keep the program's own limit */
     settle();
     failed(MSG_CONFIG_ERROR);
     assert_false(fake_command_runs("endless"));
@@ -964,10 +964,10 @@ static void test_the_lease_is_renewed_at_a_third_up_to_the_maximum_hold(void **s
     w.env.request_timeout_ms = 59000;
     w.env.lease_ms = 60000;
     to_fetch();
-    fake_alarm_run(20000);
+    fake_timer_run(20000);
     assert_int_equal(w.store.renews, 1);
     settle();
-    fake_alarm_run(20000);
+    fake_timer_run(20000);
     assert_int_equal(w.store.renews, 2);
     settle();
     assert_int_equal(w.store.renews, 2);
@@ -980,7 +980,7 @@ static void test_an_answer_during_a_renewal_does_not_mix_the_two_up(void **s)
 {
     (void)s;
     to_fetch();
-    fake_alarm_run(20000);
+    fake_timer_run(20000);
     assert_int_equal(w.store.pending, FAKE_RENEW);
     fake_fetch_say(200, GOOD);
     assert_int_equal(w.store.pending, FAKE_COMMIT);
@@ -992,11 +992,11 @@ static void test_a_failed_renewal_is_tried_again_sooner(void **s)
 {
     (void)s;
     to_fetch();
-    fake_alarm_run(20000);
+    fake_timer_run(20000);
     fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
-    fake_alarm_run(9999);
+    fake_timer_run(9999);
     assert_int_equal(w.store.renews, 1);
-    fake_alarm_run(1);
+    fake_timer_run(1);
     assert_int_equal(w.store.renews, 2);
     settle();
     in("fetch");
@@ -1006,7 +1006,7 @@ static void test_a_lost_lease_does_not_throw_the_answer_away(void **s)
 {
     (void)s;
     to_fetch();
-    fake_alarm_run(20000);
+    fake_timer_run(20000);
     fake_store_say(&w.store, &(struct store_answer){ .result = STORE_LOST });
     in("fetch");
     assert_int_equal(w.leases[STORE_LOST], 1);
@@ -1023,7 +1023,7 @@ static void test_a_request_that_libcurl_forgets_is_ambiguous(void **s)
     to_fetch();
     w.store.down = false;
     for (int i = 0; i < 20 && fake_fetch.cancels == 0; i++) {
-        fake_alarm_next(10000);
+        fake_timer_next(10000);
         if (w.store.pending == FAKE_RENEW)
             fake_store_answer(&w.store);
     }
@@ -1141,7 +1141,7 @@ static void test_a_pause_that_comes_between_lease_and_request_is_kept_too(void *
 {
     (void)s;
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     fake_store_answer(&w.store);
     in("confirm");
     w.store.throttled_ms = 1000;
@@ -1161,7 +1161,7 @@ static void test_a_pause_binds_a_keeper_that_has_no_lease_as_well(void **s)
     in("degraded");
     w.store.down = false;
     w.store.throttled_ms = 9000;
-    fake_alarm_next(2000);
+    fake_timer_next(2000);
     settle();
     failed(MSG_THROTTLE);
     assert_int_equal(fake_fetch.starts, 0);
@@ -1304,7 +1304,7 @@ static void test_a_refused_token_that_has_a_stored_successor_is_a_recovered_race
 static void lose_lease_and_be_refused(void)
 {
     to_fetch();
-    fake_alarm_run(20000);
+    fake_timer_run(20000);
     fake_store_say(&w.store, &(struct store_answer){ .result = STORE_LOST });
     fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
     settle();
@@ -1316,7 +1316,7 @@ static void test_while_another_owner_may_store_a_refusal_is_no_verdict(void **s)
     (void)s;
     lose_lease_and_be_refused();
     for (int i = 0; i < 50; i++) {
-        fake_alarm_run(400);
+        fake_timer_run(400);
         settle();
         in("recover_wait");
     }
@@ -1332,7 +1332,7 @@ static void test_after_the_maximum_hold_the_verdict_falls(void **s)
     (void)s;
     lose_lease_and_be_refused();
     for (int i = 0; i < 1000 && w.flight; i++) {
-        fake_alarm_next(400);
+        fake_timer_next(400);
         settle();
     }
     failed(MSG_DEAD);
@@ -1378,7 +1378,7 @@ static void test_no_verdict_while_the_store_cannot_be_read(void **s)
     settle();
     in("recover_wait");
     for (int i = 0; i < 1000 && w.flight; i++) {
-        fake_alarm_next(400);
+        fake_timer_next(400);
         settle();
     }
     failed(MSG_STORE);
@@ -1532,7 +1532,7 @@ static void test_a_store_that_is_down_gets_the_answer_again_and_again(void **s)
     for (int i = 0; i < 20; i++) {
         settle();
         in("commit_wait");
-        fake_alarm_next(20000);
+        fake_timer_next(20000);
     }
     assert_in_range(w.store.commits, 5, 21);
     assert_int_equal(fake_journal.kind, JOURNAL_ANSWER);
@@ -1540,7 +1540,7 @@ static void test_a_store_that_is_down_gets_the_answer_again_and_again(void **s)
     w.store.down = false;
     for (int i = 0; i < 5 && w.flight; i++) {
         settle();
-        fake_alarm_next(20000);
+        fake_timer_next(20000);
     }
     ended(FLIGHT_REFRESHED);
     assert_int_equal(w.store.stored.generation, 6);
@@ -1557,7 +1557,7 @@ static void test_a_commit_whose_answer_was_lost_is_recognised(void **s)
     /* … and the answer lost */
     fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "cut" });
     in("commit_wait");
-    fake_alarm_next(1000);
+    fake_timer_next(1000);
     settle();
     ended(FLIGHT_REFRESHED);
     assert_int_equal(w.store.stored.generation, 6);
@@ -1660,7 +1660,7 @@ static void test_the_lease_is_kept_while_the_store_does_not_take_the_answer(void
             fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
         else if (w.store.pending == FAKE_RENEW)
             fake_store_answer(&w.store);
-        fake_alarm_next(10000);
+        fake_timer_next(10000);
     }
     assert_true(w.store.renews >= 2);
     assert_true(w.store.leased);
@@ -1677,7 +1677,7 @@ static void test_after_the_maximum_hold_a_lease_is_left_to_its_end(void **s)
             fake_store_say(&w.store, &(struct store_answer){ .result = STORE_ERROR, .error = "no" });
         else if (w.store.pending == FAKE_RENEW)
             fake_store_answer(&w.store);
-        fake_alarm_next(10000);
+        fake_timer_next(10000);
         last_ms = w.store.renews > renews ? fake_mono_ms : last_ms;
     }
     assert_in_range(last_ms, hold_end_ms - LEASE_MS, hold_end_ms - 1);
@@ -1819,7 +1819,7 @@ static void test_a_drain_ends_what_has_not_asked_and_finishes_what_has(void **s)
     teardown(NULL);
     setup(NULL);
     start(MSG_MISSING, 0, false, false);
-    fake_alarm_next(0);
+    fake_timer_next(0);
     flight_drain(w.flight); /* the lease is on its way */
     settle();
     ended(FLIGHT_SKIPPED);
@@ -1958,7 +1958,7 @@ static void test_a_slow_answer_takes_its_time_off_the_tokens_life(void **s)
     (void)s;
     to_fetch();
     int64_t asked_wall_ms = fake_wall_ms;
-    fake_alarm_run(15000);
+    fake_timer_run(15000);
     fake_fetch.pending = false;
     fake_fetch.fn(
         fake_fetch.arg,

@@ -1,4 +1,4 @@
-/* links: tests/fakes/fake_leaf.c tests/fakes/fake_deadline.c tests/fakes/fake_clock.c */
+/* links: tests/fakes/fake_leaf.c tests/fakes/fake_timer.c tests/fakes/fake_clock.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 
 #include "proxy/leaves.h"
 #include "tests/fakes/fake_clock.h"
-#include "tests/fakes/fake_deadline.h"
+#include "tests/fakes/fake_timer.h"
 #include "tests/fakes/fake_leaf.h"
 
 static struct leaves *l;
@@ -37,7 +37,7 @@ static int down(void **state)
 {
     (void)state;
     leaves_free(l);
-    return fake_leaves + fake_deadline_count();
+    return fake_leaves + fake_timer_count();
 }
 
 struct waiter {
@@ -118,7 +118,7 @@ static void who_waited_long_enough_is_told_and_the_late_answer_harms_nobody(void
     struct waiter a = { .calls = 0 };
     (void)state;
     wait_for(&a, "a.test");
-    fake_deadline_run(1000);
+    fake_timer_run(1000);
     assert_true(a.calls == 1 && a.leaves == 0);
     answer("a.test", "der", 86400);
     assert_int_equal(a.calls, 1);

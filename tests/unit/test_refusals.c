@@ -1,4 +1,4 @@
-/* links: tests/fakes/proxy_world.c tests/fakes/fake_deadline.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
+/* links: tests/fakes/proxy_world.c tests/fakes/fake_timer.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
 #include "tests/fakes/proxy_world.h"
 
 #include <stdio.h>
@@ -147,14 +147,14 @@ static void wait_for_ever(int c)
 {
     (void)c;
     hear(world_upstream(), NULL);
-    fake_deadline_run(600000);
+    fake_timer_run(600000);
     world_turn();
 }
 
 static void wait_for_the_head(int c)
 {
     (void)c;
-    fake_deadline_run(30000);
+    fake_timer_run(30000);
     world_turn();
 }
 
@@ -162,7 +162,7 @@ static void wait_in_the_tunnel(int c)
 {
     world_upstream();
     hear(c, NULL);
-    fake_deadline_run(10000);
+    fake_timer_run(10000);
     world_turn();
 }
 

@@ -1,4 +1,4 @@
-/* links: tests/fakes/fake_clock.c tests/fakes/fake_alarm.c */
+/* links: tests/fakes/fake_clock.c tests/fakes/fake_timer.c */
 /* secret_load.c and command.c with real programs; only their time limit is a number. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "refresh/flight/secret_load.h"
-#include "tests/fakes/fake_alarm.h"
+#include "tests/fakes/fake_timer.h"
 #include "tests/fakes/fake_clock.h"
 
 static struct secret_load g;
@@ -35,7 +35,7 @@ static int down(void **state)
 {
     (void)state;
     secret_load_stop(&g);
-    return fake_alarm_count();
+    return fake_timer_count();
 }
 
 static void on_gathered(void *arg, const char *why)
@@ -122,7 +122,7 @@ static void one_that_fails_ends_all_and_is_named(void **state)
         shell(1, rows[i].script);
         run(rows[i].why);
         assert_int_equal(g.count, 0); /* nothing is kept, nothing runs */
-        assert_int_equal(fake_alarm_count(), 0);
+        assert_int_equal(fake_timer_count(), 0);
     }
 }
 
@@ -135,7 +135,7 @@ static void a_program_that_is_not_there_fails_at_once(void **state)
     argvs[1][0] = (char *)(uintptr_t)"/nonexistent/program";
     assert_int_equal(start(&e), GATHER_FAILED);
     assert_non_null(strstr(e.text, "/nonexistent/program cannot be started: No such file or directory"));
-    assert_int_equal(fake_alarm_count(), 0);
+    assert_int_equal(fake_timer_count(), 0);
 }
 
 static void a_program_without_end_is_killed_at_its_limit(void **state)
@@ -144,9 +144,9 @@ static void a_program_without_end_is_killed_at_its_limit(void **state)
     (void)state;
     shell(0, "sleep 1000");
     assert_int_equal(start(&e), GATHER_RUNNING);
-    fake_alarm_run(SECRET_REF_COMMAND_MS - 1);
+    fake_timer_run(SECRET_REF_COMMAND_MS - 1);
     assert_int_equal(called, 0);
-    fake_alarm_run(1);
+    fake_timer_run(1);
     assert_int_equal(called, 1);
     assert_string_equal(error, "cannot read the secret from command sh: no end within its time");
 }

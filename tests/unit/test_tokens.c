@@ -1,4 +1,4 @@
-/* links: tests/fakes/fake_deadline.c tests/fakes/fake_clock.c */
+/* links: tests/fakes/fake_timer.c tests/fakes/fake_clock.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,7 @@
 
 #include "proxy/tokens.h"
 #include "tests/fakes/fake_clock.h"
-#include "tests/fakes/fake_deadline.h"
+#include "tests/fakes/fake_timer.h"
 
 static struct tokens *t;
 static struct credential *crm;
@@ -35,7 +35,7 @@ static int down(void **state)
 {
     (void)state;
     tokens_free(t);
-    return fake_deadline_count();
+    return fake_timer_count();
 }
 
 static void token(uint64_t generation, const char *text, int64_t refresh_ms, int64_t lifetime_ms)
@@ -181,7 +181,7 @@ static void a_token_that_has_expired_on_the_way_wakes_nobody(void **state)
     wait_for(&w, MSG_MISSING, 0, 1000);
     token(1, "one", 0, 0);
     assert_int_equal(w.calls, 0);
-    fake_deadline_run(1000);
+    fake_timer_run(1000);
     assert_true(w.calls == 1 && w.verdict == TOKEN_TIMEOUT && tokens_waiting(t) == 0);
 }
 
@@ -211,7 +211,7 @@ static void a_refusal_ends_the_wait_unless_it_passes_in_time(void **state)
             assert_string_equal(w.refusal.text, "because");
             continue;
         }
-        fake_deadline_run(600);
+        fake_timer_run(600);
         assert_int_equal(wants, before + 1); /* asked anew when its time had come */
         token_wait_cancel(&w.wait);
     }
@@ -225,7 +225,7 @@ static void who_waits_in_vain_is_told_what_stood_in_the_way(void **state)
     wait_for(&early, MSG_MISSING, 0, 1000);
     fail_with(MSG_STORE, 500);
     wait_for(&late, MSG_MISSING, 0, 1000);
-    fake_deadline_run(1000);
+    fake_timer_run(1000);
     assert_true(early.calls == 1 && early.verdict == TOKEN_TIMEOUT && early.refusal.failure == MSG_STORE
                 && early.refusal.retry_after_ms > 0);
     assert_string_equal(early.refusal.text, "no token in time: because");
@@ -260,7 +260,7 @@ static void a_cancelled_wait_is_never_told_and_cancelling_is_harmless(void **sta
     token_wait_cancel(&w.wait);
     token_wait_cancel(&w.wait);
     token(1, "one", 1000, 1000);
-    fake_deadline_run(2000);
+    fake_timer_run(2000);
     assert_int_equal(w.calls, 0);
 }
 

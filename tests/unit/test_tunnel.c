@@ -1,4 +1,4 @@
-/* links: tests/fakes/fake_deadline.c tests/fakes/fake_clock.c */
+/* links: tests/fakes/fake_timer.c tests/fakes/fake_clock.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "proxy/tunnel.h"
-#include "tests/fakes/fake_deadline.h"
+#include "tests/fakes/fake_timer.h"
 
 static struct tunnel *tunnel;
 static int a, b, dones; /* a, b: the far ends */
@@ -76,7 +76,7 @@ static int down(void **state)
     turn();
     close(a);
     close(b);
-    return fake_deadline_count();
+    return fake_timer_count();
 }
 
 static void say(int fd, const char *text)
@@ -140,12 +140,12 @@ static void a_broken_side_breaks_the_other(void **state)
 static void without_a_byte_it_ends_after_its_time(void **state)
 {
     (void)state;
-    fake_deadline_run(900);
+    fake_timer_run(900);
     say(a, "x");
-    fake_deadline_run(900);
+    fake_timer_run(900);
     turn();
     assert_int_equal(dones, 0);
-    fake_deadline_run(100);
+    fake_timer_run(100);
     assert_int_equal(dones, 0); /* never from inside */
     turn();
     assert_int_equal(dones, 1);
@@ -168,15 +168,15 @@ static void parked_it_keeps_no_buffer_and_goes_on_with_the_next_byte(void **stat
     say(a, burst);
     assert_string_equal(hear(b, &eof), burst);
     size_t before = mallinfo2().uordblks;
-    fake_deadline_run(2000);
+    fake_timer_run(2000);
     /* 0 under AddressSanitizer: judged in the plain build */
     assert_true(before == 0 || mallinfo2().uordblks + sizeof burst <= before);
     say(b, "back");
     assert_string_equal(hear(a, &eof), "back");
-    fake_deadline_run(9900);
+    fake_timer_run(9900);
     turn();
     assert_int_equal(dones, 0);
-    fake_deadline_run(100);
+    fake_timer_run(100);
     turn();
     assert_int_equal(dones, 1); /* after its whole time without a byte */
 }

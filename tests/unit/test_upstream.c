@@ -1,4 +1,4 @@
-/* links: tests/fakes/proxy_world.c tests/fakes/fake_deadline.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
+/* links: tests/fakes/proxy_world.c tests/fakes/fake_timer.c tests/fakes/fake_dial.c tests/fakes/fake_clock.c */
 #include "tests/fakes/proxy_world.h"
 
 #include <malloc.h>
@@ -81,9 +81,9 @@ static void an_idle_connection_goes_when_its_time_is_over_or_it_can_be_read_from
     (void)state;
     take(&t);
     serve(&t, world_upstream(), OK);
-    fake_deadline_run(3999);
+    fake_timer_run(3999);
     assert_int_equal(pool_open(world.pool), 1);
-    fake_deadline_run(1);
+    fake_timer_run(1);
     assert_int_equal(pool_open(world.pool), 0);
     static const char *const last_words[] = { "x", "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", NULL };
     for (size_t i = 0; i < 3; i++) {
@@ -148,9 +148,9 @@ static void a_server_that_says_how_long_it_waits_is_left_before_that(void **stat
                  table[i].said);
         serve(&t, world_upstream(), answer);
         if (table[i].kept_ms) {
-            fake_deadline_run(table[i].kept_ms - 1);
+            fake_timer_run(table[i].kept_ms - 1);
             assert_int_equal(pool_open(world.pool), 1);
-            fake_deadline_run(1);
+            fake_timer_run(1);
         }
         assert_int_equal(pool_open(world.pool), 0);
     }
@@ -170,7 +170,7 @@ static void an_answer_that_is_not_wanted_is_read_away_only_so_far(void **state)
     assert_int_equal(pool_open(world.pool), 0);
     take(&t); /* and not for ever */
     serve(&t, world_upstream(), "HTTP/1.1 401 Unauthorized\r\nContent-Length: 10\r\n\r\n");
-    fake_deadline_run(4000);
+    fake_timer_run(4000);
     assert_int_equal(pool_open(world.pool), 0);
 }
 
@@ -230,7 +230,7 @@ static void a_wait_has_an_end_and_can_be_left(void **state)
     take(&b);
     upstream_wait_cancel(&b.wait);
     upstream_wait_cancel(&b.wait);
-    fake_deadline_run(20000);
+    fake_timer_run(20000);
     assert_true(a.calls == 1 && a.status == 504 && b.calls == 0);
     assert_string_equal(a.label, "connection_limit_reached");
 }

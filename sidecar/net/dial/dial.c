@@ -8,9 +8,10 @@
 
 #include "net/loop.h"
 #include "net/dial/parent_talk.h"
+#include "net/timer.h"
 
 #define TIMEOUT_MS 10000
-#define ATTEMPT_S 0.25 /* RFC 8305 §5, Connection Attempt Delay */
+#define ATTEMPT_MS 250 /* RFC 8305 §5, Connection Attempt Delay */
 #define TEXT_MAX 1024
 
 enum dial_state { STATE_LOOKUP, STATE_CONNECT, STATE_PARENT, STATE_ENDED };
@@ -40,7 +41,7 @@ struct dial {
     struct address addresses[RESOLVE_ADDRESSES_MAX];
     struct attempt attempts[RESOLVE_ADDRESSES_MAX];
     size_t count, begun, open;
-    ev_timer deadline, next;
+    struct timer deadline, next;
     struct later later; /* STATE_ENDED: to tell */
     int fd;             /* STATE_PARENT, STATE_ENDED */
     enum dial_error error;
@@ -105,8 +106,8 @@ static void close_attempt(struct attempt *a)
 
 static void stop(struct dial *d)
 {
-    ev_timer_stop(loop_get(), &d->deadline);
-    ev_timer_stop(loop_get(), &d->next);
+    timer_stop(&d->deadline);
+    timer_stop(&d->next);
     resolve_cancel(d->question);
     d->question = NULL;
     parent_talk_cancel(d->talk);
@@ -207,7 +208,7 @@ static void on_parent(void *arg, int error, const char *text)
 /* The parent is reached: from here on there is one connection, and the deadline of the dial. */
 static void ask_parent(struct dial *d, int fd)
 {
-    ev_timer_stop(loop_get(), &d->next);
+    timer_stop(&d->next);
     for (size_t i = 0; i < d->begun; i++)
         close_attempt(&d->attempts[i]);
     d->fd = fd;
@@ -294,13 +295,13 @@ static bool begin(struct dial *d, struct attempt *a)
 
 static void begin_next(struct dial *d)
 {
-    ev_timer_stop(loop_get(), &d->next);
+    timer_stop(&d->next);
     while (d->begun < d->count) {
         struct attempt *a = &d->attempts[d->begun];
         a->to = &d->addresses[d->begun++];
         if (begin(d, a)) {
             if (d->begun < d->count)
-                ev_timer_again(loop_get(), &d->next);
+                timer_set(&d->next, ATTEMPT_MS);
             return;
         }
     }
@@ -308,19 +309,17 @@ static void begin_next(struct dial *d)
         end(d, -1, d->error);
 }
 
-static void on_next(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_next(void *arg)
 {
-    (void)loop, (void)revents;
-    begin_next(w->data);
+    begin_next(arg);
 }
 
-static void on_deadline(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_deadline(void *arg)
 {
-    (void)loop, (void)revents;
     static const char *const missing[] = { [STATE_LOOKUP] = "answer from the name servers",
                                            [STATE_CONNECT] = "connection",
                                            [STATE_PARENT] = "answer to our request" };
-    struct dial *d = w->data;
+    struct dial *d = arg;
     char what[64];
     snprintf(what, sizeof what, "no %s within %g s", missing[d->state], (double)d->dialer->options.timeout_ms / 1000);
     d->text[0] = '\0'; /* what failed before is not why it took so long */
@@ -410,9 +409,8 @@ static struct dial *dial_new(struct dialer *dialer, const struct authority *to, 
     d->arg = arg;
     d->fd = -1;
     later_init(&d->later, on_later);
-    ev_timer_init(&d->deadline, on_deadline, (double)dialer->options.timeout_ms / 1000, 0.);
-    ev_timer_init(&d->next, on_next, 0., ATTEMPT_S);
-    d->deadline.data = d->next.data = d;
+    timer_init(&d->deadline, on_deadline, d);
+    timer_init(&d->next, on_next, d);
     return d;
 }
 
@@ -439,7 +437,7 @@ struct dial *dial_start(struct dialer *dialer, const struct authority *to, dial_
     struct dial *d = dial_new(dialer, to, fn, arg);
     if (!d)
         return NULL;
-    ev_timer_start(loop_get(), &d->deadline);
+    timer_set(&d->deadline, dialer->options.timeout_ms);
     if (!override && parent_serves(dialer->options.parent, to)) {
         if (!may_ask_parent(d)) {
             end(d, -1, d->error);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "net/loop.h"
+#include "net/timer.h"
 
 #define TRY_MS 1000 /* doubled with each try */
 #define TRIES 3
@@ -13,7 +14,7 @@ struct dns {
     ares_channel hosts; /* knows /etc/hosts alone: what it says holds for both families, as with every other resolver */
     ares_channel servers;
     struct list watches;
-    ev_timer timer;
+    struct timer timer;
 };
 
 struct watch { /* one socket of c-ares */
@@ -30,17 +31,15 @@ struct question {
 static void arm(struct dns *d)
 {
     struct timeval left, *next = ares_timeout(d->servers, NULL, &left);
-    ev_timer_stop(loop_get(), &d->timer);
-    if (!next)
-        return;
-    ev_timer_set(&d->timer, (double)next->tv_sec + (double)next->tv_usec / 1e6 + 0.001, 0.);
-    ev_timer_start(loop_get(), &d->timer);
+    if (next)
+        timer_set(&d->timer, (int64_t)next->tv_sec * 1000 + next->tv_usec / 1000 + 1);
+    else
+        timer_stop(&d->timer);
 }
 
-static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_timer(void *arg)
 {
-    (void)loop, (void)revents;
-    struct dns *d = w->data;
+    struct dns *d = arg;
     ares_process_fd(d->servers, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
     arm(d);
 }
@@ -109,8 +108,7 @@ struct dns *dns_new(struct err *e)
         return NULL;
     }
     list_init(&d->watches);
-    ev_init(&d->timer, on_timer);
-    d->timer.data = d;
+    timer_init(&d->timer, on_timer, d);
     int failed = ares_library_init(ARES_LIB_INIT_ALL);
     if (failed) {
         err_set(e, "cannot start the resolver: %s", ares_strerror(failed));
@@ -138,7 +136,7 @@ void dns_free(struct dns *d)
         ev_io_stop(loop_get(), &watch->io);
         free(watch);
     }
-    ev_timer_stop(loop_get(), &d->timer);
+    timer_stop(&d->timer);
     ares_library_cleanup();
     free(d);
 }

@@ -6,12 +6,13 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "net/dial/dns.h"
+#include "net/timer.h"
 
 #define TTL_MIN_MS 5000
 #define TTL_MAX_MS 300000
 #define FAILED_MS 2000
 #define TIMEOUT_MS 5000
-#define DELAY_S 0.05 /* RFC 8305 §3, Resolution Delay: the other family gets this long once one can be used */
+#define DELAY_MS 50 /* RFC 8305 §3, Resolution Delay: the other family gets this long once one can be used */
 #define NAMES_MAX 4096
 #define HOST_MAX 253
 
@@ -40,7 +41,7 @@ struct flight {       /* one name that is being asked for; lives on until c-ares
     struct half halves[2];
     int pending;
     bool ended;
-    ev_timer timer;
+    struct timer timer;
     char host[HOST_MAX + 1];
 };
 
@@ -191,7 +192,7 @@ static void flight_free(struct flight *f)
 static void leave(struct flight *f)
 {
     f->ended = true;
-    ev_timer_stop(loop_get(), &f->timer);
+    timer_stop(&f->timer);
     hash_remove(f->r->asking, slice_str(f->host));
     list_remove(&f->node);
 }
@@ -210,10 +211,9 @@ static void end(struct flight *f, const struct dns_answer *v6, const struct dns_
     flight_free(f);
 }
 
-static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_timer(void *arg)
 {
-    (void)loop, (void)revents;
-    struct flight *f = w->data;
+    struct flight *f = arg;
     end(f, &f->halves[AAAA].answer, &f->halves[A].answer);
 }
 
@@ -225,9 +225,7 @@ static void progress(struct flight *f)
     if (a->done && aaaa->done) {
         end(f, &aaaa->answer, &a->answer);
     } else if (a->done && (a->answer.count || a->answer.no_name)) {
-        ev_timer_stop(loop_get(), &f->timer);
-        ev_timer_set(&f->timer, DELAY_S, 0.);
-        ev_timer_start(loop_get(), &f->timer);
+        timer_set(&f->timer, DELAY_MS);
     }
 }
 
@@ -260,8 +258,7 @@ static struct flight *flight_new(struct resolver *r, const char *host)
     list_push(&r->flights, &f->node);
     for (size_t i = 0; i < 2; i++)
         f->halves[i].flight = f;
-    ev_timer_init(&f->timer, on_timer, (double)r->timeout_ms / 1000, 0.);
-    f->timer.data = f;
+    timer_init(&f->timer, on_timer, f);
     return f;
 }
 
@@ -278,7 +275,7 @@ static void flight_start(struct flight *f)
         end(f, &v6, &v4);
         return;
     }
-    ev_timer_start(loop_get(), &f->timer);
+    timer_set(&f->timer, f->r->timeout_ms);
     f->pending = 4; /* two of them ours: what is answered at once waits for us */
     dns_ask(f->r->dns, f->host, AF_INET6, on_half, &f->halves[AAAA]);
     dns_ask(f->r->dns, f->host, AF_INET, on_half, &f->halves[A]);

@@ -1,7 +1,7 @@
 #include "refresh/fetch/command.h"
 
 #include "base/buf.h"
-#include "refresh/alarm.h"
+#include "net/timer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@ struct command {
     int fd;    /* its output; -1: at its end */
     ev_io readable;
     ev_child ended;
-    struct alarm limit;
+    struct timer limit;
     struct buf output;
     char *name; /* of the program, for messages */
     fetch_fn *fn;
@@ -41,7 +41,7 @@ static void stop_reading(struct command *c)
 static void free_command(struct command *c)
 {
     stop_reading(c);
-    alarm_stop(&c->limit);
+    timer_stop(&c->limit);
     ev_child_stop(loop_get(), &c->ended);
     if (c->pid > 0)
         kill(-c->pid, SIGKILL);
@@ -68,7 +68,7 @@ static void finish(struct command *c, int status, const char *error)
     a.error = a.status ? NULL : text;
     fetch_fn *fn = c->fn;
     void *arg = c->arg;
-    alarm_stop(&c->limit);
+    timer_stop(&c->limit);
     fn(arg, &a);
     free_command(c);
 }
@@ -203,7 +203,7 @@ struct command *command_start(char *const *argv, int64_t timeout_ms, fetch_fn *f
     }
     *c = (struct command){ .fd = -1, .fn = fn, .arg = arg, .name = strdup(argv[0]) };
     buf_init_secret(&c->output, FETCH_ANSWER_MAX);
-    alarm_init(&c->limit, on_limit, c);
+    timer_init(&c->limit, on_limit, c);
     ev_init(&c->ended, on_ended);
     c->ended.data = c;
     int failed = start(c, argv);
@@ -215,7 +215,7 @@ struct command *command_start(char *const *argv, int64_t timeout_ms, fetch_fn *f
     ev_io_start(loop_get(), &c->readable);
     ev_child_set(&c->ended, c->pid, 0);
     ev_child_start(loop_get(), &c->ended);
-    alarm_set(&c->limit, timeout_ms);
+    timer_set(&c->limit, timeout_ms);
     return c;
 }
 

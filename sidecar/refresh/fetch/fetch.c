@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "certs/bundle.h"
+#include "net/timer.h"
 #include "net/tls/tls_revocation.h"
 #include "refresh/fetch/fetch_roots.h"
 #include "refresh/fetch/fetch_url.h"
@@ -23,7 +24,7 @@ struct fetch {
     struct list jobs;
     struct dial_options options;
     struct parent parent;
-    ev_timer timer;
+    struct timer timer;
     struct fetch_roots roots;
 };
 
@@ -36,8 +37,8 @@ struct fetch_job {
     struct buf body, answer, header;
     struct slice retry_after; /* in header */
     int64_t date_s;
-    ev_timer deadline; /* ours, not curl's: see last_look() */
-    curl_socket_t fd;  /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
+    struct timer deadline; /* ours, not curl's: see last_look() */
+    curl_socket_t fd;      /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
     bool late;
     bool listed;      /* in the multi handle */
     bool on_loopback; /* the URL itself names loopback */
@@ -86,12 +87,10 @@ static void on_socket(struct ev_loop *loop, ev_io *io, int revents)
     reap(f);
 }
 
-static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+static void on_timer(void *arg)
 {
-    struct fetch *f = timer->data;
+    struct fetch *f = arg;
     int running;
-    (void)loop;
-    (void)revents;
     curl_multi_socket_action(f->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     reap(f);
 }
@@ -99,11 +98,10 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 /* This process may have been stopped for longer than the request had, with the answer in the socket all the while; curl
  * would look at the clock first and throw it away, and what the request spent with it.  So the time is ours to keep,
  * and what has arrived is read before anything is given up. */
-static void last_look(struct ev_loop *loop, ev_timer *timer, int revents)
+static void last_look(void *arg)
 {
-    struct fetch_job *job = timer->data;
+    struct fetch_job *job = arg;
     struct fetch *f = job->fetch;
-    (void)loop, (void)revents;
     for (int turn = 0, running;
          turn < LAST_READS && job->fd != CURL_SOCKET_BAD && poll(&(struct pollfd){ job->fd, POLLIN, 0 }, 1, 0) > 0;
          turn++) {
@@ -150,12 +148,10 @@ static int set_timer(CURLM *multi, long timeout_ms, void *arg)
 {
     struct fetch *f = arg;
     (void)multi;
-    ev_timer_stop(loop_get(), &f->timer);
-    if (timeout_ms >= 0) {
-        ev_now_update(loop_get());
-        ev_timer_set(&f->timer, (double)timeout_ms / 1000.0, 0.);
-        ev_timer_start(loop_get(), &f->timer);
-    }
+    if (timeout_ms >= 0)
+        timer_set(&f->timer, timeout_ms);
+    else
+        timer_stop(&f->timer);
     return 0;
 }
 
@@ -232,7 +228,7 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
 static void free_job(struct fetch_job *job)
 {
     list_remove(&job->node);
-    ev_timer_stop(loop_get(), &job->deadline);
+    timer_stop(&job->deadline);
     if (job->listed)
         curl_multi_remove_handle(job->fetch->multi, job->easy);
     curl_easy_cleanup(job->easy);
@@ -393,9 +389,7 @@ static int start(struct fetch_job *job, const struct fetch_request *r, struct er
     if (curl_multi_add_handle(job->fetch->multi, job->easy) != CURLM_OK)
         return err_set(e, "cannot start the token request");
     job->listed = true;
-    ev_now_update(loop_get());
-    ev_timer_set(&job->deadline, (double)r->timeout_ms / 1000.0, 0.);
-    ev_timer_start(loop_get(), &job->deadline);
+    timer_set(&job->deadline, r->timeout_ms);
     return 0;
 }
 
@@ -411,8 +405,7 @@ struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *reque
     buf_init_secret(&job->body, request->body.len);
     buf_init_secret(&job->answer, FETCH_ANSWER_MAX);
     buf_init(&job->header, 128);
-    ev_init(&job->deadline, last_look);
-    job->deadline.data = job;
+    timer_init(&job->deadline, last_look, job);
     job->fd = CURL_SOCKET_BAD;
     list_init(&job->node);
     list_push(&f->jobs, &job->node);
@@ -446,8 +439,7 @@ struct fetch *fetch_new(const struct dial_options *options, struct err *e)
     }
     list_init(&f->jobs);
     fetch_roots_init(&f->roots);
-    ev_init(&f->timer, on_timer);
-    f->timer.data = f;
+    timer_init(&f->timer, on_timer, f);
     curl_multi_setopt(f->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
     curl_multi_setopt(f->multi, CURLMOPT_SOCKETDATA, f);
     curl_multi_setopt(f->multi, CURLMOPT_TIMERFUNCTION, set_timer);
@@ -462,7 +454,7 @@ void fetch_free(struct fetch *f)
     while (!list_empty(&f->jobs))
         free_job(LIST_ENTRY(f->jobs.next, struct fetch_job, node));
     curl_multi_cleanup(f->multi);
-    ev_timer_stop(loop_get(), &f->timer);
+    timer_stop(&f->timer);
     fetch_roots_done(&f->roots);
     parent_done(&f->parent);
     free(f);

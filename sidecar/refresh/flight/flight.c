@@ -66,9 +66,9 @@ enum step flight_enter(struct flight *f, enum flight_state next)
     log_debug(log_msg("flight"), log_str("credential", f->spec->name), log_str("from", states[f->state].name),
               log_str("to", states[next].name));
     f->state = next;
-    alarm_stop(&f->deadline);
+    timer_stop(&f->deadline);
     if (states[next].limit_ms)
-        alarm_set(&f->deadline, states[next].limit_ms);
+        timer_set(&f->deadline, states[next].limit_ms);
     return STEP_AGAIN;
 }
 
@@ -101,7 +101,7 @@ enum step flight_op(struct flight *f, struct store_op *op)
 {
     f->op = op;
     if (!op)
-        alarm_set(&f->deadline, 0);
+        timer_set(&f->deadline, 0);
     return STEP_WAIT;
 }
 
@@ -172,15 +172,15 @@ struct flight *flight_start(struct flight_env *env, const struct credential_spec
     state_init(&f->known);
     state_init(&f->base);
     state_init(&f->fresh);
-    alarm_init(&f->deadline, on_deadline, f);
-    alarm_init(&f->renewal, on_renewal, f);
+    timer_init(&f->deadline, on_deadline, f);
+    timer_init(&f->renewal, on_renewal, f);
     f->hold_end_ms = clock_mono_ms() + FLIGHT_HOLDS * env->lease_ms;
     if (state_copy(&f->known, known) != 0) {
         flight_free(f);
         return NULL;
     }
     rand_bytes(f->owner.bytes, sizeof f->owner.bytes);
-    alarm_set(&f->deadline, 0);
+    timer_set(&f->deadline, 0);
     return f;
 }
 
@@ -188,8 +188,8 @@ void flight_free(struct flight *f)
 {
     if (!f)
         return;
-    alarm_stop(&f->deadline);
-    alarm_stop(&f->renewal);
+    timer_stop(&f->deadline);
+    timer_stop(&f->renewal);
     store_cancel(f->env->store, f->op);
     fetch_cancel(f->job);
     command_cancel(f->command);
@@ -210,7 +210,7 @@ void flight_join(struct flight *f, const struct schedule_need *need)
 void flight_wake(struct flight *f)
 {
     if (f->state == FLIGHT_BUSY || f->state == FLIGHT_RECOVER_WAIT)
-        alarm_set(&f->deadline, 0);
+        timer_set(&f->deadline, 0);
 }
 
 void flight_drain(struct flight *f)
@@ -220,13 +220,13 @@ void flight_drain(struct flight *f)
         || f->state == FLIGHT_DEGRADED
         /* a program spends nothing: it is not waited for */
         || f->state == FLIGHT_RECOVER_WAIT || f->state == FLIGHT_SEED || f->state == FLIGHT_SECRETS || f->command)
-        alarm_set(&f->deadline, 0);
+        timer_set(&f->deadline, 0);
 }
 
 static enum step done(struct flight *f)
 {
-    alarm_stop(&f->deadline);
-    alarm_stop(&f->renewal);
+    timer_stop(&f->deadline);
+    timer_stop(&f->renewal);
     f->result.requested = f->asked > 0;
     f->hooks.on_end(f->hooks.arg, &f->result);
     return STEP_WAIT;
@@ -336,7 +336,7 @@ static enum step sleep_poll(struct flight *f, int64_t at_most_ms)
 {
     int64_t pause_ms = f->poll_ms < at_most_ms ? f->poll_ms : at_most_ms;
     f->poll_ms = f->poll_ms * 2 < FLIGHT_POLL_LAST_MS ? f->poll_ms * 2 : FLIGHT_POLL_LAST_MS;
-    alarm_set(&f->deadline, pause_ms);
+    timer_set(&f->deadline, pause_ms);
     return STEP_WAIT;
 }
 
@@ -361,7 +361,7 @@ static enum step ask_again(struct flight *f)
 
 static enum step degraded(struct flight *f)
 {
-    alarm_set(&f->deadline, (int64_t)rand_below(DEGRADED_MS));
+    timer_set(&f->deadline, (int64_t)rand_below(DEGRADED_MS));
     return STEP_WAIT;
 }
 

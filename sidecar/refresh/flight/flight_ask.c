@@ -383,9 +383,9 @@ enum step flight_fetch(struct flight *f)
     }
     f->asked++;
     f->asked_ms = clock_mono_ms();
-    alarm_set(&f->deadline, timeout_ms + LATE_MS);
+    timer_set(&f->deadline, timeout_ms + LATE_MS);
     if (f->leased)
-        alarm_set(&f->renewal, f->env->lease_ms / 3);
+        timer_set(&f->renewal, f->env->lease_ms / 3);
     return STEP_WAIT;
 }
 
@@ -404,7 +404,7 @@ enum step flight_fetch_late(struct flight *f)
 
 void flight_stop_renewal(struct flight *f)
 {
-    alarm_stop(&f->renewal);
+    timer_stop(&f->renewal);
     if (f->renewing) {
         store_cancel(f->env->store, f->op);
         f->op = NULL;
@@ -423,7 +423,7 @@ void flight_renew(void *arg)
     f->op = store_renew(f->env->store, f->spec->name, &f->owner, f->env->lease_ms, flight_store_answer, f);
     if (!f->op) {
         f->renewing = false;
-        alarm_set(&f->renewal, f->env->lease_ms / 6);
+        timer_set(&f->renewal, f->env->lease_ms / 6);
     }
 }
 
@@ -438,6 +438,6 @@ enum step flight_renewed(struct flight *f, const struct store_answer *answer)
         f->hooks.on_lease(f->hooks.arg, STORE_LOST);
         flight_note(f, FLIGHT_LEASE_LOST, f->base.generation, "its time was over, or the store has forgotten it");
     } else
-        alarm_set(&f->renewal, answer->result == STORE_OK ? f->env->lease_ms / 3 : f->env->lease_ms / 6);
+        timer_set(&f->renewal, answer->result == STORE_OK ? f->env->lease_ms / 3 : f->env->lease_ms / 6);
     return STEP_WAIT;
 }

@@ -129,10 +129,10 @@ enum step flight_commit_wait(struct flight *f)
 {
     if (f->pause_ms < COMMIT_FIRST_MS || f->pause_ms > COMMIT_LAST_MS)
         f->pause_ms = COMMIT_FIRST_MS;
-    alarm_set(&f->deadline, f->pause_ms / 2 + (int64_t)rand_below((uint64_t)f->pause_ms));
+    timer_set(&f->deadline, f->pause_ms / 2 + (int64_t)rand_below((uint64_t)f->pause_ms));
     if (f->leased) {
         int64_t due_ms = f->lease_end_ms - f->env->lease_ms * 2 / 3 - clock_mono_ms();
-        alarm_set(&f->renewal, due_ms > 0 ? due_ms : 0);
+        timer_set(&f->renewal, due_ms > 0 ? due_ms : 0);
     }
     f->pause_ms = f->pause_ms * 2 < COMMIT_LAST_MS ? f->pause_ms * 2 : COMMIT_LAST_MS;
     return STEP_WAIT;
@@ -207,7 +207,7 @@ enum step flight_recovered(struct flight *f, const struct store_answer *answer)
 
 enum step flight_recover_wait(struct flight *f)
 {
-    alarm_set(&f->deadline, FLIGHT_POLL_LAST_MS);
+    timer_set(&f->deadline, FLIGHT_POLL_LAST_MS);
     return STEP_WAIT;
 }
 

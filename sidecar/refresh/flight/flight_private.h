@@ -4,7 +4,7 @@
 #ifndef SIDEKEY_REFRESH_FLIGHT_FLIGHT_PRIVATE_H
 #define SIDEKEY_REFRESH_FLIGHT_FLIGHT_PRIVATE_H
 
-#include "refresh/alarm.h"
+#include "net/timer.h"
 #include "refresh/fetch/command.h"
 #include "refresh/flight/flight.h"
 #include "refresh/flight/secret_load.h"
@@ -60,8 +60,8 @@ struct flight {
     int64_t lease_end_ms, hold_end_ms;
     struct store_op *op;   /* the one operation under way */
     bool renewing;         /* op is a renewal */
-    struct alarm deadline; /* of the state */
-    struct alarm renewal;
+    struct timer deadline; /* of the state */
+    struct timer renewal;
 
     struct state known; /* newest that we have seen and published */
     struct state base;  /* what is stored: the parent */

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "base/rand.h"
-#include "refresh/alarm.h"
+#include "net/timer.h"
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 3000
@@ -19,7 +19,7 @@ struct redis_client {
     struct redis_link *link;
     struct list waiting; /* for the link to be ready */
     struct authority at; /* the server that was dialled last */
-    struct alarm again;
+    struct timer again;
     unsigned failures; /* since it was last ready */
     bool was_ready;    /* this link */
     int64_t ready_ms;  /* … since */
@@ -127,7 +127,7 @@ static void try_again(struct redis_client *c, const char *why)
         fail_all(c, &c->waiting);
     if (c->failures < 8 && BACKOFF_FIRST_MS << c->failures < BACKOFF_LAST_MS)
         most_ms = BACKOFF_FIRST_MS << c->failures;
-    alarm_set(&c->again, c->failures == 0 ? 0 : (int64_t)rand_below((uint64_t)most_ms));
+    timer_set(&c->again, c->failures == 0 ? 0 : (int64_t)rand_below((uint64_t)most_ms));
     if (c->options.on_down)
         c->options.on_down(c->options.arg, c->why);
 }
@@ -212,7 +212,7 @@ void redis_client_leave(struct redis_client *c, const char *why)
     if (c->link)
         redis_link_close(c->link, why);
     else if (!c->question)
-        alarm_set(&c->again, 0);
+        timer_set(&c->again, 0);
 }
 
 /* ---- life ---- */
@@ -225,9 +225,9 @@ struct redis_client *redis_client_new(const struct redis_client_options *options
     c->options = *options;
     c->at = options->place.at;
     list_init(&c->waiting);
-    alarm_init(&c->again, connect_now, c);
+    timer_init(&c->again, connect_now, c);
     snprintf(c->name, sizeof c->name, "redis");
-    alarm_set(&c->again, 0);
+    timer_set(&c->again, 0);
     return c;
 }
 
@@ -237,7 +237,7 @@ void redis_client_free(struct redis_client *c)
         return;
     while (!list_empty(&c->waiting))
         list_shift(&c->waiting);
-    alarm_stop(&c->again);
+    timer_stop(&c->again);
     redis_sentinel_cancel(c->question);
     redis_link_free(c->link);
     free(c);

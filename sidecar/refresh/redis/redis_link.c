@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "net/stream.h"
-#include "refresh/alarm.h"
+#include "net/timer.h"
 
 #define READ_BYTES 16384
 #define READS_MAX 64 /* a turn */
@@ -36,7 +36,7 @@ struct redis_link {
     struct list sent;                /* commands without a reply, the oldest first */
     struct redis_command *unwritten; /* the first that is not wholly in the stream; NULL: none */
     size_t written;                  /* bytes of it that are */
-    struct alarm deadline;
+    struct timer deadline;
     struct later later; /* connect of a unix socket, or the end */
     bool refused;
     struct err why;
@@ -52,7 +52,7 @@ static void close_link(struct redis_link *l, const char *what)
               log_str("reason", what));
     err_set(&l->why, "%s %s", l->name, what);
     l->state = LINK_CLOSED;
-    alarm_stop(&l->deadline);
+    timer_stop(&l->deadline);
     dial_cancel(l->dial);
     l->dial = NULL;
     stream_free(l->stream);
@@ -85,9 +85,9 @@ static void expect(struct redis_link *l)
     if (l->state != LINK_READY)
         return;
     if (list_empty(&l->sent))
-        alarm_stop(&l->deadline);
+        timer_stop(&l->deadline);
     else
-        alarm_set(&l->deadline, REDIS_COMMAND_MS);
+        timer_set(&l->deadline, REDIS_COMMAND_MS);
 }
 
 static struct redis_command *command_after(const struct redis_link *l, const struct redis_command *c)
@@ -216,7 +216,7 @@ static void on_login_reply(struct redis_link *l, const redisReply *reply)
     if (l->step < l->step_count)
         return;
     l->state = LINK_READY;
-    alarm_stop(&l->deadline);
+    timer_stop(&l->deadline);
     l->hooks.on_ready(l->hooks.arg);
 }
 
@@ -403,14 +403,14 @@ struct redis_link *redis_link_new(struct dialer *dialer, const struct redis_plac
     l->fd = -1;
     list_init(&l->sent);
     later_init(&l->later, on_later);
-    alarm_init(&l->deadline, on_deadline, l);
+    timer_init(&l->deadline, on_deadline, l);
     if (secret_set(&l->password, login->password) != 0 || !(l->reader = redis_reader_new())
         || dial(l, dialer, place) != 0) {
         redis_link_free(l);
         return NULL;
     }
     if (l->state != LINK_CLOSED)
-        alarm_set(&l->deadline, connect_ms);
+        timer_set(&l->deadline, connect_ms);
     return l;
 }
 
@@ -420,7 +420,7 @@ void redis_link_free(struct redis_link *l)
         return;
     while (!list_empty(&l->sent))
         list_shift(&l->sent);
-    alarm_stop(&l->deadline);
+    timer_stop(&l->deadline);
     later_cancel(&l->later);
     dial_cancel(l->dial);
     stream_free(l->stream);

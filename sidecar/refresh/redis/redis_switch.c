@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rand.h"
-#include "refresh/alarm.h"
+#include "net/timer.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ struct redis_switch {
     void *arg;
     struct listener listeners[REDIS_SWITCH_LISTEN_MAX];
     size_t count;
-    struct alarm ping, pass; /* a hint is passed on */
+    struct timer ping, pass; /* a hint is passed on */
     struct authority to;
     size_t from;
     bool hinted;
@@ -68,7 +68,7 @@ static void hint(struct redis_switch *w, const struct authority *to, size_t from
         w->gap_ms = REDIS_SWITCH_FIRST_MS;
     else
         w->gap_ms = 2 * w->gap_ms < REDIS_SWITCH_LAST_MS ? 2 * w->gap_ms : REDIS_SWITCH_LAST_MS;
-    alarm_set(&w->pass, !w->passed_ms || since_ms >= w->gap_ms ? 0 : w->gap_ms - since_ms);
+    timer_set(&w->pass, !w->passed_ms || since_ms >= w->gap_ms ? 0 : w->gap_ms - since_ms);
 }
 
 /* ---- one sentinel ---- */
@@ -117,7 +117,7 @@ static void on_ping(void *arg)
     struct redis_switch *w = arg;
     for (size_t i = 0; i < w->count; i++)
         say(&w->listeners[i], (struct slice[]){ SLICE("PING") }, 1);
-    alarm_set(&w->ping, PING_MS - (int64_t)rand_below(PING_MS / 5));
+    timer_set(&w->ping, PING_MS - (int64_t)rand_below(PING_MS / 5));
 }
 
 static int listen_to(struct redis_switch *w, struct dialer *dialer, const struct authority *at,
@@ -150,14 +150,14 @@ struct redis_switch *redis_switch_new(struct dialer *dialer, const struct redis_
     w->sentinels = s;
     w->fn = fn;
     w->arg = arg;
-    alarm_init(&w->ping, on_ping, w);
-    alarm_init(&w->pass, on_pass, w);
+    timer_init(&w->ping, on_ping, w);
+    timer_init(&w->pass, on_pass, w);
     for (size_t i = 0; i < s->count && i < REDIS_SWITCH_LISTEN_MAX; i++)
         if (listen_to(w, dialer, &s->nodes[i], account) != 0) {
             redis_switch_free(w);
             return NULL;
         }
-    alarm_set(&w->ping, PING_MS);
+    timer_set(&w->ping, PING_MS);
     return w;
 }
 
@@ -165,8 +165,8 @@ void redis_switch_free(struct redis_switch *w)
 {
     if (!w)
         return;
-    alarm_stop(&w->ping);
-    alarm_stop(&w->pass);
+    timer_stop(&w->ping);
+    timer_stop(&w->pass);
     for (size_t i = 0; i < w->count; i++) {
         redis_client_free(w->listeners[i].client);
         list_remove(&w->listeners[i].say.node);

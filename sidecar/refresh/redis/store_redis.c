@@ -19,7 +19,7 @@ static void op_free(struct store_op *op)
     list_remove(&op->node);
     list_remove(&op->command.node);
     later_cancel(&op->later);
-    alarm_stop(&op->pause);
+    timer_stop(&op->pause);
     buf_done(&op->command.bytes);
     buf_done(&op->next.blob);
     state_done(&op->out.state);
@@ -111,7 +111,7 @@ static void on_error(struct store_op *op, const redisReply *reply)
         return;
     }
     if (redis_reply_is(reply, "TRYAGAIN") && op->pauses++ < PAUSES_MAX) {
-        alarm_set(&op->pause, PAUSE_MS);
+        timer_set(&op->pause, PAUSE_MS);
         return;
     }
     redis_explain(&e, name, reply);
@@ -315,7 +315,7 @@ static struct store_op *new_op(struct store_redis *s, enum kind kind, const char
     buf_init(&op->next.blob, 0);
     state_init(&op->out.state);
     later_init(&op->later, on_answer);
-    alarm_init(&op->pause, on_pause_end, op);
+    timer_init(&op->pause, on_pause_end, op);
     list_push(&s->ops, &op->node);
     if (state_dir_is_name(cred) && !(op->cred = store_redis_cred(s, cred))) {
         op_free(op);
@@ -484,7 +484,7 @@ struct store *store_redis_new(const struct store_redis_options *options, struct 
     list_init(&s->ops);
     list_init(&s->say.node);
     buf_init(&s->say.bytes, 0);
-    alarm_init(&s->tick, store_redis_tick, s);
+    timer_init(&s->tick, store_redis_tick, s);
     store_redis_name_scripts();
     failed = store_redis_open(s, e) != 0;
     for (const char *const *name = options->credentials; !failed && name && *name; name++)

@@ -5,7 +5,7 @@
 #define SIDEKEY_REFRESH_REDIS_STORE_REDIS_PRIVATE_H
 
 #include "crypto/sha1.h"
-#include "refresh/alarm.h"
+#include "net/timer.h"
 #include "refresh/redis/redis_client.h"
 #include "refresh/redis/redis_switch.h"
 #include "refresh/redis/redis_url.h"
@@ -77,7 +77,7 @@ struct store_redis {
     void *arg;
     struct redis_client *subscriber;
     struct redis_command say; /* SUBSCRIBE, PING */
-    struct alarm tick;
+    struct timer tick;
     bool subscribed;
 };
 
@@ -98,7 +98,7 @@ struct store_op {
     bool giving_back;       /* a RELEASE of a lease that we cannot use; out is the answer already */
     struct node *at;
     unsigned redirects, pauses;
-    struct alarm pause; /* the cluster is moving the keys just now */
+    struct timer pause; /* the cluster is moving the keys just now */
     struct redis_command command;
     bool sent; /* command is with a client, and done will come */
     struct store_owner owner;

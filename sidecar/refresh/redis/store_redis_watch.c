@@ -32,7 +32,7 @@ void store_redis_saw(struct cred *cred, uint64_t generation, bool ours)
 static void set_tick(struct store_redis *s)
 {
     int64_t period_ms = s->subscribed && !s->failed && !s->unwritten ? TICK_SUBSCRIBED_MS : TICK_ALONE_MS;
-    alarm_set(&s->tick, period_ms - (int64_t)rand_below((uint64_t)period_ms / 5)); /* replicas must not keep step */
+    timer_set(&s->tick, period_ms - (int64_t)rand_below((uint64_t)period_ms / 5)); /* replicas must not keep step */
 }
 
 void store_redis_note(const struct store_op *op, enum store_result result)
@@ -187,7 +187,7 @@ void store_redis_watch_cred(struct cred *cred)
 
 void store_redis_unwatch(struct store_redis *s)
 {
-    alarm_stop(&s->tick);
+    timer_stop(&s->tick);
     redis_client_free(s->subscriber);
     s->subscriber = NULL;
     s->subscribed = false;

@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "net/loop.h"
+#include "net/timer.h"
 #include "refresh/store/state_file.h"
 
 #include <dirent.h>
@@ -29,7 +30,7 @@ struct state_watch {
     struct hash *files; /* name → struct watched; those that are removed stay, with generation 0 */
     struct list changed;
     struct later tell;
-    struct ev_timer poll;
+    struct timer poll;
     struct ev_io events;
     int inotify; /* -1: none */
     unsigned look;
@@ -130,10 +131,11 @@ static void look(struct state_watch *w)
     hash_each(w->files, note_removed, w);
 }
 
-static void on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
+static void on_poll(void *arg)
 {
-    (void)loop, (void)revents;
-    look(timer->data);
+    struct state_watch *w = arg;
+    timer_set(&w->poll, STATE_WATCH_POLL_MS);
+    look(w);
 }
 
 static void on_events(struct ev_loop *loop, ev_io *events, int revents)
@@ -178,9 +180,8 @@ struct state_watch *state_watch_new(const struct state_dir *dir, store_change_fn
     while (list_shift(&known)) {
     }
     later_cancel(&w->tell);
-    ev_timer_init(&w->poll, on_poll, STATE_WATCH_POLL_S, STATE_WATCH_POLL_S);
-    w->poll.data = w;
-    ev_timer_start(loop_get(), &w->poll);
+    timer_init(&w->poll, on_poll, w);
+    timer_set(&w->poll, STATE_WATCH_POLL_MS);
     return w;
 }
 
@@ -194,7 +195,7 @@ void state_watch_free(struct state_watch *w)
 {
     if (!w)
         return;
-    ev_timer_stop(loop_get(), &w->poll);
+    timer_stop(&w->poll);
     if (w->inotify >= 0) {
         ev_io_stop(loop_get(), &w->events);
         close(w->inotify);

@@ -8,7 +8,7 @@
 #include "refresh/store/state_dir.h"
 #include "refresh/store/store.h"
 
-#define STATE_WATCH_POLL_S 0.5
+#define STATE_WATCH_POLL_MS 500
 
 struct state_watch;
 /* dir is borrowed.  What is there now is known: only later changes are told (a file that is removed or damaged is one).

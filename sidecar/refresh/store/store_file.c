@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/rand.h"
 #include "net/loop.h"
+#include "net/timer.h"
 #include "refresh/store/lease_file.h"
 #include "refresh/store/state_file.h"
 #include "refresh/store/state_watch.h"
@@ -46,7 +47,7 @@ struct store_op {
     uint64_t generation; /* BEGIN: known; COMMIT: parent */
     struct state state;  /* COMMIT: a copy */
     struct later later;
-    struct ev_timer again;
+    struct timer again;
     int64_t deadline_ms;
     store_fn *fn;
     void *arg;
@@ -217,7 +218,7 @@ static void op_free(struct store_op *op)
 {
     list_remove(&op->node);
     later_cancel(&op->later);
-    ev_timer_stop(loop_get(), &op->again);
+    timer_stop(&op->again);
     state_done(&op->state);
     free(op);
 }
@@ -239,9 +240,7 @@ static void answer(struct store_op *op, struct outcome *out)
 
 static void wait_for_section(struct store_op *op)
 {
-    ev_timer_stop(loop_get(), &op->again);
-    ev_timer_set(&op->again, (double)(1 + rand_below(SECTION_AGAIN_MS)) / 1000, 0);
-    ev_timer_start(loop_get(), &op->again);
+    timer_set(&op->again, 1 + (int64_t)rand_below(SECTION_AGAIN_MS));
 }
 
 static void attempt(struct store_op *op)
@@ -281,10 +280,9 @@ static void on_later(struct later *later)
     attempt(LIST_ENTRY(later, struct store_op, later));
 }
 
-static void on_again(struct ev_loop *loop, ev_timer *again, int revents)
+static void on_again(void *arg)
 {
-    (void)loop, (void)revents;
-    attempt(again->data);
+    attempt(arg);
 }
 
 static struct store_op *ask(struct store *s, enum kind kind, const char *cred, const struct store_owner *owner,
@@ -305,8 +303,7 @@ static struct store_op *ask(struct store *s, enum kind kind, const char *cred, c
         memcpy(op->cred, cred, strlen(cred));
     state_init(&op->state);
     list_push(&f->ops, &op->node);
-    ev_timer_init(&op->again, on_again, 0, 0);
-    op->again.data = op;
+    timer_init(&op->again, on_again, op);
     later_init(&op->later, on_later);
     later_ask(&op->later);
     return op;

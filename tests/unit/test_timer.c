@@ -5,13 +5,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "proxy/deadline.h"
+#include "net/timer.h"
 #include "tests/fakes/fake_clock.h"
 
 static int calls;
-static struct deadline d;
+static struct timer d;
 
-static void on_deadline(void *arg)
+static void on_time(void *arg)
 {
     assert_ptr_equal(arg, &calls);
     calls++;
@@ -21,45 +21,45 @@ static int up(void **state)
 {
     (void)state;
     calls = 0;
-    deadline_init(&d, on_deadline, &calls);
+    timer_init(&d, on_time, &calls);
     return 0;
 }
 
 static int down(void **state)
 {
     (void)state;
-    deadline_stop(&d);
-    return ev_is_active(&d.timer);
+    timer_stop(&d);
+    return ev_is_active(&d.watcher);
 }
 
 /* The timer fires now, whatever the loop thinks. */
 static void fire(void)
 {
-    assert_true(ev_is_active(&d.timer));
-    ev_timer_stop(loop_get(), &d.timer); /* as libev does before it calls */
-    ev_invoke(loop_get(), &d.timer, EV_TIMER);
+    assert_true(ev_is_active(&d.watcher));
+    ev_timer_stop(loop_get(), &d.watcher); /* as libev does before it calls */
+    ev_invoke(loop_get(), &d.watcher, EV_TIMER);
 }
 
 static void it_fires_once_when_its_time_has_come(void **state)
 {
     (void)state;
-    deadline_set(&d, 1000);
+    timer_set(&d, 1000);
     fake_mono_ms += 1000;
     fire();
     assert_int_equal(calls, 1);
-    assert_false(ev_is_active(&d.timer));
+    assert_false(ev_is_active(&d.watcher));
 }
 
 static void pushed_back_it_sleeps_on_for_what_is_left(void **state)
 {
     (void)state;
-    deadline_set(&d, 1000);
+    timer_set(&d, 1000);
     fake_mono_ms += 900;
-    deadline_set(&d, 1000);
+    timer_set(&d, 1000);
     fake_mono_ms += 100;
     fire();
     assert_int_equal(calls, 0);
-    assert_true(ev_timer_remaining(loop_get(), &d.timer) > 0.85);
+    assert_true(ev_timer_remaining(loop_get(), &d.watcher) > 0.85);
     fake_mono_ms += 900;
     fire();
     assert_int_equal(calls, 1);
@@ -68,19 +68,19 @@ static void pushed_back_it_sleeps_on_for_what_is_left(void **state)
 static void pushing_it_back_touches_no_timer(void **state)
 {
     (void)state;
-    deadline_set(&d, 1000);
-    ev_tstamp before = d.timer.at;
+    timer_set(&d, 1000);
+    ev_tstamp before = d.watcher.at;
     fake_mono_ms += 500;
-    deadline_set(&d, 5000);
-    assert_true(d.timer.at <= before && d.timer.at >= before);
+    timer_set(&d, 5000);
+    assert_true(d.watcher.at <= before && d.watcher.at >= before);
 }
 
 static void a_sooner_time_counts_at_once(void **state)
 {
     (void)state;
-    deadline_set(&d, 600000);
-    deadline_set(&d, 1000);
-    assert_true(ev_timer_remaining(loop_get(), &d.timer) < 1.1);
+    timer_set(&d, 600000);
+    timer_set(&d, 1000);
+    assert_true(ev_timer_remaining(loop_get(), &d.watcher) < 1.1);
     fake_mono_ms += 1000;
     fire();
     assert_int_equal(calls, 1);
@@ -89,11 +89,11 @@ static void a_sooner_time_counts_at_once(void **state)
 static void stopped_it_stays_silent_and_can_be_set_again(void **state)
 {
     (void)state;
-    deadline_set(&d, 1000);
-    deadline_stop(&d);
-    deadline_stop(&d);
-    assert_false(ev_is_active(&d.timer));
-    deadline_set(&d, 50);
+    timer_set(&d, 1000);
+    timer_stop(&d);
+    timer_stop(&d);
+    assert_false(ev_is_active(&d.watcher));
+    timer_set(&d, 50);
     fake_mono_ms += 50;
     fire();
     assert_int_equal(calls, 1);
@@ -102,8 +102,8 @@ static void stopped_it_stays_silent_and_can_be_set_again(void **state)
 static void a_jump_of_the_clock_on_the_wall_changes_nothing(void **state)
 {
     (void)state;
-    deadline_set(&d, 1000);
-    deadline_set(&d, 2000);
+    timer_set(&d, 1000);
+    timer_set(&d, 2000);
     fake_wall_ms += 3600000;
     fake_mono_ms += 1000;
     fire();
@@ -113,7 +113,7 @@ static void a_jump_of_the_clock_on_the_wall_changes_nothing(void **state)
 static void the_loop_runs_it(void **state)
 {
     (void)state;
-    deadline_set(&d, 0);
+    timer_set(&d, 0);
     fake_mono_ms += 1;
     ev_run(loop_get(), EVRUN_ONCE);
     assert_int_equal(calls, 1);
