@@ -2,18 +2,21 @@
 
 #include <stdlib.h>
 
+#include "proxy/rule_index.h"
 #include "base/secret.h"
 #include "base/str.h"
 
 struct known { /* one client */
     struct access_client client;
-    struct rule *rules; /* shallow copies */
+    struct rule *rules; /* shallow copies, in the order of the configuration */
+    struct rule_index *index;
     const struct client_spec *spec;
     struct secret password; /* empty: it has none */
 };
 
 struct access {
     const struct worker_options *options;
+    struct rule_index *everyone; /* all rules */
     struct known *known;
     size_t count;
 };
@@ -36,7 +39,9 @@ static int meet(struct known *k, const struct client_spec *spec, const struct wo
             k->rules[count] = o->rules[i];
             k->rules[count++].original = &o->rules[i];
         }
-    k->client = (struct access_client){ spec->name, k->rules, count };
+    if (!(k->index = rule_index_new(k->rules, count)))
+        return err_set(e, "out of memory");
+    k->client = (struct access_client){ spec->name, k->index };
     k->spec = spec;
     if (spec->password.kind != SECRET_REF_NONE && secret_ref_read(&spec->password, &k->password, e) != 0)
         return err_wrap(e, "clients.%s.password: ", spec->name);
@@ -46,8 +51,9 @@ static int meet(struct known *k, const struct client_spec *spec, const struct wo
 struct access *access_new(const struct worker_options *o, struct err *e)
 {
     struct access *a = calloc(1, sizeof *a);
-    if (!a || !(a->known = calloc(o->client_count + 1, sizeof *a->known))) {
-        free(a);
+    if (!a || !(a->known = calloc(o->client_count + 1, sizeof *a->known))
+        || !(a->everyone = rule_index_new(o->rules, o->rule_count))) {
+        access_free(a);
         err_set(e, "out of memory");
         return NULL;
     }
@@ -67,8 +73,10 @@ void access_free(struct access *a)
         return;
     for (size_t i = 0; i < a->count; i++) {
         secret_done(&a->known[i].password);
+        rule_index_free(a->known[i].index);
         free(a->known[i].rules);
     }
+    rule_index_free(a->everyone);
     free(a->known);
     free(a);
 }
@@ -128,37 +136,34 @@ enum access_verdict access_check(const struct access *a, const struct message *h
     return peer->who ? ACCESS_GRANTED : ACCESS_STRANGER;
 }
 
-static const struct rule *rules_of(const struct worker_options *o, const struct access_client *who, size_t *ret_count)
+static const struct rule_index *index_of(const struct access *a, const struct access_client *who)
 {
-    *ret_count = who ? who->rule_count : o->rule_count;
-    return who ? who->rules : o->rules;
+    return who ? who->rules : a->everyone;
 }
 
 /* Metrics and pool know the configuration's rules only. */
 static const struct rule *original(const struct rule *r)
 {
-    return r->original ? r->original : r;
+    return r && r->original ? r->original : r;
 }
 
-const struct rule *access_first_rule(const struct worker_options *o, const struct access_client *who,
+const struct rule *access_first_rule(const struct access *a, const struct access_client *who,
                                      const struct authority *a0)
 {
-    size_t count;
-    const struct rule *rules = rules_of(o, who, &count);
-    for (size_t i = 0; i < count; i++)
-        if (rule_known_host(&rules[i], 1, a0))
-            return original(&rules[i]);
-    return NULL;
+    return original(rule_index_first(index_of(a, who), a0));
 }
 
-enum rule_match access_find_rule(const struct worker_options *o, const struct access_client *who,
-                                 const struct authority *a0, struct slice method, struct slice path,
-                                 const struct rule **ret)
+enum rule_match access_find_rule(const struct access *a, const struct access_client *who, const struct authority *a0,
+                                 struct slice method, struct slice path, const struct rule **ret)
 {
-    size_t count;
-    const struct rule *found = NULL, *rules = rules_of(o, who, &count);
-    enum rule_match match = rule_find(rules, count, a0, method, path, &found);
+    const struct rule *found = NULL;
+    enum rule_match match = rule_index_find(index_of(a, who), a0, method, path, &found);
     if (match == RULE_FOUND)
         *ret = original(found);
     return match;
+}
+
+bool access_has_credential(const struct access *a, const struct authority *a0)
+{
+    return rule_index_has_credential(a->everyone, a0);
 }

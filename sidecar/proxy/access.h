@@ -9,12 +9,11 @@
 #include "proxy/options.h"
 
 struct access;
+struct rule_index;
 
 struct access_client {
     const char *name;
-    /* its own copies, in the order of the configuration; their original is the configuration's */
-    const struct rule *rules;
-    size_t rule_count;
+    const struct rule_index *rules; /* of its own copies; their original is the configuration's */
 };
 
 /* o: as long as the access lives.  NULL with e: a password that cannot be read, or no memory. */
@@ -40,11 +39,12 @@ const struct access_client *access_by_uid(const struct access *a, uid_t uid);
 enum access_verdict access_check(const struct access *a, const struct message *head, const struct access_peer *peer,
                                  const struct access_client **ret);
 /* The first rule of who (NULL: everyone's) that knows this host and port; NULL: none. */
-const struct rule *access_first_rule(const struct worker_options *o, const struct access_client *who,
+const struct rule *access_first_rule(const struct access *a, const struct access_client *who,
                                      const struct authority *a0);
-/* As rule_find() among the rules of who. */
-enum rule_match access_find_rule(const struct worker_options *o, const struct access_client *who,
-                                 const struct authority *a0, struct slice method, struct slice path,
-                                 const struct rule **ret);
+/* As rule_index_find() among the rules of who. */
+enum rule_match access_find_rule(const struct access *a, const struct access_client *who, const struct authority *a0,
+                                 struct slice method, struct slice path, const struct rule **ret);
+/* Does any client have a credential for this host and port? */
+bool access_has_credential(const struct access *a, const struct authority *a0);
 
 #endif

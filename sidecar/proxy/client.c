@@ -399,7 +399,7 @@ void client_accept_transparent(struct context *ctx, int fd)
         return;
     }
     c->a0.port = port;
-    c->rule = access_first_rule(ctx->options, NULL, &c->a0);
+    c->rule = access_first_rule(ctx->access, NULL, &c->a0);
     if (!c->rule && ctx->options->unmatched == UNMATCHED_DENY) {
         meter_refused(ctx->meter, "host_not_allowed");
         client_end(c, false);

@@ -62,19 +62,10 @@ static void on_client_tls(void *owner, enum stream_event event)
     client_end(c, false);
 }
 
-static bool any_credential(const struct client *c)
-{
-    const struct worker_options *o = c->ctx->options;
-    /* everyone's: of a host that has a credential for somebody, the SNI is wanted */
-    for (size_t i = 0; i < o->rule_count; i++)
-        if (o->rules[i].credential && rule_known_host(&o->rules[i], 1, &c->a0))
-            return true;
-    return false;
-}
-
 static void accept_tls(struct client *c, struct tls_leaf *leaf)
 {
-    bool sni_optional = c->a0.kind != HOST_NAME || !any_credential(c);
+    /* Every client's rules are checked: SNI is required if any of them has a credential for this host. */
+    bool sni_optional = c->a0.kind != HOST_NAME || !access_has_credential(c->ctx->access, &c->a0);
     client_enter(c, CLIENT_TLS);
     stream_own(c->stream, on_client_tls, c);
     int failed = stream_accept_tls(c->stream, c->ctx->tls, leaf, c->a0.host, sni_optional, buf_slice(&c->early));
@@ -263,7 +254,7 @@ void client_connect(struct client *c, const struct message *head)
             false);
         return;
     }
-    c->rule = access_first_rule(o, c->who, &c->a0);
+    c->rule = access_first_rule(c->ctx->access, c->who, &c->a0);
     if (!c->rule && o->unmatched == UNMATCHED_DENY) {
         client_refuse(c,
                       &(struct problem){ .status = 403,

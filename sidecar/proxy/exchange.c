@@ -275,8 +275,8 @@ static bool admit(struct exchange *x)
         refuse_head(x, v);
         return false;
     }
-    enum rule_match match =
-        access_find_rule(o, x->who, &x->a0, message_method(x->request), message_target(x->request), &x->rule);
+    enum rule_match match = access_find_rule(x->ctx->access, x->who, &x->a0, message_method(x->request),
+                                             message_target(x->request), &x->rule);
     if (match == RULE_REFUSED || (match == RULE_NONE && o->unmatched == UNMATCHED_DENY)) {
         exchange_fail(
             x, &(struct problem){ .status = 403,

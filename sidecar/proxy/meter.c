@@ -63,11 +63,10 @@ static const char *name_of(const struct rule *rule)
 
 static struct per_rule *find(struct meter *m, const struct rule *rule)
 {
-    if (rule)
-        for (size_t i = 0; i + 1 < m->rule_count; i++)
-            if (m->rules[i].rule == rule)
-                return &m->rules[i];
-    return &m->rules[m->rule_count - 1];
+    size_t none = m->rule_count - 1;
+    uintptr_t first = (uintptr_t)m->rules[0].rule; /* the rules are one array, in this order */
+    size_t at = none && rule ? ((uintptr_t)rule - first) / sizeof *rule : none;
+    return &m->rules[at < none ? at : none];
 }
 
 void meter_request(struct meter *m, const struct rule *rule, int status, enum meter_injected injected, double seconds)

@@ -59,17 +59,9 @@ static bool host_matches(const struct rule *r, const struct authority *a0)
     return a0->kind == HOST_NAME && dot && dot != a0->host && strcmp(dot, r->host + 1) == 0;
 }
 
-static bool knows(const struct rule *r, const struct authority *a0)
+bool rule_knows(const struct rule *r, const struct authority *a0)
 {
     return r->port == a0->port && host_matches(r, a0);
-}
-
-bool rule_known_host(const struct rule *rules, size_t count, const struct authority *a0)
-{
-    for (size_t i = 0; i < count; i++)
-        if (knows(&rules[i], a0))
-            return true;
-    return false;
 }
 
 static bool method_matches(const struct rule *r, struct slice method)
@@ -149,19 +141,15 @@ static size_t path_weight(const struct rule *r, struct slice path, bool ambiguou
     return best;
 }
 
-enum rule_match rule_find(const struct rule *rules, size_t count, const struct authority *a0, struct slice method,
-                          struct slice path, const struct rule **ret)
+enum rule_match rule_find_in(const struct rule *const *rules, size_t count, struct slice method, struct slice path,
+                             const struct rule **ret)
 {
     const struct rule *best = NULL;
     size_t best_weight = 0;
-    bool known = false;
     path.len = slice_find(path, '?');
-    bool ambiguous = is_ambiguous(path);
+    bool ambiguous = count && is_ambiguous(path);
     for (size_t i = 0; i < count; i++) {
-        const struct rule *r = &rules[i];
-        if (!knows(r, a0))
-            continue;
-        known = true;
+        const struct rule *r = rules[i];
         size_t weight = method_matches(r, method) ? path_weight(r, path, ambiguous) : 0;
         bool wins = weight > 0
                     && (!best || (is_wildcard(best) && !is_wildcard(r))
@@ -172,7 +160,7 @@ enum rule_match rule_find(const struct rule *rules, size_t count, const struct a
         }
     }
     if (!best)
-        return known ? RULE_REFUSED : RULE_NONE;
+        return count ? RULE_REFUSED : RULE_NONE;
     *ret = best;
     return RULE_FOUND;
 }

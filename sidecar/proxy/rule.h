@@ -55,13 +55,14 @@ enum rule_match {
     RULE_FOUND,
     RULE_REFUSED, /* rules know host and port, but none this method and path: 403, never a silent skip */
 };
-/* Does any rule speak of this host and port (asked at CONNECT, before there is a request)? */
-bool rule_known_host(const struct rule *rules, size_t count, const struct authority *a0);
-/* Precedence: exact host > wildcard > longest literal path > order.  path: origin-form, query ignored.
+/* Does the rule speak of this host and port (asked at CONNECT, before there is a request)? */
+bool rule_knows(const struct rule *r, const struct authority *a0);
+/* The winner among rules that all know the host and port of the request (rule_index.h finds them).
+ * Precedence: exact host > wildcard > longest literal path > order.  path: origin-form, query ignored.
  * A path with dot segments, plain or percent-encoded, matches only patterns that match all paths: servers do not agree
  * on what it means. */
-enum rule_match rule_find(const struct rule *rules, size_t count, const struct authority *a0, struct slice method,
-                          struct slice path, const struct rule **ret);
+enum rule_match rule_find_in(const struct rule *const *rules, size_t count, struct slice method, struct slice path,
+                             const struct rule **ret);
 /* For "why": what keeps the rule from this request ("host", "port", "method", "path"), or NULL when it matches. */
 const char *rule_mismatch(const struct rule *r, const struct authority *a0, struct slice method, struct slice path);
 

@@ -84,6 +84,16 @@ static void why_shows_the_change_and_never_a_value(void **state)
         if (!strstr(out, said[i]))
             fail_msg("\"%s\" is not in\n%s", said[i], out);
     assert_null(strstr(out, getenv("PATH")));
+    assert_null(strstr(out, "rules:      ")); /* all of them are of this host */
+}
+
+static void why_lists_the_rules_of_the_host_and_counts_the_rest(void **state)
+{
+    (void)state;
+    assert_int_equal(RUN(cmd_why, "GET", "https://api.example/"), 1);
+    assert_null(strstr(out, "rules[0]:"));
+    assert_non_null(strstr(out, "rules:      "));
+    assert_non_null(strstr(out, " more for other hosts or ports\n"));
 }
 
 static void why_says_what_happens_when_no_rule_injects(void **state)
@@ -156,6 +166,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(check_counts_what_it_found),
         cmocka_unit_test(why_shows_the_change_and_never_a_value),
+        cmocka_unit_test(why_lists_the_rules_of_the_host_and_counts_the_rest),
         cmocka_unit_test(why_says_what_happens_when_no_rule_injects),
         cmocka_unit_test(env_quotes_for_each_reader),
         cmocka_unit_test(env_needs_a_port_that_is_known),

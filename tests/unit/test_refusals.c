@@ -54,12 +54,9 @@ static void be_elsewhere(int c)
 
 static void know_clients(int c)
 {
-    struct err e;
     (void)c;
     world_options.clients = &spec;
     world_options.client_count = 1;
-    access_free(world.access);
-    world.access = access_new(&world_options, &e);
 }
 
 static void want_more_of_the_token(int c)
@@ -356,11 +353,15 @@ static void send_padded(int fd, const char *request, size_t pad)
 static bool refuse(size_t i)
 {
     char reason[64] = "none", status[32];
+    struct err e;
     void *state = NULL;
     bool eof;
     assert_int_equal(world_up(&state), 0);
     if (rows[i].before)
         rows[i].before(-1);
+    access_free(world.access);
+    world.access = access_new(&world_options, &e);
+    assert_non_null(world.access);
     if (rows[i].token)
         world_token(1, "token-1", 3600000);
     int c = rows[i].way == LOCAL ? world_local_client() : world_client();

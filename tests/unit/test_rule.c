@@ -5,10 +5,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/rule.h"
+#include "proxy/rule_index.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -39,8 +40,15 @@ static int winner(const struct rule *rules, size_t count, const char *host, cons
 {
     struct authority a = to(host);
     const struct rule *r = NULL;
-    enum rule_match match = rule_find(rules, count, &a, slice_str(method), slice_str(path), &r);
-    assert_int_equal(rule_known_host(rules, count, &a), match != RULE_NONE);
+    struct rule_index *index = rule_index_new(rules, count);
+    assert_non_null(index);
+    enum rule_match match = rule_index_find(index, &a, slice_str(method), slice_str(path), &r);
+    const struct rule *first = NULL;
+    for (size_t i = count; i-- > 0;)
+        first = rule_knows(&rules[i], &a) ? &rules[i] : first;
+    assert_ptr_equal(rule_index_first(index, &a), first);
+    assert_int_equal(match != RULE_NONE, first != NULL);
+    rule_index_free(index);
     if (match != RULE_FOUND)
         assert_null(r);
     return match == RULE_NONE ? -1 : match == RULE_REFUSED ? -2 : (int)(r - rules);
@@ -199,6 +207,30 @@ static void a_rule_gives_back_all_it_owns_and_an_empty_one_too(void **state)
     rule_done(&r);
 }
 
+/* Work is counted by the rules that a look-up hands out: it must not grow with the rules of other hosts. */
+static void a_look_up_sees_the_rules_of_its_host_only(void **state)
+{
+    enum { MANY = 10000 };
+    static struct rule rules[MANY];
+    static char hosts[MANY][24];
+    (void)state;
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(hosts[i], sizeof hosts[i], i % 100 == 99 ? "*.h%zu.test" : "h%zu.test", i / 2);
+        rules[i] = (struct rule)RULE(hosts[i], 443, NULL, NULL);
+    }
+    struct rule_index *index = rule_index_new(rules, MANY);
+    assert_non_null(index);
+    for (size_t i = 0; i < MANY; i++) {
+        struct authority a = to(hosts[i][0] == '*' ? hosts[i] + 2 : hosts[i]);
+        assert_in_range(rule_index_exact(index, &a).count, 1, 2);
+        assert_int_equal(rule_index_wildcard(index, &a).count, 0);
+        assert_true(rule_index_same(index, &rules[i]).count <= 2);
+    }
+    struct authority below = to("x.h49.test");
+    assert_ptr_equal(rule_index_first(index, &below), &rules[99]);
+    rule_index_free(index);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +241,7 @@ int main(void)
         cmocka_unit_test(a_known_host_with_another_method_or_path_is_refused_and_never_skipped),
         cmocka_unit_test(a_path_that_servers_may_read_otherwise_matches_only_patterns_for_all_paths),
         cmocka_unit_test(no_rules_know_nothing),
+        cmocka_unit_test(a_look_up_sees_the_rules_of_its_host_only),
         cmocka_unit_test(the_reason_names_the_first_difference),
         cmocka_unit_test(a_rule_gives_back_all_it_owns_and_an_empty_one_too),
     };

@@ -2,6 +2,7 @@
 #include "app/cmd/cmd.h"
 #include "app/config/url.h"
 #include "app/config/units.h"
+#include "proxy/rule_index.h"
 #include "refresh/grant/grant.h"
 
 #include <stdio.h>
@@ -114,15 +115,22 @@ static void print_network(const struct question *q)
 static void print_rules(const struct question *q, const struct rule *winner)
 {
     const struct config *c = q->config;
+    size_t others = 0;
     for (size_t i = 0; i < c->rule_count; i++) {
         const struct rule *r = &c->rules[i];
         const char *differs = rule_mismatch(r, &q->to, q->method, q->path);
+        if (!rule_knows(r, &q->to)) {
+            others++;
+            continue;
+        }
         printf("rules[%zu]:   %-24s ", i, r->name);
         if (differs)
             printf("no: another %s (%s:%u)\n", differs, r->host, r->port);
         else
             puts(r == winner ? "wins" : "matches, and a more exact or earlier rule wins");
     }
+    if (others)
+        printf("rules:      %zu more for other hosts or ports\n", others);
 }
 
 /* NULL, or why the proxy would answer by itself instead of injecting. */
@@ -153,7 +161,11 @@ static int answer(const struct question *q)
 {
     const struct config *c = q->config;
     const struct rule *r = NULL;
-    enum rule_match match = rule_find(c->rules, c->rule_count, &q->to, q->method, q->path, &r);
+    struct rule_index *index = rule_index_new(c->rules, c->rule_count);
+    if (!index)
+        return EX_OSERR;
+    enum rule_match match = rule_index_find(index, &q->to, q->method, q->path, &r);
+    rule_index_free(index);
     print_rules(q, match == RULE_FOUND ? r : NULL);
     if (match != RULE_FOUND)
         return answer_unmatched(q, match);

@@ -99,11 +99,11 @@ static int check_credential(struct schema *s, const json_t *node, const struct r
     const struct config *c = s->root;
     const json_t *at = json_object_get(node, "credential");
     const char *best = NULL;
-    for (size_t i = 0; i < c->credential_count; i++) {
+    for (size_t i = 0; i < c->credential_count; i++)
         if (strcmp(c->credentials[i].name, r->credential) == 0)
             return 0;
+    for (size_t i = 0; i < c->credential_count; i++)
         units_nearer(r->credential, c->credentials[i].name, &best);
-    }
     if (best)
         return schema_error(s, at, "there is no credential \"%s\": did you mean \"%s\"?", r->credential, best);
     return schema_error(s, at, "there is no credential \"%s\": add it under credentials", r->credential);

@@ -5,48 +5,55 @@
 #include "app/config/config_local.h"
 #include "app/config/config_table.h"
 #include "app/config/url.h"
+#include "base/hash.h"
+#include "proxy/rule_index.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sysexits.h>
 
-/* Adds a copy of text to a NULL-terminated list with room, unless it is there. */
-static int add_once(char **list, const char *text)
+/* Adds a copy of text at *end, a place in a NULL-terminated list with room, unless it was seen before. */
+static int add_once(struct hash *seen, char ***end, const char *text)
 {
-    for (; *list; list++)
-        if (strcmp(*list, text) == 0)
-            return 0;
-    *list = strdup(text);
-    return *list ? 0 : -ENOMEM;
+    if (hash_get(seen, slice_str(text)))
+        return 0;
+    char *copy = strdup(text);
+    if (!copy)
+        return -ENOMEM;
+    *(*end)++ = copy;
+    return hash_put(seen, slice_str(text), copy);
+}
+
+/* What the rules name, each once: hosts, and roots for upstreams. */
+static int derive_lists(struct config *c)
+{
+    struct hash *hosts = hash_new(), *roots = hash_new();
+    char **host = c->permit_hosts, **root = c->extra_roots;
+    int failed = hosts && roots ? 0 : -ENOMEM;
+    for (size_t i = 0; i < c->rule_count && !failed; i++) {
+        const struct rule *r = &c->rules[i];
+        failed = add_once(hosts, &host, r->host);
+        if (!failed && r->ca_file)
+            failed = add_once(roots, &root, r->ca_file);
+    }
+    hash_free(hosts);
+    hash_free(roots);
+    return failed;
 }
 
 /* What follows from the rules and from who runs us. */
 static int derive(struct config *c)
 {
-    int failed = 0;
     c->permit_hosts = calloc(c->rule_count + 1, sizeof *c->permit_hosts);
     c->extra_roots = calloc(c->rule_count + 1, sizeof *c->extra_roots);
     if (!c->permit_hosts || !c->extra_roots)
         return -ENOMEM;
-    for (size_t i = 0; i < c->rule_count; i++) {
-        const struct rule *r = &c->rules[i];
-        failed |= add_once(c->permit_hosts, r->host);
-        if (r->ca_file)
-            failed |= add_once(c->extra_roots, r->ca_file);
-    }
+    int failed = derive_lists(c);
     if (!c->store_file)
         c->store_file = config_file_default_state();
     if (!c->ca_publish && c->store_file)
         c->ca_publish = config_file_default_publish(c->store_file);
     return failed || !c->store_file || !c->ca_publish ? -ENOMEM : 0;
-}
-
-static bool is_used(const struct config *c, const char *credential)
-{
-    for (size_t i = 0; i < c->rule_count; i++)
-        if (c->rules[i].credential && strcmp(c->rules[i].credential, credential) == 0)
-            return true;
-    return false;
 }
 
 static bool same_list(char *const *a, char *const *b)
@@ -57,29 +64,46 @@ static bool same_list(char *const *a, char *const *b)
     return a && b ? !*a && !*b : !a && !b;
 }
 
-static bool is_shadowed(const struct config *c, const struct rule *r)
+static bool is_shadowed(const struct rule_index *index, const struct rule *r)
 {
-    for (const struct rule *before = c->rules; before < r; before++)
-        if (strcmp(before->host, r->host) == 0 && before->port == r->port && same_list(before->paths, r->paths)
-            && (!before->methods || same_list(before->methods, r->methods)))
+    struct rule_group group = rule_index_same(index, r);
+    for (size_t i = 0; i < group.count && group.rules[i] < r; i++) {
+        const struct rule *before = group.rules[i];
+        if (same_list(before->paths, r->paths) && (!before->methods || same_list(before->methods, r->methods)))
             return true;
+    }
     return false;
 }
 
 static void warn_rules(struct schema *s, const struct config *c, const json_t *rules)
 {
+    struct rule_index *index = rule_index_new(c->rules, c->rule_count);
     if (c->rule_count == 0)
         schema_warn(s, rules, "no rules: nothing is injected anywhere");
     for (size_t i = 0; i < c->rule_count; i++) {
         const struct rule *r = &c->rules[i];
         const json_t *node = json_array_get(rules, i);
-        if (is_shadowed(c, r))
+        if (index && is_shadowed(index, r))
             schema_warn(s, node, "rules[%zu] can never win: a rule before it matches the same requests", i);
         if (strncmp(r->host, "*.", 2) == 0 && !strchr(r->host + 2, '.'))
             schema_warn(s, node, "rules[%zu]: %s covers a whole top-level domain", i, r->host);
         if (r->allow_http && r->credential)
             schema_warn(s, node, "rules[%zu]: allow_http sends the token in the clear", i);
     }
+    rule_index_free(index);
+}
+
+static void warn_unused(struct schema *s, const struct config *c, const json_t *credentials)
+{
+    struct hash *used = hash_new();
+    bool known = used;
+    for (size_t i = 0; i < c->rule_count && known; i++)
+        known = !c->rules[i].credential || hash_put(used, slice_str(c->rules[i].credential), used) == 0;
+    for (size_t i = 0; i < c->credential_count && known; i++)
+        if (!hash_get(used, slice_str(c->credentials[i].name)))
+            schema_warn(s, json_object_get(credentials, c->credentials[i].name), "credentials.%s: no rule uses it",
+                        c->credentials[i].name);
+    hash_free(used);
 }
 
 /* What is allowed and probably not meant. */
@@ -93,10 +117,7 @@ static void warn(struct schema *s, const struct config *c)
     if (c->listen_proxy.len && authority_parse(slice_str(text), SCHEME_HTTP, 1, &at) == 0 && !url_is_loopback(&at))
         schema_warn(s, json_object_get(json_object_get(root, "listen"), "proxy"),
                     "listen.proxy: %s is open to other machines: whoever reaches it can use the credentials", text);
-    for (size_t i = 0; i < c->credential_count; i++)
-        if (!is_used(c, c->credentials[i].name))
-            schema_warn(s, json_object_get(credentials, c->credentials[i].name), "credentials.%s: no rule uses it",
-                        c->credentials[i].name);
+    warn_unused(s, c, credentials);
     warn_rules(s, c, json_object_get(root, "rules"));
     local_warn(s, root, c);
 }

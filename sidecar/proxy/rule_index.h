@@ -1,0 +1,33 @@
+/* proxy/rule_index.h: the rules of one list by host and port, so that a request looks at those of its own host only.
+ * Pure. Owner  rule_index_new()'s caller; the rules are borrowed and must not move. */
+#ifndef SIDEKEY_PROXY_RULE_INDEX_H
+#define SIDEKEY_PROXY_RULE_INDEX_H
+
+#include "proxy/rule.h"
+
+struct rule_index;
+
+/* Rules of one host pattern and port, in the order of the list. */
+struct rule_group {
+    const struct rule **rules;
+    size_t count;
+};
+
+/* NULL when out of memory. */
+MUST_CHECK struct rule_index *rule_index_new(const struct rule *rules, size_t count);
+/* Accepts NULL. */
+void rule_index_free(struct rule_index *i);
+/* The rules that name exactly this host, and those whose wildcard covers it; an empty group when there are none. */
+struct rule_group rule_index_exact(const struct rule_index *i, const struct authority *a0);
+struct rule_group rule_index_wildcard(const struct rule_index *i, const struct authority *a0);
+/* Those with the host pattern and port of this rule. */
+struct rule_group rule_index_same(const struct rule_index *i, const struct rule *r);
+/* The winner (rule_find_in()) over the whole list. */
+enum rule_match rule_index_find(const struct rule_index *i, const struct authority *a0, struct slice method,
+                                struct slice path, const struct rule **ret);
+/* The first rule of the list that knows this host and port; NULL: none. */
+const struct rule *rule_index_first(const struct rule_index *i, const struct authority *a0);
+/* Does any rule of this host and port name a credential? */
+bool rule_index_has_credential(const struct rule_index *i, const struct authority *a0);
+
+#endif
