@@ -20,6 +20,7 @@ static const char *const kept_names[] = {
     "SIDEKEY_PRELOAD_JKS",
     "SIDEKEY_PRELOAD_PORTS",
     "SIDEKEY_PRELOAD_BYPASS",
+    "SIDEKEY_PRELOAD_NAMES",
     "SIDEKEY_PRELOAD_DISABLE",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -44,7 +45,7 @@ static const char *const kept_names[] = {
     "PHP_INI_SCAN_DIR",
     "APT_CONFIG",
 };
-#define OWN_NAMES 7 /* of them are ours; the others are kept only when we were given a bundle */
+#define OWN_NAMES 8 /* of them are ours; the others are kept only when we were given a bundle */
 
 static struct preload preload;
 static int preload_ready;
@@ -162,6 +163,7 @@ static void read_environment(struct preload *p)
     p->routing = table || port; /* one without the other is a mistake: connections fail rather than go direct */
     decide_set_ports(&p->policy, env_value("SIDEKEY_PRELOAD_PORTS"));
     decide_set_bypass(&p->policy, env_value("SIDEKEY_PRELOAD_BYPASS"));
+    decide_set_names(&p->policy, env_value("SIDEKEY_PRELOAD_NAMES"));
     switch_off(p, env_value("SIDEKEY_PRELOAD_DISABLE"));
     keep_variables(p);
 }

@@ -82,6 +82,16 @@ void decide_set_bypass(struct policy *p, const char *list)
     p->bypass[length] = '\0';
 }
 
+void decide_set_names(struct policy *p, const char *list)
+{
+    size_t length = list ? strlen(list) : 0;
+    if (length >= POLICY_NAMES_MAX)
+        length = 0;
+    if (length)
+        memcpy(p->names, list, length);
+    p->names[length] = '\0';
+}
+
 bool decide_port(const struct policy *p, uint16_t port)
 {
     for (size_t i = 0; i < p->port_count; i++)
@@ -102,9 +112,8 @@ bool decide_service(const struct policy *p, const char *service)
     return port && decide_port(p, port);
 }
 
-bool decide_bypassed(const struct policy *p, const char *name)
+static bool listed(const char *list, const char *name)
 {
-    const char *list = p->bypass;
     size_t length, size = strlen(name);
     for (const char *item; (item = next_item(&list, &length));) {
         if (length > 2 && item[0] == '*' && item[1] == '.')
@@ -133,6 +142,11 @@ static bool localhost(const char *name, size_t length)
     return false;
 }
 
+bool decide_bypassed(const struct policy *p, const char *name)
+{
+    return listed(p->bypass, name);
+}
+
 enum name_class decide_name(const struct policy *p, const char *node, char ret_name[TABLE_TEXT])
 {
     size_t length = node ? strlen(node) : 0;
@@ -150,7 +164,9 @@ enum name_class decide_name(const struct policy *p, const char *node, char ret_n
     if (table_name_length(name, length) != length || (last[0] == '0' && last[1] == 'x'))
         return NAME_AS_IS;
     memcpy(ret_name, name, length + 1);
-    return localhost(name, length) || decide_bypassed(p, name) ? NAME_DIRECT : NAME_OURS;
+    if (localhost(name, length) || decide_bypassed(p, name))
+        return NAME_DIRECT;
+    return p->names[0] == '\0' || listed(p->names, name) ? NAME_OURS : NAME_DIRECT;
 }
 
 bool decide_target(const struct sockaddr *sa, socklen_t len, struct target *ret)

@@ -10,11 +10,13 @@
 
 #define POLICY_PORTS_MAX 64
 #define POLICY_BYPASS_MAX 4096
+#define POLICY_NAMES_MAX 4096
 
 struct policy {
     uint16_t ports[POLICY_PORTS_MAX]; /* redirected ports */
     size_t port_count;
     char bypass[POLICY_BYPASS_MAX]; /* names that go direct: "a.test,.b.test" */
+    char names[POLICY_NAMES_MAX];   /* the only names that do not: "a.test,*.b.test"; "": every name */
 };
 
 struct target {
@@ -27,7 +29,7 @@ enum bundle { BUNDLE_NONE, BUNDLE_PEM, BUNDLE_JKS };
 
 enum name_class {
     NAME_AS_IS,  /* no name at all, numeric, or nothing that we could carry: libc's business */
-    NAME_DIRECT, /* localhost, or on the bypass list: resolve truly and let its addresses pass */
+    NAME_DIRECT, /* localhost, on the bypass list, or not on the list of names: its true addresses, which pass */
     NAME_OURS,
 };
 
@@ -37,6 +39,8 @@ uint16_t decide_port_number(const char *text);
 void decide_set_ports(struct policy *p, const char *list);
 /* A list that is too long is cut after the last item that fits: the rest goes through us, the safe side. */
 void decide_set_bypass(struct policy *p, const char *list);
+/* A list that is too long is not used at all: then every name goes through us. */
+void decide_set_names(struct policy *p, const char *list);
 bool decide_port(const struct policy *p, uint16_t port);
 /* getaddrinfo's service: false when it names a port that is not redirected, so that the true address is needed. NULL,
  * "", "0": unknown, true. */

@@ -26,8 +26,11 @@ static const struct command {
       "Ready when it prints: ready proxy=127.0.0.1:8118 admin=127.0.0.1:9118\n\n" CONFIG_HELP },
     { "run", cmd_run, "run a program behind a proxy of its own",
       "Example: sidekey run -- curl https://api.example.com/v1/items\n\n"
-      "Starts the proxy, tells the program about it, and ends with the program's status.\n\n"
-      "  --layers env,preload      how it is told: by variables (the default), by libsidekey-preload.so, or both\n"
+      "Starts a private proxy beside the program, and the program in this very process.\n\n"
+      "  --layers LIST             auto (the default: env and preload), env (variables), preload (a library), or both\n"
+      "  --check                   say which layers reach the program, and do not start it (exit status 1: a gap)\n"
+      "  --strict                  do not start a program that may go around the proxy (exit status 78)\n"
+      "  --linger                  keep the proxy while children of the program hold connections\n"
       "  --placeholder NAME=VALUE  a variable for programs that insist on a credential of their own\n"
       "  --java                    with a trust store and options for Java (every JVM prints a line about it)\n"
       "  -v, --verbose             say which proxy and layers, and log to stderr\n" CONFIG_HELP },

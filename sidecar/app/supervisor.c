@@ -42,8 +42,7 @@ static void announce(struct supervisor *s)
             return;
     s->announced = true;
     timer_set(&s->trim, MEM_TRIM_AFTER_MS);
-    s->program = s->options->on_ready ? s->options->on_ready(s->options->arg, &s->listeners) : 0;
-    if (s->program < 0)
+    if (s->options->on_ready && s->options->on_ready(s->options->arg, &s->listeners) != 0)
         stop_loop(s, EX_OSERR);
 }
 
@@ -157,10 +156,6 @@ static void reap(struct supervisor *s)
         struct child *c = child_of(s, pid);
         if (c)
             child_ended(c, status);
-        else if (pid == s->program) {
-            s->program = 0;
-            begin_stop(s, WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
-        }
     }
 }
 
@@ -274,14 +269,22 @@ static void on_signal(struct ev_loop *loop, ev_io *io, int revents)
         int number = (int)info.ssi_signo;
         if (number == SIGCHLD)
             reap(s);
-        else if (number == SIGHUP && !s->program)
+        else if (ev_is_active(&s->program))
+            continue;
+        else if (number == SIGHUP)
             reload_apply(s, reload_read(s));
-        else if (s->program && s->options->foreground_child) {
-            if (info.ssi_pid) /* a terminal's signal (pid 0) has reached the whole group already */
-                kill(s->program, number);
-        } else if (number != SIGHUP)
+        else
             begin_stop(s, EX_OK);
     }
+}
+
+static void on_program_end(struct ev_loop *loop, ev_io *io, int revents)
+{
+    struct supervisor *s = io->data;
+    (void)revents;
+    ev_io_stop(loop, io);
+    if (!s->stopping)
+        begin_stop(s, EX_OK);
 }
 
 static int watch_signals(struct supervisor *s)
@@ -292,6 +295,7 @@ static int watch_signals(struct supervisor *s)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGQUIT);
     sigprocmask(SIG_BLOCK, &set, NULL);
     s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     ev_io_init(&s->signals, on_signal, s->signal_fd, EV_READ);
@@ -300,8 +304,17 @@ static int watch_signals(struct supervisor *s)
     return s->signal_fd;
 }
 
+static void watch_program(struct supervisor *s)
+{
+    ev_io_init(&s->program, on_program_end, s->options->program_fd, EV_READ);
+    s->program.data = s;
+    if (s->options->program_fd)
+        ev_io_start(loop_get(), &s->program);
+}
+
 static void done(struct supervisor *s)
 {
+    ev_io_stop(loop_get(), &s->program);
     for (unsigned i = 0; i < s->worker_count; i++)
         child_free(s->workers[i]);
     child_free(s->keeper);
@@ -344,6 +357,7 @@ int supervisor_run(const struct supervisor_options *options)
         done(&s);
         return EX_OSERR;
     }
+    watch_program(&s);
     child_spawn(s.keeper);
     for (unsigned i = 0; i < s.worker_count; i++)
         child_spawn(s.workers[i]);

@@ -36,9 +36,8 @@ struct supervisor {
     int ca_memfd, signal_fd;
     struct list retired;
     char ticket_key[TICKET_KEY_BYTES];
-    ev_io signals;
+    ev_io signals, program; /* program: of options->program_fd */
     struct timer grace, trim;
-    pid_t program;
     bool announced, stopping, reload_failed;
     int status;
 };

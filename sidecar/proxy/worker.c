@@ -361,6 +361,9 @@ static void harden(void)
     signal(SIGINT, SIG_IGN); /* the supervisor decides */
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
+    signal(SIGQUIT, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
 }
 
 static void tear_down(struct worker *w)

@@ -1,16 +1,20 @@
 """sidekey run -- PROGRAM: a proxy of its own, the program's environment, its status; and the preload layer for programs that know no proxy."""
+import fcntl
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
+import tempfile
 import textwrap
+import time
 
 import pytest
 from harness import API, PLACEHOLDER, SIDEKEY, environment, process_name, run, until
 
 URL = f"https://{API}/v2/echo"
-PROXY_WORDS = ("proxy",)
+FAKE = ("198.18.", "198.19.")
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ def test_the_preload_layer_leaves_no_proxy_variable(runs):
     assert "LD_PRELOAD" in names
 
 
-@pytest.mark.parametrize("argv,status", [(["true"], 0), (["sh", "-c", "exit 37"], 37), (["sh", "-c", "kill -TERM $$"], 128 + 15),
+@pytest.mark.parametrize("argv,status", [(["true"], 0), (["sh", "-c", "exit 37"], 37), (["sh", "-c", "kill -TERM $$"], -15),
                                          (["./no-such-program"], 127), (["/etc/passwd"], 126)])
 def test_the_programs_exit_status_is_ours(argv, status, runs):
     assert runs(argv).returncode == status
@@ -162,23 +166,223 @@ def test_somebody_elses_program_cannot_use_the_private_proxy(config_file, place)
         p.wait(30)
 
 
+def ours(place):
+    """The processes of the private sidekey that runs with this test's configuration."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+            exe = os.readlink(f"/proc/{pid}/exe")
+        except OSError:
+            continue
+        if exe == str(SIDEKEY) and str(place / "run.yaml").encode() in words:
+            found[int(pid)] = process_name(int(pid))
+    return found
+
+
+def gone(place, seconds=4):
+    until(f"the private sidekey ends: {ours(place)}", lambda: not ours(place), seconds=seconds)
+
+
+@pytest.fixture
+def begin(config_file, place):
+    """begin(code, *flags): the program "sh -c code" under run, started; it is ended by its pid."""
+    started = []
+
+    def go(code, *flags, before=(), env=None, **options):
+        argv = [*before, SIDEKEY, "run", "-c", config_file, *flags, "--", "sh", "-c", code]
+        p = subprocess.Popen(argv, env=environment(place, env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        started.append(p)
+        return p
+    yield go
+    for p in started:
+        if p.poll() is None:
+            p.kill()
+        p.communicate(timeout=20)
+    gone(place)
+
+
 def test_nothing_is_left_behind(runs, place):
-    done = runs(["sh", "-c", "dirname $SSL_CERT_FILE"], env={"XDG_RUNTIME_DIR": str(place)})
+    done = runs(["sh", "-c", "dirname $SSL_CERT_FILE"])
     folder = done.stdout.decode().strip()
-    assert folder.startswith(str(place)) and not os.path.exists(folder)
-    lines = [process_name(int(pid)) for pid in os.listdir("/proc") if pid.isdigit()]
-    assert not [line for line in lines if str(place / "run.yaml") in line]
+    assert "sidekey-run." in folder
+    gone(place)
+    assert not os.path.exists(folder)
 
 
-def test_a_killed_run_takes_its_children_along(config_file, place):
-    p = subprocess.Popen([SIDEKEY, "run", "-c", config_file, "--", "sh", "-c", "echo up; exec sleep 60"], env=environment(place), stdout=subprocess.PIPE)
-    p.stdout.readline()
-    children = [int(c) for c in open(f"/proc/{p.pid}/task/{p.pid}/children").read().split()]
-    ours = [c for c in children if "sidekey" in open(f"/proc/{c}/comm").read()]
-    assert len(ours) == 2
+def test_a_killed_program_takes_the_private_sidekey_along(begin, place):
+    p = begin("echo $SSL_CERT_FILE; exec sleep 60")
+    folder = os.path.dirname(p.stdout.readline().decode().strip())
+    assert len(ours(place)) == 3, ours(place)
     p.kill()
     p.wait(10)
-    until("keeper and worker end", lambda: not [c for c in ours if os.path.exists(f"/proc/{c}") and "Z" not in open(f"/proc/{c}/stat").read().split()[2]])
-    for c in children:
-        if c not in ours:
-            os.kill(c, signal.SIGKILL)
+    gone(place)
+    assert not os.path.exists(folder)
+
+
+def test_the_program_keeps_the_pid_that_the_caller_started(begin):
+    p = begin("echo $$; exec sleep 60")
+    assert int(p.stdout.readline()) == p.pid
+    assert "sleep" in until("sleep runs", lambda: process_name(p.pid) if "sleep" in process_name(p.pid) else None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM])
+def test_every_signal_is_the_programs(number, begin, place):
+    p = begin(f"trap 'echo caught; exit 9' {number.name[3:]}; echo up; while :; do sleep 0.05; done")
+    assert p.stdout.readline() == b"up\n"
+    p.send_signal(number)
+    out, err = p.communicate(timeout=30)
+    assert (p.returncode, out) == (9, b"caught\n"), err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_the_programs_last_calls_work_when_a_signal_hits_all_processes(number, begin, place, auth):
+    """As a cgroup's or a terminal's signal does."""
+    call = f"curl -sS -o {os.devnull} -w '%{{http_code}}' -H 'Authorization: {PLACEHOLDER}' {URL}"
+    p = begin(f"trap '{call.replace(chr(39), chr(34))}; exit 9' {number.name[3:]}; echo up; while :; do sleep 0.05; done")
+    assert p.stdout.readline() == b"up\n"
+    for pid in ours(place):
+        os.kill(pid, number)
+    p.send_signal(number)
+    out, err = p.communicate(timeout=30)
+    assert (p.returncode, out) == (9, b"200"), err
+
+
+def test_a_signal_before_the_program_has_started_is_never_success(config_file, place):
+    for delay in (0.0005, 0.002, 0.005, 0.01, 0.02, 0.04):
+        p = subprocess.Popen([SIDEKEY, "run", "-c", config_file, "--", "sleep", "20"], env=environment(place), stderr=subprocess.PIPE)
+        time.sleep(delay)
+        p.terminate()
+        assert p.wait(20) != 0
+        p.stderr.close()
+    gone(place)
+
+
+def test_what_outlives_the_program_does_not_hold_up_its_caller(config_file, place):
+    """A background child keeps standard output's twin closed and a tunnel open: $(sidekey run …) ends with the program."""
+    code = "curl -sSN -o /dev/null -H 'Authorization: placeholder' https://%s/v2/stream?ms=20000 >/dev/null 2>&1 & echo done" % API
+    began = time.monotonic()
+    done = run(["sh", "-c", f"x=$({SIDEKEY} run -c {config_file} -- sh -c \"$1\"); echo \"$x\"", "sh", code], environment(place))
+    assert done.stdout == b"done\n" and time.monotonic() - began < 5, done
+    gone(place)
+
+
+def test_without_the_private_sidekey_calls_are_refused_and_never_direct(begin, place):
+    p = begin(f"echo up; read x; curl -sS {URL}; echo $?", stdin=subprocess.PIPE)
+    p.stdout.readline()
+    for pid in ours(place):
+        os.kill(pid, signal.SIGKILL)
+    gone(place)
+    out, err = p.communicate(b"go\n", timeout=30)
+    assert out.strip() in (b"7", b"97"), (out, err)
+
+
+@pytest.mark.parametrize("before", [["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"],
+                                    ["setpriv", "--pdeathsig", "clear", "python3", "-c", """if 1:
+                                        import ctypes, os, sys
+                                        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER is kept over exec
+                                        os.execv(sys.argv[1], sys.argv[1:])"""]], ids=["first process", "subreaper"])
+def test_as_an_init_it_forwards_every_signal_and_reaps(before, begin, place):
+    if os.geteuid():
+        pytest.skip("needs root for a pid namespace")
+    code = "(sleep 0.1 &) ; trap 'echo usr; ' USR1; trap 'echo term; exit 7' TERM; echo up; while :; do sleep 0.05; done"
+    p = begin(code, before=before)
+    assert p.stdout.readline() == b"up\n", p.stderr.read()
+    inner = p.pid
+    if before[0] == "unshare":
+        inner = int(open(f"/proc/{p.pid}/task/{p.pid}/children").read().split()[0])
+    time.sleep(0.3)  # the orphan has ended by then
+    zombies = [c for c in open(f"/proc/{inner}/task/{inner}/children").read().split() if open(f"/proc/{c}/stat").read().rsplit(")", 1)[1].split()[0] == "Z"]
+    assert not zombies
+    os.kill(inner, signal.SIGUSR1)
+    assert p.stdout.readline() == b"usr\n"
+    os.kill(inner, signal.SIGTERM)
+    out, err = p.communicate(timeout=30)
+    assert (out, p.returncode) == (b"term\n", 7), err
+
+
+def test_a_start_sweeps_what_dead_runs_have_left(runs, place):
+    base = "/run" if os.geteuid() == 0 and os.access("/run", os.W_OK) else "/tmp"
+    dead = pathlib.Path(tempfile.mkdtemp(prefix="sidekey-run.", dir=base))
+    held = pathlib.Path(tempfile.mkdtemp(prefix="sidekey-run.", dir=base))
+    (dead / "bundle.pem").write_text("old")
+    lock = os.open(held, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    for folder in (dead, held):
+        os.utime(folder, (1, 1))
+    try:
+        assert runs(["true"]).returncode == 0
+        assert not dead.exists() and held.exists()
+    finally:
+        os.close(lock)
+        held.rmdir()
+
+
+# --- what is covered ---
+
+STATIC_C = "int main(void) { return 0; }"
+
+
+@pytest.fixture(scope="session")
+def static_program(folder):
+    source = folder / "static.c"
+    source.write_text(STATIC_C)
+    subprocess.run(["gcc", "-static", "-o", folder / "static", source], check=True)
+    return folder / "static"
+
+
+def test_a_program_that_the_library_does_not_reach_is_announced(runs, static_program, place):
+    wrapper = script(place, "wrapper", f"#!{static_program}\n")
+    wrapper.chmod(0o755)
+    for program in (static_program, wrapper):
+        done = runs([program])
+        assert done.returncode == 0 and b"a static program: the preload library does not reach it" in done.stderr
+        assert b"not started" in runs([program], "--strict").stderr
+        assert runs([program], "--strict").returncode == 78
+        assert runs([program], "--check").returncode == 1
+    done = runs(["curl", "--version"], "--check")
+    assert done.returncode == 0 and b"layers    env,preload" in done.stdout and b"libcurl" not in done.stdout
+    assert not runs(["true"], "--strict").stderr
+
+
+def test_the_default_covers_a_program_that_ignores_variables(runs, auth, place):
+    saw_live_token(runs(argv_of("node", place)), auth)
+
+
+@pytest.mark.parametrize("entry", [".test", "sidekey.test", API, "*", f"{API}:443", "*.sidekey.test", API.upper()])
+def test_an_entry_of_no_proxy_that_covers_a_rules_host_is_removed_aloud(entry, runs, auth, place):
+    done = runs(argv_of("curl", place), "--layers", "env", env={"NO_PROXY": f"intranet.test,{entry}", "no_proxy": f"intranet.test,{entry}"})
+    saw_live_token(done, auth)
+    assert f'"{entry}", which covers' in done.stderr.decode()
+    kept = runs(["sh", "-c", "echo $no_proxy"], env={"no_proxy": f"intranet.test,{entry}"}).stdout.decode()
+    assert "intranet.test" in kept and entry not in kept.strip().split(",") and "169.254.169.254" in kept
+
+
+def test_a_rule_for_another_port_is_covered_by_the_library(make_config, place, auth):
+    config = make_config()
+    for rule in config["rules"]:
+        if rule["match"]["host"] == API:
+            rule["match"]["port"] = 8443
+    config["network"]["resolve"][f"{API}:8443"] = config["network"]["resolve"].pop(f"{API}:443")
+    path = place / "run.yaml"
+    path.write_text(json.dumps(config))
+    argv = ["curl", "-sS", "-H", f"Authorization: {PLACEHOLDER}", f"https://{API}:8443/v2/echo"]
+    saw_live_token(run([SIDEKEY, "run", "-c", path, "--layers", "preload", "--", *argv], environment(place)), auth)
+    gone(place)
+
+
+def test_only_the_hosts_of_rules_get_another_address(runs, make_config, place):
+    """So that databases, mail servers and private hosts are reached as without us; unless the configuration judges every host."""
+    code = """
+        import socket, sys
+        for name in sys.argv[1:]:
+            try:
+                print(socket.getaddrinfo(name, None)[0][4][0])
+            except socket.gaierror as e:
+                print("unknown")
+    """
+    argv = ["python3", script(place, "resolve.py", code), API, "nothing.invalid"]
+    fake, real = runs(argv).stdout.decode().split()
+    assert fake.startswith(FAKE) and real == "unknown"
+    (place / "run.yaml").write_text(json.dumps(make_config(unmatched="deny")))
+    assert all(a.startswith(FAKE) for a in runs(argv).stdout.decode().split())

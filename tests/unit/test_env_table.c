@@ -18,6 +18,8 @@ struct list {
     char text[16 * 1024];
 };
 
+#define LOCAL "localhost,127.0.0.1,::1,169.254.169.254,fd00:ec2::254,metadata.google.internal"
+
 static int collect(void *arg, const char *name, const char *value)
 {
     struct list *l = arg;
@@ -61,8 +63,8 @@ static void both_cases_of_the_proxy_variables_are_set(void **state)
         "grpc_proxy=http://127.0.0.1:8118",  "npm_config_https_proxy=http://127.0.0.1:8118",
         "CLOUDSDK_PROXY_TYPE=http",          "CLOUDSDK_PROXY_ADDRESS=127.0.0.1",
         "CLOUDSDK_PROXY_PORT=8118",          "NODE_USE_ENV_PROXY=1",
-        "GIT_HTTP_PROXY_AUTHMETHOD=basic",   "no_proxy=localhost,127.0.0.1,::1",
-        "NO_PROXY=localhost,127.0.0.1,::1",
+        "GIT_HTTP_PROXY_AUTHMETHOD=basic",   "no_proxy=" LOCAL,
+        "NO_PROXY=" LOCAL,
     };
     expect(&in, lines, COUNT(lines));
 }
@@ -97,6 +99,7 @@ static void replacing_variables_get_the_bundle_and_adding_ones_our_ca_alone(void
     }
 }
 
+
 static void a_password_and_an_ipv6_host_make_a_right_url(void **state)
 {
     (void)state;
@@ -122,17 +125,57 @@ static void old_exceptions_stay_in_every_dialect(void **state)
     (void)state;
     struct env_inputs in = inputs();
     in.old = old_variable;
-    static const char *const lines[] = { "NO_PROXY=localhost,127.0.0.1,::1,corp.test,10.0.0.1",
-                                         "no_proxy=localhost,127.0.0.1,::1,corp.test,10.0.0.1",
-                                         "no_grpc_proxy=localhost,127.0.0.1,::1,corp.test,10.0.0.1",
-                                         "npm_config_noproxy=localhost,127.0.0.1,::1,npm.test",
-                                         "SSL_CERT_FILE=/run/sk/bundle.pem" };
+    static const char *const lines[] = { "NO_PROXY=" LOCAL ",corp.test,10.0.0.1",
+                                         "no_proxy=" LOCAL ",corp.test,10.0.0.1",
+                                         "no_grpc_proxy=" LOCAL ",corp.test,10.0.0.1",
+                                         "npm_config_noproxy=" LOCAL ",npm.test", "SSL_CERT_FILE=/run/sk/bundle.pem" };
+    expect(&in, lines, COUNT(lines));
+}
+
+static void an_old_exception_that_covers_the_host_of_a_rule_is_removed(void **state)
+{
+    static const char *const hosts[] = { "api.a.test", "*.b.test", "192.0.2.7", "2001:db8::1", NULL };
+    static const struct {
+        const char *entry, *host; /* NULL: it covers none */
+    } rows[] = {
+        { "api.a.test", "api.a.test" },
+        { "API.A.TEST", "api.a.test" },
+        { "a.test", "api.a.test" },
+        { ".a.test", "api.a.test" },
+        { "*.a.test", "api.a.test" },
+        { "test", "api.a.test" },
+        { "*", "api.a.test" },
+        { "api.a.test:443", "api.a.test" },
+        { "x.b.test", "*.b.test" },
+        { "b.test", "*.b.test" },
+        { ".x.y.b.test", "*.b.test" },
+        { "192.0.2.7", "192.0.2.7" },
+        { "192.0.2.0/24", "192.0.2.7" },
+        { "2001:db8::1", "2001:db8::1" },
+        { "pi.a.test", NULL },
+        { "xapi.a.test", NULL },
+        { "c.test", NULL },
+        { "", NULL },
+        { ".", NULL },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const char *got = env_table_covers(slice_str(rows[i].entry), hosts);
+        if (!got != !rows[i].host || (got && strcmp(got, rows[i].host) != 0))
+            fail_msg("%s: %s", rows[i].entry, got ? got : "none");
+    }
+    struct env_inputs in = inputs();
+    in.old = old_variable;
+    in.rule_hosts = (const char *const[]){ "api.corp.test", "127.0.0.1", NULL };
+    static const char *const lines[] = {
+        "NO_PROXY=localhost,::1,169.254.169.254,fd00:ec2::254,metadata.google.internal,10.0.0.1"
+    };
     expect(&in, lines, COUNT(lines));
 }
 
 static const char *our_own(const char *name)
 {
-    return strcasecmp(name, "no_proxy") == 0 ? "localhost,127.0.0.1,::1,corp.test" : "";
+    return strcasecmp(name, "no_proxy") == 0 ? LOCAL ",corp.test" : "";
 }
 
 static void a_second_pass_over_our_own_output_changes_nothing(void **state)
@@ -140,8 +183,7 @@ static void a_second_pass_over_our_own_output_changes_nothing(void **state)
     (void)state;
     struct env_inputs in = inputs();
     in.old = our_own;
-    static const char *const lines[] = { "NO_PROXY=localhost,127.0.0.1,::1,corp.test",
-                                         "no_grpc_proxy=localhost,127.0.0.1,::1,corp.test" };
+    static const char *const lines[] = { "NO_PROXY=" LOCAL ",corp.test", "no_grpc_proxy=" LOCAL ",corp.test" };
     expect(&in, lines, COUNT(lines));
 }
 
@@ -159,8 +201,9 @@ static void java_is_told_only_on_request_and_keeps_its_options(void **state)
     assert_int_equal(env_table_each(&in, collect, &l), 0);
     const char *java = strstr(l.text, "JAVA_TOOL_OPTIONS=");
     assert_non_null(java);
+    assert_non_null(strstr(java, "JAVA_TOOL_OPTIONS=-Xmx64m -D"));
     assert_non_null(strstr(java, "-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=8118 "));
-    assert_non_null(strstr(java, " -Djavax.net.ssl.trustStore=/run/sk/bundle.jks -Xmx64m\n"));
+    assert_non_null(strstr(java, " -Djavax.net.ssl.trustStore=/run/sk/bundle.jks\n"));
 }
 
 static int stop_at_once(void *arg, const char *name, const char *value)
@@ -201,6 +244,7 @@ int main(void)
         cmocka_unit_test(replacing_variables_get_the_bundle_and_adding_ones_our_ca_alone),
         cmocka_unit_test(a_password_and_an_ipv6_host_make_a_right_url),
         cmocka_unit_test(old_exceptions_stay_in_every_dialect),
+        cmocka_unit_test(an_old_exception_that_covers_the_host_of_a_rule_is_removed),
         cmocka_unit_test(a_second_pass_over_our_own_output_changes_nothing),
         cmocka_unit_test(java_is_told_only_on_request_and_keeps_its_options),
         cmocka_unit_test(a_callback_can_stop_the_walk),

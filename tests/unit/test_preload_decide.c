@@ -503,6 +503,38 @@ static void threads_and_processes_insert_at_once(void **state)
     assert_in_range(ready, 2000, 2000 * 16); /* more than one slot only where some met in the same instant */
 }
 
+static void only_names_on_the_list_go_through_us_when_there_is_one(void **state)
+{
+    static const struct {
+        const char *list, *name;
+        enum name_class want;
+    } rows[] = {
+        { "", "a.test", NAME_OURS },
+        { "a.test", "a.test", NAME_OURS },
+        { "a.test", "A.TEST.", NAME_OURS },
+        { "a.test", "b.test", NAME_DIRECT },
+        { "a.test", "x.a.test", NAME_DIRECT },
+        { "b.test,*.a.test", "x.a.test", NAME_OURS },
+        { "*.a.test", "a.test", NAME_DIRECT },
+        { "localhost", "localhost", NAME_DIRECT },
+        { "127.0.0.1", "127.0.0.1", NAME_AS_IS },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        static struct policy p;
+        char name[TABLE_TEXT];
+        decide_set_names(&p, rows[i].list);
+        if (decide_name(&p, rows[i].name, name) != rows[i].want)
+            fail_msg("%s with names %s", rows[i].name, rows[i].list);
+    }
+    static char too_long[POLICY_NAMES_MAX + 1];
+    static struct policy p;
+    char name[TABLE_TEXT];
+    memset(too_long, 'a', POLICY_NAMES_MAX);
+    decide_set_names(&p, too_long);
+    assert_int_equal(decide_name(&p, "b.test", name), NAME_OURS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -512,6 +544,7 @@ int main(void)
         cmocka_unit_test(names_are_sorted_into_ours_direct_and_as_is),
         cmocka_unit_test(a_name_may_have_253_bytes_and_a_dot),
         cmocka_unit_test(a_bypass_list_that_is_too_long_is_cut_between_names),
+        cmocka_unit_test(only_names_on_the_list_go_through_us_when_there_is_one),
         cmocka_unit_test(a_literal_address_may_be_bypassed),
         cmocka_unit_test(local_addresses_are_left_alone),
         cmocka_unit_test(a_socket_address_is_taken_apart_only_when_whole),

@@ -1,10 +1,12 @@
+/* sidekey run: a private proxy as a daemon, the program in this very process (app/cmd/run_daemon.h). */
 #include "app/cmd/cmd.h"
-#include "app/cmd/env_table.h"
+#include "app/cmd/run_daemon.h"
 #include "app/cmd/run_dir.h"
-#include "app/supervisor.h"
+#include "app/cmd/run_env.h"
+#include "app/cmd/run_init.h"
+#include "app/cmd/target.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -12,24 +14,27 @@
 
 #include "base/rand.h"
 
-enum { LAYER_ENV = 1, LAYER_PRELOAD = 2 };
-enum { RUN_LAYERS = CMD_OWN, RUN_PLACEHOLDER, RUN_JAVA };
+enum { LAYER_ENV = 1, LAYER_PRELOAD = 2, LAYER_AUTO = 4 };
+enum { RUN_LAYERS = CMD_OWN, RUN_PLACEHOLDER, RUN_JAVA, RUN_STRICT, RUN_CHECK, RUN_LINGER };
 
 #define PASSWORD_LEN 32
 #define PLACEHOLDERS_MAX 32
+#define DRAIN_MS 500                              /* after the program has ended: what its children still do */
+#define LINGER_MS (7 * INT64_C(24) * 3600 * 1000) /* --linger: as long as they hold connections */
 
 struct run {
     struct cmd_config config;
-    const struct config *loaded;
+    struct config *loaded;
     unsigned layers;
-    bool verbose, java;
+    bool verbose, java, strict, check, linger;
     char *placeholders[PLACEHOLDERS_MAX + 1];
     size_t placeholder_count;
     char **argv;
+    struct target target;
     char dir[PATH_MAX], hints[PATH_MAX], preload[PATH_MAX];
     char publish[PATH_MAX + 16];
     char password[PASSWORD_LEN + 1];
-    uint16_t transparent_port;
+    struct run_ready ready;
 };
 
 /* Letters and digits alone: some clients do not decode the proxy URL's password. */
@@ -51,18 +56,23 @@ static int parse_layers(struct run *r, const char *text)
             r->layers |= LAYER_ENV;
         else if (slice_eq(word, SLICE("preload")))
             r->layers |= LAYER_PRELOAD;
+        else if (slice_eq(word, SLICE("auto")))
+            r->layers |= LAYER_AUTO | LAYER_ENV | LAYER_PRELOAD;
         else
-            return cmd_usage("run", "unknown layer '%.*s': env and preload are known", (int)word.len, word.ptr);
+            return cmd_usage("run", "unknown layer '%.*s'; the layers are auto, env and preload", (int)word.len,
+                             word.ptr);
     }
-    return r->layers ? 0 : cmd_usage("run", "--layers needs env, preload, or both");
+    return r->layers ? 0 : cmd_usage("run", "--layers needs auto, env, preload, or env,preload");
 }
 
 static int take_flag(struct run *r, int flag)
 {
-    int status;
     switch (flag) {
     case 'v': r->verbose = true; return 0;
     case RUN_JAVA: r->java = true; return 0;
+    case RUN_STRICT: r->strict = true; return 0;
+    case RUN_CHECK: r->check = true; return 0;
+    case RUN_LINGER: r->linger = true; return 0;
     case RUN_LAYERS: return parse_layers(r, optarg);
     case RUN_PLACEHOLDER:
         if (!strchr(optarg, '='))
@@ -71,7 +81,7 @@ static int take_flag(struct run *r, int flag)
             return cmd_usage("run", "at most %d placeholders", PLACEHOLDERS_MAX);
         r->placeholders[r->placeholder_count++] = optarg;
         return 0;
-    default: status = cmd_config_flag(&r->config, flag, optarg); return status ? EX_USAGE : 0;
+    default: return cmd_config_flag(&r->config, flag, optarg) ? EX_USAGE : 0;
     }
 }
 
@@ -81,10 +91,13 @@ static int parse(struct run *r, int argc, char **argv)
                                            { "layers", required_argument, NULL, RUN_LAYERS },
                                            { "placeholder", required_argument, NULL, RUN_PLACEHOLDER },
                                            { "java", no_argument, NULL, RUN_JAVA },
+                                           { "strict", no_argument, NULL, RUN_STRICT },
+                                           { "check", no_argument, NULL, RUN_CHECK },
+                                           { "linger", no_argument, NULL, RUN_LINGER },
                                            { "verbose", no_argument, NULL, 'v' },
                                            CMD_LONG_END };
     int flag, status;
-    r->layers = LAYER_ENV;
+    r->layers = LAYER_AUTO | LAYER_ENV | LAYER_PRELOAD;
     while ((flag = cmd_flag(argc, argv, "+" CMD_CONFIG_SHORT "v", flags)) != -1) {
         if (flag == '?')
             return EX_USAGE;
@@ -97,125 +110,56 @@ static int parse(struct run *r, int argc, char **argv)
     return 0;
 }
 
-/* --- the program's environment --- */
+/* --- what the layers reach --- */
 
-static int set_one(void *arg, const char *name, const char *value)
+/* NULL: the program is covered whatever it does.  Else what is missing, for people. */
+static const char *gap(const struct run *r)
 {
-    const struct run *r = arg;
-    bool proxy = strcasestr(name, "proxy") && !strstr(name, "ENV_PROXY");
-    if (proxy && !(r->layers & LAYER_ENV))
-        return unsetenv(name); /* what goes through the preload layer must not come by a proxy as well */
-    return setenv(name, value, 1);
+    if (!(r->layers & LAYER_PRELOAD))
+        return "it is covered only if it honours HTTPS_PROXY and the CA variables; --layers auto covers more";
+    if (target_preloads(&r->target))
+        return NULL;
+    return r->layers & LAYER_ENV ? "the preload library does not reach it: it is covered only if it honours HTTPS_PROXY"
+                                 : "the preload library does not reach it: it is not covered";
 }
 
-static int add_java_options(const char *trust)
+/* Silent for a plain run that is covered, or where the caller has chosen the layers knowingly. */
+static int judge_target(struct run *r)
 {
-    char text[PATH_MAX + 64];
-    snprintf(text, sizeof text, "-Djavax.net.ssl.trustStore=%s", trust);
-    return setenv("JDK_JAVA_OPTIONS", text, 1);
-}
-
-static int set_proxy_env(struct run *r, const struct listeners *listeners)
-{
-    char port[8], bundle[PATH_MAX], ca[PATH_MAX], jks[PATH_MAX];
-    snprintf(port, sizeof port, "%u", listeners->proxy_port);
-    run_dir_file(r->dir, "bundle.pem", bundle);
-    run_dir_file(r->dir, "ca.pem", ca);
-    run_dir_file(r->dir, "bundle.jks", jks);
-    struct env_inputs in = { .host = "127.0.0.1",
-                             .port = port,
-                             .password = r->password,
-                             .bundle = bundle,
-                             .ca = ca,
-                             .java_trust = jks,
-                             .java = r->java && (r->layers & LAYER_ENV),
-                             .old = (const char *(*)(const char *))getenv };
-    int failed = env_table_each(&in, set_one, r);
-    if (failed == 0 && r->java && !(r->layers & LAYER_ENV))
-        failed = add_java_options(jks);
-    return failed;
-}
-
-static int set_preload_env(struct run *r)
-{
-    char text[PATH_MAX * 2], bundle[PATH_MAX], jks[PATH_MAX];
-    const char *old = getenv("LD_PRELOAD");
-    snprintf(text, sizeof text, "%s%s%s", r->preload, old && *old ? ":" : "", old ? old : "");
-    if (setenv("LD_PRELOAD", text, 1) != 0)
-        return -errno;
-    snprintf(text, sizeof text, "%u", r->transparent_port);
-    if (setenv("SIDEKEY_PRELOAD_PORT", text, 1) != 0 || setenv("SIDEKEY_PRELOAD_TABLE", r->hints, 1) != 0
-        || setenv("SIDEKEY_PRELOAD_CA", run_dir_file(r->dir, "bundle.pem", bundle), 1) != 0
-        || setenv("SIDEKEY_PRELOAD_JKS", run_dir_file(r->dir, "bundle.jks", jks), 1) != 0)
-        return -errno;
+    const char *what = gap(r);
+    const struct target *t = &r->target;
+    bool chosen = !(r->layers & LAYER_AUTO) && target_preloads(t);
+    if (r->check) {
+        printf("program   %s%s%s%s: %s\nlayers    %s\ncoverage  %s\n", *t->script ? t->script : t->path,
+               *t->script ? " (" : "", *t->script ? t->path : "", *t->script ? ")" : "", t->what,
+               r->layers & LAYER_PRELOAD ? (r->layers & LAYER_ENV ? "env,preload" : "preload") : "env",
+               what ? what : "every connection to the host of a rule comes to sidekey, or fails");
+    } else if (what && (r->strict || !chosen)) {
+        fprintf(stderr, "sidekey run: %s is %s: %s\n", t->path, t->what, what);
+    }
+    if (r->check)
+        return what ? 1 : 0;
+    if (what && r->strict) {
+        fprintf(stderr, "sidekey run: --strict: not started\n");
+        return EX_CONFIG;
+    }
     return 0;
 }
 
-static void forget(const struct secret_ref *ref)
+/* Without its library the preload layer is no layer: with "auto" that is said, otherwise it is an error. */
+static int find_preload(struct run *r)
 {
-    if (ref->kind == SECRET_REF_ENV)
-        unsetenv(ref->name);
+    struct err e;
+    if (!(r->layers & LAYER_PRELOAD) || run_dir_find_preload(r->preload, &e) == 0)
+        return 0;
+    if (!(r->layers & LAYER_AUTO) || r->strict)
+        return cmd_fail(EX_CANTCREAT, "run", "%s", e.text);
+    fprintf(stderr, "sidekey run: %s; programs that ignore HTTPS_PROXY are not covered\n", e.text);
+    r->layers = LAYER_ENV;
+    return 0;
 }
 
-/* The program holds a placeholder, never a secret: what the config reads from the environment is taken out of it. */
-static void drop_secrets(const struct config *c)
-{
-    for (size_t i = 0; i < c->credential_count; i++) {
-        const struct credential_spec *s = &c->credentials[i];
-        const struct secret_ref *const refs[] = { &s->client_secret, &s->refresh_token, &s->token,
-                                                  &s->subject_token, &s->actor_token,   &s->assertion.token,
-                                                  &s->assertion.key };
-        for (size_t j = 0; j < sizeof refs / sizeof *refs; j++)
-            forget(refs[j]);
-    }
-    for (size_t i = 0; i < c->client_count; i++)
-        forget(&c->clients[i].password);
-    forget(&c->parent.password);
-    forget(&c->redis.password);
-    forget(&c->redis.sentinel_password);
-    forget(&c->seal_key);
-    forget(&c->seal_key_previous);
-}
-
-static void become_program(struct run *r, const struct listeners *listeners)
-{
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    drop_secrets(r->loaded);
-    if (set_proxy_env(r, listeners) != 0 || ((r->layers & LAYER_PRELOAD) && set_preload_env(r) != 0))
-        _exit(EX_OSERR);
-    for (size_t i = 0; i < r->placeholder_count; i++)
-        putenv(r->placeholders[i]);
-    execvp(r->argv[0], r->argv);
-    fprintf(stderr, "sidekey run: %s: %s\n", r->argv[0], strerror(errno));
-    _exit(errno == ENOENT ? 127 : 126);
-}
-
-static pid_t on_ready(void *arg, const struct listeners *listeners)
-{
-    struct run *r = arg;
-    r->transparent_port = listeners->transparent_port;
-    if (r->verbose)
-        fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s%s%s\n", listeners->proxy_text, listeners->admin_text,
-                r->layers & LAYER_ENV ? "env" : "", r->layers == (LAYER_ENV | LAYER_PRELOAD) ? "," : "",
-                r->layers & LAYER_PRELOAD ? "preload" : "");
-    pid_t pid = fork();
-    if (pid == 0)
-        become_program(r, listeners);
-    return pid;
-}
-
-static int prepare(struct run *r, struct err *e)
-{
-    if (run_dir_make(r->dir, e) != 0)
-        return -1;
-    snprintf(r->publish, sizeof r->publish, "ca.publish=%s", r->dir);
-    make_password(r->password);
-    run_dir_file(r->dir, "preload.table", r->hints);
-    return r->layers & LAYER_PRELOAD ? run_dir_find_preload(r->preload, e) : 0;
-}
+/* --- start --- */
 
 static struct config *load(struct run *r, int *ret_status)
 {
@@ -229,8 +173,69 @@ static struct config *load(struct run *r, int *ret_status)
     if (c) { /* the socket is for "serve", which may be running beside us */
         free(c->listen_socket);
         c->listen_socket = NULL;
+        c->limits.drain_ms = r->linger ? LINGER_MS : DRAIN_MS;
     }
     return c;
+}
+
+static void become_program(void *arg)
+{
+    struct run *r = arg;
+    bool preload = r->layers & LAYER_PRELOAD;
+    int failed = run_env_apply(&(struct run_env){ .config = r->loaded,
+                                                  .dir = r->dir,
+                                                  .preload = preload ? r->preload : NULL,
+                                                  .password = r->password,
+                                                  .variables = r->layers & LAYER_ENV,
+                                                  .java = r->java,
+                                                  .proxy_port = r->ready.proxy_port,
+                                                  .transparent_port = r->ready.transparent_port });
+    if (failed) {
+        fprintf(stderr, "sidekey run: cannot set the program's environment: %s\n", strerror(-failed));
+        _exit(EX_OSERR);
+    }
+    for (size_t i = 0; i < r->placeholder_count; i++)
+        putenv(r->placeholders[i]);
+    execvp(r->argv[0], r->argv);
+    int error = errno;
+    fprintf(stderr, "sidekey run: %s: %s\n", r->argv[0], strerror(error));
+    _exit(error == ENOENT ? 127 : 126);
+}
+
+static int start_daemon(struct run *r, int dir_lock)
+{
+    struct supervisor_options s = { .config = r->loaded,
+                                    .proxy_password = r->password,
+                                    .hints_path = r->layers & LAYER_PRELOAD ? r->hints : NULL };
+    log_setup("run", r->verbose ? r->loaded->log_level : LOG_WARN, LOG_LOGFMT, STDERR_FILENO);
+    int status = run_daemon_start(&(struct run_daemon_options){ .supervisor = s, .dir = r->dir, .dir_lock = dir_lock },
+                                  &r->ready);
+    if (status == 0 && r->verbose)
+        fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s%s%s\n", r->ready.proxy_text, r->ready.admin_text,
+                r->layers & LAYER_ENV ? "env" : "", (r->layers & LAYER_ENV) && (r->layers & LAYER_PRELOAD) ? "," : "",
+                r->layers & LAYER_PRELOAD ? "preload" : "");
+    return status;
+}
+
+/* The private proxy, then the program.  Returns only as an init, or when something failed. */
+static int run(struct run *r)
+{
+    struct err e;
+    int dir_lock, status = EX_SOFTWARE;
+    if (run_dir_make(r->dir, &dir_lock, &e) != 0)
+        return cmd_fail(EX_CANTCREAT, "run", "%s", e.text);
+    snprintf(r->publish, sizeof r->publish, "ca.publish=%s", r->dir);
+    run_dir_file(r->dir, "preload.table", r->hints);
+    make_password(r->password);
+    if (!(r->loaded = load(r, &status)) || (status = start_daemon(r, dir_lock)) != 0) {
+        run_dir_remove(r->dir);
+        return status;
+    }
+    close(dir_lock);
+    if (run_init_needed())
+        return run_init(become_program, r, r->ready.pid);
+    become_program(r);
+    return EX_OSERR;
 }
 
 int cmd_run(int argc, char **argv)
@@ -241,21 +246,13 @@ int cmd_run(int argc, char **argv)
     if (status)
         return status;
     r.config.quiet = !r.verbose;
-    if (prepare(&r, &e) != 0) {
-        run_dir_remove(r.dir);
-        return cmd_fail(EX_CANTCREAT, "run", "%s", e.text);
+    if (target_inspect(r.argv[0], &r.target, &e) != 0) {
+        fprintf(stderr, "sidekey run: %s\n", e.text);
+        return access(r.argv[0], F_OK) == 0 && strchr(r.argv[0], '/') ? 126 : 127;
     }
-    struct config *config = load(&r, &status);
-    if (config) {
-        r.loaded = config;
-        log_setup("run", r.verbose ? config->log_level : LOG_WARN, LOG_LOGFMT, STDERR_FILENO);
-        status = supervisor_run(&(struct supervisor_options){ .config = config,
-                                                              .proxy_password = r.password,
-                                                              .on_ready = on_ready,
-                                                              .arg = &r,
-                                                              .hints_path = r.layers & LAYER_PRELOAD ? r.hints : NULL,
-                                                              .foreground_child = true });
-    }
-    run_dir_remove(r.dir);
-    return status;
+    if ((status = find_preload(&r)) != 0)
+        return status;
+    if ((status = judge_target(&r)) != 0 || r.check)
+        return status;
+    return run(&r);
 }

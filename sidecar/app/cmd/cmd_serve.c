@@ -13,7 +13,7 @@ static struct config *on_reload(void *arg)
     return cmd_config_load(c, &status);
 }
 
-static pid_t on_ready(void *arg, const struct listeners *listeners)
+static int on_ready(void *arg, const struct listeners *listeners)
 {
     char line[320];
     bool local = listeners->local.fd >= 0;

@@ -1,5 +1,8 @@
 #include "app/cmd/env_table.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #define USER "sidekey"
 
 static const struct env_row rows[] = {
@@ -69,27 +72,87 @@ static int add_proxy(const struct env_inputs *in, struct buf *out)
                       in->password ? "@" : "", v6 ? "[" : "", in->host, v6 ? "]" : "", in->port);
 }
 
-/* The user's own exceptions stay; a second walk over our own output adds nothing. */
+/* name is suffix, or ends in "." and suffix. */
+static bool below(struct slice name, struct slice suffix)
+{
+    size_t before = name.len - suffix.len;
+    return name.len >= suffix.len && strncasecmp(name.ptr + before, suffix.ptr, suffix.len) == 0
+           && (before == 0 || name.ptr[before - 1] == '.');
+}
+
+const char *env_table_covers(struct slice entry, const char *const *hosts)
+{
+    bool any = slice_eq(entry, SLICE("*")), net = slice_find(entry, '/') < entry.len;
+    size_t colon = slice_find(entry, ':');
+    if (colon < entry.len && slice_find(slice_skip(entry, colon + 1), ':') == entry.len - colon - 1)
+        entry.len = colon; /* "host:port"; an IPv6 address has more colons */
+    if (entry.len && entry.ptr[0] == '*')
+        entry = slice_skip(entry, 1);
+    if (entry.len && entry.ptr[0] == '.')
+        entry = slice_skip(entry, 1);
+    for (; hosts && *hosts; hosts++) {
+        bool wild = (*hosts)[0] == '*';
+        struct slice host = slice_str(*hosts + (wild ? 2 : 0));
+        bool number =
+            host.len && (strchr(*hosts, ':') || (host.ptr[host.len - 1] >= '0' && host.ptr[host.len - 1] <= '9'));
+        if (any || (entry.len && (below(host, entry) || (wild && below(entry, host)))) || (net && number))
+            return *hosts;
+    }
+    return NULL;
+}
+
+static bool has_entry(const struct buf *list, struct slice entry)
+{
+    for (struct slice rest = buf_slice(list); rest.len;)
+        if (slice_eq(slice_cut(rest, ',', &rest), entry))
+            return true;
+    return false;
+}
+
+/* Appends list without what is there already and what covers the host of a rule.  name: the variable that it comes
+ * from; NULL: our own list. */
+static int add_entries(const struct env_inputs *in, const char *name, const char *list, struct buf *out)
+{
+    int failed = 0;
+    for (struct slice rest = slice_str(list); rest.len && !failed;) {
+        struct slice entry = slice_trim(slice_cut(rest, ',', &rest));
+        const char *host = env_table_covers(entry, in->rule_hosts);
+        char text[256];
+        if (!host) {
+            failed = entry.len && !has_entry(out, entry)
+                         ? buf_printf(out, "%s%.*s", out->len ? "," : "", (int)entry.len, entry.ptr)
+                         : 0;
+            continue;
+        }
+        snprintf(text, sizeof text, "%.*s", (int)entry.len, entry.ptr);
+        if (in->on_removed && name)
+            in->on_removed(NULL, name, text, host);
+    }
+    return failed;
+}
+
+/* The user's own exceptions stay; a second walk over our own output adds nothing.  Instance metadata goes past us:
+ * cloud SDKs ask it for the machine's own identity, and no proxy can answer for it. */
 static int add_bypass(const struct env_inputs *in, const char *name, struct buf *out)
 {
-    static const char local[] = "localhost,127.0.0.1,::1";
+    static const char local[] = "localhost,127.0.0.1,::1,169.254.169.254,fd00:ec2::254,metadata.google.internal";
     const char *old = old_value(in, name);
     if (!old && strcmp(name, "no_proxy") != 0)
         old = old_value(in, strcmp(name, "NO_PROXY") == 0 ? "no_proxy" : "NO_PROXY");
     if (!old && strcmp(name, "no_proxy") == 0)
         old = old_value(in, "NO_PROXY");
-    if (old && strncmp(old, local, sizeof local - 1) == 0)
-        return buf_add_str(out, old);
-    return buf_printf(out, "%s%s%s", local, old ? "," : "", old ? old : "");
+    int failed = add_entries(in, NULL, local, out);
+    return failed || !old ? failed : add_entries(in, name, old, out);
 }
 
+/* The old options first: of two the JVM takes the last, and an old proxy or trust store would lead around us. */
 static int add_java(const struct env_inputs *in, const char *name, struct buf *out)
 {
     const char *old = old_value(in, name);
     int failed = buf_printf(out,
-                            "-Dhttp.proxyHost=%s -Dhttp.proxyPort=%s -Dhttps.proxyHost=%s -Dhttps.proxyPort=%s "
+                            "%s%s-Dhttp.proxyHost=%s -Dhttp.proxyPort=%s -Dhttps.proxyHost=%s -Dhttps.proxyPort=%s "
                             "-Dhttp.nonProxyHosts=localhost|127.*|[::1]",
-                            in->host, in->port, in->host, in->port);
+                            old ? old : "", old ? " " : "", in->host, in->port, in->host, in->port);
     if (!failed && in->password) /* read by most HTTP libraries; the JDK's own clients ask an Authenticator */
         failed = buf_printf(out,
                             " -Dhttp.proxyUser=" USER " -Dhttp.proxyPassword=%s -Dhttps.proxyUser=" USER
@@ -98,8 +161,6 @@ static int add_java(const struct env_inputs *in, const char *name, struct buf *o
                             in->password, in->password);
     if (!failed && in->java_trust)
         failed = buf_printf(out, " -Djavax.net.ssl.trustStore=%s", in->java_trust);
-    if (!failed && old)
-        failed = buf_printf(out, " %s", old);
     return failed;
 }
 

@@ -31,6 +31,10 @@ struct env_inputs {          /* all borrowed */
     const char *java_trust;  /* a JKS with our CA; NULL: none */
     bool java;
     const char *(*old)(const char *name); /* the variable as it was (getenv); NULL: nothing is merged */
+    /* Hosts of rules ("api.test", "*.api.test"), NULL-terminated; NULL: none are known.  An old entry of NO_PROXY that
+     * covers one of them would lead it around the proxy: it is left out, and on_removed (NULL: silent) is called. */
+    const char *const *rule_hosts;
+    void (*on_removed)(void *arg, const char *name, const char *entry, const char *host);
 };
 
 /* Called for each variable; value is valid during the call.  Non-zero stops the walk. */
@@ -38,6 +42,9 @@ typedef int env_fn(void *arg, const char *name, const char *value);
 
 /* The rows, up to one without a name: for those who must know which variables held a bundle before. */
 const struct env_row *env_table_rows(void);
+/* The first of hosts that an entry of NO_PROXY covers by the reading of any client (they differ: curl and Python take
+ * "a.test" for all names below it too, Go and Node take "*.a.test", all of them "*"); NULL: none. */
+const char *env_table_covers(struct slice entry, const char *const *hosts);
 /* Every variable with its value, in the table's order.  0; what fn returned; -ENOMEM, -ENOBUFS. */
 MUST_CHECK int env_table_each(const struct env_inputs *in, env_fn *fn, void *arg);
 

@@ -2,17 +2,67 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-int run_dir_make(char path[PATH_MAX], struct err *e)
+#define NAME "sidekey-run."
+#define YOUNG_S 60 /* a directory without a lock may be one that is being made */
+
+static const char *base_dir(void)
 {
-    const char *base = getenv("XDG_RUNTIME_DIR");
-    if (!base || access(base, W_OK) != 0)
-        base = "/tmp";
-    snprintf(path, PATH_MAX, "%s/sidekey-run.XXXXXX", base);
-    return mkdtemp(path) ? 0 : err_set(e, "cannot make %s: %s", path, strerror(errno));
+    const char *own = getenv("XDG_RUNTIME_DIR");
+    if (getuid() == 0 && access("/run", W_OK) == 0)
+        return "/run"; /* other users of the same run can reach it there */
+    return own && *own == '/' && access(own, W_OK) == 0 ? own : "/tmp";
+}
+
+/* A run that was killed with SIGKILL, daemon and all, leaves its directory. */
+static void sweep(const char *base)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    DIR *dir = opendir(base);
+    for (struct dirent *d; dir && (d = readdir(dir));) {
+        if (strncmp(d->d_name, NAME, sizeof NAME - 1) != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", base, d->d_name);
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == getuid() && time(NULL) - st.st_mtime > YOUNG_S
+            && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            run_dir_remove(path);
+        if (fd >= 0)
+            close(fd);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+int run_dir_make(char path[PATH_MAX], int *ret_lock, struct err *e)
+{
+    const char *base = base_dir();
+    sweep(base);
+    snprintf(path, PATH_MAX, "%s/" NAME "XXXXXX", base);
+    if (!mkdtemp(path))
+        return err_set(e, "cannot make a directory in %s: %s", base, strerror(errno));
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int lock = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (fd >= 0)
+        close(fd);
+    if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0 || fchmod(lock, 0711) != 0) {
+        int failed = err_set(e, "cannot lock %s: %s", path, strerror(errno));
+        if (lock >= 0)
+            close(lock);
+        rmdir(path);
+        return failed;
+    }
+    *ret_lock = lock;
+    return 0;
 }
 
 const char *run_dir_file(const char *path, const char *name, char *text)

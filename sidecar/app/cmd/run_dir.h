@@ -1,4 +1,8 @@
-/* app/cmd/run_dir.h: the private directory of one "sidekey run": CA files, the preload table.   Main process. */
+/* app/cmd/run_dir.h: the private directory of one "sidekey run": CA files, the preload table.   Main process.
+ *
+ * It is in /run for root, else in $XDG_RUNTIME_DIR or /tmp, mode 0711: programs of the run that change their user can
+ * read the CA bundle, nobody can list it.  The daemon of the run holds a lock (flock) on it: whoever gets that lock
+ * finds a dead run, and systemd-tmpfiles(8) does not age what is locked. */
 #ifndef SIDEKEY_APP_CMD_RUN_DIR_H
 #define SIDEKEY_APP_CMD_RUN_DIR_H
 
@@ -6,8 +10,9 @@
 
 #include "base/err.h"
 
-/* Makes one (0700) under $XDG_RUNTIME_DIR or /tmp.  path: the place for its name.  0; -1 with e. */
-MUST_CHECK int run_dir_make(char path[PATH_MAX], struct err *e);
+/* Removes what dead runs of this user have left, and makes a new directory.  path: the place for its name; *ret_lock: a
+ * descriptor that holds the lock, the caller's to close.  0; -1 with e. */
+MUST_CHECK int run_dir_make(char path[PATH_MAX], int *ret_lock, struct err *e);
 /* path/name.  Returns text (of PATH_MAX bytes). */
 const char *run_dir_file(const char *path, const char *name, char *text);
 /* Removes the directory and the plain files in it. */

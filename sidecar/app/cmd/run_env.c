@@ -1,0 +1,151 @@
+#include "app/cmd/run_env.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "app/cmd/env_table.h"
+#include "app/cmd/run_dir.h"
+
+#define PRELOAD_NAMES_MAX 4000 /* of SIDEKEY_PRELOAD_NAMES: a longer list is left out, then every name comes to us */
+#define PRELOAD_PORTS_MAX 64   /* as preload/decide.h */
+
+static int set_one(void *arg, const char *name, const char *value)
+{
+    const struct run_env *r = arg;
+    bool proxy = strcasestr(name, "proxy") && !strstr(name, "ENV_PROXY");
+    if (proxy && !r->variables)
+        return unsetenv(name); /* what goes through the preload layer must not come by a proxy as well */
+    return setenv(name, value, 1);
+}
+
+static int add_java_options(const char *trust)
+{
+    char text[PATH_MAX * 2];
+    const char *old = getenv("JDK_JAVA_OPTIONS");
+    snprintf(text, sizeof text, "%s%s-Djavax.net.ssl.trustStore=%s", old ? old : "", old ? " " : "", trust);
+    return setenv("JDK_JAVA_OPTIONS", text, 1);
+}
+
+static void report_bypass(void *arg, const char *name, const char *entry, const char *host)
+{
+    (void)arg;
+    fprintf(stderr, "sidekey run: %s has \"%s\", which covers %s; a rule names that host, so the entry is removed\n",
+            name, entry, host);
+}
+
+static int set_proxy_variables(const struct run_env *r)
+{
+    char port[8], bundle[PATH_MAX], ca[PATH_MAX], jks[PATH_MAX];
+    snprintf(port, sizeof port, "%u", r->proxy_port);
+    run_dir_file(r->dir, "bundle.pem", bundle);
+    run_dir_file(r->dir, "ca.pem", ca);
+    run_dir_file(r->dir, "bundle.jks", jks);
+    struct env_inputs in = { .host = "127.0.0.1",
+                             .port = port,
+                             .password = r->password,
+                             .bundle = bundle,
+                             .ca = ca,
+                             .java_trust = jks,
+                             .java = r->java && r->variables,
+                             .rule_hosts = (const char *const *)r->config->permit_hosts,
+                             .on_removed = report_bypass,
+                             .old = (const char *(*)(const char *))getenv };
+    int failed = env_table_each(&in, set_one, (void *)(uintptr_t)r);
+    /* Ours are more specific, and some programs prefer these. */
+    if (failed == 0 && (unsetenv("ALL_PROXY") != 0 || unsetenv("all_proxy") != 0))
+        failed = -errno;
+    if (failed == 0 && r->java && !r->variables)
+        failed = add_java_options(jks);
+    return failed;
+}
+
+/* The ports that rules name, and the two of HTTP. */
+static int set_preload_ports(const struct config *c)
+{
+    uint16_t ports[PRELOAD_PORTS_MAX] = { 80, 443 };
+    size_t count = 2, len = 0;
+    char text[PRELOAD_PORTS_MAX * 6 + 1];
+    for (size_t i = 0; i < c->rule_count; i++) {
+        size_t at = 0;
+        while (at < count && ports[at] != c->rules[i].port)
+            at++;
+        if (at < count)
+            continue;
+        if (count == PRELOAD_PORTS_MAX) {
+            fprintf(stderr,
+                    "sidekey run: the rules name more than %d ports; the preload layer does not cover port %u\n",
+                    PRELOAD_PORTS_MAX, c->rules[i].port);
+            continue;
+        }
+        ports[count++] = c->rules[i].port;
+    }
+    for (size_t i = 0; i < count; i++)
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%u", i ? "," : "", ports[i]);
+    return setenv("SIDEKEY_PRELOAD_PORTS", text, 1);
+}
+
+/* Only the hosts of rules come to us: every other name resolves and connects as it does without us.  Where hosts
+ * without a rule are refused or reported, all names have to come. */
+static int set_preload_names(const struct config *c)
+{
+    char text[PRELOAD_NAMES_MAX];
+    size_t len = 0;
+    for (char **host = c->unmatched == UNMATCHED_TUNNEL ? c->permit_hosts : NULL; host && *host; host++) {
+        int more = snprintf(text + len, sizeof text - len, "%s%s", len ? "," : "", *host);
+        if (more < 0 || (size_t)more >= sizeof text - len)
+            return unsetenv("SIDEKEY_PRELOAD_NAMES");
+        len += (size_t)more;
+    }
+    return len ? setenv("SIDEKEY_PRELOAD_NAMES", text, 1) : unsetenv("SIDEKEY_PRELOAD_NAMES");
+}
+
+static int set_preload_variables(const struct run_env *r)
+{
+    char text[PATH_MAX * 2], path[PATH_MAX];
+    const char *old = getenv("LD_PRELOAD");
+    snprintf(text, sizeof text, "%s%s%s", r->preload, old && *old ? ":" : "", old ? old : "");
+    if (setenv("LD_PRELOAD", text, 1) != 0)
+        return -errno;
+    snprintf(text, sizeof text, "%u", r->transparent_port);
+    if (setenv("SIDEKEY_PRELOAD_PORT", text, 1) != 0
+        || setenv("SIDEKEY_PRELOAD_TABLE", run_dir_file(r->dir, "preload.table", path), 1) != 0
+        || setenv("SIDEKEY_PRELOAD_CA", run_dir_file(r->dir, "bundle.pem", path), 1) != 0
+        || setenv("SIDEKEY_PRELOAD_JKS", run_dir_file(r->dir, "bundle.jks", path), 1) != 0
+        || set_preload_ports(r->config) != 0 || set_preload_names(r->config) != 0)
+        return -errno;
+    return 0;
+}
+
+static void forget(const struct secret_ref *ref)
+{
+    if (ref->kind == SECRET_REF_ENV)
+        unsetenv(ref->name);
+}
+
+/* The program holds a placeholder, never a secret: what the configuration reads from the environment is taken out. */
+static void drop_secrets(const struct config *c)
+{
+    for (size_t i = 0; i < c->credential_count; i++) {
+        const struct credential_spec *s = &c->credentials[i];
+        const struct secret_ref *const refs[] = { &s->client_secret, &s->refresh_token, &s->token,
+                                                  &s->subject_token, &s->actor_token,   &s->assertion.token,
+                                                  &s->assertion.key };
+        for (size_t j = 0; j < sizeof refs / sizeof *refs; j++)
+            forget(refs[j]);
+    }
+    for (size_t i = 0; i < c->client_count; i++)
+        forget(&c->clients[i].password);
+    forget(&c->parent.password);
+    forget(&c->redis.password);
+    forget(&c->redis.sentinel_password);
+    forget(&c->seal_key);
+    forget(&c->seal_key_previous);
+}
+
+int run_env_apply(const struct run_env *r)
+{
+    drop_secrets(r->config);
+    int failed = set_proxy_variables(r);
+    return failed || !r->preload ? failed : set_preload_variables(r);
+}

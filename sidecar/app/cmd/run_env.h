@@ -1,0 +1,24 @@
+/* app/cmd/run_env.h: the environment of the program that "sidekey run" starts.   The program's own process. */
+#ifndef SIDEKEY_APP_CMD_RUN_ENV_H
+#define SIDEKEY_APP_CMD_RUN_ENV_H
+
+#include <limits.h>
+
+#include "app/config/config.h"
+
+struct run_env { /* all borrowed */
+    const struct config *config;
+    const char *dir;      /* the run's directory: bundle.pem, ca.pem, bundle.jks, preload.table */
+    const char *preload;  /* the preload library; NULL: that layer is not used */
+    const char *password; /* of the proxy */
+    bool variables;       /* the env layer is used */
+    bool java;            /* also the options of the JVM */
+    uint16_t proxy_port, transparent_port;
+};
+
+/* Changes this process's environment: proxy, CA and preload variables are set; what would lead the host of a rule
+ * around the proxy is taken out, with a line on standard error; variables that hold our secrets are removed.
+ * 0; -errno. */
+MUST_CHECK int run_env_apply(const struct run_env *r);
+
+#endif
