@@ -1,13 +1,16 @@
 """sidekey run -- PROGRAM: a proxy of its own, the program's environment, its status; and the preload layer for programs that know no proxy."""
 import fcntl
+import http.server
 import json
 import os
 import pathlib
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import textwrap
+import threading
 import time
 
 import pytest
@@ -386,3 +389,49 @@ def test_only_the_hosts_of_rules_get_another_address(runs, make_config, place):
     assert fake.startswith(FAKE) and real == "unknown"
     (place / "run.yaml").write_text(json.dumps(make_config(unmatched="deny")))
     assert all(a.startswith(FAKE) for a in runs(argv).stdout.decode().split())
+
+
+@pytest.fixture(scope="session")
+def private_host(folder):
+    """A TLS server on loopback whose CA nobody knows: its port, the CA's file, and a directory with the CA under its hashed name."""
+    d = folder / "private"
+    d.mkdir()
+    do = lambda *argv: subprocess.run(argv, check=True, capture_output=True, cwd=d)
+    do("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "ca.pem",
+       "-addext", "subjectAltName=DNS:localhost")
+    (d / "hashed").mkdir()
+    shutil.copy(d / "ca.pem", d / "hashed" / (subprocess.run(["openssl", "x509", "-noout", "-subject_hash", "-in", d / "ca.pem"], check=True, capture_output=True).stdout.decode().strip() + ".0"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(d / "ca.pem", d / "key.pem")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://localhost:{server.server_address[1]}/", d
+    server.shutdown()
+
+
+@pytest.mark.parametrize("variable, program", [("CURL_CA_BUNDLE", "curl"), ("SSL_CERT_FILE", "curl"), ("SSL_CERT_DIR", "curl"), ("SSL_CERT_FILE", "python3"), ("REQUESTS_CA_BUNDLE", "requests"),
+                                               ("NODE_EXTRA_CA_CERTS", "node")])
+def test_a_private_ca_of_before_stays_trusted(variable, program, runs, private_host, place, auth):
+    url, folder = private_host
+    value = folder / "hashed" if variable == "SSL_CERT_DIR" else folder / "ca.pem"
+    argv = {"curl": ["curl", "-sS", "-o", os.devnull, url], "python3": ["python3", "-c", f"import urllib.request as u; u.urlopen('{url}')"],
+            "requests": ["/usr/bin/python3", "-c", f"import requests; requests.get('{url}')"],
+            "node": ["node", "-e", f"require('https').get('{url}', (r) => r.resume()).on('error', (e) => {{ console.error(e); process.exit(1) }})"]}[program]
+    assert run(argv, environment(place)).returncode != 0
+    done = runs(argv, env={variable: str(value)})
+    assert done.returncode == 0, done
+    saw_live_token(runs(argv_of("curl", place), env={variable: str(value)}), auth)
+
+
+def test_a_ca_variable_of_before_that_names_no_bundle_is_reported_and_harms_nobody(runs, place, auth):
+    (place / "text").write_text("not PEM")
+    done = runs(argv_of("curl", place), env={"CURL_CA_BUNDLE": str(place / "none"), "PIP_CERT": str(place / "text")})
+    saw_live_token(done, auth)
+    assert b"CURL_CA_BUNDLE names" in done.stderr and b"PIP_CERT names" in done.stderr
+
+
+def test_a_program_that_changes_its_user_reads_the_bundle_and_uses_the_proxy(runs, place, auth):
+    if os.geteuid():
+        pytest.skip("needs root to change users")
+    saw_live_token(runs(["setpriv", "--reuid=nobody", "--clear-groups", *argv_of("curl", place)]), auth)

@@ -4,6 +4,7 @@
 #include "app/cmd/run_dir.h"
 #include "app/cmd/run_env.h"
 #include "app/cmd/run_init.h"
+#include "app/cmd/run_roots.h"
 #include "app/cmd/target.h"
 
 #include <errno.h>
@@ -174,6 +175,11 @@ static struct config *load(struct run *r, int *ret_status)
         free(c->listen_socket);
         c->listen_socket = NULL;
         c->limits.drain_ms = r->linger ? LINGER_MS : DRAIN_MS;
+        if (run_roots_add(c) != 0) {
+            config_free(c);
+            *ret_status = EX_OSERR;
+            return NULL;
+        }
     }
     return c;
 }

@@ -174,7 +174,8 @@ static int add_value(const struct env_inputs *in, const struct env_row *row, str
     case ENV_PASSWORD: return buf_add_str(out, in->password);
     case ENV_BYPASS: return add_bypass(in, row->name, out);
     case ENV_BUNDLE: return buf_add_str(out, in->bundle);
-    case ENV_CA: return buf_add_str(out, in->ca);
+    case ENV_CA: /* what it added before is in the bundle */
+        return buf_add_str(out, in->merged && old_value(in, row->name) ? in->bundle : in->ca);
     case ENV_CONSTANT: return buf_add_str(out, row->value);
     case ENV_JAVA: return add_java(in, row->name, out);
     }

@@ -30,6 +30,7 @@ struct env_inputs {          /* all borrowed */
     const char *bundle, *ca; /* paths */
     const char *java_trust;  /* a JKS with our CA; NULL: none */
     bool java;
+    bool merged;                          /* the files that the CA variables named before are in the bundle */
     const char *(*old)(const char *name); /* the variable as it was (getenv); NULL: nothing is merged */
     /* Hosts of rules ("api.test", "*.api.test"), NULL-terminated; NULL: none are known.  An old entry of NO_PROXY that
      * covers one of them would lead it around the proxy: it is left out, and on_removed (NULL: silent) is called. */

@@ -47,6 +47,7 @@ static int set_proxy_variables(const struct run_env *r)
                              .bundle = bundle,
                              .ca = ca,
                              .java_trust = jks,
+                             .merged = true,
                              .java = r->java && r->variables,
                              .rule_hosts = (const char *const *)r->config->permit_hosts,
                              .on_removed = report_bypass,
