@@ -10,12 +10,16 @@ say       = @printf '  %-7s %s\n' $(1) $(2)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
-# What is missing on this machine is installed first (Debian, root) or named; tests/tools/deps has the list.
-NO_DEPS  := clean help dist deps fmt floors install uninstall
-STAGE    := $(if $(filter-out all demo $(NO_DEPS) $(BUILD)/%,$(MAKECMDGOALS)),test,$(if $(filter demo,$(MAKECMDGOALS)),demo,build))
-ifeq ($(MAKELEVEL)$(if $(MAKECMDGOALS),$(if $(filter-out $(NO_DEPS),$(MAKECMDGOALS)),,skip)),0)
-ifneq ($(shell tests/tools/deps $(STAGE) >&2 && echo there),there)
-$(error something that sidekey needs is missing)
+# What a goal needs is looked for before anything is made; tests/tools/deps has the list.  Nothing is installed here: what is missing is named with
+# the command that installs it, and make ends.  `make demo`, `make test`, `make test-world` and `make deps` install it first, as a step of their own.
+NO_DEPS  := clean help dist deps floors uninstall demo test test-world
+NEEDS    := $(sort $(foreach g,$(filter-out $(NO_DEPS),$(or $(MAKECMDGOALS),all)),$(if $(filter all install $(BUILD)/sidekey $(BUILD)/%.so $(BUILD)/%.a,$g),build,$(if \
+    $(filter unit sim asan-unit torture% programs $(BUILD)/tests/unit/%,$g),unit,$(if $(filter lint format fmt,$g),lint,$(if $(filter %-world model,$g),world,$(if $(filter demo-run,$g),demo,test)))))))
+ifneq ($(NEEDS),)
+ifeq ($(MAKELEVEL),0)
+ifneq ($(shell tests/tools/deps $(NEEDS) && echo there),there)
+$(error what sidekey needs is missing: see above)
+endif
 endif
 endif
 

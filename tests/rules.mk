@@ -1,4 +1,4 @@
-# What is run and checked.  `make test` is everything a user would run; its stages are targets of their own.
+# What is run and checked.  `make test` is the program and the clients of every day, `make test-world` the long table; their stages are targets of their own.
 PYTHON       ?= $(firstword $(wildcard /usr/bin/python3) python3)
 FUZZ_SECONDS ?= 60
 ASAN         := -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -11,15 +11,37 @@ LINK_TEST     = $(Q)$(CC) $(SAN) $(LDHARD) -o $@ $^
 comma := ,
 links = $(patsubst %.c,$(BUILD)/%.o,$(shell awk 'NR == 1 && !/^\/\* links:/ { exit } { sub(/^(\/\* links:| \*)/, ""); end = sub(/\*\/.*/, ""); print; if (end) exit }' $(1)))
 
-.PHONY: test unit e2e asan ubsan asan-unit asan-e2e fuzz floors lint fmt demo deps help node bench
-test: node ## everything: floors, unit, end to end, sanitizers, short torture and fuzz runs
-	@$(MAKE) --no-print-directory -j$(JOBS) all programs
-	@BUILD=$(BUILD) FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),3) tests/tools/stages floors unit sim e2e asan-unit torture-short asan-e2e fuzz
+# Stages in one word run side by side, in lanes apart by a comma; those of a lane, apart by a plus, one after the other.  The tests that wait (e2e) and
+# those that compute share two processors well; what judges time or memory (e2e-serial) comes last and alone.
+TEST_STAGES  := e2e,floors+format+lint+unit+sim+asan-unit+torture-short+fuzz-short+asan-e2e e2e-serial
+WORLD_STAGES := e2e-world,sim-long+torture+fuzz-long+model+mutants e2e-world-serial
 
-deps: ## installs what build and tests need (Debian, root), or says what is missing
-	@tests/tools/deps test
+.PHONY: test test-run test-world test-world-run unit e2e e2e-serial e2e-world e2e-world-serial asan ubsan asan-unit asan-e2e fuzz fuzz-short fuzz-long floors lint format fmt \
+    demo demo-run deps help node bench
+test: ## installs what is missing (Debian, root), then floors, format, lint, unit, end to end, sanitizers, short torture and fuzz runs
+	@tests/tools/deps -i test
+	@$(MAKE) --no-print-directory test-run
 
-demo: all ## the main job, before your eyes, in half a minute
+test-run:
+	@$(MAKE) --no-print-directory -j$(JOBS) all programs node $(READER)
+	@BUILD=$(BUILD) tests/tools/stages test $(TEST_STAGES)
+
+test-world: ## the same for the long table of programs and servers, and the long runs of simulation, model, torture and fuzzers
+	@tests/tools/deps -i world
+	@$(MAKE) --no-print-directory test-world-run
+
+test-world-run:
+	@$(MAKE) --no-print-directory -j$(JOBS) all programs node $(READER)
+	@BUILD=$(BUILD) tests/tools/stages test-world $(WORLD_STAGES)
+
+deps: ## installs what the tests need (Debian, root), or says what is missing
+	@tests/tools/deps -i test
+
+demo: ## installs what is missing, then the main job, before your eyes, in half a minute
+	@tests/tools/deps -i demo
+	@$(MAKE) --no-print-directory demo-run
+
+demo-run: all
 	@BUILD=$(BUILD) $(PYTHON) examples/quickstart/demo.py
 
 # --- unit: cmocka ---
@@ -80,13 +102,16 @@ $(BUILD)/tests/sim/sim: $(SIM_OBJ) $(BUILD)/libsidekey.a
 sim: $(BUILD)/tests/sim/sim ## the refresh core under 100,000 schedules of faults (SIM_SCHEDULES=n; SEED=n replays one)
 	@$(BUILD)/tests/sim/sim $(SIM_SCHEDULES)
 
+.PHONY: sim-long
+sim-long:
+	@$(MAKE) --no-print-directory sim SIM_SCHEDULES=1000000
+
 .PHONY: mutants
 mutants: ## the refresh core broken in a copy, one way at a time: the simulation must find each
 	@BUILD=$(BUILD) tests/sim/mutants
 
 .PHONY: model
 model: ## the lease protocol checked by spin, and each way to break it found
-	@tests/tools/deps model
 	@BUILD=$(BUILD) tests/model/run
 
 # --- end to end: pytest, real peers ---
@@ -102,9 +127,21 @@ $(READER): $(READER).o $(filter $(BUILD)/llhttp/%,$(OBJ))
 	$(call say,LINK,$@)
 	$(LINK_TEST) $(LLHTTP_LIB)
 
-pytest = BUILD=$(1) SIDEKEY_NODE=$(BUILD)/node PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider -rfEs $(PYTEST_ARGS)
-e2e: all node $(READER) ## the real program against real servers and clients (E2E=tests/e2e/test_x.py::name for some)
-	@$(call pytest,$(BUILD)) $(or $(E2E),tests/e2e)
+# E2E_JOBS tests at a time: they wait more than they compute.  Each has its own ports and folders; those of one file that share a scene stay together.
+E2E_JOBS ?= $(shell expr 4 \* $(JOBS))
+BESIDE    = -n $(E2E_JOBS) --dist loadgroup
+pytest    = BUILD=$(1) SIDEKEY_NODE=$(BUILD)/node PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider -rfE --strict-markers $(PYTEST_ARGS)
+e2e: all node $(READER) ## the real program against real servers and clients (E2E=tests/e2e/test_x.py::name for some, one at a time)
+	@$(call pytest,$(BUILD)) $(if $(E2E),$(E2E),$(BESIDE) -m "not serial and not world" tests/e2e)
+
+e2e-serial: all node $(READER) ## those of them that judge time or memory, one at a time
+	@$(call pytest,$(BUILD)) -m "serial and not world" tests/e2e
+
+e2e-world: all node $(READER) ## the long table of programs and servers
+	@$(call pytest,$(BUILD)) $(BESIDE) -m "world and not serial" tests/e2e
+
+e2e-world-serial: all node $(READER)
+	@CHAOS_SECONDS=60 CHAOS_STORE=all $(call pytest,$(BUILD)) -m "world and serial" tests/e2e
 
 CHAOS_SECONDS ?= 300
 .PHONY: chaos
@@ -114,7 +151,7 @@ chaos: all node ## six sidekeys on one store, forty programs, keepers killed and
 ASAN_E2E := main_job proxy config authority smuggling upstream_tls send_again reload run
 asan-e2e: node ## a short end-to-end run of the sanitized program
 	@$(SANITIZED) $(BUILD)/asan/sidekey $(BUILD)/asan/libsidekey-preload.so $(BUILD)/asan/tests/fakes/llhttp_reader
-	@$(call pytest,$(BUILD)/asan) -m "not slow and not release" $(ASAN_E2E:%=tests/e2e/test_%.py)
+	@$(call pytest,$(BUILD)/asan) $(BESIDE) -m "not slow and not release and not world and not serial" $(ASAN_E2E:%=tests/e2e/test_%.py)
 
 asan ubsan: asan-unit asan-e2e ## both sanitizer runs
 
@@ -132,6 +169,12 @@ fuzz: ## each parser against libFuzzer for FUZZ_SECONDS (60)
 	    $(addprefix $(BUILD)/fuzz/tests/fuzz/,$(FUZZERS))
 	@tests/tools/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZERS)
 
+fuzz-short:
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),3)
+
+fuzz-long:
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=60
+
 define fuzz_rule
 $(BUILD)/tests/fuzz/$(1): $(BUILD)/tests/fuzz/$(1).o $(call links,tests/fuzz/$(1).c) $(BUILD)/libsidekey.a
 	$$(call say,LINK,$$@)
@@ -144,9 +187,13 @@ floors: ## the house rules: who may include whom, sizes, guards; a test behind e
 	@$(PYTHON) tests/tools/floors.py
 	@$(PYTHON) tests/tools/rules
 
-lint: floors ## a build with clang -Werror, then cppcheck, shellcheck and man where they are installed
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang OPT="-O1" all
-	@BUILD=$(BUILD) tests/tools/lint
+lint: ## clang's warnings as errors, then cppcheck, shellcheck and man
+	@printf '%s\n' $(SRC) | xargs -P $(JOBS) -n 12 clang -fsyntax-only $(filter-out -MMD -MP,$(ALLFLAGS)) $(LLHTTP_INC) $(PKG_CFLAGS)
+	@printf '%s\n' $(PRELOAD_SRC) | xargs clang -fsyntax-only $(filter-out -MMD -MP,$(PRELOAD_FLAGS))
+	@JOBS=$(JOBS) tests/tools/lint
+
+format: ## fails where clang-format-19 would change something
+	@git ls-files '*.c' '*.h' | xargs clang-format-19 --dry-run -Werror
 
 fmt: ## clang-format over the C files that you changed (FILES="a.c b.h" to choose)
 	@clang-format-19 -i $(or $(FILES),$(shell git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h'))

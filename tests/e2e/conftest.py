@@ -8,9 +8,10 @@ import tempfile
 
 import pytest
 
-sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[1] / "fakes")]
+sys.path[:0] = [str(pathlib.Path(__file__).parent), *(str(pathlib.Path(__file__).parents[1] / folder) for folder in ("fakes", "tools"))]
 import harness  # noqa: E402
 import pki as pki_maker  # noqa: E402
+import skips  # noqa: E402
 
 TEST_SECONDS = 150
 
@@ -18,6 +19,10 @@ TEST_SECONDS = 150
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than some seconds")
     config.addinivalue_line("markers", "release: judges the release build only (time, memory)")
+    config.addinivalue_line("markers", "serial: judges time, memory or processor time: runs last and alone (make e2e-serial)")
+    config.addinivalue_line("markers", "world: the long table of programs, servers and runs (make test-world)")
+    if not config.pluginmanager.hasplugin("xdist"):
+        config.addinivalue_line("markers", "xdist_group: stays in one process")
 
 
 def pytest_sessionstart(session):
@@ -25,10 +30,22 @@ def pytest_sessionstart(session):
         pytest.exit(f"{harness.SIDEKEY} is not there: run make first", 2)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests that share a scene (a fixture of their module) stay in one process; all others go where there is room.  The long ones first."""
+    for item in items:
+        info = item._fixtureinfo.name2fixturedefs
+        if any(definition.scope == "module" for definitions in info.values() for definition in definitions):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+    items.sort(key=lambda item: not item.get_closest_marker("slow"))
+
+
 @pytest.hookimpl(tryfirst=True, hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
+    if report.skipped and isinstance(report.longrepr, tuple) and not hasattr(report, "wasxfail"):
+        judge_skip(report)
     if report.failed:
         for process in getattr(item, "sidekey_processes", []):
             for name, text in process.logs().items():
@@ -37,12 +54,25 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((path.name, path.read_text(errors="replace")[:12_000]))
 
 
+def judge_skip(report):
+    """Nothing is skipped in silence: tests/tools/skips.py has what may be, and where."""
+    path, line, reason = report.longrepr
+    why = skips.allowed(report.nodeid, reason)
+    if why:
+        report.user_properties.append(("skip", why))
+    else:
+        report.outcome, report.longrepr = "failed", f"{path}:{line}: skipped, and tests/tools/skips.py does not allow that here: {reason}"
+
+
 def pytest_terminal_summary(terminalreporter):
-    """Leaves the counts for tests/tools/stages."""
+    """Leaves the counts for tests/tools/stages, and what was skipped, by its reason."""
+    skipped = [f"{why} ({report.nodeid})" for report in terminalreporter.stats.get("skipped", []) for name, why in report.user_properties if name == "skip"]
+    for line in skipped:
+        terminalreporter.write_line(f"skipped: {line}")
     if os.environ.get("TALLY"):
         count = lambda *names: sum(len(terminalreporter.stats.get(n, [])) for n in names)
-        with open(os.environ["TALLY"], "w", encoding="ascii") as tally:
-            tally.write(f"{count('passed')} {count('failed', 'error')} {count('skipped')}\n")
+        with open(os.environ["TALLY"], "w", encoding="utf-8") as tally:
+            tally.write("\n".join([f"{count('passed')} {count('failed', 'error')} {count('skipped')}", *skipped, ""]))
 
 
 @pytest.fixture(autouse=True)

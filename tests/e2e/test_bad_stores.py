@@ -61,7 +61,7 @@ class Trouble:
 
     def __init__(self, sidekey, auth, gen):
         self.sidekey, self.auth, self.gen = sidekey, auth, gen
-        self.token = token_of(sidekey.request())
+        self.token = token_of(until("a first token", lambda: (answer := sidekey.request())[0] == 200 and answer))
         self.end = time.monotonic() + LIFE
         until("generation 1 is stored", lambda: gen() == "1")
         self.asked = auth.counts["token_requests"]

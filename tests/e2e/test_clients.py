@@ -93,7 +93,6 @@ def test_python_urllib(sidekey, auth, place):
 
 
 def test_python_requests_with_a_session(sidekey, auth, place):
-    pytest.importorskip("requests")
     saw_token(python(sidekey, place, f"""
         import requests
         with requests.Session() as session:
@@ -107,7 +106,6 @@ def test_python_requests_with_a_session(sidekey, auth, place):
 
 
 def test_python_httpx_both_ways(sidekey, auth, place):
-    pytest.importorskip("httpx")
     saw_token(python(sidekey, place, f"""
         import asyncio, httpx
         headers = {{"Authorization": "{PLACEHOLDER}"}}
@@ -144,6 +142,7 @@ def test_node_with_axios(sidekey, auth, place):
     saw_token(ran(sidekey, ["node", program]), auth)
 
 
+@pytest.mark.world
 @needs("go")
 @pytest.mark.slow
 def test_go_net_http(sidekey, auth, place):
@@ -191,6 +190,7 @@ def test_node_with_undici_and_its_proxy_agent(sidekey, auth, place):
     saw_token(ran(sidekey, ["node", program]), auth)
 
 
+@pytest.mark.world
 @needs("java")
 @pytest.mark.slow
 def test_java_with_its_proxy_properties(sidekey, auth, place):
@@ -215,8 +215,6 @@ def test_java_with_its_proxy_properties(sidekey, auth, place):
 
 @needs("perl")
 def test_perl_http_tiny(sidekey, auth):
-    if run(["perl", "-MIO::Socket::SSL", "-e1"]).returncode:
-        pytest.skip("perl has no IO::Socket::SSL")
     saw_token(ran(sidekey, ["perl", "-MHTTP::Tiny", "-e", f"""
         my $r = HTTP::Tiny->new(verify_SSL => 1, SSL_options => {{SSL_ca_file => $ENV{{SSL_CERT_FILE}}}})
             ->get("{URL}", {{headers => {{authorization => "{PLACEHOLDER}"}}}});

@@ -182,6 +182,7 @@ def test_6_a_name_that_is_not_there_is_not_asked_for_again_at_once(scene):
     assert scene.names.asked["missing.test", A] == 1
 
 
+@pytest.mark.serial
 def test_6_a_question_for_aaaa_that_is_dropped_costs_fifty_milliseconds(scene):
     scene.names.answers["dropped.test"] = {A: [GOOD], AAAA: None}
     status, _, took = scene.connect("dropped.test")
@@ -189,6 +190,7 @@ def test_6_a_question_for_aaaa_that_is_dropped_costs_fifty_milliseconds(scene):
     assert scene.names.asked["dropped.test", AAAA] >= 1, "both were asked for together"
 
 
+@pytest.mark.serial
 @pytest.mark.skipif(not wire.has_ipv6(), reason="this machine has no IPv6")
 def test_6_a_silent_first_address_costs_a_quarter_of_a_second(scene):
     silent = socket.socket(socket.AF_INET6)

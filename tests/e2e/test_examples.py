@@ -44,6 +44,7 @@ def test_the_kustomization_names_files_that_are_there(docs):
     assert all((KUBERNETES / f).is_file() for f in files)
 
 
+@pytest.mark.world
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 def test_kubectl_builds_the_kustomization(place):
     done = run(["kubectl", "kustomize", KUBERNETES], {**os.environ, "HOME": str(place), "KUBECONFIG": "/nonexistent"})

@@ -4,7 +4,7 @@ import time
 import harness
 import pytest
 
-pytestmark = [pytest.mark.release, pytest.mark.skipif(harness.SANITIZED, reason="judges the release build")]
+pytestmark = [pytest.mark.release, pytest.mark.serial, pytest.mark.skipif(harness.SANITIZED, reason="judges the release build")]
 
 READY_MS = 50
 IDLE_PSS_KIB = 12 * 1024

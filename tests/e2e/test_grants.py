@@ -316,6 +316,7 @@ def test_a_slow_command_blocks_nobody_and_its_children_end_with_it(auth, make_co
 
 # --- secrets that programs print ------------------------------------------------------------------------------------------------
 
+@pytest.mark.serial
 def test_a_slow_program_keeps_nobody_but_its_own_credential_waiting(auth, make_config, start, place):
     config = make_config()
     crm = config["credentials"]["crm"]

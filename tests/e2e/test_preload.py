@@ -122,7 +122,7 @@ def fresh(server):
 
 
 def build(cc, out, *flags):
-    run(cc, "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-w", CLIENT_C, "-o", out, "-pthread", "-ldl", *flags)
+    run(*cc.split(), "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-w", CLIENT_C, "-o", out, "-pthread", "-ldl", *flags)
     return out
 
 

@@ -292,6 +292,7 @@ def test_an_answer_that_comes_during_the_upload_is_relayed_at_once(sidekey):
         assert harness.read_head(sock).startswith(b"HTTP/1.1 413")
 
 
+@pytest.mark.serial
 def test_each_event_of_a_stream_arrives_when_it_is_sent(sidekey):
     async def scene():
         client = AsyncClient(sidekey)
@@ -329,6 +330,7 @@ def test_a_program_that_hangs_up_in_the_middle_harms_nobody(sidekey, auth):
     auth.healthy()
 
 
+@pytest.mark.serial
 @pytest.mark.slow
 @pytest.mark.release
 def test_a_gibibyte_each_way_needs_no_more_memory_than_a_small_answer(sidekey):

@@ -79,6 +79,7 @@ def test_no_token_and_no_secret_is_readable_in_redis(redis_server, machines, aut
     assert all(secret not in stored for secret in auth.secrets)
 
 
+@pytest.mark.serial
 def test_a_refresh_costs_few_round_trips_and_a_fresh_token_none(redis_server, machines, auth):
     redis = redis_server()
     pair = machines(2, {"url": redis.url})

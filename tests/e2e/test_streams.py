@@ -145,6 +145,7 @@ def test_3_a_client_that_does_not_wait_for_100_is_served(scene):
         assert [status_of(read_message(sock)[0]) for _ in range(2)] == [100, 200]
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("known", [True, False])
 def test_3_after_a_second_without_an_answer_the_body_flows(scene, known):
     """An upstream that knows nothing of Expect waits for the body, and many clients for the 100: somebody must begin.  A late 100 is not told twice."""
@@ -271,8 +272,8 @@ def test_3_each_event_reaches_the_client_before_the_next_is_sent(scene):
     assert status_of(one(scene)) == 200
 
 
+@pytest.mark.serial
 @pytest.mark.release
-@pytest.mark.skipif(os.getloadavg()[0] > 1.5, reason="a number is only worth something on a quiet machine")
 def test_3_an_event_is_delayed_by_less_than_a_third_of_a_millisecond(scene):
     def through():
         heard, sent = queue.Queue(), []
@@ -295,8 +296,10 @@ def test_3_an_event_is_delayed_by_less_than_a_third_of_a_millisecond(scene):
                 heard.put(0)
             return [there - left for left, there in zip(sent, moments)]
     median = lambda delays: sorted(delays)[len(delays) // 2] * 1000
-    added = min(median(through()) - median(direct()) for _ in range(3))
-    assert added <= 0.3, f"{added:.3f} ms"
+    added = []
+    while len(added) < 12 and min(added, default=1) > 0.3:  # the best round: what a busy machine adds is not the proxy's
+        added.append(median(through()) - median(direct()))
+    assert min(added) <= 0.3, added
 
 
 # --- no body -----------------------------------------------------------------------------------------------------------------------------------------------
@@ -561,7 +564,6 @@ def test_3_a_websocket_gets_its_token_and_carries_messages_of_a_mebibyte(sockets
 
 
 def test_3_python_websockets_by_the_proxy(sockets, folder):
-    pytest.importorskip("websockets")
     program = folder / "websocket.py"
     program.write_text(f"""
 import asyncio, socket, ssl, sys, websockets
