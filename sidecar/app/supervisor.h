@@ -2,9 +2,9 @@
  *
  * It opens the listeners and keeps them, so a worker that dies closes no port: who connects meanwhile waits in the
  * backlog for the next one. It holds references to secrets, never values; no socket of its own goes to the outside. The
- * CA key lives in a memfd that only keepers map: a keeper that dies takes no trust with it. Signals: SIGTERM, SIGINT, SIGQUIT
- * drain (a second one ends at once); SIGHUP reads the configuration again, and only a good one takes effect: new
- * processes take over the listeners, the old ones finish what they have. */
+ * CA key lives in a memfd that only keepers map: a keeper that dies takes no trust with it. Signals: SIGTERM, SIGINT,
+ * SIGQUIT drain (a second one ends at once); SIGHUP reads the configuration again, and only a good one takes effect:
+ * new processes take over the listeners, the old ones finish what they have. */
 #ifndef SIDEKEY_APP_SUPERVISOR_H
 #define SIDEKEY_APP_SUPERVISOR_H
 

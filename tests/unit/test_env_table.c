@@ -58,12 +58,18 @@ static void both_cases_of_the_proxy_variables_are_set(void **state)
     (void)state;
     struct env_inputs in = inputs();
     static const char *const lines[] = {
-        "http_proxy=http://127.0.0.1:8118",  "HTTP_PROXY=http://127.0.0.1:8118",
-        "https_proxy=http://127.0.0.1:8118", "HTTPS_PROXY=http://127.0.0.1:8118",
-        "grpc_proxy=http://127.0.0.1:8118",  "npm_config_https_proxy=http://127.0.0.1:8118",
-        "CLOUDSDK_PROXY_TYPE=http",          "CLOUDSDK_PROXY_ADDRESS=127.0.0.1",
-        "CLOUDSDK_PROXY_PORT=8118",          "NODE_USE_ENV_PROXY=1",
-        "GIT_HTTP_PROXY_AUTHMETHOD=basic",   "no_proxy=" LOCAL,
+        "http_proxy=http://127.0.0.1:8118",
+        "HTTP_PROXY=http://127.0.0.1:8118",
+        "https_proxy=http://127.0.0.1:8118",
+        "HTTPS_PROXY=http://127.0.0.1:8118",
+        "grpc_proxy=http://127.0.0.1:8118",
+        "npm_config_https_proxy=http://127.0.0.1:8118",
+        "CLOUDSDK_PROXY_TYPE=http",
+        "CLOUDSDK_PROXY_ADDRESS=127.0.0.1",
+        "CLOUDSDK_PROXY_PORT=8118",
+        "NODE_USE_ENV_PROXY=1",
+        "GIT_HTTP_PROXY_AUTHMETHOD=basic",
+        "no_proxy=" LOCAL,
         "NO_PROXY=" LOCAL,
     };
     expect(&in, lines, COUNT(lines));
@@ -98,7 +104,6 @@ static void replacing_variables_get_the_bundle_and_adding_ones_our_ca_alone(void
         expect(&in, (const char *const[]){ line }, 1);
     }
 }
-
 
 static void a_password_and_an_ipv6_host_make_a_right_url(void **state)
 {
