@@ -21,6 +21,7 @@ static const char *const kept_names[] = {
     "SIDEKEY_PRELOAD_PORTS",
     "SIDEKEY_PRELOAD_BYPASS",
     "SIDEKEY_PRELOAD_NAMES",
+    "SIDEKEY_PRELOAD_REPORT",
     "SIDEKEY_PRELOAD_DISABLE",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -45,7 +46,7 @@ static const char *const kept_names[] = {
     "PHP_INI_SCAN_DIR",
     "APT_CONFIG",
 };
-#define OWN_NAMES 8 /* of them are ours; the others are kept only when we were given a bundle */
+#define OWN_NAMES 9 /* of them are ours; the others are kept only when we were given a bundle */
 
 static struct preload preload;
 static int preload_ready;
@@ -158,6 +159,7 @@ static void read_environment(struct preload *p)
     const char *table = env_value("SIDEKEY_PRELOAD_TABLE"), *port = env_value("SIDEKEY_PRELOAD_PORT");
     take_path(p->table_path, sizeof p->table_path, table);
     take_path(p->ca, sizeof p->ca, env_value("SIDEKEY_PRELOAD_CA"));
+    take_path(p->report, sizeof p->report, env_value("SIDEKEY_PRELOAD_REPORT"));
     take_path(p->jks, sizeof p->jks, env_value("SIDEKEY_PRELOAD_JKS"));
     p->listen_port = decide_port_number(port);
     p->routing = table || port; /* one without the other is a mistake: connections fail rather than go direct */

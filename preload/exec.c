@@ -2,13 +2,21 @@
  * has its own. Everything is on the stack of the calling hook: a vfork child must not write anywhere else. */
 #include "preload/preload.h"
 
+#include "preload/elf.h"
+
+#include <fcntl.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-#define ENV_MAX 65536 /* variables or arguments that we would copy to the stack */
+#define REPORT_PATH_MAX 1024
+#define REPORT_LINE_MAX 256
+#define REPORT_DEPTH 4 /* interpreters that are scripts themselves */
+#define ENV_MAX 65536  /* variables or arguments that we would copy to the stack */
 
 extern char **environ;
 
@@ -112,6 +120,76 @@ static char *const *env_fill(char **memory, char *const *env)
         ret_argv[n_] = NULL;                                                                                           \
     } while (0)
 
+/* ---- children that the library will not be in: one datagram to the run's socket, which says so to people ---- */
+
+static void send_report(const char *socket_path, enum elf_kind kind, const char *path)
+{
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    char text[1 + REPORT_PATH_MAX];
+    size_t n = strnlen(path, REPORT_PATH_MAX), length = strlen(socket_path);
+    if (length >= sizeof to.sun_path)
+        return;
+    memcpy(to.sun_path, socket_path, length + 1);
+    text[0] = (char)('0' + kind);
+    memcpy(text + 1, path, n);
+    long fd = syscall(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0) {
+        (void)syscall(SYS_sendto, fd, text, n + 1, MSG_DONTWAIT | MSG_NOSIGNAL, &to, (long)sizeof to);
+        (void)syscall(SYS_close, fd);
+    }
+}
+
+/* False: there is no such file, look on. */
+static bool inspect(const struct preload *p, const char *path, int depth)
+{
+    long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    enum elf_kind kind = elf_kind_of((int)fd);
+    char line[REPORT_LINE_MAX];
+    ssize_t got = kind == ELF_SCRIPT ? pread((int)fd, line, sizeof line - 1, 2) : 0;
+    (void)syscall(SYS_close, fd);
+    if (got > 0 && depth < REPORT_DEPTH) { /* the kernel starts the interpreter: no hook sees that */
+        line[got] = '\0';
+        char *interpreter = line + strspn(line, " \t");
+        interpreter[strcspn(interpreter, " \t\r\n")] = '\0';
+        (void)inspect(p, interpreter, depth + 1);
+    } else if (kind != ELF_DYNAMIC && kind != ELF_SCRIPT && kind != ELF_UNKNOWN) {
+        send_report(p->report, kind, path);
+    }
+    return true;
+}
+
+/* search: file without a slash is looked for in PATH, as execvp(3) does. */
+static void report(enum hook h, const char *file, bool search)
+{
+    const struct preload *p = preload_get();
+    int saved = errno;
+    if (p->off[h] || !p->report[0] || !file)
+        return;
+    if (!search || strchr(file, '/')) {
+        (void)inspect(p, file, 0);
+    } else {
+        char *const *at = find(environ, "PATH=");
+        size_t name = strlen(file);
+        for (const char *dir = at ? *at + 5 : "/bin:/usr/bin";; dir++) {
+            char path[REPORT_PATH_MAX];
+            size_t n = strcspn(dir, ":");
+            if (n + name + 2 <= sizeof path) {
+                memcpy(path, dir, n);
+                path[n] = '/';
+                memcpy(path + n + (n > 0), file, name + 1);
+                if (inspect(p, path, 0))
+                    break;
+            }
+            dir += n;
+            if (*dir == '\0')
+                break;
+        }
+    }
+    errno = saved;
+}
+
 static int missing(void)
 {
     errno = ENOSYS;
@@ -121,24 +199,28 @@ static int missing(void)
 HOOK(int, execve, const char *path, char *const argv[], char *const env[])
 {
     execve_fn *real = REAL(execve_fn, execve);
+    report(HOOK_execve, path, false);
     return real ? real(path, argv, COMPLETE(HOOK_execve, env)) : missing();
 }
 
 HOOK(int, execv, const char *path, char *const argv[])
 {
     execve_fn *real = REAL(execve_fn, execve);
+    report(HOOK_execv, path, false);
     return real ? real(path, argv, COMPLETE(HOOK_execv, environ)) : missing();
 }
 
 HOOK(int, execvpe, const char *file, char *const argv[], char *const env[])
 {
     execve_fn *real = REAL(execve_fn, execvpe);
+    report(HOOK_execvpe, file, true);
     return real ? real(file, argv, COMPLETE(HOOK_execvpe, env)) : missing();
 }
 
 HOOK(int, execvp, const char *file, char *const argv[])
 {
     execve_fn *real = REAL(execve_fn, execvpe);
+    report(HOOK_execvp, file, true);
     return real ? real(file, argv, COMPLETE(HOOK_execvp, environ)) : missing();
 }
 
@@ -150,6 +232,7 @@ HOOK(int, execl, const char *path, const char *first, ...)
     va_start(args, first);
     COLLECT(args, first, argv);
     va_end(args);
+    report(HOOK_execl, path, false);
     return real ? real(path, argv, COMPLETE(HOOK_execl, environ)) : missing();
 }
 
@@ -161,6 +244,7 @@ HOOK(int, execlp, const char *file, const char *first, ...)
     va_start(args, first);
     COLLECT(args, first, argv);
     va_end(args);
+    report(HOOK_execlp, file, true);
     return real ? real(file, argv, COMPLETE(HOOK_execlp, environ)) : missing();
 }
 
@@ -173,6 +257,7 @@ HOOK(int, execle, const char *path, const char *first, ...)
     COLLECT(args, first, argv);
     env = va_arg(args, char *const *);
     va_end(args);
+    report(HOOK_execle, path, false);
     return real ? real(path, argv, COMPLETE(HOOK_execle, env)) : missing();
 }
 
@@ -194,6 +279,7 @@ HOOK(int, posix_spawn, pid_t *pid, const char *path, const posix_spawn_file_acti
      const posix_spawnattr_t *attr, char *const argv[], char *const env[])
 {
     spawn_fn *real = REAL(spawn_fn, posix_spawn);
+    report(HOOK_posix_spawn, path, false);
     return real ? real(pid, path, actions, attr, argv, COMPLETE(HOOK_posix_spawn, env)) : ENOSYS;
 }
 
@@ -201,5 +287,6 @@ HOOK(int, posix_spawnp, pid_t *pid, const char *file, const posix_spawn_file_act
      const posix_spawnattr_t *attr, char *const argv[], char *const env[])
 {
     spawn_fn *real = REAL(spawn_fn, posix_spawnp);
+    report(HOOK_posix_spawnp, file, true);
     return real ? real(pid, file, actions, attr, argv, COMPLETE(HOOK_posix_spawnp, env)) : ENOSYS;
 }

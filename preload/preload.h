@@ -48,8 +48,9 @@ struct preload {
     uint16_t listen_port; /* of the worker's transparent listener, on every address of 127.0.0.0/8 */
     bool off[HOOK_COUNT]; /* SIDEKEY_PRELOAD_DISABLE */
     char table_path[1024];
-    char ca[1024];  /* the merged bundle, PEM; "": leave bundles alone */
-    char jks[1024]; /* the same for JVMs */
+    char ca[1024];    /* the merged bundle, PEM; "": leave bundles alone */
+    char jks[1024];   /* the same for JVMs */
+    char report[108]; /* the run's datagram socket; "": nobody listens */
     struct policy policy;
     size_t keep_count; /* variables that children must have: offsets of "NAME=value" in text */
     uint16_t keep[40];

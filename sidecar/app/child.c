@@ -69,6 +69,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     loop_forked();
     ev_io_stop(loop_get(), &s->signals);
     ev_io_stop(loop_get(), &s->program);
+    ev_io_stop(loop_get(), &s->report);
     timer_stop(&s->grace);
     timer_stop(&s->trim);
     close(s->signal_fd);

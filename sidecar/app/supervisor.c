@@ -304,8 +304,20 @@ static int watch_signals(struct supervisor *s)
     return s->signal_fd;
 }
 
+static void on_report(struct ev_loop *loop, ev_io *io, int revents)
+{
+    struct supervisor *s = io->data;
+    (void)loop;
+    (void)revents;
+    s->options->on_report(io->fd);
+}
+
 static void watch_program(struct supervisor *s)
 {
+    ev_io_init(&s->report, on_report, s->options->report_fd, EV_READ);
+    s->report.data = s;
+    if (s->options->report_fd)
+        ev_io_start(loop_get(), &s->report);
     ev_io_init(&s->program, on_program_end, s->options->program_fd, EV_READ);
     s->program.data = s;
     if (s->options->program_fd)
@@ -315,6 +327,7 @@ static void watch_program(struct supervisor *s)
 static void done(struct supervisor *s)
 {
     ev_io_stop(loop_get(), &s->program);
+    ev_io_stop(loop_get(), &s->report);
     for (unsigned i = 0; i < s->worker_count; i++)
         child_free(s->workers[i]);
     child_free(s->keeper);

@@ -22,6 +22,10 @@ struct supervisor_options {
     /* A pidfd of the program that we serve, 0: none.  Its end is our drain; until then SIGTERM, SIGINT and SIGHUP are
      * ignored: signals to the process group or the cgroup reach both, and the program's last calls must work. */
     int program_fd;
+    /* Called when report_fd (0: none) is readable: the daemon of a run hears there of children that it does not cover.
+     */
+    int report_fd;
+    void (*on_report)(int report_fd);
 };
 
 /* Runs to the end.  Returns the exit status. */

@@ -36,7 +36,7 @@ struct supervisor {
     int ca_memfd, signal_fd;
     struct list retired;
     char ticket_key[TICKET_KEY_BYTES];
-    ev_io signals, program; /* program: of options->program_fd */
+    ev_io signals, program, report; /* of signal_fd, options->program_fd, options->report_fd */
     struct timer grace, trim;
     bool announced, stopping, reload_failed;
     int status;

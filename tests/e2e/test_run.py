@@ -348,6 +348,16 @@ def test_a_program_that_the_library_does_not_reach_is_announced(runs, static_pro
     assert not runs(["true"], "--strict").stderr
 
 
+@pytest.mark.parametrize("child", ["{p}", "sh -c {p}", "env -i {p}", "/usr/bin/python3 -c 'import subprocess; subprocess.run([\"{p}\"])'", "./wrapper", "PATH={d}:$PATH static"])
+def test_a_child_that_the_library_does_not_reach_is_announced_once(child, runs, static_program, place):
+    wrapper = script(place, "wrapper", f"#!{static_program}\n")
+    wrapper.chmod(0o755)
+    command = child.format(p=static_program, d=static_program.parent).replace("./wrapper", str(wrapper))
+    done = runs(["sh", "-c", f"{command}; {command}; sleep 0.2"])
+    said = [line for line in done.stderr.decode().splitlines() if "does not reach it" in line]
+    assert len(said) == 1 and f"a child started {static_program}, which is a static program" in said[0], done.stderr
+
+
 def test_the_default_covers_a_program_that_ignores_variables(runs, auth, place):
     saw_live_token(runs(argv_of("node", place)), auth)
 

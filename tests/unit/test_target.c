@@ -32,8 +32,8 @@ static void a_program_is_found_as_execvp_finds_it(void **state)
     struct err e;
     (void)state;
     assert_int_equal(target_inspect("true", &t, &e), 0);
-    assert_int_equal(t.kind, TARGET_DYNAMIC);
-    assert_true(t.path[0] == '/' && target_preloads(&t) && !*t.script);
+    assert_int_equal(t.kind, ELF_DYNAMIC);
+    assert_true(t.path[0] == '/' && target_preloads(t.kind) && !*t.script);
     assert_int_equal(target_inspect("no-such-program-anywhere", &t, &e), -1);
     assert_int_equal(target_inspect("/etc/passwd", &t, &e), -1);
     assert_int_equal(target_inspect("", &t, &e), -1);
@@ -50,7 +50,7 @@ static void a_script_is_judged_by_its_interpreter(void **state)
         struct err e;
         write_file("script", lines[i], strlen(lines[i]), path);
         assert_int_equal(target_inspect(path, &t, &e), 0);
-        assert_int_equal(t.kind, TARGET_DYNAMIC);
+        assert_int_equal(t.kind, ELF_DYNAMIC);
         assert_string_equal(t.script, path);
         assert_string_equal(strrchr(t.path, '/'), "/sh");
     }
@@ -78,7 +78,7 @@ static void what_cannot_be_read_as_a_program_is_unknown_and_never_a_crash(void *
         struct err e;
         write_file("odd", files[i].text, files[i].size, path);
         assert_int_equal(target_inspect(path, &t, &e), 0);
-        assert_int_equal(t.kind, TARGET_UNKNOWN);
+        assert_int_equal(t.kind, ELF_UNKNOWN);
     }
 }
 
@@ -92,10 +92,10 @@ static void the_elf_header_says_whether_the_library_can_be_loaded(void **state)
         char value;
         enum target_kind want;
     } rows[] = {
-        { 5, 1, TARGET_DYNAMIC },          /* as it is: little-endian */
-        { MACHINE_AT, 8, TARGET_FOREIGN }, /* MIPS */
-        { CLASS_AT, 1, TARGET_FOREIGN },   /* 32-bit */
-        { PHNUM_AT, 0, TARGET_STATIC },    /* no interpreter */
+        { 5, 1, ELF_DYNAMIC },          /* as it is: little-endian */
+        { MACHINE_AT, 8, ELF_FOREIGN }, /* MIPS */
+        { CLASS_AT, 1, ELF_FOREIGN },   /* 32-bit */
+        { PHNUM_AT, 0, ELF_STATIC },    /* no interpreter */
     };
     (void)state;
     FILE *f = fopen("/proc/self/exe", "rb");
@@ -111,7 +111,7 @@ static void the_elf_header_says_whether_the_library_can_be_loaded(void **state)
         image[rows[i].at] = before;
         assert_int_equal(target_inspect(path, &t, &e), 0);
         assert_int_equal(t.kind, rows[i].want);
-        assert_int_equal(target_preloads(&t), rows[i].want == TARGET_DYNAMIC);
+        assert_int_equal(target_preloads(t.kind), rows[i].want == ELF_DYNAMIC);
     }
 }
 

@@ -118,7 +118,7 @@ static const char *gap(const struct run *r)
 {
     if (!(r->layers & LAYER_PRELOAD))
         return "it is covered only if it honours HTTPS_PROXY and the CA variables; --layers auto covers more";
-    if (target_preloads(&r->target))
+    if (target_preloads(r->target.kind))
         return NULL;
     return r->layers & LAYER_ENV ? "the preload library does not reach it: it is covered only if it honours HTTPS_PROXY"
                                  : "the preload library does not reach it: it is not covered";
@@ -129,14 +129,14 @@ static int judge_target(struct run *r)
 {
     const char *what = gap(r);
     const struct target *t = &r->target;
-    bool chosen = !(r->layers & LAYER_AUTO) && target_preloads(t);
+    bool chosen = !(r->layers & LAYER_AUTO) && target_preloads(t->kind);
     if (r->check) {
         printf("program   %s%s%s%s: %s\nlayers    %s\ncoverage  %s\n", *t->script ? t->script : t->path,
-               *t->script ? " (" : "", *t->script ? t->path : "", *t->script ? ")" : "", t->what,
+               *t->script ? " (" : "", *t->script ? t->path : "", *t->script ? ")" : "", target_text(t->kind),
                r->layers & LAYER_PRELOAD ? (r->layers & LAYER_ENV ? "env,preload" : "preload") : "env",
                what ? what : "every connection to the host of a rule comes to sidekey, or fails");
     } else if (what && (r->strict || !chosen)) {
-        fprintf(stderr, "sidekey run: %s is %s: %s\n", t->path, t->what, what);
+        fprintf(stderr, "sidekey run: %s is %s: %s\n", t->path, target_text(t->kind), what);
     }
     if (r->check)
         return what ? 1 : 0;

@@ -5,13 +5,19 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "app/cmd/run_dir.h"
+#include "app/cmd/target.h"
 #include "base/log.h"
+
+#define REPORTS_MAX 64
+#define REPORTS_AT_ONCE 16
 
 struct report { /* the daemon's end of the pipe */
     int fd;
@@ -98,6 +104,53 @@ static void leave_caller(int pipe_fd, int program_fd, int dir_lock)
         unsetenv(not_ours[i]);
 }
 
+/* ---- what the exec hooks of the preload library report ---- */
+
+/* A path is reported once; a program that starts thousands of different ones is reported up to here. */
+static bool is_new(const char *path)
+{
+    static char *known[REPORTS_MAX];
+    size_t i = 0;
+    for (; i < REPORTS_MAX && known[i]; i++)
+        if (strcmp(known[i], path) == 0)
+            return false;
+    return i < REPORTS_MAX && (known[i] = strdup(path));
+}
+
+static void on_report(int fd)
+{
+    char text[PATH_MAX];
+    ssize_t got;
+    for (int i = 0; i < REPORTS_AT_ONCE && (got = recv(fd, text, sizeof text - 1, MSG_DONTWAIT)) > 1; i++) {
+        text[got] = '\0';
+        for (char *c = text; *c; c++)
+            if ((unsigned char)*c < 0x20 || *c == 0x7f)
+                *c = '?';
+        int kind = text[0] - '0';
+        if (kind >= 0 && kind < ELF_KINDS && is_new(text + 1))
+            fprintf(stderr,
+                    "sidekey run: a child started %s, which is %s: the preload library does not reach it; it is "
+                    "covered only if it honours HTTPS_PROXY\n",
+                    text + 1, target_text((enum elf_kind)kind));
+    }
+}
+
+/* 0: none; then nobody reports. */
+static int report_socket(const char *dir)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    char path[PATH_MAX];
+    if (strlen(run_dir_file(dir, "report", path)) >= sizeof at.sun_path)
+        return 0;
+    strcpy(at.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd > 0 && (bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || chmod(path, 0622) != 0)) {
+        close(fd);
+        fd = 0;
+    }
+    return fd > 0 ? fd : 0;
+}
+
 static _Noreturn void run_daemon(const struct run_daemon_options *options, struct report *report, int program_fd)
 {
     struct supervisor_options s = options->supervisor;
@@ -106,6 +159,8 @@ static _Noreturn void run_daemon(const struct run_daemon_options *options, struc
     s.program_fd = program_fd;
     setsid();
     leave_caller(report->fd, program_fd, options->dir_lock);
+    s.report_fd = report_socket(options->dir);
+    s.on_report = on_report;
     int status = supervisor_run(&s);
     send_report(report, &(struct run_ready){ .status = status ? status : EX_SOFTWARE });
     run_dir_remove(options->dir);

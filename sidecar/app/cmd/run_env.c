@@ -113,6 +113,7 @@ static int set_preload_variables(const struct run_env *r)
         || setenv("SIDEKEY_PRELOAD_TABLE", run_dir_file(r->dir, "preload.table", path), 1) != 0
         || setenv("SIDEKEY_PRELOAD_CA", run_dir_file(r->dir, "bundle.pem", path), 1) != 0
         || setenv("SIDEKEY_PRELOAD_JKS", run_dir_file(r->dir, "bundle.jks", path), 1) != 0
+        || setenv("SIDEKEY_PRELOAD_REPORT", run_dir_file(r->dir, "report", path), 1) != 0
         || set_preload_ports(r->config) != 0 || set_preload_names(r->config) != 0)
         return -errno;
     return 0;
