@@ -90,7 +90,7 @@ static void the_elf_header_says_whether_the_library_can_be_loaded(void **state)
     static const struct {
         size_t at;
         char value;
-        enum target_kind want;
+        enum elf_kind want;
     } rows[] = {
         { 5, 1, ELF_DYNAMIC },          /* as it is: little-endian */
         { MACHINE_AT, 8, ELF_FOREIGN }, /* MIPS */
