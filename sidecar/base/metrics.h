@@ -12,6 +12,7 @@
              a peer's */
 
 struct metrics;
+/* An empty registry; NULL when out of memory.  metrics_free() accepts NULL and ends every series. */
 MUST_CHECK struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
 /* The value of the series, made at 0 at the first call; valid until metrics_free().  Never NULL. */

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 
+/* Lower case, two digits for each byte.  Returns 0; -ENOBUFS. */
 MUST_CHECK int str_add_hex(struct buf *out, struct slice bytes);
 /* RFC 4648 §4, padded. */
 MUST_CHECK int str_add_base64(struct buf *out, struct slice bytes);

@@ -21,6 +21,7 @@ struct lines {
     const char *reason;  /* constant */
 };
 
+/* Ready for a new block of lines.  Keeps no memory of its own. */
 void lines_start(struct lines *l, enum lines_kind kind);
 /* Reads in until the empty line; returns how many of its bytes are good.  Then either all were taken, or l->done, or
  * l->status is set. */

@@ -45,6 +45,7 @@ struct message {
     bool upgrade;    /* request: has an Upgrade field that Connection names; response: status 101 */
 };
 
+/* Empty, without memory; message_done() frees what it has and may be called again. */
 void message_init(struct message *m);
 void message_done(struct message *m);
 /* Empty again, memory kept. */
@@ -52,6 +53,7 @@ void message_clear(struct message *m);
 /* Deep copy into an initialised message (its old content is dropped).  Returns 0; -ENOMEM. */
 MUST_CHECK int message_copy(struct message *to, const struct message *from);
 
+/* The bytes of a part: valid until the message is changed. */
 struct slice message_slice(const struct message *m, struct message_part part);
 /* Copies bytes into the message's text.  Returns 0; -ENOBUFS (64 KiB), -ENOMEM. */
 MUST_CHECK int message_put(struct message *m, struct slice bytes, struct message_part *ret);

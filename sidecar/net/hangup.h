@@ -15,6 +15,7 @@ struct hangup { /* embedded in its owner */
     int fd; /* -1: not watched */
 };
 
+/* Watches nothing yet. */
 void hangup_init(struct hangup *h, void (*run)(struct hangup *));
 /* run is called, again and again until hangup_stop(), once fd is gone.  Without a descriptor or memory for it: nothing
  * is watched, the next write finds out. */

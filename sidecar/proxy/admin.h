@@ -8,6 +8,7 @@
 
 struct admin;
 
+/* NULL when out of memory.  admin_free() accepts NULL and closes every connection that is open. */
 MUST_CHECK struct admin *admin_new(struct context *ctx);
 void admin_free(struct admin *a);
 /* A connection on the admin listener.  Takes fd over. */

@@ -11,6 +11,7 @@ enum in_band {
     IN_BAND_YES,  /* the head says it */
     IN_BAND_BODY, /* the body may say it: it is small JSON of known length (RFC 9110 §8.6), without a content coding */
 };
+/* What the head of a response says by r's on_unauthorized. */
 enum in_band in_band_head(const struct rule *r, const struct message *head);
 /* For IN_BAND_BODY: does the whole body say it?  What is no JSON says nothing. */
 bool in_band_body(const struct rule *r, const struct message *head, struct slice body);

@@ -24,6 +24,7 @@ struct leaf_wait {
 
 typedef void leaves_send_fn(void *arg, const struct msg *mint);
 
+/* server and arg are borrowed.  NULL when out of memory.  leaves_free() accepts NULL; nobody may wait then. */
 MUST_CHECK struct leaves *leaves_new(struct tls_server *server, leaves_send_fn *send, void *arg);
 void leaves_free(struct leaves *l);
 /* A reference for the caller, or NULL: not cached, call leaves_wait(). */

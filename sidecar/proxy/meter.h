@@ -10,6 +10,7 @@ struct meter;
 enum meter_leg { METER_CLIENT, METER_UPSTREAM, METER_TUNNEL };
 enum meter_injected { METER_NO, METER_YES };
 
+/* rules are borrowed and must outlive it.  NULL when out of memory.  meter_free() accepts NULL. */
 MUST_CHECK struct meter *meter_new(const struct rule *rules, size_t count);
 void meter_free(struct meter *m);
 /* rule: NULL for requests that no rule knows. seconds: from head to end. */

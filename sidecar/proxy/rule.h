@@ -48,6 +48,7 @@ struct rule {
     const struct rule *original; /* of a copy in a client's own list (proxy/access.h); NULL in the configuration */
 };
 
+/* Frees what r has; r itself is the caller's. */
 void rule_done(struct rule *r);
 
 enum rule_match {

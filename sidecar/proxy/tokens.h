@@ -50,6 +50,7 @@ struct token_wait {
 /* How a WANT gets to the keeper (m is complete).  Never calls back into tokens. */
 typedef void tokens_send_fn(void *arg, const struct msg *want);
 
+/* arg is borrowed.  NULL when out of memory.  tokens_free() accepts NULL, wipes the tokens and answers nobody. */
 MUST_CHECK struct tokens *tokens_new(tokens_send_fn *send, void *arg);
 void tokens_free(struct tokens *t);
 /* The entry of that name, made empty at the first call.  NULL when out of memory. */

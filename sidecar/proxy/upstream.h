@@ -27,6 +27,7 @@ struct upstream_wait {
     void *arg;
 };
 
+/* Both are borrowed and must outlive it.  NULL when out of memory. */
 MUST_CHECK struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits);
 /* Every exchange has ended; what is idle or still being dialled is closed. */
 void pool_free(struct pool *p);

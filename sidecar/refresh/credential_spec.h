@@ -69,6 +69,7 @@ struct credential_spec {
     bool required;                        /* /readyz waits for it */
 };
 
+/* Frees what s has; s itself is the caller's. */
 void credential_spec_done(struct credential_spec *s);
 
 enum on_lock_error { ON_LOCK_ERROR_PROCEED, ON_LOCK_ERROR_WAIT, ON_LOCK_ERROR_FAIL };
@@ -84,6 +85,7 @@ struct redis_spec { /* store.redis; everything is heap or NULL, freed by redis_s
     struct secret_ref sentinel_password;
 };
 
+/* Frees what r has; r itself is the caller's. */
 void redis_spec_done(struct redis_spec *r);
 
 struct keeper_options {

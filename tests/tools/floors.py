@@ -98,6 +98,36 @@ def functions(lines):
             start = None
 
 
+def bare_prototypes(text):
+    """(line, name) of each prototype without a comment: none above it, nor above those that it stands with, nor on its own lines."""
+    lines, said, n = text.splitlines(), False, 0
+    while n < len(lines):
+        start, line = n, lines[n].strip()
+        if not line:
+            said = False
+        elif line.startswith("/*"):
+            while "*/" not in lines[n]:
+                n += 1
+            said = True
+        elif line.startswith("#"):
+            while lines[n].endswith("\\"):
+                n += 1
+        else:
+            depth = 0
+            while True:
+                code = re.sub(r"/\*.*?(\*/|$)", "", lines[n])
+                depth += code.count("{") - code.count("}")
+                if depth == 0 and re.search(r"[;}]\s*\\?$", code) or n + 1 == len(lines):
+                    break
+                n += 1
+            whole = "\n".join(lines[start:n + 1])
+            name = re.match(r"(?!typedef|static|enum \w+ \{|struct \w+ \{|_Static_assert)[\w\s*]*?\b(\w+)\(", re.sub(r"/\*.*?\*/|__attribute__\(\(.*?\)\)", "", whole))
+            if name and not said and "/*" not in whole:
+                yield start + 1, name[1]
+            said = said and "{" not in whole
+        n += 1
+
+
 def circle(graph, part):
     """One shortest way round through the first module of the part."""
     start, queue = part[0], [[part[0]]]
@@ -178,6 +208,8 @@ def check_shape(path, lines, complain, warn):
         text = "\n".join(lines)
         if f"#ifndef {guard}\n#define {guard}" not in text and "#pragma once" not in text:
             complain(path, 1, f"the guard should be {guard}")
+        for line, name in bare_prototypes(text):
+            complain(path, line, f"{name}() has no comment: what it does, units, who owns what, what fails")
         return
     if len(lines) > C_LINES:
         complain(path, len(lines), f"{len(lines)} lines; a module has {C_LINES} at most: more than one room?")

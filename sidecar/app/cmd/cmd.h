@@ -7,6 +7,7 @@
 
 #include "app/config/config.h"
 
+/* One command of sidekey(1) each: argv[0] is its name.  Returns the exit status. */
 int cmd_serve(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_healthcheck(int argc, char **argv);

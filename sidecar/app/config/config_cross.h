@@ -6,6 +6,7 @@
 #include "app/config/config.h"
 #include "app/config/schema.h"
 
+/* The defaults of one rule that are not zero. */
 void cross_init_rule(void *rule);
 /* Each: 0; -1, reported.  Fill what follows from other keys. */
 int cross_check_inject(struct schema *s, const json_t *node, void *item);

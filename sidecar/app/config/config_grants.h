@@ -5,6 +5,7 @@
 
 #include "app/config/schema.h"
 
+/* The defaults of one credential that are not zero. */
 void grants_init_spec(void *spec);
 /* 0; -1, reported.  Fills token_url and client_auth where they follow from other keys. */
 int grants_check_spec(struct schema *s, const json_t *node, void *spec);

@@ -17,6 +17,7 @@ struct dns_answer {
 };
 typedef void dns_fn(void *arg, const struct dns_answer *answer);
 
+/* Reads /etc/resolv.conf.  NULL with e: no memory, or a file that c-ares does not take. */
 MUST_CHECK struct dns *dns_new(struct err *e);
 /* What is still asked is answered inside this call, with an error. */
 void dns_free(struct dns *d);

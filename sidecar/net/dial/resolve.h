@@ -15,6 +15,7 @@ struct resolve; /* one question */
  * or why there are none. */
 typedef void resolve_fn(void *arg, const struct address *addresses, size_t count, const char *error);
 
+/* An empty cache over a dns of its own.  NULL with e: as dns_new(). */
 MUST_CHECK struct resolver *resolver_new(struct err *e);
 /* Questions that wait then are never answered; their owners cancel them all the same. */
 void resolver_free(struct resolver *r);

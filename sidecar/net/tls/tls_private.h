@@ -99,6 +99,7 @@ SSL_SESSION *tls_cache_take(struct tls_cache *c, struct slice key);
 /* Drops every session that was made with this certificate. */
 void tls_cache_forget(struct tls_cache *c, const X509 *peer);
 
+/* One user less; the last one frees it. */
 void tls_client_unref(struct tls_client *c);
 
 #endif

@@ -11,6 +11,7 @@ struct fetch_roots { /* one text per ca_file, made at its first use and again wh
     struct fetch_roots_entry *entries;
 };
 
+/* Empty; fetch_roots_done() frees the texts that were made. */
 void fetch_roots_init(struct fetch_roots *r);
 void fetch_roots_done(struct fetch_roots *r);
 /* The text for ca_file (NULL: the system's roots alone), valid until the next call with the same ca_file.

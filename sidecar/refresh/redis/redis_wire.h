@@ -17,6 +17,7 @@
 MUST_CHECK int redis_wire_add(struct buf *out, const struct slice *argv, size_t argc);
 
 struct redis_reader;
+/* Replies out of bytes, by hiredis.  NULL when out of memory. */
 MUST_CHECK struct redis_reader *redis_reader_new(void);
 void redis_reader_free(struct redis_reader *r); /* accepts NULL */
 /* Takes bytes in.  0; -1 with e: too long, or out of memory. */

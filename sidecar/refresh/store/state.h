@@ -31,6 +31,7 @@ struct state {
     json_t *extra;
 };
 
+/* Empty, generation 0; state_done() wipes the tokens and frees, and may be called again. */
 void state_init(struct state *s);
 void state_done(struct state *s);
 /* Deep; replaces *to (which is initialised).  0; -ENOMEM: *to is as it was. */
