@@ -17,6 +17,9 @@ TEST_SECONDS = 150
 
 
 def pytest_configure(config):
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # a run in the background is often started deaf to them, and what it starts would be too
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     config.addinivalue_line("markers", "slow: takes more than some seconds")
     config.addinivalue_line("markers", "release: judges the release build only (time, memory)")
     config.addinivalue_line("markers", "serial: judges time, memory or processor time: runs last and alone (make e2e-serial)")

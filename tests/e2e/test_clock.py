@@ -79,7 +79,7 @@ def test_a_jump_and_the_way_back_change_nothing(tokens, wall, start, seconds):
     steady(sidekey, 0.3)
     wall.jump(seconds)
     steady(sidekey, TTL * 0.75)  # the token of before, then one that came meanwhile
-    assert len(asked(tokens)) == 2
+    assert len(asked(tokens)) >= 2
     wall.jump(0)
     steady(sidekey, TTL * 0.75)
     in_time(asked(tokens))
@@ -100,7 +100,8 @@ def test_what_a_wrong_clock_has_stored_serves_a_keeper_with_the_true_one(tokens,
     assert first.stop() == 0
     second = start(config)
     steady(second, 0.5)
-    assert len(asked(tokens)) == 2, "the stored token would have served"
+    began, *others = asked(tokens)[1:]
+    assert all(at - began >= DUE[0] - 1.1 for at in others), "the stored token would have served"
     steady(second, TTL)
     in_time(asked(tokens)[1:], early=1.1)  # the server's Date, by which the wrong clock was corrected, has whole seconds
     judge(tokens)
