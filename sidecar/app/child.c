@@ -91,6 +91,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
 static int run_child(struct supervisor *s, const struct child *me, int fd)
 {
     forget_parent(s, me);
+    config_keep_secrets(s->config, me->role == ROLE_KEEPER ? CONFIG_KEEPER : CONFIG_WORKER);
     prctl(PR_SET_NAME, me->role == ROLE_KEEPER ? "sidekey-keeper" : "sidekey-worker");
     if (me->role == ROLE_KEEPER) {
         struct keeper_options options = config_keeper(s->config);

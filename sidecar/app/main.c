@@ -1,9 +1,11 @@
 /* The program is a table of commands. */
 #include "app/cmd/cmd.h"
 #include "app/config/units.h"
+#include "base/own_env.h"
 #include "net/tls/tls_cold.h"
 
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sysexits.h>
 
 #define CONFIG_HELP                                                                                                    \
@@ -116,8 +118,17 @@ static bool is_help(const char *word)
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+/* Before anything is read: nobody of the same user may look into this process, and no variable leads a library of ours
+ * astray.  A program that is started by exec() is open again. */
+static void protect(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    own_env_begin();
+}
+
 int main(int argc, char **argv)
 {
+    protect();
     tls_cold_init(); /* before anything else touches OpenSSL */
     if (argc < 2) {
         print_overview(stderr);

@@ -1,18 +1,17 @@
 #include "base/secret_ref.h"
 
 #include "base/clock.h"
+#include "base/own_env.h"
+#include "base/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 const char *secret_ref_text(const struct secret_ref *ref, char *text, size_t size)
 {
@@ -47,18 +46,13 @@ static ssize_t read_all(int fd, char *bytes, size_t size, int64_t deadline_ms)
 static int run_command(const struct secret_ref *ref, int *ret_fd, pid_t *ret_pid)
 {
     int ends[2];
-    posix_spawn_file_actions_t actions;
     if (pipe2(ends, O_CLOEXEC) != 0)
         return -errno;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    int failed = posix_spawnp(ret_pid, ref->argv[0], &actions, NULL, ref->argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
+    int failed = spawn_program(ref->argv, NULL, ends[1], ret_pid);
     close(ends[1]);
     if (failed) {
         close(ends[0]);
-        return -failed;
+        return failed;
     }
     *ret_fd = ends[0];
     return 0;
@@ -74,7 +68,7 @@ static ssize_t command_output(const struct secret_ref *ref, char *bytes, size_t 
     ssize_t len = read_all(fd, bytes, size, clock_mono_ms() + SECRET_REF_COMMAND_MS);
     close(fd);
     if (len < 0)
-        kill(pid, SIGKILL);
+        kill(-pid, SIGKILL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     return len < 0 ? len : status != 0 ? -ECHILD : len;
@@ -92,14 +86,13 @@ static ssize_t file_content(const char *path, char *bytes, size_t size)
 
 static ssize_t env_value(const char *name, char *bytes, size_t size)
 {
-    const char *value = getenv(name);
-    if (!value)
+    struct slice value = own_env_get(name);
+    if (!value.ptr)
         return -ENOENT;
-    size_t len = strlen(value);
-    if (len >= size)
+    if (value.len >= size)
         return -EFBIG;
-    memcpy(bytes, value, len);
-    return (ssize_t)len;
+    memcpy(bytes, value.ptr, value.len);
+    return (ssize_t)value.len;
 }
 
 static const char *why(ssize_t failed)

@@ -206,12 +206,9 @@ int account_init(struct account *a, const struct credential_spec *spec, const st
     timer_init(&a->reload, on_reload, a);
     if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)
         a->host[0] = '\0';
-    const struct secret_ref *const files[] = { &spec->token,         &spec->refresh_token,   &spec->client_secret,
-                                               &spec->assertion.key, &spec->assertion.token, &spec->subject_token,
-                                               &spec->actor_token };
     int failed = 0;
-    for (size_t i = 0; i < sizeof files / sizeof *files && failed == 0; i++)
-        failed = watch_file(a, files[i], i);
+    for (unsigned i = 0; i < CREDENTIAL_SECRETS && failed == 0; i++)
+        failed = watch_file(a, credential_spec_secret_of(spec, i), i);
     return failed;
 }
 

@@ -47,8 +47,8 @@ struct account {
     struct timer reload;      /* the last load failed */
     int64_t reload_ms;        /* the pause before the next one */
     struct timer timer;
-    struct secret_watch *watches[7]; /* one for each file that a secret comes from */
-    char last_error[256];            /* of the last flight; "" after a good one */
+    struct secret_watch *watches[CREDENTIAL_SECRETS]; /* one for each file that a secret comes from */
+    char last_error[256];                             /* of the last flight; "" after a good one */
 };
 
 /* flights as in env.  0; -ENOMEM. */

@@ -11,10 +11,24 @@ static void free_params(struct credential_spec_param *params, size_t count)
     free(params);
 }
 
+struct secret_ref *credential_spec_secret(struct credential_spec *s, enum credential_secret which)
+{
+    struct secret_ref *const all[CREDENTIAL_SECRETS] = {
+        [CREDENTIAL_CLIENT_SECRET] = &s->client_secret, [CREDENTIAL_SIGNING_KEY] = &s->assertion.key,
+        [CREDENTIAL_ASSERTION] = &s->assertion.token,   [CREDENTIAL_SUBJECT_TOKEN] = &s->subject_token,
+        [CREDENTIAL_ACTOR_TOKEN] = &s->actor_token,     [CREDENTIAL_REFRESH_TOKEN] = &s->refresh_token,
+        [CREDENTIAL_STATIC_TOKEN] = &s->token,
+    };
+    return all[which];
+}
+
+const struct secret_ref *credential_spec_secret_of(const struct credential_spec *s, enum credential_secret which)
+{
+    return credential_spec_secret((struct credential_spec *)(uintptr_t)s, which);
+}
+
 void credential_spec_done(struct credential_spec *s)
 {
-    struct secret_ref *const secrets[] = { &s->client_secret,   &s->refresh_token, &s->token,      &s->assertion.key,
-                                           &s->assertion.token, &s->subject_token, &s->actor_token };
     char *const texts[] = { s->name,
                             s->token_url,
                             s->client_id,
@@ -34,8 +48,8 @@ void credential_spec_done(struct credential_spec *s)
                             s->installation,
                             s->impersonate.url,
                             s->impersonate.scope };
-    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
-        secret_ref_done(secrets[i]);
+    for (unsigned i = 0; i < CREDENTIAL_SECRETS; i++)
+        secret_ref_done(credential_spec_secret(s, i));
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     for (char **arg = s->command; arg && *arg; arg++)

@@ -69,6 +69,22 @@ struct credential_spec {
     bool required;                        /* /readyz waits for it */
 };
 
+/* Every secret of a credential: the one list of them.  Those before CREDENTIAL_REFRESH_TOKEN make up a token request,
+ * the others are what a chain of tokens begins with. */
+enum credential_secret {
+    CREDENTIAL_CLIENT_SECRET,
+    CREDENTIAL_SIGNING_KEY,
+    CREDENTIAL_ASSERTION,
+    CREDENTIAL_SUBJECT_TOKEN,
+    CREDENTIAL_ACTOR_TOKEN,
+    CREDENTIAL_REFRESH_TOKEN,
+    CREDENTIAL_STATIC_TOKEN,
+    CREDENTIAL_SECRETS
+};
+/* Where s keeps it; kind SECRET_REF_NONE: not configured. */
+struct secret_ref *credential_spec_secret(struct credential_spec *s, enum credential_secret which);
+/* The same, to read only. */
+const struct secret_ref *credential_spec_secret_of(const struct credential_spec *s, enum credential_secret which);
 /* Frees what s has; s itself is the caller's. */
 void credential_spec_done(struct credential_spec *s);
 

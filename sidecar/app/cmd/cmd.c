@@ -98,5 +98,10 @@ struct config *cmd_config_load(struct cmd_config *c, int *ret_exit)
     struct config *config = config_load(&c->options, ret_exit, &e);
     if (!config && *ret_exit != EX_CONFIG) /* everything wrong inside the file was reported */
         fprintf(stderr, "%s\n", e.text);
+    if (config && config_take_env(config) != 0) {
+        config_free(config);
+        config = NULL;
+        *ret_exit = cmd_fail(EX_OSERR, "", "out of memory");
+    }
     return config;
 }

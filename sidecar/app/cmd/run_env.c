@@ -6,6 +6,7 @@
 
 #include "app/cmd/env_table.h"
 #include "app/cmd/run_dir.h"
+#include "base/own_env.h"
 
 #define PRELOAD_NAMES_MAX 4000 /* of SIDEKEY_PRELOAD_NAMES: a longer list is left out, then every name comes to us */
 #define PRELOAD_PORTS_MAX 64   /* as preload/decide.h */
@@ -119,35 +120,9 @@ static int set_preload_variables(const struct run_env *r)
     return 0;
 }
 
-static void forget(const struct secret_ref *ref)
-{
-    if (ref->kind == SECRET_REF_ENV)
-        unsetenv(ref->name);
-}
-
-/* The program holds a placeholder, never a secret: what the configuration reads from the environment is taken out. */
-static void drop_secrets(const struct config *c)
-{
-    for (size_t i = 0; i < c->credential_count; i++) {
-        const struct credential_spec *s = &c->credentials[i];
-        const struct secret_ref *const refs[] = { &s->client_secret, &s->refresh_token, &s->token,
-                                                  &s->subject_token, &s->actor_token,   &s->assertion.token,
-                                                  &s->assertion.key };
-        for (size_t j = 0; j < sizeof refs / sizeof *refs; j++)
-            forget(refs[j]);
-    }
-    for (size_t i = 0; i < c->client_count; i++)
-        forget(&c->clients[i].password);
-    forget(&c->parent.password);
-    forget(&c->redis.password);
-    forget(&c->redis.sentinel_password);
-    forget(&c->seal_key);
-    forget(&c->seal_key_previous);
-}
-
 int run_env_apply(const struct run_env *r)
 {
-    drop_secrets(r->config);
+    own_env_give_back(); /* what {env: …} names is gone since the configuration was read */
     int failed = set_proxy_variables(r);
     return failed || !r->preload ? failed : set_preload_variables(r);
 }

@@ -17,7 +17,7 @@ struct run_env { /* all borrowed */
 };
 
 /* Changes this process's environment: proxy, CA and preload variables are set; what would lead the host of a rule
- * around the proxy is taken out, with a line on standard error; variables that hold our secrets are removed.
+ * around the proxy is taken out, with a line on standard error; variables that own_env_begin() took out are put back.
  * 0; -errno. */
 MUST_CHECK int run_env_apply(const struct run_env *r);
 

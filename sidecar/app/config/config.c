@@ -1,5 +1,7 @@
 #include "app/config/config.h"
 
+#include "base/own_env.h"
+
 #include <stdlib.h>
 
 #define REQUEST_TIMEOUT_MS 30000
@@ -51,6 +53,72 @@ void config_free(struct config *c)
     free_list(c->parent.no_proxy);
     secret_ref_done(&c->parent.password);
     free(c);
+}
+
+void config_each_secret(struct config *c, config_secret_fn *fn, void *arg)
+{
+    for (size_t i = 0; i < c->credential_count; i++)
+        for (unsigned j = 0; j < CREDENTIAL_SECRETS; j++)
+            fn(arg, credential_spec_secret(&c->credentials[i], j), CONFIG_KEEPER);
+    for (size_t i = 0; i < c->client_count; i++)
+        fn(arg, &c->clients[i].password, CONFIG_WORKER);
+    fn(arg, &c->parent.password, CONFIG_KEEPER | CONFIG_WORKER);
+    fn(arg, &c->redis.password, CONFIG_KEEPER);
+    fn(arg, &c->redis.sentinel_password, CONFIG_KEEPER);
+    fn(arg, &c->seal_key, CONFIG_KEEPER);
+    fn(arg, &c->seal_key_previous, CONFIG_KEEPER);
+}
+
+static void take_one(void *arg, struct secret_ref *ref, unsigned holders)
+{
+    int *failed = arg;
+    (void)holders;
+    if (ref->kind == SECRET_REF_ENV && !*failed)
+        *failed = own_env_take(ref->name);
+}
+
+int config_take_env(struct config *c)
+{
+    int failed = 0;
+    config_each_secret(c, take_one, &failed);
+    return failed;
+}
+
+struct keeping {
+    struct config *config;
+    enum config_holder holder;
+    const char *name; /* a variable that is asked about */
+    bool needed;
+};
+
+static void look_for_name(void *arg, struct secret_ref *ref, unsigned holders)
+{
+    struct keeping *k = arg;
+    if (holders & k->holder && ref->kind == SECRET_REF_ENV && strcmp(ref->name, k->name) == 0)
+        k->needed = true;
+}
+
+static bool keep_variable(void *arg, const char *name)
+{
+    struct keeping *k = arg;
+    k->name = name;
+    k->needed = false;
+    config_each_secret(k->config, look_for_name, k);
+    return k->needed;
+}
+
+static void wipe_inline(void *arg, struct secret_ref *ref, unsigned holders)
+{
+    const struct keeping *k = arg;
+    if (!(holders & k->holder) && ref->kind == SECRET_REF_INLINE)
+        explicit_bzero(ref->name, strlen(ref->name));
+}
+
+void config_keep_secrets(struct config *c, enum config_holder holder)
+{
+    struct keeping k = { .config = c, .holder = holder };
+    config_each_secret(c, wipe_inline, &k);
+    own_env_keep(keep_variable, &k);
 }
 
 static struct dial_options network(const struct config *c)

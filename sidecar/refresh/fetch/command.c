@@ -1,20 +1,18 @@
 #include "refresh/fetch/command.h"
 
 #include "base/buf.h"
+#include "base/spawn.h"
 #include "net/timer.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define READ_BYTES 16384
-
-extern char **environ;
 
 /* The loop reaps: libev's default loop waits for every child of the process, so waitpid() here would come too late. */
 struct command {
@@ -122,69 +120,19 @@ static void on_ended(struct ev_loop *loop, ev_child *child, int revents)
     finish(c, child->rstatus, got == GOT_TOO_MUCH ? "its output is larger than 1 MiB" : NULL);
 }
 
-/* The environment with what client-go tells its plugins.  Heap; only the list and its first string are ours. */
-static char **environment(void)
+/* 0, or an errno. */
+static int start(struct command *c, char *const *argv)
 {
+    /* what client-go tells its plugins */
     static char info[] =
         "KUBERNETES_EXEC_INFO={\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\","
         "\"spec\":{\"interactive\":false}}";
-    size_t n = 0, at = 0;
-    while (environ[n])
-        n++;
-    char **list = calloc(n + 2, sizeof *list);
-    if (!list)
-        return NULL;
-    list[at++] = info;
-    for (size_t i = 0; i < n; i++)
-        if (strncmp(environ[i], "KUBERNETES_EXEC_INFO=", sizeof "KUBERNETES_EXEC_INFO=" - 1) != 0)
-            list[at++] = environ[i];
-    return list;
-}
-
-/* What the keeper ignores and blocks is not the program's business. */
-static void set_attributes(posix_spawnattr_t *a)
-{
-    sigset_t all, none;
-    sigfillset(&all);
-    sigemptyset(&none);
-    posix_spawnattr_init(a);
-    posix_spawnattr_setflags(a, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    posix_spawnattr_setpgroup(a, 0);
-    posix_spawnattr_setsigdefault(a, &all);
-    posix_spawnattr_setsigmask(a, &none);
-}
-
-/* 0, or an errno. */
-static int spawn(struct command *c, char *const *argv, int output)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    char **env = environment();
-    if (!env)
-        return ENOMEM;
-    set_attributes(&attributes);
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    pid_t pid = 0;
-    int failed = posix_spawnp(&pid, argv[0], &files, &attributes, argv, env);
-    if (!failed)
-        c->pid = pid;
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&attributes);
-    free(env);
-    return failed;
-}
-
-static int start(struct command *c, char *const *argv)
-{
     int ends[2];
     if (!c->name)
         return ENOMEM;
     if (pipe2(ends, O_CLOEXEC) != 0)
         return errno;
-    int failed = spawn(c, argv, ends[1]);
+    int failed = -spawn_program(argv, info, ends[1], &c->pid);
     close(ends[1]);
     c->fd = ends[0];
     ev_io_init(&c->readable, on_readable, c->fd, EV_READ);

@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+_Static_assert(CREDENTIAL_REFRESH_TOKEN <= GATHER_MAX, "a request's secrets are loaded together");
+
 bool flight_is_dead(const struct flight *f, struct slice token, char fp[9])
 {
     return f->base.dead_fp[0] && strcmp(seal_fingerprint(f->env->ring, token, fp), f->base.dead_fp) == 0;
@@ -80,16 +82,17 @@ static enum step secret_load(struct flight *f, const struct secret_ref *const *r
 
 enum step flight_seed(struct flight *f)
 {
-    const struct secret_ref *const ref = f->spec->grant == GRANT_STATIC ? &f->spec->token : &f->spec->refresh_token;
+    const struct secret_ref *const ref = credential_spec_secret_of(
+        f->spec, f->spec->grant == GRANT_STATIC ? CREDENTIAL_STATIC_TOKEN : CREDENTIAL_REFRESH_TOKEN);
     return secret_load(f, &ref, 1);
 }
 
 enum step flight_secrets(struct flight *f)
 {
-    const struct credential_spec *s = f->spec;
-    const struct secret_ref *const refs[] = { &s->client_secret, &s->assertion.key, &s->assertion.token,
-                                              &s->subject_token, &s->actor_token };
-    return secret_load(f, refs, sizeof refs / sizeof *refs);
+    const struct secret_ref *refs[CREDENTIAL_REFRESH_TOKEN]; /* the secrets before it */
+    for (unsigned i = 0; i < CREDENTIAL_REFRESH_TOKEN; i++)
+        refs[i] = credential_spec_secret_of(f->spec, i);
+    return secret_load(f, refs, CREDENTIAL_REFRESH_TOKEN);
 }
 
 /* The programs keep their own time limit; this is for the drain (they spend nothing: they are not waited for), and for
@@ -104,15 +107,15 @@ enum step flight_secrets_late(struct flight *f)
 
 int flight_build(struct flight *f, struct err *e)
 {
-    const struct secret_load *g = &f->secret_load; /* in the order of flight_secrets() */
+    const struct secret_load *g = &f->secret_load;
     grant_request_done(&f->request);
     f->impersonating = false;
     f->signed_skew_ms = f->env->skew_ms;
-    struct grant_secrets secrets = { .client_secret = secret_load_secret(g, 0),
-                                     .signing_key = secret_load_secret(g, 1),
-                                     .assertion = secret_load_secret(g, 2),
-                                     .subject_token = secret_load_secret(g, 3),
-                                     .actor_token = secret_load_secret(g, 4),
+    struct grant_secrets secrets = { .client_secret = secret_load_secret(g, CREDENTIAL_CLIENT_SECRET),
+                                     .signing_key = secret_load_secret(g, CREDENTIAL_SIGNING_KEY),
+                                     .assertion = secret_load_secret(g, CREDENTIAL_ASSERTION),
+                                     .subject_token = secret_load_secret(g, CREDENTIAL_SUBJECT_TOKEN),
+                                     .actor_token = secret_load_secret(g, CREDENTIAL_ACTOR_TOKEN),
                                      .refresh_token = secret_peek(&f->spent),
                                      .now_wall_s = (clock_wall_ms() + f->env->skew_ms) / 1000 };
     int failed = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? 0 : grant_build(f->spec, &secrets, &f->request, e);

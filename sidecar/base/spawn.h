@@ -1,0 +1,22 @@
+/* base/spawn.h: starts a program that the configuration names ({command: …}, grant "command").   Keeper, and a worker
+ * for its clients' and the parent proxy's passwords.
+ *
+ * The program gets nothing of ours: descriptors 0 (/dev/null), 1 (the caller's) and 2 (/dev/null: what a program
+ * complains about may hold its secret), default signals, a process group of its own, and of our environment only the
+ * variables of spawn_variables. */
+#ifndef SIDEKEY_BASE_SPAWN_H
+#define SIDEKEY_BASE_SPAWN_H
+
+#include <sys/types.h>
+
+#include "base/slice.h"
+
+/* Names, NULL-terminated; one that ends in '*' stands for all that begin so.  docs/security.md lists them. */
+extern const char *const spawn_variables[];
+
+/* argv: NULL-terminated, argv[0] is looked up in PATH.  extra: one more "NAME=value", or NULL.  output: becomes its
+ * descriptor 1; stays the caller's here.  The caller reaps *ret_pid, whose process group has the same number.
+ * 0; an errno, negative. */
+MUST_CHECK int spawn_program(char *const *argv, char *extra, int output, pid_t *ret_pid);
+
+#endif
