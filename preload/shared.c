@@ -1,5 +1,6 @@
 #include "preload/shared.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -7,7 +8,23 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define PAGE_BYTES 4096
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
 static const uint8_t fake6[12] = TABLE_FAKE6;
+
+/* The table is sparse.  On a full file system the first touch of a page, even a read, is a SIGBUS for the program: so
+ * the page is asked for in a way that can fail.  A kernel that does not know the call is believed. */
+static bool page_there(const void *slot)
+{
+    int saved = errno;
+    uintptr_t at = (uintptr_t)slot & ~(uintptr_t)(PAGE_BYTES - 1);
+    bool there = syscall(SYS_madvise, at, (long)PAGE_BYTES, (long)MADV_POPULATE_WRITE) == 0 || errno == EINVAL;
+    errno = saved;
+    return there;
+}
 
 struct table *shared_map(const char *path)
 {
@@ -64,6 +81,8 @@ bool shared_name_put(struct table *t, const char *name, uint32_t *ret_index)
     for (uint32_t probe = 0; probe < TABLE_NAMES; probe++) {
         uint32_t i = (start + probe) % TABLE_NAMES;
         struct table_name *n = &t->names[i];
+        if (!page_there(n))
+            return false;
         uint8_t state = __atomic_load_n(&n->state, __ATOMIC_ACQUIRE);
         if (!name_index_usable(i))
             continue;
@@ -86,7 +105,8 @@ bool shared_name_put(struct table *t, const char *name, uint32_t *ret_index)
 
 const char *shared_name_get(const struct table *t, uint32_t index)
 {
-    if (index >= TABLE_NAMES || __atomic_load_n(&t->names[index].state, __ATOMIC_ACQUIRE) != TABLE_READY)
+    if (index >= TABLE_NAMES || !page_there(&t->names[index])
+        || __atomic_load_n(&t->names[index].state, __ATOMIC_ACQUIRE) != TABLE_READY)
         return NULL;
     return t->names[index].text;
 }
@@ -119,6 +139,8 @@ static bool dest_find(struct table *t, const struct table_dest *want, bool inser
     for (uint32_t probe = 0; probe < TABLE_DESTS; probe++) {
         uint32_t i = (start + probe) % TABLE_DESTS;
         struct table_dest *d = &t->dests[i];
+        if (!page_there(d))
+            return false;
         uint32_t state = __atomic_load_n(&d->state, __ATOMIC_ACQUIRE);
         if (state == TABLE_READY && same_dest(d, want)) {
             *ret_index = i;

@@ -364,6 +364,7 @@ static void harden(void)
     signal(SIGQUIT, SIG_IGN);
     signal(SIGUSR1, SIG_IGN);
     signal(SIGUSR2, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of the write */
 }
 
 static void tear_down(struct worker *w)

@@ -445,3 +445,27 @@ def test_a_program_that_changes_its_user_reads_the_bundle_and_uses_the_proxy(run
     if os.geteuid():
         pytest.skip("needs root to change users")
     saw_live_token(runs(["setpriv", "--reuid=nobody", "--clear-groups", *argv_of("curl", place)]), auth)
+
+
+# --- no room ---
+
+def test_a_full_file_system_fails_the_connection_and_kills_nobody(config_file, place):
+    """The run's directory on a tmpfs that fills up once the program has started."""
+    if os.geteuid():
+        pytest.skip("needs root to mount")
+    code = f"""
+        mount -t tmpfs -o size=4m tmpfs /run || exit 99
+        exec {SIDEKEY} run -c {config_file} --layers preload -- sh -c '
+            dd if=/dev/zero of=/run/filler bs=4k 2>/dev/null
+            curl -sS -o /dev/null {URL}; echo $?; rm -f /run/filler
+            curl -sS -o /dev/null -w "%{{http_code}}" -H "Authorization: placeholder" {URL}'
+    """
+    done = run(["unshare", "--mount", "--propagation", "private", "sh", "-c", textwrap.dedent(code)], environment(place))
+    assert done.returncode == 0 and done.stdout.split() == [b"6", b"200"], done
+    gone(place)
+
+
+def test_a_file_size_limit_is_an_error_that_names_the_table(config_file, place):
+    done = run(["sh", "-c", f"ulimit -f 1000; exec {SIDEKEY} run -c {config_file} -- true"], environment(place))
+    assert done.returncode not in (0, -signal.SIGXFSZ) and b"preload.table: File too large" in done.stderr, done
+    gone(place)
