@@ -95,11 +95,11 @@ static int parse_host(struct slice host, struct authority *ret)
     return parse_name(slice_of(ret->host, host.len), &ret->kind);
 }
 
-/* text: what follows the host: "" or ":port". */
+/* text: what follows the host: "", ":" (RFC 3986 §3.2.3: as if it were not there) or ":port". */
 static int parse_port(struct slice text, uint16_t default_port, uint16_t *ret)
 {
     uint64_t port;
-    if (text.len == 0) {
+    if (text.len == 0 || slice_eq(text, SLICE(":"))) {
         *ret = default_port;
         return default_port ? 0 : -EINVAL;
     }

@@ -19,10 +19,10 @@ struct authority {
     char host[AUTHORITY_HOST_MAX + 1];
 };
 
-/* "host", "host:port", "[v6]:port"; default_port when there is none (0: a port is required).
+/* "host", "host:port", "[v6]:port"; default_port when there is none or an empty one (0: a port is required).
  * Lower-cases, drops one trailing dot. Refused (-EINVAL): empty, userinfo, NUL, space, '@', '\', '%', zones, IPv4 in
  * integer, hex or short form, labels that are empty or over 63, bytes outside [a-z0-9-_.], an all-digit or hexadecimal
- * (0x…) last label that is no dotted quad, a port that is empty, 0 or over 65535. */
+ * (0x…) last label that is no dotted quad, a port that is 0 or over 65535. */
 MUST_CHECK int authority_parse(struct slice text, enum scheme scheme, uint16_t default_port, struct authority *ret);
 /* Absolute-form "http://host[:port]/path?query": (or https) fills ret and *ret_path ("/…" inside target; "" means "/",
  * "?…" means

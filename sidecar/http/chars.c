@@ -4,11 +4,11 @@
 #define V CHAR_VALUE
 #define U CHAR_TARGET
 #define D CHAR_DIGIT
-#define OBS8 V, V, V, V, V, V, V, V
-#define OBS32 OBS8, OBS8, OBS8, OBS8
 #define A (T | V | U)     /* letters and the signs of a token */
 #define N (T | V | U | D) /* digits */
-#define S (V | U)         /* separators */
+#define S (V | U)         /* separators, bytes over 0x7f */
+#define OBS8 S, S, S, S, S, S, S, S
+#define OBS32 OBS8, OBS8, OBS8, OBS8
 
 const uint8_t chars_class[256] = {
     0,     0,     0,     0,     0, 0, 0, 0, 0, V, 0, 0, 0, 0, 0, 0, /* HTAB */

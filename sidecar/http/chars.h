@@ -7,7 +7,7 @@
 enum {
     CHAR_TOKEN = 1,  /* tchar: methods, field names */
     CHAR_VALUE = 2,  /* field values: HTAB, SP, visible, 0x80–0xff */
-    CHAR_TARGET = 4, /* request targets: visible ASCII without '#', which would begin a fragment */
+    CHAR_TARGET = 4, /* request targets: visible without '#', which would begin a fragment; 0x80–0xff as they came */
     CHAR_DIGIT = 8,
 };
 

@@ -10,10 +10,12 @@
 #include "http/h1_lines.h"
 
 #define INFORMATIONAL_MAX 32
+#define EMPTY_LINES_MAX 8
 
 enum h1_state {
     STATE_START, /* between messages */
     STATE_START_LF,
+    STATE_START_LINE,
     STATE_HEAD,
     STATE_LENGTH,
     STATE_UNTIL_EOF,
@@ -28,8 +30,8 @@ enum h1_state {
 struct h1 {
     enum h1_role role;
     enum h1_state state;
-    enum h1_state after; /* the state behind END */
-    bool empty_line;     /* one was skipped before this message */
+    enum h1_state after;  /* the state behind END */
+    unsigned empty_lines; /* skipped before this message */
     bool to_head, to_connect;
     unsigned informational; /* 1xx in a row */
     uint64_t left;          /* STATE_LENGTH: bytes that have not come yet */
@@ -38,6 +40,7 @@ struct h1 {
     llhttp_t llhttp;
     struct message head, trailers;
     struct message *into;            /* the one that llhttp fills now */
+    struct message_part line;        /* the start line, whole */
     struct message_part name, value; /* the field that is being read */
     int status;
     const char *reason;
@@ -110,7 +113,7 @@ static enum h1_event bad(struct h1 *p, int status, const char *reason)
     return H1_BAD;
 }
 
-/* --- llhttp: lines to a model.  It is stopped behind each head and started anew: bodies are delimited here. --- */
+/* --- llhttp: fields to a model.  It is stopped behind each head and started anew: bodies are delimited here. --- */
 
 /* Pieces of one part come in a row, so they lie in the text in a row. */
 static int append(struct h1 *p, struct message_part *part, const char *at, size_t len)
@@ -125,33 +128,6 @@ static int append(struct h1 *p, struct message_part *part, const char *at, size_
         part->at = piece.at;
     part->len += piece.len;
     return 0;
-}
-
-static int on_method(llhttp_t *llhttp, const char *at, size_t len)
-{
-    struct h1 *p = llhttp->data;
-    return append(p, &p->into->method, at, len);
-}
-
-/* llhttp knows methods by number; behind UNLINK come those of ICE, HTTP/2, RTSP, and what later releases added. */
-static int on_method_complete(llhttp_t *llhttp)
-{
-    if (llhttp->method <= HTTP_UNLINK)
-        return 0;
-    bad(llhttp->data, 501, "method_unknown");
-    return HPE_USER;
-}
-
-static int on_url(llhttp_t *llhttp, const char *at, size_t len)
-{
-    struct h1 *p = llhttp->data;
-    return append(p, &p->into->target, at, len);
-}
-
-static int on_status(llhttp_t *llhttp, const char *at, size_t len)
-{
-    struct h1 *p = llhttp->data;
-    return append(p, &p->into->reason, at, len);
 }
 
 static int on_header_field(llhttp_t *llhttp, const char *at, size_t len)
@@ -184,18 +160,7 @@ static int on_headers_complete(llhttp_t *llhttp)
     return HPE_PAUSED;
 }
 
-static const llhttp_settings_t head_settings = {
-    .on_method = on_method,
-    .on_method_complete = on_method_complete,
-    .on_url = on_url,
-    .on_status = on_status,
-    .on_header_field = on_header_field,
-    .on_header_value = on_header_value,
-    .on_header_value_complete = on_header_value_complete,
-    .on_headers_complete = on_headers_complete,
-};
-
-static const llhttp_settings_t trailer_settings = {
+static const llhttp_settings_t settings = {
     .on_header_field = on_header_field,
     .on_header_value = on_header_value,
     .on_header_value_complete = on_header_value_complete,
@@ -205,11 +170,21 @@ static const llhttp_settings_t trailer_settings = {
 static void start_lines(struct h1 *p, struct message *into, enum lines_kind kind)
 {
     lines_start(&p->lines, kind);
-    llhttp_init(&p->llhttp, kind == LINES_RESPONSE ? HTTP_RESPONSE : HTTP_REQUEST,
-                kind == LINES_TRAILERS ? &trailer_settings : &head_settings);
-    p->llhttp.data = p;
     p->into = into;
-    p->name = p->value = (struct message_part){ 0, 0 };
+    p->name = p->value = p->line = (struct message_part){ 0, 0 };
+}
+
+/* llhttp reads the fields.  Its place before them is the same for every message and for trailers: behind a start line
+ * that it knows. */
+static enum h1_event start_fields(struct h1 *p)
+{
+    static const char request[] = "GET / HTTP/1.1\r\n", response[] = "HTTP/1.1 200 OK\r\n";
+    bool requests = p->role == H1_REQUESTS || p->into == &p->trailers;
+    llhttp_init(&p->llhttp, requests ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
+    p->llhttp.data = p;
+    bool ready = requests ? llhttp_execute(&p->llhttp, request, sizeof request - 1) == HPE_OK
+                          : llhttp_execute(&p->llhttp, response, sizeof response - 1) == HPE_OK;
+    return ready ? H1_MORE : bad(p, 400, "head_invalid");
 }
 
 /* llhttp refuses the same mixtures as framing_request(), each release at another byte: the label is made from the
@@ -233,9 +208,6 @@ static enum h1_event bad_llhttp(struct h1 *p, llhttp_errno_t error)
     if (p->state == STATE_BAD) /* one of the callbacks has said why */
         return H1_BAD;
     switch ((int)error) {
-    case HPE_INVALID_METHOD: return bad(p, 501, "method_unknown");
-    case HPE_INVALID_URL: return bad(p, 400, "target_invalid");
-    case HPE_INVALID_STATUS: return bad(p, 400, "status_invalid");
     case HPE_UNEXPECTED_CONTENT_LENGTH:
     case HPE_INVALID_CONTENT_LENGTH:
     case HPE_INVALID_TRANSFER_ENCODING: return bad(p, 400, framing_reason(p));
@@ -243,9 +215,45 @@ static enum h1_event bad_llhttp(struct h1 *p, llhttp_errno_t error)
     }
 }
 
+/* The line lies in the text in one piece; its parts are cut out of it. */
+static void cut_request_line(struct h1 *p)
+{
+    struct message *m = &p->head;
+    m->method = (struct message_part){ p->line.at, p->lines.method_bytes };
+    m->target = (struct message_part){ p->line.at + p->lines.method_bytes + 1, p->lines.target_bytes };
+}
+
+static void cut_status_line(struct h1 *p)
+{
+    enum { BEFORE = sizeof "HTTP/1.1 200 " - 1, LINE_END = 2 };
+    struct message *m = &p->head;
+    m->status = p->lines.code;
+    if (p->line.len > BEFORE + LINE_END)
+        m->reason = (struct message_part){ p->line.at + BEFORE, p->line.len - BEFORE - LINE_END };
+}
+
+/* H1_HEAD: the line is whole. */
+static enum h1_event read_start_line(struct h1 *p, struct slice *in)
+{
+    size_t good = lines_read(&p->lines, *in);
+    if (good && append(p, &p->line, in->ptr, good) != 0)
+        return H1_BAD;
+    if (p->lines.status)
+        return bad(p, p->lines.status, p->lines.reason);
+    *in = slice_skip(*in, good);
+    if (!p->lines.start_done)
+        return H1_MORE;
+    p->head.minor = p->lines.minor;
+    if (p->role == H1_REQUESTS)
+        cut_request_line(p);
+    else
+        cut_status_line(p);
+    return start_fields(p) == H1_BAD ? H1_BAD : H1_HEAD;
+}
+
 /* Lines that passed the strict reader go on to llhttp; both must see the end at the same byte.
  * Returns H1_HEAD when it was reached. */
-static enum h1_event read_lines(struct h1 *p, struct slice *in)
+static enum h1_event read_fields(struct h1 *p, struct slice *in)
 {
     size_t good = lines_read(&p->lines, *in);
     llhttp_errno_t error = good ? llhttp_execute(&p->llhttp, in->ptr, good) : HPE_OK;
@@ -259,15 +267,17 @@ static enum h1_event read_lines(struct h1 *p, struct slice *in)
 
 /* --- heads --- */
 
+/* RFC 9112 §3.2: which forms a method may have.  Methods are told apart as they are written (RFC 9110 §9.1), but
+ * nothing that some server could take for CONNECT has a target that CONNECT would have. */
 static const char *check_request_line(struct h1 *p)
 {
-    struct slice target = message_target(&p->head);
-    bool origin = target.len && target.ptr[0] == '/', star = target.len && target.ptr[0] == '*';
-    switch (p->llhttp.method) {
-    case HTTP_CONNECT: return slice_find(target, '/') < target.len || star ? "target_invalid" : NULL;
-    case HTTP_OPTIONS: return star && target.len > 1 ? "target_invalid" : NULL;
-    default: return star || (!origin && slice_find(target, '/') == target.len) ? "target_invalid" : NULL;
-    }
+    struct slice method = message_method(&p->head), target = message_target(&p->head);
+    bool origin = target.ptr[0] == '/', star = target.ptr[0] == '*', slash = slice_find(target, '/') < target.len;
+    if (slice_eq(method, SLICE("CONNECT")))
+        return slash || star ? "target_invalid" : NULL;
+    if (slice_eq(method, SLICE("OPTIONS")) && star)
+        return target.len > 1 ? "target_invalid" : NULL;
+    return star || !(origin || slash) ? "target_invalid" : NULL;
 }
 
 static enum h1_state body_state(struct h1 *p)
@@ -286,13 +296,12 @@ static enum h1_state body_state(struct h1 *p)
 static enum h1_event finish_request_head(struct h1 *p)
 {
     struct message *m = &p->head;
-    m->minor = p->llhttp.http_minor;
-    const char *refused = check_request_line(p);
-    if (!refused)
-        refused = framing_request(m);
+    const char *refused = framing_request(m);
     if (refused)
         return bad(p, 400, refused);
-    p->after = p->llhttp.method == HTTP_CONNECT ? STATE_UPGRADED : m->keep_alive ? STATE_START : STATE_CLOSED;
+    p->after = slice_eq(message_method(m), SLICE("CONNECT")) ? STATE_UPGRADED
+               : m->keep_alive                               ? STATE_START
+                                                             : STATE_CLOSED;
     p->state = body_state(p);
     return H1_HEAD;
 }
@@ -300,8 +309,6 @@ static enum h1_event finish_request_head(struct h1 *p)
 static enum h1_event finish_response_head(struct h1 *p)
 {
     struct message *m = &p->head;
-    m->minor = p->llhttp.http_minor;
-    m->status = p->llhttp.status_code;
     if (m->status < 100 || m->status > 599)
         return bad(p, 400, "status_invalid");
     bool informational = m->status < 200 && m->status != 101;
@@ -325,18 +332,17 @@ static enum h1_event finish_response_head(struct h1 *p)
 
 static enum h1_event step_start(struct h1 *p, struct slice *in)
 {
-    bool empty_line = p->role == H1_REQUESTS && !p->empty_line && in->ptr[0] == '\r';
-    if (empty_line) { /* RFC 9112 §2.2: old clients send one behind a body */
-        p->empty_line = true;
+    if (p->role == H1_REQUESTS && in->ptr[0] == '\r' && p->empty_lines < EMPTY_LINES_MAX) {
+        p->empty_lines++; /* RFC 9112 §2.2: old clients send one behind a body */
         p->state = STATE_START_LF;
         *in = slice_skip(*in, 1);
         return H1_MORE;
     }
-    p->empty_line = false;
+    p->empty_lines = 0;
     message_clear(&p->head);
     message_clear(&p->trailers);
     start_lines(p, &p->head, p->role == H1_REQUESTS ? LINES_REQUEST : LINES_RESPONSE);
-    p->state = STATE_HEAD;
+    p->state = STATE_START_LINE;
     return H1_MORE;
 }
 
@@ -349,9 +355,24 @@ static enum h1_event step_start_lf(struct h1 *p, struct slice *in)
     return H1_MORE;
 }
 
+static enum h1_event step_start_line(struct h1 *p, struct slice *in)
+{
+    enum h1_event event = read_start_line(p, in);
+    if (event != H1_HEAD)
+        return event;
+    /* RFC 9113 §3.4: PRI is the method that no HTTP/1 request has. */
+    if (p->role == H1_REQUESTS && slice_eq(message_method(&p->head), SLICE("PRI")))
+        return bad(p, 501, "method_unknown");
+    const char *refused = p->role == H1_REQUESTS ? check_request_line(p) : NULL;
+    if (refused)
+        return bad(p, 400, refused);
+    p->state = STATE_HEAD;
+    return H1_MORE;
+}
+
 static enum h1_event step_head(struct h1 *p, struct slice *in)
 {
-    enum h1_event event = read_lines(p, in);
+    enum h1_event event = read_fields(p, in);
     if (event != H1_HEAD)
         return event;
     return p->role == H1_REQUESTS ? finish_request_head(p) : finish_response_head(p);
@@ -370,8 +391,6 @@ static enum h1_event step_body(struct h1 *p, struct slice *in, struct slice *ret
 
 static enum h1_event step_chunks(struct h1 *p, struct slice *in, struct slice *ret_data)
 {
-    /* llhttp reads trailers as the fields of a request that never was. */
-    static const char before[] = "GET / HTTP/1.1\r\n";
     switch (chunk_next(&p->chunk, in, ret_data)) {
     case CHUNK_DATA: return H1_DATA;
     case CHUNK_MORE: return H1_MORE;
@@ -379,15 +398,13 @@ static enum h1_event step_chunks(struct h1 *p, struct slice *in, struct slice *r
     case CHUNK_LAST: break;
     }
     start_lines(p, &p->trailers, LINES_TRAILERS);
-    if (llhttp_execute(&p->llhttp, before, sizeof before - 1) != HPE_OK)
-        return bad(p, 400, "head_invalid");
     p->state = STATE_TRAILERS;
-    return H1_MORE;
+    return start_fields(p);
 }
 
 static enum h1_event step_trailers(struct h1 *p, struct slice *in)
 {
-    enum h1_event event = read_lines(p, in);
+    enum h1_event event = read_fields(p, in);
     if (event != H1_HEAD)
         return event;
     const char *refused = framing_trailers(&p->trailers);
@@ -402,6 +419,7 @@ static enum h1_event step(struct h1 *p, struct slice *in, struct slice *ret_data
     switch (p->state) {
     case STATE_START: return step_start(p, in);
     case STATE_START_LF: return step_start_lf(p, in);
+    case STATE_START_LINE: return step_start_line(p, in);
     case STATE_HEAD: return step_head(p, in);
     case STATE_LENGTH:
     case STATE_UNTIL_EOF: return step_body(p, in, ret_data);

@@ -26,7 +26,7 @@ void lines_start(struct lines *l, enum lines_kind kind)
         [LINES_RESPONSE] = LINE_RESPONSE_VERSION,
         [LINES_TRAILERS] = LINE_FIELD,
     };
-    *l = (struct lines){ .state = first[kind] };
+    *l = (struct lines){ .state = first[kind], .start_done = kind == LINES_TRAILERS };
 }
 
 static bool refuse(struct lines *l, int status, const char *reason)
@@ -53,7 +53,7 @@ static bool go(struct lines *l, enum lines_state next)
     return true;
 }
 
-/* "HTTP/1.0" or "HTTP/1.1", a byte at a time. */
+/* "HTTP/1." and a digit, a byte at a time.  RFC 9110 §2.5: a minor version that is higher than ours counts as ours. */
 static bool take_version(struct lines *l, char c, enum lines_state next)
 {
     static const char text[] = "HTTP/1.";
@@ -61,9 +61,10 @@ static bool take_version(struct lines *l, char c, enum lines_state next)
     size_t at = l->at++;
     if (at < 5)
         return c == text[at] ? true : refuse_byte(l, c, "start_line_invalid");
-    bool good = at < len ? c == text[at] : c == '0' || c == '1';
+    bool good = at < len ? c == text[at] : char_is(c, CHAR_DIGIT);
     if (!good)
         return refuse_byte(l, c, "version_unsupported");
+    l->minor = c != '0';
     return at < len ? true : go(l, next);
 }
 
@@ -73,6 +74,7 @@ static bool take_status(struct lines *l, char c)
         return refuse_byte(l, c, "start_line_invalid");
     if (l->at > 0 && !char_is(c, CHAR_DIGIT))
         return refuse_byte(l, c, "status_invalid");
+    l->code = l->at == 0 ? 0 : (uint16_t)(l->code * 10 + (c - '0'));
     return l->at++ < 3 ? true : go(l, LINE_STATUS_SP);
 }
 
@@ -96,14 +98,14 @@ static bool take_start_line(struct lines *l, char c)
                                            : refuse(l, 400, "status_line_too_long");
     switch ((enum lines_state)l->state) {
     case LINE_METHOD:
-        if (c == ' ' && l->at)
+        if (c == ' ' && l->method_bytes)
             return go(l, LINE_TARGET);
-        l->at = 1;
+        l->method_bytes++;
         return char_is(c, CHAR_TOKEN) ? true : refuse_byte(l, c, "start_line_invalid");
     case LINE_TARGET:
-        if (c == ' ' && l->at)
+        if (c == ' ' && l->target_bytes)
             return go(l, LINE_REQUEST_VERSION);
-        l->at = 1;
+        l->target_bytes++;
         return char_is(c, CHAR_TARGET) ? true : refuse_byte(l, c, "target_invalid");
     case LINE_REQUEST_VERSION: return take_version(l, c, LINE_REQUEST_CR);
     case LINE_REQUEST_CR: return c == '\r' ? go(l, LINE_LF) : refuse_byte(l, c, "start_line_invalid");
@@ -119,7 +121,9 @@ static bool take_start_line(struct lines *l, char c)
 static bool take(struct lines *l, char c)
 {
     switch ((enum lines_state)l->state) {
-    case LINE_LF: return c == '\n' ? go(l, LINE_FIELD) : refuse(l, 400, "bare_cr");
+    case LINE_LF:
+        l->start_done = l->start_done || c == '\n';
+        return c == '\n' ? go(l, LINE_FIELD) : refuse(l, 400, "bare_cr");
     case LINE_FIELD: return take_field_start(l, c);
     case LINE_NAME:
         if (c == ':')
@@ -150,10 +154,11 @@ size_t lines_read(struct lines *l, struct slice in)
     size_t end = in.len < space ? in.len : space;
     size_t at = 0;
     struct slice part = { in.ptr, end };
-    while ((at = skip_run(l, part, at)) < end && !l->done && take(l, in.ptr[at]))
+    bool in_start_line = !l->start_done;
+    while ((at = skip_run(l, part, at)) < end && !l->done && in_start_line == !l->start_done && take(l, in.ptr[at]))
         at++;
     l->bytes += (uint32_t)at;
-    if (at == space && !l->done && in.len > space)
+    if (at == space && !l->done && in_start_line == !l->start_done && in.len > space)
         refuse(l, 431, "head_too_large");
     return at;
 }

@@ -1,8 +1,9 @@
 /* http/h1_lines.h: the strict reader of the lines of a head or of trailers (RFC 9112 §2.2, §3, §4, §5).   Pure.   Used
- * by h1.c only. It runs before llhttp and lets through only what every release of llhttp reads in the same way: CR LF
- * and nothing else ends a line, one SP between the parts of a start line, version 1.0 or 1.1, names are tokens directly
- * before the colon, no folded lines, no control characters, and the caps on lines, fields and bytes.  It finds the end
- * of the head, so llhttp never sees a byte beyond it. */
+ * by h1.c only.  It reads the start line alone: any token is a method, version 1.2 to 1.9 counts as 1.1 (RFC 9110
+ * §2.5), and neither depends on the release of llhttp.  On fields it runs before llhttp and lets through only what
+ * every release reads in the same way: CR LF and nothing else ends a line, names are tokens directly before the colon,
+ * no folded lines, no control characters, and the caps on lines, fields and bytes.  It finds the end of the head, so
+ * llhttp never sees a byte beyond it. */
 #ifndef SIDEKEY_HTTP_H1_LINES_H
 #define SIDEKEY_HTTP_H1_LINES_H
 
@@ -12,9 +13,13 @@ enum lines_kind { LINES_REQUEST, LINES_RESPONSE, LINES_TRAILERS };
 
 struct lines {
     int state;
-    bool done;  /* the empty line has been read */
-    uint8_t at; /* place in the version or status */
+    bool start_done; /* the start line has been read, or there is none */
+    bool done;       /* the empty line has been read */
+    uint8_t at;      /* place in the version or status */
+    uint8_t minor;   /* 0 or 1 */
+    uint16_t code;   /* of a response, three digits */
     uint16_t field_count;
+    uint32_t method_bytes, target_bytes;
     uint32_t line_bytes; /* of the start line */
     uint32_t bytes;      /* in all */
     int status;          /* not 0: the next byte is refused, with this status */
@@ -23,8 +28,8 @@ struct lines {
 
 /* Ready for a new block of lines.  Keeps no memory of its own. */
 void lines_start(struct lines *l, enum lines_kind kind);
-/* Reads in until the empty line; returns how many of its bytes are good.  Then either all were taken, or l->done, or
- * l->status is set. */
+/* Reads in until the start line is over, in another call until the empty line; returns how many of its bytes are good.
+ * Then either all were taken, or l->start_done has become true, or l->done, or l->status is set. */
 size_t lines_read(struct lines *l, struct slice in);
 
 #endif

@@ -122,14 +122,47 @@ int message_set(struct message *m, struct slice name, struct slice value)
     return message_add(m, name, value);
 }
 
-size_t message_remove(struct message *m, struct slice name)
+static size_t remove_all(struct message *m, struct slice name, bool (*same)(struct slice, struct slice))
 {
     size_t kept = 0, count = m->field_count;
     for (size_t i = 0; i < count; i++)
-        if (!slice_ieq(message_name_at(m, i), name))
+        if (!same(message_name_at(m, i), name))
             m->fields[kept++] = m->fields[i];
     m->field_count = kept;
     return count - kept;
+}
+
+size_t message_remove(struct message *m, struct slice name)
+{
+    return remove_all(m, name, slice_ieq);
+}
+
+static char dashed(char c)
+{
+    return c == '_' ? '-' : c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+bool message_names_alike(struct slice a, struct slice b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if (dashed(a.ptr[i]) != dashed(b.ptr[i]))
+            return false;
+    return true;
+}
+
+size_t message_remove_alike(struct message *m, struct slice name)
+{
+    return remove_all(m, name, message_names_alike);
+}
+
+bool message_has_alike(const struct message *m, struct slice name)
+{
+    for (size_t i = 0; i < m->field_count; i++)
+        if (message_names_alike(message_name_at(m, i), name))
+            return true;
+    return false;
 }
 
 void message_remove_at(struct message *m, size_t i)

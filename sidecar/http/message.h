@@ -75,6 +75,10 @@ MUST_CHECK int message_add_parts(struct message *m, struct message_part name, st
 MUST_CHECK int message_set(struct message *m, struct slice name, struct slice value);
 /* Deletes every field of that name; returns how many there were. */
 size_t message_remove(struct message *m, struct slice name);
+/* The same, and '_' and '-' in names make no difference: many servers read them as one (CGI, RFC 3875 §4.1.18). */
+size_t message_remove_alike(struct message *m, struct slice name);
+bool message_has_alike(const struct message *m, struct slice name);
+bool message_names_alike(struct slice a, struct slice b);
 /* Deletes field number i (those behind move up). */
 void message_remove_at(struct message *m, size_t i);
 /* First value under name, or {NULL, 0}; *ret_count (may be NULL) gets how many there are. */

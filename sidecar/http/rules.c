@@ -1,6 +1,8 @@
 #include "http/rules.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 #include "http/chars.h"
 
@@ -118,7 +120,7 @@ struct rules_verdict rules_check_authority(struct message *request, const struct
 {
     size_t hosts;
     struct slice host = message_get(request, SLICE("host"), &hosts), target = message_target(request);
-    if (slice_eq(message_method(request), SLICE("CONNECT")))
+    if (slice_ieq(message_method(request), SLICE("CONNECT"))) /* in any case: some servers fold it */
         return refuse(405, "connect_inside");
     bool star = slice_eq(target, SLICE("*")), origin = target.len && target.ptr[0] == '/';
     if (hosts == 0 && (origin || star || request->minor == 1)) /* RFC 9112 §3.2: only HTTP/1.0 may leave it out */
@@ -128,6 +130,37 @@ struct rules_verdict rules_check_authority(struct message *request, const struct
     if (star && !slice_eq(message_method(request), SLICE("OPTIONS")))
         return refuse(400, "target_malformed");
     return origin || star ? check_host(host, a0) : check_absolute(request, a0);
+}
+
+/* a0's port is the default: "host" alone means it too. */
+static bool is_host_of(struct slice host, const struct authority *a0)
+{
+    struct authority got;
+    return authority_parse(host, a0->scheme, a0->port, &got) == 0 && authority_eq(&got, a0);
+}
+
+struct rules_verdict rules_check_connect(const struct message *request, const struct authority *a0)
+{
+    size_t hosts;
+    struct slice host = message_get(request, SLICE("host"), &hosts);
+    if (hosts == 0)
+        return request->minor ? refuse(400, "host_missing") : pass;
+    if (hosts > 1)
+        return refuse(400, "host_repeated");
+    return is_host_of(host, a0) ? pass : refuse(400, "host_differs");
+}
+
+struct rules_verdict rules_check_absolute_https(const struct message *request, const struct authority *a0)
+{
+    size_t hosts;
+    struct slice host = message_get(request, SLICE("host"), &hosts);
+    for (size_t i = 0; i < request->field_count; i++) {
+        struct slice name = message_name_at(request, i);
+        if (slice_ieq(name, SLICE("origin")) || starts_fold(name, SLICE("sec-fetch-")))
+            return refuse(403, "browser_request");
+    }
+    bool fits = hosts == 1 ? is_host_of(host, a0) : hosts == 0 && request->minor == 0;
+    return fits ? pass : refuse(403, "host_differs");
 }
 
 /* --- forwarding (docs/http.md §3) --- */
@@ -248,32 +281,60 @@ static bool via_is_ours(const struct message *m)
     return false;
 }
 
+/* RFC 9110 §7.6.3: with the version in which the message came. */
 static int add_via(struct message *m, bool via)
 {
-    return via ? message_add(m, SLICE("Via"), SLICE("1.1 " OWN_NAME)) : 0;
+    return via ? message_add(m, SLICE("Via"), m->minor ? SLICE("1.1 " OWN_NAME) : SLICE("1.0 " OWN_NAME)) : 0;
 }
 
-/* WebSocket is the one protocol that is let through; where others were offered beside it, it alone is.  Without its one
- * key no answer could be told from one that only looks like it (RFC 6455 §4.1). */
-static int narrow_upgrade(struct message *m)
+static bool is_websocket(struct slice protocol)
 {
-    size_t count, keys;
-    struct slice value = message_get(m, SLICE("upgrade"), &count);
-    message_get(m, SLICE("sec-websocket-key"), &keys);
-    bool wanted = m->upgrade && m->framing == FRAMING_NONE && keys == 1
-                  && message_has_token(m, SLICE("upgrade"), SLICE("websocket"));
-    m->upgrade = wanted;
-    if (!wanted || (count == 1 && slice_ieq(value, SLICE("websocket"))))
-        return 0;
-    return message_set(m, SLICE("Upgrade"), SLICE("websocket"));
+    return slice_ieq(protocol, SLICE("websocket"));
 }
 
-struct rules_verdict rules_forward_request(struct message *request, const struct authority *a0, bool via)
+/* Without its one key no answer could be told from one that only looks like it (RFC 6455 §4.1).  Other protocols may
+ * come behind a body whose end is known, as docker sends it. */
+static bool may_switch(const struct message *m, struct slice protocol, const char *const *allowed)
+{
+    static const char *const usual[] = { "websocket", NULL };
+    size_t keys;
+    bool listed = false;
+    for (const char *const *a = allowed ? allowed : usual; *a && !listed; a++)
+        listed = slice_ieq(protocol, slice_str(*a));
+    if (!listed || !is_websocket(protocol))
+        return listed && m->framing != FRAMING_CHUNKED;
+    message_get(m, SLICE("sec-websocket-key"), &keys);
+    return m->framing == FRAMING_NONE && keys == 1;
+}
+
+/* The first protocol of the client's that may be let through; where others were offered beside it, it alone is. */
+static int narrow_upgrade(struct message *m, const char *const *allowed)
+{
+    struct slice chosen = { NULL, 0 };
+    size_t offers = 0;
+    for (size_t i = 0; m->upgrade && i < m->field_count; i++) {
+        if (!slice_ieq(message_name_at(m, i), SLICE("upgrade")))
+            continue;
+        struct slice rest = message_value_at(m, i);
+        for (; rest.len; offers++) {
+            struct slice protocol = slice_trim(slice_cut(rest, ',', &rest));
+            if (!chosen.len && may_switch(m, protocol, allowed))
+                chosen = protocol;
+        }
+    }
+    m->upgrade = chosen.len > 0;
+    if (!m->upgrade || offers == 1)
+        return 0;
+    return message_set(m, SLICE("Upgrade"), chosen);
+}
+
+struct rules_verdict rules_forward_request(struct message *request, const struct authority *a0, bool via,
+                                           const char *const *upgrades)
 {
     if (via_is_ours(request))
         return refuse(508, "loop");
     bool te_trailers = message_has_token(request, SLICE("te"), SLICE("trailers"));
-    int failed = narrow_upgrade(request);
+    int failed = narrow_upgrade(request, upgrades);
     if (failed == 0)
         failed = drop_hop_by_hop(request, request->upgrade);
     if (failed == 0 && te_trailers)
@@ -333,9 +394,10 @@ static void drop_forged_status(struct message *m)
 
 struct rules_verdict rules_forward_response(struct message *response, bool via)
 {
+    size_t upgrades = 0;
     if (response->status == 101
         && (!message_has_token(response, SLICE("connection"), SLICE("upgrade"))
-            || !slice_ieq(message_get(response, SLICE("upgrade"), NULL), SLICE("websocket"))))
+            || !message_get(response, SLICE("upgrade"), &upgrades).len || upgrades != 1))
         return refuse(502, "upgrade_invalid");
     int failed = drop_hop_by_hop(response, response->status == 101);
     message_remove(response, SLICE("alt-svc"));
@@ -343,6 +405,45 @@ struct rules_verdict rules_forward_response(struct message *response, bool via)
     if (failed == 0)
         failed = add_via(response, via);
     return failed ? no_room(response, failed) : pass;
+}
+
+void rules_add_date(struct message *response, time_t now)
+{
+    static char text[80];
+    static time_t written = -1;
+    struct tm tm;
+    size_t dates;
+    message_get(response, SLICE("date"), &dates);
+    if (dates)
+        return;
+    if (now != written && gmtime_r(&now, &tm)) {
+        static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        snprintf(text, sizeof text, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * tm.tm_wday, tm.tm_mday,
+                 months + 3 * tm.tm_mon, (1900 + tm.tm_year) % 10000, tm.tm_hour, tm.tm_min, tm.tm_sec);
+        written = now;
+    }
+    if (message_add(response, SLICE("Date"), slice_str(text)) != 0)
+        return; /* no room: the answer is worth more than its date */
+}
+
+int64_t rules_hops_left(struct message *request, bool *ret_bad)
+{
+    size_t count;
+    uint64_t hops;
+    char text[24];
+    struct slice value = message_get(request, SLICE("max-forwards"), &count);
+    *ret_bad = false;
+    if (!count
+        || (!slice_eq(message_method(request), SLICE("OPTIONS"))
+            && !slice_ieq(message_method(request), SLICE("TRACE"))))
+        return -1;
+    *ret_bad = count > 1 || slice_u64(value, INT32_MAX, &hops) != 0;
+    if (*ret_bad || hops == 0)
+        return *ret_bad ? -1 : 0;
+    snprintf(text, sizeof text, "%" PRIu64, hops - 1);
+    if (message_set(request, SLICE("Max-Forwards"), slice_str(text)) != 0)
+        *ret_bad = true;
+    return (int64_t)hops;
 }
 
 static bool was_named(const struct message *head, struct slice name)

@@ -3,6 +3,8 @@
 #ifndef SIDEKEY_HTTP_RULES_H
 #define SIDEKEY_HTTP_RULES_H
 
+#include <time.h>
+
 #include "http/authority.h"
 #include "http/message.h"
 
@@ -18,17 +20,32 @@ struct rules_verdict {
  * double, malformed → 400; different → 421; CONNECT → 405.  A request in HTTP/1.0 with absolute-form needs no Host. */
 struct rules_verdict rules_check_authority(struct message *request, const struct authority *a0);
 
+/* A CONNECT to a0 (RFC 9112 §3.2): one Host that names its target, with the port or without; HTTP/1.0 may leave it out.
+ * 400 otherwise. */
+struct rules_verdict rules_check_connect(const struct message *request, const struct authority *a0);
+/* An https request in absolute-form to the proxy itself, to a0.  403 for what a web page could make a browser send
+ * (Origin, Sec-Fetch-*), and for a Host that is not the target's. */
+struct rules_verdict rules_check_absolute_https(const struct message *request, const struct authority *a0);
+
 /* Makes a request fit for the next hop: drops hop-by-hop fields and all that Connection names (never host,
  * content-length, transfer-encoding, authorization, cookie by that way), Proxy-Authorization, Proxy-Connection,
- * Keep-Alive, TE (but "TE: trailers" is written anew), Upgrade (unless it is a handshake of websocket with its one key,
- * then m->upgrade stays true), HTTP2-Settings; appends "Via: 1.1 sidekey" when via; own name in Via already → 508. Host
- * is set to a0 without default port. */
-struct rules_verdict rules_forward_request(struct message *request, const struct authority *a0, bool via);
+ * Keep-Alive, TE (but "TE: trailers" is written anew), Upgrade (unless it offers one of upgrades, then the first of
+ * them alone stays and so does m->upgrade), HTTP2-Settings; appends "Via: 1.1 sidekey" (1.0 for a request in HTTP/1.0)
+ * when via; own name in Via already → 508.  Host is set to a0 without default port. upgrades: NULL-terminated; NULL:
+ * websocket alone.  websocket needs its one key and no body; the others no chunks. */
+struct rules_verdict rules_forward_request(struct message *request, const struct authority *a0, bool via,
+                                           const char *const *upgrades);
 
 /* The same for a response: hop-by-hop fields, Alt-Svc, Proxy-Authenticate are dropped, a Proxy-Status member that
  * claims to be ours is removed (a malformed Proxy-Status as a whole), Via appended when via.  101 keeps Upgrade and
- * m->upgrade; one that is not to "websocket", or whose Connection does not name it → 502. */
+ * m->upgrade; one that does not name one protocol, or whose Connection does not name Upgrade → 502. */
 struct rules_verdict rules_forward_response(struct message *response, bool via);
+
+/* RFC 9110 §6.6.1: an answer without Date gets the time when it came; now: seconds of the epoch. */
+void rules_add_date(struct message *response, time_t now);
+/* RFC 9110 §7.6.2: Max-Forwards of OPTIONS and TRACE.  0: the request ends here, and is to be answered.  Else it was
+ * counted down, or there is none (-1).  *ret_bad: no number, or several (400). */
+int64_t rules_hops_left(struct message *request, bool *ret_bad);
 
 /* Trailers, either direction: framing, routing, auth and hop-by-hop names dropped, and what Connection named in their
  * head, which has been through rules_forward_…(); with injected (NULL-terminated field names that we manage) those too.

@@ -218,6 +218,43 @@ static bool is_admitted(struct client *c, const struct message *head)
     return false;
 }
 
+/* Anybody who reaches an open TCP port could use a credential with one plain request, a web page too; CONNECT demands a
+ * TLS client at least. */
+static bool takes_absolute_https(const struct client *c)
+{
+    const struct worker_options *o = c->ctx->options;
+    return c->peer.local || o->client_count || o->proxy_password || o->absolute_https;
+}
+
+/* "GET https://host/path" to the proxy itself, as some clients send it: we speak TLS for them.  false: refused. */
+static bool admit_absolute_https(struct client *c, const struct message *head)
+{
+    struct rules_verdict v = rules_check_absolute_https(head, &c->a0);
+    c->rule = access_first_rule(c->ctx->access, c->who, &c->a0);
+    if (!takes_absolute_https(c))
+        client_refuse(c,
+                      &(struct problem){ .status = 403,
+                                         .error = "http_request_denied",
+                                         .reason = "absolute_https",
+                                         .detail = "https:// in a request line is not taken on an open port",
+                                         .hint = "use CONNECT, listen.socket or a client's password; or set "
+                                                 "clients.absolute_https: true" },
+                      false);
+    else if (v.status)
+        client_refuse(c,
+                      &(struct problem){ .status = v.status,
+                                         .error = "http_request_denied",
+                                         .reason = v.reason,
+                                         .detail = "Host names another place, or a browser sent this for a web page",
+                                         .hint = "a browser uses CONNECT for https" },
+                      false);
+    else if (client_may_reach(c)) {
+        client_report_unmatched(c);
+        return true;
+    }
+    return false;
+}
+
 static void proxy_head(struct client *c, struct message *head)
 {
     struct authority a0;
@@ -229,18 +266,19 @@ static void proxy_head(struct client *c, struct message *head)
         client_connect(c, head);
         return;
     }
-    if (authority_parse_uri(message_target(head), &a0, &path) != 0 || a0.scheme != SCHEME_HTTP) {
+    if (authority_parse_uri(message_target(head), &a0, &path) != 0) {
         client_refuse(
             c,
             &(struct problem){ .status = 400,
                                .reason = "not_a_proxy_request",
-                               .detail = "this is a proxy: it takes CONNECT and http:// requests",
+                               .detail = "this is a proxy: it takes CONNECT, http:// and https:// requests",
                                .hint = "set HTTPS_PROXY and HTTP_PROXY to this address instead of calling it" },
             false);
         return;
     }
     c->a0 = a0;
-    start_exchange(c, head, &a0);
+    if (a0.scheme == SCHEME_HTTP || admit_absolute_https(c, head))
+        start_exchange(c, head, &a0);
 }
 
 static void client_head(void *owner, struct message *head)

@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "http/rules.h"
 #include "proxy/client_private.h"
 
 #include <unistd.h>
@@ -212,13 +213,18 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
         client_connect_refused(c, error, text);
 }
 
+void client_report_unmatched(const struct client *c)
+{
+    char host[AUTHORITY_TEXT_MAX];
+    if (!c->rule && c->ctx->options->unmatched == UNMATCHED_REPORT)
+        log_info(log_msg("a host that no rule names"), log_str("host", authority_key(&c->a0, host)));
+}
+
 /* a0 is fixed.  Dial first: who asked learns at once when the upstream is down. */
 void client_reach(struct client *c)
 {
     struct upstream_target target = { .a0 = &c->a0, .rule = c->rule };
-    char host[AUTHORITY_TEXT_MAX];
-    if (!c->rule && c->ctx->options->unmatched == UNMATCHED_REPORT)
-        log_info(log_msg("a host that no rule names"), log_str("host", authority_key(&c->a0, host)));
+    client_report_unmatched(c);
     client_enter(c, CLIENT_DIAL);
     if (c->rule && pool_has(c->ctx->pool, &target)) {
         connect_ready(c);
@@ -240,9 +246,34 @@ static bool port_is_allowed(const struct client *c)
     return *port != 0;
 }
 
+/* Where no rule speaks of c->a0: is it let through all the same?  false: refused. */
+bool client_may_reach(struct client *c)
+{
+    if (!c->rule && c->ctx->options->unmatched == UNMATCHED_DENY) {
+        client_refuse(c,
+                      &(struct problem){ .status = 403,
+                                         .error = "http_request_denied",
+                                         .reason = "host_not_allowed",
+                                         .detail = "no rule knows this host and port, and unmatched is deny",
+                                         .hint = "sidekey why GET https://HOST/ explains" },
+                      false);
+        return false;
+    }
+    if (!port_is_allowed(c)) {
+        client_refuse(c,
+                      &(struct problem){ .status = 403,
+                                         .error = "http_request_denied",
+                                         .reason = "port_not_allowed",
+                                         .detail = "this port may not be connected to",
+                                         .hint = "connect_ports lists the ports that may" },
+                      false);
+        return false;
+    }
+    return true;
+}
+
 void client_connect(struct client *c, const struct message *head)
 {
-    const struct worker_options *o = c->ctx->options;
     if (authority_parse(message_target(head), SCHEME_HTTPS, 0, &c->a0) != 0) {
         client_refuse(
             c,
@@ -254,26 +285,17 @@ void client_connect(struct client *c, const struct message *head)
             false);
         return;
     }
+    struct rules_verdict v = rules_check_connect(head, &c->a0);
+    if (v.status) {
+        client_refuse(c,
+                      &(struct problem){ .status = v.status,
+                                         .reason = v.reason,
+                                         .detail = "CONNECT has one Host field, which names its target",
+                                         .hint = "RFC 9112 §3.2; a Host that differs is how requests are smuggled" },
+                      false);
+        return;
+    }
     c->rule = access_first_rule(c->ctx->access, c->who, &c->a0);
-    if (!c->rule && o->unmatched == UNMATCHED_DENY) {
-        client_refuse(c,
-                      &(struct problem){ .status = 403,
-                                         .error = "http_request_denied",
-                                         .reason = "host_not_allowed",
-                                         .detail = "no rule knows this host and port, and unmatched is deny",
-                                         .hint = "sidekey why GET https://HOST/ explains" },
-                      false);
-        return;
-    }
-    if (!port_is_allowed(c)) {
-        client_refuse(c,
-                      &(struct problem){ .status = 403,
-                                         .error = "http_request_denied",
-                                         .reason = "port_not_allowed",
-                                         .detail = "CONNECT may not name this port",
-                                         .hint = "connect_ports lists the ports that it may" },
-                      false);
-        return;
-    }
-    client_reach(c);
+    if (client_may_reach(c))
+        client_reach(c);
 }

@@ -55,6 +55,8 @@ void client_enter_http(struct client *c);
 void client_ignore_event(void *owner, enum stream_event event);
 /* client_connect.c */
 void client_connect(struct client *c, const struct message *head);
+bool client_may_reach(struct client *c);
+void client_report_unmatched(const struct client *c);
 void client_reach(struct client *c);
 void client_connect_refused(struct client *c, enum dial_error error, const char *text);
 void client_start_tunnel(struct client *c, struct stream *up, struct slice from_up);

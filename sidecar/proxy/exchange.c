@@ -3,6 +3,7 @@
 #include "http/rules.h"
 #include "proxy/exchange_private.h"
 #include "proxy/inject.h"
+#include "proxy/rule_path.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -78,11 +79,30 @@ static bool body_left(const struct exchange *x)
     return !x->request_done && !has_no_body(x->request);
 }
 
+/* An answer of our own: the end of the exchange. */
+void exchange_respond(struct exchange *x, struct message *m, struct slice body)
+{
+    m->minor = x->client_minor;
+    rules_add_date(m, (time_t)ev_now(loop_get()));
+    int failed = leg_head(x->client, m, x->head_only);
+    if (failed == 0 && !x->head_only)
+        failed = leg_data(x->client, body);
+    if (failed == 0)
+        failed = leg_end(x->client, NULL);
+    x->status = m->status;
+    exchange_finish(x, failed || !m->keep_alive ? EXCHANGE_CLOSE : EXCHANGE_REUSE);
+}
+
+bool exchange_may_reuse(const struct exchange *x)
+{
+    return !body_left(x) && x->client_keeps && !x->ctx->draining;
+}
+
 void exchange_fail(struct exchange *x, const struct problem *p)
 {
     struct message m;
     struct buf body;
-    bool reuse = !body_left(x) && x->client_keeps && p->status != 400 && !x->ctx->draining;
+    bool reuse = exchange_may_reuse(x) && p->status != 400;
     meter_refused(x->ctx->meter, p->reason);
     x->reason = p->reason;
     if (x->status) { /* an answer is under way: all that is left is to make its end visible */
@@ -91,18 +111,14 @@ void exchange_fail(struct exchange *x, const struct problem *p)
     }
     message_init(&m);
     buf_init(&body, 16 * 1024);
-    int failed = problem_build(p, reuse, &m, &body);
-    m.minor = x->client_minor;
-    if (failed == 0)
-        failed = leg_head(x->client, &m, x->head_only);
-    if (failed == 0 && !x->head_only)
-        failed = leg_data(x->client, buf_slice(&body));
-    if (failed == 0)
-        failed = leg_end(x->client, NULL);
-    x->status = p->status;
+    if (problem_build(p, reuse, &m, &body) == 0) {
+        exchange_respond(x, &m, buf_slice(&body));
+    } else {
+        x->status = p->status;
+        exchange_finish(x, EXCHANGE_CLOSE);
+    }
     buf_done(&body);
     message_done(&m);
-    exchange_finish(x, failed ? EXCHANGE_CLOSE : reuse ? EXCHANGE_REUSE : EXCHANGE_CLOSE);
 }
 
 void exchange_abort_client(struct exchange *x)
@@ -264,38 +280,36 @@ static void refuse_head(struct exchange *x, struct rules_verdict v)
     exchange_fail(x, &p);
 }
 
-/* Returns true when the request may go on. */
-static bool admit(struct exchange *x)
+static bool refuse_rule(struct exchange *x, const char *reason, const char *detail)
 {
-    const struct worker_options *o = x->ctx->options;
-    struct rules_verdict v = rules_check_authority(x->request, &x->a0);
-    if (v.status == 0)
-        v = rules_forward_request(x->request, &x->a0, o->via);
-    if (v.status) {
-        refuse_head(x, v);
-        return false;
-    }
-    enum rule_match match = access_find_rule(x->ctx->access, x->who, &x->a0, message_method(x->request),
-                                             message_target(x->request), &x->rule);
-    if (match == RULE_REFUSED || (match == RULE_NONE && o->unmatched == UNMATCHED_DENY)) {
-        exchange_fail(
-            x, &(struct problem){ .status = 403,
-                                  .error = "http_request_denied",
-                                  .reason = match == RULE_REFUSED ? "method_or_path_not_allowed" : "host_not_allowed",
-                                  .detail = match == RULE_REFUSED
-                                                ? "rules know this host, but none allows this method and path"
-                                                : "no rule knows this host, and unmatched is deny",
-                                  .hint = "sidekey why METHOD URL shows which rule is tried" });
-        return false;
-    }
-    if (injects(x) && slice_eq(message_method(x->request), SLICE("TRACE"))) {
+    exchange_fail(x, &(struct problem){ .status = 403,
+                                        .error = "http_request_denied",
+                                        .reason = reason,
+                                        .detail = detail,
+                                        .hint = "sidekey why METHOD URL shows which rule is tried" });
+    return false;
+}
+
+/* What a credential demands of the request that carries it. */
+static bool admit_credential(struct exchange *x)
+{
+    if (!injects(x))
+        return true;
+    if (slice_ieq(message_method(x->request), SLICE("TRACE"))) {
         exchange_fail(x, &(struct problem){ .status = 405,
                                             .error = "http_request_denied",
                                             .reason = "trace_refused",
                                             .detail = "TRACE would echo the credential" });
         return false;
     }
-    if (injects(x) && x->a0.scheme == SCHEME_HTTP && !x->rule->allow_http && !is_loopback(&x->a0)) {
+    if (!rule_path_escapes_valid(message_target(x->request))) {
+        exchange_fail(x, &(struct problem){ .status = 400,
+                                            .reason = "target_escape",
+                                            .detail = "the path has a percent sign without two hex digits behind it",
+                                            .hint = "write a percent sign as %25" });
+        return false;
+    }
+    if (x->a0.scheme == SCHEME_HTTP && !x->rule->allow_http && !is_loopback(&x->a0)) {
         exchange_fail(x, &(struct problem){ .status = 403,
                                             .error = "http_request_denied",
                                             .reason = "plain_http",
@@ -305,6 +319,55 @@ static bool admit(struct exchange *x)
         return false;
     }
     return true;
+}
+
+/* Which rule is it, and does it take this method, path and what may stand for the method? */
+static bool admit_rule(struct exchange *x)
+{
+    const struct worker_options *o = x->ctx->options;
+    switch (access_find_rule(x->ctx->access, x->who, &x->a0, message_method(x->request), message_target(x->request),
+                             &x->rule)) {
+    case RULE_REFUSED:
+        return refuse_rule(x, "method_or_path_not_allowed",
+                           "rules know this host, but none allows this method and path");
+    case RULE_NONE:
+        if (o->unmatched == UNMATCHED_DENY)
+            return refuse_rule(x, "host_not_allowed", "no rule knows this host, and unmatched is deny");
+        return true;
+    case RULE_FOUND: break;
+    }
+    if (rule_overrides_allowed(x->rule, x->request))
+        return true;
+    return refuse_rule(x, "method_or_path_not_allowed",
+                       "the request asks by a field or _method for a method that its rule does not allow");
+}
+
+/* Returns true when the request may go on. */
+static bool admit(struct exchange *x)
+{
+    struct rules_verdict v = rules_check_authority(x->request, &x->a0);
+    bool bad_hops;
+    if (v.status == 0) {
+        if (!admit_rule(x))
+            return false;
+        v = rules_forward_request(x->request, &x->a0, x->ctx->options->via,
+                                  x->rule ? (const char *const *)x->rule->upgrades : NULL);
+    }
+    if (v.status) {
+        refuse_head(x, v);
+        return false;
+    }
+    if (!admit_credential(x))
+        return false;
+    if (rules_hops_left(x->request, &bad_hops) != 0 && !bad_hops)
+        return true;
+    if (bad_hops)
+        exchange_fail(x, &(struct problem){ .status = 400,
+                                            .reason = "max_forwards_invalid",
+                                            .detail = "Max-Forwards is one whole number" });
+    else
+        exchange_last_hop(x);
+    return false;
 }
 
 static void start(struct exchange *x)

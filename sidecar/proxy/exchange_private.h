@@ -1,5 +1,5 @@
 /* proxy/exchange_private.h: the exchange seen by its own files: exchange.c (client side, ends), exchange_up.c (upstream
- * side, 401), exchange_report.c. */
+ * side, 401), exchange_report.c (answers of our own). */
 #ifndef SIDEKEY_PROXY_EXCHANGE_PRIVATE_H
 #define SIDEKEY_PROXY_EXCHANGE_PRIVATE_H
 
@@ -68,6 +68,8 @@ static inline struct leg *exchange_up(struct exchange *x)
 /* exchange.c */
 void exchange_finish(struct exchange *x, enum exchange_end end);
 void exchange_fail(struct exchange *x, const struct problem *p);
+void exchange_respond(struct exchange *x, struct message *m, struct slice body);
+bool exchange_may_reuse(const struct exchange *x);
 void exchange_abort_client(struct exchange *x);
 void exchange_resend(struct exchange *x);
 void exchange_wait_token(struct exchange *x);
@@ -79,10 +81,13 @@ void exchange_filter_trailers(struct exchange *x, struct message *trailers);
 void exchange_progress(struct exchange *x);
 bool exchange_idempotent(const struct exchange *x);
 void exchange_continue(void *exchange);
+/* exchange_switch.c */
+void exchange_switch(struct exchange *x, struct message *head);
 /* exchange_report.c */
 void exchange_account(struct exchange *x, int status);
 void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal);
 void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault);
 void exchange_fail_inject(struct exchange *x, bool too_large);
+void exchange_last_hop(struct exchange *x);
 
 #endif

@@ -1,7 +1,6 @@
 #include "proxy/exchange_private.h"
 
 #include "http/rules.h"
-#include "http/websocket.h"
 #include "proxy/in_band.h"
 #include "proxy/inject.h"
 
@@ -27,9 +26,9 @@ void exchange_filter_trailers(struct exchange *x, struct message *trailers)
     rules_filter_trailers(trailers, x->request, NULL);
     for (size_t i = 0; r && i < r->inject_count; i++)
         if (r->inject[i].in == INJECT_HEADER)
-            message_remove(trailers, slice_str(r->inject[i].name));
+            message_remove_alike(trailers, slice_str(r->inject[i].name));
     for (char **name = r ? r->strip : NULL; name && *name; name++)
-        message_remove(trailers, slice_str(*name));
+        message_remove_alike(trailers, slice_str(*name));
 }
 
 /* --- sending --- */
@@ -293,6 +292,7 @@ static void answer(struct exchange *x, struct message *head)
     if (!x->resending)
         replay_done(&x->replay); /* long answers are many: the memory is for those that may be sent again */
     frame_answer(x, head);
+    rules_add_date(head, (time_t)ev_now(loop_get()));
     if (v.status || leg_head(x->client, head, head_only) != 0) {
         exchange_fail(x, &(struct problem){ .status = 502,
                                             .error = "http_response_header_section_size",
@@ -306,31 +306,6 @@ static void answer(struct exchange *x, struct message *head)
     leg_want(exchange_up(x), true);
 }
 
-static void switch_protocols(struct exchange *x, struct message *head)
-{
-    if (!x->request->upgrade) {
-        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
-                                                       .label = "http_upgrade_failed",
-                                                       .text = "a 101 answer that nobody asked for" });
-        return;
-    }
-    struct rules_verdict v = rules_forward_response(head, x->ctx->options->via);
-    if (v.status || !websocket_accepted(x->request, head)) {
-        exchange_upstream_gone(
-            x, &(struct leg_fault){ .status = 502,
-                                    .label = "http_upgrade_failed",
-                                    .text = v.status ? "the 101 answer is not to websocket"
-                                                     : "the 101 answer does not accept the key that was sent" });
-        return;
-    }
-    if (leg_head(x->client, head, false) != 0) {
-        exchange_abort_client(x);
-        return;
-    }
-    x->status = 101;
-    exchange_finish(x, EXCHANGE_UPGRADED);
-}
-
 static void up_head(void *owner, struct message *head)
 {
     struct exchange *x = owner;
@@ -338,7 +313,7 @@ static void up_head(void *owner, struct message *head)
         return;
     exchange_progress(x);
     if (head->status == 101) {
-        switch_protocols(x, head);
+        exchange_switch(x, head);
         return;
     }
     bool late = is_late_100(x, head);

@@ -1,6 +1,7 @@
 #include "proxy/inject.h"
 
 #include "base/str.h"
+#include "http/query.h"
 #include "http/rules.h"
 
 #define VALUE_MAX (MSG_TOKEN_MAX * 2)
@@ -43,31 +44,6 @@ static enum inject_result render(const char *format, const struct token *token, 
     return INJECT_DONE;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-/* As the server will read it: "acces%73_token" is "access_token" too. */
-static bool query_name_is(struct slice text, struct slice name)
-{
-    for (; text.len && name.len; name = slice_skip(name, 1)) {
-        char c = text.ptr[0] == '+' ? ' ' : text.ptr[0];
-        size_t len = 1;
-        if (c == '%' && text.len >= 3 && hex_digit(text.ptr[1]) >= 0 && hex_digit(text.ptr[2]) >= 0) {
-            c = (char)(hex_digit(text.ptr[1]) << 4 | hex_digit(text.ptr[2]));
-            len = 3;
-        }
-        if (c != name.ptr[0])
-            return false;
-        text = slice_skip(text, len);
-    }
-    return text.len == 0 && name.len == 0;
-}
-
 /* target without the query member key; bytes of the others untouched. */
 static int query_without(struct slice target, struct slice key, struct buf *out)
 {
@@ -78,7 +54,7 @@ static int query_without(struct slice target, struct slice key, struct buf *out)
     for (query = slice_skip(target, mark + 1); query.len && failed == 0;) {
         member = slice_cut(query, '&', &query);
         name = slice_cut(member, '=', &value);
-        if (query_name_is(name, key))
+        if (query_text_is(name, key, false))
             continue;
         if ((failed = buf_add(out, slice_of(&glue, 1))) == 0)
             failed = buf_add(out, member);
@@ -131,6 +107,13 @@ static int set_userinfo(struct message *request, struct slice value)
     return failed;
 }
 
+/* Many servers read X_Api_Key and X-Api-Key as one field (CGI, WSGI): no copy of the client's stays beside ours. */
+static int set_header(struct message *request, struct slice name, struct slice value)
+{
+    message_remove_alike(request, name);
+    return message_add(request, name, value);
+}
+
 static enum inject_result inject_item(const struct inject_item *item, const struct token *token,
                                       struct message *request)
 {
@@ -142,7 +125,7 @@ static enum inject_result inject_item(const struct inject_item *item, const stru
         result = INJECT_NO_VALUE; /* a line end in it: nothing that could be sent */
     if (result == INJECT_DONE) {
         switch (item->in) {
-        case INJECT_HEADER: failed = message_set(request, slice_str(item->name), buf_slice(&value)); break;
+        case INJECT_HEADER: failed = set_header(request, slice_str(item->name), buf_slice(&value)); break;
         case INJECT_QUERY: failed = set_query(request, slice_str(item->name), buf_slice(&value)); break;
         case INJECT_USERINFO: failed = set_userinfo(request, buf_slice(&value)); break;
         }
@@ -187,7 +170,7 @@ static int strip_all(const struct rule *rule, struct message *request)
 {
     int failed = 0;
     for (char **name = rule->strip; name && *name; name++)
-        message_remove(request, slice_str(*name));
+        message_remove_alike(request, slice_str(*name));
     for (char **key = rule->strip_query; key && *key && failed == 0; key++)
         failed = strip_query(request, slice_str(*key));
     return failed;
@@ -199,7 +182,7 @@ static int add_fixed(const struct rule *rule, struct message *request)
     for (size_t i = 0; i < rule->append_count && failed == 0; i++)
         failed = append_token(request, slice_str(rule->append[i].name), slice_str(rule->append[i].value));
     for (size_t i = 0; i < rule->set_if_absent_count && failed == 0; i++)
-        if (!message_get(request, slice_str(rule->set_if_absent[i].name), NULL).ptr)
+        if (!message_has_alike(request, slice_str(rule->set_if_absent[i].name)))
             failed =
                 message_add(request, slice_str(rule->set_if_absent[i].name), slice_str(rule->set_if_absent[i].value));
     return failed;

@@ -41,6 +41,7 @@ struct worker_options {
     const char *proxy_password; /* NULL: none; else Basic credentials "any:password" have all rules */
     const char *hints_path;     /* table of the preload layer, for the transparent listener; NULL: none */
     bool via;
+    bool absolute_https; /* "GET https://…" is taken from anybody who reaches the TCP listener */
 };
 
 struct worker_sockets { /* all inherited over fork */

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "http/query.h"
+
 static void free_list(char **list)
 {
     for (char **item = list; item && *item; item++)
@@ -34,6 +36,7 @@ void rule_done(struct rule *r)
     free(r->inject);
     free_list(r->paths);
     free_list(r->methods);
+    free_list(r->upgrades);
     free_list(r->strip);
     free_list(r->strip_query);
     free_pairs(r->append, r->append_count);
@@ -74,103 +77,106 @@ static bool method_matches(const struct rule *r, struct slice method)
     return false;
 }
 
-/* Bytes at the front of text that may stand for a dot or a slash (plain, percent-encoded, or the backslash that some
- * servers take for one); 0: something else. */
-static size_t special(struct slice text, char *ret)
+static bool allows(char *const *methods, struct slice method)
 {
-    static const struct {
-        char hex[3], means;
-    } codes[] = { { "2e", '.' }, { "2E", '.' }, { "2f", '/' }, { "2F", '/' }, { "5c", '/' }, { "5C", '/' } };
-    if (text.len == 0)
-        return 0;
-    *ret = text.ptr[0] == '\\' ? '/' : text.ptr[0];
-    if (*ret == '.' || *ret == '/')
-        return 1;
-    for (size_t i = 0; text.ptr[0] == '%' && text.len >= 3 && i < sizeof codes / sizeof *codes; i++)
-        if (memcmp(text.ptr + 1, codes[i].hex, 2) == 0) {
-            *ret = codes[i].means;
-            return 3;
-        }
-    return 0;
+    for (; *methods; methods++)
+        if (query_text_is(method, slice_str(*methods), true))
+            return true;
+    return false;
 }
 
-/* The server may read this path as another one than we do ("/v2/../admin", "/v2/%2e%2e/admin", "/v2/..;x/admin"): no
- * pattern that tells paths apart may match it, or a rule for /v2/ would lend its credential to /admin. */
-static bool is_ambiguous(struct slice path)
+bool rule_overrides_allowed(const struct rule *r, const struct message *request)
 {
-    size_t dots = 0;
-    bool only_dots = false; /* since the last slash */
-    while (path.len > 0) {
-        char c = 0;
-        size_t len = special(path, &c);
-        if (c == '/' || path.ptr[0] == ';') {
-            if (only_dots && (dots == 1 || dots == 2))
-                return true;
-            only_dots = c == '/';
-            dots = 0;
-        } else if (len && c == '.') {
-            dots++;
-        } else {
-            only_dots = false;
-        }
-        path = slice_skip(path, len ? len : 1);
+    static const char *const names[] = { "x-http-method-override", "x-http-method", "x-method-override" };
+    struct slice query;
+    if (!r->methods)
+        return true;
+    for (size_t i = 0; i < request->field_count; i++)
+        for (size_t n = 0; n < sizeof names / sizeof *names; n++)
+            if (message_names_alike(message_name_at(request, i), slice_str(names[n]))
+                && !allows(r->methods, slice_trim(message_value_at(request, i))))
+                return false;
+    for (slice_cut(message_target(request), '?', &query); query.len;) {
+        struct slice value, name = slice_cut(slice_cut(query, '&', &query), '=', &value);
+        if (query_text_is(name, SLICE("_method"), false) && !allows(r->methods, value))
+            return false;
     }
-    return only_dots && (dots == 1 || dots == 2);
+    return true;
+}
+
+static size_t weight_of(const char *pattern, size_t literal, bool star, struct slice path)
+{
+    if (star)
+        return slice_starts(path, slice_of(pattern, literal)) ? 2 * literal + 1 : 0;
+    return slice_eq(slice_of(pattern, literal), path) ? 2 * literal + 2 : 0;
+}
+
+/* As servers may read both of them. */
+static size_t weight_of_plain(const char *pattern, size_t literal, bool star, struct slice path)
+{
+    char space[MESSAGE_LINE_MAX_BYTES];
+    if (literal > sizeof space) /* no request line is that long */
+        return 0;
+    size_t len = rule_path_plain(slice_of(pattern, literal), space, NULL);
+    return weight_of(space, len, star, path);
 }
 
 /* How much of path the pattern says literally: 0: no match; else larger for a longer literal, and an exact pattern
  * beats its own prefix. */
-static size_t pattern_weight(const char *pattern, struct slice path, bool ambiguous)
+static size_t pattern_weight(const char *pattern, const struct rule_path *path, enum rule_reading reading)
 {
     size_t len = strlen(pattern);
-    if (len == 0 || pattern[len - 1] != '*')
-        return !ambiguous && slice_eq(slice_str(pattern), path) ? 2 * len + 2 : 0;
-    if (len > 2 && ambiguous) /* "*" and "/…" tell nothing apart */
-        return 0;
-    return slice_starts(path, slice_of(pattern, len - 1)) ? 2 * (len - 1) + 1 : 0;
+    bool star = len > 0 && pattern[len - 1] == '*';
+    size_t literal = len - star;
+    if (star && literal <= 1) /* "*" and "/…" tell nothing apart */
+        return weight_of(pattern, literal, star, path->raw);
+    switch (reading) {
+    case RULE_RAW: return weight_of(pattern, literal, star, path->raw);
+    case RULE_PLAIN: return weight_of_plain(pattern, literal, star, path->plain);
+    default: return 0;
+    }
 }
 
-static size_t path_weight(const struct rule *r, struct slice path, bool ambiguous)
+static size_t path_weight(const struct rule *r, const struct rule_path *path, enum rule_reading reading)
 {
     size_t best = r->paths ? 0 : 1;
     for (char **p = r->paths; p && *p; p++) {
-        size_t weight = pattern_weight(*p, path, ambiguous);
+        size_t weight = pattern_weight(*p, path, reading);
         if (weight > best)
             best = weight;
     }
     return best;
 }
 
-enum rule_match rule_find_in(const struct rule *const *rules, size_t count, struct slice method, struct slice path,
-                             const struct rule **ret)
+const struct rule *rule_best(const struct rule *const *rules, size_t count, struct slice method,
+                             const struct rule_path *path, enum rule_reading reading)
 {
     const struct rule *best = NULL;
     size_t best_weight = 0;
-    path.len = slice_find(path, '?');
-    bool ambiguous = count && is_ambiguous(path);
     for (size_t i = 0; i < count; i++) {
-        const struct rule *r = rules[i];
-        size_t weight = method_matches(r, method) ? path_weight(r, path, ambiguous) : 0;
-        bool wins = weight > 0
-                    && (!best || (is_wildcard(best) && !is_wildcard(r))
-                        || (is_wildcard(best) == is_wildcard(r) && weight > best_weight));
-        if (wins) {
-            best = r;
+        size_t weight = method_matches(rules[i], method) ? path_weight(rules[i], path, reading) : 0;
+        if (weight > best_weight) {
+            best = rules[i];
             best_weight = weight;
         }
     }
-    if (!best)
-        return count ? RULE_REFUSED : RULE_NONE;
-    *ret = best;
-    return RULE_FOUND;
+    return best;
+}
+
+static bool path_matches(const struct rule *r, struct slice path)
+{
+    struct rule_path p;
+    rule_path_read(&p, path);
+    if (p.ambiguous)
+        return path_weight(r, &p, RULE_ANY_PATH) > 0;
+    return path_weight(r, &p, RULE_RAW) > 0 && path_weight(r, &p, RULE_PLAIN) > 0;
 }
 
 const char *rule_mismatch(const struct rule *r, const struct authority *a0, struct slice method, struct slice path)
 {
-    path.len = slice_find(path, '?');
-    return !host_matches(r, a0)                        ? "host"
-           : r->port != a0->port                       ? "port"
-           : !method_matches(r, method)                ? "method"
-           : !path_weight(r, path, is_ambiguous(path)) ? "path"
-                                                       : NULL;
+    return !host_matches(r, a0)         ? "host"
+           : r->port != a0->port        ? "port"
+           : !method_matches(r, method) ? "method"
+           : !path_matches(r, path)     ? "path"
+                                        : NULL;
 }

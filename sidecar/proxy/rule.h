@@ -4,6 +4,7 @@
 #define SIDEKEY_PROXY_RULE_H
 
 #include "http/authority.h"
+#include "proxy/rule_path.h"
 
 enum inject_in { INJECT_HEADER, INJECT_QUERY, INJECT_USERINFO };
 
@@ -37,6 +38,7 @@ struct rule {
     struct name_value *append, *set_if_absent;
     size_t append_count, set_if_absent_count;
     char *only_if_header, *only_if_equals; /* inject only over this placeholder; NULL: always */
+    char **upgrades; /* NULL-terminated protocols that an Upgrade may lead to; NULL: websocket alone */
     bool allow_http;
     int unauthorized[8];       /* statuses, 0-terminated; default {401} */
     struct in_band_mark *also; /* what else means a refused token */
@@ -58,12 +60,15 @@ enum rule_match {
 };
 /* Does the rule speak of this host and port (asked at CONNECT, before there is a request)? */
 bool rule_knows(const struct rule *r, const struct authority *a0);
-/* The winner among rules that all know the host and port of the request (rule_index.h finds them).
- * Precedence: exact host > wildcard > longest literal path > order.  path: origin-form, query ignored.
- * A path with dot segments, plain or percent-encoded, matches only patterns that match all paths: servers do not agree
- * on what it means. */
-enum rule_match rule_find_in(const struct rule *const *rules, size_t count, struct slice method, struct slice path,
-                             const struct rule **ret);
+/* Which of its patterns count: all, for the path as it came or for its plain form; or those that match every path. */
+enum rule_reading { RULE_RAW, RULE_PLAIN, RULE_ANY_PATH };
+/* The winner among rules that all know the host and port of the request (rule_index.h finds them); NULL: none takes
+ * this method and path.  Precedence: longest literal path > order. */
+const struct rule *rule_best(const struct rule *const *rules, size_t count, struct slice method,
+                             const struct rule_path *path, enum rule_reading reading);
+/* Methods that a request asks for beside its own (X-HTTP-Method-Override and its like, _method in the query): true when
+ * the rule allows each of them too, or has no list of methods.  Frameworks fold their case, so it is folded here. */
+bool rule_overrides_allowed(const struct rule *r, const struct message *request);
 /* For "why": what keeps the rule from this request ("host", "port", "method", "path"), or NULL when it matches. */
 const char *rule_mismatch(const struct rule *r, const struct authority *a0, struct slice method, struct slice path);
 

@@ -105,14 +105,31 @@ struct rule_group rule_index_same(const struct rule_index *i, const struct rule 
     return group_of(i, key_of("", r->host, r->port, key));
 }
 
+/* An exact host wins over a wildcard. */
+static const struct rule *best_of(const struct rule_group groups[2], struct slice method, const struct rule_path *path,
+                                  enum rule_reading reading)
+{
+    const struct rule *best = rule_best(groups[0].rules, groups[0].count, method, path, reading);
+    return best ? best : rule_best(groups[1].rules, groups[1].count, method, path, reading);
+}
+
+/* A path that servers may read in several ways gets a rule that all readings agree on, or one for every path. */
 enum rule_match rule_index_find(const struct rule_index *i, const struct authority *a0, struct slice method,
-                                struct slice path, const struct rule **ret)
+                                struct slice target, const struct rule **ret)
 {
     const struct rule_group groups[] = { rule_index_exact(i, a0), rule_index_wildcard(i, a0) };
-    for (size_t n = 0; n < 2; n++)
-        if (rule_find_in(groups[n].rules, groups[n].count, method, path, ret) == RULE_FOUND)
-            return RULE_FOUND;
-    return groups[0].count || groups[1].count ? RULE_REFUSED : RULE_NONE;
+    struct rule_path path;
+    if (!groups[0].count && !groups[1].count)
+        return RULE_NONE;
+    rule_path_read(&path, target);
+    const struct rule *best = best_of(groups, method, &path, path.ambiguous ? RULE_ANY_PATH : RULE_RAW);
+    bool one_reading = path.ambiguous || path.plain.ptr == path.raw.ptr;
+    if (!one_reading && best_of(groups, method, &path, RULE_PLAIN) != best)
+        best = best_of(groups, method, &path, RULE_ANY_PATH);
+    if (!best)
+        return RULE_REFUSED;
+    *ret = best;
+    return RULE_FOUND;
 }
 
 const struct rule *rule_index_first(const struct rule_index *i, const struct authority *a0)

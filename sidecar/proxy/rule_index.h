@@ -22,9 +22,11 @@ struct rule_group rule_index_exact(const struct rule_index *i, const struct auth
 struct rule_group rule_index_wildcard(const struct rule_index *i, const struct authority *a0);
 /* Those with the host pattern and port of this rule. */
 struct rule_group rule_index_same(const struct rule_index *i, const struct rule *r);
-/* The winner (rule_find_in()) over the whole list. */
+/* The winner over the whole list.  Precedence: exact host > wildcard > longest literal path > order.  target:
+ * origin-form, query ignored.  A path that servers may read in several ways (proxy/rule_path.h) matches only patterns
+ * that match all paths. */
 enum rule_match rule_index_find(const struct rule_index *i, const struct authority *a0, struct slice method,
-                                struct slice path, const struct rule **ret);
+                                struct slice target, const struct rule **ret);
 /* The first rule of the list that knows this host and port; NULL: none. */
 const struct rule *rule_index_first(const struct rule_index *i, const struct authority *a0);
 /* Does any rule of this host and port name a credential? */

@@ -16,7 +16,7 @@ static void forward(struct message *m)
     if (slice_eq(message_method(m), SLICE("CONNECT")) || rules_check_authority(m, &a0).status != 0)
         return;
     demand(slice_starts(message_target(m), SLICE("/")) || slice_eq(message_target(m), SLICE("*")));
-    if (rules_forward_request(m, &a0, true).status != 0)
+    if (rules_forward_request(m, &a0, true, NULL).status != 0)
         return;
     size_t hosts;
     demand(slice_eq(message_get(m, SLICE("host"), &hosts), SLICE("a")) && hosts == 1);

@@ -76,7 +76,7 @@ static void request(uint8_t method, uint8_t how, struct slice target, struct sli
         goto done;
     }
     demand(message_target(&m).ptr[0] == '/' || slice_eq(message_target(&m), SLICE("*")));
-    if ((v = rules_forward_request(&m, &a0, true)).status != 0) {
+    if ((v = rules_forward_request(&m, &a0, true, NULL)).status != 0) {
         refused(v, 400, 508);
         goto done;
     }
@@ -84,7 +84,7 @@ static void request(uint8_t method, uint8_t how, struct slice target, struct sli
     demand_dropped(&m, 0, 5);
     demand(message_copy(&again, &m) == 0);
     fuzz_written(H1_REQUESTS, "", &m, false);
-    v = rules_forward_request(&again, &a0, true);
+    v = rules_forward_request(&again, &a0, true, NULL);
     demand(v.status == 508); /* it has been here */
 done:
     message_done(&m);

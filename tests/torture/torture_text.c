@@ -86,7 +86,7 @@ static bool forward_one(struct h1 *p, struct slice *in, struct buf *out)
             int failed = message_copy(&copy, h1_head(p));
             CHECK(failed == 0 || (failed == -ENOMEM && torture_struck()));
             if (failed == 0) {
-                struct rules_verdict v = rules_forward_request(&copy, &to, true);
+                struct rules_verdict v = rules_forward_request(&copy, &to, true, NULL);
                 CHECK(v.status == 0 || torture_struck());
                 failed = v.status ? 0 : h1_write_request(out, &copy);
                 CHECK(failed == 0 || (failed == -ENOMEM && torture_struck()));

@@ -86,7 +86,7 @@ static const struct {
     { "port 0 is refused", RAW("a:0"), NULL },
     { "a port over 65535 is refused", RAW("a:65536"), NULL },
     { "a port of six digits is refused", RAW("a:000443"), NULL },
-    { "an empty port is refused", RAW("a:"), NULL },
+    { "an empty port is none", RAW("a:"), "a:443" },
     { "a port with a sign is refused", RAW("a:+80"), NULL },
     { "a port with a space is refused", RAW("a: 80"), NULL },
     { "a port of letters is refused", RAW("a:http"), NULL },

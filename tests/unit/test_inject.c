@@ -72,6 +72,33 @@ static void use(const char *access_token)
     assert_int_equal(secret_set(&token.secret, slice_str(access_token)), 0);
 }
 
+/* CGI and WSGI make HTTP_X_API_KEY of both. */
+static void a_field_with_underscores_is_the_same_managed_field(void **state)
+{
+    (void)state;
+    static char name[] = "x-api-key", strip_name[] = "x-user-id", *strip[] = { strip_name, NULL };
+    struct name_value absent = { (char[]){ "x-api-version" }, (char[]){ "1" } };
+    items[0] = header(name, plain);
+    rule.strip = strip;
+    rule.set_if_absent = &absent;
+    rule.set_if_absent_count = 1;
+    add("X_Api_Key", "mine");
+    add("x-api_key", "mine");
+    add("x_API-KEY", "mine");
+    add("X_User_Id", "root");
+    add("X_Api_Version", "2");
+    add("x_api_keys", "stays");
+    assert_int_equal(inject_request(&rule, &token, &m, false), INJECT_DONE);
+    assert_string_equal(field("x-api-key"), "tok");
+    assert_null(field("X_Api_Key"));
+    assert_null(field("x-api_key"));
+    assert_null(field("x_API-KEY"));
+    assert_null(field("x_user_id"));
+    assert_null(field("x-api-version"));
+    assert_string_equal(field("x_api_version"), "2");
+    assert_string_equal(field("x_api_keys"), "stays");
+}
+
 static void every_copy_of_a_managed_field_is_replaced(void **state)
 {
     (void)state;
@@ -298,7 +325,7 @@ static void connection_cannot_take_our_field_away(void **state)
     add("Connection", "x-api-key, authorization");
     add("X-Api-Key", "mine");
     assert_int_equal(authority_parse(SLICE("a.test"), SCHEME_HTTPS, 443, &a0), 0);
-    assert_int_equal(rules_forward_request(&m, &a0, false).status, 0);
+    assert_int_equal(rules_forward_request(&m, &a0, false, NULL).status, 0);
     assert_int_equal(inject(), INJECT_DONE);
     assert_string_equal(field("x-api-key"), "tok");
     assert_null(field("connection"));
@@ -321,6 +348,7 @@ static void a_rule_without_a_credential_needs_no_token(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(a_field_with_underscores_is_the_same_managed_field),
         T(every_copy_of_a_managed_field_is_replaced),
         T(a_second_token_takes_the_place_of_the_first),
         T(formats_are_filled_in),

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "proxy/rule_index.h"
+#include "proxy/rule_path.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -131,10 +132,60 @@ static void a_path_that_servers_may_read_otherwise_matches_only_patterns_for_all
     static const struct rule narrow[] = { RULE("a.test", 443, v2, NULL) };
     static const struct rule wide[] = { RULE("a.test", 443, v2, NULL), RULE("a.test", 443, star, NULL) };
     static const char *const ambiguous[] = {
-        "/v2/../admin",     "/v2/..",         "/v2/.",           "/v2/./x",
-        "/v2/%2e%2e/admin", "/v2/.%2E/admin", "/v2/..%2fadmin",  "/v2/x%2F..%2F..%2Fadmin",
-        "/v2/..\\admin",    "/v2\\..\\admin", "/v2/%5c../admin", "/v2/..%5Cadmin",
-        "/v2/..;x=1/admin", "/v2/..;/admin",  "/v2/%2e",         "/v2/%2e%2e",
+        "/v2/../admin",
+        "/v2/..",
+        "/v2/.",
+        "/v2/./x",
+        "/v2/%2e%2e/admin",
+        "/v2/.%2E/admin",
+        "/v2/..%2fadmin",
+        "/v2/x%2F..%2F..%2Fadmin",
+        "/v2/..\\admin",
+        "/v2\\..\\admin",
+        "/v2/%5c../admin",
+        "/v2/..%5Cadmin",
+        "/v2/..;x=1/admin",
+        "/v2/..;/admin",
+        "/v2/%2e",
+        "/v2/%2e%2e",
+        /* decoded twice, three times, in pieces */
+        "/v2/%252e%252e/admin",
+        "/v2/..%252fadmin",
+        "/v2/..%255cadmin",
+        "/v2/%25252e%25252e%25252fadmin",
+        "/v2/%25%32%65%25%32%65/admin",
+        "/v2/%2%65%2e/admin",
+        /* segments that end before their slash */
+        "/v2/..%3b/admin",
+        "/v2/..%3bx/admin",
+        "/v2/..%00/admin",
+        "/v2/..%09/admin",
+        "/v2/..%20/admin",
+        "/v2/..%23/admin",
+        "/v2/..%3f/admin",
+        "/v2/..%0a/admin",
+        "/v2/..%7f/admin",
+        "/v2/..%00.png/admin",
+        "/v2/%20../admin",
+        "/v2/.%09./admin",
+        "/v2/.%0d%0a./admin",
+        "/v2/..%20;a=b/admin",
+        "/v2/..%2500/admin",
+        "/v2/..%253b/admin",
+        /* overlong UTF-8, and characters that best-fit tables make dots and slashes of; escaped and as they are */
+        "/v2/%c0%ae%c0%ae/admin",
+        "/v2/%c0%ae./admin",
+        "/v2/..%c0%afadmin",
+        "/v2/..%c1%9cadmin",
+        "/v2/%e0%80%ae%e0%80%ae/admin",
+        "/v2/..%e0%80%afadmin",
+        "/v2/%f0%80%80%ae./admin",
+        "/v2/..%25c0%25afadmin",
+        "/v2/%ef%bc%8e%ef%bc%8e/admin",
+        "/v2/..%ef%bc%8fadmin",
+        "/v2/..\xef\xbc\x8f"
+        "admin",
+        "/v2/\xc0\xae\xc0\xae/admin",
     };
     static const char *const clear[] = { "/v2/x",
                                          "/v2/...",
@@ -150,7 +201,15 @@ static void a_path_that_servers_may_read_otherwise_matches_only_patterns_for_all
                                          "/v2/x?q=/../",
                                          "/v2/;..",
                                          "/v2/x;y=1/z",
-                                         "/v2//x" };
+                                         "/v2//x",
+                                         "/v2/My%20Files/a%2Bb",
+                                         "/v2/100%25/x",
+                                         "/v2/caf\xc3\xa9",
+                                         "/v2/caf%e9",
+                                         "/v2/%E2%82%AC",
+                                         "/v2/a|b{c}\"d",
+                                         "/v2/%u002e%u002e",
+                                         "/v2/https://x/" };
     for (size_t i = 0; i < COUNT(ambiguous); i++) {
         if (winner(narrow, 1, "a.test", "GET", ambiguous[i]) != -2)
             fail_msg("%s was let through", ambiguous[i]);
@@ -159,6 +218,110 @@ static void a_path_that_servers_may_read_otherwise_matches_only_patterns_for_all
     for (size_t i = 0; i < COUNT(clear); i++)
         if (winner(narrow, 1, "a.test", "GET", clear[i]) != 0)
             fail_msg("%s was refused", clear[i]);
+}
+
+/* All of v2 has one credential, a part of it another one; neither may go where servers may see the other's part. */
+static void a_path_whose_plain_form_has_another_rule_matches_only_patterns_for_all_paths(void **state)
+{
+    (void)state;
+    static char *const part[] = { (char *)"/v2/private/*", (char *)"/v2/me", NULL };
+    static const struct rule narrow[] = { RULE("a.test", 443, v2, NULL), RULE("a.test", 443, part, NULL) };
+    static const struct rule wide[] = { RULE("a.test", 443, v2, NULL), RULE("a.test", 443, part, NULL),
+                                        RULE("a.test", 443, star, NULL) };
+    static const char *const others[] = { "/v2/%70rivate/x",   "/v2/p%2572ivate/x", "/v2/private%2fx", "/v2//private/x",
+                                          "/v2/private;a=b/x", "/v2/private\\x",    "/v2/m%65",        "/v2/me;a",
+                                          "/v2/me%00",         "/%762/x",           "//v2/x",          "/v2%2fx" };
+    static const struct {
+        const char *path;
+        int winner;
+    } same[] = {
+        { "/v2/private/x", 1 }, { "/v2/private/a%2fb", 1 }, { "/v2/private/%78", 1 },
+        { "/v2/%78", 0 },       { "/v2/mee%20", 0 },
+    };
+    for (size_t i = 0; i < COUNT(others); i++) {
+        if (winner(narrow, 2, "a.test", "GET", others[i]) != -2)
+            fail_msg("%s was let through", others[i]);
+        assert_int_equal(winner(wide, 3, "a.test", "GET", others[i]), 2);
+    }
+    for (size_t i = 0; i < COUNT(same); i++)
+        if (winner(narrow, 2, "a.test", "GET", same[i].path) != same[i].winner)
+            fail_msg("%s: another rule won", same[i].path);
+}
+
+static void a_pattern_may_have_escapes_of_its_own(void **state)
+{
+    (void)state;
+    static char *const encoded[] = { (char *)"/projects/group%2Fa/*", (char *)"/x%20y", NULL };
+    static const struct rule rules[] = { RULE("a.test", 443, encoded, NULL) };
+    assert_int_equal(winner(rules, 1, "a.test", "GET", "/projects/group%2Fa/issues"), 0);
+    assert_int_equal(winner(rules, 1, "a.test", "GET", "/projects/group%2fa/issues"), -2);
+    assert_int_equal(winner(rules, 1, "a.test", "GET", "/projects/group/a/issues"), -2);
+    assert_int_equal(winner(rules, 1, "a.test", "GET", "/projects/group%2Fa/../issues"), -2);
+    assert_int_equal(winner(rules, 1, "a.test", "GET", "/x%20y"), 0);
+}
+
+/* One pass, however deep the escapes of escapes are. */
+static void a_path_of_many_escapes_costs_one_pass(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = { RULE("a.test", 443, v2, NULL) };
+    static char deep[8000] = "/v2/%";
+    for (size_t i = 5; i + 2 < sizeof deep - 8; i += 2)
+        memcpy(deep + i, "25", 2);
+    strcat(deep, "2e%2e/x");
+    assert_int_equal(winner(rules, 1, "a.test", "GET", deep), -2);
+    static char wide[9000] = "/v2/%20";
+    memset(wide + 7, 'a', sizeof wide - 8);
+    assert_int_equal(winner(rules, 1, "a.test", "GET", wide), -2);
+}
+
+static void the_escapes_of_a_path_are_whole(void **state)
+{
+    (void)state;
+    static const char *const good[] = { "/", "/a%20b", "/%aF", "/a?%", "/?%zz", "*", "/|{\"" };
+    static const char *const bad[] = { "/%", "/%2", "/%zz", "/a%2g/b", "/%u002e", "/%%20", "/%\xff\xff" };
+    for (size_t i = 0; i < COUNT(good); i++)
+        if (!rule_path_escapes_valid(slice_str(good[i])))
+            fail_msg("%s is refused", good[i]);
+    for (size_t i = 0; i < COUNT(bad); i++)
+        if (rule_path_escapes_valid(slice_str(bad[i])))
+            fail_msg("%s is let through", bad[i]);
+}
+
+static void a_method_that_is_asked_for_beside_is_judged_too(void **state)
+{
+    (void)state;
+    static const struct rule limited = RULE("a.test", 443, NULL, get_post), any = RULE("a.test", 443, NULL, NULL);
+    static const struct {
+        const char *target, *name, *value;
+        bool allowed;
+    } rows[] = {
+        { "/", "X-A", "DELETE", true },
+        { "/", "X-HTTP-Method-Override", "DELETE", false },
+        { "/", "x-http-method-override", "GET", true },
+        { "/", "x-http-method-override", "get", true },
+        { "/", "X_HTTP_Method_Override", "PUT", false },
+        { "/", "X-HTTP-Method", "PATCH", false },
+        { "/", "X-Method-Override", "MERGE", false },
+        { "/", "X-HTTP-Method-Override", "", false },
+        { "/", "X-HTTP-Method-Override", "GET, DELETE", false },
+        { "/?_method=DELETE", "X-A", "", false },
+        { "/?a=b&_method=delete", "X-A", "", false },
+        { "/?%5fmethod=PU%54", "X-A", "", false },
+        { "/?_method=GE%54", "X-A", "", true },
+        { "/?method=DELETE&a_method=PUT", "X-A", "", true },
+        { "/_method=DELETE", "X-A", "", true },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct message m;
+        message_init(&m);
+        assert_int_equal(message_start_request(&m, SLICE("POST"), slice_str(rows[i].target)), 0);
+        assert_int_equal(message_add(&m, slice_str(rows[i].name), slice_str(rows[i].value)), 0);
+        if (rule_overrides_allowed(&limited, &m) != rows[i].allowed)
+            fail_msg("%s %s: %s", rows[i].target, rows[i].name, rows[i].value);
+        assert_true(rule_overrides_allowed(&any, &m));
+        message_done(&m);
+    }
 }
 
 static void no_rules_know_nothing(void **state)
@@ -240,6 +403,11 @@ int main(void)
         cmocka_unit_test(an_exact_host_beats_a_star_with_a_longer_path_in_either_order),
         cmocka_unit_test(a_known_host_with_another_method_or_path_is_refused_and_never_skipped),
         cmocka_unit_test(a_path_that_servers_may_read_otherwise_matches_only_patterns_for_all_paths),
+        cmocka_unit_test(a_path_whose_plain_form_has_another_rule_matches_only_patterns_for_all_paths),
+        cmocka_unit_test(a_pattern_may_have_escapes_of_its_own),
+        cmocka_unit_test(a_path_of_many_escapes_costs_one_pass),
+        cmocka_unit_test(the_escapes_of_a_path_are_whole),
+        cmocka_unit_test(a_method_that_is_asked_for_beside_is_judged_too),
         cmocka_unit_test(no_rules_know_nothing),
         cmocka_unit_test(a_look_up_sees_the_rules_of_its_host_only),
         cmocka_unit_test(the_reason_names_the_first_difference),

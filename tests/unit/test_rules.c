@@ -235,8 +235,12 @@ static const struct forward_row responses[] = {
     { "a 101 to websocket keeps its upgrade",
       "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nKeep-Alive: 1\r\n\r\n",
       "101 S 1.1 none upgrade {Upgrade: websocket}", 0, "" },
-    { "a 101 to another protocol is refused", "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", NULL,
-      502, "upgrade_invalid" },
+    { "a 101 to another protocol keeps it too: the exchange compares",
+      "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n",
+      "101 S 1.1 none upgrade {Upgrade: SPDY/3.1}", 0, "" },
+    { "a 101 to two protocols is refused",
+      "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: tcp\r\n\r\n", NULL, 502,
+      "upgrade_invalid" },
     { "a 101 without Upgrade is refused", "HTTP/1.1 101 S\r\nConnection: Upgrade\r\n\r\n", NULL, 502,
       "upgrade_invalid" },
     { "a 101 whose Connection names nothing is refused", "HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n", NULL, 502,
@@ -250,7 +254,7 @@ static void demand_forward(const struct forward_row *row, enum h1_role role, boo
     struct authority a0 = authority_of("a");
     struct message m = read_head(role, row->raw);
     struct rules_verdict verdict =
-        role == H1_REQUESTS ? rules_forward_request(&m, &a0, via) : rules_forward_response(&m, via);
+        role == H1_REQUESTS ? rules_forward_request(&m, &a0, via, NULL) : rules_forward_response(&m, via);
     demand_verdict(row->name, verdict, row->status, row->reason);
     if (via && row->says) {
         if (!slice_eq(message_value_at(&m, m.field_count - 1), SLICE("1.1 sidekey")))
@@ -268,6 +272,124 @@ static void requests_are_made_fit_for_the_next_hop(void **state)
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
         demand_forward(&requests[i], H1_REQUESTS, false);
         demand_forward(&requests[i], H1_REQUESTS, true);
+    }
+}
+
+/* What a rule lets through, whatever else is offered: the first one of the client's. */
+static void an_upgrade_goes_on_when_the_rule_allows_it(void **state)
+{
+    (void)state;
+    static const char *const none[] = { NULL }, *const kubectl[] = { "spdy/3.1", "websocket", NULL },
+                             *const docker[] = { "tcp", NULL };
+    static const struct {
+        const char *raw;
+        const char *const *allowed;
+        const char *sent; /* NULL: none */
+    } rows[] = {
+        { G A "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", kubectl, "SPDY/3.1" },
+        { G A "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", NULL, NULL },
+        { G A "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", docker, NULL },
+        { G A "Connection: Upgrade\r\nUpgrade: SPDY/3\r\n\r\n", kubectl, NULL },
+        { G A "Connection: Upgrade\r\nUpgrade: h2c, spdy/3.1, websocket\r\nSec-WebSocket-Key: x\r\n\r\n", kubectl,
+          "spdy/3.1" },
+        { G A "Connection: Upgrade\r\nUpgrade: websocket, spdy/3.1\r\n\r\n", kubectl, "spdy/3.1" },
+        { G A "Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: spdy/3.1\r\n\r\n", kubectl, "spdy/3.1" },
+        { G A "Upgrade: spdy/3.1\r\n\r\n", kubectl, NULL },
+        { G A "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n", none, NULL },
+        { G A "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n", docker, NULL },
+        { "POST / HTTP/1.1\r\n" A "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n", docker, "tcp" },
+        { "POST / HTTP/1.1\r\n" A "Connection: Upgrade\r\nUpgrade: tcp\r\nTransfer-Encoding: chunked\r\n\r\n", docker,
+          NULL },
+        { "POST / HTTP/1.0\r\n" A "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n", docker, NULL },
+    };
+    struct authority a0 = authority_of("a");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t count = 0;
+        struct message m = read_head(H1_REQUESTS, rows[i].raw);
+        assert_int_equal(rules_forward_request(&m, &a0, false, rows[i].allowed).status, 0);
+        struct slice sent = message_get(&m, SLICE("upgrade"), &count);
+        if (m.upgrade != !!rows[i].sent || count != !!rows[i].sent
+            || (rows[i].sent && !slice_eq(sent, slice_str(rows[i].sent))))
+            fail_msg("row %zu: %.*s", i, (int)sent.len, sent.len ? sent.ptr : "");
+        message_done(&m);
+    }
+}
+
+static void via_says_the_version_in_which_the_message_came(void **state)
+{
+    (void)state;
+    struct authority a0 = authority_of("a");
+    struct message old = read_head(H1_REQUESTS, "GET / HTTP/1.0\r\n" A "\r\n"),
+                   newer = read_head(H1_REQUESTS, "GET / HTTP/1.2\r\n" A "\r\n"),
+                   answer = read_head(H1_RESPONSES, "HTTP/1.0 204 No\r\n\r\n");
+    assert_int_equal(rules_forward_request(&old, &a0, true, NULL).status, 0);
+    assert_int_equal(rules_forward_request(&newer, &a0, true, NULL).status, 0);
+    assert_int_equal(rules_forward_response(&answer, true).status, 0);
+    assert_true(slice_eq(message_get(&old, SLICE("via"), NULL), SLICE("1.0 sidekey")));
+    assert_true(slice_eq(message_get(&newer, SLICE("via"), NULL), SLICE("1.1 sidekey")));
+    assert_true(slice_eq(message_get(&answer, SLICE("via"), NULL), SLICE("1.0 sidekey")));
+    message_done(&old);
+    message_done(&newer);
+    message_done(&answer);
+}
+
+static void an_answer_without_a_date_gets_one(void **state)
+{
+    (void)state;
+    struct message without = read_head(H1_RESPONSES, "HTTP/1.1 204 No\r\n\r\n"),
+                   with = read_head(H1_RESPONSES, "HTTP/1.1 204 No\r\ndate: x\r\n\r\n"),
+                   empty = read_head(H1_RESPONSES, "HTTP/1.1 204 No\r\nDate:\r\n\r\n"),
+                   full = read_head(H1_RESPONSES, "HTTP/1.1 204 No\r\n\r\n");
+    while (full.field_count < MESSAGE_FIELDS_MAX)
+        assert_int_equal(message_add(&full, SLICE("x"), SLICE("y")), 0);
+    rules_add_date(&without, 784111777);
+    rules_add_date(&with, 784111777);
+    rules_add_date(&empty, 784111777);
+    rules_add_date(&full, 784111777);
+    assert_true(slice_eq(message_get(&without, SLICE("date"), NULL), SLICE("Sun, 06 Nov 1994 08:49:37 GMT")));
+    assert_true(slice_eq(message_get(&with, SLICE("date"), NULL), SLICE("x")));
+    assert_int_equal(empty.field_count, 1);
+    assert_int_equal(full.field_count, MESSAGE_FIELDS_MAX);
+    message_clear(&without);
+    assert_int_equal(message_start_response(&without, 200, SLICE("OK")), 0);
+    rules_add_date(&without, 951782400);
+    assert_true(slice_eq(message_get(&without, SLICE("date"), NULL), SLICE("Tue, 29 Feb 2000 00:00:00 GMT")));
+    message_done(&without);
+    message_done(&with);
+    message_done(&empty);
+    message_done(&full);
+}
+
+static void max_forwards_is_counted_down(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw;
+        int64_t left;
+        bool bad;
+        const char *then; /* NULL: none */
+    } rows[] = {
+        { "OPTIONS / HTTP/1.1\r\n" A "\r\n", -1, false, NULL },
+        { "OPTIONS / HTTP/1.1\r\n" A "Max-Forwards: 0\r\n\r\n", 0, false, "0" },
+        { "OPTIONS * HTTP/1.1\r\n" A "Max-Forwards: 0\r\n\r\n", 0, false, "0" },
+        { "OPTIONS / HTTP/1.1\r\n" A "Max-Forwards: 1\r\n\r\n", 1, false, "0" },
+        { "TRACE / HTTP/1.1\r\n" A "max-forwards: 10\r\n\r\n", 10, false, "9" },
+        { "OPTIONS / HTTP/1.1\r\n" A "Max-Forwards: 00\r\n\r\n", 0, false, "00" },
+        { "OPTIONS / HTTP/1.1\r\n" A "Max-Forwards: x\r\n\r\n", -1, true, "x" },
+        { "OPTIONS / HTTP/1.1\r\n" A "Max-Forwards: -1\r\n\r\n", -1, true, "-1" },
+        { "OPTIONS / HTTP/1.1\r\n" A "Max-Forwards: 1\r\nMax-Forwards: 0\r\n\r\n", -1, true, "1" },
+        { G A "Max-Forwards: 0\r\n\r\n", -1, false, "0" },
+        { G A "Max-Forwards: x\r\n\r\n", -1, false, "x" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct message m = read_head(H1_REQUESTS, rows[i].raw);
+        bool bad = true;
+        if (rules_hops_left(&m, &bad) != rows[i].left || bad != rows[i].bad)
+            fail_msg("row %zu", i);
+        struct slice then = message_get(&m, SLICE("max-forwards"), NULL);
+        if (!slice_eq(then, rows[i].then ? slice_str(rows[i].then) : (struct slice){ NULL, 0 }))
+            fail_msg("row %zu: %.*s", i, (int)then.len, then.ptr);
+        message_done(&m);
     }
 }
 
@@ -290,7 +412,7 @@ static void a_head_without_room_for_via_is_refused(void **state)
         assert_int_equal(message_add(&request, SLICE("x"), SLICE("y")), 0);
     while (response.field_count < MESSAGE_FIELDS_MAX)
         assert_int_equal(message_add(&response, SLICE("x"), SLICE("y")), 0);
-    demand_verdict("request", rules_forward_request(&request, &a0, true), 431, "head_too_large");
+    demand_verdict("request", rules_forward_request(&request, &a0, true, NULL), 431, "head_too_large");
     demand_verdict("response", rules_forward_response(&response, true), 502, "head_too_large");
     message_done(&request);
     message_done(&response);
@@ -303,7 +425,7 @@ static void every_field_of_a_full_head_is_judged(void **state)
     struct message m = read_head(H1_REQUESTS, G A "Connection: x\r\n\r\n");
     while (m.field_count < MESSAGE_FIELDS_MAX)
         assert_int_equal(message_add(&m, m.field_count % 2 ? SLICE("x") : SLICE("y"), SLICE("z")), 0);
-    demand_verdict("full", rules_forward_request(&m, &a0, false), 0, "");
+    demand_verdict("full", rules_forward_request(&m, &a0, false, NULL), 0, "");
     assert_int_equal(m.field_count, 50);
     assert_int_equal(message_remove(&m, SLICE("y")), 49);
     message_done(&m);
@@ -379,7 +501,8 @@ static void trailers_lose_what_connection_named_in_their_head(void **state)
         struct message trailers;
         snprintf(text, sizeof text, "%s%s", response ? "HTTP/1.1 200 OK\r\n" : "POST / HTTP/1.1\r\n" A, fields);
         struct message head = read_head(response ? H1_RESPONSES : H1_REQUESTS, text);
-        demand_verdict("head", response ? rules_forward_response(&head, true) : rules_forward_request(&head, &a0, true),
+        demand_verdict("head",
+                       response ? rules_forward_response(&head, true) : rules_forward_request(&head, &a0, true, NULL),
                        0, "");
         message_init(&trailers);
         static const char *const names[] = { "x-one", "X-Two", "X-Three", "x-on" };
@@ -454,6 +577,10 @@ int main(void)
         cmocka_unit_test(a_star_is_only_for_options),
         cmocka_unit_test(requests_are_made_fit_for_the_next_hop),
         cmocka_unit_test(responses_are_made_fit_for_the_client),
+        cmocka_unit_test(an_upgrade_goes_on_when_the_rule_allows_it),
+        cmocka_unit_test(via_says_the_version_in_which_the_message_came),
+        cmocka_unit_test(an_answer_without_a_date_gets_one),
+        cmocka_unit_test(max_forwards_is_counted_down),
         cmocka_unit_test(a_head_without_room_for_via_is_refused),
         cmocka_unit_test(every_field_of_a_full_head_is_judged),
         cmocka_unit_test(trailers_cannot_frame_route_or_authenticate),

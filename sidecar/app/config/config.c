@@ -165,6 +165,7 @@ struct worker_options config_worker(const struct config *c)
         .connect_ports = c->connect_ports,
         .network = network(c),
         .via = c->via,
+        .absolute_https = c->absolute_https,
     };
 }
 

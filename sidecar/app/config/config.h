@@ -27,6 +27,7 @@ struct config {
     size_t rule_count;
     struct client_spec *clients; /* none: whoever reaches the proxy */
     size_t client_count;
+    bool absolute_https; /* clients.absolute_https */
     struct worker_limits limits;
     uint64_t replay_body_bytes; /* limits.replay_body: what rules take that say nothing of their own */
     enum unmatched unmatched;

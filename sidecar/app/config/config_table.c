@@ -311,6 +311,10 @@ static const struct field rule_fields[] = {
     { "set_if_absent", FIELD_PAIRS, .at = RULE(set_if_absent), .count_at = RULE(set_if_absent_count),
       .check = value_field, .about = "Fields set when the request has none." },
     { "only_if", FIELD_OBJECT, .table = &only_if_table, .about = "Inject only over this placeholder." },
+    { "upgrade", FIELD_STRINGS, .at = RULE(upgrades), .check = value_upgrade,
+      .about =
+          "Protocols that a request may switch to (Upgrade), such as websocket, spdy/3.1 and tcp; default websocket "
+          "alone, [] for none." },
     { "allow_http", FIELD_BOOL, .at = RULE(allow_http), .initial = "false",
       .about = "Inject into plain http too: the token goes out in the clear." },
     { "on_unauthorized", FIELD_OBJECT, .table = &unauthorized_table, .about = "When to refresh and send again." },
@@ -347,6 +351,14 @@ static const struct table client_table = { .fields = client_fields,
                                            .size = sizeof(struct client_spec),
                                            .name_at = offsetof(struct client_spec, name),
                                            .check = cross_check_client };
+
+static const struct field clients_fields[] = {
+    { "absolute_https", FIELD_BOOL, .at = CONFIG(absolute_https), .initial = "false",
+      .about = "Take \"GET https://host/path\" on an open listen.proxy too, as older axios, needle and busybox wget "
+               "send it; "
+               "on listen.socket and from clients with a password it is always taken." },
+    END,
+};
 
 static const struct field network_fields[] = {
     { "allow_private", FIELD_CUSTOM, .read = cross_read_networks,
@@ -422,7 +434,7 @@ static const struct field config_fields[] = {
     { "rules", FIELD_LIST, .at = CONFIG(rules), .count_at = CONFIG(rule_count), .table = &rule_table,
       .about = "Which credential goes where." },
     { "clients", FIELD_MAP, .at = CONFIG(clients), .count_at = CONFIG(client_count), .table = &client_table,
-      .check = value_client,
+      .beside = clients_fields, .check = value_client,
       .about = "Clients by name: when any is given, the proxy demands a name and password (407) or, on listen.socket, "
                "a known uid (403), "
                "and each has its own rules." },

@@ -104,6 +104,19 @@ const char *value_method(char **io_text)
     return NULL;
 }
 
+/* RFC 9110 §7.8: a name, or a name and a version. */
+const char *value_upgrade(char **io_text)
+{
+    struct slice version, name = slice_cut(slice_str(*io_text), '/', &version);
+    bool whole = rules_is_token(name) && (!strchr(*io_text, '/') || rules_is_token(version));
+    if (!whole)
+        return "no protocol: write websocket, spdy/3.1, tcp or another name of an Upgrade";
+    lower(*io_text);
+    if (strncmp(*io_text, "h2c", 3) == 0 || strncmp(*io_text, "http/", 5) == 0 || strncmp(*io_text, "tls/", 4) == 0)
+        return "another HTTP or TLS inside the connection would carry requests past the rules: it is never let through";
+    return NULL;
+}
+
 const char *value_field(char **io_text)
 {
     if (!rules_is_token(slice_str(*io_text)))

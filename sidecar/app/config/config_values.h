@@ -16,6 +16,8 @@ const char *value_host(char **io_text);
 const char *value_path(char **io_text);
 /* An HTTP method, upper case. */
 const char *value_method(char **io_text);
+/* A protocol of an Upgrade, name or name/version; lower-cased. */
+const char *value_upgrade(char **io_text);
 /* A field name that a rule may set; lower-cased. */
 const char *value_field(char **io_text);
 /* A query key: anything but what ends one. */

@@ -57,6 +57,7 @@ struct field {
     const char *const *words; /* enum: NULL-terminated */
     const char *const *later; /* enum: words of later versions */
     const struct table *table;
+    const struct field *beside; /* maps: keys that are no names but settings of the struct around, up to one without */
     /* Strings: NULL, or what is wrong with it. May normalise, or replace, *io_text (heap). Never repeats the value. */
     const char *(*check)(char **io_text);
     int (*read)(struct schema *s, const struct field *f, const json_t *node, void *base); /* custom: 0; -1, reported */

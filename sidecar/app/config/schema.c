@@ -316,6 +316,31 @@ static int read_list(struct schema *s, const struct field *f, const json_t *node
     return failed;
 }
 
+static int read_value(struct schema *s, const struct field *f, const json_t *node, void *base);
+
+static const struct field *find_beside(const struct field *f, const char *key)
+{
+    for (const struct field *b = f->beside; b && b->key; b++)
+        if (strcmp(b->key, key) == 0)
+            return b;
+    return NULL;
+}
+
+static int read_named(struct schema *s, const struct field *f, const char *key, const json_t *value, char *list,
+                      size_t *count)
+{
+    void *element = list + *count * f->table->size;
+    char **name = (char **)(void *)((char *)element + f->table->name_at);
+    if (f->table->init)
+        f->table->init(element);
+    if (!(*name = strdup(key))) /* no element is ever without its name */
+        return schema_error_key(s, value, "out of memory");
+    ++*count;
+    const char *wrong = f->check ? f->check(name) : NULL;
+    int failed = wrong ? schema_error_key(s, value, "%s", wrong) : 0;
+    return read_element(s, f->table, value, element) | failed;
+}
+
 static int read_map(struct schema *s, const struct field *f, const json_t *node, void *base)
 {
     size_t *count;
@@ -329,18 +354,9 @@ static int read_map(struct schema *s, const struct field *f, const json_t *node,
         return failed;
     json_object_foreach((json_t *)(uintptr_t)node, key, value)
     {
-        void *element = list + *count * f->table->size;
-        char **name = (char **)(void *)((char *)element + f->table->name_at);
-        if (f->table->init)
-            f->table->init(element);
-        if (!(*name = strdup(key))) /* no element is ever without its name */
-            return schema_error_key(s, value, "out of memory");
-        ++*count;
-        const char *wrong = f->check ? f->check(name) : NULL;
+        const struct field *beside = find_beside(f, key);
         size_t mark = enter(s, key);
-        if (wrong)
-            failed = schema_error_key(s, value, "%s", wrong);
-        failed |= read_element(s, f->table, value, element);
+        failed |= beside ? read_value(s, beside, value, base) : read_named(s, f, key, value, list, count);
         leave(s, mark);
     }
     return failed;

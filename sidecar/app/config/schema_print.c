@@ -40,6 +40,19 @@ static json_t *words(const struct field *f)
     return json_pack("{s:o}", "enum", list);
 }
 
+static json_t *property_of(const struct field *f);
+
+static json_t *map_of(const struct field *f)
+{
+    json_t *map = json_pack("{s:s,s:o}", "type", "object", "additionalProperties", object_of(f->table));
+    json_t *beside = f->beside ? json_object() : NULL;
+    for (const struct field *b = f->beside; b && b->key; b++)
+        json_object_set_new(beside, b->key, property_of(b));
+    if (beside)
+        json_object_set_new(map, "properties", beside);
+    return map;
+}
+
 static json_t *type_of(const struct field *f)
 {
     switch (f->type) {
@@ -56,7 +69,7 @@ static json_t *type_of(const struct field *f)
     case FIELD_SECRET: return json_pack("{s:s}", "$ref", "#/$defs/secret");
     case FIELD_OBJECT: return object_of(f->table);
     case FIELD_LIST: return json_pack("{s:s,s:o}", "type", "array", "items", object_of(f->table));
-    case FIELD_MAP: return json_pack("{s:s,s:o}", "type", "object", "additionalProperties", object_of(f->table));
+    case FIELD_MAP: return map_of(f);
     case FIELD_CUSTOM: return json_safe_load(slice_str(f->json), 0, NULL);
     case FIELD_LATER: break;
     }
@@ -73,15 +86,21 @@ static json_t *initial_of(const struct field *f)
     }
 }
 
+static json_t *property_of(const struct field *f)
+{
+    json_t *node = type_of(f);
+    if (f->about && f->type != FIELD_LATER)
+        json_object_set_new(node, "description", json_string(f->about));
+    if (f->initial)
+        json_object_set_new(node, "default", initial_of(f));
+    return node;
+}
+
 static json_t *object_of(const struct table *t)
 {
     json_t *properties = json_object(), *required = json_array();
     for (const struct field *f = t->fields; f->key; f++) {
-        json_t *node = type_of(f);
-        if (f->about && f->type != FIELD_LATER)
-            json_object_set_new(node, "description", json_string(f->about));
-        if (f->initial)
-            json_object_set_new(node, "default", initial_of(f));
+        json_t *node = property_of(f);
         if (f->type != FIELD_LATER)
             json_object_set_new(properties, f->key, node);
         else

@@ -1,0 +1,11 @@
+/* http/query.h: names and values of a query as the server reads them (WHATWG URL §5).   Pure. */
+#ifndef SIDEKEY_HTTP_QUERY_H
+#define SIDEKEY_HTTP_QUERY_H
+
+#include "base/slice.h"
+
+/* Is text, with its escapes and plus signs decoded, the same as plain?  "acces%73_token" is "access_token".
+ * fold: ASCII case makes no difference. */
+bool query_text_is(struct slice text, struct slice plain, bool fold);
+
+#endif
