@@ -2,7 +2,6 @@
 #include "app/cmd/cmd.h"
 #include "app/config/units.h"
 #include "base/own_env.h"
-#include "net/tls/tls_cold.h"
 
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -129,7 +128,6 @@ static void protect(void)
 int main(int argc, char **argv)
 {
     protect();
-    tls_cold_init(); /* before anything else touches OpenSSL */
     if (argc < 2) {
         print_overview(stderr);
         return EX_USAGE;

@@ -461,3 +461,11 @@ enum h1_event h1_eof(struct h1 *p)
     default: return bad(p, 400, "cut_short");
     }
 }
+
+#define TEXT(number) #number
+#define VERSION(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
+
+const char *h1_library(void)
+{
+    return VERSION(LLHTTP_VERSION_MAJOR, LLHTTP_VERSION_MINOR, LLHTTP_VERSION_PATCH);
+}

@@ -66,4 +66,7 @@ MUST_CHECK int h1_write_chunk(struct buf *out, struct slice data);
 /* The last chunk and the trailers (NULL: none). */
 MUST_CHECK int h1_write_last_chunk(struct buf *out, const struct message *trailers);
 
+/* "6.0.10": the version of llhttp that was built against. */
+const char *h1_library(void);
+
 #endif

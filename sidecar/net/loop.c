@@ -74,3 +74,9 @@ void later_cancel(struct later *l)
 {
     list_remove(&l->node);
 }
+
+void loop_library(int *ret_major, int *ret_minor)
+{
+    *ret_major = ev_version_major();
+    *ret_minor = ev_version_minor();
+}

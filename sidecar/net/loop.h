@@ -23,4 +23,7 @@ void later_init(struct later *l, void (*run)(struct later *));
 void later_ask(struct later *l);
 void later_cancel(struct later *l);
 
+/* The version of libev that is loaded: 4 and 33. */
+void loop_library(int *ret_major, int *ret_minor);
+
 #endif

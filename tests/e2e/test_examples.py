@@ -167,6 +167,16 @@ def test_the_libraries_of_the_image_are_all_that_the_program_needs(image):
 
 
 @release
+def test_packagers_are_told_what_is_loaded_at_run_time():
+    """The ELF note ".note.dlopen" of systemd's and the distributions' tools."""
+    notes = run(["readelf", "-nW", BUILD / "sidekey"], env={**os.environ, "LC_ALL": "C"})
+    assert b"orrupt" not in notes.stdout + notes.stderr, (notes.stdout, notes.stderr)
+    assert b"FDO" in notes.stdout, notes.stdout
+    told = re.search(rb'FDO\0(\[\{"feature":[^\0]*\])\0', (BUILD / "sidekey").read_bytes())[1]
+    assert [loaded["soname"] for loaded in json.loads(told)] == [[LOADED]]
+
+
+@release
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
 def test_the_image_runs_in_a_chroot_without_a_network(image):
     into, _ = image

@@ -16,7 +16,7 @@ LIBRARIES = [
     ("libcurl", r"curl/", ("sidecar/refresh/fetch",)),
     ("hiredis", r"hiredis/|hiredis\.h", ("sidecar/refresh/redis",)),
     ("c-ares", r"ares", ("sidecar/net/dial",)),
-    ("libyaml", r"yaml\.h", ("sidecar/app/config", "sidecar/app/cmd/cmd_version.c")),
+    ("libyaml", r"yaml\.h", ("sidecar/app/config",)),
     ("jansson", r"jansson\.h", ("sidecar/refresh", "sidecar/app", "sidecar/http", "sidecar/proxy", "sidecar/base/json_safe.c", "sidecar/base/json_safe.h")),
     ("libev", r"ev\.h", ("sidecar/net", "sidecar/proxy", "sidecar/refresh", "sidecar/app")),
 ]

@@ -1,16 +1,24 @@
-#include "app/cmd/cmd.h"
-#include "refresh/fetch/fetch.h"
-
 #include <jansson.h>
 #include <stdio.h>
 #include <sysexits.h>
-#include <yaml.h>
 
-/* By hand: the headers of these libraries stay in their own rooms. */
-const char *OpenSSL_version(int what);
-const char *ares_version(int *number);
-int ev_version_major(void);
-int ev_version_minor(void);
+#include "app/cmd/cmd.h"
+#include "app/config/tree.h"
+#include "http/h1.h"
+#include "net/dial/dns.h"
+#include "net/loop.h"
+#include "net/tls/tls.h"
+#include "refresh/fetch/fetch.h"
+#include "refresh/redis/redis_wire.h"
+
+static void print_libraries(void)
+{
+    int major, minor;
+    loop_library(&major, &minor);
+    printf("%s\n%s\nc-ares %s\nlibev %d.%d\nllhttp %s\njansson %s\nlibyaml %s\nhiredis %s\n", tls_library(),
+           fetch_library(), dns_library(), major, minor, h1_library(), jansson_version_str(), tree_library(),
+           redis_wire_library());
+}
 
 int cmd_version(int argc, char **argv)
 {
@@ -26,8 +34,6 @@ int cmd_version(int argc, char **argv)
         return cmd_usage("version", "takes no words");
     puts("sidekey " SIDEKEY_VERSION);
     if (verbose)
-        printf("%s\n%s\nc-ares %s\nlibev %d.%d\njansson %s\nlibyaml %s\n", OpenSSL_version(0), fetch_library(),
-               ares_version(NULL), ev_version_major(), ev_version_minor(), jansson_version_str(),
-               yaml_get_version_string());
+        print_libraries();
     return EX_OK;
 }

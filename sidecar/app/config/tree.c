@@ -284,3 +284,8 @@ bool tree_is_null(const struct tree *y, const json_t *node)
             return true;
     return false;
 }
+
+const char *tree_library(void)
+{
+    return yaml_get_version_string();
+}

@@ -30,4 +30,7 @@ struct tree_mark tree_mark(const struct tree *y, const json_t *node);
 /* A plain null, ~ or nothing at all: the key was written, the value was not. */
 bool tree_is_null(const struct tree *y, const json_t *node);
 
+/* "0.2.5": the version of libyaml that is loaded. */
+const char *tree_library(void);
+
 #endif

@@ -224,3 +224,8 @@ void dns_ask(struct dns *d, const char *host, int family, dns_fn *fn, void *arg)
     ask(d->servers, host, family, fn, arg);
     arm(d);
 }
+
+const char *dns_library(void)
+{
+    return ares_version(NULL);
+}

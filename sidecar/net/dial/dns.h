@@ -28,4 +28,7 @@ bool dns_hosts_file(struct dns *d, const char *host, struct dns_answer *ret);
 /* fn may be called inside this call and must not free d. */
 void dns_ask(struct dns *d, const char *host, int family, dns_fn *fn, void *arg);
 
+/* "1.18.1": the version of c-ares that is loaded. */
+const char *dns_library(void);
+
 #endif

@@ -33,4 +33,7 @@ struct tls_client_options {
 MUST_CHECK struct tls_client *tls_client_new(const struct tls_client_options *options, struct err *e);
 void tls_client_free(struct tls_client *c);
 
+/* "OpenSSL 3.0.17 …": the library that is loaded, for version reports. */
+const char *tls_library(void);
+
 #endif

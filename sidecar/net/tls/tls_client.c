@@ -77,7 +77,6 @@ struct tls_client *tls_client_new(const struct tls_client_options *options, stru
     if (!(c->cache = tls_cache_new()) || !(c->ctx = make_context()))
         err_set(e, "TLS cannot be set up: out of memory");
     else if (tls_verify_roots(c->ctx, options->ca_file, e) == 0 && load_identity(c->ctx, options, e) == 0) {
-        tls_cold_learn(c->ctx);
         ERR_clear_error();
         return c;
     }
@@ -98,4 +97,9 @@ void tls_client_unref(struct tls_client *c)
 void tls_client_free(struct tls_client *c)
 {
     tls_client_unref(c);
+}
+
+const char *tls_library(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION);
 }

@@ -6,7 +6,6 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#include "net/tls/tls_cold.h"
 #include "net/tls/tls_revocation.h"
 #include "net/tls/tls_session.h"
 
@@ -34,10 +33,7 @@ struct tls_client {
 };
 
 struct tls_session {
-    /* touched by tls_session.c alone, between tls_cold_enter(box) and tls_cold_leave(), and by OpenSSL's callbacks from
-     * there */
-    SSL *ssl;
-    struct tls_box *box;       /* NULL: none */
+    SSL *ssl;                  /* touched by tls_session.c alone, and by OpenSSL's callbacks from there */
     struct tls_client *client; /* upstream leg, else NULL */
     int fd;
     int io_errno;      /* of the last recv or send that failed for good */

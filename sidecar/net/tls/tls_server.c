@@ -100,10 +100,8 @@ struct tls_server *tls_server_new(struct slice ticket_key, struct err *e)
         int len = i2d_PUBKEY(s->key, &s->spki);
         s->spki_len = len > 0 ? (size_t)len : 0;
     }
-    if (s && s->spki_len > 0) {
-        tls_cold_learn(s->ctx);
+    if (s && s->spki_len > 0)
         return s;
-    }
     char why[128];
     err_set(e, "TLS cannot be set up: %s", tls_queue_text(why, sizeof why));
     tls_server_free(s);

@@ -16,12 +16,8 @@ static struct tls_session *session_new(SSL_CTX *ctx, int fd, const char *host, c
     t->key_len = host_len + 1 + key_len;
 
     BIO *bio = tls_bio_new(t);
-    t->box = tls_cold_new();
-    tls_cold_enter(t->box);
     t->ssl = bio ? SSL_new(ctx) : NULL;
-    bool found = t->ssl && SSL_set_app_data(t->ssl, t) == 1; /* the callbacks find t there */
-    tls_cold_leave();
-    if (!found) {
+    if (!t->ssl || SSL_set_app_data(t->ssl, t) != 1) { /* the callbacks find t there */
         BIO_free(bio);
         tls_session_free(t);
         return NULL;
@@ -54,7 +50,6 @@ static bool keep_already(struct tls_session *t, struct slice already)
 static struct tls_session *made(struct tls_session *t, bool ok)
 {
     ERR_clear_error();
-    tls_cold_leave();
     if (ok)
         return t;
     tls_session_free(t);
@@ -68,7 +63,6 @@ struct tls_session *tls_session_accept(struct tls_server *server, struct tls_lea
     if (!t)
         return NULL;
     t->sni_optional = sni_optional;
-    tls_cold_enter(t->box);
     bool ok = keep_already(t, already) && bind_to_host(t->ssl, host)
               && SSL_use_cert_and_key(t->ssl, leaf->cert, leaf->key, NULL, 1) == 1;
     if (ok)
@@ -92,7 +86,6 @@ struct tls_session *tls_session_connect(struct tls_client *client, int fd, const
         return NULL;
     t->client = client;
     client->refs++;
-    tls_cold_enter(t->box);
     /* RFC 6066 §3: an IP literal is not a server name. */
     bool ok =
         tls_verify_expect(t->ssl, host, host_is_ip) == 0 && (host_is_ip || SSL_set_tlsext_host_name(t->ssl, host) == 1);
@@ -107,14 +100,11 @@ void tls_session_free(struct tls_session *t)
 {
     if (!t)
         return;
-    tls_cold_enter(t->box);
     /* A connection that ended without close_notify would take its session with it; TLS 1.1 dropped that rule (RFC 4346
      * §7.2.1). */
     if (t->established && !t->label)
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(t->ssl);
-    tls_cold_leave();
-    tls_cold_free(t->box);
     tls_client_unref(t->client);
     free(t->already);
     free(t->text);
@@ -125,7 +115,6 @@ void tls_session_free(struct tls_session *t)
 
 static SSL *enter(struct tls_session *t)
 {
-    tls_cold_enter(t->box);
     ERR_clear_error();
     return t->ssl;
 }
@@ -133,7 +122,6 @@ static SSL *enter(struct tls_session *t)
 static enum tls_io outcome(struct tls_session *t, int ret)
 {
     int error = ret > 0 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, ret);
-    tls_cold_leave();
     switch (error) {
     case SSL_ERROR_NONE: return TLS_OK;
     case SSL_ERROR_WANT_READ: return TLS_WANT_READ;
@@ -210,21 +198,16 @@ enum tls_io tls_session_close(struct tls_session *t)
     int ret = SSL_in_init(ssl) ? 1 : SSL_shutdown(ssl);
     if (ret < 0)
         return outcome_of_write(t, ret);
-    tls_cold_leave();
     return TLS_OK;
 }
 
-/* What is in storage was put there with nothing pending. */
 bool tls_session_pending(const struct tls_session *t)
 {
-    return t->already || (tls_cold_bytes(t->box) == 0 && SSL_has_pending(t->ssl) == 1);
+    return t->already || SSL_has_pending(t->ssl) == 1;
 }
 
 void tls_session_park(struct tls_session *t)
 {
-    if (tls_cold_bytes(t->box) > 0)
-        return;
-    if (SSL_in_init(t->ssl) || SSL_free_buffers(t->ssl) != 1 || SSL_has_pending(t->ssl) == 1)
-        return;
-    tls_cold_put_away(t->box, t->ssl);
+    if (!SSL_in_init(t->ssl))
+        SSL_free_buffers(t->ssl); /* refuses where something is in them */
 }

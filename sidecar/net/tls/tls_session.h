@@ -47,8 +47,7 @@ MUST_CHECK enum tls_io tls_session_close(struct tls_session *t);
 
 /* Bytes are inside for which the descriptor will not wake: try a read. */
 bool tls_session_pending(const struct tls_session *t);
-/* Gives record buffers back when nothing is in them, and puts the rest into storage (net/tls/tls_cold.h) until the next
- * call. */
+/* Gives the record buffers back until the next call, when nothing is in them (SSL_free_buffers(3)). */
 void tls_session_park(struct tls_session *t);
 struct tls_failure tls_session_failure(const struct tls_session *t);
 

@@ -2,9 +2,21 @@
 #include "refresh/fetch/fetch_curl.h"
 
 #include <dlfcn.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #define LIBRARY "libcurl.so.4"
+
+/* Tells tools of packagers what the ELF header cannot: that a library is loaded at run time.  ELF note "FDO", type
+ * 0x407c0c0a (the Package Metadata group's "dlopen metadata"). */
+#define DLOPEN                                                                                                         \
+    "[{\"feature\":\"token-endpoints\",\"description\":\"Requests to token endpoints over HTTP\","                     \
+    "\"priority\":\"required\",\"soname\":[\"" LIBRARY "\"]}]"
+__attribute__((used, section(".note.dlopen"))) _Alignas(4) static const struct {
+    uint32_t name_size, text_size, type;
+    char name[4];
+    _Alignas(4) char text[sizeof DLOPEN];
+} note = { sizeof "FDO", sizeof DLOPEN, 0x407c0c0a, "FDO", DLOPEN };
 
 struct fetch_curl fetch_curl;
 

@@ -168,3 +168,11 @@ int redis_explain(struct err *e, const char *server, const redisReply *r)
                        server);
     return err_set(e, "%s answers with an error (%.*s)", server, code < 20 ? (int)code : 20, r->str);
 }
+
+#define TEXT(number) #number
+#define VERSION(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
+
+const char *redis_wire_library(void)
+{
+    return VERSION(HIREDIS_MAJOR, HIREDIS_MINOR, HIREDIS_PATCH);
+}

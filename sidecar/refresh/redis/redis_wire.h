@@ -38,4 +38,7 @@ MUST_CHECK int redis_reply_u64(const redisReply *r, uint64_t *ret);
  * servers quote what they were sent.  Returns -1. */
 int redis_explain(struct err *e, const char *server, const redisReply *r);
 
+/* "0.14.1": the version of hiredis that was built against. */
+const char *redis_wire_library(void);
+
 #endif
