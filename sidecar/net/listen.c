@@ -1,8 +1,10 @@
 #include "net/listen.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -22,9 +24,30 @@ static const char *hint(int number)
     }
 }
 
+static bool is_any6(const struct address *at)
+{
+    struct sockaddr_in6 in6;
+    memcpy(&in6, &at->sa, sizeof in6);
+    return at->sa.ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&in6.sin6_addr);
+}
+
+/* A kernel without IPv6: [::] is then every address that there is. */
+static void any4_from_any6(struct address *at)
+{
+    struct sockaddr_in6 in6;
+    memcpy(&in6, &at->sa, sizeof in6);
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = in6.sin6_port };
+    memset(&at->sa, 0, sizeof at->sa);
+    memcpy(&at->sa, &in, sizeof in);
+    at->len = sizeof in;
+}
+
 static int set_up(int fd, struct address *io_at, bool shared)
 {
-    const int on = 1;
+    const int on = 1, off = 0;
+    /* [::] takes IPv4 too, whatever net.ipv6.bindv6only says. */
+    if (is_any6(io_at) && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) != 0)
+        return -1;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0)
         return -1;
     if (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
@@ -42,6 +65,10 @@ int listen_open(struct address *io_at, bool shared, struct err *e)
 {
     char text[64];
     int fd = socket(io_at->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 && errno == EAFNOSUPPORT && is_any6(io_at)) {
+        any4_from_any6(io_at);
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    }
     if (fd >= 0 && set_up(fd, io_at, shared) == 0)
         return fd;
     int number = errno;

@@ -269,8 +269,10 @@ static void mistakes_are_named_with_their_place_and_the_way_out(void **state)
         { "limits: {replay_body: 1MB}\n", "f:1:23: ", "like 512B, 64KiB or 1MiB" },
         { "limits: {replay_body: 2GiB}\n", "f:1:23: ", "write 0B to 1GiB" },
         { "limits: {replay_body: 1MiB, replay_total: 1KiB}\n", "f:1:9: ", "replay_total is less than replay_body" },
-        { "listen: {proxy: localhost:1}\n", "f:1:17: ", "like 127.0.0.1:8118 or [::1]:8118, or off\n" },
-        { "listen: {admin: localhost:1}\n", "f:1:17: ", "or off" },
+        { "listen: {proxy: proxy.test:1}\n", "f:1:17: ", "like 127.0.0.1:8118 or [::1]:8118, or off\n" },
+        { "listen: {admin: proxy.test:1}\n", "f:1:17: ", "or off" },
+        { "listen: {admin: ':'}\n", "f:1:17: ", "is no address" },
+        { "listen: {admin: '::9118'}\n", "f:1:17: ", "is no address" },
         { "listen: {proxy: 127.0.0.1}\n", "f:1:17: ", "has no port" },
         { "listen: {proxy: off}\n", "f:1:9: ", "listen nowhere" },
         { "listen: {proxy: 127.0.0.1:70000}\n", "f:1:17: ", "is no address" },
@@ -1029,12 +1031,31 @@ static void the_documents_name_every_key(void **state)
     buf_done(&schema);
 }
 
+static void an_address_may_be_written_as_other_servers_read_it(void **state)
+{
+    static const struct {
+        const char *text, *want;
+    } rows[] = {
+        { "':9118'", "[::]:9118" },     { "'*:9118'", "[::]:9118" },        { "localhost:9118", "127.0.0.1:9118" },
+        { "'[::]:9118'", "[::]:9118" }, { "0.0.0.0:9118", "0.0.0.0:9118" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char file[80], text[64];
+        snprintf(file, sizeof file, "listen: {admin: %s}\n", rows[i].text);
+        struct config *c = good(file);
+        assert_string_equal(address_text((struct sockaddr *)&c->listen_admin.sa, text, sizeof text), rows[i].want);
+        config_free(c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_file_means_the_defaults),
         cmocka_unit_test(a_name_that_a_label_would_have_to_escape_is_refused),
         cmocka_unit_test(a_whole_file_becomes_structs),
+        cmocka_unit_test(an_address_may_be_written_as_other_servers_read_it),
         cmocka_unit_test(json_is_taken_as_it_is),
         cmocka_unit_test(a_word_that_yaml_takes_for_a_boolean_stays_a_word),
         cmocka_unit_test(a_key_with_nothing_behind_it_is_as_if_it_were_not_there),

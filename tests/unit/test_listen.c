@@ -109,6 +109,17 @@ static void port_zero_is_replaced_by_the_one_that_was_given(void **state)
     }
 }
 
+static void every_address_of_ipv6_takes_ipv4_too(void **state)
+{
+    struct address any, four = loopback(AF_INET);
+    (void)state;
+    assert_int_equal(address_parse(SLICE("[::]"), 0, &any), 0);
+    int fd = open_at(&any, false); /* a machine without IPv6 opens 0.0.0.0 */
+    ((struct sockaddr_in *)&four.sa)->sin_port = ((struct sockaddr_in *)&any.sa)->sin_port;
+    close(knock(&four));
+    close(fd);
+}
+
 static void an_address_in_use_is_named_with_a_way_to_find_its_owner(void **state)
 {
     (void)state;
@@ -287,6 +298,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(port_zero_is_replaced_by_the_one_that_was_given),
+        TEST(every_address_of_ipv6_takes_ipv4_too),
         TEST(an_address_in_use_is_named_with_a_way_to_find_its_owner),
         TEST(shared_listeners_may_have_one_port),
         TEST(a_connection_is_handed_over_ready_for_use),

@@ -17,8 +17,21 @@ static int fail(const struct address *admin, int number, struct err *e)
                    number ? strerror(number) : "no answer");
 }
 
-static int connect_to(const struct address *admin)
+/* listen.admin may be every address of the machine, and the machine may be without IPv6. */
+static struct address reachable(const struct address *admin)
 {
+    struct address four;
+    struct sockaddr_in6 in6;
+    memcpy(&in6, &admin->sa, sizeof in6);
+    if (admin->sa.ss_family != AF_INET6 || !IN6_IS_ADDR_UNSPECIFIED(&in6.sin6_addr)
+        || address_parse(SLICE("127.0.0.1"), ntohs(in6.sin6_port), &four) != 0)
+        return *admin;
+    return four;
+}
+
+static int connect_to(const struct address *given)
+{
+    const struct address local = reachable(given), *admin = &local;
     struct timeval send_limit = { .tv_sec = CONNECT_S }, answer_limit = { .tv_sec = ANSWER_S };
     int fd = socket(admin->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)

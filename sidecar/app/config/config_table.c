@@ -28,7 +28,8 @@ static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 
 static const struct field listen_fields[] = {
     { "proxy", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_proxy), .initial = "127.0.0.1:8118", .words = off,
-      .about = "IP:PORT of the proxy; port 0 takes a free one; off when there is a socket instead." },
+      .about = "IP:PORT of the proxy; :PORT is every address; port 0 takes a free one; off when there is a socket "
+               "instead." },
     { "socket", FIELD_STRING, FIELD_ENV, .at = CONFIG(listen_socket), .check = local_path,
       .about =
           "Path of a unix socket that the proxy listens on too; the kernel says who connects (clients.NAME.uids)." },
@@ -37,7 +38,7 @@ static const struct field listen_fields[] = {
     { "socket_group", FIELD_STRING, FIELD_ENV, .at = CONFIG(socket_group), .check = local_group,
       .about = "Group of the socket, name or number; default the one that its directory gives it." },
     { "admin", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_admin), .initial = "127.0.0.1:9118", .words = off,
-      .about = "IP:PORT of /livez, /readyz, /metrics and /status, or off." },
+      .about = "IP:PORT of /livez, /readyz, /metrics and /status; :PORT is every address, IPv4 and IPv6; or off." },
     { "gateway", FIELD_LATER, .about = "there is no base-URL listener yet: use listen.proxy" },
     END,
 };

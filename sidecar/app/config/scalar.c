@@ -113,15 +113,33 @@ static int read_enum(const struct field *f, const char *text, void *base, struct
     return err_set(e, "\"%.40s\" is unknown: write %s", text, all);
 }
 
-static int read_address(const struct field *f, const char *text, void *base, struct err *e)
+/* ":9118" and "*:9118" are every address of the machine, "localhost:9118" is 127.0.0.1: as other servers read them. */
+static const char *spelled_out(const char *text, char *full, size_t size)
+{
+    static const struct {
+        const char *prefix, *address;
+    } words[] = { { ":", "[::]" }, { "*:", "[::]" }, { "localhost:", "127.0.0.1" } };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        size_t n = strlen(words[i].prefix);
+        if (strncmp(text, words[i].prefix, n) != 0 || strchr(text + n, ':'))
+            continue;
+        int len = snprintf(full, size, "%s:%s", words[i].address, text + n);
+        return len > 0 && (size_t)len < size ? full : text;
+    }
+    return text;
+}
+
+static int read_address(const struct field *f, const char *given, void *base, struct err *e)
 {
     struct address to = { .len = 0 };
+    char full[80];
+    const char *text = spelled_out(given, full, sizeof full);
     bool off = f->words && strcmp(text, f->words[0]) == 0;
     if (!off && address_parse(slice_str(text), 0, &to) != 0)
-        return err_set(e, "\"%.60s\" is no address: write IP:PORT, like 127.0.0.1:8118 or [::1]:8118%s", text,
+        return err_set(e, "\"%.60s\" is no address: write IP:PORT, like 127.0.0.1:8118 or [::1]:8118%s", given,
                        f->words ? ", or off" : "");
     if (!off && !strchr(*text == '[' ? strchr(text, ']') : text, ':'))
-        return err_set(e, "\"%.60s\" has no port: write IP:PORT (port 0 takes a free one)", text);
+        return err_set(e, "\"%.60s\" has no port: write IP:PORT (port 0 takes a free one)", given);
     *(struct address *)at(f, base) = to;
     return 0;
 }
