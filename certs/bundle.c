@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "certs/jks.h"
+#include "certs/publish.h"
 
 #define BUNDLE_MAX (16U << 20) /* the largest in the wild is 0.5 MiB */
 #define CHUNK (64 * 1024)
@@ -90,39 +92,6 @@ static int add_file(struct buf *out, const char *path, struct err *e)
     return 0;
 }
 
-static int write_all(int fd, struct slice bytes)
-{
-    while (bytes.len) {
-        ssize_t n = write(fd, bytes.ptr, bytes.len);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        bytes = slice_skip(bytes, n > 0 ? (size_t)n : 0);
-    }
-    return 0;
-}
-
-/* Readers map these files at any moment: they must meet the old file or the new one. */
-static int replace(const char *path, struct slice bytes, struct err *e)
-{
-    char beside[PATH_MAX];
-    if (snprintf(beside, sizeof beside, "%s.XXXXXX", path) >= (int)sizeof beside)
-        return err_set(e, "cannot write %s: %s", path, strerror(ENAMETOOLONG));
-    int fd = mkostemp(beside, O_CLOEXEC);
-    if (fd < 0)
-        return err_set(e, "cannot write %s: %s", path, strerror(errno));
-    int failed = write_all(fd, bytes);
-    if (!failed && (fchmod(fd, 0444) != 0 || fsync(fd) != 0))
-        failed = -errno;
-    if (close(fd) != 0 && !failed)
-        failed = -errno;
-    if (!failed && rename(beside, path) != 0)
-        failed = -errno;
-    if (!failed)
-        return 0;
-    unlink(beside);
-    return err_set(e, "cannot write %s: %s", path, strerror(-failed));
-}
-
 static int fill(struct buf *out, const char *not_this, struct slice ca_pem, const char *const *extra_roots,
                 struct err *e)
 {
@@ -135,24 +104,33 @@ static int fill(struct buf *out, const char *not_this, struct slice ca_pem, cons
     return buf_add(out, ca_pem) == 0 ? 0 : err_set(e, "out of memory");
 }
 
+static int put_files(const char *dir, struct slice ca_pem, const struct buf *all, const struct buf *jks, struct err *e)
+{
+    struct publish_dir d;
+    struct publish_file files[] = { { .name = "ca.pem", .bytes = ca_pem },
+                                    { .name = "bundle.pem", .bytes = buf_slice(all) },
+                                    { .name = "bundle.jks", .bytes = buf_slice(jks) } };
+    if (publish_open(&d, dir, e) != 0)
+        return -1;
+    int failed = publish_files(&d, files, sizeof files / sizeof *files, e);
+    publish_close(&d);
+    return failed;
+}
+
 int bundle_publish(const char *dir, struct slice ca_pem, const char *const *extra_roots, struct err *e)
 {
-    char ca[PATH_MAX], bundle[PATH_MAX];
-    struct buf all;
-    struct stat st;
-    if (snprintf(ca, sizeof ca, "%s/ca.pem", dir) >= (int)sizeof ca
-        || snprintf(bundle, sizeof bundle, "%s/bundle.pem", dir) >= (int)sizeof bundle)
+    char bundle[PATH_MAX];
+    struct buf all, jks;
+    if (snprintf(bundle, sizeof bundle, "%s/bundle.pem", dir) >= (int)sizeof bundle)
         return err_set(e, "cannot publish certificates in %.200s: %s", dir, strerror(ENAMETOOLONG));
-    if (mkdir(dir, 0755) == 0)
-        (void)chmod(dir, 0755); /* whatever the umask: programs of other users read here */
-    else if (errno != EEXIST)
-        return err_set(e, "cannot make the directory %s: %s", dir, strerror(errno));
-    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
-        return err_set(e, "cannot publish certificates in %s: %s", dir, strerror(ENOTDIR));
     buf_init(&all, BUNDLE_MAX);
+    buf_init(&jks, BUNDLE_MAX);
     int failed = fill(&all, bundle, ca_pem, extra_roots, e);
-    if (!failed && ((failed = replace(ca, ca_pem, e)) == 0))
-        failed = replace(bundle, buf_slice(&all), e);
+    if (!failed && jks_build(buf_slice(&all), &jks) != 0)
+        failed = err_set(e, "cannot make %.200s/bundle.jks: no certificate in it can be read, or out of memory", dir);
+    if (!failed)
+        failed = put_files(dir, ca_pem, &all, &jks, e);
     buf_done(&all);
+    buf_done(&jks);
     return failed;
 }

@@ -14,10 +14,8 @@
 #include "certs/x509.h"
 
 #define DAY_S ((int64_t)24 * 60 * 60)
-#define CA_LIFETIME_S                                                                                                  \
-    (3650 * DAY_S) /* a sidecar may run for years, and nothing renews what programs have read at their start */
+#define CA_LIFETIME_S (3650 * DAY_S) /* nothing renews what programs have read at their start */
 #define LEAF_LIFETIME_S (14 * DAY_S)
-#define BACKDATE_S DAY_S /* clients' clocks run behind */
 #define KEY_ID_BYTES 20
 #define RSA_BITS 2048
 
@@ -62,9 +60,9 @@ static int make(struct ca *ca, const struct ca_options *options, int64_t now_s, 
     X509 *x = ca->cert = X509_new();
     ca->key = options->rsa ? EVP_RSA_gen(RSA_BITS) : EVP_EC_gen("P-256");
     bool ok = x && ca->key && X509_set_version(x, X509_VERSION_3) == 1 && x509_set_serial(x)
-              && x509_set_validity(x, now_s - BACKDATE_S, now_s + lifetime_s) && set_names(x)
+              && x509_set_validity(x, now_s - CA_BACKDATE_S, now_s + lifetime_s) && set_names(x)
               && X509_set_pubkey(x, ca->key) == 1 && x509_add_basic_constraints(x, true) && x509_add_key_usage(x, usage)
-              && add_key_id(x)
+              && x509_add_server_auth(x) && add_key_id(x)
               && (!ca->limits || X509_add1_ext_i2d(x, NID_name_constraints, ca->limits, 1, X509V3_ADD_APPEND) == 1)
               && x509_sign(x, ca->key);
     return ok ? 0 : err_set(e, "cannot make the CA: %s", x509_why());
@@ -129,10 +127,19 @@ static int load(struct ca *ca, const struct ca_options *options, struct err *e)
         || (X509_get_extension_flags(ca->cert) & EXFLAG_INVALID))
         return err_set(
             e, "the certificate %s is not a CA (basicConstraints CA:TRUE and keyUsage keyCertSign are needed)", path);
+    return 0;
+}
+
+/* What the certificate itself says: its constraints and its dates. */
+static int read_cert(struct ca *ca, const char *name, struct err *e)
+{
     int critical;
     ca->own = X509_get_ext_d2i(ca->cert, NID_name_constraints, &critical, NULL);
     if (!ca->own && critical != -1) /* -1: it has none */
-        return err_set(e, "the name constraints of %s cannot be read", path);
+        return err_set(e, "the name constraints of %s cannot be read", name);
+    if (!x509_time(X509_get0_notBefore(ca->cert), &ca->not_before_s)
+        || !x509_time(X509_get0_notAfter(ca->cert), &ca->not_after_s))
+        return err_set(e, "the dates of %s cannot be read", name);
     return 0;
 }
 
@@ -157,11 +164,8 @@ struct ca *ca_new(const struct ca_options *options, int64_t now_s, struct err *e
         goto failed;
     if ((given ? load(ca, options, e) : make(ca, options, now_s, e)) != 0)
         goto failed;
-    if (!x509_time(X509_get0_notBefore(ca->cert), &ca->not_before_s)
-        || !x509_time(X509_get0_notAfter(ca->cert), &ca->not_after_s)) {
-        err_set(e, "the CA certificate's dates cannot be read");
+    if (read_cert(ca, given ? options->cert_file : "the CA certificate", e) != 0)
         goto failed;
-    }
     if (check_time(ca, now_s, e) != 0) {
         if (given)
             err_wrap(e, "%s: ", options->cert_file);
@@ -169,6 +173,28 @@ struct ca *ca_new(const struct ca_options *options, int64_t now_s, struct err *e
     }
     return ca;
 failed:
+    ca_free(ca);
+    return NULL;
+}
+
+static int read_pem(struct ca *ca, struct slice pem, struct err *e)
+{
+    BIO *bio = pem.len <= INT32_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
+    if (bio && (ca->cert = PEM_read_bio_X509(bio, NULL, no_password, NULL)) && BIO_reset(bio) == 1)
+        ca->key = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
+    BIO_free(bio);
+    bool fits = ca->key && X509_check_private_key(ca->cert, ca->key) == 1;
+    ERR_clear_error();
+    return fits ? read_cert(ca, "the stored CA", e) : err_set(e, "the stored CA is damaged");
+}
+
+struct ca *ca_from_pem(struct slice pem, struct err *e)
+{
+    struct ca *ca = calloc(1, sizeof *ca);
+    if (ca && read_pem(ca, pem, e) == 0)
+        return ca;
+    if (!ca)
+        err_set(e, "out of memory");
     ca_free(ca);
     return NULL;
 }
@@ -226,9 +252,34 @@ int ca_add_key_pem(const struct ca *ca, struct buf *out)
     return failed;
 }
 
+int64_t ca_not_before_s(const struct ca *ca)
+{
+    return ca->not_before_s;
+}
+
 int64_t ca_not_after_s(const struct ca *ca)
 {
     return ca->not_after_s;
+}
+
+bool ca_is_rsa(const struct ca *ca)
+{
+    return EVP_PKEY_get_base_id(ca->key) == EVP_PKEY_RSA;
+}
+
+bool ca_same(const struct ca *a, const struct ca *b)
+{
+    return X509_cmp(a->cert, b->cert) == 0;
+}
+
+bool ca_is_constrained(const struct ca *ca)
+{
+    return ca->own != NULL;
+}
+
+bool ca_permits(const struct ca *ca, const char *host)
+{
+    return !ca->own || constraints_permit(ca->own, host);
 }
 
 /* By OpenSSL's own reading of the leaf as it was signed: what we permit and what clients permit cannot differ. */
@@ -254,7 +305,7 @@ static int sign(struct ca *ca, X509 *leaf, struct slice host, struct buf *out_de
 int ca_sign_leaf(struct ca *ca, struct slice host, struct slice spki_der, int64_t now_s, struct buf *out_der,
                  int64_t *ret_not_after_s, struct err *e)
 {
-    int64_t not_before_s = now_s - BACKDATE_S, not_after_s = now_s + LEAF_LIFETIME_S;
+    int64_t not_before_s = now_s - CA_BACKDATE_S, not_after_s = now_s + LEAF_LIFETIME_S;
     if (not_before_s < ca->not_before_s)
         not_before_s = ca->not_before_s;
     if (not_after_s > ca->not_after_s)

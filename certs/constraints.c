@@ -39,6 +39,20 @@ static GENERAL_NAME *network(const unsigned char *ip, size_t len, unsigned char 
     return name;
 }
 
+/* A name of this type (text) that nobody has: permitted alone it excludes all others. */
+static GENERAL_NAME *no_such(int type)
+{
+    GENERAL_NAME *name = GENERAL_NAME_new();
+    ASN1_IA5STRING *value = name ? ASN1_IA5STRING_new() : NULL;
+    if (!value || ASN1_STRING_set(value, NO_NAME, (int)strlen(NO_NAME)) != 1) {
+        ASN1_IA5STRING_free(value);
+        GENERAL_NAME_free(name);
+        return NULL;
+    }
+    GENERAL_NAME_set0_value(name, type, value);
+    return name;
+}
+
 static int permit(NAME_CONSTRAINTS *nc, const char *host, bool *io_names, bool *io_ips, struct err *e)
 {
     struct slice name = slice_str(host);
@@ -67,6 +81,8 @@ NAME_CONSTRAINTS *constraints_new(const char *const *hosts, struct err *e)
             goto failed;
     if (!names && !add(&nc->permittedSubtrees, x509_general_name(SLICE(NO_NAME))))
         goto out_of_memory;
+    if (!add(&nc->permittedSubtrees, no_such(GEN_EMAIL)) || !add(&nc->permittedSubtrees, no_such(GEN_URI)))
+        goto out_of_memory;
     if (!ips && (!add(&nc->excludedSubtrees, network(any, 4, 0)) || !add(&nc->excludedSubtrees, network(any, 16, 0))))
         goto out_of_memory;
     return nc;
@@ -75,4 +91,43 @@ out_of_memory:
 failed:
     NAME_CONSTRAINTS_free(nc);
     return NULL;
+}
+
+static struct slice text_of(const ASN1_STRING *s)
+{
+    return slice_of((const char *)ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
+}
+
+/* RFC 5280 §4.2.1.10: a name lies within its own name and all to the right of a dot of it. */
+static bool name_within(struct slice host, struct slice base)
+{
+    if (host.len < base.len || !slice_ieq(slice_skip(host, host.len - base.len), base))
+        return false;
+    return host.len == base.len || base.len == 0 || host.ptr[host.len - base.len - 1] == '.';
+}
+
+static bool ip_within(const unsigned char *ip, size_t len, struct slice network)
+{
+    const unsigned char *at = (const unsigned char *)network.ptr;
+    bool same = network.len == 2 * len;
+    for (size_t i = 0; same && i < len; i++)
+        same = (ip[i] & at[len + i]) == (at[i] & at[len + i]);
+    return same;
+}
+
+bool constraints_permit(const NAME_CONSTRAINTS *nc, const char *host)
+{
+    struct slice name = slice_str(host);
+    unsigned char ip[16];
+    if (slice_starts(name, SLICE("*.")))
+        name = slice_skip(name, 2);
+    size_t kind = x509_host(name, ip);
+    for (int i = 0; kind && i < sk_GENERAL_SUBTREE_num(nc->permittedSubtrees); i++) {
+        const GENERAL_NAME *base = sk_GENERAL_SUBTREE_value(nc->permittedSubtrees, i)->base;
+        if (kind == 1 && base->type == GEN_DNS && name_within(name, text_of(base->d.dNSName)))
+            return true;
+        if (kind > 1 && base->type == GEN_IPADD && ip_within(ip, kind, text_of(base->d.iPAddress)))
+            return true;
+    }
+    return false;
 }

@@ -8,8 +8,11 @@
 #include "base/err.h"
 
 /* hosts: NULL-terminated dNSNames ("*.x.test" permits the subtree x.test) and IP literals.  Without an IP literal all
- * IPs are excluded, without a name all names.  Caller frees with NAME_CONSTRAINTS_free().  NULL with e: not a host, out
- * of memory. */
+ * IPs are excluded, without a name all names; e-mail addresses and URIs always are.  Caller frees with
+ * NAME_CONSTRAINTS_free().  NULL with e: not a host, out of memory. */
 MUST_CHECK NAME_CONSTRAINTS *constraints_new(const char *const *hosts, struct err *e);
+/* Is every name that host stands for ("*.x.test": all of x.test) within the permitted ones?  Excluded ones are not
+ * looked at: ours exclude no part of what they permit. */
+bool constraints_permit(const NAME_CONSTRAINTS *nc, const char *host);
 
 #endif

@@ -4,15 +4,6 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-static X509 *read_pem(struct slice pem)
-{
-    BIO *bio = pem.len <= INT32_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
-    X509 *x = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-    BIO_free(bio);
-    ERR_clear_error();
-    return x;
-}
-
 static void print_names(BIO *to, const char *label, const STACK_OF(GENERAL_SUBTREE) * names)
 {
     int count = sk_GENERAL_SUBTREE_num(names);
@@ -54,19 +45,21 @@ static void print_all(BIO *to, X509 *x)
     print_constraints(to, x);
 }
 
-int describe_certificate(struct slice pem, struct buf *out, struct err *e)
+int describe_certificates(struct slice pem, struct buf *out, struct err *e)
 {
-    X509 *x = read_pem(pem);
-    BIO *to = x ? BIO_new(BIO_s_mem()) : NULL;
+    BIO *from = pem.len <= INT32_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
+    BIO *to = BIO_new(BIO_s_mem());
     char *text = NULL;
-    if (!x)
-        return err_set(e, "there is no certificate in it");
-    if (to)
+    size_t count = 0;
+    for (X509 *x; from && to && (x = PEM_read_bio_X509(from, NULL, NULL, NULL)); X509_free(x)) {
+        if (count++)
+            BIO_printf(to, "\n");
         print_all(to, x);
+    }
     long len = to ? BIO_get_mem_data(to, &text) : 0;
     int failed = len > 0 ? buf_add(out, slice_of(text, (size_t)len)) : -1;
+    BIO_free(from);
     BIO_free(to);
-    X509_free(x);
     ERR_clear_error();
-    return failed ? err_set(e, "out of memory") : 0;
+    return count == 0 ? err_set(e, "there is no certificate in it") : failed ? err_set(e, "out of memory") : 0;
 }

@@ -1,13 +1,8 @@
 #include "certs/jks.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <openssl/evp.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/str.h"
 
@@ -77,7 +72,7 @@ static int put_digest(struct buf *out)
     return good ? buf_add(out, slice_of(digest, len)) : -ENOMEM;
 }
 
-static int build(struct slice pem, struct buf *out)
+int jks_build(struct slice pem, struct buf *out)
 {
     struct buf base64, entries, der;
     unsigned count = 0;
@@ -99,61 +94,4 @@ static int build(struct slice pem, struct buf *out)
     buf_done(&der);
     buf_done(&entries);
     return failed;
-}
-
-static int read_file(const char *path, struct buf *out)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC), failed = fd < 0 ? -errno : 0;
-    ssize_t got = 1;
-    while (failed == 0 && got > 0) {
-        char *at = buf_reserve(out, 64 * 1024);
-        got = at ? read(fd, at, 64 * 1024) : -1;
-        if (got > 0)
-            buf_grow(out, (size_t)got);
-        else if (got < 0)
-            failed = at ? -errno : -ENOMEM;
-    }
-    if (fd >= 0)
-        close(fd);
-    return failed;
-}
-
-static int write_file(const char *path, struct slice bytes)
-{
-    char beside[PATH_MAX];
-    if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside)
-        return -ENAMETOOLONG;
-    unlink(beside); /* of a run that was cut short: it may not be opened for writing */
-    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0444);
-    if (fd < 0)
-        return -errno;
-    int failed = 0;
-    while (bytes.len && failed == 0) {
-        ssize_t put = write(fd, bytes.ptr, bytes.len);
-        if (put > 0)
-            bytes = slice_skip(bytes, (size_t)put);
-        else if (errno != EINTR)
-            failed = -errno;
-    }
-    close(fd);
-    if (failed == 0 && rename(beside, path) != 0)
-        failed = -errno;
-    if (failed)
-        unlink(beside);
-    return failed;
-}
-
-int jks_write(const char *pem_path, const char *jks_path, struct err *e)
-{
-    struct buf pem, store;
-    buf_init(&pem, STORE_MAX);
-    buf_init(&store, STORE_MAX);
-    int failed = read_file(pem_path, &pem);
-    if (failed)
-        err_set(e, "cannot read %s: %s", pem_path, strerror(-failed));
-    else if ((failed = build(buf_slice(&pem), &store)) != 0 || (failed = write_file(jks_path, buf_slice(&store))) != 0)
-        err_set(e, "cannot write %s: %s", jks_path, strerror(-failed));
-    buf_done(&pem);
-    buf_done(&store);
-    return failed ? -1 : 0;
 }

@@ -4,9 +4,9 @@
 #ifndef SIDEKEY_CERTS_JKS_H
 #define SIDEKEY_CERTS_JKS_H
 
-#include "base/err.h"
+#include "base/buf.h"
 
-/* Writes jks_path (replaced atomically, 0444) with every certificate of pem_path.  0; -1 with e naming the file. */
-MUST_CHECK int jks_write(const char *pem_path, const char *jks_path, struct err *e);
+/* Appends a store with every certificate of pem.  0; -ENODATA: there is none, -ENOBUFS, -ENOMEM. */
+MUST_CHECK int jks_build(struct slice pem, struct buf *out);
 
 #endif

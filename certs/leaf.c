@@ -45,15 +45,6 @@ static bool add_alt_name(X509 *x, struct slice host, bool critical)
     return ok;
 }
 
-static bool add_server_auth(X509 *x)
-{
-    EXTENDED_KEY_USAGE *usage = EXTENDED_KEY_USAGE_new();
-    bool ok = usage && sk_ASN1_OBJECT_push(usage, OBJ_nid2obj(NID_server_auth)) > 0
-              && X509_add1_ext_i2d(x, NID_ext_key_usage, usage, 0, X509V3_ADD_APPEND) == 1;
-    EXTENDED_KEY_USAGE_free(usage);
-    return ok;
-}
-
 /* Copied from what the CA's certificate says, not computed again: the two must be the same bytes. */
 static bool add_authority_key_id(X509 *x, X509 *ca)
 {
@@ -95,7 +86,7 @@ X509 *leaf_new(X509 *ca, struct slice host, EVP_PKEY *key, int64_t not_before_s,
         && x509_set_validity(x, not_before_s, not_after_s) && X509_set_issuer_name(x, X509_get_subject_name(ca)) == 1
         && set_subject(x, host, kind == 1, &empty) && X509_set_pubkey(x, key) == 1 && add_authority_key_id(x, ca)
         && x509_add_basic_constraints(x, false) && x509_add_key_usage(x, rsa ? rsa_usage : ec_usage)
-        && add_server_auth(x) && add_alt_name(x, host, empty))
+        && x509_add_server_auth(x) && add_alt_name(x, host, empty))
         return x;
     err_set(e, "cannot make the leaf: %s", x509_why());
     X509_free(x);

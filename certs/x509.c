@@ -111,6 +111,15 @@ bool x509_add_key_usage(X509 *x, const int *bits)
     return ok;
 }
 
+bool x509_add_server_auth(X509 *x)
+{
+    EXTENDED_KEY_USAGE *usage = EXTENDED_KEY_USAGE_new();
+    bool ok = usage && sk_ASN1_OBJECT_push(usage, OBJ_nid2obj(NID_server_auth)) > 0
+              && X509_add1_ext_i2d(x, NID_ext_key_usage, usage, 0, X509V3_ADD_APPEND) == 1;
+    EXTENDED_KEY_USAGE_free(usage);
+    return ok;
+}
+
 bool x509_time(const ASN1_TIME *t, int64_t *ret_s)
 {
     struct tm tm;

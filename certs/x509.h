@@ -23,6 +23,8 @@ MUST_CHECK bool x509_add_attribute(X509_NAME *name, int nid, const char *value);
 MUST_CHECK bool x509_add_basic_constraints(X509 *x, bool ca);
 /* Critical keyUsage; bits as in RFC 5280 §4.2.1.3 (digitalSignature is 0), ended by -1. */
 MUST_CHECK bool x509_add_key_usage(X509 *x, const int *bits);
+/* extendedKeyUsage: TLS servers and nothing else. */
+MUST_CHECK bool x509_add_server_auth(X509 *x);
 /* Seconds since 1970; *ret untouched when t is malformed. */
 MUST_CHECK bool x509_time(const ASN1_TIME *t, int64_t *ret_s);
 /* With SHA-256, or the digest inside EdDSA. */

@@ -54,7 +54,7 @@ _sidekey()
     case $command in
     env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir $config" -- "$word") ;;
     run) mapfile -t COMPREPLY < <(compgen -W "--layers --placeholder --java --verbose -- $config" -- "$word") ;;
-    ca) mapfile -t COMPREPLY < <(compgen -W "show $config" -- "$word") ;;
+    ca) mapfile -t COMPREPLY < <(compgen -W "show rotate --now $config" -- "$word") ;;
     version) mapfile -t COMPREPLY < <(compgen -W '--verbose --help' -- "$word") ;;
     help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
     why)

@@ -9,7 +9,7 @@ complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a run -d 'ru
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a env -d 'print the variables that bring programs through the proxy'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a check -d 'check the configuration'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a why -d 'say which rule wins for a request'
-complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a ca -d 'show the certificate that programs must trust'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a ca -d 'show the certificates that programs must trust, or have the next one made'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a status -d 'show the credentials of a running proxy'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a refresh -d 'refresh a credential of a running proxy now'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a healthcheck -d 'ask a running proxy whether it is ready'
@@ -23,7 +23,8 @@ complete -c sidekey -n '__fish_seen_subcommand_from env' -l java -d 'with JAVA_T
 complete -c sidekey -n '__fish_seen_subcommand_from env' -l proxy -x -d 'as the program sees it: host:port'
 complete -c sidekey -n '__fish_seen_subcommand_from env' -l ca-dir -x -a '(__fish_complete_directories)' -d 'as the program sees it'
 complete -c sidekey -n '__fish_seen_subcommand_from why' -a 'GET POST PUT PATCH DELETE HEAD OPTIONS'
-complete -c sidekey -n '__fish_seen_subcommand_from ca' -a show
+complete -c sidekey -n '__fish_seen_subcommand_from ca' -a 'show rotate'
+complete -c sidekey -n '__fish_seen_subcommand_from ca' -l now -d 'it signs at once'
 complete -c sidekey -n '__fish_seen_subcommand_from version' -s v -l verbose -d 'with the versions of the libraries'
 complete -c sidekey -n '__fish_seen_subcommand_from help' -a "$commands"
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l layers -x -a 'env preload env,preload' -d 'how the program is told'

@@ -48,10 +48,10 @@ static void on_packet(void *arg, struct slice packet, int fd)
 {
     struct child *c = arg;
     struct msg m;
-    if (fd >= 0)
-        close(fd);
     if (msg_decode(packet, &m) == 0)
-        supervisor_message(c, &m);
+        supervisor_message(c, &m, fd);
+    else if (fd >= 0)
+        close(fd);
 }
 
 static void on_gone(void *arg)
@@ -82,7 +82,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
         ipc_free(LIST_ENTRY(n, struct child, node)->ipc);
     listeners_keep(&s->listeners, me->role == ROLE_KEEPER, me->slot);
-    if (me->role == ROLE_WORKER)
+    if (me->role == ROLE_WORKER && s->ca_memfd >= 0)
         close(s->ca_memfd);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -47,9 +47,11 @@ static const struct command {
     { "why", cmd_why, "say which rule wins for a request, and what would be sent",
       "Example: sidekey why GET https://api.example.com/v1/items\n\n"
       "Never shows a token.  Exit status 0: a rule injects, 1: none does.\n\n" CONFIG_HELP },
-    { "ca", cmd_ca, "show the certificate that programs must trust",
+    { "ca", cmd_ca, "show the certificates that programs must trust, or have the next one made",
       "Example: sidekey ca show > ca.pem\n\n"
-      "The certificate goes to stdout, what it says to stderr.\n\n" CONFIG_HELP },
+      "  show                      the certificates to stdout, what they say to stderr\n"
+      "  rotate                    publish the next CA of a running proxy; it signs in 30 days\n"
+      "  rotate --now              … and it signs at once: programs that run must be started again\n\n" CONFIG_HELP },
     { "status", cmd_status, "show the credentials of a running proxy",
       "Example: sidekey status\n\n"
       "State, generation, expiry and last error of each credential; never a token.\n\n" CONFIG_HELP },

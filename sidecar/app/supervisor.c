@@ -2,7 +2,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+#include <fcntl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -179,15 +179,6 @@ static void replace(struct supervisor *s, struct child **at)
         (void)!child_send(old, &(struct msg){ .type = MSG_DRAIN }, -1);
 }
 
-static bool same_list(char *const *a, char *const *b)
-{
-    if (!a || !b)
-        return a == b;
-    while (*a && *b && strcmp(*a, *b) == 0)
-        a++, b++;
-    return !*a && !*b;
-}
-
 void supervisor_tell_keeper(const struct supervisor *s)
 {
     (void)!child_send(s->keeper, &(struct msg){ .type = MSG_CONFIG, .ok = !s->reload_failed }, -1);
@@ -216,8 +207,6 @@ static void reload_apply(struct supervisor *s, struct config *next)
 {
     if (!next)
         return;
-    if (!same_list(next->permit_hosts, s->config->permit_hosts) && ftruncate(s->ca_memfd, 0) != 0)
-        log_error(log_msg("the old CA cannot be dropped"), log_str("reason", strerror(errno)));
     next->workers = s->worker_count; /* TCP listeners are as they are until a restart */
     config_free(s->config);
     s->config = next;
@@ -247,8 +236,28 @@ static void answer_reload(struct child *c, uint64_t tag)
     reload_apply(c->supervisor, next);
 }
 
-void supervisor_message(struct child *c, const struct msg *m)
+/* What nobody can change any more, of the keeper that the next one follows. */
+static void keep_ca(struct child *c, int fd)
 {
+    struct supervisor *s = c->supervisor;
+    int held = fcntl(fd, F_GET_SEALS);
+    if (c != s->keeper || held < 0 || !(held & F_SEAL_WRITE)) {
+        close(fd);
+        return;
+    }
+    if (s->ca_memfd >= 0)
+        close(s->ca_memfd);
+    s->ca_memfd = fd;
+}
+
+void supervisor_message(struct child *c, const struct msg *m, int fd)
+{
+    if (m->type == MSG_CA && fd >= 0) {
+        keep_ca(c, fd);
+        return;
+    }
+    if (fd >= 0)
+        close(fd);
     if (m->type == MSG_ASK && m->ask == MSG_ASK_RELOAD) {
         answer_reload(c, m->tag); /* also of one that drains: whoever came in through it waits */
     } else if (m->type == MSG_READY) {
@@ -363,9 +372,8 @@ int supervisor_run(const struct supervisor_options *options)
         done(&s);
         return EX_UNAVAILABLE;
     }
-    s.ca_memfd = memfd_create("sidekey-ca", MFD_CLOEXEC);
     rand_bytes(s.ticket_key, sizeof s.ticket_key);
-    if (watch_signals(&s) < 0 || s.ca_memfd < 0 || !make_children(&s)) {
+    if (watch_signals(&s) < 0 || !make_children(&s)) {
         log_error(log_msg("cannot start"), log_str("reason", strerror(errno)));
         done(&s);
         return EX_OSERR;

@@ -49,8 +49,8 @@ void child_free(struct child *c);
 void child_spawn(struct child *c);
 void child_retry_later(struct child *c);
 int child_send(struct child *c, const struct msg *m, int fd);
-/* supervisor.c: a message of a child. */
-void supervisor_message(struct child *c, const struct msg *m);
+/* supervisor.c: a message of a child.  Takes fd (-1: none) over. */
+void supervisor_message(struct child *c, const struct msg *m, int fd);
 void supervisor_tell_keeper(const struct supervisor *s);
 
 #endif

@@ -231,6 +231,11 @@ int seal_open(const struct seal_ring *ring, struct slice aad, struct slice blob,
     return failed;
 }
 
+bool seal_is_current(const struct seal_ring *ring, struct slice blob)
+{
+    return blob.len > ID_BYTES && memcmp(blob.ptr + 1, ring->keys[0].id, ID_BYTES) == 0;
+}
+
 const char *seal_fingerprint(const struct seal_ring *ring, struct slice bytes, char text[9])
 {
     static const char digits[] = "0123456789abcdef";

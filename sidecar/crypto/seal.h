@@ -20,6 +20,8 @@ MUST_CHECK int seal_blob(const struct seal_ring *ring, struct slice aad, struct 
 /* Appends the plain text to out (a secret buf).  0; -EBADMSG (not ours, cut, changed, or other aad), -ENOKEY (sealed
  * with a key that is not in the ring), -ENOBUFS, -ENOMEM. */
 MUST_CHECK int seal_open(const struct seal_ring *ring, struct slice aad, struct slice blob, struct buf *out);
+/* Was the blob sealed with the key that this ring seals with, and not with the previous one? */
+bool seal_is_current(const struct seal_ring *ring, struct slice blob);
 /* First 8 hex digits of SHA-256(salt of this ring's key, bytes): names a token in logs without showing it.  text: 9
  * bytes. */
 const char *seal_fingerprint(const struct seal_ring *ring, struct slice bytes, char text[9]);

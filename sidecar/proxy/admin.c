@@ -30,7 +30,7 @@ struct admin_client {
     uint64_t tag;     /* of the question that is out; 0: none */
     const char *type; /* media type of the answer */
     struct buf body;  /* as it comes in parts, then as it goes out */
-    bool openmetrics, keep, ended, head_only;
+    bool keep, ended, head_only;
     bool sending; /* the answer's head is out, its end is not */
     bool served;  /* has had an answer */
 };
@@ -143,13 +143,12 @@ static void on_deadline(void *arg)
 
 /* --- questions --- */
 
-static void ask(struct admin_client *c, enum msg_ask what, const char *type)
+static void ask(struct admin_client *c, enum msg_ask what, bool ok, const char *type)
 {
     c->tag = ++c->admin->next_tag;
     c->type = type;
     timer_set(&c->deadline, ANSWER_MS);
-    c->admin->ctx->ask(c->admin->ctx,
-                       &(struct msg){ .type = MSG_ASK, .ask = what, .tag = c->tag, .ok = c->openmetrics });
+    c->admin->ctx->ask(c->admin->ctx, &(struct msg){ .type = MSG_ASK, .ask = what, .tag = c->tag, .ok = ok });
 }
 
 void admin_answer(struct admin *a, const struct msg *m)
@@ -201,7 +200,7 @@ static void ask_ready(struct admin_client *c)
     if (c->admin->ctx->leaving)
         respond(c, 503, "text/plain", SLICE("[-]draining: requests in flight are finished, new ones are refused\n"));
     else
-        ask(c, MSG_ASK_READY, "text/plain");
+        ask(c, MSG_ASK_READY, false, "text/plain");
 }
 
 static void answer(struct admin_client *c, struct message *head)
@@ -212,27 +211,28 @@ static void answer(struct admin_client *c, struct message *head)
     bool post = slice_eq(message_method(head), SLICE("POST"));
     struct slice accept = message_get(head, SLICE("accept"), NULL);
     path = slice_cut(path, '?', &query);
-    c->openmetrics = false;
     if (get && slice_eq(path, SLICE("/livez")))
         respond(c, 200, "text/plain", SLICE("ok\n"));
     else if (get && (slice_eq(path, SLICE("/readyz")) || slice_eq(path, SLICE("/healthz"))))
         ask_ready(c);
     else if (get && slice_eq(path, SLICE("/status")))
-        ask(c, MSG_ASK_STATUS, "application/json");
+        ask(c, MSG_ASK_STATUS, false, "application/json");
     else if (get && slice_eq(path, SLICE("/ca.pem")))
-        ask(c, MSG_ASK_CA, "application/x-pem-file");
+        ask(c, MSG_ASK_CA, false, "application/x-pem-file");
     else if (get && slice_eq(path, SLICE("/metrics"))) {
-        c->openmetrics = slice_starts(slice_trim(accept), SLICE("application/openmetrics-text"));
-        ask(c, MSG_ASK_METRICS,
-            c->openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                           : "text/plain; version=0.0.4; charset=utf-8");
+        bool openmetrics = slice_starts(slice_trim(accept), SLICE("application/openmetrics-text"));
+        ask(c, MSG_ASK_METRICS, openmetrics,
+            openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                        : "text/plain; version=0.0.4; charset=utf-8");
     } else if (post && slice_eq(path, SLICE("/reload")))
-        ask(c, MSG_ASK_RELOAD, "text/plain");
+        ask(c, MSG_ASK_RELOAD, false, "text/plain");
+    else if (post && slice_eq(path, SLICE("/ca/rotate")))
+        ask(c, MSG_ASK_ROTATE, slice_eq(query, SLICE("now")), "text/plain");
     else if (post && slice_starts(path, SLICE("/refresh/")))
         refresh(c, slice_skip(path, 9));
     else
         respond(c, get || post ? 404 : 405, "text/plain",
-                SLICE("/livez /readyz /metrics /status, POST /refresh/NAME, POST /reload\n"));
+                SLICE("/livez /readyz /metrics /status, POST /refresh/NAME, POST /reload, POST /ca/rotate\n"));
 }
 
 /* --- legs --- */

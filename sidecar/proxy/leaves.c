@@ -190,6 +190,12 @@ void leaves_message(struct leaves *l, const struct msg *m)
     tls_leaf_free(leaf);
 }
 
+void leaves_forget(struct leaves *l)
+{
+    while (!list_empty(&l->recent))
+        drop_entry(l, LIST_ENTRY(l->recent.next, struct entry, recent));
+}
+
 static void again_one(void *arg, struct slice key, void *value)
 {
     struct entry *e = value;

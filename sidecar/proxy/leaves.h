@@ -36,6 +36,8 @@ MUST_CHECK int leaves_wait(struct leaves *l, const char *host, struct leaf_wait 
 void leaf_wait_cancel(struct leaf_wait *w);
 /* From the keeper: MSG_LEAF. */
 void leaves_message(struct leaves *l, const struct msg *m);
+/* Another CA signs: what is kept is not used again. */
+void leaves_forget(struct leaves *l);
 /* A new keeper is there, with the same CA: asks again for everyone who waits. */
 void leaves_resend(struct leaves *l);
 

@@ -117,6 +117,7 @@ static void on_keeper_packet(void *arg, struct slice packet, int fd)
     case MSG_TOKEN:
     case MSG_FAIL: tokens_message(w->ctx.tokens, &m); return;
     case MSG_LEAF: leaves_message(w->ctx.leaves, &m); return;
+    case MSG_MINT_ANEW: leaves_forget(w->ctx.leaves); return;
     case MSG_ANSWER: admin_answer(w->admin, &m); return;
     case MSG_CONFIG:
         if (!w->ready)

@@ -111,13 +111,16 @@ struct keeper_options {
     const char *state_dir;                         /* file engine; also journal and spool */
     struct secret_ref seal_key, seal_key_previous; /* none: a 0600 key is made in state_dir at the first start */
     enum on_lock_error on_lock_error;
-    int64_t lease_ms;            /* default 60 s */
-    struct dial_options network; /* overrides and address policy hold for token endpoints too */
-    const char *ca_publish;      /* directory for ca.pem and bundle.pem; NULL: none */
-    const char *const *permit_hosts;
+    int64_t lease_ms;                /* default 60 s */
+    struct dial_options network;     /* overrides and address policy hold for token endpoints too */
+    const char *ca_publish;          /* directory for ca.pem and bundle.pem; NULL: none */
+    const char *const *permit_hosts; /* of the rules, NULL-terminated: leaves are signed for these; NULL: for any */
+    bool ca_constrain;               /* … and the CA's name constraints say so too */
+    bool ca_keep;                    /* it outlives us, sealed in state_dir */
+    bool ca_rsa;                     /* one with an RSA key beside it */
     const char *ca_cert_file, *ca_key_file;
     const char *const *extra_roots; /* NULL-terminated; put into bundle.pem */
-    int ca_memfd;                   /* memfd that keeps a made CA over the death of a keeper; -1: none */
+    int ca_memfd;                   /* what an earlier keeper sent by MSG_CA; -1: nothing.  Borrowed */
     int64_t request_timeout_ms;     /* of one token request; default 30 s, always below lease_ms */
 };
 

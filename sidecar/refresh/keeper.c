@@ -4,8 +4,6 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "base/mem_trim.h"
-#include "certs/bundle.h"
-#include "certs/jks.h"
 #include "refresh/store/store_file.h"
 #include "refresh/redis/store_redis.h"
 
@@ -54,7 +52,7 @@ static int open_ring(struct keeper *k, struct err *e)
 }
 
 /* A directory that we may not use is a matter of permission, everything else one of the disk. */
-static int directory_status(const char *dir)
+int keeper_directory_status(const char *dir)
 {
     struct stat st;
     /* root may use it, and does not */
@@ -87,76 +85,17 @@ static int open_stores(struct keeper *k, struct err *e)
         return failed == EACCES || failed == EPERM || failed == EROFS ? EX_NOPERM : EX_IOERR;
     }
     if (open_ring(k, e) != 0)
-        return k->options->seal_key.kind == SECRET_REF_NONE ? directory_status(dir) : EX_CONFIG;
+        return k->options->seal_key.kind == SECRET_REF_NONE ? keeper_directory_status(dir) : EX_CONFIG;
     if (!(k->journal = journal_open(dir, k->ring, e)))
-        return directory_status(dir);
+        return keeper_directory_status(dir);
     if (k->options->redis && k->options->redis->url)
         return open_redis(k, e);
     if (!(k->store = store_file_new(dir, k->ring, e)))
-        return directory_status(dir);
+        return keeper_directory_status(dir);
     for (size_t i = 0; i < k->options->spec_count; i++)
         if (store_file_check(k->store, k->ring, k->options->specs[i].name, e) != 0)
             return EX_CONFIG; /* a wrong key is told now, not at the first request */
     return 0;
-}
-
-/* A CA that was made must outlive this process: programs read it once, at their start.  The memfd is the supervisor's;
- * a disk never sees it. */
-static int fill_vault(const struct keeper *k)
-{
-    struct buf pem;
-    buf_init_secret(&pem, 64 * 1024);
-    int failed = ca_add_pem(k->ca, &pem);
-    if (failed == 0 && (failed = ca_add_key_pem(k->ca, &pem)) == 0)
-        failed = pwrite(k->options->ca_memfd, pem.data + pem.start, pem.len, 0) == (ssize_t)pem.len ? 0 : -EIO;
-    buf_done(&pem);
-    return failed;
-}
-
-static int make_ca(struct keeper *k, struct err *e)
-{
-    const struct keeper_options *o = k->options;
-    char vault[32];
-    struct stat held = { .st_size = 0 };
-    struct ca_options ca = { .permit_hosts = o->permit_hosts,
-                             .cert_file = o->ca_cert_file,
-                             .key_file = o->ca_key_file };
-    bool ours = !o->ca_cert_file && o->ca_memfd >= 0 && fstat(o->ca_memfd, &held) == 0;
-    snprintf(vault, sizeof vault, "/proc/self/fd/%d", o->ca_memfd);
-    if (ours && held.st_size > 0)
-        ca.cert_file = ca.key_file = vault;
-    k->ca = ca_new(&ca, clock_wall_ms() / 1000, e);
-    if (!k->ca)
-        return -1;
-    return ours && held.st_size == 0 && fill_vault(k) != 0 ? err_set(e, "the CA cannot be kept in memory") : 0;
-}
-
-/* Java reads neither PEM nor a PKCS#12 without its own attribute. */
-static int publish_jks(const char *dir, struct err *e)
-{
-    char pem[PATH_MAX], jks[PATH_MAX];
-    if (snprintf(pem, sizeof pem, "%s/bundle.pem", dir) >= (int)sizeof pem
-        || snprintf(jks, sizeof jks, "%s/bundle.jks", dir) >= (int)sizeof jks)
-        return err_set(e, "%s: the name is too long", dir);
-    return jks_write(pem, jks, e);
-}
-
-static int open_ca(struct keeper *k, struct err *e)
-{
-    const struct keeper_options *o = k->options;
-    struct buf pem;
-    buf_init(&pem, 64 * 1024);
-    int status = 0;
-    if (make_ca(k, e) != 0 || ca_add_pem(k->ca, &pem) != 0)
-        status = EX_CONFIG;
-    else if (o->ca_publish && bundle_publish(o->ca_publish, buf_slice(&pem), o->extra_roots, e) != 0)
-        status = directory_status(o->ca_publish);
-    else if (o->ca_publish && publish_jks(o->ca_publish, e) != 0)
-        status = EX_IOERR;
-    else
-        k->ca_published = o->ca_publish != NULL;
-    buf_done(&pem);
-    return status;
 }
 
 /* A refresh touches much of libcurl and of the TLS library, and then nothing happens for minutes. */
@@ -227,7 +166,7 @@ static int open_all(struct keeper *k, struct err *e)
         err_set(e, "out of memory");
         return EX_OSERR;
     }
-    if ((status = open_stores(k, e)) != 0 || (status = open_ca(k, e)) != 0)
+    if ((status = open_stores(k, e)) != 0 || (status = keeper_ca_open(k, e)) != 0)
         return status;
     if (!(k->fetch = fetch_new(&k->options->network, e)) || open_accounts(k, e) != 0)
         return EX_OSERR;
@@ -315,6 +254,7 @@ static void close_all(struct keeper *k)
 {
     timer_stop(&k->drain_end);
     timer_stop(&k->trim);
+    timer_stop(&k->ca_look);
     later_cancel(&k->finished);
     keeper_drop_workers(k);
     ipc_free(k->supervisor);
@@ -325,7 +265,7 @@ static void close_all(struct keeper *k)
     journal_close(k->journal);
     store_free(k->store);
     free(k->store_names);
-    ca_free(k->ca);
+    ca_set_free(k->ca);
     seal_ring_free(k->ring);
     metrics_free(k->metrics);
     metrics_free(k->retired);
@@ -336,6 +276,7 @@ static int serve(struct keeper *k)
     k->store->engine->watch(k->store, on_store_change, k);
     for (size_t i = 0; i < k->account_count; i++)
         account_start(&k->accounts[i]);
+    keeper_ca_start(k);
     if (say_ready(k) != 0)
         drain(k);
     keeper_trim_soon(k);
@@ -352,6 +293,7 @@ int keeper_run(const struct keeper_options *options, int supervisor_fd)
     later_init(&k.finished, on_finished);
     timer_init(&k.drain_end, on_drain_end, &k);
     timer_init(&k.trim, on_trim, &k);
+    timer_init(&k.ca_look, keeper_ca_on_timer, &k);
     int status = open_all(&k, &e);
     if (status == 0 && !(k.supervisor = ipc_new(supervisor_fd, on_supervisor, on_supervisor_gone, &k)))
         status = EX_OSERR;

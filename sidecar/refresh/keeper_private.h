@@ -2,7 +2,7 @@
 #ifndef SIDEKEY_REFRESH_KEEPER_PRIVATE_H
 #define SIDEKEY_REFRESH_KEEPER_PRIVATE_H
 
-#include "certs/ca.h"
+#include "certs/ca_set.h"
 #include "net/ipc/ipc.h"
 #include "net/ipc/msg.h"
 #include "refresh/account.h"
@@ -16,8 +16,10 @@ struct keeper {
     const char **store_names; /* the credentials that the Redis engine watches; NULL-terminated */
     struct journal *journal;
     struct fetch *fetch;
-    struct ca *ca;
-    bool ca_published;
+    struct ca_set *ca;
+    bool ca_unpublished;  /* what is to be published could not be written */
+    int64_t ca_looked_ms; /* when something was last due */
+    struct timer ca_look;
     struct metrics *metrics;
     struct metrics *retired; /* counters of workers that are gone */
     struct flight_env flights;
@@ -44,7 +46,27 @@ struct worker_link { /* one worker's connection */
     bool config_dirty; /* … and after all of them CONFIG */
 };
 
+/* keeper.c: exit status for a directory that cannot be used. */
+int keeper_directory_status(const char *dir);
+
+/* keeper_ca.c */
+/* Exit status: 0, 74, 77, 78 with e. */
+MUST_CHECK int keeper_ca_open(struct keeper *k, struct err *e);
+/* The supervisor is there, and the loop. */
+void keeper_ca_start(struct keeper *k);
+void keeper_ca_on_timer(void *keeper);
+/* Does what is due, if anything is. */
+void keeper_ca_look(struct keeper *k);
+/* Appends what came of it, for a person.  0; -ENOBUFS, -ENOMEM. */
+MUST_CHECK int keeper_ca_rotate(struct keeper *k, bool at_once, struct buf *out, bool *ret_ok);
+/* Can programs trust what is signed now? */
+bool keeper_ca_usable(const struct keeper *k);
+void keeper_ca_gauges(struct keeper *k);
+void keeper_ca_mint(struct worker_link *w, const struct msg *m);
+
 /* keeper_workers.c */
+/* To every worker that is there. */
+void keeper_send_all(struct keeper *k, const struct msg *m);
 void keeper_add_worker(struct keeper *k, int fd);
 void keeper_drop_workers(struct keeper *k);
 /* One message to one worker; what cannot be sent is a worker that is gone, or does not read. */

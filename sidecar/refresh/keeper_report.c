@@ -40,6 +40,7 @@ static int own_metrics(struct keeper *k, struct buf *out)
     process_measure(k->metrics);
     *metrics_at(k->metrics, "process_start_time_seconds") = (double)(k->started_wall_ms / 1000);
     *metrics_at(k->metrics, "sidekey_store_up") = k->store->engine->up(k->store);
+    keeper_ca_gauges(k);
     for (size_t i = 0; i < k->account_count; i++)
         account_gauges(&k->accounts[i]);
     int failed = metrics_write(k->metrics, false, out);
@@ -86,7 +87,7 @@ static int add_ready(struct keeper *k, struct buf *out, bool *ok)
 {
     *ok = true;
     bool optional = true; /* those that nobody waits for are shown all the same */
-    int failed = add_check(out, k->ca_published || !k->options->ca_publish, "ca", "", "is not published", ok);
+    int failed = add_check(out, keeper_ca_usable(k), "ca", "", "is not published", ok);
     if (failed == 0)
         failed = add_check(out, k->store->engine->up(k->store), "store", "", "does not answer", ok);
     for (size_t i = 0; i < k->account_count && failed == 0; i++) {
@@ -156,11 +157,13 @@ void keeper_report(struct worker_link *w, const struct msg *m)
     struct buf text;
     int failed = -EINVAL;
     buf_init(&text, MSG_PARTS_TEXT_MAX);
+    keeper_ca_look(k);
     switch (m->ask) {
     case MSG_ASK_READY: failed = add_ready(k, &text, &answer.ok); break;
     case MSG_ASK_METRICS: failed = add_metrics(k, m->ok, &text); break;
     case MSG_ASK_STATUS: failed = add_status(k, &text); break;
-    case MSG_ASK_CA: failed = ca_add_pem(k->ca, &text); break;
+    case MSG_ASK_CA: failed = ca_set_add_pem(k->ca, clock_wall_ms() / 1000, &text); break;
+    case MSG_ASK_ROTATE: failed = keeper_ca_rotate(k, m->ok, &text, &answer.ok); break;
     case MSG_ASK_RELOAD: break; /* the supervisor is asked that */
     }
     answer.text = buf_slice(&text);

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #define EXTRA_MAX_BYTES 2048
-#define LEAF_MAX_BYTES 16384
 #define FAIL_QUEUE_MAX (1024 * 1024) /* a worker that reads nothing for so long has nobody left who waits */
 
 struct account *keeper_find(struct keeper *k, struct slice name)
@@ -78,25 +77,10 @@ static struct msg token_message(const struct account *a)
     return m;
 }
 
-/* MINT → LEAF. */
-static void keeper_mint(struct worker_link *w, const struct msg *m)
+void keeper_send_all(struct keeper *k, const struct msg *m)
 {
-    struct keeper *k = w->keeper;
-    struct msg answer = { .type = MSG_LEAF, .name = m->name };
-    struct buf der;
-    struct err e = { "" };
-    buf_init(&der, LEAF_MAX_BYTES);
-    bool ok = ca_sign_leaf(k->ca, m->name, m->der, clock_wall_ms() / 1000, &der, &answer.until_s, &e) == 0;
-    if (ok)
-        answer.der = buf_slice(&der);
-    else {
-        answer.until_s = 0;
-        answer.text = slice_str(e.text);
-        log_warn(log_msg("leaf refused"), log_str("reason", e.text));
-    }
-    (*metrics_at(k->metrics, "sidekey_leaves_total{result=\"%s\"}", ok ? "signed" : "refused"))++;
-    keeper_send(w, &answer);
-    buf_done(&der);
+    for (struct list *n = k->workers.next; n != &k->workers; n = n->next)
+        keeper_send(LIST_ENTRY(n, struct worker_link, node), m);
 }
 
 /* ---- tokens: what is owed is the newest one, so a worker that reads slowly, or a thousand credentials at its start,
@@ -235,7 +219,7 @@ static void on_packet(void *arg, struct slice packet, int fd)
     switch (m.type) {
     case MSG_HELLO: on_hello(w, &m); break;
     case MSG_WANT: on_want(w, &m); break;
-    case MSG_MINT: keeper_mint(w, &m); break;
+    case MSG_MINT: keeper_ca_mint(w, &m); break;
     case MSG_STATS: on_stats(w, &m); break;
     case MSG_ASK: keeper_report(w, &m); break;
     default: log_warn(log_msg("unexpected message from a worker"), log_int("type", m.type));

@@ -90,8 +90,9 @@ def test_the_probes_of_the_pod_are_answered_by_its_configuration(start, auth, po
     """The real sidecar.yaml, but for paths, ports and the token endpoint."""
     text = (KUBERNETES / "sidekey.yaml").read_text()
     for path in ("/run/secrets/sidekey", "/run/sidekey", "/var/lib/sidekey"):
-        (place / path.strip("/")).mkdir(parents=True)
+        (place / path.strip("/")).mkdir(parents=True, mode=0o700)
     (place / "run/secrets/sidekey/client-secret").write_text(auth.client_secret)
+    (place / "run/secrets/sidekey/seal-key").write_text("5ea1" * 16)
     for old, new in (("/run/", f"{place}/run/"), ("/var/lib/", f"{place}/var/lib/"), ("127.0.0.1:8118", "127.0.0.1:0"), ("0.0.0.0:9118", "127.0.0.1:0"),
                      ("https://login.example.com/oauth2/token", auth.token_url), ("client_id: my-app", f"client_id: {auth.client_id}")):
         assert old in text, old

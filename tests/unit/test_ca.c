@@ -152,8 +152,9 @@ static void the_authority_has_the_documented_form(void **state)
         assert_true(basic->ca && basic->pathlen && ASN1_INTEGER_get(basic->pathlen) == 0);
         assert_int_equal(X509_get_key_usage(x), KU_KEY_CERT_SIGN | KU_CRL_SIGN);
         assert_int_equal(ASN1_STRING_length(id), 20);
-        assert_int_equal(X509_get_ext_count(x), 4);
-        assert_int_equal(sk_GENERAL_SUBTREE_num(limits->permittedSubtrees), 2);
+        assert_int_equal(X509_get_ext_count(x), 5);
+        assert_int_equal(X509_get_extended_key_usage(x), XKU_SSL_SERVER);
+        assert_int_equal(sk_GENERAL_SUBTREE_num(limits->permittedSubtrees), 4); /* with e-mail and URI: nobody's */
         assert_int_equal(sk_GENERAL_SUBTREE_num(limits->excludedSubtrees), 2);
         assert_int_equal(EVP_PKEY_get_base_id(X509_get0_pubkey(x)), rsa ? EVP_PKEY_RSA : EVP_PKEY_EC);
         assert_int_equal(EVP_PKEY_get_bits(X509_get0_pubkey(x)), rsa ? 2048 : 256);
@@ -569,6 +570,42 @@ static void a_host_that_cannot_be_permitted_is_named(void **state)
     }
 }
 
+/* A leaf with such a name, made by somebody who has the key: clients refuse it, whatever its host. */
+static void a_leaf_for_an_e_mail_address_or_a_uri_is_no_good(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "DNS:api.x.test,email:a@api.x.test", "DNS:api.x.test,email:a@x.test",
+                                         "DNS:api.x.test,URI:https://api.x.test/", "DNS:api.x.test,URI:spiffe://x/y" };
+    for (size_t i = 0; i < COUNT(names); i++) {
+        EVP_PKEY *key = EVP_EC_gen("P-256");
+        struct err e = { "" };
+        NAME_CONSTRAINTS *limits = constraints_new(hosts, &e);
+        X509 *root = foreign_at(key, "root", &sound, limits, NOW), *leaf = X509_new();
+        X509_set_version(leaf, X509_VERSION_3);
+        ASN1_INTEGER_set(X509_get_serialNumber(leaf), 8);
+        ASN1_TIME_set(X509_getm_notBefore(leaf), (time_t)NOW);
+        ASN1_TIME_set(X509_getm_notAfter(leaf), (time_t)(NOW + DAY));
+        X509_set_issuer_name(leaf, X509_get_subject_name(root));
+        X509_set_pubkey(leaf, leaf_ec);
+        X509V3_CTX ctx;
+        X509V3_set_ctx(&ctx, root, leaf, NULL, NULL, 0);
+        X509_EXTENSION *id = X509V3_EXT_conf_nid(NULL, &ctx, NID_authority_key_identifier, "keyid");
+        assert_true(id && X509_add_ext(leaf, id, -1) == 1);
+        X509_EXTENSION_free(id);
+        char value[128];
+        snprintf(value, sizeof value, "critical,%s", names[i]);
+        add_extension(leaf, NID_subject_alt_name, value);
+        assert_true(X509_sign(leaf, key, EVP_sha256()) > 0);
+        int why = verify(root, leaf, NULL, NOW);
+        if (why != X509_V_ERR_PERMITTED_VIOLATION)
+            fail_msg("%s: %s", names[i], X509_verify_cert_error_string(why));
+        X509_free(root);
+        X509_free(leaf);
+        NAME_CONSTRAINTS_free(limits);
+        EVP_PKEY_free(key);
+    }
+}
+
 /* What outlives a keeper is one authority, not two of the same name. */
 static void the_key_as_pem_makes_the_same_authority_again(void **state)
 {
@@ -900,6 +937,7 @@ int main(void)
         cmocka_unit_test(what_is_no_host_is_refused),
         cmocka_unit_test(what_is_no_leaf_key_is_refused),
         cmocka_unit_test(a_host_that_cannot_be_permitted_is_named),
+        cmocka_unit_test(a_leaf_for_an_e_mail_address_or_a_uri_is_no_good),
         cmocka_unit_test(the_key_as_pem_makes_the_same_authority_again),
         cmocka_unit_test(a_given_authority_signs_leaves_that_verify),
         cmocka_unit_test(the_constraints_of_a_given_authority_hold_and_so_do_the_rules),

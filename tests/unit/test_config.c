@@ -934,7 +934,9 @@ static void the_two_processes_get_what_they_need(void **state)
     struct worker_options w = config_worker(c);
     assert_ptr_equal(k.specs, c->credentials);
     assert_string_equal(k.state_dir, "/s");
-    assert_null(k.permit_hosts);
+    assert_string_equal(k.permit_hosts[1], "b.test");
+    assert_false(k.ca_constrain);
+    assert_true(k.ca_keep);
     assert_true(k.request_timeout_ms < k.lease_ms);
     assert_int_equal(k.network.policy.allow_count, 1);
     assert_int_equal(w.rule_count, 2);

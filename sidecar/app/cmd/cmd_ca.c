@@ -1,5 +1,6 @@
-/* sidekey ca show: the certificate that programs must trust.   stdout: the PEM alone, so that "> ca.pem" works; stderr:
- * what it says. */
+/* sidekey ca show: the certificates that programs must trust.   stdout: the PEM alone, so that "> ca.pem" works;
+ * stderr: what they say.   sidekey ca rotate: has a running sidekey make the next one. */
+#include "app/cmd/admin_client.h"
 #include "app/cmd/cmd.h"
 #include "app/config/config_file.h"
 #include "certs/describe.h"
@@ -13,7 +14,7 @@ static int show(const char *path, const struct buf *pem)
     struct buf text;
     struct err e;
     buf_init(&text, 64 * 1024);
-    int failed = describe_certificate(buf_slice(pem), &text, &e);
+    int failed = describe_certificates(buf_slice(pem), &text, &e);
     if (failed)
         failed = cmd_fail(EX_DATAERR, "ca", "%s: %s", path, e.text);
     else if (fwrite(buf_slice(pem).ptr, 1, pem->len, stdout) != pem->len || fflush(stdout) != 0)
@@ -24,16 +25,13 @@ static int show(const char *path, const struct buf *pem)
     return failed;
 }
 
-static int load_and_show(struct cmd_config *load)
+static int load_and_show(const struct config *c)
 {
     int status;
     struct err e;
     struct buf pem;
     char *path = NULL;
-    struct config *c = cmd_config_load(load, &status);
-    if (!c)
-        return status;
-    buf_init(&pem, 1024 * 1024);
+    buf_init(&pem, 4 * 1024 * 1024);
     if (asprintf(&path, "%s/ca.pem", c->ca_publish) < 0)
         status = cmd_fail(EX_SOFTWARE, "ca", "out of memory");
     else if (config_file_read(path, &pem, &status, &e) != 0)
@@ -43,28 +41,59 @@ static int load_and_show(struct cmd_config *load)
         status = show(path, &pem);
     free(path);
     buf_done(&pem);
-    config_free(c);
+    return status;
+}
+
+static int rotate(const struct config *c, bool at_once)
+{
+    struct err e;
+    struct buf body;
+    int http = 0, status = EX_OK;
+    if (c->listen_admin.len == 0)
+        return cmd_fail(EX_CONFIG, "ca", "listen.admin is off: there is nobody to ask");
+    buf_init(&body, ADMIN_CLIENT_ANSWER_MAX);
+    if (admin_client_ask(&c->listen_admin, "POST", at_once ? "/ca/rotate?now" : "/ca/rotate", &http, &body, &e) != 0)
+        status = cmd_fail(EX_UNAVAILABLE, "ca", "%s", e.text);
+    else if (http != 200)
+        status = cmd_fail(EX_UNAVAILABLE, "ca", "%.*s", (int)(body.len ? body.len - 1 : 0),
+                          body.len ? buf_slice(&body).ptr : "");
+    else
+        printf("%.*s", (int)body.len, body.len ? buf_slice(&body).ptr : "");
+    buf_done(&body);
     return status;
 }
 
 int cmd_ca(int argc, char **argv)
 {
-    static const struct option flags[] = { CMD_CONFIG_LONG, CMD_LONG_END };
+    static const struct option flags[] = { CMD_CONFIG_LONG, { "now", no_argument, NULL, CMD_OWN }, CMD_LONG_END };
     struct cmd_config load = { .quiet = true, .options.files = SCHEMA_FILES_NONE };
-    bool asked = false;
-    int flag, failed;
-    for (;;) { /* flags may stand on either side of "show" */
+    const char *word = NULL;
+    bool now = false;
+    int flag, status;
+    for (;;) { /* flags may stand on either side of the word */
         while ((flag = cmd_flag(argc, argv, CMD_CONFIG_SHORT, flags)) != -1) {
             if (flag == '?')
                 return EX_USAGE;
-            if ((failed = cmd_config_flag(&load, flag, optarg)) != 0)
-                return failed;
+            if (flag == CMD_OWN)
+                now = true;
+            else if ((status = cmd_config_flag(&load, flag, optarg)) != 0)
+                return status;
         }
         if (optind == argc)
             break;
-        if (asked || strcmp(argv[optind++], "show") != 0)
-            return cmd_usage("ca", "there is only: sidekey ca show");
-        asked = true;
+        if (word)
+            return cmd_usage("ca", "one of them at a time: show, rotate");
+        word = argv[optind++];
     }
-    return asked ? load_and_show(&load) : cmd_usage("ca", "what about it? There is: sidekey ca show");
+    bool show_it = word && strcmp(word, "show") == 0, rotate_it = word && strcmp(word, "rotate") == 0;
+    if (!show_it && !rotate_it)
+        return cmd_usage("ca", "there is: sidekey ca show, sidekey ca rotate [--now]");
+    if (now && !rotate_it)
+        return cmd_usage("ca", "--now belongs to rotate");
+    struct config *c = cmd_config_load(&load, &status);
+    if (!c)
+        return status;
+    status = show_it ? load_and_show(c) : rotate(c, now);
+    config_free(c);
+    return status;
 }

@@ -37,6 +37,7 @@ void config_free(struct config *c)
     free(c->allow_private);
     free_list(c->permit_hosts);
     free_list(c->extra_roots);
+    free_list(c->ca_extra_roots);
     secret_ref_done(&c->seal_key);
     secret_ref_done(&c->seal_key_previous);
     free(c->path);
@@ -145,7 +146,11 @@ struct keeper_options config_keeper(const struct config *c)
         .lease_ms = c->lease_ms,
         .network = network(c),
         .ca_publish = c->ca_publish,
-        .permit_hosts = c->ca_constrain ? (const char *const *)c->permit_hosts : NULL,
+        .permit_hosts = (const char *const *)c->permit_hosts,
+        .ca_constrain = c->ca_constrain,
+        .ca_keep = c->ca_keep,
+        .ca_rsa = c->ca_rsa,
+        .ca_memfd = -1,
         .ca_cert_file = c->ca_cert_file,
         .ca_key_file = c->ca_key_file,
         .extra_roots = (const char *const *)c->extra_roots,

@@ -19,6 +19,9 @@ struct config {
     struct address listen_admin;      /* default 127.0.0.1:9118; len 0: off ("admin: off") */
     char *ca_publish, *ca_cert_file, *ca_key_file;
     bool ca_constrain;       /* ca.constrain: name constraints from the rules; default true */
+    bool ca_keep;            /* ca.keep: it outlives a restart, in store_file; default true */
+    bool ca_rsa;             /* ca.rsa */
+    char **ca_extra_roots;   /* NULL, or files; NULL-terminated */
     char *store_file;        /* default $XDG_STATE_HOME/sidekey or /var/lib/sidekey as root */
     struct redis_spec redis; /* url NULL: the file engine */
     struct credential_spec *credentials;
@@ -42,7 +45,7 @@ struct config {
     enum on_lock_error on_lock_error;
     int64_t lease_ms;
     char **permit_hosts; /* derived from the rules: host patterns, IP literals; NULL-terminated */
-    char **extra_roots;  /* derived: ca_file of all rules without duplicates; NULL-terminated */
+    char **extra_roots;  /* derived: ca.extra_roots, and ca_file of all rules, without duplicates; NULL-terminated */
     unsigned workers;    /* 1…64 */
     enum log_level log_level;
 };

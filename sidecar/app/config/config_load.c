@@ -30,6 +30,8 @@ static int derive_lists(struct config *c)
     struct hash *hosts = hash_new(), *roots = hash_new();
     char **host = c->permit_hosts, **root = c->extra_roots;
     int failed = hosts && roots ? 0 : -ENOMEM;
+    for (char **more = c->ca_extra_roots; more && *more && !failed; more++)
+        failed = add_once(roots, &root, *more);
     for (size_t i = 0; i < c->rule_count && !failed; i++) {
         const struct rule *r = &c->rules[i];
         failed = add_once(hosts, &host, r->host);
@@ -44,8 +46,11 @@ static int derive_lists(struct config *c)
 /* What follows from the rules and from who runs us. */
 static int derive(struct config *c)
 {
+    size_t more = 0;
     c->permit_hosts = calloc(c->rule_count + 1, sizeof *c->permit_hosts);
-    c->extra_roots = calloc(c->rule_count + 1, sizeof *c->extra_roots);
+    while (c->ca_extra_roots && c->ca_extra_roots[more])
+        more++;
+    c->extra_roots = calloc(c->rule_count + more + 1, sizeof *c->extra_roots);
     if (!c->permit_hosts || !c->extra_roots)
         return -ENOMEM;
     int failed = derive_lists(c);

@@ -49,12 +49,19 @@ static const struct field ca_fields[] = {
       .about = "Directory for ca.pem and bundle.pem; default $RUNTIME_DIRECTORY, /run/sidekey for root, "
                "else $XDG_RUNTIME_DIR/sidekey." },
     { "cert_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(ca_cert_file),
-      .about = "A CA certificate (PEM) of your own, with key_file; default: one is made at each start and "
-               "its key never written." },
+      .about = "A CA certificate (PEM) of your own, with key_file; default: one is made." },
     { "key_file", FIELD_STRING, FIELD_ENV | FIELD_FILE | FIELD_KEY, .at = CONFIG(ca_key_file),
       .about = "The key of cert_file (PEM)." },
     { "constrain", FIELD_BOOL, FIELD_ENV, .at = CONFIG(ca_constrain), .initial = "true",
       .about = "Name constraints: the CA can only speak for the hosts of the rules." },
+    { "keep", FIELD_BOOL, FIELD_ENV, .at = CONFIG(ca_keep), .initial = "true",
+      .about =
+          "The CA that was made outlives a restart, sealed with store.seal_key in the state directory; false: it is "
+          "in memory only." },
+    { "rsa", FIELD_BOOL, FIELD_ENV, .at = CONFIG(ca_rsa), .initial = "false",
+      .about = "Publish a second CA with an RSA key too, for clients that know no ECDSA." },
+    { "extra_roots", FIELD_STRINGS, FIELD_FILE, .at = CONFIG(ca_extra_roots),
+      .about = "Files with more roots (PEM) for bundle.pem, such as those of your company." },
     END,
 };
 static const struct table ca_table = { .fields = ca_fields };

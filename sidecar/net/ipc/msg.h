@@ -15,17 +15,19 @@ enum msg_type {
     MSG_HELLO = 1, /* worker → keeper: I am here */
     /* keeper → worker: every credential's TOKEN has been sent; supervisor → keeper: ok = the last reload was good */
     MSG_CONFIG,
-    MSG_TOKEN,  /* keeper → workers */
-    MSG_WANT,   /* worker → keeper */
-    MSG_FAIL,   /* keeper → workers */
-    MSG_MINT,   /* worker → keeper */
-    MSG_LEAF,   /* keeper → worker */
-    MSG_STATS,  /* worker → keeper: the worker's metrics text, once a second */
-    MSG_ASK,    /* worker → keeper: an admin question (see what) */
-    MSG_ANSWER, /* keeper → worker */
-    MSG_WIRE,   /* supervisor → worker or keeper: here is a new socket to the other side (fd attached) */
-    MSG_READY,  /* keeper or worker → supervisor */
-    MSG_DRAIN,  /* supervisor → worker, keeper: finish what is in flight, then end */
+    MSG_TOKEN,     /* keeper → workers */
+    MSG_WANT,      /* worker → keeper */
+    MSG_FAIL,      /* keeper → workers */
+    MSG_MINT,      /* worker → keeper */
+    MSG_LEAF,      /* keeper → worker */
+    MSG_STATS,     /* worker → keeper: the worker's metrics text, once a second */
+    MSG_ASK,       /* worker → keeper: an admin question (see what) */
+    MSG_ANSWER,    /* keeper → worker */
+    MSG_WIRE,      /* supervisor → worker or keeper: here is a new socket to the other side (fd attached) */
+    MSG_READY,     /* keeper or worker → supervisor */
+    MSG_DRAIN,     /* supervisor → worker, keeper: finish what is in flight, then end */
+    MSG_CA,        /* keeper → supervisor: the CA, sealed, for the next keeper (memfd attached) */
+    MSG_MINT_ANEW, /* keeper → workers: another CA signs: leaves that are kept are of no use from now on */
 };
 
 enum msg_state { MSG_NONE, MSG_USABLE, MSG_REAUTH }; /* no token yet · has one · needs a person (dead) */
@@ -42,7 +44,7 @@ enum msg_class {
     MSG_RECENT,
     MSG_UNKNOWN_CREDENTIAL
 };
-enum msg_ask { MSG_ASK_READY, MSG_ASK_METRICS, MSG_ASK_STATUS, MSG_ASK_CA, MSG_ASK_RELOAD };
+enum msg_ask { MSG_ASK_READY, MSG_ASK_METRICS, MSG_ASK_STATUS, MSG_ASK_CA, MSG_ASK_RELOAD, MSG_ASK_ROTATE };
 enum { MSG_DRAIN_LAST = 1 }; /* the program ends: nobody accepts again */
 
 struct msg_extra {
@@ -72,7 +74,7 @@ struct msg {
     enum msg_ask ask; /* ASK ANSWER */
     /* ASK ANSWER: chosen by the asker; HELLO: slot number; DRAIN: MSG_DRAIN_LAST, or 0 when others take over */
     uint64_t tag;
-    bool ok; /* ANSWER; ASK METRICS: as OpenMetrics; CONFIG to the keeper */
+    bool ok; /* ANSWER; ASK METRICS: as OpenMetrics; ASK ROTATE: now; CONFIG to the keeper */
 };
 
 /* Appends the packet.  0; -ENOBUFS (over the buf's cap), -ENOMEM, -EINVAL (a limit above is broken). */
