@@ -12,7 +12,7 @@
 
 static int64_t wall_ms(const struct account *a)
 {
-    return clock_wall_ms() + a->env->flights->skew_ms;
+    return clock_wall_ms() + token_clock_skew_ms(a->clock);
 }
 
 enum msg_state account_state(const struct account *a)
@@ -200,6 +200,7 @@ int account_init(struct account *a, const struct credential_spec *spec, const st
     memset(a, 0, sizeof *a);
     a->spec = spec;
     a->env = env;
+    a->clock = token_clocks_at(env->flights->clocks, spec->token_url);
     state_init(&a->state);
     recompute(a, false, 0, false);
     timer_init(&a->timer, on_time, a);

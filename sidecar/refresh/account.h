@@ -29,8 +29,9 @@ struct account_env { /* borrowed, one for all accounts */
 struct account {
     const struct credential_spec *spec;
     const struct account_env *env;
-    char host[300];     /* of the token endpoint; "" none */
-    struct state state; /* newest; published */
+    char host[300];            /* of the token endpoint; "" none */
+    struct token_clock *clock; /* of that host; NULL: ours is right */
+    struct state state;        /* newest; published */
     struct schedule_times times;
     struct schedule_tries tries;
     struct flight *flight;     /* at most one */

@@ -144,6 +144,8 @@ static void on_end(void *arg, const struct flight_result *r)
     a->flight = NULL;
     count_end(a, r);
     log_end(a, r);
+    if (r->sent_ms)
+        schedule_requested(&a->tries, r->sent_ms);
     a->waiters = 0;
     a->replay = a->replay && r->end != FLIGHT_ADOPTED && r->end != FLIGHT_REFRESHED;
     if (r->end == FLIGHT_FAILED)
@@ -179,6 +181,7 @@ void account_fly(struct account *a, const struct schedule_need *need)
     timer_stop(&a->timer);
     a->flight = flight_start(a->env->flights, a->spec, &a->state, need, a->replay, &hooks);
     if (a->flight) {
+        flight_not_before(a->flight, a->tries.paced_ms);
         tell_due(a, need);
         return;
     }

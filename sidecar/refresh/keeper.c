@@ -148,7 +148,7 @@ static int open_accounts(struct keeper *k, struct err *e)
                                       lease_ms,
                                       request_ms < lease_ms ? request_ms : lease_ms / 2,
                                       (unsigned)rand_below(SCHEDULE_JITTER_MAX + 1),
-                                      0 };
+                                      k->clocks };
     k->env = (struct account_env){ &k->flights, k->metrics, keeper_publish, keeper_refuse, on_throttled, on_idle, k };
     k->accounts = calloc(o->spec_count ? o->spec_count : 1, sizeof *k->accounts);
     for (size_t i = 0; k->accounts && i < o->spec_count; i++) {
@@ -168,6 +168,10 @@ static int open_all(struct keeper *k, struct err *e)
     }
     if ((status = open_stores(k, e)) != 0 || (status = keeper_ca_open(k, e)) != 0)
         return status;
+    if (!(k->clocks = token_clocks_new())) {
+        err_set(e, "out of memory");
+        return EX_OSERR;
+    }
     if (!(k->fetch = fetch_new(&k->options->network, e)) || open_accounts(k, e) != 0)
         return EX_OSERR;
     return 0;
@@ -261,6 +265,7 @@ static void close_all(struct keeper *k)
     for (size_t i = 0; i < k->account_count; i++)
         account_done(&k->accounts[i]);
     free(k->accounts);
+    token_clocks_free(k->clocks);
     fetch_free(k->fetch);
     journal_close(k->journal);
     store_free(k->store);

@@ -16,6 +16,7 @@ struct keeper {
     const char **store_names; /* the credentials that the Redis engine watches; NULL-terminated */
     struct journal *journal;
     struct fetch *fetch;
+    struct token_clocks *clocks;
     struct ca_set *ca;
     bool ca_unpublished;  /* what is to be published could not be written */
     int64_t ca_looked_ms; /* when something was last due */

@@ -67,6 +67,11 @@ int64_t schedule_pace(const struct schedule_times *t, int64_t limit_ms, int64_t 
     return t->lifetime_ms == MSG_NEVER ? limit_ms : min64(limit_ms, t->lifetime_ms / 4);
 }
 
+void schedule_requested(struct schedule_tries *tries, int64_t asked_ms)
+{
+    tries->paced_ms = asked_ms + SCHEDULE_PACE_MS;
+}
+
 void schedule_hurry(struct schedule_tries *tries, int64_t pace_ms, int64_t now_ms)
 {
     tries->quiet_ms = min64(tries->quiet_ms, now_ms + pace_ms);
@@ -211,5 +216,5 @@ int64_t schedule_next_ms(const struct schedule_tries *tries, const struct schedu
     int64_t due_ms = has_token ? t->advisory_ms : now_ms;
     if (due_ms == MSG_NEVER)
         return MSG_NEVER;
-    return max64(now_ms, max64(due_ms, tries->quiet_ms));
+    return max64(max64(now_ms, tries->paced_ms), max64(due_ms, tries->quiet_ms));
 }

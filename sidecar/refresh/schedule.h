@@ -7,6 +7,7 @@
 #include "net/ipc/msg.h"
 
 #define SCHEDULE_EAGER_MS 30000  /* least time between two tries that nobody waits for */
+#define SCHEDULE_PACE_MS 1000    /* least time from one request to the next, whatever the server says */
 #define SCHEDULE_JITTER_MAX 100  /* per mille of the advisory window */
 #define SCHEDULE_CLOCKS_MS 60000 /* wall clocks of two replicas may differ by so much */
 
@@ -41,6 +42,7 @@ struct schedule_tries {
     bool failed;       /* the last try */
     enum msg_class failure;
     int64_t last_ms;   /* end of the last try; 0: none */
+    int64_t paced_ms;  /* a try before this waits until then: SCHEDULE_PACE_MS after the last request that was sent */
     int64_t urgent_ms; /* not before this when somebody waits */
     int64_t quiet_ms;  /* not before this when nobody waits */
     int64_t forced_ms; /* last forced refresh that counted */
@@ -82,6 +84,8 @@ void schedule_succeeded(struct schedule_tries *tries, bool forced, int64_t now_m
  * forced as above.  DEAD: stuck until schedule_unstick(). */
 void schedule_failed(struct schedule_tries *tries, enum msg_class failure, int64_t retry_after_ms, bool forced,
                      uint64_t random, int64_t now_ms);
+/* A request was sent at asked_ms.  schedule_unstick() does not change that. */
+void schedule_requested(struct schedule_tries *tries, int64_t asked_ms);
 /* After success with a short-lived token: the next eager try need not wait for longer than pace_ms. */
 void schedule_hurry(struct schedule_tries *tries, int64_t pace_ms, int64_t now_ms);
 /* Nothing was tried: somebody else is at it.  Nobody who does not wait asks again for a moment. */

@@ -6,6 +6,7 @@ import time
 
 import harness
 import pytest
+from idp import TlsFront
 
 LIBRARY = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
 HOUR, DAY = 3600, 86400
@@ -39,6 +40,24 @@ class Wall:
 @pytest.fixture
 def wall(place):
     return Wall(place)
+
+
+@pytest.fixture
+def front(auth, pki):
+    """The token endpoint by https: a Date in plain http is not believed."""
+    front = TlsFront(pki, int(auth.token_url.split(":")[2].split("/")[0]))
+    yield front
+    front.close()
+
+
+@pytest.fixture
+def make_config(make_config, auth, pki, front):
+    def make(*args, **kw):
+        config = make_config(*args, **kw)
+        config["credentials"]["crm"] |= {"token_url": front.url(auth.token_url), "tls": {"ca_file": str(pki / "ca.pem")}}
+        return config
+    make.write = make_config.write
+    return make
 
 
 @pytest.fixture
@@ -133,12 +152,13 @@ def test_a_keeper_that_is_killed_under_a_wrong_clock_asks_once_more_at_most(toke
     judge(tokens)
 
 
-def test_assertions_are_signed_with_the_servers_time(auth, make_config, wall, start):
+def test_assertions_are_signed_with_the_servers_time(auth, front, pki, make_config, wall, start):
     key = auth.ask("/keys")["ec"]
     config = make_config()
     config["credentials"] = {"crm": {
-        "grant": "jwt_bearer", "token_url": auth.token_url, "client_id": "sidekey-bearer", "required": True, "forced_refresh_floor": "1s",
-        "assertion": {"key": make_config.write("key", key), "lifetime": "5m", "subject": "someone"},
+        "grant": "jwt_bearer", "token_url": front.url(auth.token_url), "client_id": "sidekey-bearer", "required": True, "forced_refresh_floor": "1s",
+        "assertion": {"key": make_config.write("key", key), "lifetime": "5m", "subject": "someone", "audience": auth.token_url},
+        "tls": {"ca_file": str(pki / "ca.pem")},
     }}
     sidekey = start(config, env=wall.env)
     steady(sidekey, 0.2)

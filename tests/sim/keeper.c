@@ -118,6 +118,7 @@ static void start(void *arg)
     sim_trace("starts");
     k->journal = journal_open(sim_journal_path(me), ring, &e);
     k->metrics = metrics_new();
+    k->clocks = token_clocks_new();
     k->flights = (struct flight_env){ sim_store_of(me),
                                       k->journal,
                                       NULL,
@@ -126,7 +127,7 @@ static void start(void *arg)
                                       sim_plan.lease_ms,
                                       sim_plan.request_ms,
                                       (unsigned)sim_between(0, SCHEDULE_JITTER_MAX),
-                                      0 };
+                                      k->clocks };
     k->env = (struct account_env){ &k->flights, k->metrics, on_publish, on_refuse, on_throttled, on_idle, k };
     if (!k->journal || !k->metrics || account_init(&k->account, spec, &k->env) != 0)
         abort();
@@ -145,6 +146,7 @@ static void end(int keeper)
     sim_drop_events(keeper);
     journal_close(k->journal);
     metrics_free(k->metrics);
+    token_clocks_free(k->clocks);
     sim_running = SIM_WORLD;
     k->up = k->stopped = k->dying = false;
     for (int i = 0; i < WAITERS; i++)

@@ -122,6 +122,7 @@ struct sim_keeper {
     int64_t stopped_at_ms;
     struct journal *journal;
     struct metrics *metrics;
+    struct token_clocks *clocks;
     struct flight_env flights;
     struct account_env env;
     struct account account;

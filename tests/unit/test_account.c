@@ -245,6 +245,41 @@ static void the_servers_hint_is_the_time_of_the_next_pass(void **s)
     assert_int_equal(fake_fetch.starts, 2);
 }
 
+/* Answers every request at once, for ten seconds; with those who ask every 10 ms.  How many requests there were. */
+static int ask_for_ten_seconds(const char *body, enum msg_reason reason, bool traffic)
+{
+    for (int turn = 0; turn < 1000; turn++) {
+        if (traffic)
+            account_want(&w.account, &(struct schedule_need){ reason, w.account.state.generation, false });
+        run(10);
+        if (fake_fetch.pending)
+            fake_fetch_say(200, body);
+    }
+    run(0);
+    return fake_fetch.starts;
+}
+
+static void whatever_the_server_says_there_is_one_request_a_second_at_most(void **s)
+{
+    static const char *const bodies[] = {
+        "{\"access_token\":\"at-new\",\"refresh_token\":\"rt-new\",\"expires_in\":0.002}",
+        "{\"access_token\":\"at-new\",\"refresh_token\":\"rt-new\",\"expires_in\":1}",
+        "{\"access_token\":\"at-new\",\"refresh_token\":\"rt-new\",\"expires_in\":3600,\"refresh_in\":0.001}",
+        "{\"access_token\":\"at-new\",\"refresh_token\":\"rt-new\",\"expires_in\":1,\"refresh_in\":0.001}",
+    };
+    static const enum msg_reason reasons[] = { MSG_EXPIRING, MSG_MISSING, MSG_REJECTED };
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
+        for (size_t n = 0; n < 4; n++) {
+            assert_int_equal(teardown(s), 0);
+            assert_int_equal(setup(s), 0);
+            fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms - 1000);
+            begin();
+            int asked = ask_for_ten_seconds(bodies[i], reasons[n % 3], n < 3);
+            if (asked < 1 || asked > 11)
+                fail_msg("body %zu, reason %zu: %d requests", i, n, asked);
+        }
+}
+
 /* ---- those who wait ---- */
 
 static void who_joins_too_late_for_a_flight_gets_one_of_its_own(void **s)
@@ -393,6 +428,7 @@ int main(void)
         T(what_somebody_else_has_refreshed_is_taken_and_no_failure),
         T(the_same_token_again_is_asked_for_at_half_of_what_is_left),
         T(the_servers_hint_is_the_time_of_the_next_pass),
+        T(whatever_the_server_says_there_is_one_request_a_second_at_most),
         T(who_joins_too_late_for_a_flight_gets_one_of_its_own),
         T(who_joins_after_the_answer_is_told_so_and_the_floor_counts_from_there),
         T(refusals_of_one_generation_cost_one_refresh_and_further_ones_are_passed),

@@ -91,6 +91,7 @@ static int setup(void **state)
                                        .client_auth = CLIENT_AUTH_NONE,
                                        .forced_floor_ms = 30000 };
     w.env = (struct flight_env){ .store = &w.store.store, .lease_ms = LEASE_MS, .request_timeout_ms = REQUEST_MS };
+    w.env.clocks = token_clocks_new();
     w.env.ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), &e);
     state_init(&w.known);
     fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms - 1000);
@@ -106,6 +107,7 @@ static int teardown(void **state)
     state_done(&w.known);
     fake_store_done(&w.store);
     fake_journal_reset();
+    token_clocks_free(w.env.clocks);
     seal_ring_free((struct seal_ring *)(uintptr_t)w.env.ring);
     return left; /* an alarm that outlives its flight is a bug */
 }
@@ -1953,6 +1955,11 @@ static void test_a_join_can_only_ask_for_more(void **s)
     in("fetch");
 }
 
+static int64_t skew_ms_of_host(void)
+{
+    return token_clock_skew_ms(token_clocks_at(w.env.clocks, w.spec.token_url));
+}
+
 static void test_a_slow_answer_takes_its_time_off_the_tokens_life(void **s)
 {
     (void)s;
@@ -1965,13 +1972,13 @@ static void test_a_slow_answer_takes_its_time_off_the_tokens_life(void **s)
         &(struct fetch_answer){ .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = asked_wall_ms / 1000 });
     settle();
     ended(FLIGHT_REFRESHED);
-    assert_int_equal(w.env.skew_ms, 0); /* nor is our clock ahead because the answer was long under way */
+    assert_int_equal(skew_ms_of_host(), 0); /* nor is our clock ahead because the answer was long under way */
     assert_int_equal(w.store.stored.expires_wall_ms, asked_wall_ms + 3600000);
 }
 
 static void test_the_clock_of_the_server_corrects_what_is_stored(void **s)
 {
-    static const int64_t ahead_s[] = { 600, 2 * 86400, 300 * 86400, -600, -2 * 86400 };
+    static const int64_t ahead_s[] = { 600, 2 * 86400, 6 * 86400, -600, -2 * 86400 };
     (void)s;
     for (size_t i = 0; i < sizeof ahead_s / sizeof *ahead_s; i++) {
         /* Date has whole seconds: the smaller error */
@@ -1984,7 +1991,7 @@ static void test_the_clock_of_the_server_corrects_what_is_stored(void **s)
                                                               .date_s = fake_wall_ms / 1000 + ahead_s[i] });
         settle();
         ended(FLIGHT_REFRESHED);
-        assert_int_equal(w.env.skew_ms, skew_ms);
+        assert_int_equal(skew_ms_of_host(), skew_ms);
         assert_int_equal(w.store.stored.expires_wall_ms, fake_wall_ms + skew_ms + 3600000);
         teardown(NULL);
         setup(NULL);
@@ -1994,7 +2001,33 @@ static void test_the_clock_of_the_server_corrects_what_is_stored(void **s)
     fake_fetch.fn(fake_fetch.arg,
                   &(struct fetch_answer){ .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = 86400 });
     settle();
-    assert_int_equal(w.env.skew_ms, 0); /* 1970 is the server's trouble */
+    assert_int_equal(skew_ms_of_host(), 0); /* 1970 is the server's trouble */
+}
+
+/* Answers that say Date date_s, after a flight of this URL. */
+static int64_t skew_after(const char *url, int64_t ahead_s)
+{
+    teardown(NULL);
+    setup(NULL);
+    w.spec.token_url = (char *)(uintptr_t)url;
+    to_fetch();
+    fake_fetch.pending = false;
+    fake_fetch.fn(fake_fetch.arg,
+                  &(struct fetch_answer){
+                      .status = 200, .sent = true, .body = SLICE(GOOD), .date_s = fake_wall_ms / 1000 + ahead_s });
+    settle();
+    return skew_ms_of_host();
+}
+
+static void test_a_token_hosts_date_counts_for_that_host_within_a_week_and_never_from_plain_http(void **s)
+{
+    (void)s;
+    assert_int_equal(skew_after("https://login.test/token", 3600), 3600000);
+    assert_int_equal(token_clock_skew_ms(token_clocks_at(w.env.clocks, "https://other.test/token")), 0);
+    assert_int_equal(token_clock_skew_ms(token_clocks_at(w.env.clocks, "https://login.test:8443/token")), 0);
+    assert_int_equal(skew_after("https://login.test/token", 399 * 86400), 0);
+    assert_int_equal(skew_after("https://login.test/token", -8 * 86400), 0);
+    assert_int_equal(skew_after("http://127.0.0.1:80/token", 3600), 0);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
@@ -2092,6 +2125,7 @@ int main(void)
         T(a_static_secret_that_no_header_can_carry_is_refused),
         T(a_join_can_only_ask_for_more),
         T(the_clock_of_the_server_corrects_what_is_stored),
+        T(a_token_hosts_date_counts_for_that_host_within_a_week_and_never_from_plain_http),
         T(a_failed_reread_is_no_matter_where_nothing_rotates),
         T(news_from_elsewhere_serve_when_the_reread_fails),
         T(a_reread_that_is_older_than_the_news_is_made_again),

@@ -288,14 +288,26 @@ static void a_directory_that_cannot_be_made_says_why(void **state)
 static void what_a_dead_writer_left_is_removed_and_nothing_else(void **state)
 {
     (void)state;
-    write_file(in_dir("cred.state.0123.tmp"), "half", 4);
-    write_file(in_dir("notes"), "mine", 4);
+    static const char *const theirs[] = { "thesis.tmp",
+                                          "cred.state.0123.tmp",
+                                          "notes",
+                                          "0123456789abcdef.tmp",
+                                          "cred.state.0123456789ABCDEF.tmp",
+                                          "cred.state.0123456789abcdef.tmp.tmp" };
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+        write_file(in_dir(theirs[i]), "mine", 4);
+    write_file(in_dir("cred.state.0123456789abcdef.tmp"), "half", 4);
+    assert_int_equal(chmod(in_dir("cred.state.0123456789abcdef.tmp"), 0600), 0);
+    write_file(in_dir("cred.state.1123456789abcdef.tmp"), "open to others", 14);
+    assert_int_equal(chmod(in_dir("cred.state.1123456789abcdef.tmp"), 0644), 0);
+    assert_int_equal(link(in_dir("thesis.tmp"), strdupa(in_dir("cred.state.2123456789abcdef.tmp"))), 0);
+    size_t all = count_files("");
     store_free(open_store());
-    assert_int_equal(count_files(".tmp"), 1); /* may still be at work */
+    assert_int_equal(count_files(""), all); /* may still be at work */
     fake_wall_ms += 3600 * 1000;
     store_free(open_store());
-    assert_int_equal(count_files(".tmp"), 0);
-    assert_int_equal(count_files("notes"), 1);
+    assert_int_equal(count_files(""), all - 1);
+    assert_int_not_equal(access(in_dir("cred.state.0123456789abcdef.tmp"), F_OK), 0);
 }
 
 static void no_file_shows_a_token(void **state)

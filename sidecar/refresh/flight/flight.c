@@ -165,6 +165,7 @@ struct flight *flight_start(struct flight_env *env, const struct credential_spec
         return NULL;
     f->env = env;
     f->spec = spec;
+    f->clock = token_clocks_at(env->clocks, spec->token_url);
     f->need = *need;
     f->replay = replay;
     f->hooks = *hooks;
@@ -182,6 +183,13 @@ struct flight *flight_start(struct flight_env *env, const struct credential_spec
     rand_bytes(f->owner.bytes, sizeof f->owner.bytes);
     timer_set(&f->deadline, 0);
     return f;
+}
+
+void flight_not_before(struct flight *f, int64_t at_ms)
+{
+    int64_t now_ms = clock_mono_ms();
+    if (at_ms > now_ms)
+        timer_set(&f->deadline, at_ms - now_ms);
 }
 
 void flight_free(struct flight *f)
@@ -268,7 +276,8 @@ bool flight_needed(const struct flight *f, const struct state *s)
         return true;
     const struct schedule_life life = { s->obtained_wall_ms, s->expires_wall_ms, s->refresh_in_ms };
     int64_t now_ms = clock_mono_ms();
-    struct schedule_times t = schedule_times(&life, f->env->jitter, now_ms, clock_wall_ms() + f->env->skew_ms);
+    struct schedule_times t =
+        schedule_times(&life, f->env->jitter, now_ms, clock_wall_ms() + token_clock_skew_ms(f->clock));
     return schedule_needs(&t, !secret_empty(&s->access_token), s->generation, &f->need, now_ms);
 }
 

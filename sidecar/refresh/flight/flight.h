@@ -8,6 +8,7 @@
 #define SIDEKEY_REFRESH_FLIGHT_FLIGHT_H
 
 #include "refresh/schedule.h"
+#include "refresh/token_clock.h"
 #include "refresh/fetch/fetch.h"
 #include "refresh/store/journal.h"
 #include "refresh/credential_spec.h"
@@ -23,8 +24,8 @@ struct flight_env {
     const struct seal_ring *ring;
     enum on_lock_error on_lock_error;
     int64_t lease_ms, request_timeout_ms;
-    unsigned jitter; /* as schedule_times() wants it */
-    int64_t skew_ms; /* server's wall clock minus ours, as the last Date said; written by flights */
+    unsigned jitter;             /* as schedule_times() wants it */
+    struct token_clocks *clocks; /* NULL: ours is right */
 };
 
 enum flight_end {
@@ -39,6 +40,7 @@ struct flight_result {
     enum msg_class failure; /* FAILED */
     int64_t retry_after_ms; /* FAILED, from the server; 0: none */
     bool requested;         /* at least one token request was started */
+    int64_t sent_ms;        /* when the last one that may have reached its server was; 0: none did */
     bool told;              /* THROTTLE: the server said so to this flight; else it is what the store knows of it */
     const char *text;       /* for people; no secret; valid during the call */
 };
@@ -79,6 +81,8 @@ MUST_CHECK struct flight *flight_start(struct flight_env *env, const struct cred
                                        const struct flight_hooks *hooks);
 /* Stops without a word; what was journalled stays there.  Accepts NULL. */
 void flight_free(struct flight *f);
+/* Called at the start: it begins at this time, if that is still to come. */
+void flight_not_before(struct flight *f, int64_t at_ms);
 /* Somebody waits now, and maybe for more than the flight was started for. */
 void flight_join(struct flight *f, const struct schedule_need *need);
 /* The caller knows by the monotonic clock that the token of this generation, and all before it, will not do: it has

@@ -16,10 +16,7 @@
 
 #define CLOCK_OFF_MS                                                                                                   \
     30000 /* an assertion whose times are off by more than this was refused for them; iat has 60 s to spare */
-#define SKEW_MAX_MS                                                                                                    \
-    (400 * 24 * 3600                                                                                                   \
-     * INT64_C(1000)) /* further off, no certificate of the server's would have passed: its Date is broken */
-#define LATE_MS 5000  /* the fetch keeps the request's own deadline; this is for the day when it does not */
+#define LATE_MS 5000 /* the fetch keeps the request's own deadline; this is for the day when it does not */
 
 /* ---- check: is it still needed, and what does the journal know ---- */
 
@@ -235,7 +232,7 @@ static enum step keep(struct flight *f, const struct grant_answer *answer)
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
     /* The life of a token begins when the server makes it (RFC 6749 §5.1), which was after the question and maybe long
      * before the answer came. */
-    int64_t wall_ms = clock_wall_ms() + f->env->skew_ms - (clock_mono_ms() - f->asked_ms);
+    int64_t wall_ms = clock_wall_ms() + token_clock_skew_ms(f->clock) - (clock_mono_ms() - f->asked_ms);
     state_done(&f->fresh);
     state_init(&f->fresh);
     if (state_from_answer(&f->base, answer, secret_peek(&f->spent), spends ? f->spent_fp : "",
@@ -252,15 +249,6 @@ static enum step keep(struct flight *f, const struct grant_answer *answer)
     return flight_enter(f, FLIGHT_COMMIT);
 }
 
-/* Server's clock minus ours. Date has whole seconds, and was written at some moment since the question: only what lies
- * outside that span is an error of our clock. */
-static int64_t skew(int64_t date_s, int64_t took_ms)
-{
-    int64_t now_ms = clock_wall_ms(), least_ms = date_s * 1000 - now_ms, most_ms = least_ms + 1000 + took_ms;
-    int64_t off_ms = least_ms > 2000 ? least_ms : most_ms < -2000 ? most_ms : 0;
-    return llabs(off_ms) < SKEW_MAX_MS ? off_ms : 0;
-}
-
 /* Google's second step: the first token is the right to ask for the one that is wanted. */
 static enum step impersonate(struct flight *f, const struct grant_answer *answer)
 {
@@ -275,13 +263,13 @@ static enum step impersonate(struct flight *f, const struct grant_answer *answer
 static bool clock_was_off(struct flight *f, const struct fetch_answer *a)
 {
     return (a->status == 400 || a->status == 401) && grant_signs(f->spec) && !f->impersonating && !f->signed_again
-           && !f->draining && llabs(f->env->skew_ms - f->signed_skew_ms) >= CLOCK_OFF_MS;
+           && !f->draining && llabs(token_clock_skew_ms(f->clock) - f->signed_skew_ms) >= CLOCK_OFF_MS;
 }
 
 static enum step sign_again(struct flight *f)
 {
     log_warn(log_msg("clock is off: the assertion is signed again"), log_str("credential", f->spec->name),
-             log_int("skew_ms", f->env->skew_ms));
+             log_int("skew_ms", token_clock_skew_ms(f->clock)));
     f->signed_again = true;
     return flight_enter(f, FLIGHT_SECRETS);
 }
@@ -323,8 +311,8 @@ static enum step first_look(struct flight *f, const struct fetch_answer *a)
     struct grant_answer answer = { .lifetime_ms = 0 };
     enum grant_result result = a->status ? grant_parse(a->status, a->body, &answer, why) : GRANT_BROKEN;
     bool good = a->status >= 200 && a->status < 300 && result == GRANT_TOKEN;
-    if (a->status && a->date_s)
-        f->env->skew_ms = skew(a->date_s, clock_mono_ms() - f->asked_ms);
+    if (a->status && !f->impersonating) /* the second step has a host of its own */
+        token_clock_learn(f->clock, a->date_s, clock_mono_ms() - f->asked_ms);
     enum step step = !good                                           ? refused(f, a, &answer, why)
                      : f->spec->impersonate.url && !f->impersonating ? impersonate(f, &answer)
                                                                      : keep(f, &answer);
@@ -345,6 +333,8 @@ static void on_fetched(void *arg, const struct fetch_answer *answer)
 {
     struct flight *f = arg;
     end_request(f);
+    if (answer->sent || answer->status)
+        f->result.sent_ms = f->asked_ms;
     flight_drive(f, first_look(f, answer));
 }
 
@@ -392,6 +382,7 @@ enum step flight_fetch(struct flight *f)
 enum step flight_fetch_late(struct flight *f)
 {
     bool stopped = f->command && f->draining;
+    f->result.sent_ms = f->asked_ms;
     fetch_cancel(f->job);
     command_cancel(f->command);
     end_request(f);

@@ -75,8 +75,9 @@ struct flight {
     struct command *command; /* grant command: in the place of job */
     bool impersonating;      /* the second request: turns the first token into another */
     bool signed_again;       /* the server's clock was not ours */
-    int64_t signed_skew_ms;  /* what was known of it when the assertion was signed */
-    struct secret spent;     /* the refresh token that is in the request */
+    struct token_clock *clock;
+    int64_t signed_skew_ms; /* what was known of it when the assertion was signed */
+    struct secret spent;    /* the refresh token that is in the request */
     char spent_fp[9];
     char mark[48], past_mark[48]; /* our intent in the store; one that a dead keeper of this machine has left there */
     bool marked;                  /* it may be there */

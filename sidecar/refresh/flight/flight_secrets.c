@@ -110,14 +110,14 @@ int flight_build(struct flight *f, struct err *e)
     const struct secret_load *g = &f->secret_load;
     grant_request_done(&f->request);
     f->impersonating = false;
-    f->signed_skew_ms = f->env->skew_ms;
+    f->signed_skew_ms = token_clock_skew_ms(f->clock);
     struct grant_secrets secrets = { .client_secret = secret_load_secret(g, CREDENTIAL_CLIENT_SECRET),
                                      .signing_key = secret_load_secret(g, CREDENTIAL_SIGNING_KEY),
                                      .assertion = secret_load_secret(g, CREDENTIAL_ASSERTION),
                                      .subject_token = secret_load_secret(g, CREDENTIAL_SUBJECT_TOKEN),
                                      .actor_token = secret_load_secret(g, CREDENTIAL_ACTOR_TOKEN),
                                      .refresh_token = secret_peek(&f->spent),
-                                     .now_wall_s = (clock_wall_ms() + f->env->skew_ms) / 1000 };
+                                     .now_wall_s = (clock_wall_ms() + token_clock_skew_ms(f->clock)) / 1000 };
     int failed = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? 0 : grant_build(f->spec, &secrets, &f->request, e);
     secret_load_stop(&f->secret_load);
     return failed;

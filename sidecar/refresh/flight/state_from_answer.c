@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define LIFE_LEAST_MS 1000 /* a shorter life would be over before the token is used */
+
 /* Absolute end of the new token; 0: unknown. */
-static int64_t expiry(const struct state *parent, const struct grant_answer *answer, int64_t default_lifetime_ms,
+static int64_t end_of(const struct state *parent, const struct grant_answer *answer, int64_t default_lifetime_ms,
                       int64_t now_wall_ms)
 {
     if (answer->lifetime_ms)
@@ -20,6 +22,13 @@ static int64_t expiry(const struct state *parent, const struct grant_answer *ans
     if (exp > now_wall_ms)
         return exp;
     return default_lifetime_ms > 0 ? now_wall_ms + default_lifetime_ms : 0;
+}
+
+static int64_t expiry(const struct state *parent, const struct grant_answer *answer, int64_t default_lifetime_ms,
+                      int64_t now_wall_ms)
+{
+    int64_t end_ms = end_of(parent, answer, default_lifetime_ms, now_wall_ms);
+    return end_ms && end_ms < now_wall_ms + LIFE_LEAST_MS ? now_wall_ms + LIFE_LEAST_MS : end_ms;
 }
 
 static json_t *merge(const json_t *old, json_t *fresh)

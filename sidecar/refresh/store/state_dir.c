@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define HALF_WRITTEN ".tmp"
+#define HALF_WRITTEN_DIGITS 16  /* random, so that nobody else's file has such a name */
 #define HALF_WRITTEN_LIFE_S 600 /* no write takes so long: its writer is dead */
 
 bool state_dir_is_name(const char *cred)
@@ -49,10 +50,16 @@ static int check(int fd, const char *path, struct err *e)
     return 0;
 }
 
-static bool ends_with(const char *name, const char *tail)
+/* Exactly as write_beside() names and makes them; "thesis.tmp" is somebody's work. */
+static bool is_half_written(const struct state_dir *d, const char *name, int64_t now_s)
 {
-    size_t len = strlen(name), tail_len = strlen(tail);
-    return len >= tail_len && strcmp(name + len - tail_len, tail) == 0;
+    struct stat st;
+    size_t len = strlen(name), tail = 1 + HALF_WRITTEN_DIGITS + strlen(HALF_WRITTEN);
+    if (len <= tail || name[len - tail] != '.' || strcmp(name + len - strlen(HALF_WRITTEN), HALF_WRITTEN) != 0
+        || strspn(name + len - tail + 1, "0123456789abcdef") != HALF_WRITTEN_DIGITS)
+        return false;
+    return fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1
+           && st.st_uid == geteuid() && (st.st_mode & 07177) == 0 && st.st_mtime + HALF_WRITTEN_LIFE_S < now_s;
 }
 
 static void sweep(const struct state_dir *d)
@@ -65,10 +72,9 @@ static void sweep(const struct state_dir *d)
         return;
     }
     const struct dirent *entry;
-    struct stat st;
+    int64_t now_s = clock_wall_ms() / 1000;
     while ((entry = readdir(dir)))
-        if (ends_with(entry->d_name, HALF_WRITTEN) && fstatat(d->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0
-            && S_ISREG(st.st_mode) && st.st_mtime + HALF_WRITTEN_LIFE_S < clock_wall_ms() / 1000)
+        if (is_half_written(d, entry->d_name, now_s))
             (void)unlinkat(d->fd, entry->d_name, 0);
     closedir(dir);
 }

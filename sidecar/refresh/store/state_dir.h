@@ -18,7 +18,7 @@ struct state_dir {
 };
 
 /* Opens, or makes with 0700 (its parent must be there).  Refuses what another user owns or group or others may write: e
- * says what to do. Removes what a writer that died left half-written.  0; -1 with e. */
+ * says what to do. Removes what a writer of ours that died left half-written, and nothing else.  0; -1 with e. */
 MUST_CHECK int state_dir_open(struct state_dir *d, const char *path, struct err *e);
 void state_dir_close(struct state_dir *d);
 /* Is it a credential's name, and so safe to be part of a file name? */
