@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/own_env.h"
 #include "base/spawn.h"
+#include "base/trusted_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -74,13 +75,16 @@ static ssize_t command_output(const struct secret_ref *ref, char *bytes, size_t 
     return len < 0 ? len : status != 0 ? -ECHILD : len;
 }
 
-static ssize_t file_content(const char *path, char *bytes, size_t size)
+/* A regular file: reading never waits.  e says why not. */
+static ssize_t file_content(const char *path, char *bytes, size_t size, struct err *e)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = trusted_file_open(path, SECRET_REF_MAX_BYTES, e);
     if (fd < 0)
-        return -errno;
+        return fd;
     ssize_t len = read_all(fd, bytes, size, clock_mono_ms() + SECRET_REF_COMMAND_MS);
     close(fd);
+    if (len < 0)
+        err_set(e, "%.300s: %s", path, len == -EFBIG ? "larger than 64 KiB" : strerror((int)-len));
     return len;
 }
 
@@ -129,7 +133,10 @@ int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err
     ssize_t len = -EINVAL;
     switch (ref->kind) {
     case SECRET_REF_NONE: return err_set(e, "no secret is configured");
-    case SECRET_REF_FILE: len = file_content(ref->name, bytes, sizeof bytes); break;
+    case SECRET_REF_FILE:
+        if ((len = file_content(ref->name, bytes, sizeof bytes, e)) < 0)
+            return err_wrap(e, "cannot read the secret from file ");
+        break;
     case SECRET_REF_ENV: len = env_value(ref->name, bytes, sizeof bytes); break;
     case SECRET_REF_COMMAND: len = command_output(ref, bytes, sizeof bytes); break;
     case SECRET_REF_INLINE: return secret_set(ret, slice_str(ref->name)) ? err_set(e, "out of memory") : 0;

@@ -20,8 +20,9 @@ struct secret_ref {
 #define SECRET_REF_COMMAND_MS 10000
 
 /* Reads the secret now: one trailing newline is dropped, empty or over SECRET_REF_MAX_BYTES is an error.
- * A command runs without a shell, stdin from /dev/null, at most 10 s (it blocks: at the start only;
- * refresh/flight/secret_load.h runs it beside the loop). Returns 0; -1 with e naming the reference (never the value).
+ * A file is a regular one that only root and our user can have written (base/trusted_file.h).  A command runs without a
+ * shell, stdin from /dev/null, at most 10 s (it blocks: at the start only; refresh/flight/secret_load.h runs it beside
+ * the loop). Returns 0; -1 with e naming the reference (never the value).
  */
 MUST_CHECK int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err *e);
 /* What ref's source has given becomes the secret, by the same rules.  Returns as secret_ref_read(). */

@@ -282,7 +282,7 @@ static void mistakes_are_named_with_their_place_and_the_way_out(void **state)
         { "- a\n", "f:1:1: ", "needs keys and values" },
         { "a: [1, 2\nb: }\n", "f:2:", "" },
         { "unmatched: deny\nunmatched: deny\n", "f:2:1: ", "given twice" },
-        { "ca: {cert_file: /dev/null}\n", "f:1:5: ", "belong together: key_file is missing" },
+        { "ca: {cert_file: /etc/passwd}\n", "f:1:5: ", "belong together: key_file is missing" },
         { "store: {seal_key_previous: {env: X}}\n", "f:1:8: ", "seal_key, which is missing" },
         { "ca: {publish: ''}\n", "f:1:15: ", "is empty" },
         { "network: {allow_private: 10.0.0.0/8}\n", "f:1:26: ", "needs a list of networks" },
@@ -299,7 +299,7 @@ static void redis_needs_a_url_a_seal_key_and_no_password_in_sight(void **state)
 {
     (void)state;
 #define REDIS(text) "store: {seal_key: {env: K}, redis: {" text "}}\n"
-    struct config *c = good(REDIS("url: 'rediss://me@h:7/2', username: you, ca_file: /dev/null, password: {env: P}, "
+    struct config *c = good(REDIS("url: 'rediss://me@h:7/2', username: you, ca_file: /etc/passwd, password: {env: P}, "
                                   "sentinel: {master: m, nodes: [a, 'b:1']}"));
     assert_string_equal(c->redis.url, "rediss://me@h:7/2");
     assert_string_equal(c->redis.username, "you");
@@ -312,8 +312,8 @@ static void redis_needs_a_url_a_seal_key_and_no_password_in_sight(void **state)
         { REDIS("username: u"), "url is missing" },
         { REDIS("url: 'redis://u:p@h'"), "store.redis.password" },
         { REDIS("url: h"), "is no Redis URL" },
-        { REDIS("url: 'redis://h', ca_file: /dev/null"), "rediss://" },
-        { REDIS("url: 'rediss://h', cert_file: /dev/null"), "key_file is missing" },
+        { REDIS("url: 'redis://h', ca_file: /etc/passwd"), "rediss://" },
+        { REDIS("url: 'rediss://h', cert_file: /etc/passwd"), "key_file is missing" },
         { REDIS("url: 'redis://h', sentinel: {master: m}"), "is missing" },
         { REDIS("url: 'redis://h', sentinel: {master: m, nodes: []}"), "nodes" },
         { REDIS("url: 'redis://h', sentinel: {master: m, nodes: ['a b']}"), "is no sentinel" },
@@ -510,7 +510,7 @@ static void credentials_that_cannot_work_are_refused(void **state)
           "client_secret has no meaning with client_auth: none" },
         { SPEC_IS("{grant: refresh_token, token_url: 'http://a.test/'}"), "would send secrets in the clear" },
         { SPEC_IS("{grant: refresh_token, token_url: 'https://u:p@a.test/'}"), "without user, password" },
-        { SPEC_IS("{grant: refresh_token, tls: {cert_file: /dev/null}}"), "key_file is missing" },
+        { SPEC_IS("{grant: refresh_token, tls: {cert_file: /etc/passwd}}"), "key_file is missing" },
         { SPEC_IS("{grant: refresh_token, params: {client_secret: x}}"), "has a key of its own" },
         { SPEC_IS("{grant: refresh_token, params: {a: \"x\\r\\ny\"}}"), "control bytes" },
         { SPEC_IS("{grant: refresh_token, client_id: \"x\\ny\"}"), "control bytes" },
@@ -604,7 +604,7 @@ static void rules_that_cannot_work_are_refused(void **state)
         { RULE_IS("on_unauthorized: {also: [{status: 200, json: {pointer: /e}}]}"), "json.equals: is missing" },
         { RULE_IS("on_unauthorized: {also: [{status: 200, max_body: 65KiB, json: {pointer: /e, equals: x}}]}"),
           "64KiB" },
-        { RULE_IS("tls: {key_file: /dev/null}"), "cert_file is missing" },
+        { RULE_IS("tls: {key_file: /etc/passwd}"), "cert_file is missing" },
         { RULE_IS("tls: {ca_file: /nonexistent/ca.pem}"), "/nonexistent/ca.pem: No such file" },
     };
     for (size_t i = 0; i < COUNT(rows); i++)

@@ -83,7 +83,8 @@ int cmd_config_flag(struct cmd_config *c, int flag, const char *value)
 
 static void print_report(void *arg, bool warning, const char *text)
 {
-    const struct cmd_config *c = arg;
+    struct cmd_config *c = arg;
+    c->reported = c->reported || !warning;
     if (!warning || !c->quiet)
         fprintf(stderr, "%s%s\n", warning ? "warning: " : "", text);
 }
@@ -91,12 +92,13 @@ static void print_report(void *arg, bool warning, const char *text)
 struct config *cmd_config_load(struct cmd_config *c, int *ret_exit)
 {
     struct err e = { "" };
+    c->reported = false;
     c->options.set = c->set;
     c->options.report = print_report;
     c->options.report_arg = c;
     *ret_exit = EX_SOFTWARE;
     struct config *config = config_load(&c->options, ret_exit, &e);
-    if (!config && *ret_exit != EX_CONFIG) /* everything wrong inside the file was reported */
+    if (!config && !c->reported) /* what is wrong inside the file was printed already */
         fprintf(stderr, "%s\n", e.text);
     if (config && config_take_env(config) != 0) {
         config_free(config);

@@ -25,7 +25,8 @@ struct cmd_config {
     struct config_options options;
     const char *set[65]; /* NULL-terminated */
     size_t set_count;
-    bool quiet; /* warnings are not printed */
+    bool quiet;    /* warnings are not printed */
+    bool reported; /* the last load has printed an error */
 };
 enum { CMD_SET = 256, CMD_INLINE, CMD_OWN }; /* a command's own long-only flags begin at CMD_OWN */
 #define CMD_CONFIG_SHORT "c:"

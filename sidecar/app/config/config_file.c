@@ -1,12 +1,16 @@
 #include "app/config/config_file.h"
 
+#include "base/trusted_file.h"
+
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+#define CONFIG_MAX_BYTES (1024 * 1024)
 
 /* Heap text; NULL without memory. */
 static char *PRINTF_LIKE(1, 2) text_of(const char *format, ...)
@@ -78,16 +82,32 @@ static int read_all(int fd, struct buf *out)
     }
 }
 
+/* A descriptor that our caller has opened ("-", a shell's <(…)); -1: path is a name like any other. */
+static int descriptor_of(const char *path)
+{
+    static const char *const names[] = { "/dev/fd/", "/proc/self/fd/" };
+    char *end;
+    if (strcmp(path, "-") == 0 || strcmp(path, "/dev/stdin") == 0)
+        return STDIN_FILENO;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(path, names[i], strlen(names[i])) == 0) {
+            long fd = strtol(path + strlen(names[i]), &end, 10);
+            return *end || fd < 0 || fd > INT_MAX ? -1 : (int)fd;
+        }
+    return -1;
+}
+
 int config_file_read(const char *path, struct buf *out, int *ret_exit, struct err *e)
 {
-    bool standard = strcmp(path, "-") == 0;
-    int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-    int failed = fd < 0 ? -errno : read_all(fd, out);
-    if (fd >= 0 && !standard)
+    int given = descriptor_of(path), fd = given >= 0 ? given : trusted_file_open(path, CONFIG_MAX_BYTES, e);
+    int failed = fd < 0 ? fd : read_all(fd, out);
+    if (fd >= 0 && given < 0)
         close(fd);
     if (!failed)
         return 0;
     *ret_exit = failed == -ENOENT ? EX_NOINPUT : failed == -EACCES || failed == -EPERM ? EX_NOPERM : EX_IOERR;
+    if (fd < 0)
+        return -1;
     return err_set(e, "%s: %s", path, failed == -EFBIG ? "larger than 1 MiB" : strerror(-failed));
 }
 

@@ -9,8 +9,8 @@
  * /etc/sidekey/sidekey.yaml. *ret: heap.  0; -1 with e (none of them exists: it lists them) and *ret_exit = 66; out of
  * memory: 70. */
 MUST_CHECK int config_file_find(const char *path, char **ret, int *ret_exit, struct err *e);
-/* Appends the content of path ("-": standard input).  -1 with e and *ret_exit: 66 (no such file), 77 (no permission),
- * 74 (any other). */
+/* Appends the content of path ("-", "/dev/fd/N": a descriptor of our caller's).  -1 with e and *ret_exit: 66 (no such
+ * file), 77 (no permission, or others could have written it: base/trusted_file.h), 74 (any other). */
 MUST_CHECK int config_file_read(const char *path, struct buf *out, int *ret_exit, struct err *e);
 /* Defaults that depend on who runs us.  Heap; NULL without memory. */
 MUST_CHECK char *config_file_default_state(void);

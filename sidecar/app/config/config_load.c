@@ -152,7 +152,9 @@ static int fill(struct schema *s, struct config *c)
     return failed;
 }
 
-struct config *config_parse(struct slice text, const char *name, const struct config_options *options, struct err *e)
+/* As config_parse(); *ret_untrusted: a file that it names is not ours to trust. */
+static struct config *parse(struct slice text, const char *name, const struct config_options *options,
+                            bool *ret_untrusted, struct err *e)
 {
     static const struct config_options none = { 0 };
     const struct config_options *o = options ? options : &none;
@@ -180,22 +182,30 @@ struct config *config_parse(struct slice text, const char *name, const struct co
             o->report(o->report_arg, false, why.text);
     }
     tree_free((struct tree *)(uintptr_t)s.tree);
+    *ret_untrusted = s.untrusted;
     if (!failed)
         return c;
     config_free(c);
     return NULL;
 }
 
+struct config *config_parse(struct slice text, const char *name, const struct config_options *options, struct err *e)
+{
+    bool untrusted;
+    return parse(text, name, options, &untrusted, e);
+}
+
 struct config *config_load(const struct config_options *options, int *ret_exit, struct err *e)
 {
+    bool untrusted = false;
     struct buf text;
     char *path = NULL;
     struct config *c = NULL;
     buf_init_secret(&text, TREE_MAX_BYTES + 4096);
     if (config_file_find(options ? options->path : NULL, &path, ret_exit, e) == 0
         && config_file_read(path, &text, ret_exit, e) == 0) {
-        *ret_exit = EX_CONFIG;
-        c = config_parse(buf_slice(&text), path, options, e);
+        c = parse(buf_slice(&text), path, options, &untrusted, e);
+        *ret_exit = untrusted ? EX_NOPERM : EX_CONFIG;
     }
     free(path);
     buf_done(&text);

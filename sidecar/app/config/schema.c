@@ -3,6 +3,7 @@
 #include "app/config/scalar.h"
 #include "app/config/units.h"
 #include "base/secret_ref.h"
+#include "base/trusted_file.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define CERTIFICATES_MAX_BYTES (16 * 1024 * 1024)
 
 struct pair {
     char *name, *value;
@@ -142,6 +145,21 @@ static int check_keys(struct schema *s, const struct table *t, const json_t *nod
     return s->errors == before ? 0 : -1;
 }
 
+/* It decides whom we trust and as whom we speak: nobody else may have written it. */
+static int check_trust(struct schema *s, const json_t *node, const char *path, bool key)
+{
+    struct err e;
+    int failed = trusted_file_check(path, key ? SECRET_REF_MAX_BYTES : CERTIFICATES_MAX_BYTES, &e);
+    s->untrusted = s->untrusted || failed == -EPERM;
+    return failed ? schema_error(s, node, "%s", e.text) : 0;
+}
+
+/* It may come later, and be mended by then; what another user has put there is told now. */
+static int check_trust_of_secret(struct schema *s, const json_t *node, const char *path)
+{
+    return trusted_file_check(path, SECRET_REF_MAX_BYTES, NULL) == -EPERM ? check_trust(s, node, path, true) : 0;
+}
+
 /* A file that a value names. */
 static int check_file(struct schema *s, const json_t *node, const char *path, bool key)
 {
@@ -152,6 +170,8 @@ static int check_file(struct schema *s, const json_t *node, const char *path, bo
         return schema_error(s, node, "%.200s is a directory, and a file is needed", path);
     if (access(path, R_OK) != 0)
         return schema_error(s, node, "%.200s cannot be read by uid %u: %s", path, (unsigned)geteuid(), strerror(errno));
+    if (check_trust(s, node, path, key) != 0)
+        return -1;
     if (key && st.st_mode & (S_IROTH | S_IWOTH))
         schema_warn(s, node, "%.200s is open to every user (mode %04o): chmod o-rw it", path,
                     (unsigned)st.st_mode & 07777);
@@ -255,6 +275,8 @@ static int read_reference(struct schema *s, const json_t *node, struct secret_re
     if (!*text || !(ref->name = strdup(text)))
         return schema_error(s, value, *text ? "out of memory" : "is empty");
     ref->kind = strcmp(key, "file") == 0 ? SECRET_REF_FILE : SECRET_REF_ENV;
+    if (s->files == SCHEMA_FILES_NEEDED && ref->kind == SECRET_REF_FILE)
+        return check_trust_of_secret(s, value, text);
     if (s->files != SCHEMA_FILES_ALL)
         return 0;
     if (ref->kind == SECRET_REF_FILE)

@@ -30,6 +30,7 @@ struct schema { /* one walk */
     void *report_arg;
     struct err *e; /* the first error */
     unsigned errors;
+    bool untrusted;      /* one of them: somebody else could have written a file that is named */
     char path[256];      /* where the walk is: "credentials.crm" */
     const char *foreign; /* the value at hand comes from this variable or flag, not from the file */
 };
