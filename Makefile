@@ -23,7 +23,7 @@ endif
 endif
 endif
 
-PKGS     := openssl libcurl jansson libcares yaml-0.1 $(if $(wildcard sidecar/http/h2.c),libnghttp2) $(if $(wildcard sidecar/refresh/redis/store_redis.c),hiredis)
+PKGS     := openssl libcurl jansson zlib libcares yaml-0.1 $(if $(wildcard sidecar/http/h2.c),libnghttp2) $(if $(wildcard sidecar/refresh/redis/store_redis.c),hiredis)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 

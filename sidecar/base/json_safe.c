@@ -100,3 +100,40 @@ json_t *json_safe_copy(const json_t *from)
     reserve.touched = false;
     return whole(json_deep_copy(from));
 }
+
+/* Takes the first reference token off *pointer and undoes its escapes in place (RFC 6901 §4).  NULL without memory. */
+static char *take_token(struct slice *pointer)
+{
+    struct slice rest, token = slice_cut(slice_skip(*pointer, 1), '/', &rest);
+    char *text = slice_dup(token), *to = text;
+    *pointer = slice_skip(*pointer, 1 + token.len);
+    for (const char *from = text; from && *from; from++) {
+        if (*from == '~')
+            *to++ = *++from == '1' ? '/' : '~';
+        else
+            *to++ = *from;
+    }
+    if (text)
+        *to = '\0';
+    return text;
+}
+
+static const json_t *element(const json_t *list, const char *token)
+{
+    uint64_t i;
+    if ((token[0] == '0' && token[1]) || slice_u64(slice_str(token), UINT32_MAX, &i) != 0)
+        return NULL; /* no leading zeros */
+    return json_array_get(list, (size_t)i);
+}
+
+const json_t *json_safe_at(const json_t *root, const char *pointer)
+{
+    const json_t *node = root;
+    struct slice left = slice_str(pointer);
+    while (node && left.len) {
+        char *token = take_token(&left);
+        node = !token ? NULL : json_is_array(node) ? element(node, token) : json_object_get(node, token);
+        free(token);
+    }
+    return node;
+}

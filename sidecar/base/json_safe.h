@@ -13,5 +13,7 @@ void json_safe_init(void);
 /* As json_loadb() (where: may be NULL) and json_deep_copy().  NULL also when memory ran short on the way. */
 MUST_CHECK json_t *json_safe_load(struct slice text, size_t flags, json_error_t *where);
 MUST_CHECK json_t *json_safe_copy(const json_t *from);
+/* The value that a JSON pointer (RFC 6901) names; NULL: there is none, or no memory.  Borrowed from root. */
+const json_t *json_safe_at(const json_t *root, const char *pointer);
 
 #endif

@@ -59,42 +59,6 @@ const char *in_band_pointer_fault(const char *pointer)
     return NULL;
 }
 
-/* Takes the first reference token off *pointer and undoes its escapes in place (RFC 6901 §4).  NULL without memory. */
-static char *take_token(struct slice *pointer)
-{
-    struct slice rest, token = slice_cut(slice_skip(*pointer, 1), '/', &rest);
-    char *text = slice_dup(token), *to = text;
-    *pointer = slice_skip(*pointer, 1 + token.len);
-    for (const char *from = text; from && *from; from++) {
-        if (*from == '~')
-            *to++ = *++from == '1' ? '/' : '~';
-        else
-            *to++ = *from;
-    }
-    if (text)
-        *to = '\0';
-    return text;
-}
-
-static const json_t *element(const json_t *list, const char *token)
-{
-    uint64_t i;
-    if ((token[0] == '0' && token[1]) || slice_u64(slice_str(token), UINT32_MAX, &i) != 0)
-        return NULL; /* no leading zeros */
-    return json_array_get(list, (size_t)i);
-}
-
-static const json_t *resolve(const json_t *node, const char *pointer)
-{
-    struct slice left = slice_str(pointer);
-    while (node && left.len) {
-        char *token = take_token(&left);
-        node = !token ? NULL : json_is_array(node) ? element(node, token) : json_object_get(node, token);
-        free(token);
-    }
-    return node;
-}
-
 /* Scalars are compared as they are written. */
 static bool equals(const json_t *node, const char *text)
 {
@@ -115,7 +79,7 @@ bool in_band_body(const struct rule *r, const struct message *head, struct slice
     for (size_t i = 0; root && !said && i < r->also_count; i++) {
         const struct in_band_mark *m = &r->also[i];
         if (m->pointer && same_status(m, head) && may_be_said_in(m, head))
-            said = equals(resolve(root, m->pointer), m->equals);
+            said = equals(json_safe_at(root, m->pointer), m->equals);
     }
     json_decref(root);
     return said;

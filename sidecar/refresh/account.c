@@ -232,13 +232,17 @@ void account_done(struct account *a)
 static bool journal_has_answer(struct account *a)
 {
     struct journal_entry entry;
-    struct err e;
-    if (journal_read(a->env->flights->journal, a->spec->name, &entry, &e) != 0) {
-        log_warn(log_msg("journal unreadable"), log_str("credential", a->spec->name), log_str("reason", e.text));
-        return false;
-    }
-    bool answer = entry.kind == JOURNAL_ANSWER;
+    struct journal_response response = { 0 };
+    struct err e = { "" };
+    int failed = journal_read(a->env->flights->journal, a->spec->name, &entry, &e);
+    bool answer = failed == 0 && entry.kind == JOURNAL_ANSWER;
     journal_entry_done(&entry);
+    if (failed == 0)
+        failed = journal_response_read(a->env->flights->journal, a->spec->name, &response, &e);
+    answer = answer || response.status;
+    journal_response_done(&response);
+    if (failed != 0)
+        log_warn(log_msg("journal unreadable"), log_str("credential", a->spec->name), log_str("reason", e.text));
     return answer;
 }
 

@@ -47,7 +47,10 @@ void credential_spec_done(struct credential_spec *s)
                             s->requested_token_type,
                             s->installation,
                             s->impersonate.url,
-                            s->impersonate.scope };
+                            s->impersonate.scope,
+                            s->response.access_token,
+                            s->response.refresh_token,
+                            s->response.expires_in };
     for (unsigned i = 0; i < CREDENTIAL_SECRETS; i++)
         secret_ref_done(credential_spec_secret(s, i));
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)

@@ -43,6 +43,13 @@ struct credential_spec_impersonate {
     int64_t lifetime_ms;
 };
 
+/* Where a provider's responses have what RFC 6749 §5.1 has at the top: JSON pointers (RFC 6901).  NULL: the usual
+ * places.
+ */
+struct credential_spec_response {
+    char *access_token, *refresh_token, *expires_in;
+};
+
 struct credential_spec {
     char *name; /* [a-z0-9._-]{1,64}: the credential's id everywhere */
     enum grant_kind grant;
@@ -57,6 +64,8 @@ struct credential_spec {
     struct secret_ref subject_token, actor_token; /* token_exchange: read anew at each exchange */
     char *subject_token_type, *actor_token_type, *requested_token_type; /* NULL: type of a JWT; left out */
     struct credential_spec_impersonate impersonate;
+    struct credential_spec_response response;
+    bool id_token;      /* the response's id_token is the token that is wanted */
     char *installation; /* grant github_app: token_url follows from it */
     char **command;     /* grant command: program and arguments, NULL-terminated */
     struct credential_spec_param *params;

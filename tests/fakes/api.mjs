@@ -134,7 +134,7 @@ export async function startApi({ isLive, judge, pki, www, port = 0 }) {
     const status = /^\/status\/(\d{3})$/.exec(name);
     if (status) json(res, Number(status[1]), { status: Number(status[1]) });
     else if (name.includes('.git/')) gitFile(res, name);
-    else if (name === '/v2/echo' || name === '/upload') json(res, 200, entry);
+    else if (name === '/v2/echo' || name.startsWith('/v2/echo/') || name === '/upload') json(res, 200, entry);
     else json(res, 404, { error: 'no such page', path: name });
   }
 

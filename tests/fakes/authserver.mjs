@@ -11,6 +11,7 @@
 //   POST /ttl {access}           life of the access tokens made from now on, in seconds
 //   POST /watch_askers {on}      from now on the book says which process made each token request
 //   POST /faults [{...}]         one entry for each of the next token requests; see faulty() below
+//   GET  /shapes                 the shapes of shapes.mjs; a token request with X-Shape: NAME gets one, once since the last POST /reset
 //   GET  /requests   POST /requests/clear   what the API saw
 //   GET  /verdict   POST /expect {host: subject}   what judge.mjs says of it
 //   GET  /revoked                the grants that were revoked since the last POST /reset
@@ -24,6 +25,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { startApi } from './api.mjs';
 import { makeGrants } from './grants.mjs';
 import { makeJudge } from './judge.mjs';
+import { shapes } from './shapes.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const node = path.resolve(process.env.SIDEKEY_NODE ?? path.join(here, '../../build/node'));
@@ -38,6 +40,7 @@ const secrets = new Set();
 const events = [];
 const faults = [];
 const revokedGrants = [];
+const shaped = new Set();
 const made = new Map(); // every access token ever: {subject, end_ms}
 const judge = makeJudge((token) => made.get(token));
 let counts;
@@ -205,7 +208,7 @@ async function mint({ ttl, subject = 'someone', client: clientId = client.client
 // {kind: "drop"}             the token is rotated, the answer is lost
 // {kind: "half"}             the token is rotated, the connection ends in the middle of the answer
 // {kind: "half_json"}        half of the JSON in an answer that is complete for HTTP (before the rotation, as the next)
-// {kind: "html"} {kind: "empty"} {kind: "refuse"} {kind: "status", status, retry_after?, body?, type?}
+// {kind: "html"} {kind: "empty"} {kind: "refuse"} {kind: "status", status, retry_after?, body?, type?, latin1?}
 function faulty(fault, req, res, next) {
   counts.faults += 1;
   note('fault', { n: req.n, ...fault });
@@ -230,11 +233,22 @@ function faulty(fault, req, res, next) {
     case 'html': answer(fault.status ?? 200, 'text/html', '<!doctype html><html><title>Just a moment...</title></html>'); break;
     case 'empty': answer(fault.status ?? 200, undefined, ''); break;
     case 'status':
-      answer(fault.status, fault.type ?? 'application/json', fault.body ?? '{"error":"temporarily_unavailable"}',
+      answer(fault.status, fault.type ?? 'application/json', Buffer.from(fault.body ?? '{"error":"temporarily_unavailable"}', fault.latin1 ? 'latin1' : 'utf8'),
         fault.retry_after === undefined ? {} : { 'retry-after': String(fault.retry_after) });
       break;
     default: answer(500, 'text/plain', `no such fault: ${fault.kind}`);
   }
+}
+
+// The response that the server gives, rotation and all, in another shape.
+function reshape(name, req, res) {
+  shaped.add(name);
+  note('shape', { n: req.n, name });
+  res.end = (body) => {
+    if (res.statusCode === 200) res.socket.end(shapes[name].make(JSON.parse(body)));
+    else { delete res.end; res.end(body); }
+    return res;
+  };
 }
 
 // Who asks, by the name in its Basic authorization.
@@ -260,6 +274,8 @@ server.on('request', (req, res) => {
   }
   if (req.url.startsWith('/token/introspection')) counts.introspections += 1;
   const fault = isToken ? faults.shift() : undefined;
+  const shape = isToken ? req.headers['x-shape'] : undefined;
+  if (shape && !shaped.has(shape)) reshape(shape, req, res);
   if (!fault) handle(req, res);
   else setTimeout(() => faulty(fault, req, res, () => handle(req, res)), fault.delay_ms ?? 0);
 });
@@ -274,8 +290,9 @@ const commands = {
     return made;
   },
   'GET /counts': () => ({ ...counts, ...(api ? api.counts() : {}) }),
-  'POST /reset': () => { counts = zero(); faults.length = 0; events.length = 0; revokedGrants.length = 0; grants.reset(); judge.clear(); api?.clear(); return {}; },
+  'POST /reset': () => { counts = zero(); faults.length = 0; shaped.clear(); events.length = 0; revokedGrants.length = 0; grants.reset(); judge.clear(); api?.clear(); return {}; },
   'GET /events': () => events,
+  'GET /shapes': () => Object.entries(shapes).map(([name, { fate, why }]) => ({ name, fate, why })),
   'GET /revoked': () => revokedGrants,
   'GET /verdict': () => judge.verdict(),
   'POST /expect': (hosts) => judge.expect(hosts),

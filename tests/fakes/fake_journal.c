@@ -10,6 +10,7 @@ struct fake_journal fake_journal;
 void fake_journal_reset(void)
 {
     state_done(&fake_journal.state);
+    journal_response_done(&fake_journal.response);
     memset(&fake_journal, 0, sizeof fake_journal);
     state_init(&fake_journal.state);
 }
@@ -77,4 +78,46 @@ int journal_read(struct journal *j, const char *cred, struct journal_entry *ret,
 void journal_entry_done(struct journal_entry *entry)
 {
     state_done(&entry->state);
+}
+
+static int copy_response(struct journal_response *to, const struct journal_response *from)
+{
+    journal_response_done(to);
+    *to = *from;
+    buf_init_secret(&to->body, from->body.len);
+    return buf_add(&to->body, buf_slice(&from->body));
+}
+
+int journal_response(struct journal *j, const char *cred, const struct journal_response *r, int64_t at_ms)
+{
+    (void)j;
+    (void)cred;
+    (void)at_ms;
+    if (fake_journal.fail_response)
+        return -fake_journal.fail_response;
+    fake_journal.responses++;
+    return copy_response(&fake_journal.response, r);
+}
+
+int journal_response_read(struct journal *j, const char *cred, struct journal_response *ret, struct err *e)
+{
+    (void)j;
+    (void)cred;
+    (void)e;
+    return copy_response(ret, &fake_journal.response);
+}
+
+int journal_response_forget(struct journal *j, const char *cred)
+{
+    (void)j;
+    (void)cred;
+    fake_journal.forgotten++;
+    journal_response_done(&fake_journal.response);
+    return 0;
+}
+
+void journal_response_done(struct journal_response *r)
+{
+    buf_done(&r->body);
+    *r = (struct journal_response){ 0 };
 }

@@ -10,8 +10,9 @@ struct fake_journal {
     char refresh_fp[9];
     int64_t at_ms, pid;
     struct state state;
-    int intents, answers, clears;
-    int fail_intent, fail_answer, fail_read; /* errno to fail with */
+    struct journal_response response;
+    int intents, answers, clears, responses, forgotten;
+    int fail_intent, fail_answer, fail_response, fail_read; /* errno to fail with */
 };
 
 extern struct fake_journal fake_journal;

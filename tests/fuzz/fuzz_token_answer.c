@@ -1,17 +1,22 @@
-/* Whatever a token endpoint says: what comes out is a token that a header may carry, or a reason. */
+/* Whatever a token endpoint says: what comes out is a token that a header may carry, or a reason.  And whatever
+ * somebody chose as a value in it (a display name): it never becomes a token. */
 #include "refresh/grant/grant.h"
 #include "refresh/flight/state_from_answer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void check(int status, struct slice body)
+static void check(int status, struct slice body, bool cut)
 {
     struct grant_answer a = { .lifetime_ms = 0 };
-    char why[128] = "";
-    enum grant_result result = grant_parse(status, body, &a, why);
+    char why[GRANT_WHY_BYTES] = "";
+    const struct grant_input in = { .status = status, .body = body, .cut = cut };
+    enum grant_result result = grant_parse(&in, &a, why);
     struct slice token = secret_peek(&a.access_token);
+    if (status > 299 && !secret_empty(&a.refresh_token))
+        abort();
     if (result == GRANT_TOKEN) {
         struct state parent, next;
         if (status > 299 || token.len == 0 || token.len > GRANT_TOKEN_MAX || a.lifetime_ms < 0 || a.expires_wall_ms < 0
@@ -26,16 +31,92 @@ static void check(int status, struct slice body)
             || secret_empty(&next.refresh_token))
             abort();
         state_done(&next);
-    } else if (why[0] == '\0' || (result == GRANT_ERROR) != (a.code[0] != '\0'))
+    } else if (why[0] == '\0' || (result == GRANT_ERROR) != (a.code[0] != '\0') || token.len)
         abort();
     grant_answer_done(&a);
+}
+
+/* ---- the attacker: a value of his in a response of a server that escapes it as JSON asks, and in forms ---- */
+
+static void add_escaped(struct buf *out, const uint8_t *data, size_t size, bool raw_bytes)
+{
+    for (size_t i = 0; i < size; i++) {
+        char escape[8];
+        bool plain = data[i] >= ' ' && data[i] != '"' && data[i] != '\\' && (raw_bytes || data[i] < 0x7f);
+        snprintf(escape, sizeof escape, "\\u%04x", data[i]);
+        if (data[i] == '"' || data[i] == '\\')
+            snprintf(escape, sizeof escape, "\\%c", data[i]);
+        if (buf_add(out, plain ? slice_of(&data[i], 1) : slice_str(escape)) != 0)
+            abort();
+    }
+}
+
+static bool is_ours(const struct secret *token, const char *ours)
+{
+    return secret_empty(token) || slice_eq(secret_peek(token), slice_str(ours));
+}
+
+/* before, the attacker's value, behind: what is read of it, however much of it has come, is ours or nothing. */
+static void attack(const char *before, const uint8_t *data, size_t size, const char *behind, bool raw_bytes, bool form)
+{
+    struct buf body;
+    buf_init(&body, 8 * size + 4096);
+    if (buf_add_str(&body, before) != 0)
+        abort();
+    if (form)
+        for (size_t i = 0; i < size; i++) {
+            if (buf_printf(&body, "%%%02x", data[i]) != 0)
+                abort();
+        }
+    else
+        add_escaped(&body, data, size, raw_bytes);
+    if (buf_add_str(&body, behind) != 0)
+        abort();
+    size_t step = body.len / 16 + 1;
+    for (size_t len = body.len; len > 0; len = len > step ? len - step : 0) {
+        struct grant_answer a = { .lifetime_ms = 0 };
+        char why[GRANT_WHY_BYTES] = "";
+        const struct grant_input in = { .status = 200,
+                                        .body = slice_of(buf_slice(&body).ptr, len),
+                                        .cut = len < body.len };
+        (void)grant_parse(&in, &a, why);
+        if (!is_ours(&a.access_token, "our-access") || !is_ours(&a.refresh_token, "our-refresh"))
+            abort();
+        grant_answer_done(&a);
+    }
+    buf_done(&body);
+}
+
+static void attack_all(const uint8_t *data, size_t size)
+{
+    static const struct {
+        const char *before, *behind;
+        bool form;
+    } shapes[] = {
+        { "{\"name\":\"", "\",\"access_token\":\"our-access\",\"refresh_token\":\"our-refresh\"}", false },
+        { "{\"access_token\":\"our-access\",\"user\":{\"name\":\"", "\"},\"refresh_token\":\"our-refresh\"}", false },
+        { "<b>Notice</b>: x\n{\"refresh_token\":\"our-refresh\",\"a\":[[[[[[[[\"",
+          "\"]]]]]]]],\"access_token\":\"our-access\"} //", false },
+        { "{\"refresh_token\":\"our-refresh\",\"refresh_token\":\"our-refresh\",\"n\":1e999,\"name\":\"", "\"}",
+          false },
+        { "{\"data\":{\"access_token\":\"our-access\",\"name\":\"", "\"},\"n\":\"\xe9\"}", false },
+        { "[{\"name\":\"", "\"}]", false },
+        { "name=", "&access_token=our-access&refresh_token=our-refresh", true },
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        attack(shapes[i].before, data, size, shapes[i].behind, false, shapes[i].form);
+        attack(shapes[i].before, data, size, shapes[i].behind, true, shapes[i].form);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice body = slice_of(data, size);
-    check(200, body);
-    check(400, body);
+    check(200, body, false);
+    check(200, body, true);
+    check(400, body, false);
+    if (size < 4096)
+        attack_all(data, size);
     (void)grant_jwt_expiry(body);
     return 0;
 }

@@ -18,6 +18,7 @@ LIBRARIES = [
     ("c-ares", r"ares", ("sidecar/net/dial",)),
     ("libyaml", r"yaml\.h", ("sidecar/app/config",)),
     ("jansson", r"jansson\.h", ("sidecar/refresh", "sidecar/app", "sidecar/http", "sidecar/proxy", "sidecar/base/json_safe.c", "sidecar/base/json_safe.h")),
+    ("zlib", r"zlib\.h", ("sidecar/refresh/grant",)),
     ("libev", r"ev\.h", ("sidecar/net", "sidecar/proxy", "sidecar/refresh", "sidecar/app")),
 ]
 # A wing inside a floor, and the wings of that floor that it may include beside itself and the floor's own files.  Left out: any of them.

@@ -227,7 +227,7 @@ static int teardown(void **state)
 
 struct seen {
     int calls, status;
-    bool sent;
+    bool sent, cut, capped;
     char body[4096], error[512], retry_after[16];
     size_t body_len;
     int64_t date_s, took_ms;
@@ -239,6 +239,8 @@ static void on_answer(void *arg, const struct fetch_answer *a)
     s->calls++;
     s->status = a->status;
     s->sent = a->sent;
+    s->cut = a->cut;
+    s->capped = a->capped;
     s->body_len = a->body.len;
     s->date_s = a->date_s;
     snprintf(s->body, sizeof s->body, "%.*s", (int)(a->body.len < sizeof s->body ? a->body.len : sizeof s->body - 1),
@@ -322,13 +324,12 @@ static void a_post_over_verified_tls_arrives_whole(void **state)
     r.fields = fields;
     r.field_count = 1;
     struct seen s = ask(&r);
-    static const char *const parts[] = { "POST /token?x=1 HTTP/1.1\r\n",
-                                         "Host: login.test\r\n",
-                                         "Authorization: Basic abc\r\n",
-                                         "Accept: application/json\r\n",
-                                         "Content-Type: application/x-www-form-urlencoded\r\n",
-                                         "anthropic-beta: x,y\r\n",
-                                         "\r\n\r\na=b" };
+    static const char *const parts[] = {
+        "POST /token?x=1 HTTP/1.1\r\n",  "Host: login.test\r\n",
+        "Authorization: Basic abc\r\n",  "Accept: application/json\r\n",
+        "Accept-Encoding: identity\r\n", "Content-Type: application/x-www-form-urlencoded\r\n",
+        "anthropic-beta: x,y\r\n",       "\r\n\r\na=b"
+    };
     assert_int_equal(s.status, 200);
     for (size_t i = 0; i < COUNT(parts); i++)
         if (!strstr(s.body, parts[i]))
@@ -456,20 +457,23 @@ static void a_redirect_is_an_answer_and_not_followed(void **state)
     assert_string_equal(s.body, "there");
 }
 
-static void an_answer_has_1_mib_at_most(void **state)
+static void a_response_has_4_mib_at_most_and_what_came_before_is_kept(void **state)
 {
     char url[64];
     (void)state;
-    snprintf(url, sizeof url, "https://login.test/bytes/%d", MIB);
+    snprintf(url, sizeof url, "https://login.test/bytes/%d", FETCH_ANSWER_MAX);
     struct seen s = ask_url(url);
     assert_int_equal(s.status, 200);
-    assert_int_equal(s.body_len, MIB);
-    snprintf(url, sizeof url, "https://login.test/bytes/%d", MIB + 1);
-    s = ask_url(url);
-    assert_int_equal(s.status, 0);
-    assert_true(s.sent);
-    assert_string_equal(s.error, "the answer is larger than 1 MiB");
-    assert_int_equal(ask_url("https://login.test/bytes/200000000").status, 0);
+    assert_int_equal(s.body_len, FETCH_ANSWER_MAX);
+    assert_false(s.cut);
+    snprintf(url, sizeof url, "https://login.test/bytes/%d", FETCH_ANSWER_MAX + 1);
+    for (int i = 0; i < 2; i++) {
+        s = ask_url(i ? "https://login.test/bytes/200000000" : url);
+        assert_int_equal(s.status, 200);
+        assert_int_equal(s.body_len, FETCH_ANSWER_MAX);
+        assert_true(s.cut && s.capped && s.sent);
+        assert_string_equal(s.error, "the response is larger than 4 MiB");
+    }
 }
 
 static void a_slow_answer_ends_at_the_deadline(void **state)
@@ -477,18 +481,19 @@ static void a_slow_answer_ends_at_the_deadline(void **state)
     static const struct {
         const char *url;
         bool sent;
+        int status;
     } rows[] = {
-        { "https://login.test/drip-body", true },
-        { "https://login.test/drip-head", true },
-        { "https://login.test/silent", true },
-        { "https://quiet.test/", false }, /* the TCP connection is there, the TLS server is not */
+        { "https://login.test/drip-body", true, 200 }, /* what came of it is told */
+        { "https://login.test/drip-head", true, 0 },
+        { "https://login.test/silent", true, 0 },
+        { "https://quiet.test/", false, 0 }, /* the TCP connection is there, the TLS server is not */
     };
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct fetch_request r = request(rows[i].url);
         r.timeout_ms = 400;
         struct seen s = ask(&r);
-        if (s.status != 0 || s.sent != rows[i].sent || s.took_ms < 350 || s.took_ms > 2500)
+        if (s.status != rows[i].status || !s.cut || s.sent != rows[i].sent || s.took_ms < 350 || s.took_ms > 2500)
             fail_msg("%s: status %d, sent %d, %d ms, %s", rows[i].url, s.status, s.sent, (int)s.took_ms, s.error);
     }
 }
@@ -498,7 +503,8 @@ static void an_answer_that_came_while_we_were_stopped_is_read(void **state)
     static const struct {
         const char *what;
         int status;
-    } rows[] = { { "whole", 200 }, { "half", 0 }, { "none", 0 } };
+        bool cut;
+    } rows[] = { { "whole", 200, false }, { "half", 200, true }, { "none", 0, true } };
     char url[64];
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -506,17 +512,19 @@ static void an_answer_that_came_while_we_were_stopped_is_read(void **state)
         struct fetch_request r = request(url);
         r.timeout_ms = STOPPED_MS / 2;
         struct seen s = ask(&r);
-        if (s.status != rows[i].status || !s.sent || s.took_ms < STOPPED_MS || s.took_ms > PATIENCE_MS)
+        if (s.status != rows[i].status || s.cut != rows[i].cut || !s.sent || s.took_ms < STOPPED_MS
+            || s.took_ms > PATIENCE_MS)
             fail_msg("%s: status %d, sent %d, %d ms, %s", rows[i].what, s.status, s.sent, (int)s.took_ms, s.error);
     }
 }
 
-static void half_an_answer_is_none(void **state)
+static void half_a_response_is_told_as_that(void **state)
 {
     (void)state;
     struct seen s = ask_url("https://login.test/cut");
-    assert_int_equal(s.status, 0);
-    assert_true(s.sent);
+    assert_int_equal(s.status, 200);
+    assert_true(s.sent && s.cut && s.body_len > 0);
+    assert_false(s.capped);
 }
 
 static void a_proxy_in_the_environment_is_not_for_us(void **state)
@@ -588,10 +596,10 @@ int main(void)
         cmocka_unit_test(a_private_address_that_is_listed_is_dialled),
         cmocka_unit_test(a_metadata_server_may_be_asked_in_the_clear_and_nobody_else),
         cmocka_unit_test(a_redirect_is_an_answer_and_not_followed),
-        cmocka_unit_test(an_answer_has_1_mib_at_most),
+        cmocka_unit_test(a_response_has_4_mib_at_most_and_what_came_before_is_kept),
         cmocka_unit_test(a_slow_answer_ends_at_the_deadline),
         cmocka_unit_test(an_answer_that_came_while_we_were_stopped_is_read),
-        cmocka_unit_test(half_an_answer_is_none),
+        cmocka_unit_test(half_a_response_is_told_as_that),
         cmocka_unit_test(a_proxy_in_the_environment_is_not_for_us),
         cmocka_unit_test(a_cancelled_request_is_never_heard_of_again),
         cmocka_unit_test(urls_that_would_leak_are_refused_at_once),

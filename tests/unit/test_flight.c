@@ -119,7 +119,7 @@ static void start(enum msg_reason reason, uint64_t rejected, bool background, bo
                             &hooks);
     assert_non_null(w.flight);
     assert_string_equal(flight_state_name(w.flight), "new"); /* nothing happens inside the call */
-    assert_int_equal(w.store.begins, 0);
+    assert_int_equal(w.store.pending, FAKE_NONE);
 }
 
 /* Lets everything happen that is due now: alarms, and answers of the store as its state demands. */
@@ -166,6 +166,16 @@ static void to_fetch(void)
     settle();
     in("fetch");
     assert_int_equal(fake_fetch.starts, 1);
+}
+
+/* After a flight that ended: the store has what it has. */
+static void to_fetch_again(void)
+{
+    int starts = fake_fetch.starts;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("fetch");
+    assert_int_equal(fake_fetch.starts, starts + 1);
 }
 
 /* ---- the straight way ---- */
@@ -1212,9 +1222,9 @@ static void test_an_unknown_outcome_is_reread_and_tried_once_more_with_the_same_
 
 static void test_two_unknown_outcomes_leave_the_intent_in_the_journal(void **s)
 {
-    static const int statuses[] = { 500, 503, 408, 200 };
+    static const int statuses[] = { 500, 503, 408 };
     (void)s;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 3; i++) {
         teardown(NULL);
         setup(NULL);
         ambiguous_once();
@@ -2030,12 +2040,325 @@ static void test_a_token_hosts_date_counts_for_that_host_within_a_week_and_never
     assert_int_equal(skew_after("http://127.0.0.1:80/token", 3600), 0);
 }
 
+/* ---- a 2xx response: what cannot be had again is kept first ---- */
+
+static void say_cut(const char *body, bool capped)
+{
+    fake_fetch.pending = false;
+    fake_fetch.fn(fake_fetch.arg, &(struct fetch_answer){ .status = 200,
+                                                          .sent = true,
+                                                          .body = slice_str(body),
+                                                          .cut = true,
+                                                          .capped = capped,
+                                                          .error = "connection closed" });
+    if (w.flight)
+        settle();
+}
+
+static bool holds(const struct secret *secret, const char *text)
+{
+    return slice_eq(secret_peek(secret), slice_str(text));
+}
+
+static void test_a_response_is_sealed_before_it_is_judged_and_forgotten_when_it_is_kept(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_journal.fail_answer = ENOSPC; /* so that what was sealed before stays to be seen */
+    fake_fetch_say(200, GOOD);
+    assert_int_equal(fake_journal.responses, 1);
+    assert_true(slice_eq(buf_slice(&fake_journal.response.body), SLICE(GOOD)));
+    assert_int_equal(fake_journal.response.parent_gen, 5);
+    assert_string_equal(fake_journal.response.refresh_fp, fake_journal.refresh_fp);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    teardown(NULL);
+    setup(NULL);
+    to_fetch();
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_int_equal(fake_journal.response.status, 0);
+    assert_true(holds(&w.store.stored.replaced_refresh, "rt-old")); /* for one generation */
+}
+
+static void test_a_response_that_nobody_understands_is_kept_and_nothing_is_sent_again(void **s)
+{
+    static const struct {
+        int status;
+        const char *body, *why;
+    } rows[] = {
+        { 200, "", "the response is empty" },
+        { 204, "", "the response is empty" },
+        { 200, "<html>Welcome</html>", "the response is a web page" },
+        { 202, "{\"ticket\":\"secret-1\"}", "members: ticket" },
+        { 200, "{\"access_token\": \"half-an-answer\", \"expires_", "neither one JSON object nor a form" },
+        { 200, "{\"name\":\"a\"b\",\"access_token\":\"x\",\"refresh_token\":\"y\"}", "neither one JSON" },
+        { 203, "{\"refresh_token\":\"a\",\"refresh_token\":\"b\"}", "no access_token" },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        teardown(NULL);
+        setup(NULL);
+        to_fetch();
+        fake_fetch_say(rows[i].status, rows[i].body);
+        settle();
+        failed(MSG_DEAD);
+        assert_int_equal(fake_fetch.starts, 1);
+        assert_true(slice_eq(buf_slice(&fake_journal.response.body), slice_str(rows[i].body)));
+        assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+        assert_true(holds(&w.store.stored.refresh_token, "rt-old"));
+        assert_string_equal(w.store.stored.dead_fp, fake_journal.response.refresh_fp);
+        if (!strstr(w.text, rows[i].why) || strstr(w.text, "secret-1") || strstr(w.text, "half-an"))
+            fail_msg("%s: %s", rows[i].body, w.text);
+        assert_non_null(strstr(w.text, "sealed in the journal"));
+        /* nor by a later flight, which says the same */
+        assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+        w.ended = 0;
+        start(MSG_FORCED, w.known.generation, false, false);
+        settle();
+        failed(MSG_DEAD);
+        assert_int_equal(fake_fetch.starts, 1);
+        assert_non_null(strstr(w.text, rows[i].why));
+    }
+}
+
+static void test_a_disk_that_is_full_changes_nothing_about_that(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_journal.fail_response = ENOSPC;
+    fake_fetch_say(200, "{}");
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_int_equal(w.events[FLIGHT_JOURNAL_FAILED], 1);
+    assert_null(strstr(w.text, "sealed"));
+}
+
+/* rt-old has been used before, and is still the one that is stored. */
+static void never_rotated(void)
+{
+    char fp[9];
+    seal_fingerprint(w.env.ring, SLICE("rt-old"), fp);
+    memcpy(w.store.stored.refresh_fp, fp, sizeof fp);
+    memcpy(w.known.refresh_fp, fp, sizeof fp);
+}
+
+static void test_where_nothing_rotates_such_a_response_is_no_verdict(void **s)
+{
+    (void)s;
+    never_rotated();
+    to_fetch();
+    fake_fetch_say(200, "<html>");
+    settle();
+    failed(MSG_CONFIG_ERROR); /* later, not at once */
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_string_equal(w.store.stored.dead_fp, "");
+    w.ended = 0;
+    to_fetch_again();
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+}
+
+static void test_a_refresh_token_is_kept_whatever_the_access_token_is_worth(void **s)
+{
+    static const char *const bodies[] = {
+        "{\"refresh_token\":\"rt-new\"}",
+        "{\"access_token\":\"a b\",\"refresh_token\":\"rt-new\"}",
+        "{\"access_token\":5,\"refresh_token\":\"rt-new\",\"n\":99999999999999999999}",
+        "{\"error\":\"server_error\",\"refresh_token\":\"rt-new\"}",
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        teardown(NULL);
+        setup(NULL);
+        to_fetch();
+        fake_fetch_say(200, bodies[i]);
+        assert_int_equal(fake_journal.kind, JOURNAL_ANSWER);
+        settle();
+        failed(MSG_CONFIG_ERROR);
+        assert_int_equal(fake_fetch.starts, 1);
+        assert_int_equal(w.store.stored.generation, 6);
+        assert_true(holds(&w.store.stored.refresh_token, "rt-new"));
+        assert_true(holds(&w.store.stored.access_token, "at-old")); /* serves to its end */
+        assert_non_null(strstr(w.text, "token endpoint: HTTP 200, "));
+        assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+        w.ended = 0;
+        to_fetch_again();
+        assert_non_null(strstr(fake_fetch.body, "rt-new"));
+        fake_fetch_say(200, GOOD);
+        settle();
+        ended(FLIGHT_REFRESHED);
+    }
+}
+
+static void test_an_access_token_that_was_refused_is_not_kept_with_it(void **s)
+{
+    (void)s;
+    start(MSG_REJECTED, 5, false, false);
+    settle();
+    fake_fetch_say(200, "{\"refresh_token\":\"rt-new\"}");
+    settle();
+    failed(MSG_CONFIG_ERROR);
+    assert_true(secret_empty(&w.store.stored.access_token));
+    assert_true(holds(&w.store.stored.refresh_token, "rt-new"));
+}
+
+static void test_what_came_before_a_cut_is_kept(void **s)
+{
+    (void)s;
+    to_fetch();
+    say_cut("{\"access_token\":\"at-new\",\"refresh_token\":\"rt-new\",\"scope\":\"a", false);
+    ended(FLIGHT_REFRESHED);
+    assert_true(holds(&w.store.stored.refresh_token, "rt-new"));
+    assert_string_equal(w.published_token, "at-new");
+    teardown(NULL);
+    setup(NULL);
+    to_fetch();
+    say_cut(GOOD, false); /* the object is whole: only HTTP is not */
+    ended(FLIGHT_REFRESHED);
+    teardown(NULL);
+    setup(NULL);
+    to_fetch();
+    say_cut("{\"access_token\":\"at-new\",\"refresh_tok", false); /* it may be behind the cut: unknown, as silence */
+    in("fetch");
+    assert_int_equal(fake_fetch.starts, 2);
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    failed(MSG_DEAD);
+    assert_non_null(strstr(w.text, "connection closed")); /* the first reason */
+    teardown(NULL);
+    setup(NULL);
+    to_fetch();
+    say_cut("{\"x\":\"yyyyyyyyyyyyyyyyyy", true); /* we have cut it: the server would say the same again */
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 1);
+}
+
+static void test_an_access_token_serves_although_its_refresh_token_is_lost(void **s)
+{
+    static const char *const bodies[] = {
+        "{\"access_token\":\"at-new\",\"refresh_token\":\"a\",\"refresh_token\":\"b\"}",
+        "{\"access_token\":\"at-new\",\"refresh_token\":\"a\\u0000b\"}",
+        "{\"access_token\":\"at-new\",\"refresh_token\":{\"a\":1}}",
+        "{\"access_token\":\"at-new\"",
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        teardown(NULL);
+        setup(NULL);
+        to_fetch();
+        fake_fetch_say(200, bodies[i]);
+        settle();
+        failed(MSG_DEAD);
+        assert_string_equal(w.published_token, "at-new");
+        assert_int_equal(fake_fetch.starts, 1);
+        assert_string_equal(w.store.stored.dead_fp, w.store.stored.refresh_fp);
+        assert_true(holds(&w.store.stored.access_token, "at-new"));
+        assert_int_equal(fake_journal.response.status, 200); /* and is kept sealed */
+        assert_non_null(strstr(w.text, "refresh token"));
+    }
+}
+
+static void test_an_error_that_came_as_a_success_is_an_answer(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(200, "{\"error\":\"server_error\"}");
+    settle();
+    failed(MSG_TRANSIENT);
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_int_equal(fake_journal.response.status, 0);
+}
+
+/* A keeper that died between its response and the verdict on it. */
+static void leave_response(const char *body, const char *token)
+{
+    struct journal_response *r = &fake_journal.response;
+    r->status = 200;
+    r->parent_gen = 5;
+    r->asked_wall_ms = fake_wall_ms - 60000;
+    seal_fingerprint(w.env.ring, slice_str(token), r->refresh_fp);
+    buf_init_secret(&r->body, 4096);
+    assert_int_equal(buf_add_str(&r->body, body), 0);
+}
+
+static void test_a_sealed_response_is_read_before_anything_is_sent(void **s)
+{
+    (void)s;
+    leave_response(GOOD, "rt-old");
+    start(MSG_MISSING, 0, false, true);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_true(holds(&w.store.stored.refresh_token, "rt-new"));
+    assert_int_equal(w.store.stored.expires_wall_ms, fake_wall_ms - 60000 + 3600000);
+    teardown(NULL);
+    setup(NULL);
+    leave_response("{}", "rt-old");
+    start(MSG_MISSING, 0, false, true);
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 0);
+}
+
+static void test_a_response_that_was_not_understood_is_read_again_when_the_configuration_says_where(void **s)
+{
+    static const char odd[] = "{\"payload\":{\"at\":\"at-new\",\"rt\":\"rt-new\",\"for\":600}}";
+    (void)s;
+    to_fetch();
+    fake_fetch_say(200, odd);
+    settle();
+    failed(MSG_DEAD);
+    assert_non_null(strstr(w.text, "members: payload"));
+    assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+    w.ended = 0;
+    w.spec.response =
+        (struct credential_spec_response){ (char *)(uintptr_t)"/payload/at", (char *)(uintptr_t)"/payload/rt",
+                                           (char *)(uintptr_t)"/payload/for" };
+    start(MSG_MISSING, 0, false, true);
+    settle();
+    ended(FLIGHT_ADOPTED);
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_int_equal(w.store.stored.generation, 7);
+    assert_string_equal(w.store.stored.dead_fp, "");
+    assert_true(holds(&w.store.stored.refresh_token, "rt-new"));
+    assert_true(holds(&w.store.stored.access_token, "at-new"));
+    assert_int_equal(fake_journal.response.status, 0);
+}
+
+static void test_an_old_response_is_forgotten(void **s)
+{
+    (void)s;
+    leave_response(GOOD, "rt-older");
+    fake_journal.response.parent_gen = 4;
+    to_fetch();
+    assert_int_equal(fake_journal.response.status, 0);
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(lease_intent_request_journal_publish_commit_in_this_order),
+        T(a_response_is_sealed_before_it_is_judged_and_forgotten_when_it_is_kept),
+        T(a_response_that_nobody_understands_is_kept_and_nothing_is_sent_again),
+        T(a_disk_that_is_full_changes_nothing_about_that),
+        T(where_nothing_rotates_such_a_response_is_no_verdict),
+        T(a_refresh_token_is_kept_whatever_the_access_token_is_worth),
+        T(an_access_token_that_was_refused_is_not_kept_with_it),
+        T(what_came_before_a_cut_is_kept),
+        T(an_access_token_serves_although_its_refresh_token_is_lost),
+        T(an_error_that_came_as_a_success_is_an_answer),
+        T(a_sealed_response_is_read_before_anything_is_sent),
+        T(a_response_that_was_not_understood_is_read_again_when_the_configuration_says_where),
+        T(an_old_response_is_forgotten),
         T(client_credentials_need_no_journal),
         T(an_answer_without_a_refresh_token_keeps_the_old_one),
         T(newer_state_is_adopted_without_a_request),

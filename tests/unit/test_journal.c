@@ -267,6 +267,45 @@ static void a_replay_finds_first_the_answer_and_then_the_intent_on_top_of_it(voi
     assert_entry(a, "cred", JOURNAL_NONE, 0);
 }
 
+static void a_response_is_kept_as_it_came(void **state)
+{
+    static const char bytes[] = "\x1f\x8b not \0 text, at-secret";
+    struct journal_response r = {
+        .parent_gen = 7, .seeded = true, .cut = true, .status = 203, .asked_wall_ms = NOW_MS
+    };
+    struct journal_response back = { 0 }, none = { 0 };
+    struct journal_entry entry;
+    struct err e = { "" };
+    (void)state;
+    assert_int_equal(journal_response_read(a, "crm", &none, &e), 0);
+    assert_int_equal(none.status, 0);
+    memcpy(r.refresh_fp, "0badcafe", 9);
+    buf_init_secret(&r.body, sizeof bytes);
+    assert_int_equal(buf_add(&r.body, slice_of(bytes, sizeof bytes)), 0);
+    assert_int_equal(journal_intent(a, "crm", 7, "0badcafe", 5), 0);
+    assert_int_equal(journal_response(a, "crm", &r, 5), 0);
+    assert_int_equal(journal_read(b, "crm", &entry, &e), 0); /* the intent stays beside it */
+    assert_int_equal(entry.kind, JOURNAL_INTENT);
+    journal_entry_done(&entry);
+    assert_int_equal(journal_response_read(b, "crm", &back, &e), 0);
+    assert_int_equal(back.parent_gen, 7);
+    assert_int_equal(back.status, 203);
+    assert_true(back.seeded && back.cut && back.asked_wall_ms == NOW_MS);
+    assert_string_equal(back.refresh_fp, "0badcafe");
+    assert_true(slice_eq(buf_slice(&back.body), buf_slice(&r.body)));
+    journal_response_done(&back);
+    r.status = 200;
+    assert_int_equal(journal_response(a, "crm", &r, 5), 0); /* a newer one */
+    assert_int_equal(journal_response_forget(b, "crm"), 0); /* is not the one that b has read */
+    assert_int_equal(journal_response_read(a, "crm", &back, &e), 0);
+    assert_int_equal(back.status, 200);
+    journal_response_done(&back);
+    assert_int_equal(journal_response_forget(a, "crm"), 0);
+    assert_int_equal(journal_response_read(b, "crm", &back, &e), 0);
+    assert_int_equal(back.status, 0);
+    journal_response_done(&r);
+}
+
 static void clear_forgets_only_what_this_keeper_wrote_or_read(void **state)
 {
     (void)state;
@@ -483,6 +522,7 @@ int main(void)
         TEST(the_newest_answer_is_the_one_that_is_kept),
         TEST(an_answer_that_waits_for_its_store_outlives_the_next_intent),
         TEST(a_replay_finds_first_the_answer_and_then_the_intent_on_top_of_it),
+        TEST(a_response_is_kept_as_it_came),
         TEST(clear_forgets_only_what_this_keeper_wrote_or_read),
         TEST(an_entry_survives_the_death_of_its_writer),
         TEST(no_file_shows_a_token),

@@ -10,7 +10,8 @@
 
 #define UNSAID_AUTH ((enum client_auth)(CLIENT_AUTH_PRIVATE_KEY_JWT + 1))
 #define OAUTH_KEYS                                                                                                     \
-    "token_url client_id client_secret client_auth assertion scope audience resource params body tls headers"
+    "token_url client_id client_secret client_auth assertion scope audience resource params body tls headers "         \
+    "token response"
 #define METADATA_URL "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token"
 
 /* Keys between spaces.  Those of every grant are in common. */
@@ -25,13 +26,24 @@ static const struct {
     [GRANT_TOKEN_EXCHANGE] = { "token_url subject_token", OAUTH_KEYS
                                " subject_token_type actor_token actor_token_type requested_token_type impersonate" },
     [GRANT_GITHUB_APP] = { "assertion", "token_url client_id installation tls headers" },
-    [GRANT_METADATA] = { "", "token_url tls headers impersonate" },
-    [GRANT_COMMAND] = { "command", "" },
+    [GRANT_METADATA] = { "", "token_url tls headers impersonate token response" },
+    [GRANT_COMMAND] = { "command", "token response" },
 };
 
 void grants_init_spec(void *spec)
 {
     ((struct credential_spec *)spec)->client_auth = UNSAID_AUTH;
+}
+
+int grants_read_token(struct schema *s, const struct field *f, const json_t *node, void *spec)
+{
+    struct credential_spec *c = spec;
+    const char *word = json_string_value(node);
+    (void)f;
+    c->id_token = word && strcmp(word, "id_token") == 0;
+    if (c->id_token || (word && strcmp(word, "access_token") == 0))
+        return 0;
+    return schema_secret(s, node, &c->token);
 }
 
 static bool has_word(const char *words, const char *key)
@@ -46,6 +58,30 @@ static bool written(struct schema *s, const json_t *node, const char *key)
 {
     const json_t *value = json_object_get(node, key);
     return value && !tree_is_null(s->tree, value);
+}
+
+/* A secret for the grant that is one, a member's name for those that read a response. */
+static int check_token(struct schema *s, const json_t *node, const struct credential_spec *c)
+{
+    bool secret = c->token.kind != SECRET_REF_NONE;
+    if (!written(s, node, "token") || secret == (c->grant == GRANT_STATIC))
+        return 0;
+    return secret ? schema_error_key(s, json_object_get(node, "token"),
+                                     "token has no meaning with grant: %s, but for access_token and id_token, which "
+                                     "name the member of the response that is the token",
+                                     grant_of(c->grant)->name)
+                  : schema_error(s, json_object_get(node, "token"),
+                                 "is the token itself with grant: static: write {file: PATH} or {env: NAME}");
+}
+
+static int check_response(struct schema *s, const json_t *node, const struct credential_spec *c)
+{
+    const char *const pointers[] = { c->response.access_token, c->response.refresh_token, c->response.expires_in };
+    for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++)
+        if (pointers[i] && !*pointers[i])
+            return schema_error(s, json_object_get(node, "response"),
+                                "an empty pointer is the whole response: name a member, like /data/access_token");
+    return 0;
 }
 
 /* Complains at the value of key when it is written and has no meaning. */
@@ -171,6 +207,8 @@ int grants_check_spec(struct schema *s, const json_t *node, void *spec)
     int failed = check_keys(s, node, c);
     failed |= cross_check_pair(s, json_object_get(node, "tls"), c->cert_file, c->key_file);
     failed |= check_url(s, node, c);
+    failed |= check_token(s, node, c);
+    failed |= check_response(s, node, c);
     if (failed)
         return failed;
     if (grant_of(c->grant)->oauth)

@@ -161,6 +161,17 @@ static const struct field impersonate_fields[] = {
 };
 static const struct table impersonate_table = { .fields = impersonate_fields };
 
+static const struct field response_fields[] = {
+    { "access_token", FIELD_STRING, .at = SPEC(response.access_token), .check = value_pointer,
+      .about = "The access token, such as /data/access_token; the others are looked for beside it." },
+    { "refresh_token", FIELD_STRING, .at = SPEC(response.refresh_token), .check = value_pointer,
+      .about = "The refresh token." },
+    { "expires_in", FIELD_STRING, .at = SPEC(response.expires_in), .check = value_pointer,
+      .about = "The lifetime in seconds, or the end as a date or in seconds or milliseconds since 1970." },
+    END,
+};
+static const struct table response_table = { .fields = response_fields };
+
 static const struct field spec_fields[] = {
     { "grant", FIELD_ENUM, FIELD_REQUIRED, .at = SPEC(grant), .words = grants, .about = "How access tokens are got." },
     { "token_url", FIELD_STRING, .at = SPEC(token_url), .check = value_url,
@@ -169,7 +180,13 @@ static const struct field spec_fields[] = {
     { "client_secret", FIELD_SECRET, .at = SPEC(client_secret), .about = "OAuth client secret." },
     { "refresh_token", FIELD_SECRET, .at = SPEC(refresh_token),
       .about = "The first refresh token (generation 0); afterwards the store knows better." },
-    { "token", FIELD_SECRET, .at = SPEC(token), .about = "The token itself (grant: static)." },
+    { "token", FIELD_CUSTOM, .read = grants_read_token,
+      .about =
+          "The token itself (grant: static); with other grants: access_token or id_token, the member of the response "
+          "that is the token.",
+      .json = "{\"anyOf\":[{\"enum\":[\"access_token\",\"id_token\"]},{\"$ref\":\"#/$defs/secret\"}]}" },
+    { "response", FIELD_OBJECT, .table = &response_table,
+      .about = "Where a provider's responses have what others have at the top, as JSON pointers (RFC 6901)." },
     { "scope", FIELD_STRING, .at = SPEC(scope), .check = value_text, .about = "Scope to ask for." },
     { "audience", FIELD_STRING, .at = SPEC(audience), .check = value_text, .about = "Audience to ask for." },
     { "resource", FIELD_STRING, .at = SPEC(resource), .check = value_text, .about = "Resource to ask for (RFC 8707)." },

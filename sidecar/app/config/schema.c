@@ -286,9 +286,8 @@ static int read_reference(struct schema *s, const json_t *node, struct secret_re
     return 0;
 }
 
-static int read_secret(struct schema *s, const struct field *f, const json_t *node, void *base)
+int schema_secret(struct schema *s, const json_t *node, struct secret_ref *ref)
 {
-    struct secret_ref *ref = (struct secret_ref *)(void *)((char *)base + f->at);
     if (json_is_object(node))
         return read_reference(s, node, ref);
     if (!json_is_string(node) || !s->allow_inline) /* its text is not repeated: it may be the secret */
@@ -389,7 +388,7 @@ static int read_value(struct schema *s, const struct field *f, const json_t *nod
     switch (f->type) {
     case FIELD_STRINGS: return read_strings(s, f, node, base);
     case FIELD_PAIRS: return read_pairs(s, f, node, base);
-    case FIELD_SECRET: return read_secret(s, f, node, base);
+    case FIELD_SECRET: return schema_secret(s, node, (struct secret_ref *)(void *)((char *)base + f->at));
     case FIELD_OBJECT: return read_element(s, f->table, node, base);
     case FIELD_LIST: return read_list(s, f, node, base);
     case FIELD_MAP: return read_map(s, f, node, base);

@@ -6,6 +6,7 @@
 #define SIDEKEY_APP_CONFIG_SCHEMA_H
 
 #include "app/config/field.h"
+#include "base/secret_ref.h"
 #include "app/config/tree.h"
 #include "base/buf.h"
 
@@ -44,6 +45,8 @@ int schema_error_key(struct schema *s, const json_t *node, const char *format, .
 void schema_warn(struct schema *s, const json_t *node, const char *format, ...) PRINTF_LIKE(3, 4);
 /* A scalar's text, for custom readers; NULL (reported) when it is none. */
 const char *schema_text(struct schema *s, const json_t *node);
+/* Reads a reference to a secret into *ref, for custom readers.  0; -1, reported. */
+int schema_secret(struct schema *s, const json_t *node, struct secret_ref *ref);
 /* Appends JSON Schema 2020-12 for t.  0; -ENOMEM, -ENOBUFS. */
 MUST_CHECK int schema_print(const struct table *t, const char *title, struct buf *out);
 

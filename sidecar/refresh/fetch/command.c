@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define READ_BYTES 16384
+#define OUTPUT_MAX (1024 * 1024)
 
 /* The loop reaps: libev's default loop waits for every child of the process, so waitpid() here would come too late. */
 struct command {
@@ -150,7 +151,7 @@ struct command *command_start(char *const *argv, int64_t timeout_ms, fetch_fn *f
         return NULL;
     }
     *c = (struct command){ .fd = -1, .fn = fn, .arg = arg, .name = strdup(argv[0]) };
-    buf_init_secret(&c->output, FETCH_ANSWER_MAX);
+    buf_init_secret(&c->output, OUTPUT_MAX);
     timer_init(&c->limit, on_limit, c);
     ev_init(&c->ended, on_ended);
     c->ended.data = c;

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define LAST_READS 256 /* more than 1 MiB has TLS records */
+#define LAST_READS 1024 /* more than 4 MiB has TLS records */
 
 struct fetch {
     CURLM *multi;
@@ -41,6 +41,7 @@ struct fetch_job {
     curl_socket_t fd;      /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
     bool late;
     bool listed;      /* in the multi handle */
+    bool headed;      /* the head of the response is complete */
     bool on_loopback; /* the URL itself names loopback */
     bool metadata;    /* a metadata server is asked: the one way to a link-local address */
     bool forbidden;   /* the last address was refused by the policy */
@@ -175,9 +176,10 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
 {
     struct fetch_job *job = arg;
-    if (buf_add(&job->answer, slice_of(bytes, size * count)) == 0)
-        return size * count;
-    job->too_large = true;
+    size_t n = size * count, room = buf_space(&job->answer);
+    if (buf_add(&job->answer, slice_of(bytes, n < room ? n : room)) == 0 && n <= room)
+        return n;
+    job->too_large = n > room; /* what came before the limit is kept: there may be tokens in it */
     return 0;
 }
 
@@ -187,6 +189,7 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *arg)
     struct slice value, line = slice_of(bytes, size * count);
     while (line.len && (line.ptr[line.len - 1] == '\n' || line.ptr[line.len - 1] == '\r'))
         line.len--;
+    job->headed = line.len == 0 || (job->headed && !slice_starts(line, SLICE("HTTP/"))); /* trailers do not count */
     struct slice name = slice_cut(line, ':', &value);
     char date[64];
     value = slice_trim(value);
@@ -217,7 +220,7 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
     if (job->forbidden)
         return "the address of the token endpoint is not allowed (network.allow_private)";
     if (job->too_large)
-        return "the answer is larger than 1 MiB";
+        return "the response is larger than 4 MiB";
     const char *text = *job->refusal ? job->refusal : *job->error ? job->error : curl_easy_strerror(code);
     if (!job->way.by_parent)
         return text;
@@ -248,11 +251,14 @@ static void finish(struct fetch_job *job, CURLcode code)
     struct fetch_answer a = { .sent = anything_sent(job), .date_s = job->date_s };
     curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &status);
     a.retry_after = job->retry_after;
-    if (code == CURLE_OK) {
+    a.cut = code != CURLE_OK;
+    a.capped = job->too_large;
+    if (a.cut)
+        a.error = error_text(job, code);
+    if (!a.cut || (job->headed && status > 0)) {
         a.status = (int)status;
         a.body = buf_slice(&job->answer);
-    } else
-        a.error = error_text(job, code);
+    }
     job->fn(job->arg, &a);
     free_job(job);
 }
@@ -277,6 +283,8 @@ static int add_field(struct fetch_job *job, const char *name, struct slice value
 static int add_fields(struct fetch_job *job, const struct fetch_request *r)
 {
     int failed = add_field(job, "Accept", SLICE("application/json"));
+    if (failed == 0)
+        failed = add_field(job, "Accept-Encoding", SLICE("identity"));
     if (failed == 0 && r->content_type)
         failed = add_field(job, "Content-Type", slice_str(r->content_type));
     for (size_t i = 0; i < r->field_count && failed == 0; i++)
@@ -358,6 +366,7 @@ static CURLcode set_callbacks(struct fetch_job *job)
     SET(CURLOPT_ERRORBUFFER, job->error);
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, job);
+    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a parent proxy's are not the token endpoint's */
     SET(CURLOPT_HEADERFUNCTION, on_header);
     SET(CURLOPT_HEADERDATA, job);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);

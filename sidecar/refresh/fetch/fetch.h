@@ -1,14 +1,14 @@
 /* refresh/fetch/fetch.h: one request to a token endpoint: libcurl's multi interface on the loop.   Keeper only; the one
  * user of libcurl. No redirects, no proxy but network.parent_proxy (never the environment's), no cookies; verified TLS;
- * an answer is capped at 1 MiB; the address that is dialled is judged. tests/fakes/fake_fetch.c takes this file's place
- * in unit tests.   Source  rules 2.16a and 2.16b; curl multi_socket(3). */
+ * a response is capped at 4 MiB; the address that is dialled is judged. tests/fakes/fake_fetch.c takes this file's
+ * place in unit tests.   Source  rules 2.16a and 2.16b; curl multi_socket(3). */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_H
 
 #include "net/dial/dial.h"
 #include "refresh/credential_spec.h"
 
-#define FETCH_ANSWER_MAX (1024 * 1024)
+#define FETCH_ANSWER_MAX (4 * 1024 * 1024)
 #define FETCH_CONNECT_MS 10000
 
 struct fetch;
@@ -28,9 +28,11 @@ struct fetch_request {          /* borrowed for the call of fetch_start() */
 };
 
 struct fetch_answer {
-    int status;               /* 0: no complete answer; then error says why */
+    int status;               /* 0: no response, or not even its head; then error says why */
     bool sent;                /* bytes of the request may have reached the server */
-    struct slice body;        /* valid during the call; wiped after it */
+    struct slice body;        /* valid during the call; wiped after it.  As it came: maybe compressed */
+    bool cut;                 /* the body's end is not where HTTP says; body is what came, and error says why */
+    bool capped;              /* … because of our own limit: asked again, the server would say the same */
     struct slice retry_after; /* field value; empty: none */
     int64_t date_s;           /* the server's Date, seconds since 1970; 0: none */
     const char *error;        /* for people; no secret */

@@ -112,11 +112,16 @@ enum step flight_end_as(struct flight *f, enum flight_end end, const char *text)
     return flight_enter(f, FLIGHT_RELEASE);
 }
 
+enum step flight_fail_text(struct flight *f, enum msg_class failure)
+{
+    f->result.failure = failure;
+    return flight_end_as(f, FLIGHT_FAILED, f->text);
+}
+
 enum step flight_fail(struct flight *f, enum msg_class failure, const char *text)
 {
     snprintf(f->text, sizeof f->text, "%s", text);
-    f->result.failure = failure;
-    return flight_end_as(f, FLIGHT_FAILED, f->text);
+    return flight_fail_text(f, failure);
 }
 
 /* ---- what is worth counting ---- */

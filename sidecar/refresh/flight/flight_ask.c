@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "refresh/flight/classify.h"
-#include "refresh/flight/state_from_answer.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -98,7 +97,9 @@ static enum step choose_token(struct flight *f)
     }
     if (f->spec->refresh_token.kind == SECRET_REF_NONE)
         return flight_fail(f, stored.len ? MSG_DEAD : MSG_CONFIG_ERROR,
-                           stored.len ? "the refresh token is dead" : "there is no refresh token");
+                           f->first[0]  ? f->first
+                           : stored.len ? "the refresh token is dead"
+                                        : "there is no refresh token");
     return flight_enter(f, FLIGHT_SEED);
 }
 
@@ -121,8 +122,11 @@ enum step flight_check(struct flight *f)
         f->base.generation = stored;
     }
     enum past past = grant_of(f->spec->grant)->spends_refresh_token ? ask_journal(f) : PAST_NOTHING;
+    enum step step;
     if (past == PAST_ANSWER)
         return flight_enter(f, FLIGHT_COMMIT);
+    if (past == PAST_NOTHING && grant_of(f->spec->grant)->spends_refresh_token && flight_reread(f, &step))
+        return step;
     if (f->replay || !flight_needed(f, &f->base))
         return flight_end_as(f, FLIGHT_ADOPTED, "fresh already");
     if (f->draining)
@@ -219,34 +223,14 @@ static enum step judge(struct flight *f, enum msg_class failure, const char *tex
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
     snprintf(f->text, sizeof f->text, "%s", text);
     f->result.failure = failure;
+    if (spends && failure == MSG_AMBIGUOUS && !f->outcome_unknown)
+        snprintf(f->first, sizeof f->first, "%s", text); /* the second try's reason is only what follows from it */
     if (spends && failure == MSG_AMBIGUOUS)
         f->outcome_unknown = true;
     if (spends && (failure == MSG_AMBIGUOUS || failure == MSG_DEAD))
         return flight_enter(f, FLIGHT_RECOVER);
     drop_intent(f);
     return failure == MSG_THROTTLE ? flight_enter(f, FLIGHT_THROTTLE) : flight_end_as(f, FLIGHT_FAILED, f->text);
-}
-
-static enum step keep(struct flight *f, const struct grant_answer *answer)
-{
-    bool spends = grant_of(f->spec->grant)->spends_refresh_token;
-    /* The life of a token begins when the server makes it (RFC 6749 §5.1), which was after the question and maybe long
-     * before the answer came. */
-    int64_t wall_ms = clock_wall_ms() + token_clock_skew_ms(f->clock) - (clock_mono_ms() - f->asked_ms);
-    state_done(&f->fresh);
-    state_init(&f->fresh);
-    if (state_from_answer(&f->base, answer, secret_peek(&f->spent), spends ? f->spent_fp : "",
-                          f->spec->default_lifetime_ms, wall_ms, &f->fresh)
-        != 0)
-        return judge(f, MSG_AMBIGUOUS, "out of memory with the answer in hand");
-    if (f->seeded)
-        memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
-    int failed =
-        spends ? journal_answer(f->env->journal, f->spec->name, f->base.generation, &f->fresh, clock_mono_ms()) : 0;
-    if (failed)
-        flight_journal_failed(f, "the answer is in memory only until the store has it", failed);
-    f->hooks.on_state(f->hooks.arg, &f->fresh);
-    return flight_enter(f, FLIGHT_COMMIT);
 }
 
 /* Google's second step: the first token is the right to ask for the one that is wanted. */
@@ -285,8 +269,8 @@ static void explain(const struct flight *f, const struct fetch_answer *a, const 
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
         snprintf(text, size, "%s: %s", who, a->status ? why : a->error);
     else if (a->status)
-        snprintf(text, size, "%s: HTTP %d, %s%s", who, a->status, why,
-                 foreign ? " (foreign_rotation: somebody else has spent it)" : "");
+        snprintf(text, size, "%s: HTTP %d, %s%s%s%s", who, a->status, a->cut ? a->error : "",
+                 a->cut && why[0] ? "; " : "", why, foreign ? " (foreign_rotation: somebody else has spent it)" : "");
     else
         snprintf(text, size, "%s: %s", who, a->error ? a->error : "no answer");
 }
@@ -302,20 +286,53 @@ static enum step refused(struct flight *f, const struct fetch_answer *a, const s
     explain(f, a, answer, why, text, sizeof text);
     f->foreign = classify_reused(slice_str(answer->code)) && !f->outcome_unknown;
     f->result.retry_after_ms = classify_retry_after_ms(a->retry_after, a->date_s, clock_wall_ms() / 1000);
-    return judge(f, classify(&in), text);
+    enum msg_class failure = classify(&in);
+    /* an error that came whole, as a success: the server knows what it did, and we know that it has said no */
+    bool known = failure == MSG_AMBIGUOUS && a->status >= 200 && a->status < 300 && in.spends_token;
+    return judge(f, known ? MSG_TRANSIENT : failure, text);
+}
+
+/* The body's end is missing, and so may be what was in it: asked again, the server may say it whole. */
+static bool end_is_lost(const struct fetch_answer *a, const struct grant_answer *answer)
+{
+    return a->cut && !a->capped && !answer->whole;
+}
+
+/* A 2xx response to a refresh has an outcome, whatever is in it. */
+static enum step look_at_success(struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer,
+                                 enum grant_result result, const char *why)
+{
+    char text[256];
+    explain(f, a, answer, why, text, sizeof text);
+    if (!secret_empty(&answer->refresh_token) || (result == GRANT_TOKEN && !end_is_lost(a, answer)))
+        return flight_keep(f, answer, text);
+    if (end_is_lost(a, answer))
+        return judge(f, MSG_AMBIGUOUS, text);
+    if (result == GRANT_ERROR && !answer->refresh_unfit) {
+        flight_forget_response(f);
+        return refused(f, a, answer, why);
+    }
+    return flight_not_understood(f, text);
 }
 
 static enum step first_look(struct flight *f, const struct fetch_answer *a)
 {
-    char why[128] = "";
+    char why[GRANT_WHY_BYTES] = "";
+    bool success = a->status >= 200 && a->status < 300, spends = grant_of(f->spec->grant)->spends_refresh_token;
     struct grant_answer answer = { .lifetime_ms = 0 };
-    enum grant_result result = a->status ? grant_parse(a->status, a->body, &answer, why) : GRANT_BROKEN;
-    bool good = a->status >= 200 && a->status < 300 && result == GRANT_TOKEN;
+    struct fetch_answer heard = *a;
     if (a->status && !f->impersonating) /* the second step has a host of its own */
         token_clock_learn(f->clock, a->date_s, clock_mono_ms() - f->asked_ms);
-    enum step step = !good                                           ? refused(f, a, &answer, why)
+    if (success && spends)
+        flight_seal_response(f, a);
+    const struct grant_input in = { a->status, a->body, a->cut, f->impersonating ? NULL : f->spec };
+    enum grant_result result = a->status ? grant_parse(&in, &answer, why) : GRANT_BROKEN;
+    if (!success && end_is_lost(a, &answer))
+        heard.status = 0;
+    enum step step = success && spends                               ? look_at_success(f, a, &answer, result, why)
+                     : !success || result != GRANT_TOKEN             ? refused(f, &heard, &answer, why)
                      : f->spec->impersonate.url && !f->impersonating ? impersonate(f, &answer)
-                                                                     : keep(f, &answer);
+                                                                     : flight_keep(f, &answer, why);
     grant_answer_done(&answer);
     return step;
 }

@@ -55,6 +55,21 @@ static bool is_ours(const struct flight *f, const struct state *stored)
                      && slice_eq_secret(secret_peek(&stored->refresh_token), secret_peek(&f->fresh.refresh_token));
 }
 
+static void report_death(struct flight *f)
+{
+    char detail[sizeof f->text];
+    snprintf(detail, sizeof detail, "%s", f->text);
+    if (f->outcome_unknown)
+        snprintf(f->text, sizeof f->text, "%.80s; rotation probably lost in flight%s%.100s", detail,
+                 f->first[0] ? ", when the first request ended with: " : "", f->first);
+    if (f->foreign)
+        flight_note(f, FLIGHT_FOREIGN_ROTATION, f->base.generation,
+                    "another program holds a copy of it: give each its own grant");
+    log_error(log_msg("reauthorisation required"), log_str("credential", f->spec->name),
+              log_int("generation", (int64_t)f->fresh.generation), log_str("refresh_token", f->fresh.dead_fp),
+              log_str("class", "dead"), log_str("reason", f->text));
+}
+
 static enum step stored(struct flight *f, uint64_t generation)
 {
     f->leased = false; /* the commit has released it */
@@ -66,6 +81,10 @@ static enum step stored(struct flight *f, uint64_t generation)
         flight_clear_journal(f);
     if (f->double_spend)
         return flight_end_as(f, FLIGHT_ADOPTED, "double_spend: the stored token won");
+    if (f->kept_short && f->fresh.dead_fp[0])
+        report_death(f);
+    if (f->kept_short)
+        return flight_end_as(f, FLIGHT_FAILED, f->text);
     return flight_end_as(f, f->asked || f->spec->grant == GRANT_STATIC ? FLIGHT_REFRESHED : FLIGHT_ADOPTED, "stored");
 }
 
@@ -171,7 +190,7 @@ static enum step after_refusal(struct flight *f)
         return flight_enter(f, FLIGHT_RECOVER_WAIT);
     if (f->draining && others_may_store(f))
         return flight_end_as(f, FLIGHT_FAILED, f->text);
-    if (!f->alt_tried && !secret_empty(&f->base.alt_refresh) && !f->draining) {
+    if (!f->unread && !f->alt_tried && !secret_empty(&f->base.alt_refresh) && !f->draining) {
         f->alt_tried = true;
         if (secret_set(&f->spent, secret_peek(&f->base.alt_refresh)) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
@@ -199,6 +218,8 @@ enum step flight_recovered(struct flight *f, const struct store_answer *answer)
     if (!f->draining && clock_mono_ms() < f->hold_end_ms)
         return flight_enter(f, FLIGHT_RECOVER_WAIT);
     /* No verdict without a look at the store (rule 2.9c). */
+    if (f->unread)
+        return flight_fail_text(f, MSG_STORE);
     return flight_fail(f, MSG_STORE,
                        f->result.failure == MSG_DEAD
                            ? "the refresh token was refused, and the stored state cannot be read"
@@ -266,20 +287,6 @@ enum step flight_mark_dead(struct flight *f)
     f->mark_dead_tries++;
     return flight_op(f, store_commit(f->env->store, f->spec->name, &f->owner, f->base.generation, &f->fresh,
                                      flight_store_answer, f));
-}
-
-static void report_death(struct flight *f)
-{
-    char detail[sizeof f->text];
-    snprintf(detail, sizeof detail, "%s", f->text);
-    if (f->outcome_unknown)
-        snprintf(f->text, sizeof f->text, "%.*s; rotation probably lost in flight", (int)sizeof detail - 48, detail);
-    if (f->foreign)
-        flight_note(f, FLIGHT_FOREIGN_ROTATION, f->base.generation,
-                    "another program holds a copy of it: give each its own grant");
-    log_error(log_msg("reauthorisation required"), log_str("credential", f->spec->name),
-              log_int("generation", (int64_t)f->fresh.generation), log_str("refresh_token", f->fresh.dead_fp),
-              log_str("class", "dead"), log_str("reason", f->text));
 }
 
 enum step flight_marked_dead(struct flight *f, const struct store_answer *answer)

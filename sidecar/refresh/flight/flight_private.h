@@ -1,6 +1,6 @@
 /* refresh/flight/flight_private.h: inside the flight, for flight*.c only: the struct, the states, the steps.
  * flight.c has the table, the wheel and the lease; flight_secrets.c the configured secrets; flight_ask.c the token
- * request; flight_keep.c what happens to its outcome. */
+ * request; flight_answer.c what a 2xx response means; flight_keep.c what happens to the outcome. */
 #ifndef SIDEKEY_REFRESH_FLIGHT_FLIGHT_PRIVATE_H
 #define SIDEKEY_REFRESH_FLIGHT_FLIGHT_PRIVATE_H
 
@@ -87,16 +87,22 @@ struct flight {
     int64_t asked_ms; /* when the last one was */
     bool foreign;     /* the server says: spent already, and none of ours is known to have done it */
     bool resent, alt_tried, outcome_unknown, double_spend, alt_kept;
+    bool sealed;     /* the response is in the journal */
+    bool unread;     /* … and nobody has understood it */
+    bool kept_short; /* what is committed is not all that was asked for: the flight fails with text once it is stored */
     unsigned mark_dead_tries;
 
     struct flight_result result;
     char text[256];
+    char first[256]; /* the reason of the first failure in a row, where a later one only follows from it; "": none */
 };
 
 /* flight.c */
 enum step flight_enter(struct flight *f, enum flight_state next);
 enum step flight_end_as(struct flight *f, enum flight_end end, const char *text);
 enum step flight_fail(struct flight *f, enum msg_class failure, const char *text);
+/* As flight_fail(), with f->text as it stands. */
+enum step flight_fail_text(struct flight *f, enum msg_class failure);
 void flight_store_answer(void *arg, const struct store_answer *answer);
 enum step flight_op(struct flight *f, struct store_op *op);
 void flight_drive(struct flight *f, enum step step);
@@ -132,6 +138,19 @@ enum step flight_fetch_late(struct flight *f);
 void flight_renew(void *arg);
 void flight_stop_renewal(struct flight *f);
 enum step flight_renewed(struct flight *f, const struct store_answer *answer);
+
+/* flight_answer.c */
+/* A 2xx response to a refresh, before anybody looks at it. */
+void flight_seal_response(struct flight *f, const struct fetch_answer *a);
+/* It has been understood, or is of no use any more. */
+void flight_forget_response(struct flight *f);
+/* Keeps what the answer has: both tokens, or the refresh token alone (then the flight fails with text once it is
+ * stored). */
+enum step flight_keep(struct flight *f, const struct grant_answer *answer, const char *text);
+/* A whole 2xx response without anything to keep: its refresh token does not go out again where tokens rotate. */
+enum step flight_not_understood(struct flight *f, const char *text);
+/* Looks at a response that an earlier flight has left.  true: *ret is what comes next. */
+bool flight_reread(struct flight *f, enum step *ret);
 
 /* flight_keep.c */
 enum step flight_commit(struct flight *f);

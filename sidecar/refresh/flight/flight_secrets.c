@@ -19,7 +19,8 @@ static enum step take_seed(struct flight *f)
     char fp[9];
     if (flight_is_dead(f, secret_peek(&f->spent), fp)
         || strcmp(seal_fingerprint(f->env->ring, secret_peek(&f->spent), fp), f->base.seed_fp) == 0)
-        return flight_fail(f, MSG_DEAD, "the refresh token is dead, and the configured one is no newer");
+        return flight_fail(f, MSG_DEAD,
+                           f->first[0] ? f->first : "the refresh token is dead, and the configured one is no newer");
     f->seeded = true;
     return flight_enter(f, FLIGHT_SECRETS);
 }

@@ -45,17 +45,21 @@ int state_from_answer(const struct state *parent, const struct grant_answer *ans
                       const char *spent_fp, int64_t default_lifetime_ms, int64_t now_wall_ms, struct state *ret)
 {
     struct slice refresh = secret_empty(&answer->refresh_token) ? spent : secret_peek(&answer->refresh_token);
+    struct slice replaced = slice_eq_secret(refresh, spent) ? SLICE("") : spent;
+    bool no_access = secret_empty(&answer->access_token); /* then the old one serves to its end */
+    struct slice access = secret_peek(no_access ? &parent->access_token : &answer->access_token);
     ret->generation = parent->generation + 1;
-    ret->expires_wall_ms = expiry(parent, answer, default_lifetime_ms, now_wall_ms);
-    ret->obtained_wall_ms = now_wall_ms;
-    ret->refresh_in_ms = answer->refresh_in_ms;
+    ret->expires_wall_ms =
+        no_access ? parent->expires_wall_ms : expiry(parent, answer, default_lifetime_ms, now_wall_ms);
+    ret->obtained_wall_ms = no_access ? parent->obtained_wall_ms : now_wall_ms;
+    ret->refresh_in_ms = no_access ? 0 : answer->refresh_in_ms;
     snprintf(ret->refresh_fp, sizeof ret->refresh_fp, "%s", spent_fp);
     memcpy(ret->seed_fp, parent->seed_fp, sizeof ret->seed_fp);
     ret->dead_fp[0] = '\0';
     json_decref(ret->extra);
     ret->extra = merge(parent->extra, answer->extra);
-    if (!ret->extra || secret_set(&ret->access_token, secret_peek(&answer->access_token)) != 0
-        || secret_set(&ret->refresh_token, refresh) != 0)
+    if (!ret->extra || secret_set(&ret->access_token, access) != 0 || secret_set(&ret->refresh_token, refresh) != 0
+        || secret_set(&ret->replaced_refresh, replaced) != 0)
         return -ENOMEM;
     return 0;
 }

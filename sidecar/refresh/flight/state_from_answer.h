@@ -9,7 +9,8 @@
 /* Fills *ret (initialised, empty): generation parent + 1, tokens, times, extra members merged (new values win).
  * spent: the refresh token that was sent, kept when the answer brings none; spent_fp its fingerprint, "" when none was
  * spent. Lifetime: the answer's, else the last known one, else the JWT's exp, else default_lifetime_ms, else unknown.
- * now_wall_ms: corrected by the server's Date.  0; -ENOMEM. */
+ * An answer without an access token changes the refresh token alone.  now_wall_ms: corrected by the server's Date.  0;
+ * -ENOMEM. */
 MUST_CHECK int state_from_answer(const struct state *parent, const struct grant_answer *answer, struct slice spent,
                                  const char *spent_fp, int64_t default_lifetime_ms, int64_t now_wall_ms,
                                  struct state *ret);

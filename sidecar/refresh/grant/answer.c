@@ -1,223 +1,30 @@
-/* Token answers as the wild has them (RFC 6749 §5.1, §5.2; rules 6.9a, 6.10 and 6.11). */
-#include "refresh/grant/grant.h"
+/* Token responses as the wild has them: what in them is a token, and what an error (RFC 6749 §5.1, §5.2). */
+#include "refresh/grant/answer_private.h"
 
 #include "base/json_safe.h"
 #include "base/str.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-#define WHY_BYTES 128
-#define LIFETIME_MAX_S 2147483647.0 /* as 32-bit clients clamp it */
+#define EXTRA_MEMBER_BYTES 16384 /* a larger one is kept nowhere … */
+#define EXTRA_BYTES (256 * 1024) /* … nor what is beyond this */
+#define NAMES_BYTES 72
 
 static enum grant_result broken(char *why, const char *text)
 {
-    snprintf(why, WHY_BYTES, "%s", text);
+    snprintf(why, GRANT_WHY_BYTES, "%s", text);
     return GRANT_BROKEN;
 }
 
-/* {"a": "b"} of a=b: form-encoded answers go the same way as JSON from here on. */
-static int form_decode(struct slice text, struct buf *out)
+static struct slice string_of(const json_t *value)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        if (c == '+')
-            c = ' ';
-        else if (c == '%') {
-            char hex[3] = { 0 }, *end = NULL;
-            if (text.len - i < 3)
-                return -1;
-            memcpy(hex, text.ptr + i + 1, 2);
-            c = (char)strtoul(hex, &end, 16);
-            if (end != hex + 2 || hex[0] == '+' || hex[0] == '-' || hex[0] == ' ')
-                return -1;
-            i += 2;
-        }
-        if (buf_add(out, slice_of(&c, 1)) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int form_member(json_t *object, struct slice pair)
-{
-    struct slice value, name = slice_cut(pair, '=', &value);
-    struct buf key, text;
-    buf_init_secret(&key, 256);
-    buf_init_secret(&text, 128 * 1024);
-    int failed = form_decode(name, &key) || form_decode(value, &text) || key.len == 0;
-    if (!failed && slice_find(buf_slice(&key), '\0') == key.len && (failed = buf_add(&key, slice_of("", 1))) == 0)
-        failed = json_object_set_new(object, buf_slice(&key).ptr,
-                                     json_stringn(text.len ? buf_slice(&text).ptr : "", text.len));
-    else
-        failed = -1;
-    buf_done(&key);
-    buf_done(&text);
-    return failed;
-}
-
-static json_t *parse_form(struct slice body)
-{
-    json_t *object = json_object();
-    for (struct slice rest = body; object && rest.len;) {
-        struct slice pair = slice_cut(rest, '&', &rest);
-        if (slice_find(pair, '=') == pair.len || json_object_size(object) >= 64 || form_member(object, pair) != 0) {
-            json_decref(object);
-            return NULL;
-        }
-    }
-    return object;
-}
-
-static struct slice skip_space(struct slice s)
-{
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t' || s.ptr[0] == '\r' || s.ptr[0] == '\n'))
-        s = slice_skip(s, 1);
-    while (s.len && (s.ptr[s.len - 1] == '\n' || s.ptr[s.len - 1] == '\r'))
-        s.len--;
-    return s;
-}
-
-/* Deep nesting is an attack on the parser's stack and on everybody after it; a token answer is flat. */
-static bool too_deep(struct slice json)
-{
-    int depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < json.len; i++) {
-        char c = json.ptr[i];
-        if (in_string && c == '\\')
-            i++;
-        else if (c == '"')
-            in_string = !in_string;
-        else if (!in_string && (c == '{' || c == '['))
-            depth++;
-        else if (!in_string && (c == '}' || c == ']'))
-            depth--;
-        if (depth > GRANT_ANSWER_DEPTH)
-            return true;
-    }
-    return false;
-}
-
-static json_t *parse_object(struct slice body)
-{
-    body = skip_space(body);
-    if (body.len >= 3 && memcmp(body.ptr, "\xef\xbb\xbf", 3) == 0)
-        body = slice_skip(body, 3);
-    if (body.len == 0 || body.ptr[0] == '<' || too_deep(body))
-        return NULL;
-    if (body.ptr[0] != '{')
-        return parse_form(body);
-    json_t *root = json_safe_load(body, 0, NULL);
-    if (!json_is_object(root)) {
-        json_decref(root);
-        return NULL;
-    }
-    return root;
+    return json_is_string(value) ? slice_of(json_string_value(value), json_string_length(value)) : SLICE("");
 }
 
 static struct slice text_of(const json_t *object, const char *name)
 {
-    const json_t *v = json_object_get(object, name);
-    return json_is_string(v) ? slice_of(json_string_value(v), json_string_length(v)) : SLICE("");
-}
-
-/* A number, also when it comes as a string.  NAN: absent or no number. */
-static double number_of(const json_t *object, const char *name)
-{
-    const json_t *v = json_object_get(object, name);
-    if (json_is_number(v))
-        return json_number_value(v);
-    struct slice text = slice_trim(text_of(object, name));
-    char copy[32], *end = NULL;
-    if (text.len == 0 || text.len >= sizeof copy || ((text.ptr[0] < '0' || text.ptr[0] > '9') && text.ptr[0] != '-'))
-        return (double)NAN;
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    double value = strtod(copy, &end);
-    return *end == '\0' ? value : (double)NAN;
-}
-
-/* A duration in seconds as milliseconds; 0: absent, not positive, not a number. */
-static int64_t duration_ms(const json_t *object, const char *name)
-{
-    double seconds = number_of(object, name);
-    if (!(seconds > 0))
-        return 0;
-    return (int64_t)((seconds < LIFETIME_MAX_S ? seconds : LIFETIME_MAX_S) * 1000);
-}
-
-/* RFC 3339: 2026-01-02T03:04:05[.678](Z|+01:00). */
-static int64_t iso_ms(struct slice text)
-{
-    char copy[48];
-    struct tm utc = { 0 };
-    if (text.len == 0 || text.len >= sizeof copy)
-        return 0;
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    const char *at = strptime(copy, "%Y-%m-%d", &utc);
-    if (!at || (*at != 'T' && *at != 't' && *at != ' ') || !(at = strptime(at + 1, "%H:%M:%S", &utc)))
-        return 0;
-    if (*at == '.')
-        at += 1 + strspn(at + 1, "0123456789");
-    int hours = 0, minutes = 0, used = 0;
-    char sign = '+';
-    if (strcmp(at, "Z") != 0 && strcmp(at, "z") != 0
-        && (sscanf(at, "%c%2d:%2d%n", &sign, &hours, &minutes, &used) != 3 || at[used] != '\0'
-            || (sign != '+' && sign != '-') || hours < 0 || hours > 23 || minutes < 0 || minutes > 59))
-        return 0;
-    int64_t offset_s = (hours * 60 + minutes) * 60;
-    int64_t seconds = (int64_t)timegm(&utc) - (sign == '-' ? -offset_s : offset_s);
-    return seconds > 0 ? seconds * 1000 : 0;
-}
-
-/* A point in time: ISO text, or seconds (or, when absurd as such, milliseconds) since 1970. */
-static int64_t moment_ms(const json_t *object, const char *name)
-{
-    int64_t iso = iso_ms(text_of(object, name));
-    if (iso)
-        return iso;
-    double value = number_of(object, name);
-    if (!(value > 1e9) || value > 1e14)
-        return 0;
-    return (int64_t)(value > 1e11 ? value : value * 1000);
-}
-
-static const char *const token_names[] = { "access_token", "accessToken", "token", NULL };
-static const char *const moment_names[] = { "expires_at",          "expireTime",   "expires_on", "expiresAt",
-                                            "expirationTimestamp", "token_expiry", NULL };
-/* Objects that a token may lie in: Slack's user tokens, Kubernetes' ExecCredential, gcloud's config-helper. */
-static const char *const inner_names[] = { "authed_user", "status", "credential", NULL };
-
-static struct slice find_token(const json_t *object)
-{
-    for (const char *const *name = token_names; *name; name++)
-        if (text_of(object, *name).len)
-            return text_of(object, *name);
-    return SLICE("");
-}
-
-static void read_times(const json_t *object, struct grant_answer *ret)
-{
-    ret->lifetime_ms = duration_ms(object, "expires_in_sec"); /* Zoho: "expires_in" beside it is in milliseconds */
-    if (ret->lifetime_ms == 0)
-        ret->lifetime_ms = duration_ms(object, "expires_in");
-    ret->refresh_in_ms = duration_ms(object, "refresh_in");
-    for (const char *const *name = moment_names; *name && ret->lifetime_ms == 0 && ret->expires_wall_ms == 0; name++)
-        ret->expires_wall_ms = moment_ms(object, *name);
-}
-
-/* RFC 9110 §5.5: visible ASCII and inner spaces; a token that cannot be a header value is refused here, not when it is
- * used. */
-static bool fit_for_header(struct slice token)
-{
-    for (size_t i = 0; i < token.len; i++)
-        if (token.ptr[i] <= ' ' || token.ptr[i] >= 0x7f)
-            return false;
-    return true;
+    return string_of(json_object_get(object, name));
 }
 
 static void copy_code(struct slice code, char *ret)
@@ -255,76 +62,274 @@ static bool find_error(int status, const json_t *object, struct grant_answer *re
     return code.len > 0;
 }
 
-/* Members that are held elsewhere, or that must not lie about in a document for humans. */
-static json_t *other_members(json_t *object)
+/* ---- where the tokens are ---- */
+
+struct names {
+    const char *names[4]; /* the first that is there */
+};
+static const struct names access_names = { { "access_token", "accessToken", "token" } }, id_names = { { "id_token" } },
+                          refresh_names = { { "refresh_token", "refreshToken" } };
+/* Objects that a token may lie in: Slack's user tokens, Kubernetes' ExecCredential, gcloud's config-helper. */
+static const char *const inner_names[] = { "authed_user", "status", "credential" };
+/* … and the wrappers of those who wrap everything: only when the top has nothing itself. */
+static const char *const wrapper_names[] = { "data", "result" };
+
+struct found {
+    json_t *home; /* the object that the tokens are in */
+    struct slice access;
+    const json_t *refresh, *expires; /* where the configuration says that it is; NULL: by its usual names */
+};
+
+static struct slice first_text(const json_t *object, const struct names *n)
 {
-    static const char *const known[] = { "access_token",
-                                         "accessToken",
-                                         "token",
-                                         "refresh_token",
-                                         "refreshToken",
-                                         "expires_in",
-                                         "expires_in_sec",
-                                         "expires_at",
-                                         "expireTime",
-                                         "expires_on",
-                                         "expiresAt",
-                                         "refresh_in",
-                                         "id_token",
-                                         "ok",
-                                         "expirationTimestamp",
-                                         "token_expiry",
-                                         "clientKeyData",
-                                         "clientCertificateData",
-                                         NULL };
-    const json_t *scope = json_object_get(object, "scope");
-    for (const char *const *name = known; *name; name++)
-        (void)json_object_del(object, *name);
-    if (scope && !(json_is_string(scope) && json_string_length(scope)))
-        (void)json_object_del(object, "scope");
-    return json_object_size(object) ? json_incref(object) : NULL;
+    struct slice text = SLICE("");
+    for (size_t i = 0; i < 4 && n->names[i] && text.len == 0; i++)
+        text = text_of(object, n->names[i]);
+    return text;
 }
 
-static enum grant_result take(json_t *object, struct grant_answer *ret, char *why)
+/* NULL for what says nothing. */
+static const json_t *meant(const json_t *v)
 {
-    struct slice token = find_token(object), refresh = text_of(object, "refresh_token");
-    for (const char *const *name = inner_names; *name && token.len == 0; name++) {
-        json_t *inner = json_object_get(object, *name);
-        if (json_is_object(inner) && find_token(inner).len)
-            return take(inner, ret, why);
+    return json_is_null(v) || json_is_false(v) || (json_is_string(v) && json_string_length(v) == 0) ? NULL : v;
+}
+
+static const json_t *first_value(const json_t *object, const struct names *n)
+{
+    const json_t *value = NULL;
+    for (size_t i = 0; i < 4 && n->names[i] && !value; i++)
+        value = meant(json_object_get(object, n->names[i]));
+    return value;
+}
+
+static const struct names *wanted(const struct credential_spec *spec)
+{
+    return spec && spec->id_token ? &id_names : &access_names;
+}
+
+static bool has_tokens(const json_t *object, const struct credential_spec *spec)
+{
+    return first_text(object, wanted(spec)).len || first_value(object, &refresh_names);
+}
+
+/* Anything of RFC 6749 §5.1 or §5.2. */
+static bool speaks_itself(const json_t *object, const struct credential_spec *spec)
+{
+    return has_tokens(object, spec) || first_text(object, &access_names).len || json_object_get(object, "expires_in")
+           || json_object_get(object, "error");
+}
+
+/* An object, also as the only element of a list. */
+static json_t *inner_object(const json_t *object, const char *name)
+{
+    json_t *inner = json_object_get(object, name);
+    if (json_is_array(inner) && json_array_size(inner) == 1)
+        inner = json_array_get(inner, 0);
+    return json_is_object(inner) ? inner : NULL;
+}
+
+static json_t *find_home(json_t *object, const struct credential_spec *spec)
+{
+    json_t *home = NULL;
+    if (first_text(object, wanted(spec)).len)
+        return object;
+    for (size_t i = 0; i < sizeof inner_names / sizeof *inner_names; i++)
+        if (has_tokens(inner_object(object, inner_names[i]), spec))
+            return inner_object(object, inner_names[i]);
+    for (size_t i = 0; i < sizeof wrapper_names / sizeof *wrapper_names && !speaks_itself(object, spec); i++) {
+        json_t *inner = inner_object(object, wrapper_names[i]);
+        if (has_tokens(inner, spec)) {
+            if (home)
+                return object; /* which of the two? */
+            home = inner;
+        }
     }
-    if (token.len == 0)
-        return broken(why, "no access_token in the answer");
-    if (token.len > GRANT_TOKEN_MAX)
+    return home ? home : object;
+}
+
+/* The object that holds what the pointer names. */
+static json_t *parent_at(json_t *object, const char *pointer)
+{
+    char *above = strdup(pointer), *last = above ? strrchr(above, '/') : NULL;
+    const json_t *parent = NULL;
+    if (last) {
+        *last = '\0';
+        parent = json_safe_at(object, above);
+    }
+    free(above);
+    return json_is_object(parent) ? (json_t *)(uintptr_t)parent : object;
+}
+
+static struct found find_tokens(json_t *object, const struct credential_spec *spec)
+{
+    static const struct credential_spec_response usual = { NULL, NULL, NULL };
+    const struct credential_spec_response *at = spec ? &spec->response : &usual;
+    const char *pointer = at->access_token ? at->access_token : at->refresh_token;
+    struct found f = { .home = pointer ? parent_at(object, pointer) : find_home(object, spec) };
+    f.access = at->access_token ? string_of(json_safe_at(object, at->access_token)) : first_text(f.home, wanted(spec));
+    f.refresh =
+        at->refresh_token ? meant(json_safe_at(object, at->refresh_token)) : first_value(f.home, &refresh_names);
+    f.expires = at->expires_in ? json_safe_at(object, at->expires_in) : NULL;
+    return f;
+}
+
+/* ---- what they are worth ---- */
+
+/* RFC 9110 §5.5: visible ASCII; a token that cannot be a header value is refused here, not when it is used. */
+static bool fit_for_header(struct slice token)
+{
+    for (size_t i = 0; i < token.len; i++)
+        if (token.ptr[i] <= ' ' || token.ptr[i] >= 0x7f)
+            return false;
+    return true;
+}
+
+/* RFC 6749 A.17 says VSCHAR; a strict parser's text in another alphabet is taken for what it is, controls are not. */
+static bool fit_to_be_sent(struct slice token)
+{
+    for (size_t i = 0; i < token.len; i++)
+        if ((unsigned char)token.ptr[i] < ' ' || token.ptr[i] == 0x7f)
+            return false;
+    return token.len > 0 && token.len <= GRANT_REFRESH_MAX;
+}
+
+/* 0; -1 without memory. */
+static int take_refresh(const json_t *value, struct grant_answer *ret)
+{
+    struct slice token = string_of(value);
+    ret->refresh_unfit = value && !fit_to_be_sent(token);
+    return value && !ret->refresh_unfit ? secret_set(&ret->refresh_token, token) : 0;
+}
+
+/* Names of members, never values: bounded and printable. */
+static void name_members(const json_t *object, char *text, size_t size)
+{
+    const char *name;
+    json_t *value;
+    size_t at = 0;
+    text[0] = '\0';
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        (void)value;
+        if (at + 28 > size) {
+            snprintf(text + at, size - at, ", …");
+            return;
+        }
+        size_t start = at;
+        at += (size_t)snprintf(text + at, size - at, "%s%.20s", at ? ", " : "", name);
+        for (size_t i = start; i < at; i++)
+            if ((unsigned char)text[i] < ' ' || (unsigned char)text[i] >= 0x7f)
+                text[i] = '?';
+    }
+}
+
+static enum grant_result no_token(const json_t *object, const struct credential_spec *spec, char *why)
+{
+    char members[NAMES_BYTES];
+    name_members(object, members, sizeof members);
+    if (spec && spec->id_token)
+        snprintf(why, GRANT_WHY_BYTES, "no id_token in the response (members: %s)", members);
+    else if (text_of(object, "id_token").len)
+        snprintf(why, GRANT_WHY_BYTES, "no access_token in the response, but an id_token: is token: id_token meant?");
+    else
+        snprintf(why, GRANT_WHY_BYTES, "no access_token in the response (members: %s)", members[0] ? members : "none");
+    return GRANT_BROKEN;
+}
+
+/* Members that are held elsewhere, or that must not lie about in a document for humans. */
+static bool is_held_elsewhere(const char *name)
+{
+    static const char *const known[] = {
+        "access_token", "accessToken",         "token",        "refresh_token", "refreshToken",
+        "expires_in",   "expires_in_sec",      "expiresIn",    "expires_at",    "expireTime",
+        "expires_on",   "expiresAt",           "refresh_in",   "id_token",      "idToken",
+        "ok",           "expirationTimestamp", "token_expiry", "clientKeyData", "clientCertificateData"
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(name, known[i]) == 0)
+            return true;
+    return false;
+}
+
+/* What is kept beside the token, within limits: it is sealed and sent about with every state. */
+static json_t *other_members(const json_t *object)
+{
+    const char *name;
+    json_t *value, *kept = json_object();
+    size_t total = 0;
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        bool text = json_is_string(value), unfit = text && strcmp(json_string_value(value), ANSWER_UNFIT) == 0;
+        if (is_held_elsewhere(name) || unfit || (strcmp(name, "scope") == 0 && !(text && json_string_length(value))))
+            continue;
+        size_t size = strlen(name) + json_dumpb(value, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+        if (size > EXTRA_MEMBER_BYTES || total + size > EXTRA_BYTES)
+            continue;
+        total += size;
+        (void)json_object_set(kept, name, value);
+    }
+    if (json_object_size(kept))
+        return kept;
+    json_decref(kept);
+    return NULL;
+}
+
+static enum grant_result take_access(const struct found *f, const struct credential_spec *spec,
+                                     struct grant_answer *ret, char *why)
+{
+    if (f->access.len == 0)
+        return no_token(f->home, spec, why);
+    if (f->access.len > GRANT_TOKEN_MAX)
         return broken(why, "the access token is longer than 16 KiB");
-    if (!fit_for_header(token))
+    if (!fit_for_header(f->access))
         return broken(why, "the access token holds bytes that no header may carry");
-    if (refresh.len > GRANT_REFRESH_MAX)
-        return broken(why, "the refresh token is longer than 64 KiB");
-    read_times(object, ret);
-    if (secret_set(&ret->access_token, token) != 0 || secret_set(&ret->refresh_token, refresh) != 0)
+    answer_times(f->home, f->expires, ret);
+    if (secret_set(&ret->access_token, f->access) != 0)
         return broken(why, "out of memory");
-    ret->extra = other_members(object);
+    int64_t end_ms = spec && spec->id_token ? grant_jwt_expiry(f->access) : 0;
+    if (end_ms) { /* expires_in is the access token's */
+        ret->lifetime_ms = 0;
+        ret->expires_wall_ms = end_ms;
+    }
+    ret->extra = other_members(f->home);
     return GRANT_TOKEN;
 }
 
-enum grant_result grant_parse(int status, struct slice body, struct grant_answer *ret, char *why)
+/* The refresh token first, whatever is said of the rest: it cannot be had again. */
+static enum grant_result take(const struct grant_input *in, json_t *object, struct grant_answer *ret, char *why)
 {
-    struct slice start = skip_space(body);
-    ret->html = start.len && start.ptr[0] == '<';
-    json_t *object = parse_object(body);
-    enum grant_result result;
+    struct found f = find_tokens(object, in->spec);
+    bool good = in->status <= 299;
+    if (good && take_refresh(f.refresh, ret) != 0)
+        return broken(why, "out of memory");
+    if (find_error(in->status, object, ret)) {
+        snprintf(why, GRANT_WHY_BYTES, "error %s", ret->code);
+        return GRANT_ERROR;
+    }
+    if (!good)
+        return broken(why, "refused without an error code");
+    enum grant_result result = take_access(&f, in->spec, ret, why);
+    ret->refresh_unfit = ret->refresh_unfit || (!f.refresh && !ret->whole); /* it may have been in what is missing */
+    if (result == GRANT_TOKEN && ret->refresh_unfit)
+        snprintf(why, GRANT_WHY_BYTES, "%s",
+                 f.refresh
+                     ? "the new refresh token cannot be used: over 64 KiB, with control characters, or given twice"
+                     : "the response ends before a refresh token");
+    return result;
+}
+
+enum grant_result grant_parse(const struct grant_input *in, struct grant_answer *ret, char *why)
+{
+    struct answer_shape shape;
+    json_t *object = answer_read(in->body, in->cut, &shape);
+    ret->html = shape.html;
+    ret->whole = object && shape.whole;
     if (!object)
-        return broken(why, start.len == 0 ? "the answer is empty"
-                           : ret->html    ? "the answer is a web page"
-                                          : "the answer is neither JSON nor a form");
-    if (find_error(status, object, ret)) {
-        snprintf(why, WHY_BYTES, "error %s", ret->code);
-        result = GRANT_ERROR;
-    } else if (status > 299)
-        result = broken(why, "refused without an error code");
-    else
-        result = take(object, ret, why);
+        return broken(why, shape.empty ? "the response is empty"
+
+                           : shape.html ? "the response is a web page"
+                                        : "the response is neither one JSON object nor a form");
+    enum grant_result result = take(in, object, ret, why);
     json_decref(object);
     return result;
 }
@@ -347,9 +352,9 @@ int64_t grant_jwt_expiry(struct slice token)
     struct buf plain;
     buf_init_secret(&plain, GRANT_TOKEN_MAX);
     int64_t at = 0;
-    if (str_add_unbase64(&plain, payload) == 0 && plain.len && !too_deep(buf_slice(&plain))) {
-        json_t *claims = json_safe_load(buf_slice(&plain), 0, NULL);
-        double exp = number_of(claims, "exp");
+    if (str_add_unbase64(&plain, payload) == 0 && plain.len) {
+        json_t *claims = answer_strict(buf_slice(&plain));
+        double exp = answer_number(json_object_get(claims, "exp"));
         if (exp > 1e9 && exp < 1e11)
             at = (int64_t)(exp * 1000);
         json_decref(claims);

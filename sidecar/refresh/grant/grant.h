@@ -12,7 +12,8 @@
 #define GRANT_TOKEN_MAX 16384          /* an access token, as MSG_TOKEN_MAX */
 #define GRANT_REFRESH_MAX 65536        /* a refresh token */
 #define GRANT_CODE_MAX 64
-#define GRANT_ANSWER_DEPTH 16 /* JSON nesting of an answer */
+#define GRANT_ANSWER_MAX (4 * 1024 * 1024) /* a response, also after decompression */
+#define GRANT_WHY_BYTES 128
 
 /* What a request is made of besides the spec.  Borrowed; empty: not given. */
 struct grant_secrets {
@@ -77,19 +78,30 @@ enum grant_result {
 /* A zeroed struct is empty.  Owner  grant_parse()'s caller, through grant_answer_done(). */
 struct grant_answer {
     struct secret access_token;
-    struct secret refresh_token;   /* empty: keep the old one (RFC 6749 §6) */
+    struct secret refresh_token;   /* empty: none, keep the old one (RFC 6749 §6) */
     int64_t lifetime_ms;           /* from the moment of the answer; 0: not given */
     int64_t expires_wall_ms;       /* given as a point in time; 0: not given */
     int64_t refresh_in_ms;         /* 0: none */
     json_t *extra;                 /* every other member, secrets of the protocol left out; NULL: none */
     char code[GRANT_CODE_MAX + 1]; /* GRANT_ERROR: [a-zA-Z0-9_.-], cut */
     bool html;
+    bool whole;         /* the document has come to its end, whatever HTTP says of the body's */
+    bool refresh_unfit; /* a 2xx response has a refresh token that cannot be used: the one that was sent is gone */
 };
 
-/* Reads the body of an answer: JSON, or form-encoded (sniffed, the Content-Type is not believed).  Fills *ret (which
- * was empty). status: of HTTP; over 299 is never GRANT_TOKEN.  why: 128 bytes for people, no secret; set when the
- * result is not GRANT_TOKEN. */
-enum grant_result grant_parse(int status, struct slice body, struct grant_answer *ret, char *why);
+/* What a token endpoint, or a program, has said.  Borrowed for the call. */
+struct grant_input {
+    int status; /* of HTTP; over 299 is never GRANT_TOKEN */
+    struct slice body;
+    bool cut;                           /* the end of the body is missing */
+    const struct credential_spec *spec; /* which member is the token, and where; NULL: as RFC 6749 has it */
+};
+
+/* Reads a response: JSON, or form-encoded (sniffed, the Content-Type is not believed); compressed or not; leniently
+ * where it is no JSON (answer_lenient.c).  Fills *ret (which was empty). ret's refresh_token is the one of a 2xx
+ * response in any case, also when the result is not GRANT_TOKEN: it has replaced the one that was spent.
+ * why: GRANT_WHY_BYTES for people, names of members and never values; set when the result is not GRANT_TOKEN. */
+enum grant_result grant_parse(const struct grant_input *in, struct grant_answer *ret, char *why);
 void grant_answer_done(struct grant_answer *a);
 /* "exp" of a JWT as wall milliseconds (not verified: only a hint when to refresh); 0: no JWT, none, or nonsense. */
 int64_t grant_jwt_expiry(struct slice token);

@@ -27,7 +27,7 @@ struct line {
 
 /* The entries of one credential that this journal wrote or read; 0: none. */
 struct note {
-    uint64_t intent, answer;
+    uint64_t intent, answer, response;
 };
 
 struct journal {
@@ -37,7 +37,7 @@ struct journal {
 };
 
 static const char *const kind_names[] = {
-    [JOURNAL_NONE] = "", [JOURNAL_INTENT] = "intent", [JOURNAL_ANSWER] = "answer"
+    [JOURNAL_NONE] = "", [JOURNAL_INTENT] = "intent", [JOURNAL_ANSWER] = "answer", [JOURNAL_RESPONSE] = "response"
 };
 
 static const char *name_of(const char *cred, enum journal_kind kind, char name[STATE_DIR_FILE_SIZE])
@@ -151,7 +151,9 @@ static int parse_line(struct slice text, struct line *ret)
     struct slice words[WORD_COUNT];
     for (size_t i = 0; i < WORD_COUNT; i++)
         words[i] = slice_cut(text, ' ', &text);
-    struct line line = { .kind = slice_eq(words[WORD_KIND], SLICE("answer")) ? JOURNAL_ANSWER : JOURNAL_INTENT };
+    struct line line = { .kind = JOURNAL_RESPONSE };
+    while (line.kind > JOURNAL_INTENT && !slice_eq(words[WORD_KIND], slice_str(kind_names[line.kind])))
+        line.kind--;
     if (text.len != 0 || !slice_eq(words[WORD_MAGIC], SLICE(MAGIC)) || !slice_eq(words[WORD_VERSION], SLICE(VERSION))
         || !slice_eq(words[WORD_KIND], slice_str(kind_names[line.kind]))
         || slice_u64(words[WORD_PARENT], STATE_GENERATION_MAX, &line.parent_gen) != 0
@@ -283,36 +285,51 @@ static int open_entry(struct journal *j, const char *cred, struct slice file, st
     return failed;
 }
 
+/* The file of that kind, opened.  0; -ENOENT; -errno. */
+static int read_file(struct journal *j, const char *cred, enum journal_kind kind, struct buf *plain, struct line *ret)
+{
+    char name[STATE_DIR_FILE_SIZE];
+    struct buf file;
+    buf_init(&file, FILE_MAX_BYTES);
+    int failed = state_dir_read(&j->dir, name_of(cred, kind, name), &file);
+    if (failed == 0)
+        failed = open_entry(j, cred, buf_slice(&file), plain, ret);
+    if (failed == 0 && ret->kind != kind)
+        failed = -EBADMSG;
+    buf_done(&file);
+    return failed;
+}
+
+/* Reports a file that cannot be read, and puts aside one that never will be. */
+static int unreadable(struct journal *j, const char *cred, enum journal_kind kind, int failed, const char *why,
+                      struct err *e)
+{
+    char name[STATE_DIR_FILE_SIZE];
+    name_of(cred, kind, name);
+    if (failed == -EBADMSG || failed == -ENOKEY)
+        return set_aside(j, name, failed, e);
+    err_set(e, "cannot read %s/%s: %s", j->dir.path, name, why[0] ? why : strerror(-failed));
+    return failed;
+}
+
 /* 0 (ret->kind NONE: no such file); -errno with e. */
 static int read_entry(struct journal *j, const char *cred, enum journal_kind kind, struct journal_entry *ret,
                       uint64_t *ret_id, struct err *e)
 {
-    char name[STATE_DIR_FILE_SIZE];
     struct line line = { 0 };
     struct err why = { "" };
-    struct buf file, plain;
-    buf_init(&file, FILE_MAX_BYTES);
+    struct buf plain;
     buf_init_secret(&plain, FILE_MAX_BYTES);
-    int failed = state_dir_read(&j->dir, name_of(cred, kind, name), &file);
-    bool there = failed != -ENOENT;
-    if (failed == 0)
-        failed = open_entry(j, cred, buf_slice(&file), &plain, &line);
-    if (failed == 0 && line.kind != kind)
-        failed = -EBADMSG;
+    int failed = read_file(j, cred, kind, &plain, &line);
     if (failed == 0 && kind == JOURNAL_ANSWER && state_read(&ret->state, buf_slice(&plain), &why) != 0)
         failed =
             /* its seal is good, so it is not damaged: another version's, or no memory.  It stays where it is */
             -EPROTO;
     buf_done(&plain);
-    buf_done(&file);
-    if (!there)
+    if (failed == -ENOENT)
         return 0;
-    if (failed == -EBADMSG || failed == -ENOKEY)
-        return set_aside(j, name, failed, e);
-    if (failed) {
-        err_set(e, "cannot read %s/%s: %s", j->dir.path, name, why.text[0] ? why.text : strerror(-failed));
-        return failed;
-    }
+    if (failed)
+        return unreadable(j, cred, kind, failed, why.text, e);
     ret->kind = kind;
     ret->parent_gen = line.parent_gen;
     ret->at_ms = (int64_t)line.at_ms;
@@ -349,4 +366,80 @@ void journal_entry_done(struct journal_entry *entry)
 {
     state_done(&entry->state);
     *entry = (struct journal_entry){ 0 };
+}
+
+/* ---- responses: the sealed part begins with a line STATUS CUT SEEDED ASKED, then come the bytes ---- */
+
+int journal_response(struct journal *j, const char *cred, const struct journal_response *r, int64_t at_ms)
+{
+    struct line line = new_line(JOURNAL_RESPONSE, r->parent_gen, r->refresh_fp, at_ms);
+    struct note *note = state_dir_is_name(cred) ? note_of(j, cred) : NULL;
+    struct buf plain;
+    if (!note)
+        return state_dir_is_name(cred) ? -ENOMEM : -EINVAL;
+    buf_init_secret(&plain, STATE_MAX_BYTES);
+    int failed = buf_printf(&plain, "%d %d %d %" PRId64 "\n", r->status, r->cut, r->seeded, r->asked_wall_ms);
+    if (failed == 0)
+        failed = buf_add(&plain, buf_slice(&r->body));
+    if (failed == 0)
+        failed = write_entry(j, cred, &line, buf_slice(&plain));
+    buf_done(&plain);
+    if (failed == 0)
+        note->response = line.id;
+    return failed;
+}
+
+static int parse_response(struct slice plain, struct journal_response *ret)
+{
+    struct slice body, rest = slice_cut(plain, '\n', &body);
+    uint64_t numbers[4];
+    for (size_t i = 0; i < 4; i++)
+        if (slice_u64(slice_cut(rest, ' ', &rest), i == 3 ? INT64_MAX : 999, &numbers[i]) != 0)
+            return -EPROTO;
+    ret->status = (int)numbers[0];
+    ret->cut = numbers[1] != 0;
+    ret->seeded = numbers[2] != 0;
+    ret->asked_wall_ms = (int64_t)numbers[3];
+    buf_init_secret(&ret->body, body.len);
+    return buf_add(&ret->body, body);
+}
+
+int journal_response_read(struct journal *j, const char *cred, struct journal_response *ret, struct err *e)
+{
+    struct line line = { 0 };
+    struct buf plain;
+    struct note *note = state_dir_is_name(cred) ? note_of(j, cred) : NULL;
+    if (!note)
+        return err_set(e, "%s/%s: no such name, or out of memory", j->dir.path, cred);
+    buf_init_secret(&plain, FILE_MAX_BYTES);
+    int failed = read_file(j, cred, JOURNAL_RESPONSE, &plain, &line);
+    bool there = failed != -ENOENT;
+    if (failed == 0)
+        failed = parse_response(buf_slice(&plain), ret);
+    buf_done(&plain);
+    if (!there)
+        return 0;
+    if (failed) {
+        journal_response_done(ret);
+        return unreadable(j, cred, JOURNAL_RESPONSE, failed, "", e);
+    }
+    ret->parent_gen = line.parent_gen;
+    memcpy(ret->refresh_fp, line.refresh_fp, sizeof ret->refresh_fp);
+    note->response = line.id;
+    return 0;
+}
+
+int journal_response_forget(struct journal *j, const char *cred)
+{
+    struct note *note = hash_get(j->notes, slice_str(cred));
+    int failed = note && note->response ? remove_entry(j, cred, JOURNAL_RESPONSE, note->response) : 0;
+    if (note && failed == 0)
+        note->response = 0;
+    return failed;
+}
+
+void journal_response_done(struct journal_response *r)
+{
+    buf_done(&r->body);
+    *r = (struct journal_response){ 0 };
 }

@@ -1,12 +1,13 @@
 /* refresh/store/journal.h: what must survive a crash of the keeper between a token request and its commit (rules
  * 2.1a, 2.1c and 2.13b).   Keeper only.
  *
- * In dir/journal/, 0600, per credential <cred>.intent ("about to spend refresh token fp on top of generation g") and
- * <cred>.answer (the sealed new state). They are two files so that an answer that waits for its store outlives the next
- * intent.  Each is a line of facts and a sealed part that vouches for it. Every call blocks until the bytes are on disk
- * (write, fsync, rename, fsync of the directory): the keeper is not on the hot path. Several keepers share the
- * directory: files are replaced whole, and journal_clear() forgets only what this journal wrote or read itself. Owner
- * journal_open()'s caller, through journal_close(). */
+ * In dir/journal/, 0600, per credential <cred>.intent ("about to spend refresh token fp on top of generation g"),
+ * <cred>.answer (the sealed new state) and <cred>.response (the bytes of a 2xx response, sealed before anything about
+ * it is judged; one that nobody understood stays, for a setting or a release that does). They are two files so that an
+ * answer that waits for its store outlives the next intent.  Each is a line of facts and a sealed part that vouches for
+ * it. Every call blocks until the bytes are on disk (write, fsync, rename, fsync of the directory): the keeper is not
+ * on the hot path. Several keepers share the directory: files are replaced whole, and journal_clear() forgets only what
+ * this journal wrote or read itself. Owner journal_open()'s caller, through journal_close(). */
 #ifndef SIDEKEY_REFRESH_STORE_JOURNAL_H
 #define SIDEKEY_REFRESH_STORE_JOURNAL_H
 
@@ -15,7 +16,7 @@
 
 struct journal;
 
-enum journal_kind { JOURNAL_NONE, JOURNAL_INTENT, JOURNAL_ANSWER };
+enum journal_kind { JOURNAL_NONE, JOURNAL_INTENT, JOURNAL_ANSWER, JOURNAL_RESPONSE };
 
 struct journal_entry {
     enum journal_kind kind;
@@ -49,5 +50,24 @@ MUST_CHECK int journal_clear(struct journal *j, const char *cred);
  * version can read: left in its place), -errno; all with e. */
 MUST_CHECK int journal_read(struct journal *j, const char *cred, struct journal_entry *ret, struct err *e);
 void journal_entry_done(struct journal_entry *entry);
+
+/* A 2xx response as it came.  A zeroed struct is empty. */
+struct journal_response {
+    uint64_t parent_gen;
+    char refresh_fp[9];    /* of the refresh token that was spent for it */
+    bool seeded;           /* that was the configured one */
+    bool cut;              /* the end of the body is missing */
+    int status;            /* of HTTP; 0: there is no response */
+    int64_t asked_wall_ms; /* when the request was made, by the server's clock as far as known */
+    struct buf body;       /* secret */
+};
+/* Replaces an older one of this credential; the intent stays beside it.  0; -errno (go on, from memory: it must be
+ * reported). */
+MUST_CHECK int journal_response(struct journal *j, const char *cred, const struct journal_response *r, int64_t at_ms);
+/* Fills *ret (which was empty).  0 (status 0: there is none); -errno with e, as journal_read(). */
+MUST_CHECK int journal_response_read(struct journal *j, const char *cred, struct journal_response *ret, struct err *e);
+/* Forgets the one that this journal wrote or read last.  0 (also when there is none); -errno. */
+MUST_CHECK int journal_response_forget(struct journal *j, const char *cred);
+void journal_response_done(struct journal_response *r);
 
 #endif

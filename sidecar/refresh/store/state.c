@@ -21,6 +21,7 @@ static const struct {
     { "access_token", TOKEN, offsetof(struct state, access_token) },
     { "refresh_token", TOKEN, offsetof(struct state, refresh_token) },
     { "alt_refresh", TOKEN, offsetof(struct state, alt_refresh) },
+    { "replaced_refresh", TOKEN, offsetof(struct state, replaced_refresh) },
     { "expires_wall_ms", TIME, offsetof(struct state, expires_wall_ms) },
     { "obtained_wall_ms", TIME, offsetof(struct state, obtained_wall_ms) },
     { "refresh_in_ms", TIME, offsetof(struct state, refresh_in_ms) },
@@ -41,6 +42,7 @@ void state_done(struct state *s)
     secret_done(&s->access_token);
     secret_done(&s->refresh_token);
     secret_done(&s->alt_refresh);
+    secret_done(&s->replaced_refresh);
     json_decref(s->extra);
     *s = (struct state){ 0 };
 }
@@ -56,13 +58,15 @@ static void move_state(struct state *to, struct state *from)
 int state_copy(struct state *to, const struct state *from)
 {
     struct state copy = *from;
-    copy.access_token = copy.refresh_token = copy.alt_refresh = (struct secret){ 0 };
+    copy.access_token = copy.refresh_token = copy.alt_refresh = copy.replaced_refresh = (struct secret){ 0 };
     copy.extra = NULL;
     int failed = secret_set(&copy.access_token, secret_peek(&from->access_token));
     if (failed == 0)
         failed = secret_set(&copy.refresh_token, secret_peek(&from->refresh_token));
     if (failed == 0)
         failed = secret_set(&copy.alt_refresh, secret_peek(&from->alt_refresh));
+    if (failed == 0)
+        failed = secret_set(&copy.replaced_refresh, secret_peek(&from->replaced_refresh));
     if (failed == 0 && from->extra && !(copy.extra = json_safe_copy(from->extra)))
         failed = -ENOMEM;
     if (failed == 0)
@@ -101,6 +105,8 @@ static int64_t clamp_time(int64_t ms)
 static int write_member(const struct state *s, size_t i, struct buf *out)
 {
     const void *at = (const char *)s + members[i].at;
+    if (at == &s->replaced_refresh && secret_empty(&s->replaced_refresh))
+        return 0;
     int failed = buf_printf(out, ",\"%s\":", members[i].name);
     if (failed)
         return failed;

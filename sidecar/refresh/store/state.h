@@ -20,10 +20,13 @@ struct state {
     struct secret access_token;  /* may be empty */
     struct secret refresh_token; /* may be empty (client_credentials) */
     struct secret alt_refresh;   /* the losing child of a double spend: one fallback try (rule 2.5d) */
-    int64_t expires_wall_ms;     /* absolute; 0: unknown */
-    int64_t obtained_wall_ms;    /* when the answer came */
-    int64_t refresh_in_ms;       /* hint of the server, a duration from obtained; 0: none */
-    char refresh_fp[9];          /* fingerprint of the refresh token that was spent for this generation; "" if none */
+    /* the refresh token that was spent for this generation, when the response brought another; kept for one generation,
+     * should a lenient reading have been wrong */
+    struct secret replaced_refresh;
+    int64_t expires_wall_ms;  /* absolute; 0: unknown */
+    int64_t obtained_wall_ms; /* when the answer came */
+    int64_t refresh_in_ms;    /* hint of the server, a duration from obtained; 0: none */
+    char refresh_fp[9];       /* fingerprint of the refresh token that was spent for this generation; "" if none */
     /* fingerprint of the configured refresh token that was spent last: it is never spent again; "" if none was */
     char seed_fp[9];
     char dead_fp[9]; /* fingerprint of the refresh token that is known to be dead; "" if none */

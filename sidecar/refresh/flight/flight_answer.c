@@ -1,0 +1,197 @@
+/* What follows from a 2xx response to a refresh: it is sealed before anything about it is judged, what cannot be had
+ * again is kept first, and nothing is asked again with a refresh token that it has taken the place of. */
+#include "refresh/flight/flight_private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "refresh/flight/state_from_answer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The life of a token begins when the server makes it (RFC 6749 §5.1), which was after the question and maybe long
+ * before the answer came. */
+static int64_t asked_wall_ms(const struct flight *f)
+{
+    return clock_wall_ms() + token_clock_skew_ms(f->clock) - (clock_mono_ms() - f->asked_ms);
+}
+
+void flight_seal_response(struct flight *f, const struct fetch_answer *a)
+{
+    struct journal_response r = { .parent_gen = f->base.generation,
+                                  .seeded = f->seeded,
+                                  .cut = a->cut && !a->capped,
+                                  .status = a->status,
+                                  .asked_wall_ms = asked_wall_ms(f) };
+    memcpy(r.refresh_fp, f->spent_fp, sizeof r.refresh_fp);
+    buf_init_secret(&r.body, a->body.len);
+    int failed = buf_add(&r.body, a->body);
+    if (failed == 0)
+        failed = journal_response(f->env->journal, f->spec->name, &r, clock_mono_ms());
+    if (failed)
+        flight_journal_failed(f, "the response is in memory only", failed);
+    f->sealed = failed == 0;
+    journal_response_done(&r);
+}
+
+void flight_forget_response(struct flight *f)
+{
+    int failed = journal_response_forget(f->env->journal, f->spec->name);
+    if (failed)
+        log_warn(log_msg("journal not cleared"), log_str("credential", f->spec->name),
+                 log_str("reason", strerror(-failed)));
+}
+
+/* ---- what there is to keep ---- */
+
+/* A commit that is not all that was asked for: the flight ends with this once it is stored. */
+static void end_short(struct flight *f, enum msg_class failure, const char *text)
+{
+    f->kept_short = true;
+    f->result.failure = failure;
+    snprintf(f->text, sizeof f->text, "%s", text);
+}
+
+/* An access token that was refused serves nobody. */
+static void drop_refused(struct flight *f)
+{
+    if (!schedule_need_forced(&f->need) || f->need.rejected < f->base.generation)
+        return;
+    secret_done(&f->fresh.access_token);
+    f->fresh.expires_wall_ms = f->fresh.obtained_wall_ms = 0;
+}
+
+static int make_fresh(struct flight *f, const struct grant_answer *answer, struct slice spent, int64_t wall_ms,
+                      const char *text)
+{
+    bool spends = grant_of(f->spec->grant)->spends_refresh_token;
+    state_done(&f->fresh);
+    state_init(&f->fresh);
+    if (state_from_answer(&f->base, answer, spent, spends ? f->spent_fp : "", f->spec->default_lifetime_ms, wall_ms,
+                          &f->fresh)
+        != 0)
+        return -1;
+    if (f->seeded)
+        memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
+    f->kept_short = false;
+    if (secret_empty(&answer->access_token)) {
+        drop_refused(f);
+        end_short(f, MSG_CONFIG_ERROR, text);
+    } else if (answer->refresh_unfit && spends && flight_rotates(f)) {
+        snprintf(f->fresh.dead_fp, sizeof f->fresh.dead_fp, "%s", f->spent_fp);
+        end_short(f, MSG_DEAD, text);
+    }
+    return 0;
+}
+
+/* On disk, to the workers, and on its way to the store. */
+static enum step keep_fresh(struct flight *f)
+{
+    bool spends = grant_of(f->spec->grant)->spends_refresh_token;
+    int failed =
+        spends ? journal_answer(f->env->journal, f->spec->name, f->base.generation, &f->fresh, clock_mono_ms()) : 0;
+    if (failed)
+        flight_journal_failed(f, "the answer is in memory only until the store has it", failed);
+    else if (spends && !f->fresh.dead_fp[0])
+        flight_forget_response(f);
+    f->hooks.on_state(f->hooks.arg, &f->fresh);
+    return flight_enter(f, FLIGHT_COMMIT);
+}
+
+enum step flight_keep(struct flight *f, const struct grant_answer *answer, const char *text)
+{
+    if (make_fresh(f, answer, secret_peek(&f->spent), asked_wall_ms(f), text) != 0)
+        /* what was sealed is read again when there is memory */
+        return flight_fail(f, MSG_TRANSIENT, "out of memory with the answer in hand");
+    return keep_fresh(f);
+}
+
+/* ---- what nobody understands ---- */
+
+/* Nothing was found in it, and yet it was a success for the server: the refresh token is spent. */
+enum step flight_not_understood(struct flight *f, const char *text)
+{
+    snprintf(f->text, sizeof f->text, "%s%s", text, f->sealed ? "; the response is kept sealed in the journal" : "");
+    if (!flight_rotates(f)) { /* this server has never taken a refresh token for spent: later, once more */
+        if (!f->outcome_unknown)
+            flight_clear_journal(f);
+        return flight_fail_text(f, MSG_CONFIG_ERROR);
+    }
+    f->unread = true;
+    f->result.failure = MSG_DEAD;
+    return flight_enter(f, FLIGHT_RECOVER);
+}
+
+/* ---- a response that an earlier flight has left ---- */
+
+static bool same_fp(const char *a, const char *b)
+{
+    return a[0] && strcmp(a, b) == 0;
+}
+
+/* The verdict that this response could not be read stands. */
+static bool was_judged(const struct flight *f, const struct journal_response *r)
+{
+    return f->base.dead_fp[0]
+           && (same_fp(f->base.dead_fp, r->refresh_fp) || (r->seeded && same_fp(f->base.seed_fp, r->refresh_fp)));
+}
+
+/* Now it can be read: the configuration says where, or this release knows how. */
+static enum step take_response(struct flight *f, const struct journal_response *r, const struct grant_answer *answer,
+                               const char *why)
+{
+    char fp[9];
+    struct slice stored = secret_peek(&f->base.refresh_token);
+    bool was_stored = stored.len && strcmp(seal_fingerprint(f->env->ring, stored, fp), r->refresh_fp) == 0;
+    memcpy(f->spent_fp, r->refresh_fp, sizeof f->spent_fp);
+    f->seeded = r->seeded;
+    if (make_fresh(f, answer, was_stored ? stored : SLICE(""), r->asked_wall_ms, why) != 0)
+        return flight_fail(f, MSG_TRANSIENT, "out of memory");
+    if (r->seeded && secret_empty(&f->fresh.refresh_token)) /* nothing has taken its place */
+        f->fresh.seed_fp[0] = '\0';
+    log_info(log_msg("response taken from the journal"), log_str("credential", f->spec->name),
+             log_int("generation", (int64_t)f->fresh.generation));
+    return keep_fresh(f);
+}
+
+static bool weigh_response(struct flight *f, const struct journal_response *r, enum step *ret)
+{
+    char why[GRANT_WHY_BYTES] = "", text[256];
+    struct grant_answer answer = { .lifetime_ms = 0 };
+    const struct grant_input in = { r->status, buf_slice(&r->body), r->cut, f->spec };
+    bool judged = was_judged(f, r), done = true;
+    enum grant_result result = grant_parse(&in, &answer, why);
+    bool whole = !r->cut || answer.whole, found = !secret_empty(&answer.refresh_token);
+    snprintf(text, sizeof text, "token endpoint: HTTP %d, %s", r->status, why);
+    if (found || (result == GRANT_TOKEN && whole && !(judged && answer.refresh_unfit)))
+        *ret = take_response(f, r, &answer, text);
+    else if (whole && result != GRANT_ERROR && !judged && flight_rotates(f)) {
+        memcpy(f->spent_fp, r->refresh_fp, sizeof f->spent_fp);
+        f->seeded = r->seeded;
+        f->sealed = true;
+        *ret = flight_not_understood(f, text);
+    } else {
+        if (judged)
+            snprintf(f->first, sizeof f->first, "%.190s; the response is kept sealed in the journal", text);
+        done = false;
+    }
+    grant_answer_done(&answer);
+    return done;
+}
+
+bool flight_reread(struct flight *f, enum step *ret)
+{
+    struct journal_response r = { 0 };
+    struct err e;
+    if (journal_response_read(f->env->journal, f->spec->name, &r, &e) != 0) {
+        log_warn(log_msg("journal unreadable"), log_str("credential", f->spec->name), log_str("reason", e.text));
+        return false;
+    }
+    bool done = false;
+    if (r.status && (r.parent_gen == f->base.generation || was_judged(f, &r)))
+        done = weigh_response(f, &r, ret);
+    else if (r.status && r.parent_gen < f->base.generation)
+        flight_forget_response(f); /* its answer is stored, or has lost against a newer one */
+    journal_response_done(&r);
+    return done;
+}

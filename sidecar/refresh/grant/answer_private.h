@@ -1,0 +1,43 @@
+/* refresh/grant/answer_private.h: inside the reading of token responses, for answer*.c only.
+ * answer.c says what is a token and what an error; answer_read.c makes a document of bytes (RFC 8259, or a form);
+ * answer_lenient.c reads what is almost JSON; answer_unpack.c undoes compression and UTF-16; answer_time.c reads ends.
+ */
+#ifndef SIDEKEY_REFRESH_GRANT_ANSWER_PRIVATE_H
+#define SIDEKEY_REFRESH_GRANT_ANSWER_PRIVATE_H
+
+#include "base/buf.h"
+#include "refresh/grant/grant.h"
+
+/* The string that stands for a text which no token can be: bytes outside VSCHAR (RFC 6749 A), or far too long. */
+#define ANSWER_UNFIT "\x01"
+
+struct answer_shape {
+    bool html, empty; /* it begins like a web page; there is nothing in it */
+    bool whole;       /* the document has come to its end, whatever HTTP says of the body's */
+};
+
+/* The one object in the body; NULL: there is none, or more than one, or no memory.  cut: the end of the body is
+ * missing. */
+json_t *answer_read(struct slice body, bool cut, struct answer_shape *ret);
+
+/* As answer_read(), for texts that no strict parser takes.  Strings and nesting are followed, never searched for names;
+ * a member that comes twice with different values is ANSWER_UNFIT; what is nested deeply is left out. */
+json_t *answer_lenient(struct slice text, bool cut, bool *ret_whole);
+
+/* The document, when the text is nothing else and no attack; NULL. */
+json_t *answer_strict(struct slice text);
+
+/* Undoes gzip, zlib and raw deflate, by what the bytes look like, and UTF-16, into out (a secret buf, empty).
+ * true: there was something to undo, and out is what the body says; *io_cut is set when its end is missing. */
+bool answer_unpack(struct slice body, struct buf *out, bool *io_cut);
+
+/* A number, also as text.  NAN: absent or no number. */
+double answer_number(const json_t *value);
+/* A duration in seconds as milliseconds; 0: absent, not positive, no number. */
+int64_t answer_duration_ms(const json_t *value);
+/* lifetime, end and refresh_in of the object; expires: the value that the configuration names, NULL: by the usual
+ * names.
+ */
+void answer_times(const json_t *object, const json_t *expires, struct grant_answer *ret);
+
+#endif

@@ -1,0 +1,119 @@
+"""Token responses in every shape (tests/fakes/shapes.mjs), from a server that rotates and takes a second use of a refresh token for theft.
+
+The server has always done its part: whatever the shape, the refresh token that was sent is spent.  So nothing may be sent twice."""
+import json
+
+import harness
+import pytest
+from harness import until
+
+
+@pytest.fixture
+def shapes(auth):
+    """shapes(fate): those that end so."""
+    return lambda fate: {s["name"]: s["why"] for s in auth.ask("/shapes") if s["fate"] == fate}
+
+
+@pytest.fixture
+def scene(make_config, auth, pki):
+    """A config with one credential, of one grant, for each shape: the rule goes by the path."""
+    def make(names, **changes):
+        config = make_config()
+        crm, rule = config["credentials"].pop("crm"), config["rules"][0]
+        config["rules"] = []
+        for name in names:
+            config["credentials"][name] = {**crm, "headers": {"x-shape": name}, "required": False, "forced_refresh_floor": "1s", **changes,
+                                           "refresh_token": make_config.write(f"rt-{name}", auth.mint()["refresh_token"])}
+            config["rules"].append({**rule, "match": {"host": harness.API, "paths": [f"/v2/echo/{name}"]}, "credential": name})
+        return config
+    return make
+
+
+def ask(sidekey, name):
+    return sidekey.request(path=f"/v2/echo/{name}")
+
+
+def status_of(sidekey, name):
+    return next(c for c in json.loads(sidekey.get_admin("/status")[1])["credentials"] if c["name"] == name)
+
+
+def test_every_shape_is_read_on_the_first_request(start, scene, shapes, auth):
+    names = shapes("used")
+    sidekey = start(scene(names))
+    wrong = {name: answer[2] for name in names if (answer := ask(sidekey, name))[0] != 200}
+    assert not wrong
+    auth.revoke_access()  # a 401 for each: the refresh tokens that were taken are the right ones
+    wrong = {name: answer[2] for name in names if (answer := ask(sidekey, name))[0] != 200}
+    assert not wrong
+    assert auth.healthy()["refreshes"] == 2 * len(names)
+
+
+def test_what_cannot_be_had_again_is_kept(start, scene, shapes, auth):
+    reasons = shapes("refresh")
+    config = scene(reasons)
+    sidekey = start(config)
+    wrong = {}
+    for name, why in reasons.items():
+        answer = ask(sidekey, name)
+        members = harness.problem(answer)
+        if answer[0] != 503 or why not in members["detail"] or why not in str(status_of(sidekey, name)) or "Mallory" in str(members):
+            wrong[name] = members, status_of(sidekey, name)
+    assert not wrong
+    log = (sidekey.out.read_text() + sidekey.err.read_text())
+    assert all(why in log for why in reasons.values())
+    assert auth.healthy()["token_requests"] == len(reasons), "each was asked for once"
+    sidekey.stop()
+    sidekey = start(config)  # the shape comes once: now the server says it well
+    wrong = {name: answer[2] for name in reasons if (answer := ask(sidekey, name))[0] != 200}
+    assert not wrong
+    assert auth.healthy()["refreshes"] == 2 * len(reasons)
+
+
+def test_what_nobody_understands_is_not_sent_again(start, scene, shapes, auth):
+    reasons = shapes("none")
+    config = scene(reasons)
+    for _ in range(2):  # and again after a restart
+        sidekey = start(config)
+        wrong = {}
+        for name, why in reasons.items():
+            members = harness.problem(ask(sidekey, name))
+            members = harness.problem(ask(sidekey, name))
+            if why not in members["detail"] or "sealed in the journal" not in members["detail"]:
+                wrong[name] = members
+            until(f"the reason of {name} in /status", lambda: why in str(status_of(sidekey, name)))
+        assert not wrong
+        assert auth.healthy()["token_requests"] == len(reasons), "each was asked for once"
+        sidekey.stop()
+
+
+def test_a_sealed_response_is_read_when_the_configuration_says_where(start, scene, auth):
+    config = scene(["other_names"])
+    sidekey = start(config)
+    assert "members: payload" in harness.problem(ask(sidekey, "other_names"))["detail"]
+    sidekey.stop()
+    config["credentials"]["other_names"]["response"] = {"access_token": "/payload/at", "refresh_token": "/payload/rt", "expires_in": "/payload/ttl"}
+    sidekey = start(config)
+    assert ask(sidekey, "other_names")[0] == 200
+    assert auth.counts["token_requests"] == 1, "nobody was asked"
+    sidekey.stop()
+    assert auth.healthy()
+
+
+def test_a_refusal_is_a_refusal_whatever_its_description_is(start, scene, auth):
+    config = scene(["plain"])
+    auth.faults({"kind": "status", "status": 400, "latin1": True, "body": '{"error":"invalid_grant","error_description":"Jeton expir\u00e9"}'})
+    sidekey = start(config)
+    answer = until("the verdict", lambda: (a := ask(sidekey, "plain"))[0] == 503 and b"invalid_grant" in a[2] and a)
+    assert "reauth" in str(status_of(sidekey, "plain")), answer
+    assert auth.counts["token_requests"] == 1
+
+
+def test_a_machine_that_shares_the_store_does_not_send_it_either(start, scene, auth, place):
+    """Its journal is its own: what it knows is in the store."""
+    config = scene(["other_names"])
+    first = start(config)
+    harness.problem(ask(first, "other_names"))
+    (place / "ca2").mkdir(mode=0o755)
+    second = start({**config, "ca": {"publish": str(place / "ca2")}}, name="second")
+    assert ask(second, "other_names")[0] == 503
+    assert auth.healthy()["token_requests"] == 1
