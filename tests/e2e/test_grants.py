@@ -282,7 +282,7 @@ def test_an_exec_credential_plugin_works_as_it_is(auth, with_credential, start, 
 @pytest.mark.parametrize("body, why", [
     ("exit 3", "exit status 3"),
     ("kill -9 $$", "ended by signal 9"),
-    ("echo not a token", "neither JSON nor a form"),
+    ("echo not a token", "neither one JSON object nor a form"),
     ("head -c 1100000 /dev/zero | tr '\\0' x", "larger than 1 MiB"),
     ("true", "empty"),
 ])

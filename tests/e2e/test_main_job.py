@@ -285,13 +285,11 @@ def worked(sidekey):
 
 # --- a token endpoint that does not do its part ------------------------------------------------------------------------------------
 
-FAULTS = {
-    "a web page": {"kind": "html"},
+FAULTS = {  # what a whole 2xx response without tokens does: test_answers.py
     "a web page with 403": {"kind": "html", "status": 403},
     "500": {"kind": "status", "status": 500},
     "nothing at all": {"kind": "refuse"},
-    "an empty 200": {"kind": "empty"},
-    "half of the JSON": {"kind": "half_json"},
+    "half of a response": {"kind": "half_early"},
     "429": {"kind": "status", "status": 429, "retry_after": 1},
 }
 

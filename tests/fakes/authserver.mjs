@@ -207,6 +207,7 @@ async function mint({ ttl, subject = 'someone', client: clientId = client.client
 // {delay_ms}                 wait, then answer as ever
 // {kind: "drop"}             the token is rotated, the answer is lost
 // {kind: "half"}             the token is rotated, the connection ends in the middle of the answer
+// {kind: "half_early"}       as half, but before the rotation
 // {kind: "half_json"}        half of the JSON in an answer that is complete for HTTP (before the rotation, as the next)
 // {kind: "html"} {kind: "empty"} {kind: "refuse"} {kind: "status", status, retry_after?, body?, type?, latin1?}
 function faulty(fault, req, res, next) {
@@ -229,6 +230,7 @@ function faulty(fault, req, res, next) {
       next();
       break;
     case 'refuse': res.socket.destroy(); break;
+    case 'half_early': res.writeHead(200, { 'content-length': 100 }); res.write('{"acc', () => res.socket.destroy()); break;
     case 'half_json': answer(200, 'application/json', '{"access_token": "half-an-answer", "expires_'); break;
     case 'html': answer(fault.status ?? 200, 'text/html', '<!doctype html><html><title>Just a moment...</title></html>'); break;
     case 'empty': answer(fault.status ?? 200, undefined, ''); break;
