@@ -13,8 +13,8 @@ links = $(patsubst %.c,$(BUILD)/%.o,$(shell awk 'NR == 1 && !/^\/\* links:/ { ex
 
 # Stages in one word run side by side, in lanes apart by a comma; those of a lane, apart by a plus, one after the other.  The tests that wait (e2e) and
 # those that compute share two processors well; what judges time or memory (e2e-serial) comes last and alone.
-TEST_STAGES  := e2e,floors+format+lint+unit+sim+asan-unit+torture-short+fuzz-short+asan-e2e e2e-serial
-WORLD_STAGES := e2e-world,sim-long+torture+fuzz-long+model+mutants e2e-world-serial
+TEST_STAGES  := e2e,floors+format+lint+unit+sim-short+fuzz-short,asan-unit+torture-short+asan-e2e e2e-serial
+WORLD_STAGES := e2e-world,sim-long+mutants+model,torture+fuzz-long chaos-short e2e-world-serial
 
 .PHONY: test test-run test-world test-world-run unit e2e e2e-serial e2e-world e2e-world-serial asan ubsan asan-unit asan-e2e fuzz fuzz-short fuzz-long floors lint format fmt \
     demo demo-run deps help node bench
@@ -102,9 +102,12 @@ $(BUILD)/tests/sim/sim: $(SIM_OBJ) $(BUILD)/libsidekey.a
 sim: $(BUILD)/tests/sim/sim ## the refresh core under 100,000 schedules of faults (SIM_SCHEDULES=n; SEED=n replays one)
 	@$(BUILD)/tests/sim/sim $(SIM_SCHEDULES)
 
-.PHONY: sim-long
+.PHONY: sim-short sim-long
+sim-short:
+	@$(MAKE) --no-print-directory sim SIM_SCHEDULES=30000
+
 sim-long:
-	@$(MAKE) --no-print-directory sim SIM_SCHEDULES=1000000
+	@$(MAKE) --no-print-directory sim SIM_SCHEDULES=300000
 
 .PHONY: mutants
 mutants: ## the refresh core broken in a copy, one way at a time: the simulation must find each
@@ -141,12 +144,15 @@ e2e-world: all node $(READER) ## the long table of programs and servers
 	@$(call pytest,$(BUILD)) $(BESIDE) -m "world and not serial" tests/e2e
 
 e2e-world-serial: all node $(READER)
-	@CHAOS_SECONDS=60 CHAOS_STORE=all $(call pytest,$(BUILD)) -m "world and serial" tests/e2e
+	@$(call pytest,$(BUILD)) -m "world and serial" tests/e2e
 
 CHAOS_SECONDS ?= 300
-.PHONY: chaos
+.PHONY: chaos chaos-short
 chaos: all node ## six sidekeys on one store, forty programs, keepers killed and stopped, for CHAOS_SECONDS (300) each (CHAOS_STORE=file or redis for one)
 	@CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_STORE=$(or $(CHAOS_STORE),all) $(call pytest,$(BUILD)) -s tests/e2e/test_chaos.py
+
+chaos-short:
+	@$(MAKE) --no-print-directory chaos CHAOS_SECONDS=45
 
 ASAN_E2E := main_job proxy config authority smuggling upstream_tls send_again reload run
 asan-e2e: node ## a short end-to-end run of the sanitized program
