@@ -52,13 +52,16 @@ def context_of(certs, name):
     return made
 
 
+GOOD = ["through", "private", "permitted-under-wildcard", "with_underscore"]
+
+
 class Gallery:
     """One server that shows each name its own certificate, one for each IP case, and a sidekey with a rule for all of them."""
 
     def __init__(self, folder, pki, certs):
         self.world = wire.World(folder, pki, "gallery")
         names = [case for case in bad_certs.CASES if case not in bad_certs.HOSTS]
-        contexts = {name: context_of(certs, name) for name in [*names, "through", "private"]}
+        contexts = {name: context_of(certs, name) for name in [*names, *GOOD]}
         front = context_of(certs, "through")
 
         def choose(sock, name, _context):
@@ -99,7 +102,7 @@ def test_5_an_upstream_that_cannot_prove_its_name_gets_nothing_and_the_reason_is
     assert server.since(before) == b"", "not one byte of a request"
 
 
-@pytest.mark.parametrize("name", ["through", "private"])
+@pytest.mark.parametrize("name", GOOD)
 def test_5_a_chain_with_its_intermediate_and_a_root_of_the_rule_are_good(gallery, name):
     """The other side of the gallery: what would be refused elsewhere passes where it belongs."""
     assert status_of(get(gallery.sidekey, f"{name}.bad.test")[0]) == 200
@@ -527,13 +530,25 @@ def test_5_alpn_is_chosen_from_what_the_client_offers(calm, offer, chosen):
         assert status_of(wire.read_message(secured)[0]) == 200
 
 
-@pytest.mark.parametrize("offer", [["spdy/3"], ["ftp"]])
-def test_5_an_offer_without_http_is_refused(calm, offer):
+@pytest.mark.parametrize("offer", [["spdy/3"], ["ftp"], ["h2"], ["http/1.0"], ["h3", "h2"]])
+def test_5_an_offer_without_ours_is_answered_in_http_1(calm, offer):
+    """RFC 7301: a server may choose none."""
     context = calm.context()
     context.set_alpn_protocols(offer)
     sock, _ = calm.tunnel(timeout=10)
-    with sock, pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
-        context.wrap_socket(sock, server_hostname=API)
+    with context.wrap_socket(sock, server_hostname=API) as secured:
+        assert secured.selected_alpn_protocol() is None
+        secured.sendall(f"GET / HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
+        assert status_of(wire.read_message(secured)[0]) == 200
+
+
+def test_5_http_2_that_was_not_chosen_is_refused_in_words(calm):
+    context = calm.context()
+    context.set_alpn_protocols(["h2"])
+    sock, _ = calm.tunnel(timeout=10)
+    with context.wrap_socket(sock, server_hostname=API) as secured:
+        secured.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert status_of(wire.read_message(secured)[0]) == 400
 
 
 @pytest.mark.parametrize("hashes, taken", [("ECDSA+SHA256", True), ("ECDSA+SHA1", False)])

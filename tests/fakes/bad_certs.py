@@ -24,6 +24,9 @@ CASES = {
     "rsa-1024": "too small|weak",
     "name-constraint": "subtree violation",
     "excluded-name": "subtree violation",
+    "excluded-under-wildcard": "excluded subtree violation",
+    "excluded-below-under-wildcard": "excluded subtree violation",
+    "excluded-by-the-upper": "excluded subtree violation",
     "cn-only": "mismatch",
     "partial-wildcard": "mismatch",
     "deep-wildcard": "mismatch",
@@ -105,6 +108,15 @@ def make(where, root):
     m.leaf("name-constraint", "narrow", chain=("narrow.crt",))
     m.intermediate("without", extra="nameConstraints=critical,excluded;DNS:bad.test\n")
     m.leaf("excluded-name", "without", chain=("without.crt",))
+    m.intermediate("without-one", extra="nameConstraints=critical,excluded;DNS:excluded-under-wildcard.bad.test\n")
+    m.leaf("excluded-under-wildcard", "without-one", san="DNS:*.bad.test", chain=("without-one.crt",))
+    m.intermediate("without-below", extra="nameConstraints=critical,excluded;DNS:Excluded-Below-Under-Wildcard.Bad.Test,excluded;DNS:x.test\n")
+    m.leaf("excluded-below-under-wildcard", "without-below", san="DNS:*.bad.test", chain=("without-below.crt",))
+    m.intermediate("upper", extra="nameConstraints=critical,excluded;DNS:excluded-by-the-upper.bad.test,permitted;DNS:bad.test\n")
+    m.intermediate("lower", issuer="upper")
+    m.leaf("excluded-by-the-upper", "lower", san="DNS:*.bad.test", chain=("lower.crt", "upper.crt"))
+    m.leaf("permitted-under-wildcard", "lower", san="DNS:*.bad.test", chain=("lower.crt", "upper.crt"))
+    m.leaf("with_underscore", san="DNS:*.bad.test")
     m.leaf("cn-only", san="", subject="cn-only.bad.test")
     m.leaf("partial-wildcard", san="DNS:partial-*.bad.test,DNS:*-wildcard.bad.test")
     m.leaf("deep-wildcard", san="DNS:*.test,DNS:*.*.test")

@@ -11,8 +11,8 @@ struct tls_server; /* client leg: ONE per worker, with the worker's own leaf key
 struct tls_leaf;   /* a certificate for that key, reference counted */
 struct tls_client; /* upstream leg: one per identity (ca_file, cert_file, key_file); caches sessions per authority */
 
-/* Makes the P-256 leaf key.  TLS >= 1.2, tickets on, no renegotiation, no 0-RTT, ALPN http/1.1 (answers
- * no_application_protocol to offers without it unless none is offered).  ticket_key: 80 bytes shared by the workers (a
+/* Makes the P-256 leaf key.  TLS >= 1.2, tickets on, no renegotiation, no 0-RTT, ALPN http/1.1, or none
+ * when it is not offered.  ticket_key: 80 bytes shared by the workers (a
  * fork-time secret), so a session resumes at any of them. */
 MUST_CHECK struct tls_server *tls_server_new(struct slice ticket_key, struct err *e);
 void tls_server_free(struct tls_server *s);

@@ -6,7 +6,8 @@
 
 #define TICKET_KEY_BYTES 80 /* OpenSSL's name, HMAC key and AES key */
 
-/* RFC 7301 §3.2: an offer without http/1.1 is refused, it would get a protocol that it did not ask for. */
+/* RFC 7301 §3.2 lets a server choose none: a client whose offer has nothing of ours is answered in HTTP/1.x, as one
+ * that offers nothing. */
 static int select_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_len, const unsigned char *offer,
                        unsigned offer_len, void *arg)
 {
@@ -24,7 +25,7 @@ static int select_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_l
         }
         rest = slice_skip(rest, 1 + name.len);
     }
-    return SSL_TLSEXT_ERR_ALERT_FATAL;
+    return SSL_TLSEXT_ERR_NOACK;
 }
 
 /* RFC 6066 §3: a list with one host_name.  false: malformed. */

@@ -160,18 +160,117 @@ void tls_verify_refuse(struct tls_session *t, const X509 *cert, int depth, const
     tls_fail(t, "tls_certificate_error", "%s for %s%s", text, t->host, more);
 }
 
+/* Compared as bytes with their length: a NUL in a name is not its end. */
+static struct slice dns_name(const GENERAL_NAME *name)
+{
+    int type;
+    const ASN1_STRING *text = GENERAL_NAME_get0_value(name, &type);
+    if (type != GEN_DNS)
+        return slice_of(NULL, 0);
+    return slice_of((const char *)ASN1_STRING_get0_data(text), (size_t)ASN1_STRING_length(text));
+}
+
+/* "*.example.test" stands for one label; a star before a single label covers a whole registry and is refused, as
+ * OpenSSL does. */
+static bool wildcard_covers(struct slice pattern, struct slice host)
+{
+    struct slice below = slice_skip(host, slice_find(host, '.'));
+    return pattern.len > 2 && pattern.ptr[0] == '*' && below.len != host.len && slice_ieq(slice_skip(pattern, 1), below)
+           && slice_find(slice_skip(pattern, 2), '.') < pattern.len - 2;
+}
+
+/* OpenSSL takes only letters, digits and hyphens for a star; names with an underscore have certificates too, and curl
+ * takes them (RFC 9525 §6.3 tells labels by their dots alone). */
+static bool underscore_is_covered(const X509 *cert, const char *host)
+{
+    struct slice name = slice_str(host);
+    bool covered = false;
+    if (!cert || slice_find(slice_of(name.ptr, slice_find(name, '.')), '_') == slice_find(name, '.'))
+        return false;
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    for (int i = 0; i < sk_GENERAL_NAME_num(names) && !covered; i++)
+        covered = wildcard_covers(dns_name(sk_GENERAL_NAME_value(names, i)), name);
+    GENERAL_NAMES_free(names);
+    return covered;
+}
+
+/* RFC 5280 §4.2.1.10: base is host or a name above it; with a dot at its front only a name above it. */
+static bool is_within(struct slice host, struct slice base)
+{
+    if (base.len == 0)
+        return true;
+    if (host.len < base.len || !slice_ieq(slice_skip(host, host.len - base.len), base))
+        return false;
+    return host.len == base.len || base.ptr[0] == '.' || host.ptr[host.len - base.len - 1] == '.';
+}
+
+/* *ret_any: there is a subtree of names at all.  True: host is in one of them. */
+static bool in_subtrees(const STACK_OF(GENERAL_SUBTREE) * trees, struct slice host, bool *ret_any)
+{
+    bool inside = false;
+    *ret_any = false;
+    for (int i = 0; i < sk_GENERAL_SUBTREE_num(trees); i++) {
+        const GENERAL_NAME *base = sk_GENERAL_SUBTREE_value(trees, i)->base;
+        if (base->type != GEN_DNS)
+            continue;
+        *ret_any = true;
+        inside = inside || is_within(host, dns_name(base));
+    }
+    return inside;
+}
+
+/* X509_V_OK, or how the authority's constraints forbid the host. */
+static int judge_constraints(const X509 *authority, struct slice host)
+{
+    bool any;
+    NAME_CONSTRAINTS *nc = X509_get_ext_d2i(authority, NID_name_constraints, NULL, NULL);
+    int error = X509_V_OK;
+    if (!nc)
+        return error;
+    if (in_subtrees(nc->excludedSubtrees, host, &any))
+        error = X509_V_ERR_EXCLUDED_VIOLATION;
+    else if (!in_subtrees(nc->permittedSubtrees, host, &any) && any)
+        error = X509_V_ERR_PERMITTED_VIOLATION;
+    NAME_CONSTRAINTS_free(nc);
+    return error;
+}
+
+/* OpenSSL judges the names in the leaf.  A wildcard there is inside the constraints while the host that was asked for
+ * is not.  Each authority of the chain has a say. */
+static bool host_is_permitted(struct tls_session *t, const SSL *ssl, X509_STORE_CTX *store)
+{
+    const STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(store);
+    bool is_name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) != NULL; /* addresses have no wildcards */
+    for (int i = 1; i < sk_X509_num(chain) && is_name; i++) {
+        const X509 *authority = sk_X509_value(chain, i);
+        int error = judge_constraints(authority, slice_str(t->host));
+        if (error == X509_V_OK)
+            continue;
+        X509_STORE_CTX_set_error(store, error);
+        tls_verify_refuse(t, authority, i, X509_verify_cert_error_string(error), "");
+        return false;
+    }
+    return true;
+}
+
 int tls_verify_explain(int ok, X509_STORE_CTX *store)
 {
     const SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct tls_session *t = SSL_get_app_data(ssl);
     X509 *cert = X509_STORE_CTX_get_current_cert(store);
-    if (ok || t->verify_failed)
+    int error = X509_STORE_CTX_get_error(store), depth = X509_STORE_CTX_get_error_depth(store);
+    if (t->verify_failed)
         return ok;
-    int error = X509_STORE_CTX_get_error(store);
+    if (ok)
+        return depth > 0 || host_is_permitted(t, ssl, store);
+    if (error == X509_V_ERR_HOSTNAME_MISMATCH && underscore_is_covered(cert, t->host)) {
+        X509_STORE_CTX_set_error(store, X509_V_OK);
+        return 1;
+    }
     bool name = error == X509_V_ERR_HOSTNAME_MISMATCH || error == X509_V_ERR_IP_ADDRESS_MISMATCH;
     char names[NAME_TEXT] = "";
     if (cert && name)
         names_text(cert, names, sizeof names);
-    tls_verify_refuse(t, cert, X509_STORE_CTX_get_error_depth(store), X509_verify_cert_error_string(error), names);
+    tls_verify_refuse(t, cert, depth, X509_verify_cert_error_string(error), names);
     return ok;
 }
