@@ -14,7 +14,7 @@ say       = @printf '  %-7s %s\n' $(1) $(2)
 # the command that installs it, and make ends.  `make demo`, `make test`, `make test-world` and `make deps` install it first, as a step of their own.
 NO_DEPS  := clean help dist deps floors uninstall demo test test-world
 NEEDS    := $(sort $(foreach g,$(filter-out $(NO_DEPS),$(or $(MAKECMDGOALS),all)),$(if $(filter all install $(BUILD)/sidekey $(BUILD)/%.so $(BUILD)/%.a,$g),build,$(if \
-    $(filter unit sim asan-unit torture% programs $(BUILD)/tests/unit/%,$g),unit,$(if $(filter lint format fmt,$g),lint,$(if $(filter %-world model,$g),world,$(if $(filter demo-run,$g),demo,test)))))))
+    $(filter unit sim asan-unit torture% programs $(BUILD)/tests/unit/%,$g),unit,$(if $(filter lint format fmt,$g),lint,$(if $(filter %-world %-world-serial model bench-memory,$g),world,$(if $(filter demo-run,$g),demo,test)))))))
 ifneq ($(NEEDS),)
 ifeq ($(MAKELEVEL),0)
 ifneq ($(shell tests/tools/deps $(NEEDS) && echo there),there)
@@ -79,7 +79,7 @@ install: all ## PREFIX=/usr/local, DESTDIR= for packagers
 	$(Q)install -D -m 755 $(BUILD)/sidekey $(DESTDIR)$(PREFIX)/bin/sidekey
 	$(Q)install -D -m 755 $(BUILD)/libsidekey-preload.so $(DESTDIR)$(PREFIX)/lib/sidekey/libsidekey-preload.so
 	$(Q)for page in $(MAN); do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit; done
-	$(Q)install -d $(DOC) && install -m 644 README.md $(wildcard docs/*.md docs/*.json) $(DOC)/
+	$(Q)install -d $(DOC) && install -m 644 README.md LICENSE SECURITY.md $(wildcard docs/*.md docs/*.json) $(DOC)/
 	$(Q)install -D -m 644 examples/systemd/sidekey.service $(DOC)/examples/sidekey.service
 	$(Q)install -D -m 644 docs/completions/sidekey.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sidekey
 	$(Q)install -D -m 644 docs/completions/_sidekey $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sidekey

@@ -14,7 +14,7 @@ links = $(patsubst %.c,$(BUILD)/%.o,$(shell awk 'NR == 1 && !/^\/\* links:/ { ex
 # Stages in one word run side by side, in lanes apart by a comma; those of a lane, apart by a plus, one after the other.  The tests that wait (e2e) and
 # those that compute share two processors well; what judges time or memory (e2e-serial) comes last and alone.
 TEST_STAGES  := e2e,floors+format+lint+unit+sim-short+fuzz-short,asan-unit+torture-short+asan-e2e e2e-serial
-WORLD_STAGES := e2e-world,sim-long+mutants+model,torture+fuzz-long chaos-short e2e-world-serial
+WORLD_STAGES := e2e-world,sim-long+mutants+model,torture+fuzz-long chaos-short e2e-world-serial bench-memory
 
 .PHONY: test test-run test-world test-world-run unit e2e e2e-serial e2e-world e2e-world-serial asan ubsan asan-unit asan-e2e fuzz fuzz-short fuzz-long floors lint format fmt \
     demo demo-run deps help node bench
@@ -162,7 +162,11 @@ asan-e2e: node ## a short end-to-end run of the sanitized program
 asan ubsan: asan-unit asan-e2e ## both sanitizer runs
 
 bench: all node ## what the proxy costs: requests a second, latency, memory
-	@for b in tests/bench/*.py; do [ ! -e "$$b" ] || BUILD=$(BUILD) SIDEKEY_NODE=$(BUILD)/node $(PYTHON) $$b || exit; done
+	@for b in $(filter-out %/memory.py,$(wildcard tests/bench/*.py)); do [ ! -e "$$b" ] || BUILD=$(BUILD) SIDEKEY_NODE=$(BUILD)/node $(PYTHON) $$b || exit; done
+
+.PHONY: bench-memory
+bench-memory: all ## memory for each of 1,000 idle clients, beside haproxy on the same OpenSSL: fails over 1.2 times haproxy's
+	@BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/memory.py --judge
 
 .PHONY: bench-idle
 bench-idle: all ## memory for each of 10,000 idle connections, and for a slow reader (IDLE=n for fewer): fails over the target
