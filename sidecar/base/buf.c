@@ -128,6 +128,11 @@ void buf_consume(struct buf *b, size_t n)
         b->start = 0;
 }
 
+void buf_truncate(struct buf *b, size_t n)
+{
+    b->len = n;
+}
+
 void buf_clear(struct buf *b)
 {
     buf_consume(b, b->len);

@@ -31,6 +31,8 @@ MUST_CHECK char *buf_reserve(struct buf *b, size_t n);
 void buf_grow(struct buf *b, size_t n);
 /* Drops n bytes from the front (n <= len). */
 void buf_consume(struct buf *b, size_t n);
+/* Drops what was added after the first n bytes (n <= len). */
+void buf_truncate(struct buf *b, size_t n);
 /* Drops everything, keeps the memory. */
 void buf_clear(struct buf *b);
 /* Everything unread; valid until the next call that adds or frees. */

@@ -31,18 +31,20 @@ static void make_set(void)
 
 void hangup_init(struct hangup *h, void (*run)(struct hangup *))
 {
-    *h = (struct hangup){ run, -1 };
+    *h = (struct hangup){ run, -1, false };
 }
 
-void hangup_watch(struct hangup *h, int fd)
+void hangup_watch(struct hangup *h, int fd, bool ends)
 {
-    struct epoll_event nothing = { .events = 0, .data.ptr = h };
-    if (h->fd >= 0)
+    struct epoll_event event = { .events = ends ? EPOLLRDHUP : 0, .data.ptr = h };
+    if (h->fd >= 0 && h->ends == ends)
         return;
     if (set < 0)
         make_set();
-    if (set >= 0 && epoll_ctl(set, EPOLL_CTL_ADD, fd, &nothing) == 0)
-        h->fd = fd;
+    if (set < 0 || epoll_ctl(set, h->fd >= 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
+        return;
+    h->fd = fd;
+    h->ends = ends;
 }
 
 void hangup_stop(struct hangup *h)

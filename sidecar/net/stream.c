@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -70,6 +71,38 @@ static bool input_due(const struct stream *s)
     }
 }
 
+static enum stream_hangup hangup_due(const struct stream *s)
+{
+    if (s->want_hangup == STREAM_HANGUP_NONE || s->state != STREAM_OPEN || s->finished)
+        return STREAM_HANGUP_NONE;
+    return s->eof || s->left ? STREAM_HANGUP_RESET : s->want_hangup;
+}
+
+/* What is read tells of its end by itself; a watch that was begun stays meanwhile.  It begins at the end of a turn:
+ * most waits are over by then, and cost nothing. */
+static void settle_hangup(struct stream *s)
+{
+    enum stream_hangup due = hangup_due(s);
+    if (due == s->hangup_watched)
+        return;
+    if (due != STREAM_HANGUP_NONE) {
+        if (!input_due(s))
+            later_ask(&s->later);
+        return;
+    }
+    s->hangup_watched = STREAM_HANGUP_NONE;
+    hangup_stop(&s->hangup);
+}
+
+static void begin_hangup(struct stream *s)
+{
+    enum stream_hangup due = hangup_due(s);
+    if (due == s->hangup_watched || due == STREAM_HANGUP_NONE || input_due(s))
+        return;
+    s->hangup_watched = due;
+    hangup_watch(&s->hangup, s->fd, due == STREAM_HANGUP_END);
+}
+
 /* The one place that watches the descriptor or asks for later work. */
 void stream_settle(struct stream *s)
 {
@@ -87,10 +120,7 @@ void stream_settle(struct stream *s)
     }
     if (now)
         later_ask(&s->later);
-    if (s->want_hangup && s->eof && s->state == STREAM_OPEN && !s->finished)
-        hangup_watch(&s->hangup, s->fd);
-    else
-        hangup_stop(&s->hangup);
+    settle_hangup(s);
     if (events == (ev_is_active(&s->io) ? s->io.events & (EV_READ | EV_WRITE) : 0))
         return;
     ev_io_stop(loop_get(), &s->io);
@@ -189,6 +219,7 @@ static bool flush_plain(struct stream *s)
         switch (stream_send_plain(s, slice_of(buf_slice(&s->out).ptr, s->plain_left), &n, &number)) {
         case STREAM_OK:
             buf_consume(&s->out, n);
+            s->flushed += n;
             s->plain_left -= n;
             break;
         case STREAM_AGAIN: s->read_wait = EV_WRITE; return false;
@@ -236,15 +267,6 @@ void stream_free(struct stream *s)
     stream_destroy(s);
 }
 
-void stream_abort(struct stream *s)
-{
-    if (!s)
-        return;
-    const struct linger reset_at_close = { .l_onoff = 1, .l_linger = 0 };
-    setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &reset_at_close, sizeof reset_at_close);
-    stream_destroy(s);
-}
-
 /* --- the loop's side --- */
 
 /* The one place that tells the owner anything. */
@@ -281,17 +303,29 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 
 static void on_later(struct later *l)
 {
-    work(LIST_ENTRY(l, struct stream, later));
+    struct stream *s = LIST_ENTRY(l, struct stream, later);
+    begin_hangup(s);
+    work(s);
 }
 
-/* Its end was read before, and was no more than that; now it is gone. */
 static void on_hangup(struct hangup *h)
 {
     struct stream *s = LIST_ENTRY(h, struct stream, hangup);
+    struct pollfd now = { .fd = s->fd };
     int number = 0;
     socklen_t len = sizeof number;
-    (void)getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &number, &len);
-    stream_fail_errno(s, number ? number : EPIPE);
+    hangup_stop(h);
+    s->hangup_watched = STREAM_HANGUP_NONE;
+    if (input_due(s))
+        return;                  /* reading finds it, behind what came before it */
+    if (poll(&now, 1, 0) == 1) { /* gone for good, not only its side */
+        (void)getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &number, &len);
+        stream_fail_errno(s, number ? number : EPIPE);
+    } else {
+        s->left = true;
+        if (!tell(s, STREAM_LEFT))
+            return;
+    }
     work(s);
 }
 
@@ -301,6 +335,11 @@ void stream_own(struct stream *s, stream_event_fn *fn, void *owner)
 {
     s->fn = fn;
     s->owner = owner;
+}
+
+bool stream_whole(const struct stream *s)
+{
+    return s->state == STREAM_OPEN && !s->write_lost && !s->eof && !s->left && !s->finish;
 }
 
 void stream_park(struct stream *s)

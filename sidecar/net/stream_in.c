@@ -50,7 +50,9 @@ enum stream_io stream_read(struct stream *s, char *dst, size_t size, size_t *ret
     if (io == STREAM_EOF)
         s->eof = true;
     if (io == STREAM_EOF && s->write_lost) /* the end is told to the reader, and the loss to the writer */
-        stream_fail_errno(s, EPIPE);
+        stream_fail_errno(s, s->write_reset ? ECONNRESET : EPIPE);
+    if (io == STREAM_EOF && s->write_reset) /* the write took the error that this read would have had */
+        io = STREAM_ERROR;
     stream_settle(s);
     return io;
 }
@@ -75,8 +77,10 @@ void stream_want_read(struct stream *s, bool want)
     stream_settle(s);
 }
 
-void stream_want_hangup(struct stream *s, bool want)
+void stream_want_hangup(struct stream *s, enum stream_hangup want)
 {
+    if (s->want_hangup == want)
+        return;
     s->want_hangup = want;
     stream_settle(s);
 }

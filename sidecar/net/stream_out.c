@@ -4,6 +4,7 @@
 
 #include "net/stream_private.h"
 
+#define TLS_RECORD_BYTES (16 * 1024)
 #define KEEP_OUT_BYTES (16 * 1024) /* a queue of that size is kept for the next burst */
 
 enum stream_io stream_send_plain(struct stream *s, struct slice bytes, size_t *ret_n, int *ret_errno)
@@ -40,15 +41,17 @@ static enum stream_io send_tls(struct stream *s, struct slice bytes, size_t *ret
 static bool has_last_words(struct stream *s)
 {
     char byte;
-    if (s->tls)
-        return tls_session_peek(s->tls) == TLS_OK && s->want_read; /* finds an alert and makes it the failure */
-    return s->want_read && recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+    enum tls_io io = s->tls ? tls_session_peek(s->tls) : TLS_WANT_READ; /* finds an alert and makes it the failure */
+    if (io != TLS_WANT_READ)
+        return io == TLS_OK;
+    return recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 
 static void write_failed(struct stream *s, int number)
 {
     if (s->state == STREAM_OPEN && !s->eof && has_last_words(s)) {
         s->write_lost = true;
+        s->write_reset = number == ECONNRESET;
         s->read_wait = 0;
         buf_done(&s->out);
     } else if (number)
@@ -78,6 +81,11 @@ static void trim_out(struct stream *s, size_t flushed)
         buf_done(&s->out);
 }
 
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 void stream_flush(struct stream *s)
 {
     size_t before = s->out.len;
@@ -85,8 +93,12 @@ void stream_flush(struct stream *s)
         size_t n = 0;
         int number = 0;
         switch ((s->tls ? send_tls : stream_send_plain)(s, buf_slice(&s->out), &n, &number)) {
-        case STREAM_OK: buf_consume(&s->out, n); break;
-        case STREAM_AGAIN: return;
+        case STREAM_OK:
+            buf_consume(&s->out, n);
+            s->flushed += n;
+            s->committed = 0;
+            break;
+        case STREAM_AGAIN: s->committed = s->tls ? min_size(s->out.len, TLS_RECORD_BYTES) : 0; return;
         default: write_failed(s, number); return;
         }
     }
@@ -140,6 +152,19 @@ void stream_kick(struct stream *s)
     if (!takes_output(s))
         buf_done(&s->out);
     after_write(s);
+}
+
+uint64_t stream_mark(const struct stream *s)
+{
+    return s->flushed + s->out.len;
+}
+
+bool stream_take_back(struct stream *s, uint64_t mark)
+{
+    if (!takes_output(s) || mark < s->flushed + s->committed || mark > stream_mark(s))
+        return false;
+    buf_truncate(&s->out, (size_t)(mark - s->flushed));
+    return true;
 }
 
 size_t stream_space(struct stream *s)

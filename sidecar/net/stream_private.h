@@ -15,22 +15,27 @@ struct stream {
     int read_wait, write_wait; /* see stream.c */
     ev_io io;
     struct later later;
-    struct hangup hangup; /* watched when asked for, while the peer's end was read and ours not said */
+    struct hangup hangup; /* watched when asked for, while nothing is read and our end not said */
+    enum stream_hangup want_hangup, hangup_watched;
     stream_event_fn *fn;
     void *owner;
     bool *gone; /* while an event runs: set to true when the stream must not be touched afterwards */
     struct tls_session *tls;
     struct buf out;
+    uint64_t flushed;  /* bytes that have left out for the socket */
+    size_t committed;  /* bytes at the front of out that TLS has made a record of: they must go */
     size_t plain_left; /* bytes at the front of out that were written before TLS began, and go out as they are */
     unsigned dry_turn; /* turn of the loop in which the socket was read empty */
     bool dry;          /* dry_turn counts */
-    bool want_read, want_hangup;
-    bool eof;        /* the peer's clean end was read */
-    bool finish;     /* no more will be written */
-    bool finished;   /* … and that was said to the peer */
-    bool was_full;   /* the owner waits for DRAINED */
-    bool write_lost; /* writes fail, the peer's last words are still to be read */
-    bool told;       /* FAILED was sent */
+    bool want_read;
+    bool eof;         /* the peer's clean end was read */
+    bool left;        /* LEFT was told */
+    bool finish;      /* no more will be written */
+    bool finished;    /* … and that was said to the peer */
+    bool was_full;    /* the owner waits for DRAINED */
+    bool write_lost;  /* writes fail, the peer's last words are still to be read */
+    bool write_reset; /* … and the failure was a reset: what is read ends in it */
+    bool told;        /* FAILED was sent */
     const char *error, *label;
     struct lingering *linger; /* STREAM_LINGERS */
 };
@@ -38,9 +43,12 @@ struct stream {
 struct lingering {
     struct timer timer;
     struct stream *stream;
-    size_t left;     /* bytes that may still be dropped */
-    size_t waiting;  /* of the queue, when the timer last ran */
-    unsigned stalls; /* how often it ran since a byte went out */
+    bool reset;       /* stream_abort(): closed by a reset once all is out */
+    bool heard;       /* input came since the timer last ran */
+    size_t waiting;   /* of the queue, when the timer last ran */
+    unsigned stalls;  /* how often it ran since a byte went out */
+    unsigned silence; /* … since one came in */
+    unsigned rounds;  /* … since all was out */
 };
 
 /* stream.c */

@@ -308,6 +308,7 @@ void admin_accept(struct admin *a, int fd)
     timer_set(&c->deadline, ADMIN_IDLE_MS);
     list_push(&a->clients, &c->node);
     a->count++;
+    leg_half_close(h1_leg_base(c->leg), true);
     leg_want(h1_leg_base(c->leg), true);
 }
 

@@ -67,6 +67,7 @@ void client_end(struct client *c, bool gently)
         meter_gauge_add(ctx->meter, METER_TUNNEL, -1);
     if (c->up_fd >= 0)
         close(c->up_fd);
+    pool_release(c->reserved);
     stream_free(c->stream);
     if (gently)
         h1_leg_free_gently(c->leg);
@@ -464,6 +465,10 @@ void clients_drain(struct context *ctx)
 
 void clients_close(struct context *ctx)
 {
-    while (!list_empty(&ctx->clients))
-        client_end(LIST_ENTRY(ctx->clients.next, struct client, node), false);
+    while (!list_empty(&ctx->clients)) {
+        struct client *c = LIST_ENTRY(ctx->clients.next, struct client, node);
+        if (c->exchange)
+            exchange_interrupt(c->exchange);
+        client_end(c, false);
+    }
 }

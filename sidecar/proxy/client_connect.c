@@ -68,6 +68,7 @@ static void accept_tls(struct client *c, struct tls_leaf *leaf)
     /* Every client's rules are checked: SNI is required if any of them has a credential for this host. */
     bool sni_optional = c->a0.kind != HOST_NAME || !access_has_credential(c->ctx->access, &c->a0);
     client_enter(c, CLIENT_TLS);
+    stream_want_hangup(c->stream, STREAM_HANGUP_NONE);
     stream_own(c->stream, on_client_tls, c);
     int failed = stream_accept_tls(c->stream, c->ctx->tls, leaf, c->a0.host, sni_optional, buf_slice(&c->early));
     tls_leaf_free(leaf);
@@ -94,6 +95,8 @@ static void on_leaf(void *arg, struct tls_leaf *leaf, const char *error)
 static void warm_upstream(struct client *c)
 {
     struct upstream_target target = { .a0 = &c->a0, .rule = c->rule };
+    pool_release(c->reserved);
+    c->reserved = NULL;
     if (c->up_fd < 0)
         return;
     int fd = c->up_fd;
@@ -121,6 +124,7 @@ static void judge_first_byte(struct client *c)
         return;
     }
     client_enter(c, CLIENT_LEAF);
+    stream_want_hangup(c->stream, STREAM_HANGUP_END);
     if (leaves_wait(c->ctx->leaves, c->a0.host, &c->leaf_wait, c->ctx->options->limits.tls_ms, on_leaf, c) != 0)
         client_end(c, false);
 }
@@ -130,7 +134,7 @@ static void on_sniff(void *owner, enum stream_event event)
     struct client *c = owner;
     size_t got = 0;
     char *at;
-    if (event == STREAM_FAILED) {
+    if (event == STREAM_FAILED || event == STREAM_LEFT) {
         client_end(c, false);
         return;
     }
@@ -226,7 +230,8 @@ void client_reach(struct client *c)
     struct upstream_target target = { .a0 = &c->a0, .rule = c->rule };
     client_report_unmatched(c);
     client_enter(c, CLIENT_DIAL);
-    if (c->rule && pool_has(c->ctx->pool, &target)) {
+    /* with as many connections as may be, its requests wait for one of them */
+    if (c->rule && (pool_has(c->ctx->pool, &target) || !(c->reserved = pool_reserve(c->ctx->pool, &target)))) {
         connect_ready(c);
         return;
     }

@@ -37,7 +37,8 @@ struct client {
     bool transparent, in_tunnel, counted; /* counted: in the gauge of tunnels */
     bool served;                          /* an exchange was completed */
     struct dial *dial;
-    int up_fd; /* dialled, not yet used */
+    int up_fd;              /* dialled, not yet used */
+    struct place *reserved; /* … its place in the pool; NULL: none */
     struct leaf_wait leaf_wait;
     struct buf early; /* read before it was known what it is */
     struct timer deadline;

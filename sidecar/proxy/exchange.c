@@ -62,6 +62,16 @@ void exchange_finish(struct exchange *x, enum exchange_end end)
     later_ask(&x->finish);
 }
 
+void exchange_interrupt(struct exchange *x)
+{
+    if (x->state != EXCHANGE_OVER)
+        exchange_fail(x, &(struct problem){ .status = 503,
+                                            .error = "proxy_internal_response",
+                                            .reason = "shutting_down",
+                                            .detail = "sidekey ends, and the time for requests in flight is over",
+                                            .hint = "limits.drain is that time" });
+}
+
 struct stream *exchange_upgrade(struct exchange *x, struct buf *leftover)
 {
     struct upstream *u = x->up;
@@ -105,7 +115,7 @@ void exchange_fail(struct exchange *x, const struct problem *p)
     bool reuse = exchange_may_reuse(x) && p->status != 400;
     meter_refused(x->ctx->meter, p->reason);
     x->reason = p->reason;
-    if (x->status) { /* an answer is under way: all that is left is to make its end visible */
+    if (x->status && !exchange_retract(x)) { /* an answer is under way: all that is left is to make its end visible */
         exchange_abort_client(x);
         return;
     }
@@ -119,6 +129,18 @@ void exchange_fail(struct exchange *x, const struct problem *p)
     }
     buf_done(&body);
     message_done(&m);
+}
+
+/* A status is better than half an answer, and a client connection that closes without a byte looks stale: many programs
+ * send the request again.  False: some of the answer has gone out. */
+bool exchange_retract(struct exchange *x)
+{
+    if (!leg_retract(x->client))
+        return false;
+    x->status = 0;
+    x->answer = NULL;
+    x->answer_eof = false;
+    return true;
 }
 
 void exchange_abort_client(struct exchange *x)
@@ -233,10 +255,19 @@ static void on_upstream(void *arg, struct upstream *u, const struct leg_fault *f
     exchange_send(x);
 }
 
+/* Over a stale connection: see exchange_up.c.  The body must have room in its copy. */
+static bool may_be_repeated(const struct exchange *x)
+{
+    const struct message *m = x->request;
+    bool body_fits =
+        x->request_done || has_no_body(m) || (m->framing == FRAMING_LENGTH && m->length <= replay_space(&x->replay));
+    return x->sends == 0 && x->replay.whole && body_fits && exchange_idempotent(x);
+}
+
 /* Also the second send comes by here: the token is read anew at the last moment. */
 static void need_upstream(struct exchange *x)
 {
-    struct upstream_target target = { .a0 = &x->a0, .rule = x->rule, .once = !exchange_idempotent(x) };
+    struct upstream_target target = { .a0 = &x->a0, .rule = x->rule, .once = !may_be_repeated(x) };
     x->state = EXCHANGE_CONNECT;
     timer_stop(&x->deadline);
     timer_stop(&x->continue_timer);
@@ -350,6 +381,7 @@ static bool admit(struct exchange *x)
     if (v.status == 0) {
         if (!admit_rule(x))
             return false;
+        leg_half_close(x->client, x->rule && x->rule->half_close);
         v = rules_forward_request(x->request, &x->a0, x->ctx->options->via,
                                   x->rule ? (const char *const *)x->rule->upgrades : NULL);
     }

@@ -29,6 +29,8 @@ MUST_CHECK struct exchange *exchange_new(struct context *ctx, struct h1_leg *cli
                                          exchange_done_fn *done, void *owner);
 /* Ends it at once (the client is being closed): the upstream is dropped, done is not called. */
 void exchange_cancel(struct exchange *x);
+/* The process ends: the client gets a status, or sees its answer cut. */
+void exchange_interrupt(struct exchange *x);
 /* In done(EXCHANGE_UPGRADED) only: the upstream's stream, and its unread bytes in leftover.  NULL: out of memory. */
 struct stream *exchange_upgrade(struct exchange *x, struct buf *leftover);
 

@@ -70,6 +70,7 @@ void exchange_finish(struct exchange *x, enum exchange_end end);
 void exchange_fail(struct exchange *x, const struct problem *p);
 void exchange_respond(struct exchange *x, struct message *m, struct slice body);
 bool exchange_may_reuse(const struct exchange *x);
+bool exchange_retract(struct exchange *x);
 void exchange_abort_client(struct exchange *x);
 void exchange_resend(struct exchange *x);
 void exchange_wait_token(struct exchange *x);

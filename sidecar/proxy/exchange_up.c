@@ -444,7 +444,7 @@ void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)
     x->up = NULL;
     if (x->state == EXCHANGE_HELD) {
         /* the token decides; pass_held() knows what to say */
-    } else if (x->status) {
+    } else if (x->status && !exchange_retract(x)) {
         x->reason = fault->label;
         exchange_abort_client(x);
     } else {

@@ -6,6 +6,13 @@
 #include "base/clock.h"
 
 #define READS_PER_WAKE 4
+/* What the peer will still send. */
+enum h1_peer {
+    PEER_SENDS,
+    PEER_ENDED, /* its end was read: nothing comes after rest */
+    PEER_LOST,  /* the stream has failed: the same */
+};
+
 #define REST_MAX (MESSAGE_HEAD_MAX_BYTES + 2 * LEG_READ_BYTES)
 #define READ_AHEAD_MAX LEG_READ_BYTES /* pipelined bytes kept while an exchange runs */
 
@@ -21,8 +28,12 @@ struct h1_leg {
     int64_t started_ms;    /* when the first byte of this message came; 0: none yet */
     uint32_t idle_s;       /* of the last answer */
     bool want, ended, upgraded, dead, keep;
-    bool peer_done;            /* EOF came: nothing will be behind rest */
+    enum h1_peer peer;
+    bool told;                 /* gone was */
+    bool half_close;           /* client: the end of its side is not the end */
     bool writing, close_after; /* a message is being written; the connection ends with it */
+    bool closed_before;        /* close_after without the message that is being written */
+    uint64_t written_at;       /* stream_mark() before it */
     enum framing out;
     uint64_t out_left;
 };
@@ -72,7 +83,10 @@ void h1_leg_free(struct h1_leg *l)
 {
     if (!l || l->dead)
         return;
-    stream_free(l->stream);
+    if (l->writing && l->reads == H1_REQUESTS) /* a clean end would make half an answer look whole */
+        stream_abort(l->stream);
+    else
+        stream_free(l->stream);
     free_later(l);
 }
 
@@ -116,7 +130,7 @@ struct stream *h1_leg_detach(struct h1_leg *l, struct buf *leftover)
     struct stream *s = l->stream;
     int failed = buf_add(leftover, unparsed(l));
     stream_want_read(s, false);
-    stream_want_hangup(s, false);
+    stream_want_hangup(s, STREAM_HANGUP_NONE);
     if (failed) {
         stream_free(s);
         s = NULL;
@@ -142,8 +156,8 @@ int64_t h1_leg_started_ms(const struct h1_leg *l)
 
 bool h1_leg_reusable(const struct h1_leg *l)
 {
-    return !l->dead && l->ended && l->keep && !l->writing && !l->close_after && !l->upgraded && !l->peer_done
-           && unparsed(l).len == 0;
+    return !l->dead && l->ended && l->keep && !l->writing && !l->close_after && !l->upgraded && l->peer == PEER_SENDS
+           && unparsed(l).len == 0 && stream_whole(l->stream);
 }
 
 uint32_t h1_leg_idle_s(const struct h1_leg *l)
@@ -167,23 +181,26 @@ static bool wants(const struct h1_leg *l)
     return l->want && !l->dead && !l->ended && !l->upgraded;
 }
 
-/* A client is listened to while its request is being answered: its hang-up must reach the upstream.  Its end alone is
- * none: see read_end(). */
+/* A client is listened to while its request is being answered: its hang-up must reach the upstream. */
 static bool listens(const struct h1_leg *l)
 {
-    return l->want && !l->dead && !l->upgraded && !l->peer_done
+    return l->want && !l->dead && !l->upgraded && l->peer == PEER_SENDS
            && (!l->ended || (l->reads == H1_REQUESTS && l->rest.len < READ_AHEAD_MAX));
 }
 
 static void set_interest(struct h1_leg *l)
 {
-    if (!l->dead)
-        stream_want_read(l->stream, listens(l));
+    if (l->dead)
+        return;
+    stream_want_read(l->stream, listens(l));
+    if (l->reads == H1_REQUESTS && !l->upgraded)
+        stream_want_hangup(l->stream, l->half_close ? STREAM_HANGUP_RESET : STREAM_HANGUP_END);
 }
 
 static void gone(struct h1_leg *l, const struct leg_fault *fault)
 {
     l->want = false;
+    l->told = true;
     set_interest(l);
     l->base.events->gone(l->base.owner, fault);
 }
@@ -196,12 +213,18 @@ static void gone_bad(struct h1_leg *l)
                                  .text = h1_reason(l->parser) });
 }
 
-static void gone_stream(struct h1_leg *l)
+static void gone_lost(struct h1_leg *l)
 {
     gone(l, &(struct leg_fault){ .status = 502,
                                  .label = stream_error_label(l->stream),
                                  .text = stream_error(l->stream),
                                  .verify = stream_verify_failed(l->stream) });
+}
+
+static void gone_left(struct h1_leg *l)
+{
+    gone(l, &(struct leg_fault){
+                .clean = true, .status = 502, .label = "connection_terminated", .text = "the connection was closed" });
 }
 
 static void gone_eof(struct h1_leg *l)
@@ -212,11 +235,7 @@ static void gone_eof(struct h1_leg *l)
         l->keep = false;
         l->base.events->end(l->base.owner, NULL);
         return;
-    case H1_MORE:
-        gone(l,
-             &(struct leg_fault){
-                 .clean = true, .status = 502, .label = "connection_terminated", .text = "the connection was closed" });
-        return;
+    case H1_MORE: gone_left(l); return;
     default:
         gone(l, &(struct leg_fault){
                     .status = 502, .label = "http_response_incomplete", .text = "the message was cut short" });
@@ -263,6 +282,26 @@ static bool keep_rest(struct h1_leg *l, struct slice in)
     return false;
 }
 
+/* A client that ends its side after a whole request may still read (RFC 9112 §9.6; RFC 8446 §6.1: close_notify is about
+ * one direction), but most have given up.  The message that it waits for is not due before leg_next(). */
+static bool has_left(const struct h1_leg *l)
+{
+    return l->want && l->ended && (l->reads == H1_RESPONSES || !l->half_close);
+}
+
+/* The peer's end comes after what was read before it.  In the middle of a message, and between two, it is the end. */
+static void tell_end(struct h1_leg *l)
+{
+    if (l->dead || l->upgraded || l->peer == PEER_SENDS || !(has_left(l) || (wants(l) && l->rest.len == 0)))
+        return;
+    if (l->peer == PEER_LOST)
+        gone_lost(l);
+    else if (l->ended)
+        gone_left(l);
+    else
+        gone_eof(l); /* may be the end of a message */
+}
+
 static void feed_rest(struct h1_leg *l)
 {
     struct slice in = buf_slice(&l->rest);
@@ -270,23 +309,17 @@ static void feed_rest(struct h1_leg *l)
     feed(l, &in);
     if (!l->dead)
         buf_consume(&l->rest, before - in.len);
-    if (!l->dead && l->peer_done && wants(l) && l->rest.len == 0)
-        gone_eof(l);
+    tell_end(l);
 }
 
-/* A client that ends its side after a whole request still reads (RFC 9112 §9.6; RFC 8446 §6.1: close_notify is about
- * one direction): it, and what it has pipelined, is answered.  That it has died looks the same until a write fails or a
- * reset comes; the exchange's deadlines bound the rest. In the middle of a request, and between two, the end is the
- * end. */
-static void read_end(struct h1_leg *l)
+/* A client's fault is told at once: what it has sent needs no answer any more. */
+static void peer_over(struct h1_leg *l, enum h1_peer how)
 {
-    l->peer_done = true;
-    if (l->reads == H1_REQUESTS)
-        stream_want_hangup(l->stream, true);
-    if (l->ended && l->reads == H1_RESPONSES)
-        gone_eof(l);
+    l->peer = how;
+    if (how == PEER_LOST && l->reads == H1_REQUESTS)
+        gone_lost(l);
     else
-        feed_rest(l); /* the end of a message may be due */
+        feed_rest(l);
 }
 
 static bool read_once(struct h1_leg *l)
@@ -294,8 +327,8 @@ static bool read_once(struct h1_leg *l)
     size_t got = 0;
     switch (stream_read(l->stream, scratch, sizeof scratch, &got)) {
     case STREAM_AGAIN: return false;
-    case STREAM_EOF: read_end(l); return false;
-    case STREAM_ERROR: gone_stream(l); return false;
+    case STREAM_EOF: peer_over(l, PEER_ENDED); return false;
+    case STREAM_ERROR: peer_over(l, PEER_LOST); return false;
     case STREAM_OK: break;
     }
     struct slice in = slice_of(scratch, got);
@@ -312,6 +345,8 @@ static bool read_once(struct h1_leg *l)
 
 static void pump(struct h1_leg *l)
 {
+    if (l->rest.len && wants(l))
+        feed_rest(l); /* on_resume() comes later in this turn: what was read goes before what is to be read */
     for (int i = 0; i < READS_PER_WAKE && listens(l); i++)
         if (!read_once(l))
             break;
@@ -323,6 +358,8 @@ static void on_resume(struct later *later)
     struct h1_leg *l = LIST_ENTRY(later, struct h1_leg, resume);
     if (wants(l))
         feed_rest(l);
+    else
+        tell_end(l);
     set_interest(l);
 }
 
@@ -332,7 +369,11 @@ static void on_stream(void *owner, enum stream_event event)
     switch (event) {
     case STREAM_READABLE: pump(l); break;
     case STREAM_DRAINED: l->base.events->space(l->base.owner); break;
-    case STREAM_FAILED: gone_stream(l); break;
+    case STREAM_FAILED: peer_over(l, PEER_LOST); break;
+    case STREAM_LEFT:
+        if (!l->told)
+            gone_left(l);
+        break;
     case STREAM_SECURED: break;
     }
 }
@@ -353,7 +394,7 @@ static void h1_go_on(struct leg *base)
     struct h1_leg *l = (struct h1_leg *)base;
     l->ended = false;
     l->started_ms = unparsed(l).len ? clock_mono_ms() : 0;
-    if (unparsed(l).len || l->peer_done)
+    if (unparsed(l).len || l->peer != PEER_SENDS)
         later_ask(&l->resume);
     set_interest(l);
 }
@@ -364,10 +405,13 @@ static int h1_write_head(struct leg *base, const struct message *m, bool head_on
 {
     struct h1_leg *l = (struct h1_leg *)base;
     struct buf *out = stream_out(l->stream);
+    uint64_t before = stream_mark(l->stream);
     int failed = l->reads == H1_REQUESTS ? h1_write_response(out, m, head_only) : h1_write_request(out, m);
     bool interim = l->reads == H1_REQUESTS && m->status < 200 && m->status != 101;
     if (!interim) {
         l->writing = true;
+        l->written_at = before;
+        l->closed_before = l->close_after;
         l->out = head_only ? FRAMING_NONE : m->framing;
         l->out_left = m->framing == FRAMING_LENGTH ? m->length : 0;
         l->close_after = l->close_after || !m->keep_alive;
@@ -413,6 +457,25 @@ static size_t h1_space(struct leg *base)
     return stream_space(((struct h1_leg *)base)->stream);
 }
 
+static bool h1_retract(struct leg *base)
+{
+    struct h1_leg *l = (struct h1_leg *)base;
+    if (l->dead || !l->writing || !stream_take_back(l->stream, l->written_at))
+        return false;
+    l->writing = false;
+    l->close_after = l->closed_before;
+    return true;
+}
+
+static void h1_half_close(struct leg *base, bool allowed)
+{
+    struct h1_leg *l = (struct h1_leg *)base;
+    if (l->dead || l->half_close == allowed)
+        return;
+    l->half_close = allowed;
+    set_interest(l);
+}
+
 static void h1_abort(struct leg *base)
 {
     struct h1_leg *l = (struct h1_leg *)base;
@@ -429,5 +492,7 @@ static const struct leg_ops h1_ops = {
     .space = h1_space,
     .want = h1_want,
     .next = h1_go_on,
+    .retract = h1_retract,
+    .half_close = h1_half_close,
     .abort = h1_abort,
 };

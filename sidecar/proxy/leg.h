@@ -24,7 +24,8 @@ struct leg_events {
     void (*data)(void *owner, struct slice data);       /* valid during the call */
     void (*end)(void *owner, struct message *trailers); /* the message is complete; nothing more until leg_next() */
     void (*space)(void *owner);                         /* there is room again after leg_space() was short */
-    /* of a client not for the end of its side alone, while its request is whole and unanswered */
+    /* The peer's end, or a fault, after everything that was read before it.  A client that has ended its side counts as
+     * gone, unless it may half-close. */
     void (*gone)(void *owner, const struct leg_fault *fault);
 };
 
@@ -35,6 +36,8 @@ struct leg_ops {
     size_t (*space)(struct leg *);
     void (*want)(struct leg *, bool);
     void (*next)(struct leg *);
+    bool (*retract)(struct leg *);
+    void (*half_close)(struct leg *, bool);
     void (*abort)(struct leg *);
 };
 
@@ -73,8 +76,18 @@ static inline void leg_next(struct leg *l)
 {
     l->ops->next(l);
 }
-/* What was begun cannot be finished and the peer must not take it for whole: resets the connection and frees the leg.
- */
+/* Takes back the message that is being written.  false: some of it has gone out. */
+static inline bool leg_retract(struct leg *l)
+{
+    return l->ops->retract(l);
+}
+/* Client: whether one that has ended its side after a whole request still gets its answer; false until it is said. */
+static inline void leg_half_close(struct leg *l, bool allowed)
+{
+    l->ops->half_close(l, allowed);
+}
+/* What was begun cannot be finished and the peer must not take it for whole: what is written goes out, then the
+ * connection is reset.  Frees the leg. */
 static inline void leg_abort(struct leg *l)
 {
     l->ops->abort(l);

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "net/timer.h"
@@ -25,42 +26,99 @@ struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits)
     return p;
 }
 
-static void connect_next(struct place *p)
+/* --- who waits --- */
+
+static void leave_queue(struct upstream_wait *w)
 {
-    struct upstream *u;
-    if (p->open >= p->pool->limits->per_upstream || !(u = upstream_new(p)))
-        return; /* who waits gets the next one that is given back, or its deadline */
-    upstream_dial(u);
+    list_remove(&w->node);
+    w->place->waiting--;
+    timer_stop(&w->deadline);
 }
+
+struct upstream_wait *upstream_wait_first(struct place *p)
+{
+    if (list_empty(&p->waits))
+        return NULL;
+    struct upstream_wait *w = LIST_ENTRY(p->waits.next, struct upstream_wait, node);
+    leave_queue(w);
+    return w;
+}
+
+/* --- what is handed out --- */
+
+/* The most that an unused connection may be old for a request that cannot be sent twice.  Its server closes it when it
+ * likes, and the close may be on the way: nothing that can be looked at here proves the opposite. */
+#define RECENT_MS 250
 
 /* Its end may have come in this very turn, without the loop having told.  (A new TLS connection may hold tickets: that
  * is no end.) */
 static bool has_ended(const struct upstream *u)
 {
     char byte;
-    return u->reused
-           && (recv(stream_fd(h1_leg_stream(u->leg)), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN);
+    return h1_leg_started(u->leg)
+           || (u->reused
+               && (recv(stream_fd(h1_leg_stream(u->leg)), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN));
+}
+
+/* In use a moment ago, also by what its server says of its time (Keep-Alive: timeout): less than a quarter of that. */
+static bool is_recent(const struct upstream *u)
+{
+    int64_t said_ms = (int64_t)h1_leg_idle_s(u->leg) * 1000 / 4;
+    return clock_mono_ms() - u->unused_ms < (said_ms && said_ms < RECENT_MS ? said_ms : RECENT_MS);
+}
+
+/* The connection that was used last.  NULL: none is good enough. */
+static struct upstream *pick(struct place *p, bool once)
+{
+    while (!list_empty(&p->idle)) {
+        struct upstream *u = LIST_ENTRY(p->idle.next, struct upstream, node);
+        if (once && !is_recent(u))
+            return NULL;
+        if (h1_leg_started(u->leg) || (once && has_ended(u))) {
+            upstream_drop(u);
+            continue;
+        }
+        upstream_hand_over(u);
+        return u;
+    }
+    return NULL;
+}
+
+/* false: there are as many connections as may be, and all are in use. */
+static bool make_room(struct place *p)
+{
+    if (p->open < p->pool->limits->per_upstream)
+        return true;
+    if (list_empty(&p->idle))
+        return false;
+    upstream_drop(LIST_ENTRY(p->idle.prev, struct upstream, node)); /* too old for those who wait */
+    return p->open < p->pool->limits->per_upstream;
+}
+
+static bool connect_next(struct place *p)
+{
+    struct upstream *u = make_room(p) ? upstream_new(p) : NULL;
+    if (u)
+        upstream_dial(u);
+    return u != NULL; /* else who waits gets the next one that is given back, or its deadline */
 }
 
 static void on_handout(struct later *later)
 {
     struct place *p = LIST_ENTRY(later, struct place, handout);
-    while (!list_empty(&p->waits) && !list_empty(&p->idle)) {
-        struct upstream *u = LIST_ENTRY(p->idle.next, struct upstream, node);
-        if (has_ended(u)) {
-            upstream_drop(u);
+    struct list waits; /* one that is cancelled meanwhile leaves this list by itself */
+    list_take(&waits, &p->waits);
+    for (struct list *n; (n = list_shift(&waits)) != NULL;) {
+        struct upstream_wait *w = LIST_ENTRY(n, struct upstream_wait, node);
+        struct upstream *u = pick(p, w->once);
+        list_push(&p->waits, &w->node);
+        if (!u)
             continue;
-        }
-        struct upstream_wait *w = LIST_ENTRY(list_shift(&p->waits), struct upstream_wait, node);
-        timer_stop(&w->deadline);
-        upstream_hand_over(u);
+        leave_queue(w);
         w->fn(w->arg, u, NULL);
     }
-    size_t waiting = 0;
-    for (struct list *n = p->waits.next; n != &p->waits; n = n->next)
-        waiting++;
-    for (size_t have = p->connecting; have < waiting; have++)
-        connect_next(p);
+    while (p->connecting < p->waiting && connect_next(p))
+        ;
 }
 
 static const char *or_empty(const char *text)
@@ -159,19 +217,56 @@ bool pool_has(struct pool *p, const struct upstream_target *target)
 void pool_adopt(struct pool *p, const struct upstream_target *target, int fd)
 {
     struct place *place = place_of(p, target);
-    struct upstream *u = place ? upstream_new(place) : NULL;
-    if (u)
-        upstream_secure(u, fd);
-    else
+    struct upstream *u = place && make_room(place) ? upstream_new(place) : NULL;
+    if (!u) {
         close(fd);
+        return;
+    }
+    u->warm = true;
+    upstream_secure(u, fd);
+}
+
+struct place *pool_reserve(struct pool *p, const struct upstream_target *target)
+{
+    struct place *place = place_of(p, target);
+    if (!place || !make_room(place))
+        return NULL;
+    place->open++;
+    return place;
+}
+
+void pool_release(struct place *reserved)
+{
+    if (!reserved)
+        return;
+    reserved->open--;
+    if (!list_empty(&reserved->waits))
+        later_ask(&reserved->handout);
+}
+
+/* An attempt that nobody waits for would take a place from others, for as long as its upstream says nothing. */
+static void end_spare_attempt(struct place *p)
+{
+    for (struct list *n = p->others.prev; n != &p->others && p->connecting > p->waiting; n = n->prev) {
+        struct upstream *u = LIST_ENTRY(n, struct upstream, node);
+        if (u->warm || (u->state != UPSTREAM_DIAL && u->state != UPSTREAM_TLS))
+            continue;
+        upstream_drop(u);
+        return;
+    }
 }
 
 void upstream_wait_cancel(struct upstream_wait *w)
 {
-    if (!w->node.next)
+    if (!w->node.next || list_empty(&w->node))
         return;
-    list_remove(&w->node);
-    timer_stop(&w->deadline);
+    if (!w->place) {
+        list_remove(&w->node);
+        timer_stop(&w->deadline);
+        return;
+    }
+    leave_queue(w);
+    end_spare_attempt(w->place);
 }
 
 static void on_wait_over(void *arg)
@@ -189,23 +284,20 @@ struct upstream *pool_take(struct pool *p, const struct upstream_target *target,
                            void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault), void *arg)
 {
     struct place *place = place_of(p, target);
-    struct upstream *u = NULL;
-    while (place && !list_empty(&place->idle)) {
-        u = LIST_ENTRY(place->idle.next, struct upstream, node);
-        if (!h1_leg_started(u->leg) && !(target->once && has_ended(u))) {
-            upstream_hand_over(u);
-            *w = (struct upstream_wait){ .fn = NULL };
-            return u;
-        }
-        upstream_drop(u);
+    struct upstream *u = place ? pick(place, target->once) : NULL;
+    if (u) {
+        *w = (struct upstream_wait){ .fn = NULL };
+        return u;
     }
-    *w = (struct upstream_wait){ .fn = fn, .arg = arg };
+    *w = (struct upstream_wait){ .fn = fn, .arg = arg, .place = place, .once = target->once };
     list_init(&w->node);
     timer_init(&w->deadline, on_wait_over, w);
     timer_set(&w->deadline, place ? p->limits->dial_ms + p->limits->tls_ms : 0);
     list_push(place ? &place->waits : &homeless, &w->node);
-    if (place)
+    if (place) {
+        place->waiting++;
         later_ask(&place->handout);
+    }
     return NULL;
 }
 

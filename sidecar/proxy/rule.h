@@ -40,6 +40,7 @@ struct rule {
     char *only_if_header, *only_if_equals; /* inject only over this placeholder; NULL: always */
     char **upgrades; /* NULL-terminated protocols that an Upgrade may lead to; NULL: websocket alone */
     bool allow_http;
+    bool half_close;           /* a client that has ended its side still gets its answer; default false */
     int unauthorized[8];       /* statuses, 0-terminated; default {401} */
     struct in_band_mark *also; /* what else means a refused token */
     size_t also_count;

@@ -78,6 +78,7 @@ static bool pass(struct side *s)
     case STREAM_EOF:
         s->ended = true;
         stream_want_read(s->stream, false);
+        stream_want_hangup(s->stream, STREAM_HANGUP_RESET); /* all that it sent is in the other's queue */
         stream_finish(s->other->stream);
         maybe_over(s->tunnel);
         return false;
@@ -109,6 +110,7 @@ static void on_stream(void *owner, enum stream_event event)
         maybe_over(s->tunnel);
         break;
     case STREAM_FAILED: close_both(s->tunnel, true); break;
+    case STREAM_LEFT:
     case STREAM_SECURED: break;
     }
 }

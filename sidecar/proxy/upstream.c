@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/log.h"
 #include "proxy/upstream_private.h"
 
@@ -46,6 +47,7 @@ static void park(struct upstream *u)
 {
     struct place *p = u->place;
     u->state = UPSTREAM_IDLE;
+    u->unused_ms = clock_mono_ms();
     list_remove(&u->node);
     h1_leg_own(u->leg, &idle_events, u);
     leg_next(h1_leg_base(u->leg));
@@ -167,10 +169,8 @@ struct stream *upstream_detach(struct upstream *u, struct buf *leftover)
 static void attempt_failed(struct upstream *u, const struct leg_fault *fault)
 {
     struct place *p = u->place;
-    struct list *first = list_shift(&p->waits);
-    if (first) {
-        struct upstream_wait *w = LIST_ENTRY(first, struct upstream_wait, node);
-        timer_stop(&w->deadline);
+    struct upstream_wait *w = upstream_wait_first(p);
+    if (w) {
         w->fn(w->arg, NULL, fault);
     } else {
         log_debug(log_msg("warm upstream connection failed"), log_str("reason", fault->label));
@@ -192,13 +192,11 @@ static void connected(struct upstream *u)
         upstream_drop(u);
         return;
     }
-    struct list *first = list_shift(&u->place->waits);
-    if (!first) {
+    struct upstream_wait *w = upstream_wait_first(u->place);
+    if (!w) {
         park(u);
         return;
     }
-    struct upstream_wait *w = LIST_ENTRY(first, struct upstream_wait, node);
-    timer_stop(&w->deadline);
     upstream_hand_over(u);
     w->fn(w->arg, u, NULL);
 }

@@ -15,12 +15,16 @@ struct upstream;
 struct upstream_target {
     const struct authority *a0;
     const struct rule *rule; /* its tls files are the identity; NULL: none */
-    /* the request cannot be sent twice: an idle connection is looked at before it is handed out */
+    /* the request cannot be sent twice: it gets a fresh connection, or one that was in use a moment ago */
     bool once;
 };
 
+struct place;
+
 struct upstream_wait {
     struct list node;
+    struct place *place; /* NULL: none could be made */
+    bool once;
     struct timer deadline;
     /* u: now the callee's; or NULL and why. */
     void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault);
@@ -37,11 +41,16 @@ MUST_CHECK int pool_prepare(struct pool *p, const struct rule *rule, struct err 
  * dial_ms + tls_ms). */
 struct upstream *pool_take(struct pool *p, const struct upstream_target *target, struct upstream_wait *w,
                            void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault), void *arg);
-/* Harmless on a zeroed or finished wait. */
+/* Also ends an attempt to connect that nobody else waits for.  Harmless on a zeroed or finished wait. */
 void upstream_wait_cancel(struct upstream_wait *w);
 /* An idle connection is there, or on its way with nobody waiting for it. */
 bool pool_has(struct pool *p, const struct upstream_target *target);
-/* Takes a connected TCP socket over: goes on with TLS, then idle or to who waits. */
+/* Counts a connection that the caller dials among those to its upstream (limits.per_upstream).  NULL: there are as many
+ * as may be.  The caller's, through pool_release(), which accepts NULL. */
+MUST_CHECK struct place *pool_reserve(struct pool *p, const struct upstream_target *target);
+void pool_release(struct place *reserved);
+/* Takes a connected TCP socket over: goes on with TLS, then idle or to a waiting request.  Closes it when there are as
+ * many as may be. */
 void pool_adopt(struct pool *p, const struct upstream_target *target, int fd);
 /* The exchange is over.  Reusable → idle; else closed. */
 void upstream_give_back(struct upstream *u);

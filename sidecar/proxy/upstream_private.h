@@ -9,11 +9,12 @@
 struct place { /* everything about one pool key; lives as long as the pool */
     struct pool *pool;
     struct authority a0;
-    struct tls_client *tls; /* NULL: plain */
-    struct list idle;       /* struct upstream, most recently used first */
-    struct list others;     /* struct upstream: on the way, with an exchange, or being read empty */
-    struct list waits;      /* struct upstream_wait */
-    size_t open, connecting;
+    struct tls_client *tls;  /* NULL: plain */
+    struct list idle;        /* struct upstream, most recently used first */
+    struct list others;      /* struct upstream: on the way, with an exchange, or being read empty */
+    struct list waits;       /* struct upstream_wait */
+    size_t open, connecting; /* open: reservations too */
+    size_t waiting;          /* how many are in waits */
     struct later handout;
     char key[];
 };
@@ -38,6 +39,8 @@ struct upstream {
     struct h1_leg *leg;
     struct timer deadline;
     bool reused;
+    bool warm;         /* dialled before a request waited for it */
+    int64_t unused_ms; /* clock_mono_ms() when it was connected, or its last answer ended */
     size_t unread;
 };
 
@@ -48,5 +51,9 @@ void upstream_dial(struct upstream *u);
 void upstream_secure(struct upstream *u, int fd);
 /* Idle → an exchange's. */
 void upstream_hand_over(struct upstream *u);
+
+/* pool.c */
+/* Takes the one that has waited longest out of the queue.  NULL: nobody waits. */
+struct upstream_wait *upstream_wait_first(struct place *p);
 
 #endif

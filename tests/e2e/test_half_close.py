@@ -1,8 +1,10 @@
-"""Clients that end their side after the request and go on reading (RFC 9112 §9.6; RFC 8446 §6.1): answered when it was whole, dropped when it was not."""
+"""Clients that end their side of the connection: most have given up, so their request ends upstream; with half_close in its rule they are answered when the
+request was whole (RFC 9112 §9.6; RFC 8446 §6.1)."""
 import contextlib
 import json
 import os
 import pathlib
+import select
 import socket
 import ssl
 import struct
@@ -14,12 +16,13 @@ import wire
 from harness import API, until
 from wire import TOKEN, status_of
 
-PLAIN, AGAIN = "plain.sidekey.test", "again.sidekey.test"
+PLAIN, AGAIN, QUITS = "plain.sidekey.test", "again.sidekey.test", "quits.sidekey.test"
 WIRES = ("plain", "close_notify", "close_notify and FIN")
 
 
 class Scene:
-    """plain.sidekey.test is reached by http://, API in a tunnel.  again.sidekey.test refuses the first token."""
+    """plain.sidekey.test is reached by http://, API in a tunnel, both with half_close; quits.sidekey.test (both ways) without.  again.sidekey.test refuses the
+    first token."""
 
     def __init__(self, folder, pki):
         self.world = wire.World(folder, pki, "half")
@@ -29,11 +32,16 @@ class Scene:
         self.endpoint = self.world.server(tls=False)
         self.endpoint.answer = self.mint
         self.minted = 0
-        config = self.world.config(self.upstream, hosts=(API, AGAIN), resolve={f"{PLAIN}:80": f"127.0.0.1:{self.clear.port}"})
+        config = self.world.config(self.upstream, hosts=(API, AGAIN),
+                                   resolve={f"{PLAIN}:80": f"127.0.0.1:{self.clear.port}", f"{QUITS}:80": f"127.0.0.1:{self.clear.port}",
+                                            f"{QUITS}:443": f"127.0.0.1:{self.upstream.port}"})
         config["credentials"]["again"] = {"grant": "client_credentials", "token_url": f"http://127.0.0.1:{self.endpoint.port}/", "client_id": "x",
                                           "client_secret": self.world.secret("client-secret", "half-secret"), "required": True, "forced_refresh_floor": "1s"}
         config["rules"][1]["credential"] = "again"
         config["rules"].append(self.world.rule(PLAIN, match={"port": 80}, allow_http=True))
+        for rule in config["rules"]:
+            rule["half_close"] = True
+        config["rules"] += [self.world.rule(QUITS, match={"port": 80}, allow_http=True, name="quits80"), self.world.rule(QUITS)]
         config["listen"]["socket"] = str(self.world.folder / "s")
         self.sidekey = self.world.start(config)
 
@@ -59,15 +67,17 @@ class Scene:
                 server.hang_up()
 
     def open(self, how, host=API):
-        return Clear(self.sidekey) if how.startswith("plain") else Half(self.sidekey, host, how.endswith("FIN"))
+        if how.startswith("plain"):
+            return Clear(self.sidekey, QUITS if host == QUITS else PLAIN)
+        return Half(self.sidekey, host, how.endswith("FIN"))
 
 
 class Clear:
     """A connection of plain http:// requests."""
 
-    def __init__(self, sidekey):
+    def __init__(self, sidekey, host=PLAIN):
         self.sock = socket.create_connection(sidekey.proxy, timeout=10)
-        self.origin, self.host = f"http://{PLAIN}", PLAIN
+        self.origin, self.host = f"http://{host}", host
 
     def request(self, method="GET", path="/", fields="", body=b"", version="1.1"):
         return f"{method} {self.origin}{path} HTTP/{version}\r\nHost: {self.host}\r\n{fields}\r\n".encode() + body
@@ -119,7 +129,8 @@ class Half(Clear):
             self.tls.unwrap()
         self.flush()
         if self.fin:
-            self.sock.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # sidekey may have heard close_notify and reset the connection
+                self.sock.shutdown(socket.SHUT_WR)
 
     def read_to_end(self):
         """(bytes, "eof" only when close_notify came)."""
@@ -248,7 +259,7 @@ def test_a_401_is_still_refreshed_and_sent_again_after_the_end(scene, fin):
     assert len(seen) == 2 and seen[0][1] == seen[1][1] == b"whole" and seen[0][0] != seen[1][0], seen
 
 
-def held(scene, how, act):
+def held(scene, how, act, host=API):
     """An upstream that does not answer, and a client with a whole request that then does what act says: whether the upstream is let go within a second."""
     let_go = threading.Event()
 
@@ -259,7 +270,7 @@ def held(scene, how, act):
                 pass
         let_go.set()
     with scene.playing(script):
-        client = scene.open(how)
+        client = scene.open(how, host)
         client.send(client.request())
         until("it is upstream", lambda: scene.server(how).requests)
         act(client)
@@ -285,8 +296,40 @@ def test_an_end_without_close_notify_is_a_death_and_frees_the_upstream(scene):
 
 
 @pytest.mark.parametrize("how", WIRES)
-def test_an_end_alone_keeps_the_upstream(scene, how):
+def test_an_end_alone_keeps_the_upstream_where_the_rule_says_so(scene, how):
     assert not held(scene, how, lambda client: client.finish())
+
+
+GIVE_UP = {"an end": lambda client: client.finish(), "a close": lambda client: (client.finish(), client.close()), "a reset": lambda client: client.reset(),
+           "FIN alone": lambda client: client.sock.shutdown(socket.SHUT_WR)}
+
+
+@pytest.mark.parametrize("act", GIVE_UP)
+@pytest.mark.parametrize("how", WIRES)
+def test_a_client_that_gives_up_frees_the_upstream_before_its_answer(scene, how, act):
+    assert held(scene, how, GIVE_UP[act], QUITS)
+
+
+@pytest.mark.parametrize("act", GIVE_UP)
+@pytest.mark.parametrize("how", WIRES)
+def test_a_client_that_gives_up_frees_the_upstream_in_the_middle_of_a_stream(scene, how, act):
+    let_go = threading.Event()
+
+    def script(peer):
+        peer.read()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata:0\n\n\r\n")
+        with contextlib.suppress(OSError):
+            while peer.fill():
+                pass
+        let_go.set()
+    with scene.playing(script):
+        client = scene.open(how, QUITS)
+        client.send(client.request())
+        until("an event is here", lambda: select.select([client.sock], [], [], 1)[0])
+        time.sleep(0.1)
+        GIVE_UP[act](client)
+        assert let_go.wait(1), "the upstream still talks to nobody"
+        client.close()
 
 
 def cpu_seconds(pid):

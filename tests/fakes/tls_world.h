@@ -50,7 +50,7 @@ struct tls_client *world_client_for(const char *ca_file);
 
 struct end {
     struct stream *s;
-    int events[4];      /* by enum stream_event */
+    int events[5];      /* by enum stream_event */
     char in[4096];      /* what came first */
     size_t in_len;      /* bytes that came, kept or not */
     bool eof, broken;   /* stream_read said EOF, ERROR */

@@ -23,7 +23,7 @@ static size_t data_len;
 static struct leg_fault fault;
 static struct stream *detached;
 static struct buf leftover;
-static bool detach_at_head, refuse_after_head, free_at_head;
+static bool detach_at_head, refuse_after_head, free_at_head, half_close;
 
 static void tell(char event)
 {
@@ -100,6 +100,7 @@ static void open_leg(enum h1_role role)
     assert_non_null(s);
     leg = h1_leg_new(s, role, &events, NULL);
     assert_non_null(leg);
+    leg_half_close(h1_leg_base(leg), half_close);
     leg_want(h1_leg_base(leg), true);
     turn();
 }
@@ -111,7 +112,7 @@ static int up(void **state)
     data_len = 0;
     leg = NULL;
     detached = NULL;
-    detach_at_head = refuse_after_head = free_at_head = false;
+    detach_at_head = refuse_after_head = free_at_head = half_close = false;
     buf_init(&leftover, 4096);
     return 0;
 }
@@ -244,23 +245,28 @@ static void how_a_connection_ends_is_told(void **state)
         const char *bytes, *told;
         bool clean;
         int status;
+        bool half_close;
     } table[] = {
-        { H1_REQUESTS, "", "G", true, 0 },
-        { H1_REQUESTS, "GET / HT", "G", false, 0 },
-        { H1_REQUESTS, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HE", true, 0 }, /* an answer is owed */
-        { H1_REQUESTS, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", "HDE", true, 0 },
-        { H1_REQUESTS, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", "HDG", false, 0 },
-        { H1_REQUESTS, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", "HDG", false, 0 },
-        { H1_REQUESTS, "bad\r\n\r\n", "G", false, 400 },
-        { H1_RESPONSES, "", "G", true, 0 },
-        { H1_RESPONSES, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", "HDG", false, 502 },
-        { H1_RESPONSES, "HTTP/1.1 200 OK\r\n\r\nab", "HDE", false, 0 },
-        { H1_RESPONSES, "nonsense\r\n\r\n", "G", false, 502 },
+        { H1_REQUESTS, "", "G", true, 0, false },
+        { H1_REQUESTS, "GET / HT", "G", false, 0, false },
+        { H1_REQUESTS, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HEG", true, 0, false },
+        { H1_REQUESTS, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HE", true, 0, true }, /* an answer is owed */
+        { H1_REQUESTS, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", "HDEG", true, 0, false },
+        { H1_REQUESTS, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", "HDE", true, 0, true },
+        { H1_REQUESTS, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", "HDG", false, 0, false },
+        { H1_REQUESTS, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", "HDG", false, 0,
+          false },
+        { H1_REQUESTS, "bad\r\n\r\n", "G", false, 400, false },
+        { H1_RESPONSES, "", "G", true, 0, false },
+        { H1_RESPONSES, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", "HDG", false, 502, false },
+        { H1_RESPONSES, "HTTP/1.1 200 OK\r\n\r\nab", "HDE", false, 0, false },
+        { H1_RESPONSES, "nonsense\r\n\r\n", "G", false, 502, false },
     };
     (void)state;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         told[0] = '\0';
         data_len = 0;
+        half_close = table[i].half_close;
         open_leg(table[i].role);
         h1_leg_expect(leg, SLICE("GET"));
         say(table[i].bytes);
@@ -281,6 +287,7 @@ static void how_a_connection_ends_is_told(void **state)
 static void who_ends_its_side_is_answered_and_then_gone(void **state)
 {
     (void)state;
+    half_close = true;
     open_leg(H1_REQUESTS);
     say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
     shutdown(peer, SHUT_WR);
@@ -296,6 +303,7 @@ static void who_ends_its_side_is_answered_and_then_gone(void **state)
 static void a_request_that_is_cut_behind_a_whole_one_is_no_clean_end(void **state)
 {
     (void)state;
+    half_close = true;
     open_leg(H1_REQUESTS);
     say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
     shutdown(peer, SHUT_WR);
@@ -308,6 +316,7 @@ static void a_request_that_is_cut_behind_a_whole_one_is_no_clean_end(void **stat
 static void who_has_ended_its_side_and_then_closes_is_gone_at_once(void **state)
 {
     (void)state;
+    half_close = true;
     open_leg(H1_REQUESTS);
     say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
     shutdown(peer, SHUT_WR);
@@ -320,9 +329,45 @@ static void who_has_ended_its_side_and_then_closes_is_gone_at_once(void **state)
     peer = dup(0);
 }
 
+/* The rest of its body is in the socket, and nobody has asked for it. */
+static void who_leaves_while_nothing_is_read_is_gone_all_the_same(void **state)
+{
+    (void)state;
+    refuse_after_head = true;
+    open_leg(H1_REQUESTS);
+    say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\na");
+    assert_string_equal(told, "H");
+    shutdown(peer, SHUT_WR);
+    turn();
+    assert_string_equal(told, "HG");
+    assert_true(fault.clean);
+}
+
+static void a_fault_comes_after_what_was_read_before_it(void **state)
+{
+    (void)state;
+    refuse_after_head = true;
+    open_leg(H1_RESPONSES);
+    h1_leg_expect(leg, SLICE("GET"));
+    say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh");
+    assert_string_equal(told, "H");
+    assert_int_equal(stream_write(h1_leg_stream(leg), SLICE("an upload that nobody reads")), 0);
+    assert_int_equal(send(peer, "ole", 3, 0), 3);
+    close(peer);
+    turn(); /* the write has failed */
+    assert_string_equal(told, "H");
+    refuse_after_head = false;
+    leg_want(h1_leg_base(leg), true);
+    turn();
+    assert_true(data_len == 5 && !memcmp(data, "whole", 5) && told[strlen(told) - 1] == 'E');
+    assert_false(h1_leg_reusable(leg));
+    peer = dup(0);
+}
+
 static void an_end_that_came_while_nothing_was_wanted_ends_its_message_first(void **state)
 {
     (void)state;
+    half_close = true;
     refuse_after_head = true;
     open_leg(H1_REQUESTS);
     say("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: y\r\n\r\n");
@@ -471,6 +516,8 @@ int main(void)
         T(who_ends_its_side_is_answered_and_then_gone),
         T(a_request_that_is_cut_behind_a_whole_one_is_no_clean_end),
         T(who_has_ended_its_side_and_then_closes_is_gone_at_once),
+        T(a_fault_comes_after_what_was_read_before_it),
+        T(who_leaves_while_nothing_is_read_is_gone_all_the_same),
         T(an_end_that_came_while_nothing_was_wanted_ends_its_message_first),
         T(only_a_connection_between_two_messages_is_reusable),
         T(bytes_behind_an_answer_or_its_close_make_it_useless),

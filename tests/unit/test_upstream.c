@@ -99,12 +99,74 @@ static void an_idle_connection_goes_when_its_time_is_over_or_it_can_be_read_from
     }
 }
 
+/* A close may be on the way, and nothing that can be looked at here shows it. */
+static void what_cannot_be_sent_twice_gets_a_fresh_connection_or_one_in_use_a_moment_ago(void **state)
+{
+    static const struct {
+        const char *keep_alive;
+        int64_t age_ms;
+        bool taken;
+    } table[] = {
+        { "", 0, true },
+        { "", 249, true },
+        { "", 250, false },
+        { "Keep-Alive: timeout=60\r\n", 249, true },
+        { "Keep-Alive: timeout=60\r\n", 250, false },
+        { "Keep-Alive: timeout=1\r\n", 249, true },
+        { "Keep-Alive: timeout=1\r\n", 250, false },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct taker t, other;
+        char answer[128];
+        snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\n%sContent-Length: 2\r\n\r\nhi", table[i].keep_alive);
+        target.once = false;
+        take(&t);
+        serve(&t, world_upstream(), answer);
+        fake_mono_ms += table[i].age_ms;
+        target.once = true;
+        take(&t);
+        assert_true((t.u != NULL) == table[i].taken && (fake_dial_pending() == 0) == table[i].taken);
+        target.once = false;
+        take(&other); /* what may be repeated takes the old one */
+        assert_true((other.u != NULL) == !table[i].taken);
+        while (fake_dial_pending())
+            world_upstream();
+        assert_true(t.u && other.u && (table[i].taken || !upstream_reused(t.u)));
+        upstream_drop(t.u);
+        upstream_drop(other.u);
+    }
+}
+
+/* One that CONNECT has dialled grows old as well. */
+static void a_connection_without_a_request_grows_old_too(void **state)
+{
+    struct taker t;
+    int pair[2];
+    (void)state;
+    target.once = true;
+    for (int64_t age_ms = 249; age_ms <= 250; age_ms++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+        pool_adopt(world.pool, &target, pair[0]);
+        fake_mono_ms += age_ms;
+        take(&t);
+        assert_true((t.u != NULL) == (age_ms < 250));
+        if (t.u)
+            upstream_drop(t.u);
+        else
+            upstream_wait_cancel(&t.wait);
+        close(pair[1]);
+        world_turn();
+    }
+}
+
 /* The request and the server's goodbye come in one turn of the loop, and the request is looked at first. */
 static void what_cannot_be_sent_twice_never_meets_a_connection_that_has_ended(void **state)
 {
     (void)state;
     for (int i = 0; i < 3; i++) {
         struct taker t;
+        target.once = false;
         take(&t);
         int peer = world_upstream();
         serve(&t, peer, OK);
@@ -122,6 +184,53 @@ static void what_cannot_be_sent_twice_never_meets_a_connection_that_has_ended(vo
             upstream_wait_cancel(&t.wait);
         world_turn();
     }
+}
+
+/* At the limit an old one makes room for it. */
+static void the_limit_for_one_upstream_is_never_exceeded(void **state)
+{
+    struct taker a, b;
+    int pair[2];
+    (void)state;
+    world_options.limits.per_upstream = 1;
+    take(&a);
+    serve(&a, world_upstream(), OK);
+    fake_mono_ms += 250;
+    target.once = true;
+    take(&b);
+    assert_true(pool_open(world.pool) == 1 && fake_dial_pending() == 1);
+    assert_null(pool_reserve(world.pool, &target));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    pool_adopt(world.pool, &target, pair[0]);
+    assert_true(pool_open(world.pool) == 1 && world_closed(pair[1]));
+    close(pair[1]);
+    world_upstream();
+    assert_true(b.u && !upstream_reused(b.u));
+    upstream_drop(b.u);
+    struct place *reserved = pool_reserve(world.pool, &target);
+    assert_non_null(reserved);
+    take(&a);
+    assert_int_equal(fake_dial_pending(), 0);
+    pool_release(reserved);
+    world_turn();
+    assert_int_equal(fake_dial_pending(), 1);
+    upstream_wait_cancel(&a.wait);
+    assert_int_equal(fake_dial_pending(), 0);
+}
+
+static void an_attempt_that_nobody_waits_for_ends(void **state)
+{
+    struct taker a, b;
+    (void)state;
+    take(&a);
+    take(&b);
+    assert_int_equal(fake_dial_pending(), 2);
+    upstream_wait_cancel(&b.wait);
+    assert_int_equal(fake_dial_pending(), 1);
+    world_upstream();
+    assert_true(a.u && b.calls == 0);
+    upstream_drop(a.u);
+    assert_int_equal(pool_open(world.pool), 0);
 }
 
 static void a_server_that_says_how_long_it_waits_is_left_before_that(void **state)
@@ -315,10 +424,14 @@ static void names_that_were_made_up_do_not_pile_up(void **state)
 
 static void a_pool_that_ends_takes_along_what_is_still_being_dialled(void **state)
 {
-    struct taker t;
+    struct taker a, b;
     (void)state;
-    take(&t);
-    upstream_wait_cancel(&t.wait); /* nobody wants it any more, and the attempt goes on */
+    take(&a);
+    take(&b);
+    int peer = world_upstream();
+    serve(&a, peer, OK); /* the second request gets that one, and its own attempt goes on */
+    assert_non_null(b.u);
+    upstream_drop(b.u);
     assert_int_equal(fake_dial_pending(), 1);
     pool_free(world.pool);
     assert_int_equal(fake_dial_pending(), 0);
@@ -334,6 +447,10 @@ int main(void)
         T(an_idle_connection_goes_when_its_time_is_over_or_it_can_be_read_from),
         T(a_server_that_says_how_long_it_waits_is_left_before_that),
         T(what_cannot_be_sent_twice_never_meets_a_connection_that_has_ended),
+        T(what_cannot_be_sent_twice_gets_a_fresh_connection_or_one_in_use_a_moment_ago),
+        T(a_connection_without_a_request_grows_old_too),
+        T(the_limit_for_one_upstream_is_never_exceeded),
+        T(an_attempt_that_nobody_waits_for_ends),
         T(an_answer_that_is_not_wanted_is_read_away_only_so_far),
         T(an_answer_that_closes_is_not_kept),
         T(each_one_who_waits_gets_an_attempt_and_its_failure),

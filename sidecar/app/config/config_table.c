@@ -342,6 +342,9 @@ static const struct field rule_fields[] = {
           "alone, [] for none." },
     { "allow_http", FIELD_BOOL, .at = RULE(allow_http), .initial = "false",
       .about = "Inject into plain http too: the token goes out in the clear." },
+    { "half_close", FIELD_BOOL, .at = RULE(half_close), .initial = "false",
+      .about = "A client that has ended its side of the connection still gets its answer; false: it has given up, and "
+               "its request ends upstream." },
     { "on_unauthorized", FIELD_OBJECT, .table = &unauthorized_table, .about = "When to refresh and send again." },
     { "tls", FIELD_OBJECT, .table = &rule_tls_table, .about = "TLS towards the upstream." },
     END,

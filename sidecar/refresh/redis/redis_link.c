@@ -300,6 +300,7 @@ static void on_stream(void *owner, enum stream_event event)
     case STREAM_SECURED: log_in(l); break;
     case STREAM_READABLE: read_some(l); break;
     case STREAM_DRAINED: write_some(l); break;
+    case STREAM_LEFT: break; /* not asked for */
     case STREAM_FAILED: on_failed(l); break;
     }
 }
