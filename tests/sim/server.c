@@ -30,6 +30,8 @@ struct fetch_job {
     uint64_t sending, timeout, answer, arrival;
     int status;
     bool page, retry_after;
+    /* a 2xx response without an access token, or one that nobody understands: what was spent is spent */
+    enum { WELL_FORMED, REFRESH_ALONE, NOT_UNDERSTOOD } form;
     fetch_fn *fn;
     void *arg;
 };
@@ -187,7 +189,11 @@ static const char *body_of(const struct fetch_job *job, char *text, size_t size)
         return "{\"error\":\"invalid_grant\"}";
     if (job->status != 200)
         return "";
-    if (sim_plan.rotates)
+    if (job->form == NOT_UNDERSTOOD)
+        return "{\"ticket\":\"x\"}";
+    if (job->form == REFRESH_ALONE)
+        snprintf(text, size, "{\"refresh_token\":\"rt-%d\"}", job->access);
+    else if (sim_plan.rotates)
         snprintf(text, size, "{\"access_token\":\"at-%d\",\"refresh_token\":\"rt-%d\",\"expires_in\":%d}", job->access,
                  job->access, (int)(sim_plan.lifetime_ms / 1000));
     else
@@ -200,7 +206,7 @@ static void on_answer(void *arg)
 {
     struct fetch_job *job = arg;
     char text[160];
-    int keeper = job->keeper, refresh = job->refresh, access = job->access, status = job->status;
+    int keeper = job->keeper, refresh = job->refresh, access = job->access, status = job->status, form = job->form;
     const char *body = body_of(job, text, sizeof text);
     struct fetch_answer a = { .status = status, .sent = true, .body = slice_str(body) };
     if (job->retry_after)
@@ -213,8 +219,9 @@ static void on_answer(void *arg)
     sim_trace("answer to rt-%d: HTTP %d %s", refresh, status, body);
     if (access > 0 && status != 200)
         lose(&(struct fetch_job){ .refresh = refresh, .sent = true, .access = access });
-    if (access > 0 && status == 200)
+    if (access > 0 && status == 200 && form == WELL_FORMED)
         sim_keepers[keeper].own_access = access;
+    sim_counts[SIM_ODD] += form != WELL_FORMED;
     finish(job, &a);
     if (access <= 0 || status != 200)
         return;
@@ -222,6 +229,8 @@ static void on_answer(void *arg)
     if (sim_keepers[keeper].dying || sim_plan.disk_full) {
         tokens[refresh].lost = true;
         server.something_lost = true;
+    } else if (form == NOT_UNDERSTOOD) {
+        server.something_lost = true; /* and known to be: no excuse for sending it again */
     } else {
         tokens[access].arrived = true;
         sim_judge_durable();
@@ -258,6 +267,8 @@ static void on_arrival(void *arg)
         answers = !sim_fault(sim_plan.lost);
         if (answers && sim_fault(sim_plan.lost / 4))
             job->status = 500;
+        else if (answers && job->access > 0 && sim_fault(sim_plan.odd))
+            job->form = sim_chance(500) ? REFRESH_ALONE : NOT_UNDERSTOOD;
     }
     if (job->cancelled) {
         unlink_job(job);

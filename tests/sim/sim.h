@@ -30,7 +30,7 @@ struct sim_plan {
     enum on_lock_error policy;
     int64_t calm_ms; /* from here on no faults: what follows must come to rest */
     /* per mille, each of its own kind of event */
-    unsigned lost, slow, refused, throttled, crash, stop, store_error, store_slow, disk_full;
+    unsigned lost, slow, refused, throttled, crash, stop, store_error, store_slow, disk_full, odd;
 };
 extern struct sim_plan sim_plan;
 
@@ -73,6 +73,7 @@ enum sim_count {
     SIM_STALE,
     SIM_WAITERS,
     SIM_THROTTLED,
+    SIM_ODD,
     SIM_COUNTS
 };
 extern uint64_t sim_counts[SIM_COUNTS];

@@ -6,6 +6,7 @@
 #include "certs/bundle.h"
 #include "net/timer.h"
 #include "net/tls/tls_revocation.h"
+#include "refresh/fetch/fetch_body.h"
 #include "refresh/fetch/fetch_roots.h"
 #include "refresh/fetch/fetch_url.h"
 #include "refresh/fetch/fetch_route.h"
@@ -34,18 +35,18 @@ struct fetch_job {
     CURL *easy;
     struct curl_slist *fields;
     struct fetch_route way;
-    struct buf body, answer, header;
+    struct buf body, header;
+    struct fetch_body answer;
     struct slice retry_after; /* in header */
     int64_t date_s;
     struct timer deadline; /* ours, not curl's: see last_look() */
     curl_socket_t fd;      /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
     bool late;
-    bool listed;      /* in the multi handle */
-    bool headed;      /* the head of the response is complete */
-    bool on_loopback; /* the URL itself names loopback */
-    bool metadata;    /* a metadata server is asked: the one way to a link-local address */
-    bool forbidden;   /* the last address was refused by the policy */
-    bool too_large;
+    bool listed;                    /* in the multi handle */
+    bool headed;                    /* the head of the response is complete */
+    bool on_loopback;               /* the URL itself names loopback */
+    bool metadata;                  /* a metadata server is asked: the one way to a link-local address */
+    bool forbidden;                 /* the last address was refused by the policy */
     char refusal[TLS_REFUSAL_TEXT]; /* of the endpoint's certificate, by its staple */
     char error[CURL_ERROR_SIZE], text[TLS_REFUSAL_TEXT + PARENT_NAME_MAX + 32];
     fetch_fn *fn;
@@ -176,10 +177,16 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
 {
     struct fetch_job *job = arg;
-    size_t n = size * count, room = buf_space(&job->answer);
-    if (buf_add(&job->answer, slice_of(bytes, n < room ? n : room)) == 0 && n <= room)
-        return n;
-    job->too_large = n > room; /* what came before the limit is kept: there may be tokens in it */
+    return fetch_body_add(&job->answer, slice_of(bytes, size * count)) ? size * count : 0;
+}
+
+/* What libcurl would only tell a debugger: the bytes of the body as they came. */
+static int on_debug(CURL *easy, curl_infotype type, char *bytes, size_t size, void *arg)
+{
+    struct fetch_job *job = arg;
+    (void)easy;
+    if (type == CURLINFO_DATA_IN && job->headed)
+        fetch_body_saw(&job->answer, slice_of(bytes, size));
     return 0;
 }
 
@@ -195,6 +202,8 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *arg)
     value = slice_trim(value);
     if (slice_ieq(name, SLICE("retry-after")) && job->header.len == 0 && buf_add(&job->header, value) == 0)
         job->retry_after = buf_slice(&job->header);
+    if (slice_ieq(name, SLICE("transfer-encoding")))
+        job->answer.chunked = true;
     if (slice_ieq(name, SLICE("date")) && value.len < sizeof date) {
         memcpy(date, value.ptr, value.len);
         date[value.len] = '\0';
@@ -219,7 +228,7 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
 {
     if (job->forbidden)
         return "the address of the token endpoint is not allowed (network.allow_private)";
-    if (job->too_large)
+    if (job->answer.too_large)
         return "the response is larger than 4 MiB";
     const char *text = *job->refusal ? job->refusal : *job->error ? job->error : curl_easy_strerror(code);
     if (!job->way.by_parent)
@@ -240,7 +249,7 @@ static void free_job(struct fetch_job *job)
     curl_slist_free_all(job->fields);
     fetch_route_done(&job->way);
     buf_done(&job->body);
-    buf_done(&job->answer);
+    fetch_body_done(&job->answer);
     buf_done(&job->header);
     free(job);
 }
@@ -252,12 +261,12 @@ static void finish(struct fetch_job *job, CURLcode code)
     curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &status);
     a.retry_after = job->retry_after;
     a.cut = code != CURLE_OK;
-    a.capped = job->too_large;
+    a.capped = job->answer.too_large;
     if (a.cut)
         a.error = error_text(job, code);
     if (!a.cut || (job->headed && status > 0)) {
         a.status = (int)status;
-        a.body = buf_slice(&job->answer);
+        a.body = fetch_body_get(&job->answer, a.cut);
     }
     job->fn(job->arg, &a);
     free_job(job);
@@ -369,6 +378,9 @@ static CURLcode set_callbacks(struct fetch_job *job)
     SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a parent proxy's are not the token endpoint's */
     SET(CURLOPT_HEADERFUNCTION, on_header);
     SET(CURLOPT_HEADERDATA, job);
+    SET(CURLOPT_VERBOSE, 1L);
+    SET(CURLOPT_DEBUGFUNCTION, on_debug);
+    SET(CURLOPT_DEBUGDATA, job);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(CURLOPT_OPENSOCKETDATA, job);
     return CURLE_OK;
@@ -412,7 +424,7 @@ struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *reque
     }
     *job = (struct fetch_job){ .fetch = f, .fn = fn, .arg = arg, .easy = curl_easy_init() };
     buf_init_secret(&job->body, request->body.len);
-    buf_init_secret(&job->answer, FETCH_ANSWER_MAX);
+    fetch_body_init(&job->answer, FETCH_ANSWER_MAX);
     buf_init(&job->header, 128);
     timer_init(&job->deadline, last_look, job);
     job->fd = CURL_SOCKET_BAD;

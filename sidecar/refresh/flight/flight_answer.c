@@ -129,11 +129,22 @@ static bool same_fp(const char *a, const char *b)
     return a[0] && strcmp(a, b) == 0;
 }
 
-/* The verdict that this response could not be read stands. */
+/* The verdict on the token that was spent for this response stands: nothing that it brought was ever stored. */
 static bool was_judged(const struct flight *f, const struct journal_response *r)
 {
+    bool at_once = f->base.generation == r->parent_gen + 1; /* a configured one is remembered for longer than that */
     return f->base.dead_fp[0]
-           && (same_fp(f->base.dead_fp, r->refresh_fp) || (r->seeded && same_fp(f->base.seed_fp, r->refresh_fp)));
+           && (same_fp(f->base.dead_fp, r->refresh_fp)
+               || (r->seeded && at_once && same_fp(f->base.seed_fp, r->refresh_fp)));
+}
+
+/* A token that does not rotate is spent by many responses: an old one of them is no news after a verdict. */
+static bool is_old(const struct flight *f, const struct journal_response *r, const struct grant_answer *answer)
+{
+    char fp[9];
+    struct slice refresh = secret_peek(&answer->refresh_token);
+    return f->base.generation > r->parent_gen + 1
+           && (refresh.len == 0 || strcmp(seal_fingerprint(f->env->ring, refresh, fp), r->refresh_fp) == 0);
 }
 
 /* Now it can be read: the configuration says where, or this release knows how. */
@@ -163,7 +174,8 @@ static bool weigh_response(struct flight *f, const struct journal_response *r, e
     enum grant_result result = grant_parse(&in, &answer, why);
     bool whole = !r->cut || answer.whole, found = !secret_empty(&answer.refresh_token);
     snprintf(text, sizeof text, "token endpoint: HTTP %d, %s", r->status, why);
-    if (found || (result == GRANT_TOKEN && whole && !(judged && answer.refresh_unfit)))
+    bool takes = found || (result == GRANT_TOKEN && whole && !(judged && answer.refresh_unfit));
+    if (takes && !is_old(f, r, &answer))
         *ret = take_response(f, r, &answer, text);
     else if (whole && result != GRANT_ERROR && !judged && flight_rotates(f)) {
         memcpy(f->spent_fp, r->refresh_fp, sizeof f->spent_fp);
@@ -190,7 +202,7 @@ bool flight_reread(struct flight *f, enum step *ret)
     bool done = false;
     if (r.status && (r.parent_gen == f->base.generation || was_judged(f, &r)))
         done = weigh_response(f, &r, ret);
-    else if (r.status && r.parent_gen < f->base.generation)
+    else if (r.status && r.parent_gen < f->base.generation && !f->base.dead_fp[0])
         flight_forget_response(f); /* its answer is stored, or has lost against a newer one */
     journal_response_done(&r);
     return done;

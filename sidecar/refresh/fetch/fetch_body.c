@@ -1,0 +1,89 @@
+#include "refresh/fetch/fetch_body.h"
+
+void fetch_body_init(struct fetch_body *b, size_t cap_bytes)
+{
+    *b = (struct fetch_body){ .chunked = false };
+    buf_init_secret(&b->decoded, cap_bytes);
+    buf_init_secret(&b->raw, cap_bytes);
+    buf_init_secret(&b->mended, cap_bytes);
+}
+
+void fetch_body_done(struct fetch_body *b)
+{
+    buf_done(&b->decoded);
+    buf_done(&b->raw);
+    buf_done(&b->mended);
+}
+
+/* As much as there is room for.  0; -errno. */
+static int add_some(struct buf *to, struct slice bytes)
+{
+    size_t room = buf_space(to);
+    return buf_add(to, slice_of(bytes.ptr, bytes.len < room ? bytes.len : room));
+}
+
+bool fetch_body_add(struct fetch_body *b, struct slice bytes)
+{
+    b->too_large = b->too_large || bytes.len > buf_space(&b->decoded);
+    return add_some(&b->decoded, bytes) == 0 && !b->too_large;
+}
+
+void fetch_body_saw(struct fetch_body *b, struct slice bytes)
+{
+    (void)!add_some(&b->raw, bytes);
+}
+
+/* The size at the start of a chunk, from its line; false: that is no such line. */
+static bool chunk_size(struct slice line, size_t *ret)
+{
+    size_t n = 0, digits = 0;
+    for (; digits < line.len && digits < 8; digits++) {
+        char c = line.ptr[digits], low = (char)(c | 32);
+        if (c >= '0' && c <= '9')
+            n = n * 16 + (size_t)(c - '0');
+        else if (low >= 'a' && low <= 'f')
+            n = n * 16 + (size_t)(low - 'a' + 10);
+        else
+            break;
+    }
+    *ret = n;
+    return digits > 0
+           && (digits == line.len || line.ptr[digits] == ';' || line.ptr[digits] == ' ' || line.ptr[digits] == '\r');
+}
+
+/* Chunks as long as they can be followed; from there on the bytes as they are. */
+static void mend(struct fetch_body *b)
+{
+    struct slice rest = buf_slice(&b->raw);
+    buf_clear(&b->mended);
+    while (rest.len) {
+        struct slice behind, line = slice_cut(rest, '\n', &behind);
+        size_t size;
+        if (!chunk_size(line, &size))
+            break;
+        if (size == 0)
+            return;
+        rest = behind;
+        if (add_some(&b->mended, slice_of(rest.ptr, size < rest.len ? size : rest.len)) != 0)
+            return;
+        rest = slice_skip(rest, size);
+        if (rest.len && rest.ptr[0] == '\r')
+            rest = slice_skip(rest, 1);
+        if (rest.len == 0 || rest.ptr[0] != '\n')
+            break;
+        rest = slice_skip(rest, 1);
+    }
+    (void)!add_some(&b->mended, rest);
+}
+
+struct slice fetch_body_get(struct fetch_body *b, bool broken)
+{
+    struct slice decoded = buf_slice(&b->decoded), other = SLICE("");
+    if (!b->chunked)
+        other = buf_slice(&b->raw);
+    else if (broken) {
+        mend(b);
+        other = buf_slice(&b->mended);
+    }
+    return other.len > decoded.len ? other : decoded;
+}
