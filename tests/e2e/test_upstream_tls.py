@@ -211,8 +211,10 @@ def test_5_nginx_that_staples_is_believed_and_refused_as_anyone(folder, pki, sta
         with socket.create_server(("127.0.0.1", 0)) as free:
             ports[case] = free.getsockname()[1]
     servers = "\n".join(NGINX_SERVER.format(port=port, certs=staples, cert=cert, staple=staple) for (cert, staple), port in ports.items())
-    (world.folder / "nginx.conf").write_text(NGINX.format(dir=world.folder, servers=servers))
-    nginx = harness.Process("nginx-itself", ["nginx", "-p", world.folder, "-c", world.folder / "nginx.conf"], world.folder)
+    web = folder / "nginx-that-staples"  # nginx gives it to its own user
+    web.mkdir()
+    (web / "nginx.conf").write_text(NGINX.format(dir=web, servers=servers))
+    nginx = harness.Process("nginx-itself", ["nginx", "-p", web, "-c", web / "nginx.conf"], web)
     try:
         harness.until("nginx listens", lambda: not socket.socket().connect_ex(("127.0.0.1", ports[cases[-1]])), 10)
         hosts = {case: f"{case[1]}-{case[0]}.staple.test" for case in cases}

@@ -28,11 +28,20 @@ def no_mounts():
     return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0
 
 
+def no_own_name():
+    try:
+        socket.getaddrinfo(socket.gethostname(), 443)
+    except OSError:
+        return True
+    return False
+
+
 # (name of the test, when it may be skipped, what the closing lines say)
 ROWS = [
     (r"test_listen_unix.*a_group_that_may_not_be_given_leaves_nothing_behind", lambda: os.geteuid() == 0, "root may give any group"),
     (r"test_state.*", lambda: "asan" in os.environ.get("BUILD", ""), "a sanitizer forbids to look at freed memory"),
     (r"ipv6|IPv6|loopback_needs_no_allow_http|ip_literal|::1|has_no_::1", no_ipv6, "this machine has no IPv6"),
+    (r"does not know its own name", no_own_name, "this machine does not know its own name"),
     (r"namespace", no_user_namespaces, "this machine has no user namespaces"),
     (r"mount", no_mounts, "this machine allows no mounts"),
     (r"root|becomes other users", lambda: os.geteuid() != 0, "needs root"),
