@@ -28,6 +28,15 @@ def no_mounts():
     return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0
 
 
+def no_host_named():
+    try:
+        with open("/etc/hosts", encoding="utf-8") as hosts:
+            rows = [line.split() for line in hosts if line.strip() and not line.startswith("#")]
+    except OSError:
+        return True
+    return all("local" in row[1] or "ip6" in row[1] for row in rows if len(row) > 1)
+
+
 def no_own_name():
     try:
         socket.getaddrinfo(socket.gethostname(), 443)
@@ -41,6 +50,7 @@ ROWS = [
     (r"test_listen_unix.*a_group_that_may_not_be_given_leaves_nothing_behind", lambda: os.geteuid() == 0, "root may give any group"),
     (r"test_state.*", lambda: "asan" in os.environ.get("BUILD", ""), "a sanitizer forbids to look at freed memory"),
     (r"ipv6|IPv6|loopback_needs_no_allow_http|ip_literal|::1|has_no_::1", no_ipv6, "this machine has no IPv6"),
+    (r"the_hosts_file_comes_before", no_host_named, "this machine's /etc/hosts names no host"),
     (r"does not know its own name", no_own_name, "this machine does not know its own name"),
     (r"namespace", no_user_namespaces, "this machine has no user namespaces"),
     (r"mount", no_mounts, "this machine allows no mounts"),
