@@ -44,6 +44,9 @@ LIBS     := $(PKG_LIBS) -lev $(LLHTTP_LIB)
 
 SRC      := $(sort $(wildcard sidecar/*/*.c sidecar/*/*/*.c certs/*.c))
 OBJ      := $(patsubst %.c,$(BUILD)/%.o,$(SRC)) $(patsubst /usr/share/llhttp/%.c,$(BUILD)/llhttp/%.o,$(LLHTTP_SRC))
+# Text files that are part of the program.
+K8S_FILES := $(sort $(wildcard sidecar/app/cmd/k8s/*))
+OBJ      += $(BUILD)/embedded/k8s_templates.o
 LIBOBJ   := $(filter-out $(BUILD)/sidecar/app/main.o,$(OBJ))
 PRELOAD_SRC := $(wildcard preload/*.c)
 
@@ -57,6 +60,15 @@ $(BUILD)/sidekey: $(OBJ)
 $(BUILD)/libsidekey.a: $(LIBOBJ)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/embedded/k8s_templates.c: $(K8S_FILES) sidecar/app/embed
+	@mkdir -p $(@D)
+	$(call say,EMBED,$@)
+	$(Q)sidecar/app/embed k8s_templates $(K8S_FILES) >$@
+
+$(BUILD)/embedded/%.o: $(BUILD)/embedded/%.c
+	$(call say,CC,$<)
+	$(Q)$(CC) $(filter-out -Wpedantic,$(ALLFLAGS)) -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

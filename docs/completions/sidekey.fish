@@ -1,12 +1,13 @@
 # fish completion for sidekey(1)
 
-set -l commands serve run env check why ca status refresh healthcheck version help
-set -l configured serve run env check why ca status refresh healthcheck
+set -l commands serve run env k8s check why ca status refresh healthcheck version help
+set -l configured serve run env k8s check why ca status refresh healthcheck
 
 complete -c sidekey -f
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the proxy'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a run -d 'run a program behind a proxy of its own'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a env -d 'print the variables that bring programs through the proxy'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a k8s -d 'print Kubernetes manifests for the configuration'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a check -d 'check the configuration'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a why -d 'say which rule wins for a request'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a ca -d 'show the certificates that programs must trust, or have the next one made'

@@ -41,6 +41,14 @@ static const struct command {
       "  --java                    with JAVA_TOOL_OPTIONS (every JVM prints a line about it)\n"
       "  --proxy HOST:PORT         the proxy as the program sees it; default listen.proxy\n"
       "  --ca-dir DIR              ca.pem and bundle.pem as the program sees them; default ca.publish\n" CONFIG_HELP },
+    { "k8s", cmd_k8s, "print Kubernetes manifests for the configuration",
+      "Example: sidekey k8s -c sidekey.yaml --name my-app --image registry.example/my-app:1.0 | kubectl apply -f -\n\n"
+      "  KIND                      deployment, networkpolicy and pdb without one; or job, sidecar, volumes, redis,\n"
+      "                            podmonitor, rules\n"
+      "  --name NAME               of the app; default my-app\n"
+      "  --image IMAGE             of the app\n"
+      "  --sidekey-image IMAGE     of sidekey\n"
+      "  --replicas N              default 2\n" CONFIG_HELP },
     { "check", cmd_check, "check the configuration",
       "Example: sidekey check -c sidekey.yaml\n\n"
       "Prints everything that is wrong, with line and column.  Exit status 0: good, 78: not.\n\n" CONFIG_HELP },

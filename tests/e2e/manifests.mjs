@@ -44,6 +44,7 @@ async function check(doc, file) {
 const all = [];
 for (const file of process.argv.slice(2)) {
   for (const doc of yaml.loadAll(fs.readFileSync(file, 'utf8'))) {
+    if (!doc?.kind) continue;  // sidekey.yaml
     all.push(doc);
     if (doc.kind !== 'Kustomization') await check(doc, path.basename(file));
   }

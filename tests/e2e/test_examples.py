@@ -19,82 +19,127 @@ def manifests(*files):
     return run(["node", ROOT / "tests/e2e/manifests.mjs", *files], {**os.environ, "SIDEKEY_NODE": str(harness.NODE_DIR)})
 
 
+CONFIG = KUBERNETES / "base/sidekey.yaml"
+PRINTED = {"base": ["deployment", "networkpolicy", "pdb", "redis"], "job": ["job"], "monitoring": ["podmonitor", "rules"]}
+
+
+def k8s(*args):
+    return run([harness.SIDEKEY, "k8s", *args, "-c", CONFIG], environment("/tmp"))
+
+
 @pytest.fixture(scope="module")
 def docs():
-    done = manifests(*sorted(p for p in KUBERNETES.glob("*.yaml") if p.name != "sidekey.yaml"))
+    done = manifests(*sorted(KUBERNETES.glob("base/*.yaml")), *sorted(KUBERNETES.glob("job/*.yaml")))
     assert done.returncode == 0, done.stderr.decode()
-    return {doc["kind"]: doc for doc in json.loads(done.stdout)}
+    return [doc for doc in json.loads(done.stdout) if doc.get("kind")]
 
 
-@pytest.fixture(scope="module")
-def pod(docs):
-    return docs["Pod"]["spec"]
+def of_kind(docs, kind):
+    return next(doc for doc in docs if doc["kind"] == kind)
+
+
+@pytest.fixture(scope="module", params=["Deployment", "Job"])
+def pod(request, docs):
+    return of_kind(docs, request.param)["spec"]["template"]["spec"]
+
+
+def sidecar_of(pod):
+    return pod["initContainers"][0]
+
+
+@pytest.mark.parametrize("part, kind", [(part, kind) for part, all_kinds in PRINTED.items() for kind in all_kinds])
+def test_each_manifest_is_what_the_command_prints(part, kind):
+    done = k8s(kind)
+    assert done.returncode == 0 and not done.stderr, done
+    assert done.stdout == (KUBERNETES / part / f"{kind}.yaml").read_bytes(), f"build/sidekey k8s {kind} -c {CONFIG} > {KUBERNETES / part / kind}.yaml"
+
+
+def test_the_command_takes_names_and_refuses_what_is_not_one():
+    done = k8s("--name", "shop", "--image", "registry.test/shop@sha256:1f", "--replicas", "3")
+    text = done.stdout.decode()
+    assert done.returncode == 0 and "name: shop\n" in text and "registry.test/shop@sha256:1f" in text and "replicas: 3" in text and text.count("\n---\n") == 2
+    for bad in (["--name", "No"], ["--image", "a b"], ["--image", "x\ny"], ["--replicas", "many"], ["pods"], ["job", "pdb"]):
+        done = k8s(*bad)
+        assert done.returncode == 64 and not done.stdout, bad
 
 
 def test_the_validator_sees_unknown_fields_and_wrong_types(place):
-    text = (KUBERNETES / "pod.yaml").read_text()
+    text = (KUBERNETES / "base/deployment.yaml").read_text()
     for good, bad, complaint in (("image: my-app", "imagee: my-app", "unknown field"), ("runAsUser: 65532", "runAsUser: root", "must be integer")):
         (place / "bad.yaml").write_text(text.replace(good, bad))
         done = manifests(place / "bad.yaml")
         assert done.returncode == 1 and complaint in done.stderr.decode(), done
 
 
-def test_the_kustomization_names_files_that_are_there(docs):
-    files = docs["Kustomization"]["resources"] + docs["Kustomization"]["configMapGenerator"][0]["files"]
-    assert all((KUBERNETES / f).is_file() for f in files)
+@pytest.mark.parametrize("part", ["base", "job"])
+def test_the_kustomization_names_files_that_are_there(part):
+    text = (KUBERNETES / part / "kustomization.yaml").read_text()
+    files = re.findall(r"^  - (\S+\.yaml)$", text, re.M) + re.findall(r"files: \[(\S+)\]", text)
+    assert files and all((KUBERNETES / part / f).is_file() for f in files)
 
 
-@pytest.mark.world
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
-def test_kubectl_builds_the_kustomization(place):
-    done = run(["kubectl", "kustomize", KUBERNETES], {**os.environ, "HOME": str(place), "KUBECONFIG": "/nonexistent"})
+@pytest.mark.parametrize("part", ["base", "job"])
+def test_kubectl_builds_the_kustomization(part, place):
+    done = run(["kubectl", "kustomize", KUBERNETES / part], {**os.environ, "HOME": str(place), "KUBECONFIG": "/nonexistent"})
     assert done.returncode == 0, done.stderr
-    assert b"kind: ConfigMap" in done.stdout and b"name: sidekey-" in done.stdout
+    assert part == "job" or b"kind: ConfigMap" in done.stdout
 
 
 def test_sidekey_is_a_native_sidecar_that_starts_first(pod):
-    first = pod["initContainers"][0]
+    first = sidecar_of(pod)
     assert first["name"] == "sidekey" and first["restartPolicy"] == "Always"
     assert first["startupProbe"]["httpGet"]["path"] == "/readyz" and first["livenessProbe"]["httpGet"]["path"] == "/livez"
 
 
-def test_the_pod_fits_the_restricted_standard(pod):
-    assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
-    for container in pod["initContainers"] + pod["containers"]:
-        security = container["securityContext"]
-        assert security["allowPrivilegeEscalation"] is False and security["capabilities"] == {"drop": ["ALL"]}, container["name"]
-        assert security["readOnlyRootFilesystem"] is True
+def test_the_sidecar_fits_the_restricted_standard_and_the_app_is_left_as_it_is(pod):
+    assert pod["securityContext"] == {"fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
+    security = sidecar_of(pod)["securityContext"]
+    assert security["runAsNonRoot"] is True and security["runAsUser"] == 65532 and security["readOnlyRootFilesystem"] is True
+    assert security["allowPrivilegeEscalation"] is False and security["capabilities"] == {"drop": ["ALL"]}
     assert not any("hostPath" in volume for volume in pod["volumes"])
-    assert not pod.get("hostNetwork") and not pod.get("hostPID")
+    assert not pod.get("hostNetwork") and not pod.get("hostPID") and "securityContext" not in pod["containers"][0]
 
 
 def test_the_app_holds_no_secret(pod):
     app = pod["containers"][0]
-    assert {m["name"] for m in app["volumeMounts"]} == {"ca"}
+    assert {m["name"] for m in app["volumeMounts"]} == {"sidekey-ca"}
     assert all("valueFrom" not in variable for variable in app["env"])
-    memory = next(v for v in pod["volumes"] if v["name"] == "ca")["emptyDir"]
+    memory = next(v for v in pod["volumes"] if v["name"] == "sidekey-ca")["emptyDir"]
     assert memory["medium"] == "Memory"
 
 
 def test_the_app_is_told_what_sidekey_env_prints(pod):
-    done = run([harness.SIDEKEY, "env", "--format", "json", "-c", KUBERNETES / "sidekey.yaml"], environment("/tmp"))
+    done = run([harness.SIDEKEY, "env", "--format", "k8s", "-c", CONFIG], environment("/tmp"))
     assert done.returncode == 0, done.stderr
-    printed = json.loads(done.stdout)
-    told = {v["name"]: v["value"] for v in pod["containers"][0]["env"]}
-    assert told.keys() <= printed.keys(), told.keys() - printed.keys()
-    for name in ("HTTPS_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"):
-        assert printed[name].rstrip("/") == told[name], name
+    printed = dict(re.findall(r'^- \{name: (\S+), value: "(.*)"\}$', done.stdout.decode(), re.M))
+    assert {v["name"]: v["value"] for v in pod["containers"][0]["env"]} == printed and len(printed) > 35
+    assert {".svc", ".cluster.local", "$(KUBERNETES_SERVICE_HOST)", "169.254.169.254"} <= set(printed["NO_PROXY"].split(","))
 
 
-def test_the_probes_of_the_pod_are_answered_by_its_configuration(start, auth, pod, place):
-    """The real sidecar.yaml, but for paths, ports and the token endpoint."""
-    text = (KUBERNETES / "sidekey.yaml").read_text()
+def test_the_policy_lets_out_what_the_configuration_needs(docs):
+    ports = {p["port"] for rule in of_kind(docs, "NetworkPolicy")["spec"]["egress"] for p in rule["ports"]}
+    assert ports == {53, 443, 6379} and of_kind(docs, "NetworkPolicy")["spec"]["policyTypes"] == ["Egress"]
+
+
+def test_the_ca_volume_holds_what_is_published_twice(pod, sidekey, place):
+    size = sum(f.stat().st_size for f in (place / "ca").iterdir())
+    limit = next(v for v in pod["volumes"] if v["name"] == "sidekey-ca")["emptyDir"]["sizeLimit"]
+    assert limit.endswith("Mi") and 2 * size < int(limit[:-2]) << 20, size
+
+
+def test_the_probes_of_the_pod_are_answered_by_its_configuration(start, auth, pod, place, make_config):
+    """The real configuration, but for paths, ports, the store and the token endpoint."""
+    config = make_config()
+    given = config["credentials"]["crm"]
+    text = CONFIG.read_text()
     for path in ("/run/secrets/sidekey", "/run/sidekey", "/var/lib/sidekey"):
         (place / path.strip("/")).mkdir(parents=True, mode=0o700)
-    (place / "run/secrets/sidekey/client-secret").write_text(auth.client_secret)
-    (place / "run/secrets/sidekey/seal-key").write_text("5ea1" * 16)
-    for old, new in (("/run/", f"{place}/run/"), ("/var/lib/", f"{place}/var/lib/"), ("127.0.0.1:8118", "127.0.0.1:0"), ("0.0.0.0:9118", "127.0.0.1:0"),
-                     ("https://login.example.com/oauth2/token", auth.token_url), ("client_id: my-app", f"client_id: {auth.client_id}")):
+    for name, source in (("client-secret", given["client_secret"]), ("refresh-token", given["refresh_token"]), ("seal-key", config["store"]["seal_key"])):
+        shutil.copy(source["file"], place / "run/secrets/sidekey" / name)
+    for old, new in (("/run/", f"{place}/run/"), ("/var/lib/", f"{place}/var/lib/"), ("127.0.0.1:8118", "127.0.0.1:0"), ("[::]:9118", "127.0.0.1:0"),
+                     ("https://login.example.com/oauth2/token", auth.token_url), ("client_id: my-app", f"client_id: {auth.client_id}"),
+                     ('redis: {url: "redis://sidekey-redis:6379/0"}', "lease: 60s")):
         assert old in text, old
         text = text.replace(old, new)
     (place / "pod.yaml").write_text(text)
@@ -102,7 +147,7 @@ def test_the_probes_of_the_pod_are_answered_by_its_configuration(start, auth, po
     try:
         sidekey.ready()
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            path = pod["initContainers"][0][probe]["httpGet"]["path"]
+            path = sidecar_of(pod)[probe]["httpGet"]["path"]
             harness.until(path, lambda path=path: sidekey.get_admin(path)[0] == 200)
     finally:
         assert sidekey.stop() == 0

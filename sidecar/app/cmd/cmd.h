@@ -15,6 +15,7 @@ int cmd_status(int argc, char **argv);
 int cmd_refresh(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_why(int argc, char **argv);
+int cmd_k8s(int argc, char **argv);
 int cmd_env(int argc, char **argv);
 int cmd_ca(int argc, char **argv);
 int cmd_version(int argc, char **argv);

@@ -144,6 +144,7 @@ static int print_env(const struct config *c, const struct env_flags *f)
                              .bundle = bundle,
                              .ca = ca,
                              .java = f->java,
+                             .more_bypass = strcmp(f->format, "k8s") == 0 ? ENV_BYPASS_CLUSTER : NULL,
                              .java_trust = access(jks, R_OK) == 0 ? jks : NULL,
                              .old = formats[i].here ? old_variable : NULL };
     if (f->java && !in.java_trust)

@@ -142,6 +142,8 @@ static int add_bypass(const struct env_inputs *in, const char *name, struct buf 
     if (!old && strcmp(name, "no_proxy") == 0)
         old = old_value(in, "NO_PROXY");
     int failed = add_entries(in, NULL, local, out);
+    if (!failed && in->more_bypass)
+        failed = add_entries(in, NULL, in->more_bypass, out);
     return failed || !old ? failed : add_entries(in, name, old, out);
 }
 

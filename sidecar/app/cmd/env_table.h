@@ -5,6 +5,9 @@
 
 #include "base/buf.h"
 
+/* In a pod: names inside the cluster, and the API server by its service variable, which the kubelet fills in. */
+#define ENV_BYPASS_CLUSTER ".svc,.cluster.local,$(KUBERNETES_SERVICE_HOST)"
+
 enum env_kind {
     ENV_PROXY,    /* "http://user:password@host:port" */
     ENV_HOST,     /* the proxy's host alone, … */
@@ -32,6 +35,7 @@ struct env_inputs {          /* all borrowed */
     bool java;
     bool merged;                          /* the files that the CA variables named before are in the bundle */
     const char *(*old)(const char *name); /* the variable as it was (getenv); NULL: nothing is merged */
+    const char *more_bypass;              /* more hosts that go direct; NULL: none */
     /* Hosts of rules ("api.test", "*.api.test"), NULL-terminated; NULL: none are known.  An old entry of NO_PROXY that
      * covers one of them would lead it around the proxy: it is left out, and on_removed (NULL: silent) is called. */
     const char *const *rule_hosts;

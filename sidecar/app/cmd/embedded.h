@@ -1,0 +1,12 @@
+/* app/cmd/embedded.h: text files of the source tree that are part of the program (made by sidecar/app/embed). */
+#ifndef SIDEKEY_APP_CMD_EMBEDDED_H
+#define SIDEKEY_APP_CMD_EMBEDDED_H
+
+struct embedded_file {
+    const char *name, *text;
+};
+
+/* sidecar/app/cmd/k8s/: templates of "sidekey k8s"; a NULL name ends the list. */
+extern const struct embedded_file k8s_templates[];
+
+#endif
