@@ -19,4 +19,8 @@ MUST_CHECK int trusted_file_check(const char *path, long long most_bytes, struct
 /* The same, and opens what was judged.  A descriptor (close-on-exec), or as trusted_file_check(). */
 MUST_CHECK int trusted_file_open(const char *path, long long most_bytes, struct err *e);
 
+/* The same for a directory, but for the owner and mode of the directory itself: those are the caller's to judge.  0;
+ * -EPERM, -ENOTDIR, -errno. */
+MUST_CHECK int trusted_file_check_dir(const char *path, struct err *e);
+
 #endif

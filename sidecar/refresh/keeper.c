@@ -1,8 +1,10 @@
 #include "refresh/keeper_private.h"
 
 #include "base/clock.h"
+#include "base/dir_trust.h"
 #include "base/log.h"
 #include "base/rand.h"
+#include "base/trusted_file.h"
 #include "base/mem_trim.h"
 #include "refresh/store/store_file.h"
 #include "refresh/redis/store_redis.h"
@@ -52,11 +54,13 @@ static int open_ring(struct keeper *k, struct err *e)
 }
 
 /* A directory that we may not use is a matter of permission, everything else one of the disk. */
-int keeper_directory_status(const char *dir)
+int keeper_directory_status(const char *dir, mode_t open_to)
 {
     struct stat st;
+    if (trusted_file_check_dir(dir, NULL) == -EPERM)
+        return EX_NOPERM;
     /* root may use it, and does not */
-    if (stat(dir, &st) == 0 && (st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH)))
+    if (stat(dir, &st) == 0 && (st.st_uid != geteuid() || st.st_mode & open_to))
         return EX_NOPERM;
     return access(dir, R_OK | W_OK | X_OK) != 0 && (errno == EACCES || errno == EPERM || errno == EROFS) ? EX_NOPERM
                                                                                                          : EX_IOERR;
@@ -79,19 +83,20 @@ static int open_redis(struct keeper *k, struct err *e)
 static int open_stores(struct keeper *k, struct err *e)
 {
     const char *dir = k->options->state_dir;
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+    if (dir_trust_make(dir, 0700) != 0) {
         int failed = errno;
         err_set(e, "cannot make the state directory %s: %s", dir, strerror(failed));
         return failed == EACCES || failed == EPERM || failed == EROFS ? EX_NOPERM : EX_IOERR;
     }
     if (open_ring(k, e) != 0)
-        return k->options->seal_key.kind == SECRET_REF_NONE ? keeper_directory_status(dir) : EX_CONFIG;
+        return k->options->seal_key.kind == SECRET_REF_NONE ? keeper_directory_status(dir, S_IRWXG | S_IRWXO)
+                                                            : EX_CONFIG;
     if (!(k->journal = journal_open(dir, k->ring, e)))
-        return keeper_directory_status(dir);
+        return keeper_directory_status(dir, S_IRWXG | S_IRWXO);
     if (k->options->redis && k->options->redis->url)
         return open_redis(k, e);
     if (!(k->store = store_file_new(dir, k->ring, e)))
-        return keeper_directory_status(dir);
+        return keeper_directory_status(dir, S_IRWXG | S_IRWXO);
     for (size_t i = 0; i < k->options->spec_count; i++)
         if (store_file_check(k->store, k->ring, k->options->specs[i].name, e) != 0)
             return EX_CONFIG; /* a wrong key is told now, not at the first request */

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -238,7 +239,8 @@ int keeper_ca_open(struct keeper *k, struct err *e)
     if (change(k, CHANGE_DUE, e) == 0)
         return 0;
     if (ca_set_count_published(k->ca, now_s()) == 0)
-        return k->ca_unpublished && o->ca_publish ? keeper_directory_status(o->ca_publish) : EX_CONFIG;
+        return k->ca_unpublished && o->ca_publish ? keeper_directory_status(o->ca_publish, S_IWGRP | S_IWOTH)
+                                                  : EX_CONFIG;
     log_error(log_msg("the CA is not published anew: what programs have read stays in force"),
               log_str("reason", e->text));
     return 0;

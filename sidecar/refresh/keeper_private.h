@@ -47,8 +47,8 @@ struct worker_link { /* one worker's connection */
     bool config_dirty; /* … and after all of them CONFIG */
 };
 
-/* keeper.c: exit status for a directory that cannot be used. */
-int keeper_directory_status(const char *dir);
+/* keeper.c: exit status for a directory that cannot be used; open_to: bits that it must not have. */
+int keeper_directory_status(const char *dir, mode_t open_to);
 
 /* keeper_ca.c */
 /* Exit status: 0, 74, 77, 78 with e. */

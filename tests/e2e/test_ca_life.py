@@ -185,6 +185,19 @@ def test_what_is_published_is_not_written_again(make_config, start):
     assert {p: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sidekey.ca.parent.iterdir()} == files
 
 
+def test_extra_roots_are_in_the_bundle_and_a_missing_one_is_named(make_config, start, pki, place):
+    config = make_config()
+    config["rules"] = [{**rule, "tls": {}} for rule in config["rules"]]
+    (place / "corp.pem").write_bytes((pki / "ca.pem").read_bytes())
+    config["ca"]["extra_roots"] = [str(place / "corp.pem")]
+    sidekey = start(config)
+    assert (place / "corp.pem").read_text().strip() in sidekey.bundle.read_text() and certificates(sidekey) == 1
+    config["ca"]["extra_roots"] = [str(place / "absent.pem")]
+    (place / "bad.yaml").write_text(json.dumps(config))
+    done = harness.run([harness.SIDEKEY, "check", "-c", place / "bad.yaml"], harness.environment(place))
+    assert done.returncode == 78 and b"absent.pem" in done.stderr, done
+
+
 # --- where it is kept ---
 
 def test_the_key_lies_in_the_state_directory_sealed_and_nowhere_else(make_config, start, place):

@@ -254,17 +254,17 @@ static void the_directory_is_made_for_this_user_alone(void **state)
     assert_int_equal(st.st_mode & 07777, 0600);
 }
 
-static void a_directory_that_others_may_write_is_refused(void **state)
+static void a_directory_that_others_may_use_is_refused(void **state)
 {
     (void)state;
-    static const mode_t modes[] = { 0770, 0702, 0777, 02770, 01777 };
+    static const mode_t modes[] = { 0770, 0702, 0777, 02770, 01777, 0755, 0750, 0701, 0740 };
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         char mode[8];
         snprintf(mode, sizeof mode, "%04o", (unsigned)modes[i]);
         assert_int_equal(chmod(dir, modes[i]), 0);
         assert_refused(dir, mode, "chmod 0700");
     }
-    assert_int_equal(chmod(dir, 0755), 0); /* what others may see are names */
+    assert_int_equal(chmod(dir, 0700), 0);
     store_free(open_store());
 }
 
@@ -858,7 +858,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         TEST(the_directory_is_made_for_this_user_alone),
-        TEST(a_directory_that_others_may_write_is_refused),
+        TEST(a_directory_that_others_may_use_is_refused),
         TEST(a_directory_of_another_user_is_refused),
         TEST(a_directory_that_cannot_be_made_says_why),
         TEST(what_a_dead_writer_left_is_removed_and_nothing_else),

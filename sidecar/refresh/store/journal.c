@@ -53,20 +53,21 @@ struct journal *journal_open(const char *dir, const struct seal_ring *ring, stru
     struct state_dir above;
     if (state_dir_open(&above, dir, e) != 0)
         return NULL;
-    state_dir_close(&above);
     struct buf path;
     buf_init(&path, PATH_MAX);
     struct journal *j = calloc(1, sizeof *j);
-    if (!j || !(j->notes = hash_new()) || buf_printf(&path, "%s/journal%c", dir, '\0') != 0) {
+    if (!j || !(j->notes = hash_new()) || buf_printf(&path, "%s/journal%c", above.path, '\0') != 0) {
         err_set(e, "%s/journal: out of memory, or the name is too long", dir);
         goto failed;
     }
     j->ring = ring;
     if (state_dir_open(&j->dir, buf_slice(&path).ptr, e) != 0)
         goto failed;
+    state_dir_close(&above);
     buf_done(&path);
     return j;
 failed:
+    state_dir_close(&above);
     if (j)
         hash_free(j->notes);
     buf_done(&path);

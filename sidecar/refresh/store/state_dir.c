@@ -1,6 +1,7 @@
 #include "refresh/store/state_dir.h"
 
 #include "base/clock.h"
+#include "base/dir_trust.h"
 #include "base/rand.h"
 
 #include <dirent.h>
@@ -26,7 +27,7 @@ bool state_dir_is_name(const char *cred)
 
 static int make(const char *path, struct err *e)
 {
-    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+    if (dir_trust_make(path, 0700) == 0)
         return 0;
     if (errno == ENOENT)
         return err_set(e, "cannot make %s: the directory above it is missing: mkdir -p \"$(dirname %s)\"", path, path);
@@ -43,11 +44,58 @@ static int check(int fd, const char *path, struct err *e)
             e,
             "%s belongs to user id %ju, but this is user id %ju: chown %ju %s, or use a directory of its own below it",
             path, (uintmax_t)st.st_uid, (uintmax_t)geteuid(), (uintmax_t)geteuid(), path);
-    if (st.st_mode & (S_IWGRP | S_IWOTH))
+    if (st.st_mode & (S_IRWXG | S_IRWXO))
         return err_set(
-            e, "%s has mode %04o, so others may write to it: chmod 0700 %s, or use a directory of its own below it",
-            path, (unsigned)st.st_mode & 07777, path);
+            e, "%s has mode %04o, so others may %s it: chmod 0700 %s, or use a directory of its own below it", path,
+            (unsigned)st.st_mode & 07777, st.st_mode & (S_IWGRP | S_IWOTH) ? "write to" : "look into", path);
     return 0;
+}
+
+/* A volume, as the kubelet and others make it: root's and open to a group, or ours and open, but without state of ours
+ * in it (what an older version has put there must be found, or refused). */
+static bool is_volume(int fd)
+{
+    struct stat st, inside;
+    if (fstat(fd, &st) != 0 || (st.st_uid != 0 && st.st_uid != geteuid()))
+        return false;
+    if (st.st_uid == geteuid() && !dir_trust_is_mount(fd))
+        return false;
+    return st.st_uid != geteuid() || fstatat(fd, "journal", &inside, AT_SYMLINK_NOFOLLOW) != 0;
+}
+
+/* A directory of ours in a volume.  The descriptor; -1: where none can be made, e stays as it is. */
+static int open_inside(int volume, char *path, size_t size, struct err *e)
+{
+    char name[32];
+    size_t len = strlen(path);
+    snprintf(name, sizeof name, "sidekey-%u", (unsigned)geteuid());
+    if (mkdirat(volume, name, 0700) != 0 && errno != EEXIST)
+        return -1;
+    int fd = openat(volume, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(e, "cannot open the directory %.200s/%s: %s", path, name, strerror(errno));
+    snprintf(path + len, size - len, "/%s", name);
+    if (fchmod(fd, 0700) != 0 && errno != EPERM) /* without the set-group-ID bit of the volume */
+        return err_set(e, "%.200s: %s", path, strerror(errno));
+    (void)fsync(volume);
+    return fd;
+}
+
+/* path (of size bytes) becomes the place that was found. */
+static int find(char *path, size_t size, struct err *e)
+{
+    int fd = dir_trust_open(path, e);
+    if (fd < 0)
+        return -1;
+    if (check(fd, path, e) == 0)
+        return fd;
+    int inside = is_volume(fd) ? open_inside(fd, path, size, e) : -1;
+    close(fd);
+    if (inside >= 0 && check(inside, path, e) != 0) {
+        close(inside);
+        return -1;
+    }
+    return inside;
 }
 
 /* Exactly as write_beside() names and makes them; "thesis.tmp" is somebody's work. */
@@ -81,18 +129,19 @@ static void sweep(const struct state_dir *d)
 
 int state_dir_open(struct state_dir *d, const char *path, struct err *e)
 {
+    char at[PATH_MAX];
     *d = (struct state_dir){ .fd = -1 };
+    if (snprintf(at, sizeof at, "%s", path) >= (int)sizeof at)
+        return err_set(e, "%.200s: %s", path, strerror(ENAMETOOLONG));
     if (make(path, e) != 0)
         return -1;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return err_set(e, "cannot open the directory %s: %s", path, strerror(errno));
-    char *copy = strdup(path);
-    if (!copy || check(fd, path, e) != 0) {
-        if (!copy)
-            err_set(e, "%s: out of memory", path);
-        free(copy);
-        close(fd);
+    int fd = find(at, sizeof at, e);
+    char *copy = fd >= 0 ? strdup(at) : NULL;
+    if (!copy) {
+        if (fd >= 0) {
+            err_set(e, "%.200s: out of memory", path);
+            close(fd);
+        }
         return -1;
     }
     d->fd = fd;

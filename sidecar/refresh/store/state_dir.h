@@ -17,8 +17,10 @@ struct state_dir {
     char *path; /* for messages */
 };
 
-/* Opens, or makes with 0700 (its parent must be there).  Refuses what another user owns or group or others may write: e
- * says what to do. Removes what a writer of ours that died left half-written, and nothing else.  0; -1 with e. */
+/* Opens, or makes with 0700 (its parent must be there, but for what is below $HOME).  Refuses what another user owns,
+ * what group or others may look into, and what somebody else could have put there: e says what to do.  A volume (a
+ * mount that is root's, or open to others) gets a directory of ours, sidekey-UID, and d->path says so.  Removes what a
+ * writer of ours that died left half-written.  0; -1 with e. */
 MUST_CHECK int state_dir_open(struct state_dir *d, const char *path, struct err *e);
 void state_dir_close(struct state_dir *d);
 /* Is it a credential's name, and so safe to be part of a file name? */
