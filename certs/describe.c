@@ -61,5 +61,7 @@ int describe_certificates(struct slice pem, struct buf *out, struct err *e)
     BIO_free(from);
     BIO_free(to);
     ERR_clear_error();
-    return count == 0 ? err_set(e, "there is no certificate in it") : failed ? err_set(e, "out of memory") : 0;
+    if (count == 0)
+        return err_set(e, "there is no certificate in it");
+    return failed ? err_set(e, "out of memory") : 0;
 }

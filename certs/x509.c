@@ -45,7 +45,9 @@ size_t x509_host(struct slice host, unsigned char ret_ip[16])
         return 0;
     memcpy(text, host.ptr, host.len);
     text[host.len] = '\0';
-    return inet_pton(AF_INET, text, ret_ip) == 1 ? 4 : inet_pton(AF_INET6, text, ret_ip) == 1 ? 16 : 0;
+    if (inet_pton(AF_INET, text, ret_ip) == 1)
+        return 4;
+    return inet_pton(AF_INET6, text, ret_ip) == 1 ? 16 : 0;
 }
 
 GENERAL_NAME *x509_general_name(struct slice host)

@@ -102,7 +102,13 @@ int buf_printf(struct buf *b, const char *format, ...)
     va_copy(again, args);
     int len = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    int failed = len < 0 ? -EINVAL : b->cap - b->len < (size_t)len ? -ENOBUFS : 0;
+    int failed;
+    if (len < 0)
+        failed = -EINVAL;
+    else if (b->cap - b->len < (size_t)len)
+        failed = -ENOBUFS;
+    else
+        failed = 0;
     if (failed == 0) {
         /* One byte beyond the cap's count holds vsnprintf's NUL and is never part of the content. */
         size_t cap = b->cap;

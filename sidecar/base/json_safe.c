@@ -132,7 +132,12 @@ const json_t *json_safe_at(const json_t *root, const char *pointer)
     struct slice left = slice_str(pointer);
     while (node && left.len) {
         char *token = take_token(&left);
-        node = !token ? NULL : json_is_array(node) ? element(node, token) : json_object_get(node, token);
+        if (!token)
+            node = NULL;
+        else if (json_is_array(node))
+            node = element(node, token);
+        else
+            node = json_object_get(node, token);
         free(token);
     }
     return node;

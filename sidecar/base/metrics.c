@@ -178,7 +178,9 @@ int metrics_write(const struct metrics *m, bool openmetrics, struct buf *out)
             failed = buf_printf(out, "%s %.15g\n", c.list[i]->name, c.list[i]->value);
     }
     free(c.list);
-    return failed ? failed : openmetrics ? buf_add_str(out, "# EOF\n") : 0;
+    if (failed)
+        return failed;
+    return openmetrics ? buf_add_str(out, "# EOF\n") : 0;
 }
 
 void metrics_merge(struct metrics *m, struct slice text)

@@ -17,7 +17,13 @@
 const char *secret_ref_text(const struct secret_ref *ref, char *text, size_t size)
 {
     static const char *const words[] = { "nothing", "file", "env", "command", "inline value" };
-    const char *name = ref->kind == SECRET_REF_COMMAND ? ref->argv[0] : ref->kind == SECRET_REF_INLINE ? "" : ref->name;
+    const char *name;
+    if (ref->kind == SECRET_REF_COMMAND)
+        name = ref->argv[0];
+    else if (ref->kind == SECRET_REF_INLINE)
+        name = "";
+    else
+        name = ref->name;
     snprintf(text, size, "%s%s%s", words[ref->kind], name && *name ? " " : "", name ? name : "");
     return text;
 }
@@ -72,7 +78,9 @@ static ssize_t command_output(const struct secret_ref *ref, char *bytes, size_t 
         kill(-pid, SIGKILL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    return len < 0 ? len : status != 0 ? -ECHILD : len;
+    if (len < 0)
+        return len;
+    return status != 0 ? -ECHILD : len;
 }
 
 /* A regular file: reading never waits.  e says why not. */

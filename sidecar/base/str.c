@@ -54,7 +54,9 @@ static int sextet(char c)
         return c - 'a' + 26;
     if (c >= '0' && c <= '9')
         return c - '0' + 52;
-    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+    if (c == '+' || c == '-')
+        return 62;
+    return c == '/' || c == '_' ? 63 : -1;
 }
 
 int str_add_unbase64(struct buf *out, struct slice text)
@@ -94,9 +96,13 @@ int str_add_form(struct buf *out, struct slice text)
 {
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
-        int failed = unreserved(c) ? buf_add(out, slice_of(&c, 1))
-                     : c == ' '    ? buf_add(out, SLICE("+"))
-                                   : buf_printf(out, "%%%02X", (unsigned char)c);
+        int failed;
+        if (unreserved(c))
+            failed = buf_add(out, slice_of(&c, 1));
+        else if (c == ' ')
+            failed = buf_add(out, SLICE("+"));
+        else
+            failed = buf_printf(out, "%%%02X", (unsigned char)c);
         if (failed)
             return failed;
     }

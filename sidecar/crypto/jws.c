@@ -54,8 +54,22 @@ static enum jws_alg choose(const EVP_PKEY *key, enum jws_alg wanted, struct err 
 {
     int type = EVP_PKEY_get_base_id(key);
     bool rsa = type == EVP_PKEY_RSA, pss = type == EVP_PKEY_RSA_PSS, ec = type == EVP_PKEY_EC && is_p256(key);
-    enum jws_alg alg = wanted != JWS_AUTO ? wanted : rsa ? JWS_RS256 : pss ? JWS_PS256 : JWS_ES256;
-    bool fits = alg == JWS_RS256 ? rsa : alg == JWS_PS256 ? rsa || pss : ec;
+    enum jws_alg alg;
+    if (wanted != JWS_AUTO)
+        alg = wanted;
+    else if (rsa)
+        alg = JWS_RS256;
+    else if (pss)
+        alg = JWS_PS256;
+    else
+        alg = JWS_ES256;
+    bool fits;
+    if (alg == JWS_RS256)
+        fits = rsa;
+    else if (alg == JWS_PS256)
+        fits = rsa || pss;
+    else
+        fits = ec;
     if (!fits && !rsa && !pss && !ec)
         err_set(e, "the signing key is neither RSA nor P-256");
     else if (!fits)

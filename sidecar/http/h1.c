@@ -299,9 +299,12 @@ static enum h1_event finish_request_head(struct h1 *p)
     const char *refused = framing_request(m);
     if (refused)
         return bad(p, 400, refused);
-    p->after = slice_eq(message_method(m), SLICE("CONNECT")) ? STATE_UPGRADED
-               : m->keep_alive                               ? STATE_START
-                                                             : STATE_CLOSED;
+    if (slice_eq(message_method(m), SLICE("CONNECT")))
+        p->after = STATE_UPGRADED;
+    else if (m->keep_alive)
+        p->after = STATE_START;
+    else
+        p->after = STATE_CLOSED;
     p->state = body_state(p);
     return H1_HEAD;
 }

@@ -72,7 +72,12 @@ static const char *read_delimiter(const struct framing_fields *f, enum framing *
         return "content_length_invalid";
     if (f->codings && (f->codings > 1 || !slice_ieq(f->coding, SLICE("chunked"))))
         return "transfer_encoding_invalid";
-    *ret = f->lengths ? FRAMING_LENGTH : f->codings ? FRAMING_CHUNKED : FRAMING_NONE;
+    if (f->lengths)
+        *ret = FRAMING_LENGTH;
+    else if (f->codings)
+        *ret = FRAMING_CHUNKED;
+    else
+        *ret = FRAMING_NONE;
     return NULL;
 }
 

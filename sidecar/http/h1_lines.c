@@ -112,9 +112,13 @@ static bool take_start_line(struct lines *l, char c)
     case LINE_RESPONSE_VERSION: return take_version(l, c, LINE_STATUS);
     case LINE_STATUS: return take_status(l, c);
     case LINE_STATUS_SP: /* many servers leave the SP out when there is no reason */
-        return c == '\r' ? go(l, LINE_LF) : c == ' ' ? go(l, LINE_REASON) : refuse_byte(l, c, "status_invalid");
+        if (c == '\r')
+            return go(l, LINE_LF);
+        return c == ' ' ? go(l, LINE_REASON) : refuse_byte(l, c, "status_invalid");
     default: /* LINE_REASON */
-        return c == '\r' ? go(l, LINE_LF) : char_is(c, CHAR_VALUE) ? true : refuse_byte(l, c, "start_line_invalid");
+        if (c == '\r')
+            return go(l, LINE_LF);
+        return char_is(c, CHAR_VALUE) ? true : refuse_byte(l, c, "start_line_invalid");
     }
 }
 
@@ -141,7 +145,13 @@ static bool take(struct lines *l, char c)
 /* The long runs, without the switch: names and values. */
 static size_t skip_run(const struct lines *l, struct slice in, size_t at)
 {
-    unsigned cls = l->state == LINE_NAME ? CHAR_TOKEN : l->state == LINE_VALUE ? CHAR_VALUE : 0;
+    unsigned cls;
+    if (l->state == LINE_NAME)
+        cls = CHAR_TOKEN;
+    else if (l->state == LINE_VALUE)
+        cls = CHAR_VALUE;
+    else
+        cls = 0;
     if (cls)
         while (at < in.len && char_is(in.ptr[at], cls))
             at++;

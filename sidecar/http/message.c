@@ -139,7 +139,9 @@ size_t message_remove(struct message *m, struct slice name)
 
 static char dashed(char c)
 {
-    return c == '_' ? '-' : c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    if (c == '_')
+        return '-';
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
 bool message_names_alike(struct slice a, struct slice b)

@@ -340,7 +340,13 @@ static void on_waiting_for_head(struct client *c)
     const struct worker_limits *l = &c->ctx->options->limits;
     int64_t now_ms = clock_mono_ms(), started_ms = h1_leg_started_ms(c->leg);
     int64_t head_ms = c->state == CLIENT_PROXY ? l->connect_head_ms : l->head_ms;
-    int64_t idle_ms = c->ctx->draining ? NEWCOMER_MS : c->in_tunnel || c->served ? l->idle_ms : l->connect_head_ms;
+    int64_t idle_ms;
+    if (c->ctx->draining)
+        idle_ms = NEWCOMER_MS;
+    else if (c->in_tunnel || c->served)
+        idle_ms = l->idle_ms;
+    else
+        idle_ms = l->connect_head_ms;
     int64_t left_ms = started_ms ? started_ms + head_ms - now_ms : c->since_ms + idle_ms - now_ms;
     h1_leg_park(c->leg);
     if (left_ms > 0)

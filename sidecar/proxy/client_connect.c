@@ -169,10 +169,20 @@ static void sniff(struct client *c)
 
 void client_connect_refused(struct client *c, enum dial_error error, const char *text)
 {
-    int status = error == DIAL_FORBIDDEN ? 403 : error == DIAL_TIMEOUT ? 504 : 502;
-    const char *reason = error == DIAL_FORBIDDEN ? "address_not_allowed"
-                         : error == DIAL_TIMEOUT ? "upstream_timeout"
-                                                 : "upstream_unreachable";
+    int status;
+    if (error == DIAL_FORBIDDEN)
+        status = 403;
+    else if (error == DIAL_TIMEOUT)
+        status = 504;
+    else
+        status = 502;
+    const char *reason;
+    if (error == DIAL_FORBIDDEN)
+        reason = "address_not_allowed";
+    else if (error == DIAL_TIMEOUT)
+        reason = "upstream_timeout";
+    else
+        reason = "upstream_unreachable";
     if (c->transparent) {
         meter_refused(c->ctx->meter, reason);
         log_warn(log_msg("upstream not reached"), log_str("reason", text));

@@ -34,7 +34,9 @@ static int format(int fd)
     if (ftruncate(fd, (off_t)sizeof(struct table)) != 0)
         return -errno;
     ssize_t n = pwrite(fd, &magic, sizeof magic, offsetof(struct table, magic));
-    return n == (ssize_t)sizeof magic ? 0 : n < 0 ? -errno : -EIO;
+    if (n == (ssize_t)sizeof magic)
+        return 0;
+    return n < 0 ? -errno : -EIO;
 }
 
 static int check(int fd, const char *path, struct err *e)

@@ -74,7 +74,13 @@ static int add_proxy_status(const struct problem *p, struct message *m)
 {
     struct buf value;
     buf_init(&value, 4096);
-    const char *error = p->error ? p->error : p->status < 500 ? "http_request_error" : "proxy_internal_error";
+    const char *error;
+    if (p->error)
+        error = p->error;
+    else if (p->status < 500)
+        error = "http_request_error";
+    else
+        error = "proxy_internal_error";
     int failed = buf_printf(&value, "sidekey; error=%s", error);
     if (failed == 0 && p->detail && (failed = buf_add_str(&value, "; details=")) == 0)
         failed = add_sf_string(&value, p->detail);

@@ -36,5 +36,7 @@ size_t replay_space(const struct replay *r)
 {
     uint64_t pool = r->pool->cap > r->pool->used ? r->pool->cap - r->pool->used : 0;
     size_t own = buf_space(&r->bytes);
-    return !r->whole ? 0 : pool < own ? (size_t)pool : own;
+    if (!r->whole)
+        return 0;
+    return pool < own ? (size_t)pool : own;
 }

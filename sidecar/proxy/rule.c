@@ -174,9 +174,11 @@ static bool path_matches(const struct rule *r, struct slice path)
 
 const char *rule_mismatch(const struct rule *r, const struct authority *a0, struct slice method, struct slice path)
 {
-    return !host_matches(r, a0)         ? "host"
-           : r->port != a0->port        ? "port"
-           : !method_matches(r, method) ? "method"
-           : !path_matches(r, path)     ? "path"
-                                        : NULL;
+    if (!host_matches(r, a0))
+        return "host";
+    if (r->port != a0->port)
+        return "port";
+    if (!method_matches(r, method))
+        return "method";
+    return !path_matches(r, path) ? "path" : NULL;
 }

@@ -17,7 +17,9 @@ static int64_t wall_ms(const struct account *a)
 
 enum msg_state account_state(const struct account *a)
 {
-    return a->state.dead_fp[0] ? MSG_REAUTH : account_usable(a) ? MSG_USABLE : MSG_NONE;
+    if (a->state.dead_fp[0])
+        return MSG_REAUTH;
+    return account_usable(a) ? MSG_USABLE : MSG_NONE;
 }
 
 bool account_usable(const struct account *a)

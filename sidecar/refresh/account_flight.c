@@ -87,9 +87,13 @@ static int64_t left_ms(int64_t until_ms)
 /* Every refusal says when it makes sense to ask again. */
 static void refuse(struct account *a, enum msg_class failure, const char *text)
 {
-    int64_t after_ms = failure == MSG_DEAD     ? 0
-                       : failure == MSG_RECENT ? left_ms(a->tries.forced_ms + account_forced_floor(a))
-                                               : left_ms(a->tries.urgent_ms);
+    int64_t after_ms;
+    if (failure == MSG_DEAD)
+        after_ms = 0;
+    else if (failure == MSG_RECENT)
+        after_ms = left_ms(a->tries.forced_ms + account_forced_floor(a));
+    else
+        after_ms = left_ms(a->tries.urgent_ms);
     a->env->refuse(a->env->arg, a, failure, after_ms, text);
 }
 

@@ -78,9 +78,9 @@ static const char *why_not(const struct account *a)
 {
     if (a->last_error[0])
         return a->last_error;
-    return a->state.dead_fp[0] ? "needs a person: the refresh token is dead"
-           : a->flight         ? "the first token is being fetched"
-                               : "has no token yet";
+    if (a->state.dead_fp[0])
+        return "needs a person: the refresh token is dead";
+    return a->flight ? "the first token is being fetched" : "has no token yet";
 }
 
 static int add_ready(struct keeper *k, struct buf *out, bool *ok)
@@ -113,9 +113,13 @@ static json_t *time_or_null(int64_t wall_ms)
 static json_t *account_json(const struct account *a)
 {
     int64_t next_ms = account_next_ms(a);
-    json_t *next = a->flight              ? json_string("now")
-                   : next_ms == MSG_NEVER ? json_null()
-                                          : time_or_null(clock_wall_ms() + next_ms - clock_mono_ms());
+    json_t *next;
+    if (a->flight)
+        next = json_string("now");
+    else if (next_ms == MSG_NEVER)
+        next = json_null();
+    else
+        next = time_or_null(clock_wall_ms() + next_ms - clock_mono_ms());
     return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:o?, s:o?, s:b}", "name", a->spec->name, "state",
                      msg_state_name(account_state(a)), "usable", account_usable(a), "generation",
                      (json_int_t)a->state.generation, "expires_at", time_or_null(a->state.expires_wall_ms),

@@ -70,7 +70,13 @@ void token_clock_learn(struct token_clock *c, int64_t date_s, int64_t took_ms)
     if (!c || date_s == 0)
         return;
     int64_t now_ms = clock_wall_ms(), least_ms = date_s * 1000 - now_ms, most_ms = least_ms + 1000 + took_ms;
-    int64_t off_ms = least_ms > 2000 ? least_ms : most_ms < -2000 ? most_ms : 0;
+    int64_t off_ms;
+    if (least_ms > 2000)
+        off_ms = least_ms;
+    else if (most_ms < -2000)
+        off_ms = most_ms;
+    else
+        off_ms = 0;
     bool refused = llabs(off_ms) > TOKEN_CLOCK_MAX_MS;
     if (refused && !c->refused)
         log_warn(log_msg("the token endpoint's Date is more than 7 days from this machine's clock: it is not used, "

@@ -87,7 +87,9 @@ static int read_flags(int argc, char **argv, struct env_flags *f)
         case FLAG_JAVA: f->java = true; break;
         default: failed = cmd_config_flag(&f->load, flag, optarg);
         }
-    return failed ? failed : optind < argc ? cmd_usage("env", "takes no words, and \"%.60s\" is one", argv[optind]) : 0;
+    if (failed)
+        return failed;
+    return optind < argc ? cmd_usage("env", "takes no words, and \"%.60s\" is one", argv[optind]) : 0;
 }
 
 /* Splits the listener's address into what clients are told: any-address becomes loopback. */

@@ -46,10 +46,12 @@ int cross_check_inject(struct schema *s, const json_t *node, void *item)
         break;
     case INJECT_USERINFO:
         format = "x-access-token:{access_token}";
-        wrong = i->name ? "name has no meaning with in: userinfo: write format: \"user:{access_token}\""
-                : i->format && !strchr(i->format, ':')
-                    ? "userinfo is user:password: write format: \"user:{access_token}\""
-                    : NULL;
+        if (i->name)
+            wrong = "name has no meaning with in: userinfo: write format: \"user:{access_token}\"";
+        else if (i->format && !strchr(i->format, ':'))
+            wrong = "userinfo is user:password: write format: \"user:{access_token}\"";
+        else
+            wrong = NULL;
     }
     if (wrong)
         return schema_error(s, name ? name : node, "%s", wrong);
@@ -59,7 +61,9 @@ int cross_check_inject(struct schema *s, const json_t *node, void *item)
 /* The field that an item sets. */
 static const char *field_of(const struct inject_item *i)
 {
-    return i->in == INJECT_QUERY ? "" : i->in == INJECT_USERINFO ? "authorization" : i->name;
+    if (i->in == INJECT_QUERY)
+        return "";
+    return i->in == INJECT_USERINFO ? "authorization" : i->name;
 }
 
 static bool has_name(const struct name_value *list, size_t count, const char *name)
@@ -122,7 +126,13 @@ static int default_inject(struct schema *s, const json_t *node, struct rule *r)
 
 static int check_needs_credential(struct schema *s, const json_t *node, const struct rule *r)
 {
-    const char *key = r->inject_count ? "inject" : r->only_if_header ? "only_if" : NULL;
+    const char *key;
+    if (r->inject_count)
+        key = "inject";
+    else if (r->only_if_header)
+        key = "only_if";
+    else
+        key = NULL;
     if (!key)
         return 0;
     return schema_error(s, json_object_get(node, key), "%s has nothing to inject: add credential: NAME to the rule",

@@ -105,7 +105,12 @@ int config_file_read(const char *path, struct buf *out, int *ret_exit, struct er
         close(fd);
     if (!failed)
         return 0;
-    *ret_exit = failed == -ENOENT ? EX_NOINPUT : failed == -EACCES || failed == -EPERM ? EX_NOPERM : EX_IOERR;
+    if (failed == -ENOENT)
+        *ret_exit = EX_NOINPUT;
+    else if (failed == -EACCES || failed == -EPERM)
+        *ret_exit = EX_NOPERM;
+    else
+        *ret_exit = EX_IOERR;
     if (fd < 0)
         return -1;
     return err_set(e, "%s: %s", path, failed == -EFBIG ? "larger than 1 MiB" : strerror(-failed));

@@ -54,7 +54,13 @@ const char *value_host(char **io_text)
 {
     const char *text = *io_text;
     bool wild = strncmp(text, "*.", 2) == 0, naked_v6 = *text != '[' && strchr(text, ':') != strrchr(text, ':');
-    const char *colon = *text == '[' ? strchr(text, ']') : naked_v6 ? NULL : text;
+    const char *colon;
+    if (*text == '[')
+        colon = strchr(text, ']');
+    else if (naked_v6)
+        colon = NULL;
+    else
+        colon = text;
     char in_brackets[64];
     struct authority a;
     if (strstr(text, "://") || strchr(text, '/'))

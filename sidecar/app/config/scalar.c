@@ -17,7 +17,13 @@ static int read_string(const struct field *f, const char *text, void *base, stru
     if (!*text)
         return err_set(e, "is empty: write a value, or leave the key out");
     char *copy = strdup(text);
-    const char *wrong = !copy ? "out of memory" : f->check ? f->check(&copy) : NULL;
+    const char *wrong;
+    if (!copy)
+        wrong = "out of memory";
+    else if (f->check)
+        wrong = f->check(&copy);
+    else
+        wrong = NULL;
     if (wrong) {
         free(copy);
         return err_set(e, "%s", wrong);
@@ -39,7 +45,13 @@ static int read_bool(const struct field *f, const char *text, bool plain, void *
 
 static int read_number(const struct field *f, const char *text, bool plain, uint64_t *ret, struct err *e)
 {
-    uint64_t most = f->type == FIELD_PORT ? UINT16_MAX : f->max ? f->max : UINT32_MAX;
+    uint64_t most;
+    if (f->type == FIELD_PORT)
+        most = UINT16_MAX;
+    else if (f->max)
+        most = f->max;
+    else
+        most = UINT32_MAX;
     uint64_t least = f->type == FIELD_PORT ? 1 : f->min;
     int failed = slice_u64(slice_str(text), UINT64_MAX, ret);
     if (failed == 0 && !plain)

@@ -235,7 +235,13 @@ static int read_pairs(struct schema *s, const struct field *f, const json_t *nod
         const char *text = schema_text(s, value);
         p->name = strdup(key);
         p->value = text ? strdup(text) : NULL;
-        const char *wrong = !p->name || (text && !p->value) ? "out of memory" : f->check ? f->check(&p->name) : NULL;
+        const char *wrong;
+        if (!p->name || (text && !p->value))
+            wrong = "out of memory";
+        else if (f->check)
+            wrong = f->check(&p->name);
+        else
+            wrong = NULL;
         if (wrong)
             schema_error_key(s, value, "\"%.64s\": %s", key, wrong);
         else if (text && has_control(text))
@@ -431,7 +437,13 @@ static int read_override(struct schema *s, const struct field *f, void *base)
         text = from_env(s->path, name, sizeof name);
         s->foreign = name;
     }
-    int result = !text ? 0 : scalar_read(f, text, true, base, &e) != 0 ? schema_error(s, NULL, "%s", e.text) : 1;
+    int result;
+    if (!text)
+        result = 0;
+    else if (scalar_read(f, text, true, base, &e) != 0)
+        result = schema_error(s, NULL, "%s", e.text);
+    else
+        result = 1;
     s->foreign = NULL;
     return result;
 }

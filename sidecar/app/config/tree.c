@@ -183,9 +183,9 @@ static const char *refused(const yaml_event_t *event)
         break;
     default: return "a value is missing here";
     }
-    return anchor ? "anchors (&name) are not supported: write the value where it is needed"
-           : tag  ? "tags (!name) are not supported: each key knows the type of its value"
-                  : NULL;
+    if (anchor)
+        return "anchors (&name) are not supported: write the value where it is needed";
+    return tag ? "tags (!name) are not supported: each key knows the type of its value" : NULL;
 }
 
 static json_t *read_node(struct reader *r, const yaml_event_t *event)
@@ -198,9 +198,13 @@ static json_t *read_node(struct reader *r, const yaml_event_t *event)
         return NULL;
     }
     r->depth++;
-    json_t *node = event->type == YAML_SCALAR_EVENT           ? read_scalar(r, event)
-                   : event->type == YAML_SEQUENCE_START_EVENT ? read_sequence(r, event)
-                                                              : read_mapping(r, event);
+    json_t *node;
+    if (event->type == YAML_SCALAR_EVENT)
+        node = read_scalar(r, event);
+    else if (event->type == YAML_SEQUENCE_START_EVENT)
+        node = read_sequence(r, event);
+    else
+        node = read_mapping(r, event);
     r->depth--;
     return node;
 }

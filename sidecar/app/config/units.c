@@ -111,7 +111,13 @@ unsigned units_distance(const char *a, const char *b)
 void units_nearer(const char *word, const char *candidate, const char **io_best)
 {
     size_t len = strlen(word) > strlen(candidate) ? strlen(word) : strlen(candidate);
-    unsigned far = len <= 3 ? 1 : len <= 7 ? 2 : 3;
+    unsigned far;
+    if (len <= 3)
+        far = 1;
+    else if (len <= 7)
+        far = 2;
+    else
+        far = 3;
     unsigned distance = units_distance(word, candidate);
     if (distance <= far && (!*io_best || distance < units_distance(word, *io_best)))
         *io_best = candidate;

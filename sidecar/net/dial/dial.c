@@ -168,7 +168,9 @@ static void begin_next(struct dial *d);
 
 static enum dial_error error_of(int failed)
 {
-    return failed == ECONNREFUSED ? DIAL_REFUSED : failed == ETIMEDOUT ? DIAL_TIMEOUT : DIAL_FAILED;
+    if (failed == ECONNREFUSED)
+        return DIAL_REFUSED;
+    return failed == ETIMEDOUT ? DIAL_TIMEOUT : DIAL_FAILED;
 }
 
 static const char *what_of(int failed, char *text, size_t size)

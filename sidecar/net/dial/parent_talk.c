@@ -274,7 +274,15 @@ static enum step read_reply(struct parent_talk *t)
         return end(t, -EPROTO, "its answer is no SOCKS5");
     if (byte_at(t, 1) != 0) /* servers differ in what follows a refusal */
         return judge_reply(t);
-    size_t address = type == 1 ? 4 : type == 4 ? 16 : type == 3 ? 1 + byte_at(t, 4) : 0;
+    size_t address;
+    if (type == 1)
+        address = 4;
+    else if (type == 4)
+        address = 16;
+    else if (type == 3)
+        address = 1 + byte_at(t, 4);
+    else
+        address = 0;
     if (address == 0)
         return end(t, -EPROTO, "its answer is no SOCKS5");
     return expect(t, 4 + address + 2, read_bound);

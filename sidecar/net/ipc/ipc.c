@@ -62,7 +62,13 @@ static void drop_all(struct ipc *i)
 /* The one place that sets what is watched. */
 static void settle(struct ipc *i)
 {
-    int events = i->dead ? 0 : list_empty(&i->queue) ? EV_READ : EV_READ | EV_WRITE;
+    int events;
+    if (i->dead)
+        events = 0;
+    else if (list_empty(&i->queue))
+        events = EV_READ;
+    else
+        events = EV_READ | EV_WRITE;
     if (events == (ev_is_active(&i->io) ? i->io.events & (EV_READ | EV_WRITE) : 0))
         return;
     ev_io_stop(loop_get(), &i->io);

@@ -230,7 +230,13 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
         return "the address of the token endpoint is not allowed (network.allow_private)";
     if (job->answer.too_large)
         return "the response is larger than 4 MiB";
-    const char *text = *job->refusal ? job->refusal : *job->error ? job->error : curl_easy_strerror(code);
+    const char *text;
+    if (*job->refusal)
+        text = job->refusal;
+    else if (*job->error)
+        text = job->error;
+    else
+        text = curl_easy_strerror(code);
     if (!job->way.by_parent)
         return text;
     snprintf(job->text, sizeof job->text, "by parent proxy %s: %s", job->fetch->parent.name, text);

@@ -123,7 +123,12 @@ int64_t classify_retry_after_ms(struct slice value, int64_t date_s, int64_t now_
         int64_t at = http_date(value), since = at - (date_s ? date_s : now_s);
         if (at == 0)
             return 0;
-        seconds = since < 1 ? 1 : since > 300 ? 300 : (uint64_t)since;
+        if (since < 1)
+            seconds = 1;
+        else if (since > 300)
+            seconds = 300;
+        else
+            seconds = (uint64_t)since;
     }
     return (int64_t)(seconds ? seconds : 1) * 1000;
 }

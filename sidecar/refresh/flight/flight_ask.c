@@ -262,9 +262,13 @@ static enum step sign_again(struct flight *f)
 static void explain(const struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer,
                     const char *why, char *text, size_t size)
 {
-    const char *who = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? "command"
-                      : f->impersonating                                ? "impersonation"
-                                                                        : "token endpoint";
+    const char *who;
+    if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
+        who = "command";
+    else if (f->impersonating)
+        who = "impersonation";
+    else
+        who = "token endpoint";
     bool foreign = classify_reused(slice_str(answer->code)) && !f->outcome_unknown;
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
         snprintf(text, size, "%s: %s", who, a->status ? why : a->error);
@@ -329,10 +333,15 @@ static enum step first_look(struct flight *f, const struct fetch_answer *a)
     enum grant_result result = a->status ? grant_parse(&in, &answer, why) : GRANT_BROKEN;
     if (!success && end_is_lost(a, &answer))
         heard.status = 0;
-    enum step step = success && spends                               ? look_at_success(f, a, &answer, result, why)
-                     : !success || result != GRANT_TOKEN             ? refused(f, &heard, &answer, why)
-                     : f->spec->impersonate.url && !f->impersonating ? impersonate(f, &answer)
-                                                                     : flight_keep(f, &answer, why);
+    enum step step;
+    if (success && spends)
+        step = look_at_success(f, a, &answer, result, why);
+    else if (!success || result != GRANT_TOKEN)
+        step = refused(f, &heard, &answer, why);
+    else if (f->spec->impersonate.url && !f->impersonating)
+        step = impersonate(f, &answer);
+    else
+        step = flight_keep(f, &answer, why);
     grant_answer_done(&answer);
     return step;
 }

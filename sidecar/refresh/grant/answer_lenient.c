@@ -53,7 +53,9 @@ static int escaped(struct reader *r)
     int unit = c == 'u' ? hex4(r) : -1;
     if (unit >= 0)
         r->at += 4;
-    return c == 'u' ? unit : c == '"' || c == '\\' || c == '/' ? c : -1;
+    if (c == 'u')
+        return unit;
+    return c == '"' || c == '\\' || c == '/' ? c : -1;
 }
 
 /* From behind the opening quote to behind the closing one.  VSCHAR is kept (RFC 6749 A); *ret_fit: there was nothing

@@ -48,7 +48,9 @@ static enum unpacked inflate_into(struct slice in, int bits, struct buf *out)
             break;
     }
     inflateEnd(&z);
-    return out->len == 0 ? UNPACKED_NOT : result == Z_STREAM_END ? UNPACKED_WHOLE : UNPACKED_CUT;
+    if (out->len == 0)
+        return UNPACKED_NOT;
+    return result == Z_STREAM_END ? UNPACKED_WHOLE : UNPACKED_CUT;
 }
 
 static bool is_gzip(const unsigned char *at, size_t len)

@@ -99,7 +99,9 @@ static int write_token(const struct secret *token, struct buf *out)
 
 static int64_t clamp_time(int64_t ms)
 {
-    return ms < 0 ? 0 : ms > TIME_MAX_MS ? TIME_MAX_MS : ms;
+    if (ms < 0)
+        return 0;
+    return ms > TIME_MAX_MS ? TIME_MAX_MS : ms;
 }
 
 static int write_member(const struct state *s, size_t i, struct buf *out)

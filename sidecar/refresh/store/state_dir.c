@@ -173,7 +173,13 @@ int state_dir_file(const struct state_dir *d, const char *name, int flags)
     int fd = openat(d->fd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return -errno;
-    int failed = fstat(fd, &st) != 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EINVAL;
+    int failed;
+    if (fstat(fd, &st) != 0)
+        failed = -errno;
+    else if (S_ISREG(st.st_mode))
+        failed = 0;
+    else
+        failed = -EINVAL;
     if (failed) {
         close(fd);
         return failed;
