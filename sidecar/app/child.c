@@ -7,21 +7,18 @@
 #include "app/supervisor_private.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/ipc/msg_send.h"
 #include "proxy/worker.h"
 #include "refresh/keeper.h"
 
 #define RESPAWN_MIN_MS 20
+#define REWIRE_MIN_MS 100 /* a keeper that has died is started again within this, and brings new links */
+#define LINK_LIVED_MS 10000
 #define RESPAWN_MAX_MS 5000
 
 int child_send(struct child *c, const struct msg *m, int fd)
 {
-    struct buf packet;
-    buf_init(&packet, IPC_PACKET_MAX);
-    int failed = msg_encode(m, &packet);
-    if (failed == 0)
-        failed = c->ipc ? ipc_send(c->ipc, buf_slice(&packet), fd) : -EPIPE;
-    buf_done(&packet);
-    return failed;
+    return msg_send(c->ipc, m, fd);
 }
 
 /* Gives a worker and the keeper the two ends of a new socket. */
@@ -40,8 +37,30 @@ static void wire(struct supervisor *s, struct child *worker)
         failed = child_send(worker, &(struct msg){ .type = MSG_WIRE, .name = SLICE("keeper") }, ends[1]);
     if (failed)
         log_error(log_msg("worker and keeper cannot be joined"), log_str("reason", strerror(-failed)));
+    worker->wired_ms = clock_mono_ms();
+    timer_stop(&worker->rewire);
     close(ends[0]);
     close(ends[1]);
+}
+
+static void on_rewire(void *arg)
+{
+    struct child *worker = arg;
+    if (!worker->retired)
+        wire(worker->supervisor, worker);
+}
+
+void child_rewire_later(struct child *worker)
+{
+    bool lived = clock_mono_ms() - worker->wired_ms > LINK_LIVED_MS;
+    if (worker->retired || timer_is_set(&worker->rewire))
+        return;
+    worker->rewire_ms = lived || !worker->rewire_ms ? REWIRE_MIN_MS : worker->rewire_ms * 2;
+    if (worker->rewire_ms > RESPAWN_MAX_MS)
+        worker->rewire_ms = RESPAWN_MAX_MS;
+    log_warn(log_msg("a worker has lost its link to the keeper: it gets a new one"), log_int("slot", worker->slot),
+             log_int("in_ms", worker->rewire_ms));
+    timer_set(&worker->rewire, worker->rewire_ms);
 }
 
 static void on_packet(void *arg, struct slice packet, int fd)
@@ -78,6 +97,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     for (unsigned i = 0; i < s->worker_count; i++) {
         ipc_free(s->workers[i]->ipc);
         timer_stop(&s->workers[i]->respawn);
+        timer_stop(&s->workers[i]->rewire);
     }
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
         ipc_free(LIST_ENTRY(n, struct child, node)->ipc);
@@ -171,6 +191,7 @@ struct child *child_new(struct supervisor *s, enum role role, unsigned slot)
     *c = (struct child){ .supervisor = s, .role = role, .slot = slot };
     list_init(&c->node);
     timer_init(&c->respawn, on_respawn, c);
+    timer_init(&c->rewire, on_rewire, c);
     return c;
 }
 
@@ -179,6 +200,7 @@ void child_free(struct child *c)
     if (!c)
         return;
     timer_stop(&c->respawn);
+    timer_stop(&c->rewire);
     ipc_free(c->ipc);
     list_remove(&c->node);
     free(c);

@@ -260,6 +260,8 @@ void supervisor_message(struct child *c, const struct msg *m, int fd)
         close(fd);
     if (m->type == MSG_ASK && m->ask == MSG_ASK_RELOAD) {
         answer_reload(c, m->tag); /* also of one that drains: whoever came in through it waits */
+    } else if (m->type == MSG_WIRE && c->role == ROLE_WORKER) {
+        child_rewire_later(c);
     } else if (m->type == MSG_READY) {
         c->ready = true;
         announce(c->supervisor);

@@ -22,6 +22,8 @@ struct child {
     struct ipc *ipc;
     int64_t started_ms, backoff_ms;
     struct timer respawn;
+    int64_t wired_ms, rewire_ms; /* a worker's link to the keeper: since when; the pause before the next one */
+    struct timer rewire;
     bool ready;
     bool retired;     /* replaced by a reload: freed when it has ended */
     struct list node; /* in retired */
@@ -48,6 +50,8 @@ void child_free(struct child *c);
 /* Starts it, and wires it to those on the other side; on failure tries again later. */
 void child_spawn(struct child *c);
 void child_retry_later(struct child *c);
+/* This worker has lost its link to the keeper, and both live: it gets a new one, with back-off. */
+void child_rewire_later(struct child *worker);
 int child_send(struct child *c, const struct msg *m, int fd);
 /* supervisor.c: a message of a child.  Takes fd (-1: none) over. */
 void supervisor_message(struct child *c, const struct msg *m, int fd);

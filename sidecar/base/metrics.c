@@ -203,6 +203,33 @@ void metrics_merge(struct metrics *m, struct slice text)
     }
 }
 
+/* "sidekey_x_seconds" of the table also stands for the histogram's "sidekey_x_seconds_bucket", "_sum" and "_count". */
+static bool is_known(struct slice name)
+{
+    static const char *const ends[] = { "", "_bucket", "_sum", "_count" };
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        size_t len = strlen(families[i].name);
+        if (name.len < len || memcmp(name.ptr, families[i].name, len) != 0)
+            continue;
+        for (size_t j = 0; j < sizeof ends / sizeof *ends; j++)
+            if (slice_eq(slice_skip(name, len), slice_str(ends[j])))
+                return true;
+    }
+    return false;
+}
+
+int metrics_known_lines(struct slice text, struct buf *out)
+{
+    int failed = 0;
+    while (text.len && failed == 0) {
+        struct slice line = slice_cut(text, '\n', &text);
+        size_t brace = slice_find(line, '{'), space = slice_find(line, ' ');
+        if (is_known(slice_of(line.ptr, brace < space ? brace : space)) && (failed = buf_add(out, line)) == 0)
+            failed = buf_add_str(out, "\n");
+    }
+    return failed;
+}
+
 static void zero_one(void *arg, struct slice key, void *value)
 {
     (void)arg;

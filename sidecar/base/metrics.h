@@ -23,6 +23,9 @@ MUST_CHECK int metrics_write(const struct metrics *m, bool openmetrics, struct b
 /* Adds what another process wrote (lines "name value"; comments skipped) to m: counters and gauges are summed.  Lines
  * that do not parse are skipped. */
 void metrics_merge(struct metrics *m, struct slice text);
+/* Appends the lines of text whose family is in the table of known ones; everything else, comments too, is left out.
+ * 0; as buf_add(). */
+MUST_CHECK int metrics_known_lines(struct slice text, struct buf *out);
 /* Every value to 0 (the series stay). */
 void metrics_zero(struct metrics *m);
 

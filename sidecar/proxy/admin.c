@@ -1,13 +1,17 @@
 #include "proxy/admin.h"
 
+#include "base/clock.h"
+
 #include "base/log.h"
 #include "net/ipc/msg_parts.h"
 #include "net/timer.h"
 #include "proxy/problem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#define UNLINKED_MAX_MS 60000
 #define ADMIN_IDLE_MS 30000
 #define ANSWER_MS 2000
 #define REFRESH_MS 30000
@@ -194,6 +198,20 @@ static void refresh(struct admin_client *c, struct slice name)
                 c);
 }
 
+/* The loop turns, and so does the keeper's side of it, or it is being put right: a minute without a link is worth a
+ * restart. */
+static void answer_live(struct admin_client *c)
+{
+    int64_t since_ms = c->admin->ctx->unlinked_ms, gone_ms = clock_mono_ms() - since_ms;
+    char text[96];
+    if (!since_ms) {
+        respond(c, 200, "text/plain", SLICE("ok\n"));
+        return;
+    }
+    snprintf(text, sizeof text, "the link to the keeper has been gone for %lld s\n", (long long)(gone_ms / 1000));
+    respond(c, gone_ms < UNLINKED_MAX_MS ? 200 : 503, "text/plain", slice_str(text));
+}
+
 /* Who is about to end must get no more work, whatever the keeper thinks of its tokens. */
 static void ask_ready(struct admin_client *c)
 {
@@ -212,7 +230,7 @@ static void answer(struct admin_client *c, struct message *head)
     struct slice accept = message_get(head, SLICE("accept"), NULL);
     path = slice_cut(path, '?', &query);
     if (get && slice_eq(path, SLICE("/livez")))
-        respond(c, 200, "text/plain", SLICE("ok\n"));
+        answer_live(c);
     else if (get && (slice_eq(path, SLICE("/readyz")) || slice_eq(path, SLICE("/healthz"))))
         ask_ready(c);
     else if (get && slice_eq(path, SLICE("/status")))

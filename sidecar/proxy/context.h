@@ -26,6 +26,7 @@ struct context {
     struct list clients;
     unsigned client_count;
     bool draining;
+    int64_t unlinked_ms;                     /* clock_mono_ms() when the link to the keeper was lost; 0: it is there */
     bool leaving;                            /* … and nobody takes over: the program ends */
     void (*on_client_end)(struct context *); /* a connection slot is free again, or an operator has its answer */
     /* of an admin client: to the keeper, or RELOAD to the supervisor */

@@ -33,6 +33,9 @@ static const struct {
     { MSG_DEAD, "credential_dead", "a person must authorise anew: put a new refresh token in place" },
     { MSG_STORE, "store_unavailable", "the credential store does not answer; see sidekey's log" },
     { MSG_RECENT, "token_unavailable", "a refresh ran a moment ago" },
+    { MSG_LINK, "token_unavailable",
+      "sidekey's worker has no link to its keeper and gets a new one; if this lasts, see sidekey's log and restart "
+      "it" },
     { MSG_UNKNOWN_CREDENTIAL, "credential_unknown", "the configuration has no such credential" },
 };
 

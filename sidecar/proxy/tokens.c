@@ -25,6 +25,7 @@ struct tokens {
     tokens_send_fn *send;
     void *arg;
     size_t waiting;
+    bool unlinked;
 };
 
 struct tokens *tokens_new(tokens_send_fn *send, void *arg)
@@ -139,6 +140,11 @@ const struct token *tokens_get(struct tokens *t, struct credential *c, int64_t n
     return &c->token;
 }
 
+void tokens_set_linked(struct tokens *t, bool linked)
+{
+    t->unlinked = !linked;
+}
+
 size_t tokens_waiting(const struct tokens *t)
 {
     return t->waiting;
@@ -173,7 +179,10 @@ static void on_wait_over(void *arg)
     const struct token_wait *w = arg;
     const struct token_refusal *last = &w->credential->put_off;
     struct token_refusal late = { MSG_TRANSIENT, 1000, "no token within the time that a request may wait" };
-    if (w->put_off) {
+    if (w->credential->table->unlinked) {
+        late.failure = MSG_LINK;
+        snprintf(late.text, sizeof late.text, "no token in time: this worker's link to the keeper is gone");
+    } else if (w->put_off) {
         late.failure = last->failure;
         late.retry_after_ms = last->retry_after_ms;
         snprintf(late.text, sizeof late.text, "no token in time: %.*s", (int)sizeof late.text - 32, last->text);

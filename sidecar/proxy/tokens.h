@@ -76,6 +76,8 @@ size_t tokens_waiting(const struct tokens *t);
 
 /* From the keeper: MSG_TOKEN or MSG_FAIL. */
 void tokens_message(struct tokens *t, const struct msg *m);
+/* Whether the keeper can be asked: a wait that ends without a token says so. */
+void tokens_set_linked(struct tokens *t, bool linked);
 /* A new keeper is there: asks again for everyone who waits. */
 void tokens_resend(struct tokens *t);
 

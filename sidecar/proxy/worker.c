@@ -1,9 +1,11 @@
 #include "proxy/worker.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem_trim.h"
 #include "net/listen_unix.h"
 #include "net/ipc/msg_parts.h"
+#include "net/ipc/msg_send.h"
 #include "net/timer.h"
 #include "proxy/admin.h"
 #include "proxy/client.h"
@@ -38,19 +40,14 @@ struct worker {
     int status;
 };
 
-/* A WANT may be left out when the keeper stands still: who waits has a deadline, and whoever comes next asks again. */
+/* A WANT or a MINT may be left out when the keeper stands still: who waits has a deadline, and whoever comes next asks
+ * again. */
 static void send_to(struct ipc *to, const struct msg *m)
 {
-    struct buf packet;
-    if (!to)
-        return;
-    buf_init_secret(&packet, IPC_PACKET_MAX);
-    int failed = msg_encode(m, &packet);
-    if (failed == 0)
-        failed = m->type == MSG_WANT ? ipc_offer(to, buf_slice(&packet)) : ipc_send(to, buf_slice(&packet), -1);
-    if (failed)
+    bool may_be_left_out = m->type == MSG_WANT || m->type == MSG_MINT;
+    int failed = may_be_left_out ? msg_offer(to, m) : msg_send(to, m, -1);
+    if (failed && to)
         log_debug(log_msg("message not sent"), log_int("type", m->type), log_int("errno", -failed));
-    buf_done(&packet);
 }
 
 static void send_want(void *arg, const struct msg *m)
@@ -130,12 +127,21 @@ static void on_keeper_packet(void *arg, struct slice packet, int fd)
     }
 }
 
+/* For requests that wait for a token, and for /livez. */
+static void set_linked(struct worker *w, bool linked)
+{
+    w->ctx.unlinked_ms = linked ? 0 : clock_mono_ms();
+    tokens_set_linked(w->ctx.tokens, linked);
+}
+
 static void on_keeper_gone(void *arg)
 {
     struct worker *w = arg;
-    log_warn(log_msg("the keeper is gone: serving on from cached tokens"));
+    log_warn(log_msg("the link to the keeper is gone: serving on from cached tokens"));
     ipc_free(w->keeper);
     w->keeper = NULL;
+    set_linked(w, false);
+    send_to(w->supervisor, &(struct msg){ .type = MSG_WIRE, .name = SLICE("worker"), .tag = w->sockets.slot });
 }
 
 static void meet_keeper(struct worker *w, int fd)
@@ -144,8 +150,10 @@ static void meet_keeper(struct worker *w, int fd)
     w->keeper = ipc_new(fd, on_keeper_packet, on_keeper_gone, w);
     if (!w->keeper) {
         close(fd);
+        on_keeper_gone(w);
         return;
     }
+    set_linked(w, true);
     send_to(w->keeper, &(struct msg){ .type = MSG_HELLO, .name = SLICE("worker"), .tag = w->sockets.slot });
     tokens_resend(w->ctx.tokens);
     leaves_resend(w->ctx.leaves);

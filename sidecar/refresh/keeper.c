@@ -6,6 +6,7 @@
 #include "base/rand.h"
 #include "base/trusted_file.h"
 #include "base/mem_trim.h"
+#include "net/ipc/msg_send.h"
 #include "refresh/store/store_file.h"
 #include "refresh/redis/store_redis.h"
 
@@ -248,13 +249,7 @@ static void on_supervisor_gone(void *arg)
 
 static int say_ready(struct keeper *k)
 {
-    struct buf packet;
-    buf_init(&packet, 1024);
-    int failed = msg_encode(&(struct msg){ .type = MSG_READY, .name = SLICE("keeper") }, &packet);
-    if (failed == 0)
-        failed = ipc_send(k->supervisor, buf_slice(&packet), -1);
-    buf_done(&packet);
-    return failed;
+    return msg_send(k->supervisor, &(struct msg){ .type = MSG_READY, .name = SLICE("keeper") }, -1);
 }
 
 /* ---- life ---- */

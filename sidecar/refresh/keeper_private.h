@@ -44,6 +44,7 @@ struct worker_link { /* one worker's connection */
     struct buf stats, coming; /* its last metrics text; the next one, in parts */
     bool *dirty;              /* for each account: its token has changed and is to be sent */
     size_t dirty_count;
+    unsigned nonsense; /* messages that no worker sends */
     bool config_dirty; /* … and after all of them CONFIG */
 };
 

@@ -5,12 +5,14 @@
 #include "base/log.h"
 
 #include "net/ipc/msg_parts.h"
+#include "net/ipc/msg_send.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define EXTRA_MAX_BYTES 2048
+#define NONSENSE_MAX 3               /* messages of a link that are forgiven */
 #define FAIL_QUEUE_MAX (1024 * 1024) /* a worker that reads nothing for so long has nobody left who waits */
 
 struct account *keeper_find(struct keeper *k, struct slice name)
@@ -23,12 +25,7 @@ struct account *keeper_find(struct keeper *k, struct slice name)
 
 static int send_one(struct worker_link *w, const struct msg *m)
 {
-    struct buf packet;
-    buf_init_secret(&packet, IPC_PACKET_MAX);
-    int failed = msg_encode(m, &packet);
-    if (failed == 0)
-        failed = ipc_send(w->ipc, buf_slice(&packet), -1);
-    buf_done(&packet);
+    int failed = msg_send(w->ipc, m, -1);
     if (failed && failed != -EPIPE)
         log_warn(log_msg("message to a worker not sent"), log_int("slot", (int64_t)w->slot), log_int("type", m->type),
                  log_str("reason", strerror(-failed)));
@@ -182,12 +179,12 @@ static void on_stats(struct worker_link *w, const struct msg *m)
 {
     enum msg_parts got = msg_parts_take(&w->coming, m);
     if (got == MSG_PARTS_BROKEN)
-        log_warn(log_msg("worker's metrics not kept"), log_int("slot", (int64_t)w->slot));
+        log_debug(log_msg("worker's metrics not kept"), log_int("slot", (int64_t)w->slot));
     if (got != MSG_PARTS_WHOLE)
         return;
-    struct buf old = w->stats;
-    w->stats = w->coming;
-    w->coming = old;
+    buf_clear(&w->stats);
+    if (metrics_known_lines(buf_slice(&w->coming), &w->stats) != 0)
+        buf_clear(&w->stats); /* half of them would let counters go back */
 }
 
 static void drop_worker(struct worker_link *w)
@@ -206,6 +203,19 @@ static void on_gone(void *arg)
     drop_worker(arg);
 }
 
+/* A worker that works never sends this: a bug, or somebody else speaks through it.  w may be gone afterwards. */
+static void on_nonsense(struct worker_link *w, const char *why)
+{
+    if (++w->nonsense <= NONSENSE_MAX) {
+        log_warn(log_msg("a message of a worker is dropped"), log_int("slot", (int64_t)w->slot),
+                 log_str("reason", why));
+        return;
+    }
+    log_error(log_msg("a worker keeps sending messages that make no sense: its link is closed"),
+              log_int("slot", (int64_t)w->slot), log_int("messages", w->nonsense));
+    drop_worker(w);
+}
+
 static void on_packet(void *arg, struct slice packet, int fd)
 {
     struct worker_link *w = arg;
@@ -213,7 +223,7 @@ static void on_packet(void *arg, struct slice packet, int fd)
     if (fd >= 0)
         close(fd); /* workers have none to give */
     if (msg_decode(packet, &m) != 0) {
-        log_warn(log_msg("unreadable message from a worker"), log_int("slot", (int64_t)w->slot));
+        on_nonsense(w, "it cannot be read");
         return;
     }
     switch (m.type) {
@@ -222,7 +232,7 @@ static void on_packet(void *arg, struct slice packet, int fd)
     case MSG_MINT: keeper_ca_mint(w, &m); break;
     case MSG_STATS: on_stats(w, &m); break;
     case MSG_ASK: keeper_report(w, &m); break;
-    default: log_warn(log_msg("unexpected message from a worker"), log_int("type", m.type));
+    default: on_nonsense(w, "it is of a type that workers do not send"); return;
     }
     flush_tokens(w);
 }

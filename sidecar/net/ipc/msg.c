@@ -174,9 +174,9 @@ int msg_decode(struct slice packet, struct msg *ret)
 
 const char *msg_class_name(enum msg_class c)
 {
-    static const char *const names[] = { "transient", "ambiguous", "throttle",          "clock", "config", "dead",
-                                         "store",     "recent",    "unknown_credential" };
-    return c >= MSG_TRANSIENT && c <= MSG_UNKNOWN_CREDENTIAL ? names[c] : "unknown";
+    static const char *const names[] = { "transient", "ambiguous", "throttle",           "clock", "config", "dead",
+                                         "store",     "recent",    "unknown_credential", "link" };
+    return c >= MSG_TRANSIENT && c <= MSG_LINK ? names[c] : "unknown";
 }
 
 const char *msg_state_name(enum msg_state s)

@@ -15,15 +15,16 @@ enum msg_type {
     MSG_HELLO = 1, /* worker → keeper: I am here */
     /* keeper → worker: every credential's TOKEN has been sent; supervisor → keeper: ok = the last reload was good */
     MSG_CONFIG,
-    MSG_TOKEN,     /* keeper → workers */
-    MSG_WANT,      /* worker → keeper */
-    MSG_FAIL,      /* keeper → workers */
-    MSG_MINT,      /* worker → keeper */
-    MSG_LEAF,      /* keeper → worker */
-    MSG_STATS,     /* worker → keeper: the worker's metrics text, once a second */
-    MSG_ASK,       /* worker → keeper: an admin question (see what) */
-    MSG_ANSWER,    /* keeper → worker */
-    MSG_WIRE,      /* supervisor → worker or keeper: here is a new socket to the other side (fd attached) */
+    MSG_TOKEN,  /* keeper → workers */
+    MSG_WANT,   /* worker → keeper */
+    MSG_FAIL,   /* keeper → workers */
+    MSG_MINT,   /* worker → keeper */
+    MSG_LEAF,   /* keeper → worker */
+    MSG_STATS,  /* worker → keeper: the worker's metrics text, once a second */
+    MSG_ASK,    /* worker → keeper: an admin question (see what) */
+    MSG_ANSWER, /* keeper → worker */
+    MSG_WIRE, /* supervisor → worker or keeper: a new socket to the other side (fd); worker → supervisor: mine is gone
+               */
     MSG_READY,     /* keeper or worker → supervisor */
     MSG_DRAIN,     /* supervisor → worker, keeper: finish what is in flight, then end */
     MSG_CA,        /* keeper → supervisor: the CA, sealed, for the next keeper (memfd attached) */
@@ -42,7 +43,8 @@ enum msg_class {
     MSG_DEAD,
     MSG_STORE,
     MSG_RECENT,
-    MSG_UNKNOWN_CREDENTIAL
+    MSG_UNKNOWN_CREDENTIAL,
+    MSG_LINK, /* the worker's own: its link to the keeper is gone */
 };
 enum msg_ask { MSG_ASK_READY, MSG_ASK_METRICS, MSG_ASK_STATUS, MSG_ASK_CA, MSG_ASK_RELOAD, MSG_ASK_ROTATE };
 enum { MSG_DRAIN_LAST = 1 }; /* the program ends: nobody accepts again */

@@ -1,5 +1,7 @@
 #include "net/ipc/msg_parts.h"
 
+#include "net/ipc/msg_send.h"
+
 #include <errno.h>
 
 #define PART_BYTES (IPC_PACKET_MAX - 1024) /* the packet's other members need room too */
@@ -7,16 +9,10 @@
 static int send_part(struct ipc *to, const struct msg *whole, size_t at, size_t len)
 {
     struct msg m = *whole;
-    struct buf packet;
     m.text = slice_of(whole->text.len ? whole->text.ptr + at : NULL, len);
     m.offset = at;
     m.more = at + len < whole->text.len;
-    buf_init(&packet, IPC_PACKET_MAX);
-    int failed = msg_encode(&m, &packet);
-    if (failed == 0)
-        failed = ipc_send(to, buf_slice(&packet), -1);
-    buf_done(&packet);
-    return failed;
+    return msg_send(to, &m, -1);
 }
 
 int msg_parts_send(struct ipc *to, const struct msg *m)
