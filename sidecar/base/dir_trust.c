@@ -51,19 +51,35 @@ static bool is_below_home(const char *path, size_t *ret_len)
     return len > 1 && *home == '/' && strncmp(path, home, len) == 0 && path[len] == '/' && !strstr(path, "/../");
 }
 
+/* A directory that was made is there after a power failure only when the one above it is on disk.  What cannot be
+ * synced (a network file system) need not be. */
+static int make_and_sync(const char *path, mode_t mode)
+{
+    char above[PATH_MAX + 4];
+    if (mkdir(path, mode) != 0)
+        return errno == EEXIST ? 0 : -1;
+    snprintf(above, sizeof above, "%.*s/..", PATH_MAX, path);
+    int fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+    return 0;
+}
+
 int dir_trust_make(const char *path, mode_t mode)
 {
     char part[PATH_MAX];
     size_t home;
-    if (mkdir(path, mode) == 0 || errno == EEXIST)
+    if (make_and_sync(path, mode) == 0)
         return 0;
     if (errno != ENOENT || !is_below_home(path, &home) || snprintf(part, sizeof part, "%s", path) >= (int)sizeof part)
         return -1;
     for (char *slash = strchr(part + home, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+        if (make_and_sync(part, 0700) != 0)
             return -1;
         *slash = '/';
     }
-    return mkdir(path, mode) == 0 || errno == EEXIST ? 0 : -1;
+    return make_and_sync(path, mode);
 }

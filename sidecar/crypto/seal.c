@@ -10,6 +10,8 @@
 #include "base/str.h"
 
 #define VERSION 1
+#define DISTINCT_MIN 16 /* different bytes in a key; 32 random ones have 30 */
+#define STEPS_MAX 12
 #define ID_BYTES 4
 #define NONCE_BYTES 12
 #define TAG_BYTES 16
@@ -91,6 +93,45 @@ static bool key_bytes(struct slice material, char *ret_key)
         return true;
     }
     return from_hex(text, ret_key) || from_base64(text, ret_key);
+}
+
+static bool few_bytes(const unsigned char *key)
+{
+    bool seen[256] = { false };
+    unsigned count = 0;
+    for (size_t i = 0; i < SEAL_KEY_BYTES; i++) {
+        count += !seen[key[i]];
+        seen[key[i]] = true;
+    }
+    return count < DISTINCT_MIN;
+}
+
+static bool repeated(const unsigned char *key)
+{
+    return memcmp(key, key + SEAL_KEY_BYTES / 2, SEAL_KEY_BYTES / 2) == 0;
+}
+
+/* One and the same step from byte to byte, most of the way. */
+static bool in_steps(const unsigned char *key)
+{
+    unsigned counts[256] = { 0 }, most = 0;
+    for (size_t i = 1; i < SEAL_KEY_BYTES; i++) {
+        unsigned *count = &counts[(unsigned char)(key[i] - key[i - 1])];
+        if (++*count > most)
+            most = *count;
+    }
+    return most > STEPS_MAX;
+}
+
+int seal_key_judge(struct slice material, struct err *e)
+{
+    unsigned char key[SEAL_KEY_BYTES];
+    bool weak = key_bytes(material, (char *)key) && (few_bytes(key) || repeated(key) || in_steps(key));
+    explicit_bzero(key, sizeof key);
+    return weak ? err_set(e,
+                          "the seal key is not random (few different bytes, a repeated text, or bytes in steps): make "
+                          "one by openssl rand -hex 32, and name the old one under store.seal_key_previous")
+                : 0;
 }
 
 static int key_set(struct key *key, struct slice material, const char *which, struct err *e)

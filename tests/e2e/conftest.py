@@ -156,7 +156,7 @@ def make_config(auth, pki, place):
             "listen": {"proxy": "127.0.0.1:0", "admin": "127.0.0.1:0"},
             "ca": {"publish": str(place / "ca")},
             "unmatched": "tunnel",
-            "store": {"file": str(place / "state"), "seal_key": write("seal", "5ea1" * 16)},
+            "store": {"file": str(place / "state"), "seal_key": write("seal", "9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28")},
             "credentials": {name: {
                 "grant": "refresh_token", "token_url": auth.token_url, "client_id": auth.client_id,
                 "client_secret": write("client-secret", auth.client_secret),
@@ -203,7 +203,7 @@ def start(request, auth, make_config, place):
 
 
 def judge_logs(process, auth):
-    secrets = [*auth.secrets, "5ea1" * 16]
+    secrets = [*auth.secrets, "9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28"]
     for name, text in process.logs().items():
         if harness.SANITIZER.search(text):
             yield f"{name} holds a sanitizer report"

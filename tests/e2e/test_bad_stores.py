@@ -191,7 +191,7 @@ def test_a_state_in_redis_that_another_key_sealed_is_neither_used_nor_overwritte
     auth.access_ttl(LIFE)
     config = copy.deepcopy(stranger.config)
     minted = auth.mint()
-    config["store"].update(redis={"url": redis.url}, file=str(place / "state"), seal_key=make_config.write("seal", "5ea1" * 16))
+    config["store"].update(redis={"url": redis.url}, file=str(place / "state"), seal_key=make_config.write("seal", "9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28"))
     config["credentials"]["crm"]["refresh_token"] = make_config.write("refresh-token", minted["refresh_token"])
     config["limits"] = LIMITS
     sidekey = start(config, name="ours")

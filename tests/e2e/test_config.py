@@ -147,7 +147,7 @@ def test_a_wrong_seal_key_is_told_and_the_state_is_kept(start, make_config, auth
     said = refused(place, config, EX_CONFIG, "sealed with another key", "crm.state")
     assert "bad0bad0" not in said
     assert (place / "state/crm.state").read_bytes() == before and auth.counts["token_requests"] == spent
-    (place / "seal").write_text("5ea1" * 16)
+    (place / "seal").write_text("9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28")
     assert start(config, name="third").request()[0] == 200
     auth.healthy()
 

@@ -15,7 +15,7 @@ def trap(place, marker):
     """A configuration that runs a command of the attacker's."""
     return json.dumps({
         "listen": {"proxy": "127.0.0.1:0", "admin": "off"}, "ca": {"publish": str(place / "ca")},
-        "store": {"file": str(place / "state"), "seal_key": {"command": ["sh", "-c", f"touch {marker}; printf {'5ea1' * 16}"]}},
+        "store": {"file": str(place / "state"), "seal_key": {"command": ["sh", "-c", f"touch {marker}; printf 9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28"]}},
         "credentials": {}, "rules": []})
 
 
@@ -114,7 +114,7 @@ def test_volumes_of_kubernetes_and_credentials_of_systemd_are_taken(place, seal)
         folder.chmod(0o755)
     (place / "c.yaml").write_text(json.dumps({
         "listen": {"proxy": "127.0.0.1:0"}, "store": {"file": "/tmp/none", "seal_key": {"file": str(at / seal)}}, "credentials": {}, "rules": []}))
-    script = KUBELET.format(at=at, config=place / "c.yaml", seal="5ea1" * 16, sidekey=SIDEKEY, more="")
+    script = KUBELET.format(at=at, config=place / "c.yaml", seal="9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28", sidekey=SIDEKEY, more="")
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, timeout=30, check=False, env=environment(place))
     if b"unshare failed" in done.stderr or b"mount:" in done.stderr and b"denied" in done.stderr:
         pytest.skip("no mount namespace here")

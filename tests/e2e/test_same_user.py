@@ -12,7 +12,7 @@ import pytest
 from harness import API, SIDEKEY, Process, environment, process_name, run, until
 
 UID = 52341
-CLIENT_SECRET, REFRESH_TOKEN, SEAL_KEY, CLIENT_PASSWORD = "env-client-secret-0d1f", "env-refresh-token-77aa", "5ea1" * 16, "env-client-password-c4c4"
+CLIENT_SECRET, REFRESH_TOKEN, SEAL_KEY, CLIENT_PASSWORD = "env-client-secret-0d1f", "env-refresh-token-77aa", "9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28", "env-client-password-c4c4"
 SECRETS = {"S_CLIENT": CLIENT_SECRET, "S_REFRESH": REFRESH_TOKEN, "S_SEAL": SEAL_KEY, "S_PASSWORD": CLIENT_PASSWORD}
 
 FIND_DAEMON = r"""

@@ -248,7 +248,7 @@ class World:
         config = {
             "listen": {"proxy": "127.0.0.1:0", "admin": "127.0.0.1:0"},
             "ca": {"publish": str(self.folder / "ca")},
-            "store": {"file": str(self.folder / "state"), "seal_key": self.secret("seal", "5ea1" * 16)},
+            "store": {"file": str(self.folder / "state"), "seal_key": self.secret("seal", "9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28")},
             "credentials": {"crm": {"grant": "static", "token": self.secret("crm-token", TOKEN), "required": True}},
             "rules": [self.rule(host) for host in hosts],
             "network": {"resolve": {f"{host}:443": f"127.0.0.1:{upstream.port}" for host in hosts}},

@@ -138,6 +138,24 @@ static void a_worker_tells_only_what_has_changed(void **state)
     meter_free(meter);
 }
 
+static void lines_of_unknown_families_are_left_out(void **state)
+{
+    struct buf kept;
+    (void)state;
+    buf_init(&kept, 4096);
+    assert_int_equal(
+        metrics_known_lines(SLICE("# HELP sidekey_tunnels x\nsidekey_tunnels 3\nevil_total 1\n"
+                                  "sidekey_tunnels_of_mine 4\nsidekey_overhead_seconds_bucket{le=\"1\"} 2\n"
+                                  "sidekey_overhead_seconds_sum 0.5\nsidekey_overhead_seconds_evil 9\n"
+                                  "sidekey_refused_total{reason=\"x\"} 5\n\n{} 1\nno newline"),
+                            &kept),
+        0);
+    assert_true(
+        slice_eq(buf_slice(&kept), SLICE("sidekey_tunnels 3\nsidekey_overhead_seconds_bucket{le=\"1\"} 2\n"
+                                         "sidekey_overhead_seconds_sum 0.5\nsidekey_refused_total{reason=\"x\"} 5\n")));
+    buf_done(&kept);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, up, down)
 
 int main(void)
@@ -148,6 +166,7 @@ int main(void)
         T(a_histogram_counts_upwards),
         T(what_others_counted_is_added_and_garbage_skipped),
         T(series_beyond_the_limit_share_one_and_do_no_harm),
+        T(lines_of_unknown_families_are_left_out),
         T(a_worker_tells_only_what_has_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

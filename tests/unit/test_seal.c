@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rand.h"
 #include "crypto/seal.h"
 
 #define HEX_A "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -286,6 +287,38 @@ static void freeing_nothing_is_fine(void **state)
     seal_ring_free(NULL);
 }
 
+static void a_key_that_nobody_drew_by_chance_is_refused(void **state)
+{
+    static const struct {
+        const char *key;
+        bool weak;
+    } rows[] = {
+        { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", true },
+        { "passwordpasswordpasswordpassword", true },
+        { "0123456789abcdef0123456789abcdef", true },
+        { "abcdefghijklmnopqrstuvwxyz012345", true },
+        { "5ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea1", true },
+        { "0000000000000000000000000000000000000000000000000000000000000000", true },
+        { "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", true },
+        { "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", true },
+        { "9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28", false },
+        { "nzweelstSAbB8OOnm12CRnF8Cp4/a41S5KHHCV07byg=", false },
+        { "short", false }, /* no key at all: said elsewhere */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct err e = { "" };
+        if ((seal_key_judge(slice_str(rows[i].key), &e) != 0) != rows[i].weak)
+            fail_msg("%s is %s", rows[i].key, rows[i].weak ? "taken" : "refused");
+        assert_null(strstr(e.text, rows[i].key));
+    }
+    for (unsigned i = 0; i < 2000; i++) {
+        char key[SEAL_KEY_BYTES];
+        rand_bytes(key, sizeof key);
+        assert_int_equal(seal_key_judge(slice_of(key, sizeof key), NULL), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +335,7 @@ int main(void)
         cmocka_unit_test(a_full_buffer_is_an_error_and_stays_as_it_was),
         cmocka_unit_test(a_refused_text_is_wiped),
         cmocka_unit_test(a_fingerprint_is_stable_salted_and_short),
+        cmocka_unit_test(a_key_that_nobody_drew_by_chance_is_refused),
         cmocka_unit_test(freeing_nothing_is_fine),
     };
     return cmocka_run_group_tests_name("seal", tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include "app/config/config_table.h"
 #include "app/config/url.h"
 #include "base/hash.h"
+#include "crypto/seal.h"
 #include "proxy/rule_index.h"
 
 #include <errno.h>
@@ -139,6 +140,25 @@ static int check_flags(struct schema *s)
     return failed;
 }
 
+/* Where it can be read without running anything. */
+static int check_seal_key(struct schema *s, const struct config *c)
+{
+    const json_t *node = json_object_get(json_object_get(tree_root(s->tree), "store"), "seal_key");
+    struct secret key = { 0 };
+    struct err e;
+    if (c->seal_key.kind == SECRET_REF_NONE || c->seal_key.kind == SECRET_REF_COMMAND
+        || (c->seal_key.kind == SECRET_REF_ENV && !getenv(c->seal_key.name)))
+        return 0;
+    int failed = secret_ref_read(&c->seal_key, &key, &e);
+    if (failed == 0)
+        failed = seal_key_judge(secret_peek(&key), &e);
+    struct seal_ring *ring = failed ? NULL : seal_ring_new(secret_peek(&key), SLICE(""), &e);
+    failed = ring ? 0 : schema_error(s, node, "store.seal_key: %s", e.text);
+    seal_ring_free(ring);
+    secret_done(&key);
+    return failed;
+}
+
 static int fill(struct schema *s, struct config *c)
 {
     if (!json_is_object(tree_root(s->tree)))
@@ -147,6 +167,8 @@ static int fill(struct schema *s, struct config *c)
     failed |= check_flags(s);
     if (!failed && derive(c) != 0)
         failed = schema_error(s, NULL, "out of memory");
+    if (!failed && s->files == SCHEMA_FILES_ALL)
+        failed = check_seal_key(s, c);
     if (!failed && s->report)
         warn(s, c);
     return failed;

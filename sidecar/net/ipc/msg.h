@@ -23,11 +23,11 @@ enum msg_type {
     MSG_STATS,  /* worker → keeper: the worker's metrics text, once a second */
     MSG_ASK,    /* worker → keeper: an admin question (see what) */
     MSG_ANSWER, /* keeper → worker */
-    MSG_WIRE, /* supervisor → worker or keeper: a new socket to the other side (fd); worker → supervisor: mine is gone
-               */
-    MSG_READY,     /* keeper or worker → supervisor */
-    MSG_DRAIN,     /* supervisor → worker, keeper: finish what is in flight, then end */
-    MSG_CA,        /* keeper → supervisor: the CA, sealed, for the next keeper (memfd attached) */
+    MSG_WIRE,   /* supervisor → worker or keeper: a new socket to the other side (fd); worker → supervisor: mine is gone
+                 */
+    MSG_READY,  /* keeper or worker → supervisor */
+    MSG_DRAIN,  /* supervisor → worker, keeper: finish what is in flight, then end */
+    MSG_CA,     /* keeper → supervisor: the CA, sealed, for the next keeper (memfd attached) */
     MSG_MINT_ANEW, /* keeper → workers: another CA signs: leaves that are kept are of no use from now on */
 };
 
