@@ -7,6 +7,8 @@
 #include "base/trusted_file.h"
 #include "base/mem_trim.h"
 #include "net/ipc/msg_send.h"
+#include "refresh/store/binding.h"
+#include "refresh/store/store_bound.h"
 #include "refresh/store/store_file.h"
 #include "refresh/redis/store_redis.h"
 
@@ -81,6 +83,43 @@ static int open_redis(struct keeper *k, struct err *e)
         k->store_names[i] = o->specs[i].name;
     const struct store_redis_options redis = { o->redis, k->ring, &o->network, k->store_names };
     return (k->store = store_redis_new(&redis, e)) ? 0 : EX_CONFIG;
+}
+
+/* NULL: nothing that is stored depends on whom we ask. */
+static char *binding_for(const struct credential_spec *s)
+{
+    char authority[300];
+    return s->token_url && fetch_host(s->token_url, authority, sizeof authority) == 0
+               ? binding_text(authority, s->client_id)
+               : NULL;
+}
+
+/* What another token_url's authority, or another client, has issued is not for this one (rule 2.7b). */
+static int bind_one(struct keeper *k, const struct credential_spec *s, struct store_bound_row *row, struct err *e)
+{
+    char *text = binding_for(s);
+    *row = (struct store_bound_row){ s->name, text };
+    int failed = text ? journal_bind(k->journal, s->name, text) : 0;
+    if (failed)
+        return err_set(e, "cannot write %s/%s@binding: %s", journal_path(k->journal), s->name, strerror(-failed));
+    return 0;
+}
+
+static int bind_stores(struct keeper *k, struct err *e)
+{
+    size_t count = k->options->spec_count;
+    struct store_bound_row *rows = calloc(count + 1, sizeof *rows);
+    int failed = rows ? 0 : err_set(e, "out of memory");
+    for (size_t i = 0; i < count && !failed; i++)
+        failed = bind_one(k, &k->options->specs[i], &rows[i], e);
+    struct store *bound = failed ? NULL : store_bound_new(k->store, rows, count);
+    if (!failed && !bound)
+        failed = err_set(e, "out of memory");
+    for (size_t i = 0; rows && i < count; i++)
+        free((char *)(uintptr_t)rows[i].binding);
+    free(rows);
+    k->store = bound ? bound : k->store;
+    return failed;
 }
 
 static int open_stores(struct keeper *k, struct err *e)
@@ -174,7 +213,11 @@ static int open_all(struct keeper *k, struct err *e)
         err_set(e, "out of memory");
         return EX_OSERR;
     }
-    if ((status = open_stores(k, e)) != 0 || (status = keeper_ca_open(k, e)) != 0)
+    if ((status = open_stores(k, e)) != 0)
+        return status;
+    if (bind_stores(k, e) != 0)
+        return keeper_directory_status(k->options->state_dir, S_IRWXG | S_IRWXO);
+    if ((status = keeper_ca_open(k, e)) != 0)
         return status;
     if (!(k->clocks = token_clocks_new())) {
         err_set(e, "out of memory");

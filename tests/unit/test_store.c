@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/rand.h"
 #include "net/loop.h"
+#include "refresh/store/store_bound.h"
 #include "refresh/store/store_file.h"
 #include "refresh/redis/store_redis.h"
 #include "tests/fakes/redis_server.h"
@@ -77,6 +78,23 @@ static struct store *file_open(void)
     return s;
 }
 
+/* What a credential with a binding sees of the file engine. */
+static struct store *bound_open(void)
+{
+    static const struct store_bound_row rows[] = {
+        { "cred", "login.test:443 me" },
+        { "other", "login.test:443 me" },
+        { "marker", NULL },
+        { "one", "a:1 x" },
+        { "two", "b:2 y" },
+    };
+    struct store *inner = file_open();
+    struct store *s = inner ? store_bound_new(inner, rows, sizeof rows / sizeof *rows) : NULL;
+    if (!s)
+        store_free(inner);
+    return s;
+}
+
 static void file_teardown(void)
 {
     seal_ring_free(ring);
@@ -115,6 +133,7 @@ static void redis_teardown(void)
 
 static const struct engine engines[] = {
     { "file", file_setup, file_open, file_teardown },
+    { "bound", file_setup, bound_open, file_teardown },
     { "redis", redis_setup, redis_open, redis_teardown },
 };
 #define ENGINE_COUNT (sizeof engines / sizeof *engines)

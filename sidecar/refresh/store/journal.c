@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/rand.h"
+#include "refresh/store/binding.h"
 #include "refresh/store/state_dir.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ struct line {
 /* The entries of one credential that this journal wrote or read; 0: none. */
 struct note {
     uint64_t intent, answer, response;
+    char tag[BINDING_TAG_SIZE]; /* files are CRED@TAG.KIND; "": CRED.KIND */
 };
 
 struct journal {
@@ -40,9 +42,14 @@ static const char *const kind_names[] = {
     [JOURNAL_NONE] = "", [JOURNAL_INTENT] = "intent", [JOURNAL_ANSWER] = "answer", [JOURNAL_RESPONSE] = "response"
 };
 
-static const char *name_of(const char *cred, enum journal_kind kind, char name[STATE_DIR_FILE_SIZE])
+/* No credential's name has an "@". */
+static const char *name_of(const struct journal *j, const char *cred, enum journal_kind kind,
+                           char name[STATE_DIR_FILE_SIZE])
 {
-    snprintf(name, STATE_DIR_FILE_SIZE, "%s.%s", cred, kind_names[kind]);
+    const struct note *note = hash_get(j->notes, slice_str(cred));
+    const char *tag = note ? note->tag : "";
+    snprintf(name, STATE_DIR_FILE_SIZE, "%.*s%s%s.%s", STATE_DIR_NAME_MAX, cred, *tag ? "@" : "", tag,
+             kind_names[kind]);
     return name;
 }
 
@@ -108,6 +115,31 @@ static struct note *note_of(struct journal *j, const char *cred)
         note = NULL;
     }
     return note;
+}
+
+/* The tag of the binding that the plain names belong to: the first one that came.  0; -errno. */
+static int read_owner(struct journal *j, const char *cred, const char *ours, struct buf *ret)
+{
+    char name[STATE_DIR_FILE_SIZE];
+    snprintf(name, sizeof name, "%.*s@binding", STATE_DIR_NAME_MAX, cred);
+    int failed = state_dir_create(&j->dir, name, slice_str(ours));
+    return failed == 0 || failed == -EEXIST ? state_dir_read(&j->dir, name, ret) : failed;
+}
+
+int journal_bind(struct journal *j, const char *cred, const char *binding)
+{
+    struct note *note = state_dir_is_name(cred) ? note_of(j, cred) : NULL;
+    char tag[BINDING_TAG_SIZE];
+    struct buf owner;
+    if (!note)
+        return state_dir_is_name(cred) ? -ENOMEM : -EINVAL;
+    binding_tag(binding, tag);
+    buf_init(&owner, BINDING_TAG_SIZE);
+    int failed = read_owner(j, cred, tag, &owner);
+    if (failed == 0 && !slice_eq(buf_slice(&owner), slice_str(tag)))
+        memcpy(note->tag, tag, sizeof tag);
+    buf_done(&owner);
+    return failed;
 }
 
 /* ---- the form of a file ---- */
@@ -186,7 +218,7 @@ static int write_entry(struct journal *j, const char *cred, const struct line *l
     if (failed == 0)
         failed = seal_blob(j->ring, buf_slice(&aad), plain, &file);
     if (failed == 0)
-        failed = state_dir_replace(&j->dir, name_of(cred, line->kind, name), buf_slice(&file));
+        failed = state_dir_replace(&j->dir, name_of(j, cred, line->kind, name), buf_slice(&file));
     buf_done(&aad);
     buf_done(&file);
     return failed;
@@ -212,7 +244,7 @@ static int remove_entry(struct journal *j, const char *cred, enum journal_kind k
     struct slice sealed;
     struct line line;
     buf_init(&file, FILE_MAX_BYTES);
-    int failed = state_dir_read(&j->dir, name_of(cred, kind, name), &file);
+    int failed = state_dir_read(&j->dir, name_of(j, cred, kind, name), &file);
     if (failed == 0 && parse_line(slice_cut(buf_slice(&file), '\n', &sealed), &line) == 0 && line.id == id)
         failed = state_dir_remove(&j->dir, name);
     buf_done(&file);
@@ -292,7 +324,7 @@ static int read_file(struct journal *j, const char *cred, enum journal_kind kind
     char name[STATE_DIR_FILE_SIZE];
     struct buf file;
     buf_init(&file, FILE_MAX_BYTES);
-    int failed = state_dir_read(&j->dir, name_of(cred, kind, name), &file);
+    int failed = state_dir_read(&j->dir, name_of(j, cred, kind, name), &file);
     if (failed == 0)
         failed = open_entry(j, cred, buf_slice(&file), plain, ret);
     if (failed == 0 && ret->kind != kind)
@@ -306,7 +338,7 @@ static int unreadable(struct journal *j, const char *cred, enum journal_kind kin
                       struct err *e)
 {
     char name[STATE_DIR_FILE_SIZE];
-    name_of(cred, kind, name);
+    name_of(j, cred, kind, name);
     if (failed == -EBADMSG || failed == -ENOKEY)
         return set_aside(j, name, failed, e);
     err_set(e, "cannot read %s/%s: %s", j->dir.path, name, why[0] ? why : strerror(-failed));

@@ -31,6 +31,9 @@ struct journal_entry {
 MUST_CHECK struct journal *journal_open(const char *dir, const struct seal_ring *ring, struct err *e);
 /* Accepts NULL; the files stay. */
 void journal_close(struct journal *j);
+/* Called before anything else of this credential: entries of another binding (binding.h) are not its own, and stay for
+ * the day when that one is configured again.  0; -errno. */
+MUST_CHECK int journal_bind(struct journal *j, const char *cred, const char *binding);
 /* The directory, for messages. */
 const char *journal_path(const struct journal *j);
 /* Before the first byte of the token request.  0; -errno (then the request must not be sent when a refresh token would
