@@ -6,6 +6,7 @@ import json
 import harness
 import pytest
 from harness import until
+from redis_fixture import machines, redis_server  # noqa: F401 (fixtures)
 
 
 @pytest.fixture
@@ -108,12 +109,14 @@ def test_a_refusal_is_a_refusal_whatever_its_description_is(start, scene, auth):
     assert auth.counts["token_requests"] == 1
 
 
-def test_a_machine_that_shares_the_store_does_not_send_it_either(start, scene, auth, place):
+def test_a_machine_that_shares_the_store_does_not_send_it_either(start, scene, auth, place, redis_server):  # noqa: F811
     """Its journal is its own: what it knows is in the store."""
     config = scene(["other_names"])
+    config["store"]["redis"] = {"url": redis_server().url}
     first = start(config)
-    harness.problem(ask(first, "other_names"))
-    (place / "ca2").mkdir(mode=0o755)
-    second = start({**config, "ca": {"publish": str(place / "ca2")}}, name="second")
-    assert ask(second, "other_names")[0] == 503
+    assert "members: payload" in harness.problem(ask(first, "other_names"))["detail"]
+    for name, mode in (("ca2", 0o755), ("state2", 0o700)):
+        (place / name).mkdir(mode=mode)
+    second = start({**config, "ca": {"publish": str(place / "ca2")}, "store": {**config["store"], "file": str(place / "state2")}}, name="second")
+    assert "the machine that asked keeps it sealed" in harness.problem(ask(second, "other_names"))["detail"]
     assert auth.healthy()["token_requests"] == 1

@@ -2112,6 +2112,7 @@ static void test_a_response_that_nobody_understands_is_kept_and_nothing_is_sent_
         if (!strstr(w.text, rows[i].why) || strstr(w.text, "secret-1") || strstr(w.text, "half-an"))
             fail_msg("%s: %s", rows[i].body, w.text);
         assert_non_null(strstr(w.text, "sealed in the journal"));
+        assert_string_equal(w.store.stored.unread_fp, w.store.stored.dead_fp);
         /* nor by a later flight, which says the same */
         assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
         w.ended = 0;
@@ -2121,6 +2122,23 @@ static void test_a_response_that_nobody_understands_is_kept_and_nothing_is_sent_
         assert_int_equal(fake_fetch.starts, 1);
         assert_non_null(strstr(w.text, rows[i].why));
     }
+}
+
+static void test_a_machine_without_the_response_says_where_it_is(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(200, "{}");
+    settle();
+    failed(MSG_DEAD);
+    fake_journal_reset();
+    assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+    w.ended = 0;
+    start(MSG_FORCED, w.known.generation, false, false);
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_non_null(strstr(w.text, "the machine that asked keeps it sealed"));
 }
 
 static void test_a_disk_that_is_full_changes_nothing_about_that(void **s)
@@ -2349,6 +2367,7 @@ int main(void)
         T(lease_intent_request_journal_publish_commit_in_this_order),
         T(a_response_is_sealed_before_it_is_judged_and_forgotten_when_it_is_kept),
         T(a_response_that_nobody_understands_is_kept_and_nothing_is_sent_again),
+        T(a_machine_without_the_response_says_where_it_is),
         T(a_disk_that_is_full_changes_nothing_about_that),
         T(where_nothing_rotates_such_a_response_is_no_verdict),
         T(a_refresh_token_is_kept_whatever_the_access_token_is_worth),

@@ -79,6 +79,7 @@ static int make_fresh(struct flight *f, const struct grant_answer *answer, struc
         end_short(f, MSG_CONFIG_ERROR, text);
     } else if (answer->refresh_unfit && spends && flight_rotates(f)) {
         snprintf(f->fresh.dead_fp, sizeof f->fresh.dead_fp, "%s", f->spent_fp);
+        snprintf(f->fresh.unread_fp, sizeof f->fresh.unread_fp, "%s", f->spent_fp);
         end_short(f, MSG_DEAD, text);
     }
     return 0;
@@ -127,6 +128,20 @@ enum step flight_not_understood(struct flight *f, const char *text)
 static bool same_fp(const char *a, const char *b)
 {
     return a[0] && strcmp(a, b) == 0;
+}
+
+bool flight_is_unread(const struct flight *f)
+{
+    return same_fp(f->base.unread_fp, f->base.dead_fp);
+}
+
+const char *flight_dead_reason(const struct flight *f, const char *otherwise)
+{
+    if (f->first[0])
+        return f->first;
+    return flight_is_unread(f) ? "the response to the last refresh was not understood; the machine that asked keeps it "
+                                 "sealed in its journal"
+                               : otherwise;
 }
 
 /* The verdict on the token that was spent for this response stands: nothing that it brought was ever stored. */

@@ -97,9 +97,8 @@ static enum step choose_token(struct flight *f)
     }
     if (f->spec->refresh_token.kind == SECRET_REF_NONE)
         return flight_fail(f, stored.len ? MSG_DEAD : MSG_CONFIG_ERROR,
-                           f->first[0]  ? f->first
-                           : stored.len ? "the refresh token is dead"
-                                        : "there is no refresh token");
+                           stored.len ? flight_dead_reason(f, "the refresh token is dead")
+                                      : "there is no refresh token");
     return flight_enter(f, FLIGHT_SEED);
 }
 

@@ -273,6 +273,8 @@ static int make_verdict(struct flight *f)
                          ? f->spent_fp
                          : seal_fingerprint(f->env->ring, secret_peek(&f->base.refresh_token), stored_fp);
     snprintf(f->fresh.dead_fp, sizeof f->fresh.dead_fp, "%s", fp);
+    snprintf(f->fresh.unread_fp, sizeof f->fresh.unread_fp, "%s",
+             f->unread || strcmp(fp, f->base.unread_fp) == 0 ? fp : "");
     if (f->seeded)
         memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
     secret_done(&f->fresh.alt_refresh);

@@ -149,6 +149,10 @@ void flight_forget_response(struct flight *f);
 enum step flight_keep(struct flight *f, const struct grant_answer *answer, const char *text);
 /* A whole 2xx response without anything to keep: its refresh token does not go out again where tokens rotate. */
 enum step flight_not_understood(struct flight *f, const char *text);
+/* The stored refresh token is dead because nobody understood what it brought: no second try heals that. */
+bool flight_is_unread(const struct flight *f);
+/* Why the stored refresh token is dead, as far as it is known; else otherwise. */
+const char *flight_dead_reason(const struct flight *f, const char *otherwise);
 /* Looks at a response that an earlier flight has left.  true: *ret is what comes next. */
 bool flight_reread(struct flight *f, enum step *ret);
 

@@ -20,7 +20,7 @@ static enum step take_seed(struct flight *f)
     if (flight_is_dead(f, secret_peek(&f->spent), fp)
         || strcmp(seal_fingerprint(f->env->ring, secret_peek(&f->spent), fp), f->base.seed_fp) == 0)
         return flight_fail(f, MSG_DEAD,
-                           f->first[0] ? f->first : "the refresh token is dead, and the configured one is no newer");
+                           flight_dead_reason(f, "the refresh token is dead, and the configured one is no newer"));
     f->seeded = true;
     return flight_enter(f, FLIGHT_SECRETS);
 }

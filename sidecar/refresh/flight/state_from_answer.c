@@ -55,7 +55,7 @@ int state_from_answer(const struct state *parent, const struct grant_answer *ans
     ret->refresh_in_ms = no_access ? 0 : answer->refresh_in_ms;
     snprintf(ret->refresh_fp, sizeof ret->refresh_fp, "%s", spent_fp);
     memcpy(ret->seed_fp, parent->seed_fp, sizeof ret->seed_fp);
-    ret->dead_fp[0] = '\0';
+    ret->dead_fp[0] = ret->unread_fp[0] = '\0';
     json_decref(ret->extra);
     ret->extra = merge(parent->extra, answer->extra);
     if (!ret->extra || secret_set(&ret->access_token, access) != 0 || secret_set(&ret->refresh_token, refresh) != 0

@@ -28,6 +28,7 @@ static const struct {
     { "refresh_fp", FINGERPRINT, offsetof(struct state, refresh_fp) },
     { "seed_fp", FINGERPRINT, offsetof(struct state, seed_fp) },
     { "dead_fp", FINGERPRINT, offsetof(struct state, dead_fp) },
+    { "unread_fp", FINGERPRINT, offsetof(struct state, unread_fp) },
 };
 #define MEMBER_COUNT (sizeof members / sizeof *members)
 
@@ -107,8 +108,8 @@ static int64_t clamp_time(int64_t ms)
 static int write_member(const struct state *s, size_t i, struct buf *out)
 {
     const void *at = (const char *)s + members[i].at;
-    if (at == &s->replaced_refresh && secret_empty(&s->replaced_refresh))
-        return 0;
+    if ((at == &s->replaced_refresh && secret_empty(&s->replaced_refresh)) || (at == s->unread_fp && !s->unread_fp[0]))
+        return 0; /* seldom there */
     int failed = buf_printf(out, ",\"%s\":", members[i].name);
     if (failed)
         return failed;

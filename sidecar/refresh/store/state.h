@@ -30,6 +30,9 @@ struct state {
     /* fingerprint of the configured refresh token that was spent last: it is never spent again; "" if none was */
     char seed_fp[9];
     char dead_fp[9]; /* fingerprint of the refresh token that is known to be dead; "" if none */
+    /* fingerprint of one that is dead because nobody understood what it brought: it is spent, and its successor is in a
+     * journal; "" if none */
+    char unread_fp[9];
     /* object: scope, token_type, instance_url, and members that we do not know; may be NULL */
     json_t *extra;
 };
