@@ -11,7 +11,7 @@
 //   POST /ttl {access}           life of the access tokens made from now on, in seconds
 //   POST /watch_askers {on}      from now on the book says which process made each token request
 //   POST /faults [{...}]         one entry for each of the next token requests; see faulty() below
-//   GET  /shapes                 the shapes of shapes.mjs; a token request with X-Shape: NAME gets one, once since the last POST /reset
+//   GET  /shapes                 the shapes of shapes.mjs; a token request with X-Shape: NAME gets one, once since the last POST /reset (NAME*: always)
 //   GET  /requests   POST /requests/clear   what the API saw
 //   GET  /verdict   POST /expect {host: subject}   what judge.mjs says of it
 //   GET  /revoked                the grants that were revoked since the last POST /reset
@@ -276,8 +276,8 @@ server.on('request', (req, res) => {
   }
   if (req.url.startsWith('/token/introspection')) counts.introspections += 1;
   const fault = isToken ? faults.shift() : undefined;
-  const shape = isToken ? req.headers['x-shape'] : undefined;
-  if (shape && !shaped.has(shape)) reshape(shape, req, res);
+  const [, shape, always] = (isToken && /^(\w+)(\*?)$/.exec(req.headers['x-shape'])) || [];
+  if (shape && (always || !shaped.has(shape))) reshape(shape, req, res);
   if (!fault) handle(req, res);
   else setTimeout(() => faulty(fault, req, res, () => handle(req, res)), fault.delay_ms ?? 0);
 });
