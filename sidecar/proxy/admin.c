@@ -13,6 +13,7 @@
 
 #define UNLINKED_MAX_MS 60000
 #define ADMIN_IDLE_MS 30000
+#define ADMIN_HEAD_MS 5000 /* a prober speaks at once */
 #define ANSWER_MS 2000
 #define REFRESH_MS 30000
 #define ADMIN_CLIENTS_MAX 64
@@ -29,6 +30,7 @@ struct admin_client {
     struct list node;
     struct admin *admin;
     struct h1_leg *leg;
+    enum admin_way way;
     struct timer deadline;
     struct token_wait token_wait;
     uint64_t tag;     /* of the question that is out; 0: none */
@@ -74,6 +76,8 @@ static void go_on(struct admin_client *c)
         return;
     }
     timer_set(&c->deadline, ADMIN_IDLE_MS);
+    list_remove(&c->node); /* in the order of their last answers */
+    list_push(&c->admin->clients, &c->node);
     if (c->ended) {
         c->ended = false;
         leg_next(h1_leg_base(c->leg));
@@ -221,6 +225,48 @@ static void ask_ready(struct admin_client *c)
         ask(c, MSG_ASK_READY, false, "text/plain");
 }
 
+/* localhost or an address: what a page that was led here by its own name (DNS rebinding) cannot send. */
+static bool is_local_host(const struct message *head)
+{
+    struct authority at;
+    size_t hosts;
+    struct slice host = message_get(head, SLICE("host"), &hosts);
+    return hosts == 1 && authority_parse(host, SCHEME_HTTP, 80, &at) == 0
+           && (at.kind != HOST_NAME || slice_eq(slice_str(at.host), SLICE("localhost")));
+}
+
+/* What changes something is for operators: on the socket, whose mode says who they are, or from this machine and not by
+ * a browser.  NULL, or why not. */
+static const char *may_change(const struct admin_client *c, const struct message *head)
+{
+    if (c->way == ADMIN_SOCKET)
+        return NULL;
+    if (c->way == ADMIN_REMOTE)
+        return "this is taken from the machine itself alone\n";
+    if (message_has_alike(head, SLICE("origin")) || message_has_alike(head, SLICE("sec-fetch-site")))
+        return "this is not taken from a web page\n";
+    return is_local_host(head) ? NULL : "Host must be localhost or an address\n";
+}
+
+static bool changes(struct admin_client *c, struct message *head)
+{
+    struct slice query, path = slice_cut(message_target(head), '?', &query);
+    bool reload = slice_eq(path, SLICE("/reload")), rotate = slice_eq(path, SLICE("/ca/rotate"));
+    bool refreshes = slice_starts(path, SLICE("/refresh/"));
+    if (!slice_eq(message_method(head), SLICE("POST")) || !(reload || rotate || refreshes))
+        return false;
+    const char *refused = may_change(c, head);
+    if (refused)
+        respond(c, 403, "text/plain", slice_str(refused));
+    else if (reload)
+        ask(c, MSG_ASK_RELOAD, false, "text/plain");
+    else if (rotate)
+        ask(c, MSG_ASK_ROTATE, slice_eq(query, SLICE("now")), "text/plain");
+    else
+        refresh(c, slice_skip(path, 9));
+    return true;
+}
+
 static void answer(struct admin_client *c, struct message *head)
 {
     struct slice path = message_target(head), query;
@@ -242,13 +288,7 @@ static void answer(struct admin_client *c, struct message *head)
         ask(c, MSG_ASK_METRICS, openmetrics,
             openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                         : "text/plain; version=0.0.4; charset=utf-8");
-    } else if (post && slice_eq(path, SLICE("/reload")))
-        ask(c, MSG_ASK_RELOAD, false, "text/plain");
-    else if (post && slice_eq(path, SLICE("/ca/rotate")))
-        ask(c, MSG_ASK_ROTATE, slice_eq(query, SLICE("now")), "text/plain");
-    else if (post && slice_starts(path, SLICE("/refresh/")))
-        refresh(c, slice_skip(path, 9));
-    else
+    } else if (!changes(c, head))
         respond(c, get || post ? 404 : 405, "text/plain",
                 SLICE("/livez /readyz /metrics /status, POST /refresh/NAME, POST /reload, POST /ca/rotate\n"));
 }
@@ -306,8 +346,27 @@ static void no_event(void *owner, enum stream_event event)
     (void)event;
 }
 
-void admin_accept(struct admin *a, int fd)
+/* A probe must get in however many sit here and say nothing: the one that has been idle longest goes, then the one that
+ * does not take its answer. */
+static void make_room(struct admin *a)
 {
+    struct admin_client *slow = NULL;
+    for (struct list *n = a->clients.next; n != &a->clients; n = n->next) {
+        struct admin_client *c = LIST_ENTRY(n, struct admin_client, node);
+        if (!c->tag && !c->sending) {
+            end(c, false);
+            return;
+        }
+        slow = !slow && c->sending ? c : slow;
+    }
+    if (slow)
+        end(slow, false);
+}
+
+void admin_accept(struct admin *a, int fd, enum admin_way way)
+{
+    if (a->count == ADMIN_CLIENTS_MAX)
+        make_room(a);
     struct admin_client *c = a->count < ADMIN_CLIENTS_MAX ? calloc(1, sizeof *c) : NULL;
     struct stream *s = c ? stream_new(fd, no_event, NULL) : NULL;
     if (!s) {
@@ -323,7 +382,8 @@ void admin_accept(struct admin *a, int fd)
     c->admin = a;
     buf_init(&c->body, MSG_PARTS_TEXT_MAX);
     timer_init(&c->deadline, on_deadline, c);
-    timer_set(&c->deadline, ADMIN_IDLE_MS);
+    timer_set(&c->deadline, ADMIN_HEAD_MS);
+    c->way = way;
     list_push(&a->clients, &c->node);
     a->count++;
     leg_half_close(h1_leg_base(c->leg), true);

@@ -296,8 +296,7 @@ static void on_transparent_accept(void *arg, int fd, const struct sockaddr *peer
 static void on_admin_accept(void *arg, int fd, const struct sockaddr *peer)
 {
     struct worker *w = arg;
-    (void)peer;
-    admin_accept(w->admin, fd);
+    admin_accept(w->admin, fd, address_class_of(peer) == ADDRESS_LOOPBACK ? ADMIN_LOOPBACK : ADMIN_REMOTE);
 }
 
 /* --- life --- */

@@ -166,7 +166,7 @@ static void a_question_is_answered_or_ended(void)
     struct admin *admin = admin_new(&world);
     CHECK((admin || torture_struck()) && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
     if (admin) {
-        admin_accept(admin, pair[0]);
+        admin_accept(admin, pair[0], ADMIN_SOCKET);
         send_request(pair[1], "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
         for (uint64_t i = 0; i < 3; i++)
             admin_answer(admin, &(struct msg){ .type = MSG_ANSWER,

@@ -22,13 +22,18 @@ static void on_ask(struct context *ctx, const struct msg *question)
     questions++;
 }
 
-static int connect_admin(void)
+static int connect_by(enum admin_way way)
 {
     int pair[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-    admin_accept(admin, pair[0]);
+    admin_accept(admin, pair[0], way);
     world_turn();
     return pair[1];
+}
+
+static int connect_admin(void)
+{
+    return connect_by(ADMIN_SOCKET);
 }
 
 static int up(void **state)
@@ -272,22 +277,71 @@ static void what_is_no_request_is_told_so(void **state)
     assert_true(has(text, "HTTP/1.1 ") && has(text, "Connection: close") && eof);
 }
 
-static void connections_are_counted_and_idle_ones_ended(void **state)
+static void the_longest_idle_connection_makes_room_and_the_rest_end_in_time(void **state)
 {
-    int more[80];
+    enum { MANY = 80, MOST = 64 };
+    int more[MANY], open = 0;
     (void)state;
-    for (int i = 0; i < 80; i++)
+    say(peer, ASK("GET", "/readyz")); /* waits for the keeper: it is not idle */
+    for (int i = 0; i < MANY; i++)
         more[i] = connect_admin();
-    int open = 0;
-    for (int i = 0; i < 80; i++)
-        open += !world_closed(more[i]);
-    assert_int_equal(open, 63);
-    fake_timer_run(30000);
+    for (int i = 0; i < MANY; i++) {
+        bool closed = world_closed(more[i]);
+        assert_int_equal(closed, i < MANY - (MOST - 1));
+        open += !closed;
+    }
+    assert_int_equal(open, MOST - 1);
+    say(more[MANY - 1], ASK("GET", "/livez"));
+    assert_true(has(hear(more[MANY - 1], &eof), "200 OK"));
+    answer(asked.tag, true, "ready");
+    assert_true(has(hear(peer, &eof), "200 OK"));
+    fake_timer_run(5000); /* the time for a head */
     world_turn();
-    for (int i = 0; i < 80; i++) {
-        assert_true(world_closed(more[i]));
+    for (int i = 0; i < MANY; i++) {
+        if (i < MANY - 1)
+            assert_true(world_closed(more[i]));
         close(more[i]);
     }
+}
+
+static void what_changes_something_is_for_operators_of_this_machine(void **state)
+{
+#define CHANGE(path, fields) "POST " path " HTTP/1.1\r\n" fields "\r\n"
+    static const struct {
+        enum admin_way way;
+        const char *request;
+        bool asked;
+    } rows[] = {
+        { ADMIN_SOCKET, CHANGE("/reload", "Host: anything\r\nOrigin: http://a\r\n"), true },
+        { ADMIN_LOOPBACK, CHANGE("/reload", "Host: 127.0.0.1:9118\r\n"), true },
+        { ADMIN_LOOPBACK, CHANGE("/reload", "Host: localhost\r\n"), true },
+        { ADMIN_LOOPBACK, CHANGE("/ca/rotate?now", "Host: [::1]:9118\r\n"), true },
+        { ADMIN_LOOPBACK, CHANGE("/reload", "Host: evil.test:9118\r\n"), false },
+        { ADMIN_LOOPBACK, CHANGE("/reload", "Host: localhost.evil.test\r\n"), false },
+        { ADMIN_LOOPBACK, CHANGE("/reload", ""), false },
+        { ADMIN_LOOPBACK, CHANGE("/reload", "Host: localhost\r\nHost: localhost\r\n"), false },
+        { ADMIN_LOOPBACK, CHANGE("/reload", "Host: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n"), false },
+        { ADMIN_LOOPBACK, CHANGE("/reload", "Host: 127.0.0.1\r\nOrigin: null\r\n"), false },
+        { ADMIN_LOOPBACK, CHANGE("/reload", "Host: 127.0.0.1\r\nSec-Fetch-Site: none\r\n"), false },
+        { ADMIN_LOOPBACK, CHANGE("/refresh/crm", "Host: evil.test\r\n"), false },
+        { ADMIN_LOOPBACK, CHANGE("/ca/rotate", "Host: evil.test\r\n"), false },
+        { ADMIN_REMOTE, CHANGE("/reload", "Host: 127.0.0.1\r\n"), false },
+        { ADMIN_REMOTE, CHANGE("/refresh/crm", "Host: 127.0.0.1\r\n"), false },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int fd = connect_by(rows[i].way), before = questions;
+        say(fd, rows[i].request);
+        bool refused = has(hear(fd, &eof), "HTTP/1.1 403 ");
+        if ((questions == before + 1) != rows[i].asked || refused == rows[i].asked)
+            fail_msg("row %zu: %d asked, refused %d", i, questions - before, refused);
+        close(fd);
+        world_turn();
+    }
+    int fd = connect_by(ADMIN_REMOTE); /* who only looks is not asked for anything */
+    say(fd, "GET /livez HTTP/1.1\r\nHost: evil.test\r\nOrigin: x\r\n\r\n");
+    assert_true(has(hear(fd, &eof), "200 OK"));
+    close(fd);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, up, down)
@@ -308,7 +362,8 @@ int main(void)
         T(a_refresh_is_forced_and_its_end_told),
         T(a_body_is_not_read_and_ends_the_connection),
         T(what_is_no_request_is_told_so),
-        T(connections_are_counted_and_idle_ones_ended),
+        T(the_longest_idle_connection_makes_room_and_the_rest_end_in_time),
+        T(what_changes_something_is_for_operators_of_this_machine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

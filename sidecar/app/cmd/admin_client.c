@@ -50,7 +50,7 @@ static int exchange(int fd, const char *method, const char *path, struct buf *an
 {
     char request[512];
     int len =
-        snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: sidekey\r\nConnection: close\r\n\r\n", method, path);
+        snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method, path);
     if (len < 0 || (size_t)len >= sizeof request)
         return -ENAMETOOLONG;
     ssize_t got = send(fd, request, (size_t)len, MSG_NOSIGNAL);
