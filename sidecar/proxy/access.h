@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "http/message.h"
 #include "proxy/options.h"
+#include "proxy/replay.h"
 
 struct access;
 struct rule_index;
@@ -14,6 +15,7 @@ struct rule_index;
 struct access_client {
     const char *name;
     const struct rule_index *rules; /* of its own copies; their original is the configuration's */
+    struct replay_share *replays;   /* its part of the memory for bodies */
 };
 
 /* o: as long as the access lives.  NULL with e: a password that cannot be read, or no memory. */

@@ -163,9 +163,9 @@ static void client_data(void *owner, struct slice data)
     timer_stop(&x->continue_timer);
     if (x->upload_cut)
         return;
-    replay_add(&x->replay, data);
+    replay_add(&x->replay, data, clock_mono_ms());
     if (x->state == EXCHANGE_HELD || x->state == EXCHANGE_CONNECT) { /* it goes out with the second send */
-        if (replay_space(&x->replay) < LEG_READ_BYTES)
+        if (replay_space(&x->replay, LEG_READ_BYTES, clock_mono_ms()) < LEG_READ_BYTES)
             leg_want(x->client, false);
         return;
     }
@@ -256,11 +256,12 @@ static void on_upstream(void *arg, struct upstream *u, const struct leg_fault *f
 }
 
 /* Over a stale connection: see exchange_up.c.  The body must have room in its copy. */
-static bool may_be_repeated(const struct exchange *x)
+static bool may_be_repeated(struct exchange *x)
 {
     const struct message *m = x->request;
     bool body_fits =
-        x->request_done || has_no_body(m) || (m->framing == FRAMING_LENGTH && m->length <= replay_space(&x->replay));
+        x->request_done || has_no_body(m)
+        || (m->framing == FRAMING_LENGTH && m->length <= replay_space(&x->replay, (size_t)m->length, clock_mono_ms()));
     return x->sends == 0 && x->replay.whole && body_fits && exchange_idempotent(x);
 }
 
@@ -282,6 +283,7 @@ static void need_upstream(struct exchange *x)
 
 void exchange_resend(struct exchange *x)
 {
+    x->replay.pinned = true;
     need_upstream(x);
 }
 
@@ -406,7 +408,7 @@ static void start(struct exchange *x)
 {
     if (!admit(x))
         return;
-    replay_init(&x->replay, &x->ctx->replay,
+    replay_init(&x->replay, &x->ctx->replay, x->who ? x->who->replays : NULL,
                 injects(x) && x->rule->replay ? x->rule->replay_max_bytes : LEG_READ_BYTES);
     if (!injects(x) || !inject_wanted(x->rule, x->request)) {
         need_upstream(x);

@@ -255,6 +255,7 @@ static bool hold(struct exchange *x, struct message *head)
     timer_stop(&x->deadline);
     x->held = head;
     x->state = EXCHANGE_HELD;
+    x->replay.pinned = true;
     token = tokens_get(x->ctx->tokens, x->credential, clock_mono_ms());
     if (token && token->generation > x->generation) {
         send_again(x, "replayed");
@@ -262,7 +263,7 @@ static bool hold(struct exchange *x, struct message *head)
     }
     tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_REJECTED, x->generation,
                 x->ctx->options->limits.token_wait_ms, on_newer_token, x);
-    if (!x->request_done && replay_space(&x->replay) >= LEG_READ_BYTES)
+    if (!x->request_done && replay_space(&x->replay, LEG_READ_BYTES, clock_mono_ms()) >= LEG_READ_BYTES)
         leg_want(x->client, true); /* go on reading the upload into the buffer */
     return true;
 }

@@ -333,7 +333,9 @@ static int build(struct worker *w, const struct worker_options *o, struct slice 
     c->options = o;
     c->on_client_end = on_client_end;
     c->ask = ask;
-    c->replay = (struct replay_pool){ 0, o->limits.replay_total_bytes };
+    /* one client alone never takes all of it */
+    replay_pool_init(&c->replay, o->limits.replay_total_bytes, REPLAY_FLOOR_BYTES,
+                     o->limits.replay_total_bytes / (o->client_count > 1 ? 2 : 1));
     list_init(&c->clients);
     err_set(e, "out of memory");
     if (!(c->tls = tls_server_new(ticket_key, e)) || !(c->dialer = dialer_new(&o->network, e)))

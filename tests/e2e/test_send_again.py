@@ -10,7 +10,7 @@ import pytest
 import wire
 from wire import field_of, read_message, status_of
 
-NAMES = ("get", "head", "post", "chunked", "running", "large", "expect", "out", "other", "never", "broken", "long", "closing", "upgrade", "slow-token", "stale", "grpc", "first", "second", "third")
+NAMES = ("get", "head", "post", "chunked", "running", "large", "expect", "out", "other", "never", "broken", "long", "closing", "upgrade", "slow-token", "stale", "grpc", "first", "second", "third", "full", "small", "late")
 CAP = 256 * 1024
 
 
@@ -198,6 +198,35 @@ def test_4_all_copies_of_a_worker_together_have_a_cap_and_give_it_back(scene):
         sock.close()
     assert [len(scene.seen(name)) for name in ("first", "second", "third")] == [2, 1, 2]
     assert scene.seen("third")[1].body == body
+
+
+def test_4_a_small_body_is_sent_again_however_full_the_pool_is_and_stalled_copies_go_first(scene):
+    """Uploads whose answers do not come fill it.  A small POST that meets a revoked token needs nothing of it; a large one gets the room of those that stand still."""
+    gate = threading.Event()
+
+    def script(peer):
+        while request := peer.read():
+            gate.wait(20)
+            peer.send(wire.OK if generation(request) > 1 else b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+
+    def post(name, size):
+        sock = scene.tls(name)
+        sock.sendall(head(name, f"Content-Length: {size}", method="POST") + b"b" * size)
+        return sock
+    scene.scripts["full"] = script
+    held = [post("full", 240 * 1024), post("full", 92 * 1024)]
+    harness.until("they are there", lambda: len([r for r in scene.seen("full") if r.body]) == 2)
+    with post("small", 1000) as sock:
+        assert status_of(read_message(sock)[0]) == 200
+    assert [len(request.body) for request in scene.seen("small")] == [1000, 1000]
+    time.sleep(2.1)  # from here on they stand still
+    with post("late", 200 * 1024) as sock:
+        assert status_of(read_message(sock)[0]) == 200
+    assert len(scene.seen("late")) == 2
+    gate.set()
+    assert status_of(read_message(held[0])[0]) == 401, "its copy was given up"
+    for sock in held:
+        sock.close()
 
 
 def counted(scene, action):

@@ -67,7 +67,8 @@ int world_up(void **state)
     world_wants = 0;
     log_fd = memfd_create("log", MFD_CLOEXEC);
     log_setup("test", LOG_DEBUG, LOG_JSON, log_fd);
-    world = (struct context){ .options = &world_options, .on_client_end = on_client_end, .replay = { 0, 64 << 20 } };
+    world = (struct context){ .options = &world_options, .on_client_end = on_client_end };
+    replay_pool_init(&world.replay, 64 << 20, 0, 64 << 20);
     list_init(&world.clients);
     world.access = access_new(&world_options, &e);
     world.tokens = tokens_new(on_want, NULL);
