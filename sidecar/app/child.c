@@ -91,6 +91,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     ev_io_stop(loop_get(), &s->report);
     timer_stop(&s->grace);
     timer_stop(&s->trim);
+    timer_stop(&s->reload);
     close(s->signal_fd);
     ipc_free(s->keeper->ipc);
     timer_stop(&s->keeper->respawn);
@@ -188,7 +189,7 @@ struct child *child_new(struct supervisor *s, enum role role, unsigned slot)
     struct child *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
-    *c = (struct child){ .supervisor = s, .role = role, .slot = slot };
+    *c = (struct child){ .supervisor = s, .role = role, .slot = slot, .set = s->set };
     list_init(&c->node);
     timer_init(&c->respawn, on_respawn, c);
     timer_init(&c->rewire, on_rewire, c);

@@ -15,7 +15,9 @@
 #include "base/mem_trim.h"
 
 #define LAST_WORDS_MS 3000 /* beyond the drain, before children are killed */
-#define LIVED_MS 10000     /* a child that lived this long starts its back-off anew */
+#define OLD_SETS_MAX 4
+#define SETTLE_MS 5000 /* processes that are not ready by then are no reason to put a reload off */
+#define LIVED_MS 10000 /* a child that lived this long starts its back-off anew */
 
 static void stop_loop(struct supervisor *s, int status)
 {
@@ -64,14 +66,34 @@ static void keeper_may_end(struct supervisor *s)
         (void)!child_send(s->keeper, &(struct msg){ .type = MSG_DRAIN }, -1);
 }
 
-/* A keeper that was replaced by a reload serves its workers until the last of them has drained. */
+static bool has_workers(const struct supervisor *s, unsigned set)
+{
+    for (const struct list *n = s->retired.next; n != &s->retired; n = n->next) {
+        const struct child *c = LIST_ENTRY((struct list *)(uintptr_t)n, struct child, node);
+        if (c->role == ROLE_WORKER && c->set == set)
+            return true;
+    }
+    return false;
+}
+
+/* A keeper that was replaced by a reload serves its own workers until the last of them has drained. */
 static void old_keepers_may_end(struct supervisor *s)
 {
-    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
-        if (LIST_ENTRY(n, struct child, node)->role == ROLE_WORKER)
-            return;
-    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
-        (void)!child_send(LIST_ENTRY(n, struct child, node), &(struct msg){ .type = MSG_DRAIN }, -1);
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next) {
+        struct child *c = LIST_ENTRY(n, struct child, node);
+        if (c->role == ROLE_KEEPER && !has_workers(s, c->set))
+            (void)!child_send(c, &(struct msg){ .type = MSG_DRAIN }, -1);
+    }
+}
+
+/* Beyond so many sets that drain, the oldest give up what is idle and what streams. */
+static void hurry_oldest(struct supervisor *s)
+{
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next) {
+        struct child *c = LIST_ENTRY(n, struct child, node);
+        if (c->role == ROLE_WORKER && s->set - c->set > OLD_SETS_MAX)
+            (void)!child_send(c, &(struct msg){ .type = MSG_DRAIN, .tag = MSG_DRAIN_SOON }, -1);
+    }
 }
 
 static void on_grace_over(void *arg)
@@ -83,6 +105,8 @@ static void on_grace_over(void *arg)
             kill(s->workers[i]->pid, SIGKILL);
     if (s->keeper->pid)
         kill(s->keeper->pid, SIGKILL);
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
+        kill(LIST_ENTRY(n, struct child, node)->pid, SIGKILL);
 }
 
 static void begin_stop(struct supervisor *s, int status)
@@ -93,6 +117,11 @@ static void begin_stop(struct supervisor *s, int status)
     }
     s->stopping = true;
     s->status = status;
+    timer_stop(&s->reload);
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
+        if (LIST_ENTRY(n, struct child, node)->role == ROLE_WORKER)
+            (void)!child_send(LIST_ENTRY(n, struct child, node),
+                              &(struct msg){ .type = MSG_DRAIN, .tag = MSG_DRAIN_LAST }, -1);
     for (unsigned i = 0; i < s->worker_count; i++) {
         timer_stop(&s->workers[i]->respawn);
         if (s->workers[i]->ipc)
@@ -203,13 +232,21 @@ static struct config *reload_read(struct supervisor *s)
     return NULL;
 }
 
-static void reload_apply(struct supervisor *s, struct config *next)
+static bool is_settled(const struct supervisor *s)
 {
-    if (!next)
-        return;
+    for (unsigned i = 0; i < s->worker_count; i++)
+        if (!s->workers[i]->ready)
+            return false;
+    return s->keeper->ready;
+}
+
+static void reload_now(struct supervisor *s, struct config *next)
+{
     next->workers = s->worker_count; /* TCP listeners are as they are until a restart */
     config_free(s->config);
     s->config = next;
+    s->set++;
+    s->reloaded_ms = clock_mono_ms();
     replace(s, &s->keeper);
     for (unsigned i = 0; i < s->worker_count; i++)
         replace(s, &s->workers[i]);
@@ -217,7 +254,34 @@ static void reload_apply(struct supervisor *s, struct config *next)
     for (unsigned i = 0; i < s->worker_count; i++)
         child_spawn(s->workers[i]);
     old_keepers_may_end(s);
+    hurry_oldest(s);
     log_info(log_msg("configuration reloaded"), log_str("file", next->path));
+}
+
+/* Reloads that come faster than processes start are one: the last configuration counts. */
+static void reload_pending(void *arg)
+{
+    struct supervisor *s = arg;
+    struct config *next = s->next;
+    timer_stop(&s->reload);
+    s->next = NULL;
+    if (next && !s->stopping)
+        reload_now(s, next);
+    else
+        config_free(next);
+}
+
+static void reload_apply(struct supervisor *s, struct config *next)
+{
+    if (!next)
+        return;
+    config_free(s->next);
+    s->next = next;
+    int64_t waited_ms = clock_mono_ms() - s->reloaded_ms;
+    if (is_settled(s) || waited_ms >= SETTLE_MS)
+        reload_pending(s);
+    else
+        timer_set(&s->reload, SETTLE_MS - waited_ms);
 }
 
 /* The answer goes first: who asked will drain. */
@@ -265,6 +329,8 @@ void supervisor_message(struct child *c, const struct msg *m, int fd)
     } else if (m->type == MSG_READY) {
         c->ready = true;
         announce(c->supervisor);
+        if (c->supervisor->next && is_settled(c->supervisor))
+            reload_pending(c->supervisor);
     }
 }
 
@@ -345,6 +411,7 @@ static void done(struct supervisor *s)
     listeners_close(&s->listeners);
     if (s->ca_memfd >= 0)
         close(s->ca_memfd);
+    config_free(s->next);
     config_free(s->config);
     explicit_bzero(s->ticket_key, sizeof s->ticket_key);
 }
@@ -367,6 +434,7 @@ int supervisor_run(const struct supervisor_options *options)
                              .ca_memfd = -1,
                              .status = EX_OK };
     list_init(&s.retired);
+    timer_init(&s.reload, reload_pending, &s);
     timer_init(&s.grace, on_grace_over, &s);
     timer_init(&s.trim, on_trim, NULL);
     if (listeners_open(&s.listeners, s.config, options->hints_path, &e) != 0) {

@@ -25,6 +25,7 @@ struct child {
     int64_t wired_ms, rewire_ms; /* a worker's link to the keeper: since when; the pause before the next one */
     struct timer rewire;
     bool ready;
+    unsigned set;     /* of which configuration, counted by reloads */
     bool retired;     /* replaced by a reload: freed when it has ended */
     struct list node; /* in retired */
 };
@@ -36,7 +37,11 @@ struct supervisor {
     unsigned worker_count;
     struct listeners listeners;
     int ca_memfd, signal_fd;
-    struct list retired;
+    struct list retired; /* the oldest first */
+    unsigned set;
+    struct config *next; /* read and good, to be applied when the processes of the last reload are ready; NULL: none */
+    int64_t reloaded_ms;
+    struct timer reload;
     char ticket_key[TICKET_KEY_BYTES];
     ev_io signals, program, report; /* of signal_fd, options->program_fd, options->report_fd */
     struct timer grace, trim;

@@ -111,7 +111,7 @@ void client_refuse(struct client *c, const struct problem *p, bool keep)
 static void serve(struct client *c)
 {
     client_enter(c, c->in_tunnel ? CLIENT_SERVE : CLIENT_PROXY);
-    if (c->ctx->draining)
+    if (c->ctx->leaving)
         timer_set(&c->deadline, NEWCOMER_MS);
     leg_want(h1_leg_base(c->leg), leg_space(h1_leg_base(c->leg)) >= LEG_READ_BYTES);
 }
@@ -140,10 +140,10 @@ static void on_exchange_done(void *owner, enum exchange_end how)
     c->served = true;
     switch (how) {
     case EXCHANGE_REUSE:
-        if (c->ctx->draining) {
+        if (c->ctx->leaving) {
             client_end(c, true);
             return;
-        }
+        } /* after a reload: it was promised one more request */
         h1_leg_own(c->leg, &client_events, c);
         leg_next(h1_leg_base(c->leg));
         serve(c);
@@ -334,6 +334,11 @@ static void client_gone(void *owner, const struct leg_fault *fault)
 static const struct leg_events client_events = { client_head, client_data, client_message_end, client_space,
                                                  client_gone };
 
+static int64_t drain_idle_ms(const struct context *ctx)
+{
+    return ctx->drain_idle_ms > NEWCOMER_MS ? ctx->drain_idle_ms : NEWCOMER_MS;
+}
+
 /* A head that has begun has its time from its first byte on; a connection without one may idle. */
 static void on_waiting_for_head(struct client *c)
 {
@@ -342,7 +347,7 @@ static void on_waiting_for_head(struct client *c)
     int64_t head_ms = c->state == CLIENT_PROXY ? l->connect_head_ms : l->head_ms;
     int64_t idle_ms;
     if (c->ctx->draining)
-        idle_ms = NEWCOMER_MS;
+        idle_ms = drain_idle_ms(c->ctx);
     else if (c->in_tunnel || c->served)
         idle_ms = l->idle_ms;
     else
@@ -358,7 +363,7 @@ static void on_waiting_for_head(struct client *c)
                                          .detail = "the request's head did not come in time" },
                       false);
     else
-        client_end(c, false);
+        client_end(c, c->ctx->draining); /* with close_notify: whoever comes next must not take it for alive */
 }
 
 static void on_deadline(void *arg)
@@ -460,12 +465,23 @@ void clients_drain(struct context *ctx)
         next = n->next;
         if ((c->state != CLIENT_SERVE && c->state != CLIENT_PROXY) || h1_leg_started(c->leg))
             continue;
-        if (c->served) {
+        if (c->served && ctx->drain_idle_ms == 0) {
             client_end(c, false);
             continue;
         }
-        c->since_ms = clock_mono_ms(); /* it has just come, and its request may be on the way */
-        timer_set(&c->deadline, NEWCOMER_MS);
+        c->since_ms = clock_mono_ms(); /* its request may be on the way */
+        timer_set(&c->deadline, before_parking(drain_idle_ms(ctx)));
+    }
+}
+
+void clients_hurry(struct context *ctx)
+{
+    for (struct list *n = ctx->clients.next, *next; n != &ctx->clients; n = next) {
+        struct client *c = LIST_ENTRY(n, struct client, node);
+        bool between = c->state == CLIENT_SERVE || c->state == CLIENT_PROXY;
+        next = n->next;
+        if (c->tunnel || (between && !h1_leg_started(c->leg)))
+            client_end(c, true);
     }
 }
 

@@ -11,8 +11,11 @@ void client_accept(struct context *ctx, int fd);
 void client_accept_local(struct context *ctx, int fd);
 /* A connection on the transparent listener: the name comes from the hint that its local address carries. */
 void client_accept_transparent(struct context *ctx, int fd);
-/* Drain: those between requests are closed now, the others after their answer. */
+/* Drain: those between requests end when they are silent for context.drain_idle_ms (0: now, but for who has just come),
+ * the others with their next answer, which says so. */
 void clients_drain(struct context *ctx);
+/* Those that are idle, and tunnels, end now. */
+void clients_hurry(struct context *ctx);
 /* Everything is closed at once. */
 void clients_close(struct context *ctx);
 

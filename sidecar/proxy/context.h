@@ -27,6 +27,7 @@ struct context {
     unsigned client_count;
     bool draining;
     int64_t unlinked_ms;                     /* clock_mono_ms() when the link to the keeper was lost; 0: it is there */
+    int64_t drain_idle_ms;                   /* while draining: a connection may be silent that long */
     bool leaving;                            /* … and nobody takes over: the program ends */
     void (*on_client_end)(struct context *); /* a connection slot is free again, or an operator has its answer */
     /* of an admin client: to the keeper, or RELOAD to the supervisor */

@@ -14,6 +14,7 @@ struct worker_limits {
     int64_t connect_head_ms, tls_ms, head_ms, dial_ms, first_byte_ms, idle_ms, tunnel_idle_ms; /* docs/http.md §7 */
     int64_t token_wait_ms;       /* a request waits this long for a token; default 10 s */
     int64_t drain_ms;            /* default 25 s */
+    int64_t reload_drain_ms;     /* default 1 h: of a worker that a reload has replaced */
     uint64_t replay_total_bytes; /* 64 MiB a worker */
     unsigned connections;        /* 10 000 */
     unsigned per_upstream;       /* upstream connections per authority; default 256 */

@@ -36,7 +36,7 @@ struct worker {
     ev_prepare flush;
     struct timer drain, trim;
     unsigned quiet_s; /* without a client */
-    bool ready, over, last_words;
+    bool ready, over, last_words, hurried;
     int status;
 };
 
@@ -228,8 +228,21 @@ static void start_drain(struct worker *w, bool last)
         refuse_connections(w);
     else if (w->listeners[LISTENER_ADMIN])
         listener_set(w->listeners[LISTENER_ADMIN], false);
-    timer_set(&w->drain, w->ctx.options->limits.drain_ms);
+    w->ctx.drain_idle_ms = last ? 0 : w->ctx.options->limits.drain_ms;
+    timer_set(&w->drain, last ? w->ctx.options->limits.drain_ms : w->ctx.options->limits.reload_drain_ms);
     clients_drain(&w->ctx);
+    maybe_drained(w);
+}
+
+/* After a reload it has had time: the program ends too, or too many like it are there. */
+static void hurry(struct worker *w)
+{
+    if (w->hurried || w->ctx.leaving)
+        return;
+    w->hurried = true;
+    w->ctx.drain_idle_ms = 0;
+    timer_set(&w->drain, w->ctx.options->limits.drain_ms);
+    clients_hurry(&w->ctx);
     maybe_drained(w);
 }
 
@@ -243,7 +256,9 @@ static void on_supervisor_packet(void *arg, struct slice packet, int fd)
     }
     if (fd >= 0)
         close(fd);
-    if (m.type == MSG_DRAIN)
+    if (m.type == MSG_DRAIN && w->ctx.draining && m.tag)
+        hurry(w);
+    else if (m.type == MSG_DRAIN)
         start_drain(w, m.tag == MSG_DRAIN_LAST);
     else if (m.type == MSG_ANSWER)
         admin_answer(w->admin, &m);

@@ -1,11 +1,13 @@
 """SIGHUP and POST /reload: a good configuration takes over, a bad one changes nothing, requests in flight keep theirs."""
+import http.client
 import json
 import os
 import signal
 import threading
+import time
 
 import pytest
-from harness import API, until
+from harness import API, read_answer, until
 
 
 def rewrite(sidekey, change):
@@ -120,3 +122,139 @@ def test_a_client_that_was_wrong_is_tried_at_once_after_a_reload(make_config, st
     os.kill(sidekey.pid, signal.SIGHUP)
     until("a token", lambda: sidekey.request()[0] == 200, 5)
     assert auth.counts["token_requests"] - asked in (1, 2)  # one may still have been the old client's: a request that came before the reload
+
+
+# --- what the old processes have begun ---
+
+def old_workers(sidekey):
+    return [pid for pid, name in sidekey.children().items() if "worker" in name][:-1]
+
+
+def test_a_kept_connection_is_served_once_more_and_told_to_close(sidekey):
+    connection = sidekey.connection()
+    assert sidekey.request(connection=connection)[0] == 200
+    sidekey.get_admin("/reload", "POST")
+    until("the new processes", lambda: len(sidekey.children()) == 4)
+    time.sleep(0.3)
+    status, headers, _ = sidekey.request(connection=connection)
+    assert status == 200 and headers["connection"] == "close"
+    until("the old ones are gone", lambda: len(sidekey.children()) == 2)
+
+
+def test_a_kept_connection_that_stays_idle_is_closed_late_and_in_good_form(sidekey):
+    """limits.drain is 3 s here.  recv() gives b"" for a close_notify, and an error for a bare end."""
+    with sidekey.tls() as sock:
+        sock.suppress_ragged_eofs = False
+        sock.sendall(f"GET /v2/echo HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
+        assert b" 200 " in read_answer(sock)
+        begun = time.monotonic()
+        sidekey.get_admin("/reload", "POST")
+        sock.settimeout(10)
+        assert sock.recv(100) == b""
+        assert 2 < time.monotonic() - begun < 6
+
+
+def test_a_long_answer_goes_on_over_a_reload_and_beyond_the_drain(make_config, start):
+    sidekey = start(make_config(limits={"drain": "1s"}))
+    answers = []
+    slow = threading.Thread(target=lambda: answers.append(sidekey.request(path="/slow?ms=4000", timeout=20)[0]))
+    slow.start()
+    until("the slow request is under way", lambda: sidekey.get_admin("/metrics")[1].find('sidekey_connections{leg="client"} 1') > 0)
+    for _ in range(3):
+        sidekey.get_admin("/reload", "POST")
+        time.sleep(0.3)
+    slow.join(20)
+    assert answers == [200]
+    until("the old processes are gone", lambda: len(sidekey.children()) == 2)
+
+
+def test_reload_drain_is_its_limit(make_config, start):
+    sidekey = start(make_config(limits={"drain": "1s", "reload_drain": "2s"}))
+    with sidekey.tls() as sock:
+        sock.sendall(f"GET /slow?ms=9000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
+        time.sleep(0.3)
+        begun = time.monotonic()
+        sidekey.get_admin("/reload", "POST")
+        read_answer(sock)
+        assert 1.5 < time.monotonic() - begun < 6
+    until("the old processes are gone", lambda: len(sidekey.children()) == 2)
+
+
+def test_many_reloads_with_a_stream_each_leave_few_processes(make_config, start):
+    """Thirty reloads, each with a tunnel that never ends: beyond four old sets the oldest streams go."""
+    sidekey = start(make_config(limits={"drain": "1s"}))
+    socks = []
+    most = 0
+    for _ in range(30):
+        sock, head = sidekey.tunnel("open.sidekey.test:443")
+        assert head.startswith(b"HTTP/1.1 200")
+        socks.append(sock)
+        sidekey.get_admin("/reload", "POST")
+        until("the new processes are ready", lambda: sidekey.get_admin("/readyz")[0] == 200)
+        most = max(most, len(sidekey.children()))
+    assert most <= 16, most
+    until("four old sets at most", lambda: len(sidekey.children()) <= 10)
+    for sock in socks:
+        sock.close()
+    until("the old processes are gone", lambda: len(sidekey.children()) == 2)
+
+
+def test_reloads_that_come_at_once_are_one(sidekey):
+    for _ in range(50):
+        os.kill(sidekey.pid, signal.SIGHUP)
+    rewrite(sidekey, deny_unmatched)
+    os.kill(sidekey.pid, signal.SIGHUP)
+    until("the last configuration holds", lambda: connect_status(sidekey) == 403)
+    until("two children", lambda: len(sidekey.children()) == 2)
+
+
+def test_a_second_signal_ends_old_processes_too(make_config, start):
+    sidekey = start(make_config(limits={"drain": "30s"}))
+    held = []
+    for _ in range(3):
+        held.append(sidekey.tls())
+        held[-1].sendall(f"GET /slow?ms=60000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
+        time.sleep(0.2)
+        sidekey.get_admin("/reload", "POST")
+        until("ready", lambda: sidekey.get_admin("/readyz")[0] == 200)
+    pids = list(sidekey.children())
+    assert len(pids) == 8
+    sidekey.popen.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    begun = time.monotonic()
+    sidekey.popen.send_signal(signal.SIGTERM)
+    sidekey.popen.wait(10)
+    assert time.monotonic() - begun < 1.5
+    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}/stat") and open(f"/proc/{pid}/stat").read().split()[2] != "Z"]
+    for sock in held:
+        sock.close()
+
+
+def test_no_request_is_lost_over_reloads(sidekey):
+    """Kept-alive clients without a pause between requests, as fast as they can, over 40 reloads."""
+    lost, done = [], []
+    stop = threading.Event()
+
+    def client():
+        connection = sidekey.connection()
+        while not stop.is_set():
+            try:
+                connection.request("GET", "/v2/echo", headers={"Authorization": "x"})
+                answer = connection.getresponse()
+                answer.read()
+                done.append(answer.status)
+                if answer.getheader("connection") == "close":
+                    connection.close()
+            except (OSError, http.client.HTTPException) as e:
+                lost.append(repr(e))
+                connection = sidekey.connection()
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(40):
+        assert sidekey.get_admin("/reload", "POST")[0] == 200
+        time.sleep(0.1)
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert lost == [] and set(done) == {200} and len(done) > 500, (lost[:5], len(done))

@@ -410,6 +410,9 @@ static const struct table network_table = { .fields = network_fields };
     FIELD_DURATION, FIELD_ENV, .at = CONFIG(limits.member), .initial = (value), .min = 1, .max = (high), .about = (text)
 static const struct field limits_fields[] = {
     { "drain", LIMIT_MS(drain_ms, "25s", HOUR, "After SIGTERM, requests in flight may take this long.") },
+    { "reload_drain", LIMIT_MS(reload_drain_ms, "1h", 24 * HOUR,
+                               "After a reload, what the old processes have begun "
+                               "may take this long.") },
     { "replay_body", FIELD_SIZE, FIELD_ENV, .at = CONFIG(replay_body_bytes), .initial = "1MiB", .max = 1024 * MIB,
       .about = "Largest request body kept for sending again." },
     { "replay_total", FIELD_SIZE, FIELD_ENV, .at = CONFIG(limits.replay_total_bytes), .initial = "64MiB",

@@ -199,7 +199,7 @@ static int read_strings(struct schema *s, const struct field *f, const json_t *n
     if (!list)
         return schema_error(s, node, "out of memory");
     int failed = 0;
-    struct field item = { .key = f->key, .type = FIELD_STRING, .check = f->check };
+    struct field item = { .key = f->key, .type = FIELD_STRING, .flags = f->flags & FIELD_FILE, .check = f->check };
     for (size_t i = 0; i < count; i++) {
         item.at = i * sizeof *list;
         failed |= read_scalar(s, &item, json_array_get(node, i), list);

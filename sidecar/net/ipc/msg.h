@@ -47,7 +47,10 @@ enum msg_class {
     MSG_LINK, /* the worker's own: its link to the keeper is gone */
 };
 enum msg_ask { MSG_ASK_READY, MSG_ASK_METRICS, MSG_ASK_STATUS, MSG_ASK_CA, MSG_ASK_RELOAD, MSG_ASK_ROTATE };
-enum { MSG_DRAIN_LAST = 1 }; /* the program ends: nobody accepts again */
+enum {
+    MSG_DRAIN_LAST = 1, /* the program ends: nobody accepts again */
+    MSG_DRAIN_SOON,     /* too many drain: give up what is idle and what streams, end what is in flight soon */
+};
 
 struct msg_extra {
     struct slice key, value;
@@ -74,7 +77,7 @@ struct msg {
     struct slice der; /* MINT: SubjectPublicKeyInfo; LEAF: certificate, empty: refused, see text */
     int64_t until_s;  /* LEAF: not after, seconds since 1970 */
     enum msg_ask ask; /* ASK ANSWER */
-    /* ASK ANSWER: chosen by the asker; HELLO: slot number; DRAIN: MSG_DRAIN_LAST, or 0 when others take over */
+    /* ASK ANSWER: chosen by the asker; HELLO: slot number; DRAIN: MSG_DRAIN_…, or 0 when others take over */
     uint64_t tag;
     bool ok; /* ANSWER; ASK METRICS: as OpenMetrics; ASK ROTATE: now; CONFIG to the keeper */
 };
