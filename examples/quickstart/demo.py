@@ -77,10 +77,19 @@ class Sidekey:
         config = folder / "sidekey.yaml"
         config.write_text(CONFIG.format(folder=folder, token_url=idp.token_url, client_id=idp.client_id, name=NAME,
                                         certificate=api.certificate, port=api.port))
-        self.log = folder / "sidekey.log"
+        self.config, self.log, self.address = config, folder / "sidekey.log", "127.0.0.1:0"
+        self.start()
+        proxy = f"http://{self.address}"
+        ca = folder / "ca"
+        self.environment = {**os.environ, "HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "", "no_proxy": "", "SSL_CERT_FILE": str(ca / "bundle.pem"),
+                            "CURL_CA_BUNDLE": str(ca / "bundle.pem"), "NODE_EXTRA_CA_CERTS": str(ca / "ca.pem")}
+
+    def start(self):
+        """At the address that it had before, if it had one."""
         with open(self.log, "wb") as log:
             began = time.monotonic()
-            self.process = subprocess.Popen([SIDEKEY, "serve", "-c", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            argv = [SIDEKEY, "serve", "-c", self.config, "--set", f"listen.proxy={self.address}"]
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         found = None
         while not found:
             found = re.search(r"ready proxy=(\S+)", self.log.read_text())
@@ -88,10 +97,7 @@ class Sidekey:
                 raise Missed("sidekey did not start:\n" + self.log.read_text())
             time.sleep(0.001)
         self.ready_ms = (time.monotonic() - began) * 1000
-        proxy = f"http://{found[1]}"
-        ca = folder / "ca"
-        self.environment = {**os.environ, "HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "", "no_proxy": "", "SSL_CERT_FILE": str(ca / "bundle.pem"),
-                            "CURL_CA_BUNDLE": str(ca / "bundle.pem"), "NODE_EXTRA_CA_CERTS": str(ca / "ca.pem")}
+        self.address = found[1]
 
     def children(self):
         """{role: pid}"""
@@ -178,6 +184,26 @@ def killed_in_mid_traffic(sidekey, idp, api):
     check("no refresh token was ever used twice", idp.reused == 0 and api.refused == refused + 1)
 
 
+def restarted_under_a_program(sidekey, idp):
+    say("\n5. sidekey is restarted, once by SIGTERM and once by kill -9, while a program keeps running that read the CA at its start")
+    requests = idp.token_requests
+    program = subprocess.Popen([sys.executable, HERE / "program.py", URL, "1", "4"], env=sidekey.environment, stdout=subprocess.PIPE, text=True)
+    time.sleep(1)
+    check("SIGTERM: it ends cleanly", sidekey.stop() == 0)
+    sidekey.start()
+    check(f"and is ready again after {sidekey.ready_ms:.0f} ms, at the same address, with the same CA", True)
+    time.sleep(1)
+    sidekey.process.kill()
+    sidekey.process.wait()
+    sidekey.start()
+    check(f"kill -9: the next one is ready after {sidekey.ready_ms:.0f} ms", True)
+    counts = json.loads(program.communicate(timeout=20)[0])
+    good, redialled = counts.pop("200", 0), counts.pop("redialled", 0)
+    check(f"the program noticed nothing: {good} calls were answered 200, no certificate was strange to it", good >= 3 and not counts,
+          f"{redialled} connections were dialled again")
+    check("and the token is the one from before: no token request", idp.token_requests == requests, f"{idp.token_requests - requests}")
+
+
 def main():
     began = time.monotonic()
     if not SIDEKEY.exists():
@@ -197,6 +223,7 @@ def main():
             fifty_calls_at_expiry(sidekey, idp, api)
             revoked_at_the_server(sidekey, idp, api)
             killed_in_mid_traffic(sidekey, idp, api)
+            restarted_under_a_program(sidekey, idp)
             say()
             check(f"all of sidekey's processes together: {sidekey.memory_kib() / 1024:.1f} MiB", True)
             check("it ends cleanly", sidekey.stop() == 0)

@@ -86,12 +86,21 @@ static void old_keepers_may_end(struct supervisor *s)
     }
 }
 
+/* Old sets that came after this one and have workers still. */
+static unsigned newer_sets(const struct supervisor *s, unsigned set)
+{
+    unsigned count = 0;
+    for (unsigned later = set + 1; later < s->set; later++)
+        count += has_workers(s, later);
+    return count;
+}
+
 /* Beyond so many sets that drain, the oldest give up what is idle and what streams. */
 static void hurry_oldest(struct supervisor *s)
 {
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next) {
         struct child *c = LIST_ENTRY(n, struct child, node);
-        if (c->role == ROLE_WORKER && s->set - c->set > OLD_SETS_MAX)
+        if (c->role == ROLE_WORKER && newer_sets(s, c->set) >= OLD_SETS_MAX)
             (void)!child_send(c, &(struct msg){ .type = MSG_DRAIN, .tag = MSG_DRAIN_SOON }, -1);
     }
 }
