@@ -96,7 +96,8 @@ static bool speaks_for(const struct member *m, const char *host)
 /* One whose turn has come and that has a day left; else a successor before its time; else one that is about to end. */
 static int rank(const struct member *m, int64_t now_s)
 {
-    return (ca_not_after_s(m->ca) - now_s > CA_SET_DAY_S ? 2 : 0) + (ca_set_is_pending(m, now_s) ? 0 : 1);
+    int lasts = ca_not_after_s(m->ca) - now_s > CA_SET_DAY_S;
+    return 2 * lasts + !ca_set_is_pending(m, now_s);
 }
 
 static bool is_better(const struct member *a, const struct member *b, int64_t now_s)

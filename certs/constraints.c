@@ -64,9 +64,8 @@ static int permit(NAME_CONSTRAINTS *nc, const char *host, bool *io_names, bool *
         return err_set(e, "cannot permit the host \"%.200s\": not a host name (lower case, A-labels) or IP address",
                        host);
     *(kind == 1 ? io_names : io_ips) = true;
-    return add(&nc->permittedSubtrees, kind == 1 ? x509_general_name(name) : network(ip, kind, 0xff))
-               ? 0
-               : err_set(e, "out of memory");
+    GENERAL_NAME *one = kind == 1 ? x509_general_name(name) : network(ip, kind, 0xff);
+    return add(&nc->permittedSubtrees, one) ? 0 : err_set(e, "out of memory");
 }
 
 NAME_CONSTRAINTS *constraints_new(const char *const *hosts, struct err *e)

@@ -55,7 +55,8 @@ GENERAL_NAME *x509_general_name(struct slice host)
     unsigned char ip[16];
     size_t kind = x509_host(host, ip);
     GENERAL_NAME *name = kind ? GENERAL_NAME_new() : NULL;
-    ASN1_STRING *value = name ? ASN1_STRING_type_new(kind == 1 ? V_ASN1_IA5STRING : V_ASN1_OCTET_STRING) : NULL;
+    int type = kind == 1 ? V_ASN1_IA5STRING : V_ASN1_OCTET_STRING;
+    ASN1_STRING *value = name ? ASN1_STRING_type_new(type) : NULL;
     if (!value
         || ASN1_STRING_set(value, kind == 1 ? (const void *)host.ptr : ip, (int)(kind == 1 ? host.len : kind)) != 1) {
         ASN1_STRING_free(value);

@@ -85,7 +85,8 @@ OPENAT_HOOK(openat64)
     HOOK(int, name, const char *path, int flags)                                                                       \
     {                                                                                                                  \
         open_2_fn *real = REAL(open_2_fn, name);                                                                       \
-        return real ? real(decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path, flags) : missing();         \
+        const char *at_path = decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path;                          \
+        return real ? real(at_path, flags) : missing();                                                                \
     }
 OPEN_2_HOOK(__open_2)
 OPEN_2_HOOK(__open64_2)
@@ -94,7 +95,8 @@ OPEN_2_HOOK(__open64_2)
     HOOK(int, name, int at, const char *path, int flags)                                                               \
     {                                                                                                                  \
         openat_2_fn *real = REAL(openat_2_fn, name);                                                                   \
-        return real ? real(at, decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path, flags) : missing();     \
+        const char *at_path = decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path;                          \
+        return real ? real(at, at_path, flags) : missing();                                                            \
     }
 OPENAT_2_HOOK(__openat_2)
 OPENAT_2_HOOK(__openat64_2)

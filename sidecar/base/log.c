@@ -143,7 +143,8 @@ static void put_field(struct line *l, const struct log_field *f)
     size_t before = l->len;
     if (l->full)
         return;
-    put(l, json ? (l->len ? "," : "{") : " ", l->len || json);
+    const char *glue = l->len ? "," : "{";
+    put(l, json ? glue : " ", l->len || json);
     if (json)
         put(l, "\"", 1);
     put(l, f->key, strlen(f->key));

@@ -18,14 +18,20 @@ int str_add_hex(struct buf *out, struct slice bytes)
 
 static int add_base64(struct buf *out, struct slice in, const char *alphabet, bool pad)
 {
-    size_t tail = in.len % 3, len = in.len / 3 * 4 + (tail ? (pad ? 4 : tail + 1) : 0);
+    size_t tail = in.len % 3, len = in.len / 3 * 4;
+    if (tail)
+        len += pad ? 4 : tail + 1;
     char *at = buf_reserve(out, len);
     if (!at)
         return -ENOBUFS;
     const unsigned char *p = (const unsigned char *)in.ptr;
     for (size_t i = 0; i < in.len; i += 3) {
         size_t have = in.len - i < 3 ? in.len - i : 3;
-        unsigned word = (unsigned)p[i] << 16 | (have > 1 ? (unsigned)p[i + 1] << 8 : 0) | (have > 2 ? p[i + 2] : 0U);
+        unsigned word = (unsigned)p[i] << 16;
+        if (have > 1)
+            word |= (unsigned)p[i + 1] << 8;
+        if (have > 2)
+            word |= p[i + 2];
         for (size_t k = 0; k < 4; k++)
             if (k <= have)
                 *at++ = alphabet[word >> (18 - 6 * k) & 63];

@@ -152,7 +152,8 @@ static int step(struct walk *w, const char *name)
     if (strcmp(name, "..") == 0) { /* judged on the way here */
         if (last)
             *last = '\0';
-        return lstat(w->at[0] ? w->at : "/", &w->st) == 0 ? 0 : fail(w, -errno);
+        int failed = lstat(w->at[0] ? w->at : "/", &w->st);
+        return failed == 0 ? 0 : fail(w, -errno);
     }
     if (len + 1 + strlen(name) >= sizeof w->at)
         return fail(w, -ENAMETOOLONG);

@@ -34,10 +34,10 @@ static EVP_PKEY *read_key(struct slice pem, struct err *e)
     BIO *in = pem.len && pem.len < INT32_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
     EVP_PKEY *key = in ? PEM_read_bio_PrivateKey(in, NULL, no_password, NULL) : NULL;
     BIO_free(in);
-    if (!key)
-        err_set(e, contains(pem, SLICE("ENCRYPTED"))
-                       ? "the signing key is encrypted: decrypt it (openssl pkey -in KEY -out PLAIN)"
-                   : contains(pem, SLICE("PRIVATE KEY"))
+    if (!key && contains(pem, SLICE("ENCRYPTED")))
+        err_set(e, "the signing key is encrypted: decrypt it (openssl pkey -in KEY -out PLAIN)");
+    else if (!key)
+        err_set(e, contains(pem, SLICE("PRIVATE KEY"))
                        ? "the signing key cannot be read: its PEM text is damaged"
                        : "the signing key is no private key in PEM form (-----BEGIN PRIVATE KEY-----)");
     return key;

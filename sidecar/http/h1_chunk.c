@@ -76,7 +76,10 @@ static bool take_extension(struct chunk *c, char byte)
         return refuse(c, 413, "chunk_extensions_too_long");
     switch ((enum chunk_state)c->state) {
     case EXTENSION: return token ? go(c, EXTENSION_NAME) : refuse(c, 400, "chunk_extension_invalid");
-    case EXTENSION_NAME: return token ? true : byte == '=' ? go(c, EXTENSION_VALUE) : take_extension_end(c, byte);
+    case EXTENSION_NAME:
+        if (token)
+            return true;
+        return byte == '=' ? go(c, EXTENSION_VALUE) : take_extension_end(c, byte);
     case EXTENSION_VALUE:
         if (byte == '"')
             return go(c, EXTENSION_QUOTED);

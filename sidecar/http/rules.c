@@ -271,10 +271,8 @@ static bool via_member_is_ours(struct slice member)
 static bool via_is_ours(const struct message *m)
 {
     for (size_t i = 0; i < m->field_count; i++) {
-        if (!slice_ieq(message_name_at(m, i), SLICE("via")))
-            continue;
-        struct slice rest = message_value_at(m, i);
-        while (rest.len)
+        bool is_via = slice_ieq(message_name_at(m, i), SLICE("via"));
+        for (struct slice rest = message_value_at(m, i); is_via && rest.len;)
             if (via_member_is_ours(cut_member(rest, &rest, NULL)))
                 return true;
     }
@@ -284,7 +282,8 @@ static bool via_is_ours(const struct message *m)
 /* RFC 9110 §7.6.3: with the version in which the message came. */
 static int add_via(struct message *m, bool via)
 {
-    return via ? message_add(m, SLICE("Via"), m->minor ? SLICE("1.1 " OWN_NAME) : SLICE("1.0 " OWN_NAME)) : 0;
+    struct slice own = m->minor ? SLICE("1.1 " OWN_NAME) : SLICE("1.0 " OWN_NAME);
+    return via ? message_add(m, SLICE("Via"), own) : 0;
 }
 
 static bool is_websocket(struct slice protocol)

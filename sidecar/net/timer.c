@@ -40,7 +40,8 @@ void timer_init(struct timer *t, timer_fn *fn, void *arg)
 void timer_set(struct timer *t, int64_t ms)
 {
     int64_t now_ms = clock_mono_ms(), most_ms = INT64_MAX - now_ms;
-    int64_t at_ms = now_ms + (ms < 0 ? 0 : ms < most_ms ? ms : most_ms);
+    int64_t after_ms = ms < 0 ? 0 : ms;
+    int64_t at_ms = now_ms + (after_ms < most_ms ? after_ms : most_ms);
     bool later = t->set && at_ms >= t->at_ms;
     t->at_ms = at_ms;
     t->set = true;

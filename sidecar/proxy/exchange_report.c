@@ -59,12 +59,14 @@ void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal
 
 static const char *upstream_reason(const struct leg_fault *fault)
 {
-    return fault->verify          ? "upstream_certificate"
-           : fault->status == 403 ? "address_not_allowed"
-           : fault->status == 504 ? "upstream_timeout"
-           /* it was reached, and what it says is no answer */
-           : strncmp(fault->label, "http_", 5) == 0 ? "upstream_protocol"
-                                                    : "upstream_unreachable";
+    if (fault->verify)
+        return "upstream_certificate";
+    if (fault->status == 403)
+        return "address_not_allowed";
+    if (fault->status == 504)
+        return "upstream_timeout";
+    /* "http_…": it was reached, and what it says is no response */
+    return strncmp(fault->label, "http_", 5) == 0 ? "upstream_protocol" : "upstream_unreachable";
 }
 
 void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault)

@@ -243,6 +243,13 @@ void upstream_secure(struct upstream *u, int fd)
                        &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
 }
 
+static int dial_status(enum dial_error error)
+{
+    if (error == DIAL_TIMEOUT)
+        return 504;
+    return error == DIAL_FORBIDDEN ? 403 : 502;
+}
+
 static void on_dialled(void *arg, int fd, enum dial_error error, const char *text)
 {
     struct upstream *u = arg;
@@ -250,11 +257,8 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
     if (error == DIAL_OK)
         upstream_secure(u, fd);
     else
-        attempt_failed(u, &(struct leg_fault){ .status = error == DIAL_TIMEOUT     ? 504
-                                                         : error == DIAL_FORBIDDEN ? 403
-                                                                                   : 502,
-                                               .label = dial_error_label(error),
-                                               .text = text });
+        attempt_failed(
+            u, &(struct leg_fault){ .status = dial_status(error), .label = dial_error_label(error), .text = text });
 }
 
 /* Clients are counted, and each has one exchange at a time: only what nobody uses can pile up. */

@@ -115,7 +115,8 @@ enum schedule_verdict schedule_may(const struct schedule_tries *tries, const str
         return SCHEDULE_STUCK;
     if (forced && tries->forced && now_ms - tries->forced_ms < forced_floor_ms)
         return SCHEDULE_RECENT;
-    return now_ms < (eager ? tries->quiet_ms : tries->urgent_ms) ? SCHEDULE_LATER : SCHEDULE_GO;
+    int64_t at_ms = eager ? tries->quiet_ms : tries->urgent_ms;
+    return now_ms < at_ms ? SCHEDULE_LATER : SCHEDULE_GO;
 }
 
 static void note_end(struct schedule_tries *tries, bool forced, int64_t now_ms)

@@ -131,6 +131,37 @@ def bare_prototypes(text):
         n += 1
 
 
+def crowded(text):
+    """The lines where an expression has a second "?:".  Arguments, and members in braces, are expressions of their own; what is in brackets belongs to its expression."""
+    blank = lambda found: re.sub(r"[^\n]", " ", found[0])
+    line, word, last, stack = 1, "", "", [[0, 0, ""]]  # each: "?:" since the last comma, the most before that, the bracket
+    for c in re.sub(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", blank, text, flags=re.S):
+        if c.isalnum() or c == "_":
+            word += c
+            continue
+        before_it, word = word or last, ""
+        last = before_it if c.isspace() else ""
+        if c == "\n":
+            line += 1
+        elif c == "?":
+            stack[-1][0] += 1
+            if stack[-1][0] == 2:
+                yield line
+        elif c in "([{":
+            stack.append([0, 0, "statement" if c == "(" and before_it in ("if", "while", "for", "switch") else c])
+        elif c in ")]}" and len(stack) > 1:
+            count, most, bracket = stack.pop()
+            before = stack[-1][0]
+            if bracket in ("(", "["):
+                stack[-1][0] += max(count, most)
+            if before < 2 <= stack[-1][0] and max(count, most) < 2:
+                yield line
+            if c == "}":
+                stack[-1][0] = 0
+        elif c in ",;":
+            stack[-1][0:2] = [0, max(stack[-1][0:2])]
+
+
 def circle(graph, part):
     """One shortest way round through the first module of the part."""
     start, queue = part[0], [[part[0]]]
@@ -244,6 +275,8 @@ def check(root):
         lines = (root / path).read_text(encoding="utf-8").splitlines()
         check_includes(root, path, lines, graph, families, complain)
         check_shape(path, lines, complain, warn)
+        for line in crowded("\n".join(lines)):
+            complain(path, line, "more than one ?: in an expression")
     for part in cycles(graph):
         broken.append(f"{part[0]}: {len(part)} modules include each other in a circle: {circle(graph, part)}")
     families = cycles(call_graph(root, files))

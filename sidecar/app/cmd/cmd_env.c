@@ -109,7 +109,7 @@ static int split_proxy(const struct config *c, const char *given, char *host, si
                      : cmd_fail(EX_CONFIG, "env",
                                 "listen.proxy takes any free port: say which one with --proxy HOST:PORT");
     bool any = strcmp(at.host, "0.0.0.0") == 0, any6 = strcmp(at.host, "::") == 0;
-    snprintf(host, size, "%s", any ? "127.0.0.1" : any6 ? "127.0.0.1" : at.host);
+    snprintf(host, size, "%s", any || any6 ? "127.0.0.1" : at.host);
     snprintf(port, 8, "%u", at.port);
     return 0;
 }

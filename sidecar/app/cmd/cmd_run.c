@@ -124,6 +124,13 @@ static const char *gap(const struct run *r)
                                  : "the preload library does not reach it: it is not covered";
 }
 
+static const char *layers_text(unsigned layers)
+{
+    if (!(layers & LAYER_PRELOAD))
+        return "env";
+    return layers & LAYER_ENV ? "env,preload" : "preload";
+}
+
 /* Silent for a plain run that is covered, or where the caller has chosen the layers knowingly. */
 static int judge_target(struct run *r)
 {
@@ -133,7 +140,7 @@ static int judge_target(struct run *r)
     if (r->check) {
         printf("program   %s%s%s%s: %s\nlayers    %s\ncoverage  %s\n", *t->script ? t->script : t->path,
                *t->script ? " (" : "", *t->script ? t->path : "", *t->script ? ")" : "", target_text(t->kind),
-               r->layers & LAYER_PRELOAD ? (r->layers & LAYER_ENV ? "env,preload" : "preload") : "env",
+               layers_text(r->layers),
                what ? what : "every connection to the host of a rule comes to sidekey, or fails");
     } else if (what && (r->strict || !chosen)) {
         fprintf(stderr, "sidekey run: %s is %s: %s\n", t->path, target_text(t->kind), what);

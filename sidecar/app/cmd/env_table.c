@@ -119,9 +119,8 @@ static int add_entries(const struct env_inputs *in, const char *name, const char
         const char *host = env_table_covers(entry, in->rule_hosts);
         char text[256];
         if (!host) {
-            failed = entry.len && !has_entry(out, entry)
-                         ? buf_printf(out, "%s%.*s", out->len ? "," : "", (int)entry.len, entry.ptr)
-                         : 0;
+            if (entry.len && !has_entry(out, entry))
+                failed = buf_printf(out, "%s%.*s", out->len ? "," : "", (int)entry.len, entry.ptr);
             continue;
         }
         snprintf(text, sizeof text, "%.*s", (int)entry.len, entry.ptr);

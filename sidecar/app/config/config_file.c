@@ -33,7 +33,9 @@ static const char *variable(const char *name)
 static char *xdg(const char *name, const char *under_home, const char *tail)
 {
     const char *base = variable(name), *home = variable("HOME");
-    return base ? text_of("%s/%s", base, tail) : text_of("%s/%s/%s", home ? home : "", under_home, tail);
+    if (base)
+        return text_of("%s/%s", base, tail);
+    return text_of("%s/%s/%s", home ? home : "", under_home, tail);
 }
 
 int config_file_find(const char *path, char **ret, int *ret_exit, struct err *e)
@@ -53,11 +55,10 @@ int config_file_find(const char *path, char **ret, int *ret_exit, struct err *e)
         if (places[i] && access(places[i], F_OK) == 0)
             chosen = i;
     *ret_exit = EX_NOINPUT;
-    int failed =
-        chosen < count
-            ? 0
-            : err_set(e, "no configuration found (looked at $SIDEKEY_CONFIG, %s, %s, %s): name it with -c FILE",
-                      places[0] ? places[0] : "?", places[1] ? places[1] : "?", places[2] ? places[2] : "?");
+    int failed = 0;
+    if (chosen >= count)
+        failed = err_set(e, "no configuration found (looked at $SIDEKEY_CONFIG, %s, %s, %s): name it with -c FILE",
+                         places[0] ? places[0] : "?", places[1] ? places[1] : "?", places[2] ? places[2] : "?");
     for (size_t i = 0; i < count; i++)
         if (i == chosen)
             *ret = places[i];

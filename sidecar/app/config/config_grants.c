@@ -174,9 +174,10 @@ static void choose_auth(struct credential_spec *c)
 {
     bool secret = c->client_secret.kind != SECRET_REF_NONE;
     bool assertion = c->assertion.key.kind != SECRET_REF_NONE || c->assertion.token.kind != SECRET_REF_NONE;
-    if (c->client_auth == UNSAID_AUTH)
-        c->client_auth = secret ? CLIENT_AUTH_BASIC
-                         : assertion && c->grant != GRANT_JWT_BEARER && c->grant != GRANT_GITHUB_APP
+    if (c->client_auth == UNSAID_AUTH && secret)
+        c->client_auth = CLIENT_AUTH_BASIC;
+    else if (c->client_auth == UNSAID_AUTH)
+        c->client_auth = assertion && c->grant != GRANT_JWT_BEARER && c->grant != GRANT_GITHUB_APP
                              ? CLIENT_AUTH_PRIVATE_KEY_JWT
                              : CLIENT_AUTH_NONE;
 }

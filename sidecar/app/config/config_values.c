@@ -71,7 +71,8 @@ const char *value_host(char **io_text)
         snprintf(in_brackets, sizeof in_brackets, "[%.45s]", text);
     if (strcmp(text, "*") == 0)
         return "a rule names its hosts: write a name, or *.suffix for exactly one label";
-    if (authority_parse(slice_str(naked_v6 ? in_brackets : wild ? text + 2 : text), SCHEME_HTTPS, 443, &a) != 0)
+    const char *host = wild ? text + 2 : text;
+    if (authority_parse(slice_str(naked_v6 ? in_brackets : host), SCHEME_HTTPS, 443, &a) != 0)
         return "no host name: write a DNS name (IDNs as xn--…), *.suffix, or an IP address";
     if (wild && a.kind != HOST_NAME)
         return "a star stands before a name, not before an address";

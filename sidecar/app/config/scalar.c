@@ -99,7 +99,9 @@ static void list_words(const char *const *words, char *text, size_t size)
     size_t len = 0;
     *text = '\0';
     for (size_t i = 0; words[i] && len < size; i++) {
-        const char *glue = i == 0 ? "" : words[i + 1] ? ", " : " or ";
+        const char *glue = words[i + 1] ? ", " : " or ";
+        if (i == 0)
+            glue = "";
         int more = snprintf(text + len, size - len, "%s%s", glue, words[i]);
         len += more > 0 ? (size_t)more : 0;
     }

@@ -99,10 +99,9 @@ static bool has_type(struct schema *s, const json_t *node, json_type type)
 {
     if (json_typeof(node) == type)
         return true;
+    const char *is = json_is_array(node) ? "a list" : "an object";
     schema_error(s, node, "needs %s, and this is %s", type == JSON_ARRAY ? "a list" : "keys and values (an object)",
-                 json_is_string(node)  ? "a single value"
-                 : json_is_array(node) ? "a list"
-                                       : "an object");
+                 json_is_string(node) ? "a single value" : is);
     return false;
 }
 
@@ -299,8 +298,10 @@ int schema_secret(struct schema *s, const json_t *node, struct secret_ref *ref)
     if (!json_is_string(node) || !s->allow_inline) /* its text is not repeated: it may be the secret */
         return schema_error(s, node, "a secret does not stand in this file: write {file: PATH} or {env: NAME}");
     const char *text = schema_text(s, node);
-    if (!text || !*text || !(ref->name = strdup(text)))
-        return text ? schema_error(s, node, *text ? "out of memory" : "is empty") : -1;
+    if (!text)
+        return -1;
+    if (!*text || !(ref->name = strdup(text)))
+        return schema_error(s, node, *text ? "out of memory" : "is empty");
     ref->kind = SECRET_REF_INLINE;
     return 0;
 }
@@ -422,7 +423,10 @@ static const char *from_env(const char *path, char *name, size_t size)
 {
     snprintf(name, size, "SIDEKEY_%s", path);
     for (char *c = name; *c; c++)
-        *c = *c == '.' ? '_' : *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
+        if (*c == '.')
+            *c = '_';
+        else if (*c >= 'a' && *c <= 'z')
+            *c = (char)(*c - 'a' + 'A');
     return getenv(name);
 }
 

@@ -28,7 +28,8 @@ static json_t *number(const struct field *f)
     json_t *node = typed("integer", NULL);
     bool port = f->type == FIELD_PORT;
     json_object_set_new(node, "minimum", json_integer(port ? 1 : (json_int_t)f->min));
-    json_object_set_new(node, "maximum", json_integer(port ? UINT16_MAX : f->max ? (json_int_t)f->max : UINT32_MAX));
+    json_int_t most = f->max ? (json_int_t)f->max : UINT32_MAX;
+    json_object_set_new(node, "maximum", json_integer(port ? UINT16_MAX : most));
     return node;
 }
 

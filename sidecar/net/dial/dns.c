@@ -83,7 +83,8 @@ static void on_socket(void *data, ares_socket_t fd, int readable, int writable)
         ev_init(&watch->io, on_io);
         watch->io.data = watch;
     }
-    ev_io_set(&watch->io, fd, (readable ? EV_READ : 0) | (writable ? EV_WRITE : 0));
+    int reading = readable ? EV_READ : 0, writing = writable ? EV_WRITE : 0;
+    ev_io_set(&watch->io, fd, reading | writing);
     ev_io_start(loop_get(), &watch->io);
 }
 

@@ -25,11 +25,12 @@ static void say_revoked(const struct staple *s, char *why, size_t size)
 
 static void say_promised(const struct staple *s, char *why, size_t size)
 {
-    snprintf(why, size, "certificate demands a good OCSP staple (must-staple), but %s%s",
-             s->status == STAPLE_NONE      ? "there is none"
-             : s->status == STAPLE_UNKNOWN ? "its responder does not know the certificate"
-                                           : "of the one that came, ",
-             s->why ? s->why : "");
+    const char *but = "of the one that came, ";
+    if (s->status == STAPLE_NONE)
+        but = "there is none";
+    else if (s->status == STAPLE_UNKNOWN)
+        but = "its responder does not know the certificate";
+    snprintf(why, size, "certificate demands a good OCSP staple (must-staple), but %s%s", but, s->why ? s->why : "");
 }
 
 /* The staple's verdict; why is filled when the certificate is to be refused for it. */

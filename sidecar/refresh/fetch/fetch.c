@@ -83,7 +83,8 @@ static void reap(struct fetch *f)
 static void on_socket(struct ev_loop *loop, ev_io *io, int revents)
 {
     struct fetch *f = io->data;
-    int running, what = (revents & EV_READ ? CURL_CSELECT_IN : 0) | (revents & EV_WRITE ? CURL_CSELECT_OUT : 0);
+    int reads = revents & EV_READ ? CURL_CSELECT_IN : 0, writes = revents & EV_WRITE ? CURL_CSELECT_OUT : 0;
+    int running, what = reads | writes;
     (void)loop;
     curl_multi_socket_action(f->multi, io->fd, what, &running);
     reap(f);
@@ -125,8 +126,10 @@ static int set_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *s
     struct fetch_job *job = NULL;
     ev_io *io = socket_arg;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&job);
-    if (job)
-        job->fd = what == CURL_POLL_REMOVE ? (job->fd == fd ? CURL_SOCKET_BAD : job->fd) : fd;
+    if (job && what != CURL_POLL_REMOVE)
+        job->fd = fd;
+    else if (job && job->fd == fd)
+        job->fd = CURL_SOCKET_BAD;
     if (io)
         ev_io_stop(loop_get(), io);
     if (what == CURL_POLL_REMOVE) {
@@ -140,7 +143,8 @@ static int set_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *s
             return -1;
         curl_multi_assign(f->multi, fd, io);
     }
-    ev_io_init(io, on_socket, fd, (what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0));
+    int reading = what & CURL_POLL_IN ? EV_READ : 0, writing = what & CURL_POLL_OUT ? EV_WRITE : 0;
+    ev_io_init(io, on_socket, fd, reading | writing);
     io->data = f;
     ev_io_start(loop_get(), io);
     return 0;

@@ -324,11 +324,11 @@ enum grant_result grant_parse(const struct grant_input *in, struct grant_answer 
     json_t *object = answer_read(in->body, in->cut, &shape);
     ret->html = shape.html;
     ret->whole = object && shape.whole;
+    if (!object && shape.empty)
+        return broken(why, "the response is empty");
     if (!object)
-        return broken(why, shape.empty ? "the response is empty"
-
-                           : shape.html ? "the response is a web page"
-                                        : "the response is neither one JSON object nor a form");
+        return broken(why,
+                      shape.html ? "the response is a web page" : "the response is neither one JSON object nor a form");
     enum grant_result result = take(in, object, ret, why);
     json_decref(object);
     return result;

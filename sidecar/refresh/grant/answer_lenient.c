@@ -93,6 +93,14 @@ static enum outcome pass_string(struct reader *r)
     return IN_STRING;
 }
 
+/* What jansson can print. */
+static double bounded(double number)
+{
+    if (number > 1e300)
+        return 1e300;
+    return number < -1e300 ? -1e300 : number;
+}
+
 /* true, false, null, numbers, and words that are none of them (NaN): from the first letter to behind the last. */
 static enum outcome read_word(struct reader *r, json_t **ret)
 {
@@ -112,9 +120,11 @@ static enum outcome read_word(struct reader *r, json_t **ret)
     bool is_number = stop != word && (*stop == '\0' || len > WORD_BYTES) && !isnan(number)
                      && (*word == '-' || (*word >= '0' && *word <= '9'));
     if (is_number)
-        *ret = json_real(number > 1e300 || len > WORD_BYTES ? 1e300 : number < -1e300 ? -1e300 : number);
+        *ret = json_real(bounded(len > WORD_BYTES ? 1e300 : number));
+    else if (strcmp(word, "true") == 0)
+        *ret = json_true();
     else
-        *ret = strcmp(word, "true") == 0 ? json_true() : strcmp(word, "false") == 0 ? json_false() : json_null();
+        *ret = strcmp(word, "false") == 0 ? json_false() : json_null();
     return *ret ? WELL : NO_MEMORY;
 }
 
@@ -146,8 +156,9 @@ static enum outcome read_text(struct reader *r, json_t **ret)
     r->at++;
     enum outcome o = read_string(r, &text, &fit);
     struct slice s = buf_slice(&text);
+    const char *chars = s.len ? s.ptr : "";
     if (o == WELL)
-        *ret = fit ? json_stringn(s.len ? s.ptr : "", s.len) : json_string(ANSWER_UNFIT);
+        *ret = fit ? json_stringn(chars, s.len) : json_string(ANSWER_UNFIT);
     if (o == WELL && !*ret)
         o = NO_MEMORY;
     buf_done(&text);
@@ -191,8 +202,10 @@ static enum outcome read_member(struct reader *r, int depth, json_t *object)
     snprintf(name, sizeof name, "%.*s", (int)text.len, text.len ? buf_slice(&text).ptr : "");
     buf_done(&text);
     skip_space(r);
-    if (o == WELL)
-        o = r->at == r->end ? ENDED : *r->at++ == ':' ? WELL : BAD;
+    if (o == WELL && r->at == r->end)
+        o = ENDED;
+    else if (o == WELL)
+        o = *r->at++ == ':' ? WELL : BAD;
     if (o == WELL)
         o = read_value(r, depth, &value);
     if (!value || !fit) { /* a name that is none of ours */

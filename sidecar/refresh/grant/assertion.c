@@ -77,8 +77,9 @@ static void add_claims(struct grant_writer *w, enum assertion_role role, const s
     struct slice client = slice_str(spec->client_id);
     struct slice issuer =
         role == ASSERTION_CLIENT ? client : first_of(slice_str(a->issuer), first_of(key->account, client));
-    struct slice subject =
-        role == ASSERTION_CLIENT ? client : first_of(slice_str(a->subject), key->root ? SLICE("") : issuer);
+    struct slice subject = client;
+    if (role != ASSERTION_CLIENT)
+        subject = first_of(slice_str(a->subject), key->root ? SLICE("") : issuer);
     grant_add(w, "iss", issuer);
     if (role != ASSERTION_GITHUB) {
         grant_add(w, "sub", subject);

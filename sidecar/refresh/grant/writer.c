@@ -16,7 +16,10 @@ static void put(struct grant_writer *w, int (*add)(struct buf *, struct slice), 
 static void begin_member(struct grant_writer *w, const char *name)
 {
     bool json = w->as == GRANT_BODY_JSON, first = w->out->len == 0;
-    put(w, buf_add, json ? (first ? SLICE("{") : SLICE(",")) : (first ? SLICE("") : SLICE("&")));
+    if (json)
+        put(w, buf_add, first ? SLICE("{") : SLICE(","));
+    else
+        put(w, buf_add, first ? SLICE("") : SLICE("&"));
     put(w, json ? str_add_json : str_add_form, slice_str(name));
     put(w, buf_add, json ? SLICE(":") : SLICE("="));
 }
