@@ -49,8 +49,8 @@ static int connect_to(const struct address *given)
 static int exchange(int fd, const char *method, const char *path, struct buf *answer)
 {
     char request[512];
-    int len =
-        snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method, path);
+    int len = snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                       method, path);
     if (len < 0 || (size_t)len >= sizeof request)
         return -ENAMETOOLONG;
     ssize_t got = send(fd, request, (size_t)len, MSG_NOSIGNAL);
