@@ -11,6 +11,7 @@ struct known { /* one client */
     struct rule *rules; /* shallow copies, in the order of the configuration */
     struct rule_index *index;
     struct replay_share replays;
+    struct access_slots slots;
     const struct client_spec *spec;
     struct secret password; /* empty: it has none */
 };
@@ -42,7 +43,7 @@ static int meet(struct known *k, const struct client_spec *spec, const struct wo
         }
     if (!(k->index = rule_index_new(k->rules, count)))
         return err_set(e, "out of memory");
-    k->client = (struct access_client){ spec->name, k->index, &k->replays };
+    k->client = (struct access_client){ spec->name, k->index, &k->replays, &k->slots };
     k->spec = spec;
     if (spec->password.kind != SECRET_REF_NONE && secret_ref_read(&spec->password, &k->password, e) != 0)
         return err_wrap(e, "clients.%s.password: ", spec->name);

@@ -12,10 +12,15 @@
 struct access;
 struct rule_index;
 
+struct access_slots { /* connections that a client has */
+    unsigned used;
+};
+
 struct access_client {
     const char *name;
     const struct rule_index *rules; /* of its own copies; their original is the configuration's */
     struct replay_share *replays;   /* its part of the memory for bodies */
+    struct access_slots *slots;
 };
 
 /* o: as long as the access lives.  NULL with e: a password that cannot be read, or no memory. */

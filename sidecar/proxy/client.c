@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "http/rules.h"
-#include "net/listen_unix.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +72,7 @@ void client_end(struct client *c, bool gently)
         h1_leg_free_gently(c->leg);
     else
         h1_leg_free(c->leg);
+    client_slot_leave(c);
     list_remove(&c->node);
     ctx->client_count--;
     meter_gauge(ctx->meter, METER_CLIENT, ctx->client_count);
@@ -160,6 +160,7 @@ static void on_exchange_done(void *owner, enum exchange_end how)
 static void start_exchange(struct client *c, struct message *head, const struct authority *a0)
 {
     client_enter(c, CLIENT_EXCHANGE);
+    (void)!client_slot_settle(c, NULL);
     c->exchange = exchange_new(c->ctx, c->leg, head, a0, c->who, on_exchange_done, c);
     if (!c->exchange)
         client_end(c, false);
@@ -182,17 +183,35 @@ void client_enter_http(struct client *c)
         return;
     }
     buf_done(&c->early);
+    if (c->in_tunnel)
+        (void)!client_slot_settle(c, NULL); /* a handshake was made */
     serve(c);
 }
 
 /* --- requests to the proxy itself --- */
+
+/* A name, a known uid or a password is an identity.  false: refused. */
+static bool take_slot(struct client *c)
+{
+    bool shown = c->who || (!c->peer.local && c->ctx->options->proxy_password);
+    if (!shown || client_slot_settle(c, c->who))
+        return true;
+    client_refuse(c,
+                  &(struct problem){ .status = 503,
+                                     .error = "proxy_internal_response",
+                                     .reason = "client_share",
+                                     .detail = "this client has its share of limits.connections already",
+                                     .retry_after_s = 1 },
+                  false);
+    return false;
+}
 
 /* false: refused. */
 static bool is_admitted(struct client *c, const struct message *head)
 {
     char detail[96];
     switch (access_check(c->ctx->access, head, &c->peer, &c->who)) {
-    case ACCESS_GRANTED: return true;
+    case ACCESS_GRANTED: return take_slot(c);
     case ACCESS_ASK:
         client_refuse(c,
                       &(struct problem){ .status = 407,
@@ -231,28 +250,22 @@ static bool takes_absolute_https(const struct client *c)
 static bool admit_absolute_https(struct client *c, const struct message *head)
 {
     struct rules_verdict v = rules_check_absolute_https(head, &c->a0);
+    struct problem p = { .status = 403, .error = "http_request_denied", .reason = v.reason };
     c->rule = access_first_rule(c->ctx->access, c->who, &c->a0);
-    if (!takes_absolute_https(c))
-        client_refuse(c,
-                      &(struct problem){ .status = 403,
-                                         .error = "http_request_denied",
-                                         .reason = "absolute_https",
-                                         .detail = "https:// in a request line is not taken on an open port",
-                                         .hint = "use CONNECT, listen.socket or a client's password; or set "
-                                                 "clients.absolute_https: true" },
-                      false);
-    else if (v.status)
-        client_refuse(c,
-                      &(struct problem){ .status = v.status,
-                                         .error = "http_request_denied",
-                                         .reason = v.reason,
-                                         .detail = "Host names another place, or a browser sent this for a web page",
-                                         .hint = "a browser uses CONNECT for https" },
-                      false);
-    else if (client_may_reach(c)) {
+    if (!takes_absolute_https(c)) {
+        p.reason = "absolute_https";
+        p.detail = "https:// in a request line is not taken on an open port";
+        p.hint = "use CONNECT, listen.socket or a client's password; or set clients.absolute_https: true";
+    } else if (v.status) {
+        p.detail = "Host names another place, or a browser sent this for a web page";
+        p.hint = "a browser uses CONNECT for https";
+    } else if (client_may_reach(c)) {
         client_report_unmatched(c);
         return true;
+    } else {
+        return false; /* it was refused */
     }
+    client_refuse(c, &p, false);
     return false;
 }
 
@@ -383,7 +396,7 @@ static void on_deadline(void *arg)
 
 /* --- birth --- */
 
-static struct client *client_new(struct context *ctx, int fd)
+struct client *client_new(struct context *ctx, int fd)
 {
     struct client *c = calloc(1, sizeof *c);
     struct stream *s = c ? stream_new(fd, client_ignore_event, c) : NULL;
@@ -398,64 +411,14 @@ static struct client *client_new(struct context *ctx, int fd)
     buf_init(&c->early, CLIENT_EARLY_MAX);
     later_init(&c->deferred_free, on_deferred_free);
     timer_init(&c->deadline, on_deadline, c);
+    list_init(&c->newcomer);
     list_push(&ctx->clients, &c->node);
     ctx->client_count++;
     meter_gauge(ctx->meter, METER_CLIENT, ctx->client_count);
+    struct client *oldest = client_slot_arrive(c);
+    if (oldest)
+        client_end(oldest, false);
     return c;
-}
-
-void client_accept(struct context *ctx, int fd)
-{
-    struct client *c = client_new(ctx, fd);
-    if (c)
-        client_enter_http(c);
-}
-
-void client_accept_local(struct context *ctx, int fd)
-{
-    struct client *c = client_new(ctx, fd);
-    pid_t pid;
-    if (!c)
-        return;
-    if (listen_unix_peer(fd, &c->peer.uid, &pid) != 0) {
-        meter_refused(ctx->meter, "peer_unknown");
-        log_warn(log_msg("the kernel does not say who is at the other end of a connection"));
-        client_end(c, false);
-        return;
-    }
-    c->peer.local = true;
-    c->peer.who = access_by_uid(ctx->access, c->peer.uid);
-    log_debug(log_msg("connection on the socket"), log_int("uid", c->peer.uid), log_int("pid", pid),
-              log_str("client", c->peer.who ? c->peer.who->name : ""));
-    client_enter_http(c);
-}
-
-void client_accept_transparent(struct context *ctx, int fd)
-{
-    struct sockaddr_storage local;
-    socklen_t len = sizeof local;
-    struct client *c = client_new(ctx, fd);
-    char host[AUTHORITY_HOST_MAX + 1];
-    uint16_t port;
-    if (!c)
-        return;
-    c->transparent = true;
-    if (!ctx->hints || getsockname(fd, (struct sockaddr *)&local, &len) != 0
-        || hints_lookup(ctx->hints, (struct sockaddr *)&local, host, &port) != 0
-        || authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {
-        meter_refused(ctx->meter, "no_hint");
-        log_warn(log_msg("transparent connection without a valid hint"));
-        client_end(c, false);
-        return;
-    }
-    c->a0.port = port;
-    c->rule = access_first_rule(ctx->access, NULL, &c->a0);
-    if (!c->rule && ctx->options->unmatched == UNMATCHED_DENY) {
-        meter_refused(ctx->meter, "host_not_allowed");
-        client_end(c, false);
-        return;
-    }
-    client_reach(c);
 }
 
 void clients_drain(struct context *ctx)

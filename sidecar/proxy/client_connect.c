@@ -19,6 +19,7 @@ void client_start_tunnel(struct client *c, struct stream *up, struct slice from_
     c->stream = NULL;
     client_enter(c, CLIENT_EXCHANGE);
     c->counted = true;
+    (void)!client_slot_settle(c, NULL);
     meter_gauge_add(c->ctx->meter, METER_TUNNEL, 1);
     c->tunnel =
         tunnel_new(s, up, buf_slice(&c->early), from_up, c->ctx->options->limits.tunnel_idle_ms, on_tunnel_done, c);

@@ -1,4 +1,4 @@
-/* proxy/client_private.h: a client seen by its two files: client.c (life, requests) and client_connect.c (from CONNECT
+/* proxy/client_private.h: a client seen by its files: client.c (life, requests) and client_connect.c (from CONNECT
  * to HTTP inside the tunnel). */
 #ifndef SIDEKEY_PROXY_CLIENT_PRIVATE_H
 #define SIDEKEY_PROXY_CLIENT_PRIVATE_H
@@ -22,6 +22,8 @@ enum client_state {
 
 struct client {
     struct list node;
+    struct list newcomer;       /* in context.newcomers until it has settled; else single */
+    struct access_slots *slots; /* whose share it counts for; NULL: nobody's */
     struct context *ctx;
     enum client_state state;
     struct stream *stream; /* while there is no leg */
@@ -49,11 +51,19 @@ struct client {
 #define CLIENT_EARLY_MAX (128 * 1024)
 
 /* client.c */
+/* Takes fd over.  NULL when out of memory. */
+struct client *client_new(struct context *ctx, int fd);
 void client_enter(struct client *c, enum client_state next);
 void client_end(struct client *c, bool gently);
 void client_refuse(struct client *c, const struct problem *p, bool keep);
 void client_enter_http(struct client *c);
 void client_ignore_event(void *owner, enum stream_event event);
+/* client_slot.c */
+/* It has just come and has shown nothing yet.  Returns the one that must be ended for it, or NULL. */
+struct client *client_slot_arrive(struct client *c);
+/* It is who (NULL: nobody in particular), or works.  false: the share of who is used up.  Harmless when repeated. */
+bool client_slot_settle(struct client *c, const struct access_client *who);
+void client_slot_leave(struct client *c);
 /* client_connect.c */
 void client_connect(struct client *c, const struct message *head);
 bool client_may_reach(struct client *c);

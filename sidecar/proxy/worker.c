@@ -273,15 +273,22 @@ static void on_supervisor_gone(void *arg)
 
 static void set_accepting(struct worker *w)
 {
-    let_clients_in(w, !w->ctx.draining && w->ctx.client_count < w->ctx.options->limits.connections);
+    let_clients_in(w, !w->ctx.draining
+                          && w->ctx.client_count - w->ctx.newcomer_count < w->ctx.options->limits.connections);
 }
 
 static void on_client_end(struct context *ctx)
 {
     struct worker *w = (struct worker *)ctx;
     maybe_drained(w);
-    if (ctx->client_count + 1 == ctx->options->limits.connections)
+    if (ctx->client_count - ctx->newcomer_count + 1 == ctx->options->limits.connections)
         set_accepting(w);
+}
+
+static void on_client_settled(struct context *ctx)
+{
+    if (ctx->client_count - ctx->newcomer_count >= ctx->options->limits.connections)
+        set_accepting((struct worker *)ctx);
 }
 
 static void on_proxy_accept(void *arg, int fd, const struct sockaddr *peer)
@@ -352,6 +359,8 @@ static int build(struct worker *w, const struct worker_options *o, struct slice 
     replay_pool_init(&c->replay, o->limits.replay_total_bytes, REPLAY_FLOOR_BYTES,
                      o->limits.replay_total_bytes / (o->client_count > 1 ? 2 : 1));
     list_init(&c->clients);
+    list_init(&c->newcomers);
+    c->on_client_settled = on_client_settled;
     err_set(e, "out of memory");
     if (!(c->tls = tls_server_new(ticket_key, e)) || !(c->dialer = dialer_new(&o->network, e)))
         return -1;

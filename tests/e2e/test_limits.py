@@ -1,4 +1,5 @@
 """docs/http.md §7: every state of every connection has a deadline, every buffer a cap, every count a limit; and how it all ends."""
+import base64
 import contextlib
 import json
 import os
@@ -470,7 +471,7 @@ def quietly(check):
 def test_7_beyond_the_limit_of_connections_new_ones_wait_outside(folder, pki):
     world = wire.World(folder / "crowd", pki, "crowd")
     sidekey = world.start(world.config(world.server(), limits={"connections": 4}))
-    inside = [sidekey.tunnel(timeout=5)[0] for _ in range(4)]
+    inside = [sidekey.tls(timeout=5) for _ in range(4)]
     with socket.create_connection(sidekey.proxy, timeout=0.5) as late:
         late.sendall(f"CONNECT {API}:443 HTTP/1.1\r\n{HOST}\r\n".encode())
         with pytest.raises(TimeoutError):
@@ -480,6 +481,50 @@ def test_7_beyond_the_limit_of_connections_new_ones_wait_outside(folder, pki):
         late.settimeout(5)
         assert status_of(harness.read_head(late)) == 200
     for sock in inside:
+        sock.close()
+    world.close()
+
+
+@pytest.mark.parametrize("first", ["", f"CONNECT {API}:443 HTTP/1.1\r\n", f"CONNECT {API}:443 HTTP/1.1\r\n{HOST}\r\n"])
+def test_7_silent_strangers_keep_nobody_out(folder, pki, first):
+    """Ten times as many connections as there are slots say nothing, half a head, or CONNECT and then nothing: who has a request is served meanwhile."""
+    world = wire.World(folder / f"strangers{len(first)}", pki, "strangers")
+    sidekey = world.start(world.config(world.server(), limits={"connections": 20}))
+    silent = []
+    for _ in range(200):
+        silent.append(socket.create_connection(sidekey.proxy, timeout=5))
+        silent[-1].sendall(first.encode())
+    begun = time.monotonic()
+    for _ in range(3):
+        with sidekey.tls(timeout=5) as sock:
+            sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
+            assert status_of(read_message(sock)[0]) == 200
+    assert time.monotonic() - begun < 5
+    for sock in silent:
+        sock.close()
+    world.close()
+
+
+def test_7_a_client_has_its_share_of_the_connections(folder, pki):
+    """One of two clients takes all it can get; the other one is served."""
+    world = wire.World(folder / "shares", pki, "shares")
+    words = {"greedy": "greedy-word-22aa", "modest": "modest-word-31bb"}
+    world.secrets += words.values()
+    clients = {name: {"password": world.secret(name, word), "rules": [API]} for name, word in words.items()}
+    sidekey = world.start(world.config(world.server(), limits={"connections": 8}, clients=clients))
+
+    def connect(name):
+        sock = socket.create_connection(sidekey.proxy, timeout=5)
+        word = base64.b64encode(f"{name}:{words[name]}".encode()).decode()
+        sock.sendall(f"CONNECT {API}:443 HTTP/1.1\r\nHost: {API}:443\r\nProxy-Authorization: Basic {word}\r\n\r\n".encode())
+        return sock, status_of(harness.read_head(sock))
+    taken = [connect("greedy") for _ in range(6)]
+    assert [status for _, status in taken] == [200] * 4 + [503] * 2
+    taken.append(connect("modest"))
+    assert taken[-1][1] == 200
+    taken[0][0].close()
+    harness.until("its slot is free", lambda: connect("greedy")[1] == 200)
+    for sock, _ in taken:
         sock.close()
     world.close()
 

@@ -70,6 +70,8 @@ int world_up(void **state)
     world = (struct context){ .options = &world_options, .on_client_end = on_client_end };
     replay_pool_init(&world.replay, 64 << 20, 0, 64 << 20);
     list_init(&world.clients);
+    list_init(&world.newcomers);
+    world.on_client_settled = on_client_end;
     world.access = access_new(&world_options, &e);
     world.tokens = tokens_new(on_want, NULL);
     world.meter = meter_new(&world_rule, 1);

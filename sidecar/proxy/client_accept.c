@@ -1,0 +1,58 @@
+/* How a client comes: over TCP, on the unix socket, or led here by the preload layer. */
+#include "base/log.h"
+#include "net/listen_unix.h"
+#include "proxy/client_private.h"
+
+void client_accept(struct context *ctx, int fd)
+{
+    struct client *c = client_new(ctx, fd);
+    if (c)
+        client_enter_http(c);
+}
+
+void client_accept_local(struct context *ctx, int fd)
+{
+    struct client *c = client_new(ctx, fd);
+    pid_t pid;
+    if (!c)
+        return;
+    if (listen_unix_peer(fd, &c->peer.uid, &pid) != 0) {
+        meter_refused(ctx->meter, "peer_unknown");
+        log_warn(log_msg("the kernel does not say who is at the other end of a connection"));
+        client_end(c, false);
+        return;
+    }
+    c->peer.local = true;
+    c->peer.who = access_by_uid(ctx->access, c->peer.uid);
+    log_debug(log_msg("connection on the socket"), log_int("uid", c->peer.uid), log_int("pid", pid),
+              log_str("client", c->peer.who ? c->peer.who->name : ""));
+    client_enter_http(c);
+}
+
+void client_accept_transparent(struct context *ctx, int fd)
+{
+    struct sockaddr_storage local;
+    socklen_t len = sizeof local;
+    struct client *c = client_new(ctx, fd);
+    char host[AUTHORITY_HOST_MAX + 1];
+    uint16_t port;
+    if (!c)
+        return;
+    c->transparent = true;
+    if (!ctx->hints || getsockname(fd, (struct sockaddr *)&local, &len) != 0
+        || hints_lookup(ctx->hints, (struct sockaddr *)&local, host, &port) != 0
+        || authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {
+        meter_refused(ctx->meter, "no_hint");
+        log_warn(log_msg("transparent connection without a valid hint"));
+        client_end(c, false);
+        return;
+    }
+    c->a0.port = port;
+    c->rule = access_first_rule(ctx->access, NULL, &c->a0);
+    if (!c->rule && ctx->options->unmatched == UNMATCHED_DENY) {
+        meter_refused(ctx->meter, "host_not_allowed");
+        client_end(c, false);
+        return;
+    }
+    client_reach(c);
+}
