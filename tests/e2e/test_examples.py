@@ -293,3 +293,29 @@ def test_a_completion_file_parses(shell, name):
         pytest.skip(f"{shell} is not installed")
     done = run([shell, "-n", ROOT / "docs/completions" / name])
     assert done.returncode == 0, done.stderr
+
+
+# --- the README -------------------------------------------------------------------------------------------------------------------------
+
+def test_the_pictures_are_what_their_texts_say():
+    done = run([sys.executable, ROOT / "docs/pictures/draw.py", "--check"])
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_leads_to_pages_that_are_there():
+    for page in (ROOT / "README.md", ROOT / "docs/README.md", KUBERNETES / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), (page, target)
+
+
+def test_the_configuration_of_the_readme_is_a_good_one(place):
+    text = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    (place / "sidekey.yaml").write_text(text.replace("/etc/sidekey/secrets", str(place)))
+    for name in ("client-secret", "refresh-token"):
+        (place / name).write_text("a-secret-value")
+        (place / name).chmod(0o600)
+    (place / "sidekey.yaml").chmod(0o600)
+    done = run([harness.SIDEKEY, "check", "-c", place / "sidekey.yaml"], environment(place))
+    assert done.returncode == 0, done
+    why = run([harness.SIDEKEY, "why", "-c", place / "sidekey.yaml", "GET", "https://api.crm.example.com/v2/x"], environment(place))
+    assert why.returncode == 0, why
