@@ -1,4 +1,9 @@
 """State belongs to the token authority and the client that issued it: another token_url or client_id is another credential."""
+import contextlib
+import http.client
+import os
+import signal
+import threading
 import time
 
 import pytest
@@ -56,6 +61,14 @@ def served(start, config):
     assert sidekey.stop() == 0
 
 
+def force(sidekey):
+    """Asks for a new token and does not wait for it."""
+    def ask():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            sidekey.get_admin("/refresh/crm", "POST")
+    threading.Thread(target=ask, daemon=True).start()
+
+
 def foreign(idp, name):
     return [token for _, token, _ in idp.asked if not token.startswith(name + "-")]
 
@@ -102,3 +115,42 @@ def test_two_replicas_with_different_authorities_keep_a_line_each(idps, make_con
     assert foreign(a, "a") == [] and foreign(b, "b") == [] and (a.reuse, b.reuse) == (0, 0)
     for sidekey in running:
         assert sidekey.get_admin("/readyz")[0] == 200
+
+
+@pytest.mark.parametrize("rotates", [True, False], ids=["a server that rotates", "one that does not"])
+def test_a_damaged_answer_in_the_journal_never_spends_its_token_again(idps, make_config, pki, secret, start, redis_server, rotates, place):
+    """The answer is on disk, Redis never got it, the keeper dies, and a byte of the file flips."""
+    a, redis = idps(pki, name="a", rotates=rotates), redis_server()
+    put(secret, a.mint())
+    config = configured(make_config, pki, {"redis": {"url": redis.url}}, a.url(), secret)
+    sidekey = start(config)
+    until("stored", lambda: redis.field("crm", "gen") == "1")
+    time.sleep(1.05)
+    a.on_request = lambda *_: redis.ask("CONFIG", "SET", "min-replicas-to-write", "1") and None  # no write is taken any more
+    force(sidekey)
+    answer = place / "state" / "journal" / "crm.answer"
+    until("the answer is in the journal", answer.exists)
+    sidekey.expected_dead = True
+    for pid in [sidekey.pid, *sidekey.children()]:
+        os.kill(pid, signal.SIGKILL)
+    sidekey.popen.wait()
+    a.on_request = None
+    redis.ask("CONFIG", "SET", "min-replicas-to-write", "0")
+    assert redis.field("crm", "gen") == "1"
+    redis.ask("DEL", "{sidekey:crm}:lease", "{sidekey:crm}:intent")  # as a minute later
+    damaged = bytearray(answer.read_bytes())
+    damaged[-20] ^= 1
+    answer.write_bytes(damaged)
+    asked = len(a.asked)
+    a.answer = {"expires_in": 3600}
+    again = start(config, name="again")
+    force(again)  # the stored access token may live: somebody wants another
+    if rotates:
+        until("a person is asked for", lambda: '"state":"reauth_required"' in again.get_admin("/status")[1].replace(" ", ""), 20)
+        assert len(a.asked) == asked and a.reuse == 0
+        assert "is damaged" in again.get_admin("/status")[1]
+        put(secret, a.mint())
+        until("the new token is used", lambda: len(a.asked) == asked + 1, 20)
+    else:
+        until("one careful try", lambda: len(a.asked) == asked + 1, 20)
+    assert a.reuse == 0

@@ -11,7 +11,7 @@ struct fake_journal {
     int64_t at_ms, pid;
     struct state state;
     struct journal_response response;
-    int intents, answers, clears, responses, forgotten;
+    int intents, answers, clears, responses, forgotten, lost_forgotten;
     int fail_intent, fail_answer, fail_response, fail_read; /* errno to fail with */
 };
 

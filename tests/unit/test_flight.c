@@ -1810,11 +1810,73 @@ static void test_an_intent_of_another_boot_stops_nobody(void **s)
     to_fetch();
 }
 
-static void test_an_unreadable_journal_stops_nothing(void **s)
+static void test_while_the_journal_cannot_be_read_no_refresh_token_is_spent(void **s)
+{
+    static const int reasons[] = { EBADMSG, ENOKEY, EPROTO, EIO, ENOMEM };
+    (void)s;
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+        fake_journal.fail_read = reasons[i];
+        start(MSG_MISSING, 0, false, false);
+        settle();
+        ended(FLIGHT_FAILED);
+        assert_int_equal(w.result.failure, MSG_STORE);
+        assert_int_equal(fake_fetch.starts, 0);
+        teardown(NULL);
+        setup(NULL);
+    }
+}
+
+static void lost(uint64_t parent_gen, const char *token)
+{
+    fake_journal.kind = JOURNAL_LOST;
+    fake_journal.parent_gen = parent_gen;
+    if (token)
+        seal_fingerprint(w.env.ring, slice_str(token), fake_journal.refresh_fp);
+}
+
+static void test_a_token_whose_answer_was_damaged_is_not_spent_again(void **s)
+{
+    static const struct {
+        uint64_t parent_gen;
+        const char *token;
+    } rows[] = { { 5, "rt-old" }, { 5, NULL }, { 5, "rt-flipped" }, { 4, "rt-old" }, { 0, NULL } };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        lost(rows[i].parent_gen, rows[i].token);
+        start(MSG_MISSING, 0, false, false);
+        settle();
+        ended(FLIGHT_FAILED);
+        assert_int_equal(w.result.failure, MSG_DEAD);
+        assert_non_null(strstr(w.text, "is damaged"));
+        assert_int_equal(fake_fetch.starts, 0);
+        assert_true(w.store.stored.dead_fp[0]); /* others must not spend it either */
+        assert_int_equal(fake_journal.lost_forgotten, 1);
+        teardown(NULL);
+        setup(NULL);
+    }
+}
+
+static void test_a_damaged_answer_of_the_past_stops_nobody(void **s)
 {
     (void)s;
-    fake_journal.fail_read = EBADMSG;
+    lost(4, "rt-older");
     to_fetch();
+    assert_int_equal(fake_journal.lost_forgotten, 1);
+}
+
+static void test_where_nothing_rotates_a_damaged_answer_costs_one_careful_try(void **s)
+{
+    char fp[9];
+    (void)s;
+    seal_fingerprint(w.env.ring, SLICE("rt-old"), fp);
+    memcpy(w.store.stored.refresh_fp, fp, sizeof fp); /* it brought itself */
+    memcpy(w.known.refresh_fp, fp, sizeof fp);
+    lost(5, "rt-old");
+    to_fetch();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    ended(FLIGHT_FAILED);
+    assert_int_equal(fake_fetch.starts, 1);
 }
 
 /* ---- drain, static, join ---- */
@@ -2459,7 +2521,10 @@ int main(void)
         T(after_a_crash_with_an_intent_the_same_token_is_tried_once),
         T(an_intent_of_another_generation_tells_nothing),
         T(another_living_keepers_intent_is_not_run_over),
-        T(an_unreadable_journal_stops_nothing),
+        T(while_the_journal_cannot_be_read_no_refresh_token_is_spent),
+        T(a_token_whose_answer_was_damaged_is_not_spent_again),
+        T(a_damaged_answer_of_the_past_stops_nobody),
+        T(where_nothing_rotates_a_damaged_answer_costs_one_careful_try),
         T(a_drain_ends_what_has_not_asked_and_finishes_what_has),
         T(a_drain_asks_no_second_time_and_gives_no_verdict),
         T(a_static_secret_gets_a_new_generation_only_when_it_changes),

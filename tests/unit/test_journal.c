@@ -378,6 +378,10 @@ static void a_file_that_was_cut_is_put_aside(void **state)
             assert_put_aside(files[i], good, cut, -EBADMSG, "kept as");
         aside += (unsigned)len;
         assert_int_equal(count_files(".bad"), aside); /* every one of them */
+        if (i == 0) {                                 /* that its token is spent is remembered, also by others */
+            assert_entry(b, "cred", JOURNAL_LOST, 1);
+            assert_int_equal(journal_lost_forget(b, "cred"), 0);
+        }
     }
     assert_entry(a, "cred", JOURNAL_NONE, 0);
 }
@@ -409,6 +413,7 @@ static void a_file_in_the_place_of_another_is_put_aside(void **state)
     assert_int_equal(answer(a, "cred", 1), 0);
     len = read_file(path_of("cred.answer"), bytes, sizeof bytes);
     assert_int_equal(unlink(path_of("cred.answer")), 0);
+    assert_int_equal(journal_lost_forget(a, "cred"), 0);
     assert_put_aside("cred.intent", bytes, len, -EBADMSG, "damaged");
     assert_entry(a, "other", JOURNAL_ANSWER, 1);
 }

@@ -212,7 +212,8 @@ bool flight_reread(struct flight *f, enum step *ret)
     struct err e;
     if (journal_response_read(f->env->journal, f->spec->name, &r, &e) != 0) {
         log_warn(log_msg("journal unreadable"), log_str("credential", f->spec->name), log_str("reason", e.text));
-        return false;
+        *ret = flight_fail(f, MSG_STORE, "the journal cannot be read: the refresh token is not spent");
+        return true;
     }
     bool done = false;
     if (r.status && (r.parent_gen == f->base.generation || was_judged(f, &r)))

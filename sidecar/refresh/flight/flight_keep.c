@@ -309,5 +309,7 @@ enum step flight_marked_dead(struct flight *f, const struct store_answer *answer
     report_death(f);
     f->hooks.on_state(f->hooks.arg, &f->fresh);
     flight_clear_journal(f);
+    if (f->lost && answer->result != STORE_ERROR) /* from here on the verdict says it */
+        (void)!journal_lost_forget(f->env->journal, f->spec->name);
     return flight_end_as(f, FLIGHT_FAILED, f->text);
 }

@@ -91,6 +91,9 @@ struct flight {
     bool unread;     /* … and nobody has understood it */
     bool kept_short; /* what is committed is not all that was asked for: the flight fails with text once it is stored */
     unsigned mark_dead_tries;
+    bool lost; /* the journal says that an answer was damaged, to the token with lost_fp ("": unknown) */
+    char lost_fp[9];
+    uint64_t lost_parent;
 
     struct flight_result result;
     char text[256];

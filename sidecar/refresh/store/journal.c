@@ -38,9 +38,11 @@ struct journal {
     struct hash *notes;
 };
 
-static const char *const kind_names[] = {
-    [JOURNAL_NONE] = "", [JOURNAL_INTENT] = "intent", [JOURNAL_ANSWER] = "answer", [JOURNAL_RESPONSE] = "response"
-};
+static const char *const kind_names[] = { [JOURNAL_NONE] = "",
+                                          [JOURNAL_INTENT] = "intent",
+                                          [JOURNAL_ANSWER] = "answer",
+                                          [JOURNAL_RESPONSE] = "response",
+                                          [JOURNAL_LOST] = "lost" };
 
 /* No credential's name has an "@". */
 static const char *name_of(const struct journal *j, const char *cred, enum journal_kind kind,
@@ -184,7 +186,7 @@ static int parse_line(struct slice text, struct line *ret)
     struct slice words[WORD_COUNT];
     for (size_t i = 0; i < WORD_COUNT; i++)
         words[i] = slice_cut(text, ' ', &text);
-    struct line line = { .kind = JOURNAL_RESPONSE };
+    struct line line = { .kind = JOURNAL_LOST };
     while (line.kind > JOURNAL_INTENT && !slice_eq(words[WORD_KIND], slice_str(kind_names[line.kind])))
         line.kind--;
     if (text.len != 0 || !slice_eq(words[WORD_MAGIC], SLICE(MAGIC)) || !slice_eq(words[WORD_VERSION], SLICE(VERSION))
@@ -333,13 +335,25 @@ static int read_file(struct journal *j, const char *cred, enum journal_kind kind
     return failed;
 }
 
+/* A token is spent, and what came for it cannot be read: that must outlive this process.  line: as far as it could be
+ * read; its bytes are not vouched for. */
+static int write_lost(struct journal *j, const char *cred, const struct line *read)
+{
+    struct line line = new_line(JOURNAL_LOST, read->parent_gen, read->refresh_fp, (int64_t)read->at_ms);
+    return write_entry(j, cred, &line, SLICE(""));
+}
+
 /* Reports a file that cannot be read, and puts aside one that never will be. */
-static int unreadable(struct journal *j, const char *cred, enum journal_kind kind, int failed, const char *why,
-                      struct err *e)
+static int unreadable(struct journal *j, const char *cred, enum journal_kind kind, const struct line *line, int failed,
+                      const char *why, struct err *e)
 {
     char name[STATE_DIR_FILE_SIZE];
     name_of(j, cred, kind, name);
-    if (failed == -EBADMSG || failed == -ENOKEY)
+    bool damaged = failed == -EBADMSG || failed == -ENOKEY, came = kind == JOURNAL_ANSWER || kind == JOURNAL_RESPONSE;
+    int unwritten = damaged && came ? write_lost(j, cred, line) : 0;
+    if (unwritten)
+        return err_set(e, "%s/%s is damaged, and that cannot be noted: %s", j->dir.path, name, strerror(-unwritten));
+    if (damaged)
         return set_aside(j, name, failed, e);
     err_set(e, "cannot read %s/%s: %s", j->dir.path, name, why[0] ? why : strerror(-failed));
     return failed;
@@ -362,7 +376,7 @@ static int read_entry(struct journal *j, const char *cred, enum journal_kind kin
     if (failed == -ENOENT)
         return 0;
     if (failed)
-        return unreadable(j, cred, kind, failed, why.text, e);
+        return unreadable(j, cred, kind, &line, failed, why.text, e);
     ret->kind = kind;
     ret->parent_gen = line.parent_gen;
     ret->at_ms = (int64_t)line.at_ms;
@@ -384,6 +398,8 @@ int journal_read(struct journal *j, const char *cred, struct journal_entry *ret,
     }
     int failed = read_entry(j, cred, JOURNAL_ANSWER, ret, &id, e);
     if (failed == 0 && ret->kind == JOURNAL_NONE)
+        failed = read_entry(j, cred, JOURNAL_LOST, ret, &id, e);
+    if (failed == 0 && ret->kind == JOURNAL_NONE)
         failed = read_entry(j, cred, JOURNAL_INTENT, ret, &id, e);
     /* another keeper may have put its answer in the place of its intent between the two looks */
     if (failed == 0 && ret->kind == JOURNAL_NONE)
@@ -393,6 +409,12 @@ int journal_read(struct journal *j, const char *cred, struct journal_entry *ret,
     note->intent = ret->kind == JOURNAL_INTENT ? id : 0;
     note->answer = ret->kind == JOURNAL_ANSWER ? id : 0;
     return 0;
+}
+
+int journal_lost_forget(struct journal *j, const char *cred)
+{
+    char name[STATE_DIR_FILE_SIZE];
+    return state_dir_remove(&j->dir, name_of(j, cred, JOURNAL_LOST, name));
 }
 
 void journal_entry_done(struct journal_entry *entry)
@@ -454,7 +476,7 @@ int journal_response_read(struct journal *j, const char *cred, struct journal_re
         return 0;
     if (failed) {
         journal_response_done(ret);
-        return unreadable(j, cred, JOURNAL_RESPONSE, failed, "", e);
+        return unreadable(j, cred, JOURNAL_RESPONSE, &line, failed, "", e);
     }
     ret->parent_gen = line.parent_gen;
     memcpy(ret->refresh_fp, line.refresh_fp, sizeof ret->refresh_fp);

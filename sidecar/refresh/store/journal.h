@@ -16,7 +16,13 @@
 
 struct journal;
 
-enum journal_kind { JOURNAL_NONE, JOURNAL_INTENT, JOURNAL_ANSWER, JOURNAL_RESPONSE };
+enum journal_kind {
+    JOURNAL_NONE,
+    JOURNAL_INTENT,
+    JOURNAL_ANSWER,
+    JOURNAL_RESPONSE,
+    JOURNAL_LOST, /* an answer or a response was damaged: its refresh token is spent, and its successor is gone */
+};
 
 struct journal_entry {
     enum journal_kind kind;
@@ -49,10 +55,13 @@ MUST_CHECK int journal_answer(struct journal *j, const char *cred, uint64_t pare
 MUST_CHECK int journal_clear(struct journal *j, const char *cred);
 /* What is pending for this credential, of whichever keeper: the answer if there is one, then (after journal_clear) the
  * intent. ret's state is initialised by this call and the caller's to free (journal_entry_done). 0 (kind NONE:
- * nothing); -EBADMSG, -ENOKEY (kept beside as *.bad, reported by e), -EPROTO (sealed well, but not a state that this
+ * nothing); -EBADMSG, -ENOKEY (kept beside as *.bad, reported by e; of an answer the next read says LOST, with the
+ * facts that could be read, refresh_fp "" when they could not), -EPROTO (sealed well, but not a state that this
  * version can read: left in its place), -errno; all with e. */
 MUST_CHECK int journal_read(struct journal *j, const char *cred, struct journal_entry *ret, struct err *e);
 void journal_entry_done(struct journal_entry *entry);
+/* What was LOST has been dealt with.  0 (also when there is none); -errno. */
+MUST_CHECK int journal_lost_forget(struct journal *j, const char *cred);
 
 /* A 2xx response as it came.  A zeroed struct is empty. */
 struct journal_response {
