@@ -64,13 +64,6 @@ static enum past weigh_intent(struct flight *f, const struct journal_entry *entr
     return PAST_NOTHING;
 }
 
-static void note_lost(struct flight *f, const struct journal_entry *entry)
-{
-    f->lost = true;
-    f->lost_parent = entry->parent_gen;
-    memcpy(f->lost_fp, entry->refresh_fp, sizeof f->lost_fp);
-}
-
 static enum past ask_journal(struct flight *f)
 {
     struct journal_entry entry;
@@ -88,45 +81,9 @@ static enum past ask_journal(struct flight *f)
     else if (entry.kind == JOURNAL_INTENT)
         past = weigh_intent(f, &entry);
     else if (entry.kind == JOURNAL_LOST)
-        note_lost(f, &entry);
+        flight_note_lost(f, &entry);
     journal_entry_done(&entry);
     return past;
-}
-
-static void forget_lost(struct flight *f)
-{
-    int failed = journal_lost_forget(f->env->journal, f->spec->name);
-    f->lost = false;
-    if (failed)
-        log_warn(log_msg("journal not cleared"), log_str("credential", f->spec->name),
-                 log_str("reason", strerror(-failed)));
-}
-
-/* Is the token that is about to be spent the one whose answer is lost?  Where the record's own facts may be damaged,
- * the generation counts as well. */
-static bool is_lost(const struct flight *f, const char *fp)
-{
-    return !f->lost_fp[0] || strcmp(f->lost_fp, fp) == 0 || (!f->seeded && f->lost_parent >= f->base.generation);
-}
-
-/* True: it must not go out, and *ret is what happens instead.  Where the server is known not to rotate, one try more
- * cannot hurt. */
-static bool lost_forbids(struct flight *f, const char *fp, enum step *ret)
-{
-    if (!f->lost)
-        return false;
-    if (!is_lost(f, fp) || !flight_rotates(f)) {
-        f->outcome_unknown = f->outcome_unknown || is_lost(f, fp);
-        forget_lost(f);
-        return false;
-    }
-    snprintf(f->text, sizeof f->text,
-             "the record of the last token answer in %s is damaged: the refresh token is "
-             "spent, and the one that replaced it is lost",
-             journal_path(f->env->journal));
-    f->result.failure = MSG_DEAD;
-    *ret = flight_enter(f, FLIGHT_MARK_DEAD);
-    return true;
 }
 
 /* The refresh token to spend: the stored one; when that is dead or missing, the configured one, if that is another. */
@@ -219,7 +176,7 @@ enum step flight_intent(struct flight *f)
     f->outcome_unknown = f->outcome_unknown && strcmp(fp, f->spent_fp) == 0;
     memcpy(f->spent_fp, fp, sizeof fp);
     enum step instead;
-    if (lost_forbids(f, fp, &instead)) {
+    if (flight_lost_forbids(f, fp, &instead)) {
         grant_request_done(&f->request);
         return instead;
     }

@@ -159,6 +159,13 @@ const char *flight_dead_reason(const struct flight *f, const char *otherwise);
 /* Looks at a response that an earlier flight has left.  true: *ret is what comes next. */
 bool flight_reread(struct flight *f, enum step *ret);
 
+/* flight_lost.c */
+/* Takes what the journal says of a damaged answer. */
+void flight_note_lost(struct flight *f, const struct journal_entry *entry);
+/* The token with this fingerprint is about to be spent.  True: it must not go out, and *ret is what happens instead.
+ * Where the server is known not to rotate, one try more cannot hurt. */
+bool flight_lost_forbids(struct flight *f, const char *fp, enum step *ret);
+
 /* flight_keep.c */
 enum step flight_commit(struct flight *f);
 enum step flight_committed(struct flight *f, const struct store_answer *answer);
