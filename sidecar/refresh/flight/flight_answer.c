@@ -190,7 +190,9 @@ static bool weigh_response(struct flight *f, const struct journal_response *r, e
     bool whole = !r->cut || answer.whole, found = !secret_empty(&answer.refresh_token);
     snprintf(text, sizeof text, "token endpoint: HTTP %d, %s", r->status, why);
     bool takes = found || (result == GRANT_TOKEN && whole && !(judged && answer.refresh_unfit));
-    if (takes && !is_old(f, r, &answer))
+    if (answer.no_memory)
+        *ret = flight_fail(f, MSG_TRANSIENT, "out of memory with the answer in hand");
+    else if (takes && !is_old(f, r, &answer))
         *ret = take_response(f, r, &answer, text);
     else if (whole && result != GRANT_ERROR && !judged && flight_rotates(f)) {
         memcpy(f->spent_fp, r->refresh_fp, sizeof f->spent_fp);

@@ -318,6 +318,8 @@ static enum step look_at_success(struct flight *f, const struct fetch_answer *a,
                                  enum grant_result result, const char *why)
 {
     char text[256];
+    if (answer->no_memory) /* what was sealed is read again when there is some */
+        return flight_fail(f, MSG_TRANSIENT, "out of memory with the answer in hand");
     explain(f, a, answer, why, text, sizeof text);
     if (!secret_empty(&answer->refresh_token) || (result == GRANT_TOKEN && !end_is_lost(a, answer)))
         return flight_keep(f, answer, text);

@@ -284,8 +284,10 @@ static enum grant_result take_access(const struct found *f, const struct credent
     if (!fit_for_header(f->access))
         return broken(why, "the access token holds bytes that no header may carry");
     answer_times(f->home, f->expires, ret);
-    if (secret_set(&ret->access_token, f->access) != 0)
+    if (secret_set(&ret->access_token, f->access) != 0) {
+        ret->no_memory = true;
         return broken(why, "out of memory");
+    }
     int64_t end_ms = spec && spec->id_token ? grant_jwt_expiry(f->access) : 0;
     if (end_ms) { /* expires_in is the access token's */
         ret->lifetime_ms = 0;
@@ -300,8 +302,10 @@ static enum grant_result take(const struct grant_input *in, json_t *object, stru
 {
     struct found f = find_tokens(object, in->spec);
     bool good = in->status <= 299;
-    if (good && take_refresh(f.refresh, ret) != 0)
+    if (good && take_refresh(f.refresh, ret) != 0) {
+        ret->no_memory = true;
         return broken(why, "out of memory");
+    }
     if (find_error(in->status, object, ret)) {
         snprintf(why, GRANT_WHY_BYTES, "error %s", ret->code);
         return GRANT_ERROR;
@@ -324,6 +328,7 @@ enum grant_result grant_parse(const struct grant_input *in, struct grant_answer 
     json_t *object = answer_read(in->body, in->cut, &shape);
     ret->html = shape.html;
     ret->whole = object && shape.whole;
+    ret->no_memory = shape.no_memory;
     if (!object && shape.empty)
         return broken(why, "the response is empty");
     if (!object)

@@ -338,7 +338,7 @@ static bool usable(enum outcome o, bool cut)
     return o == WELL || o == ENDED || (o == IN_STRING && cut);
 }
 
-json_t *answer_lenient(struct slice text, bool cut, bool *ret_whole)
+json_t *answer_lenient(struct slice text, bool cut, struct answer_shape *ret)
 {
     const char *end = text.ptr + text.len, *start = next_object(text.ptr, end);
     struct reader r = { start, end, 0 };
@@ -346,7 +346,8 @@ json_t *answer_lenient(struct slice text, bool cut, bool *ret_whole)
     if (!start)
         return NULL;
     enum outcome o = read_object(&r, 0, &object);
-    *ret_whole = o == WELL;
+    ret->whole = o == WELL;
+    ret->no_memory = o == NO_MEMORY;
     if (usable(o, cut) && !next_object(r.at, end) && !speaks_of_tokens(slice_of(text.ptr, (size_t)(start - text.ptr)))
         && !speaks_of_tokens(slice_of(r.at, (size_t)(end - r.at))))
         return object;

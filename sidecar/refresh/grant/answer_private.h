@@ -14,6 +14,7 @@
 struct answer_shape {
     bool html, empty; /* it begins like a web page; there is nothing in it */
     bool whole;       /* the document has come to its end, whatever HTTP says of the body's */
+    bool no_memory;   /* it may be well, and could not be read */
 };
 
 /* The one object in the body; NULL: there is none, or more than one, or no memory.  cut: the end of the body is
@@ -22,7 +23,7 @@ json_t *answer_read(struct slice body, bool cut, struct answer_shape *ret);
 
 /* As answer_read(), for texts that no strict parser takes.  Strings and nesting are followed, never searched for names;
  * a member that comes twice with different values is ANSWER_UNFIT; what is nested deeply is left out. */
-json_t *answer_lenient(struct slice text, bool cut, bool *ret_whole);
+json_t *answer_lenient(struct slice text, bool cut, struct answer_shape *ret);
 
 /* The document, when the text is nothing else and no attack; NULL. */
 json_t *answer_strict(struct slice text);

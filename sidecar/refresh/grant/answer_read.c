@@ -122,11 +122,11 @@ json_t *answer_strict(struct slice text)
 }
 
 /* Also as the only element of a list. */
-static json_t *parse_json(struct slice body, bool cut, bool *ret_whole)
+static json_t *parse_json(struct slice body, bool cut, struct answer_shape *ret)
 {
     json_t *root = answer_strict(body), *object = root;
     if (!root)
-        return answer_lenient(body, cut, ret_whole);
+        return answer_lenient(body, cut, ret);
     if (json_is_array(root) && json_array_size(root) == 1)
         object = json_array_get(root, 0);
     object = json_is_object(object) ? json_incref(object) : NULL;
@@ -158,7 +158,7 @@ json_t *answer_read(struct slice body, bool cut, struct answer_shape *ret)
         (struct answer_shape){ .html = text.len && text.ptr[0] == '<', .empty = text.len == 0, .whole = !form || !cut };
     json_t *object = NULL;
     if (text.len)
-        object = form ? parse_form(text, cut) : parse_json(text, cut, &ret->whole);
+        object = form ? parse_form(text, cut) : parse_json(text, cut, ret);
     buf_done(&plain);
     return object;
 }

@@ -86,6 +86,7 @@ struct grant_answer {
     char code[GRANT_CODE_MAX + 1]; /* GRANT_ERROR: [a-zA-Z0-9_.-], cut */
     bool html;
     bool whole;         /* the document has come to its end, whatever HTTP says of the body's */
+    bool no_memory;     /* it may be well, and could not be read */
     bool refresh_unfit; /* a 2xx response has a refresh token that cannot be used: the one that was sent is gone */
 };
 
