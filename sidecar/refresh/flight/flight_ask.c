@@ -175,10 +175,9 @@ enum step flight_intent(struct flight *f)
     /* An older intent counts only when it was for this very token. */
     f->outcome_unknown = f->outcome_unknown && strcmp(fp, f->spent_fp) == 0;
     memcpy(f->spent_fp, fp, sizeof fp);
-    enum step instead;
-    if (flight_lost_forbids(f, fp, &instead)) {
+    if (flight_lost_forbids(f, fp, flight_rotates(f))) {
         grant_request_done(&f->request);
-        return instead;
+        return flight_enter(f, FLIGHT_MARK_DEAD);
     }
     f->marked_ms = clock_mono_ms();
     name_mark(getpid(), f->marked_ms, f->mark);

@@ -28,11 +28,11 @@ static bool is_lost(const struct flight *f, const char *fp)
     return !f->lost_fp[0] || strcmp(f->lost_fp, fp) == 0 || (!f->seeded && f->lost_parent >= f->base.generation);
 }
 
-bool flight_lost_forbids(struct flight *f, const char *fp, enum step *ret)
+bool flight_lost_forbids(struct flight *f, const char *fp, bool rotates)
 {
     if (!f->lost)
         return false;
-    if (!is_lost(f, fp) || !flight_rotates(f)) {
+    if (!is_lost(f, fp) || !rotates) {
         f->outcome_unknown = f->outcome_unknown || is_lost(f, fp);
         forget_lost(f);
         return false;
@@ -42,6 +42,5 @@ bool flight_lost_forbids(struct flight *f, const char *fp, enum step *ret)
              "spent, and the one that replaced it is lost",
              journal_path(f->env->journal));
     f->result.failure = MSG_DEAD;
-    *ret = flight_enter(f, FLIGHT_MARK_DEAD);
     return true;
 }

@@ -162,9 +162,9 @@ bool flight_reread(struct flight *f, enum step *ret);
 /* flight_lost.c */
 /* Takes what the journal says of a damaged answer. */
 void flight_note_lost(struct flight *f, const struct journal_entry *entry);
-/* The token with this fingerprint is about to be spent.  True: it must not go out, and *ret is what happens instead.
+/* The token with this fingerprint is about to be spent.  True: it must not go out, it is dead, and f->text says why.
  * Where the server is known not to rotate, one try more cannot hurt. */
-bool flight_lost_forbids(struct flight *f, const char *fp, enum step *ret);
+bool flight_lost_forbids(struct flight *f, const char *fp, bool rotates);
 
 /* flight_keep.c */
 enum step flight_commit(struct flight *f);
