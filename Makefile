@@ -91,7 +91,7 @@ install: all ## PREFIX=/usr/local, DESTDIR= for packagers
 	$(Q)install -D -m 755 $(BUILD)/sidekey $(DESTDIR)$(PREFIX)/bin/sidekey
 	$(Q)install -D -m 755 $(BUILD)/libsidekey-preload.so $(DESTDIR)$(PREFIX)/lib/sidekey/libsidekey-preload.so
 	$(Q)for page in $(MAN); do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit; done
-	$(Q)install -d $(DOC) && install -m 644 README.md LICENSE SECURITY.md $(wildcard docs/*.md docs/*.json) $(DOC)/
+	$(Q)install -d $(DOC) && install -m 644 README.md LICENSE SECURITY.md $(filter-out docs/README.md,$(wildcard docs/*.md docs/*.json)) $(DOC)/
 	$(Q)install -D -m 644 examples/systemd/sidekey.service $(DOC)/examples/sidekey.service
 	$(Q)install -D -m 644 docs/completions/sidekey.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sidekey
 	$(Q)install -D -m 644 docs/completions/_sidekey $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sidekey

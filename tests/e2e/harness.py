@@ -79,7 +79,7 @@ class AuthServer(Process):
         env = {**os.environ, "SIDEKEY_NODE": str(NODE_DIR), "NODE_NO_WARNINGS": "1"}
         settings = {"pki": str(pki), "www": str(www) if www else None, **options}
         super().__init__("authserver", ["node", ROOT / "tests/fakes/authserver.mjs", json.dumps(settings)], folder, env, subprocess.PIPE)
-        ready = json.loads(self.wait_line(r"^\{.*\}$", self.out)[0])
+        ready = json.loads(self.wait_line(r"^\{.*\}$", self.out, 90)[0])  # many start at once
         self.token_url, self.control, self.api_port = ready["token_url"], ready["control"], ready["api_port"]
         self.client_id, self.client_secret = ready["client_id"], ready["client_secret"]
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
