@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "app/notify.h"
 #include "app/supervisor_private.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -92,7 +93,9 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     timer_stop(&s->grace);
     timer_stop(&s->trim);
     timer_stop(&s->reload);
+    timer_stop(&s->watchdog);
     close(s->signal_fd);
+    notify_forget();
     ipc_free(s->keeper->ipc);
     timer_stop(&s->keeper->respawn);
     for (unsigned i = 0; i < s->worker_count; i++) {
@@ -173,7 +176,7 @@ void child_spawn(struct child *c)
         return;
     }
     c->pid = pid;
-    c->ready = false;
+    c->ready = c->answered = false;
     c->started_ms = clock_mono_ms();
     if (c->role == ROLE_WORKER)
         wire(s, c);

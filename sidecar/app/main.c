@@ -51,7 +51,8 @@ static const struct command {
       "  --replicas N              default 2\n" CONFIG_HELP },
     { "check", cmd_check, "check the configuration",
       "Example: sidekey check -c sidekey.yaml\n\n"
-      "Prints everything that is wrong, with line and column.  Exit status 0: good, 78: not.\n\n" CONFIG_HELP },
+      "Prints everything that is wrong, with line and column.  Exit status 0: good, 78: not,\n"
+      "77: another user could have written a file that it reads.\n\n" CONFIG_HELP },
     { "why", cmd_why, "say which rule wins for a request, and what would be sent",
       "Example: sidekey why GET https://api.example.com/v1/items\n\n"
       "Never shows a token.  Exit status 0: a rule injects, 1: none does.\n\n" CONFIG_HELP },

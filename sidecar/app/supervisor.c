@@ -8,6 +8,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "app/notify.h"
 #include "app/supervisor_private.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,16 +34,27 @@ static void on_trim(void *arg)
     mem_trim_now(); /* from here on it sleeps until a child dies */
 }
 
+static bool all_ready(const struct supervisor *s)
+{
+    for (unsigned i = 0; i <= s->worker_count; i++)
+        if (!supervisor_child(s, i)->ready)
+            return false;
+    return true;
+}
+
 static void announce(struct supervisor *s)
 {
+    if (!all_ready(s))
+        return;
+    if (s->reloading && !s->next)
+        notify_ready("serving; the configuration was read again");
+    s->reloading = s->reloading && s->next;
     if (s->announced)
         return;
-    if (!s->keeper->ready)
-        return;
-    for (unsigned i = 0; i < s->worker_count; i++)
-        if (!s->workers[i]->ready)
-            return;
     s->announced = true;
+    notify_ready("serving");
+    if (notify_watchdog_ms())
+        supervisor_watchdog(s);
     timer_set(&s->trim, MEM_TRIM_AFTER_MS);
     if (s->options->on_ready && s->options->on_ready(s->options->arg, &s->listeners) != 0)
         stop_loop(s, EX_OSERR);
@@ -131,6 +143,7 @@ static void begin_stop(struct supervisor *s, int status)
         if (LIST_ENTRY(n, struct child, node)->role == ROLE_WORKER)
             (void)!child_send(LIST_ENTRY(n, struct child, node),
                               &(struct msg){ .type = MSG_DRAIN, .tag = MSG_DRAIN_LAST }, -1);
+    notify_stopping();
     for (unsigned i = 0; i < s->worker_count; i++) {
         timer_stop(&s->workers[i]->respawn);
         if (s->workers[i]->ipc)
@@ -225,8 +238,10 @@ void supervisor_tell_keeper(const struct supervisor *s)
 /* What is new is read and checked whole before anything changes.  NULL: refused. */
 static struct config *reload_read(struct supervisor *s)
 {
-    struct config *next =
-        s->options->reload && !s->stopping && s->announced ? s->options->reload(s->options->arg) : NULL;
+    bool serving = s->options->reload && !s->stopping && s->announced;
+    if (serving)
+        notify_reloading();
+    struct config *next = serving ? s->options->reload(s->options->arg) : NULL;
     struct err e;
     if (next && listeners_move_local(&s->listeners, next, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
@@ -234,8 +249,11 @@ static struct config *reload_read(struct supervisor *s)
         next = NULL;
     }
     s->reload_failed = !next;
+    s->reloading = next;
     if (next)
         return next;
+    if (serving)
+        notify_ready("serving; a reload was refused, the old configuration goes on");
     log_error(log_msg("reload refused: the old configuration goes on"));
     supervisor_tell_keeper(s);
     return NULL;
@@ -333,6 +351,8 @@ void supervisor_message(struct child *c, const struct msg *m, int fd)
         close(fd);
     if (m->type == MSG_ASK && m->ask == MSG_ASK_RELOAD) {
         answer_reload(c, m->tag); /* also of one that drains: whoever came in through it waits */
+    } else if (m->type == MSG_PING) {
+        c->answered = true;
     } else if (m->type == MSG_WIRE && c->role == ROLE_WORKER) {
         child_rewire_later(c);
     } else if (m->type == MSG_READY) {
@@ -357,6 +377,10 @@ static void on_signal(struct ev_loop *loop, ev_io *io, int revents)
             reap(s);
         else if (ev_is_active(&s->program))
             continue;
+        else if (number == SIGUSR2)
+            supervisor_log_status(s);
+        else if (number == SIGUSR1)
+            continue; /* others reopen their logs at it */
         else if (number == SIGHUP)
             reload_apply(s, reload_read(s));
         else
@@ -382,6 +406,8 @@ static int watch_signals(struct supervisor *s)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGQUIT);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
     sigprocmask(SIG_BLOCK, &set, NULL);
     s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     ev_io_init(&s->signals, on_signal, s->signal_fd, EV_READ);
@@ -446,6 +472,7 @@ int supervisor_run(const struct supervisor_options *options)
     timer_init(&s.reload, reload_pending, &s);
     timer_init(&s.grace, on_grace_over, &s);
     timer_init(&s.trim, on_trim, NULL);
+    timer_init(&s.watchdog, supervisor_watchdog, &s);
     if (listeners_open(&s.listeners, s.config, options->hints_path, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
         done(&s);

@@ -1,5 +1,5 @@
-/* app/supervisor_private.h: the supervisor seen by its two files: supervisor.c (signals, stop, reload) and child.c (one
- * child, from fork to wiring). */
+/* app/supervisor_private.h: the supervisor seen by its files: supervisor.c (signals, stop, reload), supervisor_health.c
+ * (what systemd and the log are told) and child.c (one child, from fork to wiring). */
 #ifndef SIDEKEY_APP_SUPERVISOR_PRIVATE_H
 #define SIDEKEY_APP_SUPERVISOR_PRIVATE_H
 
@@ -24,10 +24,10 @@ struct child {
     struct timer respawn;
     int64_t wired_ms, rewire_ms; /* a worker's link to the keeper: since when; the pause before the next one */
     struct timer rewire;
-    bool ready;
-    unsigned set;     /* of which configuration, counted by reloads */
-    bool retired;     /* replaced by a reload: freed when it has ended */
-    struct list node; /* in retired */
+    bool ready, answered; /* the last MSG_PING */
+    unsigned set;         /* of which configuration, counted by reloads */
+    bool retired;         /* replaced by a reload: freed when it has ended */
+    struct list node;     /* in retired */
 };
 
 struct supervisor {
@@ -44,8 +44,8 @@ struct supervisor {
     struct timer reload;
     char ticket_key[TICKET_KEY_BYTES];
     ev_io signals, program, report; /* of signal_fd, options->program_fd, options->report_fd */
-    struct timer grace, trim;
-    bool announced, stopping, reload_failed;
+    struct timer grace, trim, watchdog;
+    bool announced, stopping, reload_failed, reloading;
     int status;
 };
 
@@ -60,6 +60,13 @@ void child_rewire_later(struct child *worker);
 int child_send(struct child *c, const struct msg *m, int fd);
 /* supervisor.c: a message of a child.  Takes fd (-1: none) over. */
 void supervisor_message(struct child *c, const struct msg *m, int fd);
+/* The keeper hears whether the last reload was good. */
 void supervisor_tell_keeper(const struct supervisor *s);
+/* supervisor_health.c: the keeper at 0, the workers after it. */
+struct child *supervisor_child(const struct supervisor *s, unsigned i);
+/* Feeds systemd's watchdog when each of them has answered since the last time, and asks again.  arg: the supervisor. */
+void supervisor_watchdog(void *arg);
+/* SIGUSR2: a line of the log for each process, and by the keeper for each credential. */
+void supervisor_log_status(struct supervisor *s);
 
 #endif

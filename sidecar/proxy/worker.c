@@ -258,6 +258,8 @@ static void on_supervisor_packet(void *arg, struct slice packet, int fd)
         close(fd);
     if (m.type == MSG_DRAIN && w->ctx.draining && m.tag)
         hurry(w);
+    else if (m.type == MSG_PING)
+        send_to(w->supervisor, &m);
     else if (m.type == MSG_DRAIN)
         start_drain(w, m.tag == MSG_DRAIN_LAST);
     else if (m.type == MSG_ANSWER)

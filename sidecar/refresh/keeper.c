@@ -278,6 +278,10 @@ static void on_supervisor(void *arg, struct slice packet, int fd)
         close(fd);
     if (known && m.type == MSG_DRAIN)
         drain(k);
+    else if (known && m.type == MSG_PING)
+        (void)!msg_send(k->supervisor, &m, -1);
+    else if (known && m.type == MSG_ASK && m.ask == MSG_ASK_STATUS)
+        keeper_log_status(k);
     else if (known && m.type == MSG_CONFIG)
         *metrics_at(k->metrics, "sidekey_config_last_reload_successful") = m.ok;
     else

@@ -82,6 +82,8 @@ struct account *keeper_find(struct keeper *k, struct slice name);
 
 /* keeper_report.c: ASK → ANSWER. */
 void keeper_report(struct worker_link *w, const struct msg *m);
+/* SIGUSR2: a line of the log for each credential. */
+void keeper_log_status(const struct keeper *k);
 /* Keeps what a gone worker has counted (its gauges go with it). */
 void keeper_fold(struct keeper *k, struct slice stats);
 

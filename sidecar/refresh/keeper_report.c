@@ -128,6 +128,21 @@ static json_t *account_json(const struct account *a)
                      a->last_error[0] ? json_string(a->last_error) : json_null(), "required", a->spec->required);
 }
 
+void keeper_log_status(const struct keeper *k)
+{
+    for (size_t i = 0; i < k->account_count; i++) {
+        const struct account *a = &k->accounts[i];
+        json_t *expires = time_or_null(a->state.expires_wall_ms);
+        const char *at = json_string_value(expires);
+        log_info(log_msg("status of a credential"), log_str("credential", a->spec->name),
+                 log_str("state", msg_state_name(account_state(a))),
+                 log_str("usable", account_usable(a) ? "yes" : "no"),
+                 log_int("generation", (int64_t)a->state.generation), log_str("expires_at", at ? at : "unknown"),
+                 log_str("reason", a->last_error));
+        json_decref(expires);
+    }
+}
+
 static int add_status(struct keeper *k, struct buf *out)
 {
     json_t *list = json_array();

@@ -276,7 +276,7 @@ server.on('request', (req, res) => {
   }
   if (req.url.startsWith('/token/introspection')) counts.introspections += 1;
   const fault = isToken ? faults.shift() : undefined;
-  const [, shape, always] = (isToken && /^(\w+)(\*?)$/.exec(req.headers['x-shape'])) || [];
+  const [, shape, always] = (isToken && /^(\w+)(\*?)$/.exec(req.headers['x-shape'] ?? '')) || [];
   if (shape && (always || !shaped.has(shape))) reshape(shape, req, res);
   if (!fault) handle(req, res);
   else setTimeout(() => faulty(fault, req, res, () => handle(req, res)), fault.delay_ms ?? 0);

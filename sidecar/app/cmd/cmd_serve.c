@@ -1,4 +1,5 @@
 #include "app/cmd/cmd.h"
+#include "app/notify.h"
 #include "app/supervisor.h"
 
 #include <fcntl.h>
@@ -41,6 +42,7 @@ int cmd_serve(int argc, char **argv)
     if (!config)
         return status;
     log_setup("supervisor", config->log_level, isatty(STDOUT_FILENO) ? LOG_LOGFMT : LOG_JSON, STDOUT_FILENO);
+    notify_begin();
     return supervisor_run(
         &(struct supervisor_options){ .config = config, .reload = on_reload, .on_ready = on_ready, .arg = &c });
 }

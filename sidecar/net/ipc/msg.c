@@ -54,7 +54,7 @@ static int put_text(struct buf *out, enum tag tag, struct slice text)
 static bool within_limits(const struct msg *m)
 {
     bool named = m->type != MSG_MINT && m->type != MSG_LEAF;
-    return m->type >= MSG_HELLO && m->type <= MSG_MINT_ANEW && m->name.len <= (named ? MSG_NAME_MAX : HOST_MAX)
+    return m->type >= MSG_HELLO && m->type <= MSG_PING && m->name.len <= (named ? MSG_NAME_MAX : HOST_MAX)
            && m->token.len <= MSG_TOKEN_MAX && m->extra_count <= MSG_EXTRAS_MAX && m->state >= MSG_NONE
            && m->state <= MSG_REAUTH && m->reason >= MSG_EXPIRING && m->reason <= MSG_FORCED
            && m->failure >= MSG_TRANSIENT && m->failure <= MSG_UNKNOWN_CREDENTIAL && m->ask >= MSG_ASK_READY

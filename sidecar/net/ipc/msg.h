@@ -21,7 +21,7 @@ enum msg_type {
     MSG_MINT,   /* worker → keeper */
     MSG_LEAF,   /* keeper → worker */
     MSG_STATS,  /* worker → keeper: the worker's metrics text, once a second */
-    MSG_ASK,    /* worker → keeper: an admin question (see what) */
+    MSG_ASK,    /* worker → keeper: an admin question (see what); supervisor → keeper: STATUS, into the log */
     MSG_ANSWER, /* keeper → worker */
     MSG_WIRE,   /* supervisor → worker or keeper: a new socket to the other side (fd); worker → supervisor: mine is gone
                  */
@@ -29,6 +29,7 @@ enum msg_type {
     MSG_DRAIN,  /* supervisor → worker, keeper: finish what is in flight, then end */
     MSG_CA,     /* keeper → supervisor: the CA, sealed, for the next keeper (memfd attached) */
     MSG_MINT_ANEW, /* keeper → workers: another CA signs: leaves that are kept are of no use from now on */
+    MSG_PING,      /* supervisor → keeper or worker, and its echo: the loop turns */
 };
 
 enum msg_state { MSG_NONE, MSG_USABLE, MSG_REAUTH }; /* no token yet · has one · needs a person (dead) */

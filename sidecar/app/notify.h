@@ -1,0 +1,26 @@
+/* app/notify.h: what systemd is told about "serve" (sd_notify(3), Type=notify), without libsystemd.   Supervisor.
+ * Everything here does nothing when NOTIFY_SOCKET was not set.  Messages never block: one that does not fit is lost. */
+#ifndef SIDEKEY_APP_NOTIFY_H
+#define SIDEKEY_APP_NOTIFY_H
+
+#include <stdint.h>
+
+/* Takes NOTIFY_SOCKET (a path, or "@name" for an abstract socket), WATCHDOG_USEC and WATCHDOG_PID out of the
+ * environment, so that no child speaks in our name. */
+void notify_begin(void);
+/* In a child: the socket is closed, nothing is said any more. */
+void notify_forget(void);
+/* READY=1, with STATUS=status. */
+void notify_ready(const char *status);
+/* RELOADING=1 with MONOTONIC_USEC (systemd 253, Type=notify-reload); notify_ready() ends it. */
+void notify_reloading(void);
+/* STOPPING=1. */
+void notify_stopping(void);
+/* STATUS=status alone. */
+void notify_status(const char *status);
+/* The interval within which notify_alive() is expected; 0: no watchdog. */
+int64_t notify_watchdog_ms(void);
+/* WATCHDOG=1. */
+void notify_alive(void);
+
+#endif
