@@ -362,10 +362,13 @@ def test_2_an_answer_that_breaks_off_never_looks_whole(scene, what):
     method, raw = framing.BROKEN_ANSWERS[what]
     with answering(scene, raw):
         answer, end = ask(scene, method)
-    assert status_of(answer) in (200, None), "what was broken may not even begin"
-    assert end == "broken", "no close_notify either"
-    node = scene.reader.read("response", answer)
-    assert node["messages"] == [] and node["error"], node
+    if status_of(answer) == 502:  # the fault was seen before the head had gone on
+        assert end == "eof" and b"Proxy-Status: sidekey; error=" in answer, (answer[:500], end)
+    else:
+        assert status_of(answer) in (200, None), "what was broken may not even begin"
+        assert end == "broken", "no close_notify either"
+        node = scene.reader.read("response", answer)
+        assert node["messages"] == [] and node["error"], node
     assert status_of(ask(scene)[0]) == 200
 
 
