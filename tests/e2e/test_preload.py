@@ -471,7 +471,7 @@ import javax.net.ssl.HttpsURLConnection;
 
 public class Main {
     public static void main(String[] args) throws Exception {
-        var c = (HttpsURLConnection) new URL(args[0]).openConnection();
+        var c = (HttpsURLConnection) java.net.URI.create(args[0]).toURL().openConnection();
         System.out.println(new String(c.getInputStream().readAllBytes()));
         var client = HttpClient.newHttpClient();
         var answer = client.send(HttpRequest.newBuilder(URI.create(args[0])).build(), HttpResponse.BodyHandlers.ofString());
