@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@
 static void harden(void)
 {
     static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR1, SIGUSR2, SIGXFSZ };
+    (void)mallopt(M_PERTURB, 0xa5); /* what any library frees is overwritten: TLS and parser buffers held tokens */
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     (void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)

@@ -13,7 +13,7 @@
 /* clang-format off */
 #define FETCH_CURL_FUNCTIONS(X) \
     X(curl_easy_cleanup) X(curl_easy_getinfo) X(curl_easy_init) X(curl_easy_setopt) \
-    X(curl_easy_strerror) X(curl_free) X(curl_getdate) X(curl_global_init) \
+    X(curl_easy_strerror) X(curl_free) X(curl_getdate) X(curl_global_init_mem) \
     X(curl_multi_add_handle) X(curl_multi_assign) X(curl_multi_cleanup) X(curl_multi_info_read) \
     X(curl_multi_init) X(curl_multi_remove_handle) X(curl_multi_setopt) X(curl_multi_socket_action) \
     X(curl_slist_append) X(curl_slist_free_all) X(curl_url) X(curl_url_cleanup) \
@@ -42,7 +42,7 @@ MUST_CHECK int fetch_curl_load(struct err *e);
 #define curl_easy_strerror fetch_curl.call_curl_easy_strerror
 #define curl_free fetch_curl.call_curl_free
 #define curl_getdate fetch_curl.call_curl_getdate
-#define curl_global_init fetch_curl.call_curl_global_init
+#define curl_global_init_mem fetch_curl.call_curl_global_init_mem
 #define curl_multi_add_handle fetch_curl.call_curl_multi_add_handle
 #define curl_multi_assign fetch_curl.call_curl_multi_assign
 #define curl_multi_cleanup fetch_curl.call_curl_multi_cleanup
