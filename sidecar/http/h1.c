@@ -1,50 +1,11 @@
-#include "http/h1.h"
-
-#include <errno.h>
-#include <llhttp.h>
 #include <stdlib.h>
 
 #include "http/chars.h"
-#include "http/h1_chunk.h"
 #include "http/h1_framing.h"
-#include "http/h1_lines.h"
+#include "http/h1_private.h"
 
 #define INFORMATIONAL_MAX 32
 #define EMPTY_LINES_MAX 8
-
-enum h1_state {
-    STATE_START, /* between messages */
-    STATE_START_LF,
-    STATE_START_LINE,
-    STATE_HEAD,
-    STATE_LENGTH,
-    STATE_UNTIL_EOF,
-    STATE_CHUNKS,
-    STATE_TRAILERS,
-    STATE_END, /* END has not been handed out yet */
-    STATE_CLOSED,
-    STATE_UPGRADED,
-    STATE_BAD,
-};
-
-struct h1 {
-    enum h1_role role;
-    enum h1_state state;
-    enum h1_state after;  /* the state behind END */
-    unsigned empty_lines; /* skipped before this message */
-    bool to_head, to_connect;
-    unsigned informational; /* 1xx in a row */
-    uint64_t left;          /* STATE_LENGTH: bytes that have not come yet */
-    struct lines lines;
-    struct chunk chunk;
-    llhttp_t llhttp;
-    struct message head, trailers;
-    struct message *into;            /* the one that llhttp fills now */
-    struct message_part line;        /* the start line, whole */
-    struct message_part name, value; /* the field that is being read */
-    int status;
-    const char *reason;
-};
 
 struct h1 *h1_new(enum h1_role role)
 {
@@ -52,9 +13,22 @@ struct h1 *h1_new(enum h1_role role)
     if (!p)
         return NULL;
     p->role = role;
+    p->lines.lenient = role == H1_RESPONSES;
+    h1_limit(p, H1_FIELDS, H1_LINE_BYTES);
     message_init(&p->head);
     message_init(&p->trailers);
     return p;
+}
+
+void h1_limit(struct h1 *p, unsigned fields, unsigned line_bytes)
+{
+    p->lines.fields_max = (uint16_t)fields;
+    p->lines.line_max = line_bytes;
+}
+
+bool h1_cleaned(const struct h1 *p)
+{
+    return p->cleaned || p->chunk.cleaned || p->lines.cleaned;
 }
 
 void h1_free(struct h1 *p)
@@ -105,7 +79,7 @@ const char *h1_reason(const struct h1 *p)
     return p->reason ? p->reason : "";
 }
 
-static enum h1_event bad(struct h1 *p, int status, const char *reason)
+enum h1_event h1_bad(struct h1 *p, int status, const char *reason)
 {
     p->state = STATE_BAD;
     p->status = status;
@@ -113,106 +87,11 @@ static enum h1_event bad(struct h1 *p, int status, const char *reason)
     return H1_BAD;
 }
 
-/* --- llhttp: fields to a model.  It is stopped behind each head and started anew: bodies are delimited here. --- */
-
-/* Pieces of one part come in a row, so they lie in the text in a row. */
-static int append(struct h1 *p, struct message_part *part, const char *at, size_t len)
-{
-    struct message_part piece;
-    int failed = message_put(p->into, slice_of(at, len), &piece);
-    if (failed != 0) {
-        bad(p, failed == -ENOMEM ? 503 : 431, failed == -ENOMEM ? "out_of_memory" : "head_too_large");
-        return HPE_USER;
-    }
-    if (part->len == 0)
-        part->at = piece.at;
-    part->len += piece.len;
-    return 0;
-}
-
-static int on_header_field(llhttp_t *llhttp, const char *at, size_t len)
-{
-    struct h1 *p = llhttp->data;
-    return append(p, &p->name, at, len);
-}
-
-static int on_header_value(llhttp_t *llhttp, const char *at, size_t len)
-{
-    struct h1 *p = llhttp->data;
-    return append(p, &p->value, at, len);
-}
-
-static int on_header_value_complete(llhttp_t *llhttp)
-{
-    struct h1 *p = llhttp->data;
-    p->value.len = (uint32_t)slice_trim(message_slice(p->into, p->value)).len; /* llhttp drops what is before it */
-    int failed = message_add_parts(p->into, p->name, p->value);
-    p->name = p->value = (struct message_part){ 0, 0 };
-    if (failed == 0)
-        return 0;
-    bad(p, failed == -ENOMEM ? 503 : 431, failed == -ENOMEM ? "out_of_memory" : "too_many_fields");
-    return HPE_USER;
-}
-
-static int on_headers_complete(llhttp_t *llhttp)
-{
-    (void)llhttp;
-    return HPE_PAUSED;
-}
-
-static const llhttp_settings_t settings = {
-    .on_header_field = on_header_field,
-    .on_header_value = on_header_value,
-    .on_header_value_complete = on_header_value_complete,
-    .on_headers_complete = on_headers_complete,
-};
-
 static void start_lines(struct h1 *p, struct message *into, enum lines_kind kind)
 {
     lines_start(&p->lines, kind);
     p->into = into;
     p->name = p->value = p->line = (struct message_part){ 0, 0 };
-}
-
-/* llhttp reads the fields.  Its place before them is the same for every message and for trailers: behind a start line
- * that it knows. */
-static enum h1_event start_fields(struct h1 *p)
-{
-    static const char request[] = "GET / HTTP/1.1\r\n", response[] = "HTTP/1.1 200 OK\r\n";
-    bool requests = p->role == H1_REQUESTS || p->into == &p->trailers;
-    llhttp_init(&p->llhttp, requests ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
-    p->llhttp.data = p;
-    bool ready = requests ? llhttp_execute(&p->llhttp, request, sizeof request - 1) == HPE_OK
-                          : llhttp_execute(&p->llhttp, response, sizeof response - 1) == HPE_OK;
-    return ready ? H1_MORE : bad(p, 400, "head_invalid");
-}
-
-/* llhttp refuses the same mixtures as framing_request(), each release at another byte: the label is made from the
- * fields. */
-static const char *framing_reason(const struct h1 *p)
-{
-    struct slice current = message_slice(p->into, p->name);
-    bool length = slice_ieq(current, SLICE("content-length")), coding = slice_ieq(current, SLICE("transfer-encoding"));
-    size_t lengths, codings;
-    message_get(p->into, SLICE("content-length"), &lengths);
-    message_get(p->into, SLICE("transfer-encoding"), &codings);
-    if ((lengths || length) && (codings || coding))
-        return "length_with_transfer_encoding";
-    if (lengths && length)
-        return "content_length_repeated";
-    return lengths || length ? "content_length_invalid" : "transfer_encoding_invalid";
-}
-
-static enum h1_event bad_llhttp(struct h1 *p, llhttp_errno_t error)
-{
-    if (p->state == STATE_BAD) /* one of the callbacks has said why */
-        return H1_BAD;
-    switch ((int)error) {
-    case HPE_UNEXPECTED_CONTENT_LENGTH:
-    case HPE_INVALID_CONTENT_LENGTH:
-    case HPE_INVALID_TRANSFER_ENCODING: return bad(p, 400, framing_reason(p));
-    default: return bad(p, 400, "head_invalid");
-    }
 }
 
 /* The line lies in the text in one piece; its parts are cut out of it. */
@@ -236,10 +115,10 @@ static void cut_status_line(struct h1 *p)
 static enum h1_event read_start_line(struct h1 *p, struct slice *in)
 {
     size_t good = lines_read(&p->lines, *in);
-    if (good && append(p, &p->line, in->ptr, good) != 0)
+    if (good && h1_append(p, &p->line, in->ptr, good) != 0)
         return H1_BAD;
     if (p->lines.status)
-        return bad(p, p->lines.status, p->lines.reason);
+        return h1_bad(p, p->lines.status, p->lines.reason);
     *in = slice_skip(*in, good);
     if (!p->lines.start_done)
         return H1_MORE;
@@ -248,21 +127,7 @@ static enum h1_event read_start_line(struct h1 *p, struct slice *in)
         cut_request_line(p);
     else
         cut_status_line(p);
-    return start_fields(p) == H1_BAD ? H1_BAD : H1_HEAD;
-}
-
-/* Lines that passed the strict reader go on to llhttp; both must see the end at the same byte.
- * Returns H1_HEAD when it was reached. */
-static enum h1_event read_fields(struct h1 *p, struct slice *in)
-{
-    size_t good = lines_read(&p->lines, *in);
-    llhttp_errno_t error = good ? llhttp_execute(&p->llhttp, in->ptr, good) : HPE_OK;
-    if (error != (p->lines.done ? HPE_PAUSED : HPE_OK))
-        return bad_llhttp(p, error);
-    if (p->lines.status)
-        return bad(p, p->lines.status, p->lines.reason);
-    *in = slice_skip(*in, good);
-    return p->lines.done ? H1_HEAD : H1_MORE;
+    return h1_start_fields(p) == H1_BAD ? H1_BAD : H1_HEAD;
 }
 
 /* --- heads --- */
@@ -287,7 +152,7 @@ static enum h1_state body_state(struct h1 *p)
         return STATE_END;
     switch (m->framing) {
     case FRAMING_LENGTH: p->left = m->length; return m->length ? STATE_LENGTH : STATE_END;
-    case FRAMING_CHUNKED: chunk_start(&p->chunk); return STATE_CHUNKS;
+    case FRAMING_CHUNKED: chunk_start(&p->chunk, p->role == H1_RESPONSES); return STATE_CHUNKS;
     case FRAMING_EOF: return STATE_UNTIL_EOF;
     default: return STATE_END;
     }
@@ -298,7 +163,7 @@ static enum h1_event finish_request_head(struct h1 *p)
     struct message *m = &p->head;
     const char *refused = framing_request(m);
     if (refused)
-        return bad(p, 400, refused);
+        return h1_bad(p, 400, refused);
     if (slice_eq(message_method(m), SLICE("CONNECT")))
         p->after = STATE_UPGRADED;
     else if (m->keep_alive)
@@ -312,15 +177,17 @@ static enum h1_event finish_request_head(struct h1 *p)
 static enum h1_event finish_response_head(struct h1 *p)
 {
     struct message *m = &p->head;
-    if (m->status < 100 || m->status > 599)
-        return bad(p, 400, "status_invalid");
+    if (m->status < 100 || m->status > 999)
+        return h1_bad(p, 400, "status_invalid");
     bool informational = m->status < 200 && m->status != 101;
     if (informational && p->informational++ == INFORMATIONAL_MAX)
-        return bad(p, 400, "too_many_informational");
-    const char *refused = framing_response(m, p->to_head, p->to_connect);
+        return h1_bad(p, 400, "too_many_informational");
+    bool cleaned;
+    const char *refused = framing_response(m, p->to_head, p->to_connect, &cleaned);
     if (refused)
-        return bad(p, 400, refused);
-    p->after = m->keep_alive ? STATE_START : STATE_CLOSED;
+        return h1_bad(p, 400, refused);
+    p->cleaned = p->cleaned || cleaned || m->status > 599;
+    p->after = informational || (m->keep_alive && !p->cleaned) ? STATE_START : STATE_CLOSED;
     if (m->status == 101 || (p->to_connect && m->status / 100 == 2))
         p->after = STATE_UPGRADED;
     p->state = body_state(p);
@@ -352,7 +219,7 @@ static enum h1_event step_start(struct h1 *p, struct slice *in)
 static enum h1_event step_start_lf(struct h1 *p, struct slice *in)
 {
     if (in->ptr[0] != '\n')
-        return bad(p, 400, "bare_cr");
+        return h1_bad(p, 400, "bare_cr");
     *in = slice_skip(*in, 1);
     p->state = STATE_START;
     return H1_MORE;
@@ -365,17 +232,17 @@ static enum h1_event step_start_line(struct h1 *p, struct slice *in)
         return event;
     /* RFC 9113 §3.4: PRI is the method that no HTTP/1 request has. */
     if (p->role == H1_REQUESTS && slice_eq(message_method(&p->head), SLICE("PRI")))
-        return bad(p, 501, "method_unknown");
+        return h1_bad(p, 501, "method_unknown");
     const char *refused = p->role == H1_REQUESTS ? check_request_line(p) : NULL;
     if (refused)
-        return bad(p, 400, refused);
+        return h1_bad(p, 400, refused);
     p->state = STATE_HEAD;
     return H1_MORE;
 }
 
 static enum h1_event step_head(struct h1 *p, struct slice *in)
 {
-    enum h1_event event = read_fields(p, in);
+    enum h1_event event = h1_read_fields(p, in);
     if (event != H1_HEAD)
         return event;
     return p->role == H1_REQUESTS ? finish_request_head(p) : finish_response_head(p);
@@ -397,22 +264,23 @@ static enum h1_event step_chunks(struct h1 *p, struct slice *in, struct slice *r
     switch (chunk_next(&p->chunk, in, ret_data)) {
     case CHUNK_DATA: return H1_DATA;
     case CHUNK_MORE: return H1_MORE;
-    case CHUNK_BAD: return bad(p, p->chunk.status, p->chunk.reason);
+    case CHUNK_BAD: return h1_bad(p, p->chunk.status, p->chunk.reason);
     case CHUNK_LAST: break;
     }
+    p->cleaned = p->cleaned || p->chunk.cleaned;
     start_lines(p, &p->trailers, LINES_TRAILERS);
     p->state = STATE_TRAILERS;
-    return start_fields(p);
+    return h1_start_fields(p);
 }
 
 static enum h1_event step_trailers(struct h1 *p, struct slice *in)
 {
-    enum h1_event event = read_fields(p, in);
+    enum h1_event event = h1_read_fields(p, in);
     if (event != H1_HEAD)
         return event;
     const char *refused = framing_trailers(&p->trailers);
     if (refused)
-        return bad(p, 400, refused);
+        return h1_bad(p, 400, refused);
     p->state = STATE_END;
     return H1_MORE;
 }
@@ -428,7 +296,7 @@ static enum h1_event step(struct h1 *p, struct slice *in, struct slice *ret_data
     case STATE_UNTIL_EOF: return step_body(p, in, ret_data);
     case STATE_CHUNKS: return step_chunks(p, in, ret_data);
     case STATE_TRAILERS: return step_trailers(p, in);
-    case STATE_CLOSED: return bad(p, 400, "data_after_close");
+    case STATE_CLOSED: return h1_bad(p, 400, "data_after_close");
     default: return H1_BAD;
     }
 }
@@ -461,7 +329,7 @@ enum h1_event h1_eof(struct h1 *p)
     case STATE_CLOSED:
     case STATE_UPGRADED: return H1_MORE;
     case STATE_BAD: return H1_BAD;
-    default: return bad(p, 400, "cut_short");
+    default: return h1_bad(p, 400, "cut_short");
     }
 }
 

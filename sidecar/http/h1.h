@@ -19,6 +19,9 @@
 
 #include "http/message.h"
 
+#define H1_FIELDS 200
+#define H1_LINE_BYTES (16 * 1024)
+
 enum h1_role { H1_REQUESTS, H1_RESPONSES };
 enum h1_event { H1_MORE, H1_HEAD, H1_DATA, H1_END, H1_UPGRADED, H1_BAD };
 
@@ -27,6 +30,11 @@ struct h1;
 /* NULL when out of memory. */
 MUST_CHECK struct h1 *h1_new(enum h1_role role);
 void h1_free(struct h1 *p);
+/* limits.fields of a head or of trailers, limits.request_line; H1_FIELDS and H1_LINE_BYTES until they are said. */
+void h1_limit(struct h1 *p, unsigned fields, unsigned line_bytes);
+/* Responses: one of this connection was not as it should be, and was taken because all readers agree on it
+ * (docs/http.md 2.20).  The connection carries no other one. */
+bool h1_cleaned(const struct h1 *p);
 enum h1_event h1_next(struct h1 *p, struct slice *in, struct slice *ret_data);
 /* The peer will send no more.  Returns H1_END when that completes a message (FRAMING_EOF), H1_MORE when no message had
  * begun, H1_BAD when one is cut short. */

@@ -4,9 +4,11 @@
 
 enum chunk_state {
     SIZE,
-    EXTENSION, /* first byte behind ';' */
+    SIZE_BLANK, /* blanks behind the size of a lenient one */
+    EXTENSION,  /* first byte behind ';' */
     EXTENSION_NAME,
-    EXTENSION_VALUE, /* first byte behind '=' */
+    EXTENSION_NAME_BLANK, /* blanks behind it */
+    EXTENSION_VALUE,      /* first byte behind '=' */
     EXTENSION_TOKEN,
     EXTENSION_QUOTED,
     EXTENSION_PAIR, /* behind a backslash */
@@ -17,9 +19,9 @@ enum chunk_state {
     DATA_LF,
 };
 
-void chunk_start(struct chunk *c)
+void chunk_start(struct chunk *c, bool lenient)
 {
-    *c = (struct chunk){ .state = SIZE };
+    *c = (struct chunk){ .state = SIZE, .lenient = lenient };
 }
 
 static bool refuse(struct chunk *c, int status, const char *reason)
@@ -43,6 +45,13 @@ static int hex_digit(char c)
     return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
+static bool takes_blank(struct chunk *c, char byte)
+{
+    bool blank = c->lenient && (byte == ' ' || byte == '\t');
+    c->cleaned = c->cleaned || blank;
+    return blank;
+}
+
 static bool take_size(struct chunk *c, char byte)
 {
     int digit = hex_digit(byte);
@@ -52,6 +61,8 @@ static bool take_size(struct chunk *c, char byte)
         c->left = c->left << 4 | (uint64_t)digit;
         return true;
     }
+    if (c->digits && takes_blank(c, byte))
+        return go(c, SIZE_BLANK);
     if (c->digits && byte == '\r')
         return go(c, SIZE_LF);
     if (c->digits && byte == ';')
@@ -69,12 +80,23 @@ static bool take_extension_end(struct chunk *c, char byte)
     return refuse(c, 400, byte == '\n' ? "bare_lf" : "chunk_extension_invalid");
 }
 
+static enum chunk_state after_blank(int state)
+{
+    if (state == EXTENSION_NAME)
+        return EXTENSION_NAME_BLANK;
+    return state == EXTENSION_TOKEN ? EXTENSION_DONE : (enum chunk_state)state;
+}
+
 static bool take_extension(struct chunk *c, char byte)
 {
     bool token = char_is(byte, CHAR_TOKEN), text = char_is(byte, CHAR_VALUE);
     if (++c->extension_bytes > CHUNK_EXTENSIONS_MAX_BYTES)
         return refuse(c, 413, "chunk_extensions_too_long");
+    if (c->state != EXTENSION_QUOTED && c->state != EXTENSION_PAIR && takes_blank(c, byte))
+        return go(c, after_blank(c->state));
     switch ((enum chunk_state)c->state) {
+    case SIZE_BLANK: return take_extension_end(c, byte);
+    case EXTENSION_NAME_BLANK: return byte == '=' ? go(c, EXTENSION_VALUE) : take_extension_end(c, byte);
     case EXTENSION: return token ? go(c, EXTENSION_NAME) : refuse(c, 400, "chunk_extension_invalid");
     case EXTENSION_NAME:
         if (token)

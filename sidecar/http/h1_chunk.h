@@ -22,12 +22,14 @@ struct chunk {
     unsigned digits;
     uint32_t extension_bytes;
     uint64_t left; /* bytes of the chunk that have not come yet */
+    bool lenient;  /* a response: blanks after the size and around the parts of extensions (RFC 9112 §7.1.1: BWS) */
+    bool cleaned;  /* … and there were some */
     int status;
     const char *reason; /* constant */
 };
 
 /* At the first byte of a chunked body. */
-void chunk_start(struct chunk *c);
+void chunk_start(struct chunk *c, bool lenient);
 enum chunk_event chunk_next(struct chunk *c, struct slice *in, struct slice *ret_data);
 
 #endif

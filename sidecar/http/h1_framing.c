@@ -81,23 +81,41 @@ static const char *read_delimiter(const struct framing_fields *f, enum framing *
     return NULL;
 }
 
-static const char *read_common(struct message *m, const struct framing_fields *f)
+/* RFC 9112 §6.3: one length, said several times, is that length. */
+static bool is_one_length(const struct message *m, uint64_t *ret)
 {
-    const char *bad = read_delimiter(f, &m->framing, &m->length);
-    if (bad)
-        return bad;
-    if (m->framing == FRAMING_CHUNKED && m->minor == 0)
-        return "transfer_encoding_in_1_0";
+    bool any = false;
+    for (size_t i = 0; i < m->field_count; i++) {
+        struct slice list = message_value_at(m, i);
+        if (!slice_ieq(message_name_at(m, i), SLICE("content-length")))
+            continue;
+        if (list.len == 0 || list.ptr[list.len - 1] == ',')
+            return false;
+        while (list.len) {
+            uint64_t length;
+            if (slice_u64(slice_trim(slice_cut(list, ',', &list)), INT64_MAX, &length) != 0 || (any && length != *ret))
+                return false;
+            *ret = length;
+            any = true;
+        }
+    }
+    return any;
+}
+
+static void read_persistence(struct message *m, const struct framing_fields *f)
+{
     m->keep_alive = !f->close && (m->minor == 1 || f->keep_alive);
-    return NULL;
 }
 
 const char *framing_request(struct message *m)
 {
     struct framing_fields f = read_fields(m);
-    const char *bad = read_common(m, &f);
+    const char *bad = read_delimiter(&f, &m->framing, &m->length);
     if (bad)
         return bad;
+    if (m->framing == FRAMING_CHUNKED && m->minor == 0)
+        return "transfer_encoding_in_1_0";
+    read_persistence(m, &f);
     if (slice_eq(message_method(m), SLICE("CONNECT"))) {
         if (m->framing == FRAMING_CHUNKED || m->length > 0)
             return "connect_with_body";
@@ -114,21 +132,26 @@ static bool never_has_body(int status)
     return status < 200 || status == 204;
 }
 
-const char *framing_response(struct message *m, bool to_head, bool to_connect)
+const char *framing_response(struct message *m, bool to_head, bool to_connect, bool *ret_cleaned)
 {
     struct framing_fields f = read_fields(m);
-    const char *bad = read_common(m, &f);
-    if (bad)
+    const char *bad = read_delimiter(&f, &m->framing, &m->length);
+    *ret_cleaned = bad || (m->framing == FRAMING_CHUNKED && m->minor == 0);
+    if (bad && (f.codings || !is_one_length(m, &m->length)))
         return bad;
+    if (bad)
+        m->framing = FRAMING_LENGTH;
+    read_persistence(m, &f);
     m->upgrade = m->status == 101;
     m->idle_s = (uint32_t)f.idle_s;
     m->keep_alive = m->keep_alive && (!f.idle_said || f.idle_s > 0);
     if (never_has_body(m->status)) {
-        if (m->framing == FRAMING_CHUNKED)
-            return "transfer_encoding_without_body";
-        if (m->length > 0)
-            return "content_length_without_body";
+        bool says_body = m->framing == FRAMING_CHUNKED || m->length > 0;
+        if (says_body && m->status == 101)
+            return "framing_without_body";
+        *ret_cleaned = *ret_cleaned || says_body;
         m->framing = FRAMING_NONE;
+        m->length = 0;
         m->keep_alive = m->keep_alive || (m->status < 200 && !m->upgrade); /* an interim answer ends nothing */
     } else if (to_connect && m->status < 300) {
         m->framing = FRAMING_NONE; /* RFC 9112 §6.3: both fields mean nothing here */

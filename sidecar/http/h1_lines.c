@@ -3,6 +3,8 @@
 #include "http/chars.h"
 #include "http/message.h"
 
+#define STATUS_LINE_MAX_BYTES (8 * 1024)
+
 enum lines_state {
     LINE_METHOD,
     LINE_TARGET,
@@ -15,6 +17,7 @@ enum lines_state {
     LINE_LF,
     LINE_FIELD, /* first byte of a line behind the start line */
     LINE_NAME,
+    LINE_NAME_BLANK, /* before the colon of a lenient one */
     LINE_VALUE,
     LINE_LAST_LF,
 };
@@ -26,7 +29,11 @@ void lines_start(struct lines *l, enum lines_kind kind)
         [LINES_RESPONSE] = LINE_RESPONSE_VERSION,
         [LINES_TRAILERS] = LINE_FIELD,
     };
-    *l = (struct lines){ .state = first[kind], .start_done = kind == LINES_TRAILERS };
+    *l = (struct lines){ .state = first[kind],
+                         .start_done = kind == LINES_TRAILERS,
+                         .lenient = l->lenient,
+                         .fields_max = l->fields_max,
+                         .line_max = l->line_max };
 }
 
 static bool refuse(struct lines *l, int status, const char *reason)
@@ -86,16 +93,16 @@ static bool take_field_start(struct lines *l, char c)
         return refuse(l, 400, "folded_line");
     if (!char_is(c, CHAR_TOKEN))
         return refuse_byte(l, c, "field_name_invalid");
-    if (l->field_count++ == MESSAGE_FIELDS_MAX)
+    if (l->field_count++ == l->fields_max)
         return refuse(l, 431, "too_many_fields");
     return go(l, LINE_NAME);
 }
 
 static bool take_start_line(struct lines *l, char c)
 {
-    if (++l->line_bytes > MESSAGE_LINE_MAX_BYTES + 1) /* its CR may follow */
-        return l->state <= LINE_REQUEST_CR ? refuse(l, 414, "request_line_too_long")
-                                           : refuse(l, 400, "status_line_too_long");
+    bool request = l->state <= LINE_REQUEST_CR;
+    if (++l->line_bytes > (request ? l->line_max : STATUS_LINE_MAX_BYTES) + 1) /* its CR may follow */
+        return request ? refuse(l, 414, "request_line_too_long") : refuse(l, 400, "status_line_too_long");
     switch ((enum lines_state)l->state) {
     case LINE_METHOD:
         if (c == ' ' && l->method_bytes)
@@ -122,6 +129,11 @@ static bool take_start_line(struct lines *l, char c)
     }
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 static bool take(struct lines *l, char c)
 {
     switch ((enum lines_state)l->state) {
@@ -132,7 +144,14 @@ static bool take(struct lines *l, char c)
     case LINE_NAME:
         if (c == ':')
             return go(l, LINE_VALUE);
+        if (l->lenient && is_blank(c))
+            return go(l, LINE_NAME_BLANK);
         return char_is(c, CHAR_TOKEN) ? true : refuse_byte(l, c, "field_name_invalid");
+    case LINE_NAME_BLANK:
+        l->cleaned = true;
+        if (c == ':')
+            return go(l, LINE_VALUE);
+        return is_blank(c) ? true : refuse_byte(l, c, "field_name_invalid");
     case LINE_VALUE:
         if (c == '\r')
             return go(l, LINE_LF);
@@ -171,4 +190,29 @@ size_t lines_read(struct lines *l, struct slice in)
     if (at == space && !l->done && in_start_line == !l->start_done && in.len > space)
         refuse(l, 431, "head_too_large");
     return at;
+}
+
+/* The part that a byte belongs to when it leads from one state to the other. */
+static enum lines_part part_between(int before, int after)
+{
+    if (after == LINE_NAME)
+        return LINES_NAME;
+    if (before == LINE_VALUE)
+        return after == LINE_VALUE ? LINES_VALUE : LINES_FIELD;
+    return LINES_NOTHING;
+}
+
+size_t lines_read_field(struct lines *l, struct slice in, enum lines_part *ret_part)
+{
+    size_t space = MESSAGE_HEAD_MAX_BYTES - l->bytes;
+    struct slice part = { in.ptr, in.len < space ? in.len : space };
+    int before = l->state;
+    size_t n = skip_run(l, part, 0);
+    if (n == 0 && part.len && !l->done)
+        n = take(l, in.ptr[0]);
+    *ret_part = n ? part_between(before, l->state) : LINES_NOTHING;
+    l->bytes += (uint32_t)n;
+    if (n == 0 && in.len > space && !l->done && !l->status)
+        refuse(l, 431, "head_too_large");
+    return n;
 }

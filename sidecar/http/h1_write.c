@@ -159,7 +159,7 @@ int h1_write_request(struct buf *out, const struct message *m)
 int h1_write_response(struct buf *out, const struct message *m, bool head_only)
 {
     bool body = m->framing == FRAMING_CHUNKED || m->framing == FRAMING_EOF || m->length > 0;
-    if (m->status < 100 || m->status > 599 || !chars_all(message_slice(m, m->reason), CHAR_VALUE) || !fields_valid(m))
+    if (m->status < 100 || m->status > 999 || !chars_all(message_slice(m, m->reason), CHAR_VALUE) || !fields_valid(m))
         return -EINVAL;
     if (bodiless(m->status) && body && !(m->status == 304 && head_only))
         return -EINVAL;

@@ -9,8 +9,8 @@
 #include "base/buf.h"
 
 #define MESSAGE_HEAD_MAX_BYTES (64 * 1024)
-#define MESSAGE_LINE_MAX_BYTES (8 * 1024)
-#define MESSAGE_FIELDS_MAX 100
+#define MESSAGE_LINE_MAX_BYTES (32 * 1024) /* the most that limits.request_line can be */
+#define MESSAGE_FIELDS_MAX 1024            /* the most that limits.fields can be (1000), and our own */
 
 /* How the body that follows the head is delimited (RFC 9112 §6). */
 enum framing {
@@ -32,7 +32,7 @@ struct message {
     struct message_field *fields; /* heap */
     size_t field_count, field_space;
     struct message_part method, target, reason; /* request: method, target as received (any form); response: reason */
-    int status;                                 /* response: 100…599; request: 0 */
+    int status;                                 /* response: 100…999; request: 0 */
     int minor;                                  /* HTTP/1.minor: 0 or 1; h2 counts as 1 */
     enum framing framing;
     uint64_t length; /* FRAMING_LENGTH: body bytes */
@@ -67,7 +67,7 @@ static inline struct slice message_target(const struct message *m)
     return message_slice(m, m->target);
 }
 
-/* Appends a field.  Returns 0; -ENOBUFS (64 KiB or 100 fields: the caller answers 431), -ENOMEM. */
+/* Appends a field.  Returns 0; -ENOBUFS (64 KiB or MESSAGE_FIELDS_MAX: the caller answers 431), -ENOMEM. */
 MUST_CHECK int message_add(struct message *m, struct slice name, struct slice value);
 /* As message_add(), for a name and a value that are in the text already: nothing is copied. */
 MUST_CHECK int message_add_parts(struct message *m, struct message_part name, struct message_part value);

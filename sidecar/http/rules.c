@@ -86,12 +86,11 @@ static int write_origin_form(struct message *m, struct slice path)
     }
     if (first == '\0') /* RFC 9112 §3.2.4: OPTIONS for the whole server */
         return message_put(m, slice_eq(message_method(m), SLICE("OPTIONS")) ? SLICE("*") : SLICE("/"), &m->target);
-    char query[MESSAGE_LINE_MAX_BYTES];
-    if (path.len >= sizeof query)
-        return -ENOBUFS;
-    query[0] = '/';
-    memcpy(query + 1, path.ptr, path.len);
-    return message_put(m, slice_of(query, path.len + 1), &m->target);
+    struct message_part slash, query; /* pieces that are put in a row lie in a row */
+    int failed = message_put(m, SLICE("/"), &slash);
+    if (failed == 0 && (failed = message_put(m, path, &query)) == 0)
+        m->target = (struct message_part){ slash.at, slash.len + query.len };
+    return failed;
 }
 
 static struct rules_verdict check_absolute(struct message *m, const struct authority *a0)
@@ -209,8 +208,9 @@ static int drop_hop_by_hop(struct message *m, bool keep_upgrade)
 {
     bool named = connection_names_fields(m);
     int failed = named ? remember_connection(m) : 0;
-    _Static_assert(MESSAGE_FIELDS_MAX <= 128, "a bit for each field");
-    uint64_t drop[2] = { 0, 0 }; /* decided first: Connection must stay readable until the last field is judged */
+    uint64_t drop[MESSAGE_FIELDS_MAX / 64] = {
+        0
+    }; /* decided first: Connection must stay readable until the last field is judged */
     size_t kept = 0;
     for (size_t i = 0; i < m->field_count; i++) {
         struct slice name = message_name_at(m, i);

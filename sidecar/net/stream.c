@@ -365,6 +365,11 @@ bool stream_verify_failed(const struct stream *s)
     return s->tls && s->state == STREAM_BROKEN && tls_session_failure(s->tls).verify;
 }
 
+bool stream_renegotiation(const struct stream *s)
+{
+    return s->tls && tls_session_renegotiation(s->tls);
+}
+
 int stream_fd(const struct stream *s)
 {
     return s->fd;

@@ -84,6 +84,8 @@ const char *stream_error(const struct stream *s);
 const char *stream_error_label(const struct stream *s);
 /* True when the failure was certificate or name verification. */
 bool stream_verify_failed(const struct stream *s);
+/* True when the peer has asked for a second TLS handshake (TLS 1.2), which is refused. */
+bool stream_renegotiation(const struct stream *s);
 int stream_fd(const struct stream *s);
 
 #endif

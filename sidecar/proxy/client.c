@@ -178,6 +178,7 @@ void client_enter_http(struct client *c)
         client_end(c, false);
         return;
     }
+    h1_leg_limit(c->leg, c->ctx->options->limits.fields, (unsigned)c->ctx->options->limits.request_line_bytes);
     if (h1_leg_preload(c->leg, buf_slice(&c->early)) != 0) {
         client_end(c, false);
         return;

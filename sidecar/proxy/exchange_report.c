@@ -59,28 +59,41 @@ void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal
 
 static const char *upstream_reason(const struct leg_fault *fault)
 {
+    if (fault->renegotiation)
+        return "upstream_renegotiation";
     if (fault->verify)
         return "upstream_certificate";
     if (fault->status == 403)
         return "address_not_allowed";
     if (fault->status == 504)
         return "upstream_timeout";
-    /* "http_…": it was reached, and what it says is no response */
+    /* it was reached, and what it says is no answer */
     return strncmp(fault->label, "http_", 5) == 0 ? "upstream_protocol" : "upstream_unreachable";
+}
+
+static const char *upstream_hint(const struct leg_fault *fault)
+{
+    if (fault->renegotiation)
+        return "servers do that to ask for a client certificate: let the server ask for it in the first handshake, and "
+               "name it by tls.cert_file in the rule";
+    if (fault->verify)
+        return "a private root is trusted with tls.ca_file in the rule; a revoked certificate is for its owner to "
+               "replace";
+    return NULL;
 }
 
 void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault)
 {
     char host[AUTHORITY_TEXT_MAX], detail[512];
-    snprintf(detail, sizeof detail, "%s: %s", authority_key(&x->a0, host), fault->text);
-    exchange_fail(x,
-                  &(struct problem){ .status = fault->status ? fault->status : 502,
-                                     .error = fault->label,
-                                     .reason = upstream_reason(fault),
-                                     .detail = detail,
-                                     .hint = fault->verify ? "a private root is trusted with tls.ca_file in the rule; "
-                                                             "a revoked certificate is for its owner to replace"
-                                                           : NULL });
+    snprintf(detail, sizeof detail, "%s: %s%s", authority_key(&x->a0, host), fault->text,
+             fault->renegotiation ? "; it had asked for a second TLS handshake (renegotiation), which is refused; the "
+                                    "request was delivered and may have been carried out"
+                                  : "");
+    exchange_fail(x, &(struct problem){ .status = fault->status ? fault->status : 502,
+                                        .error = fault->label,
+                                        .reason = upstream_reason(fault),
+                                        .detail = detail,
+                                        .hint = upstream_hint(fault) });
 }
 
 void exchange_fail_inject(struct exchange *x, bool too_large)

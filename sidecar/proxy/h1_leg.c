@@ -1,4 +1,4 @@
-#include "proxy/h1_leg.h"
+#include "proxy/h1_leg_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -6,37 +6,8 @@
 #include "base/clock.h"
 
 #define READS_PER_WAKE 4
-/* What the peer will still send. */
-enum h1_peer {
-    PEER_SENDS,
-    PEER_ENDED, /* its end was read: nothing comes after rest */
-    PEER_LOST,  /* the stream has failed: the same */
-};
-
 #define REST_MAX (MESSAGE_HEAD_MAX_BYTES + 2 * LEG_READ_BYTES)
 #define READ_AHEAD_MAX LEG_READ_BYTES /* pipelined bytes kept while an exchange runs */
-
-struct h1_leg {
-    struct leg base;
-    struct stream *stream;
-    struct h1 *parser;
-    enum h1_role reads;
-    struct buf rest;     /* read, not parsed yet */
-    struct later resume; /* goes on with rest outside the call that asked */
-    struct later deferred_free;
-    struct slice *feeding; /* while an event runs: what of the input is not parsed yet; rest does not count then */
-    int64_t started_ms;    /* when the first byte of this message came; 0: none yet */
-    uint32_t idle_s;       /* of the last answer */
-    bool want, ended, upgraded, dead, keep;
-    enum h1_peer peer;
-    bool told;                 /* gone was */
-    bool half_close;           /* client: the end of its side is not the end */
-    bool writing, close_after; /* a message is being written; the connection ends with it */
-    bool closed_before;        /* close_after without the message that is being written */
-    uint64_t written_at;       /* stream_mark() before it */
-    enum framing out;
-    uint64_t out_left;
-};
 
 static char scratch[LEG_READ_BYTES]; /* one loop, one thread, and events never nest */
 
@@ -96,6 +67,11 @@ void h1_leg_free_gently(struct h1_leg *l)
         return;
     stream_linger(l->stream);
     free_later(l);
+}
+
+void h1_leg_limit(struct h1_leg *l, unsigned fields, unsigned line_bytes)
+{
+    h1_limit(l->parser, fields, line_bytes);
 }
 
 struct leg *h1_leg_base(struct h1_leg *l)
@@ -197,12 +173,14 @@ static void set_interest(struct h1_leg *l)
         stream_want_hangup(l->stream, l->half_close ? STREAM_HANGUP_RESET : STREAM_HANGUP_END);
 }
 
-static void gone(struct h1_leg *l, const struct leg_fault *fault)
+static void gone(struct h1_leg *l, const struct leg_fault *why)
 {
+    struct leg_fault fault = *why;
+    fault.renegotiation = l->reads == H1_RESPONSES && stream_renegotiation(l->stream);
     l->want = false;
     l->told = true;
     set_interest(l);
-    l->base.events->gone(l->base.owner, fault);
+    l->base.events->gone(l->base.owner, &fault);
 }
 
 static void gone_bad(struct h1_leg *l)
@@ -259,6 +237,7 @@ static void feed(struct h1_leg *l, struct slice *in)
         case H1_DATA: l->base.events->data(l->base.owner, data); break;
         case H1_END:
             l->ended = true;
+            l->keep = l->keep && !h1_cleaned(l->parser);
             l->base.events->end(l->base.owner, h1_trailers(l->parser));
             break;
         case H1_UPGRADED:
@@ -399,74 +378,6 @@ static void h1_go_on(struct leg *base)
     set_interest(l);
 }
 
-/* --- writing --- */
-
-static int h1_write_head(struct leg *base, const struct message *m, bool head_only)
-{
-    struct h1_leg *l = (struct h1_leg *)base;
-    struct buf *out = stream_out(l->stream);
-    uint64_t before = stream_mark(l->stream);
-    int failed = l->reads == H1_REQUESTS ? h1_write_response(out, m, head_only) : h1_write_request(out, m);
-    bool interim = l->reads == H1_REQUESTS && m->status < 200 && m->status != 101;
-    if (!interim) {
-        l->writing = true;
-        l->written_at = before;
-        l->closed_before = l->close_after;
-        l->out = head_only ? FRAMING_NONE : m->framing;
-        l->out_left = m->framing == FRAMING_LENGTH ? m->length : 0;
-        l->close_after = l->close_after || !m->keep_alive;
-    }
-    stream_kick(l->stream);
-    return failed;
-}
-
-static int h1_write_data(struct leg *base, struct slice data)
-{
-    struct h1_leg *l = (struct h1_leg *)base;
-    switch (l->out) {
-    case FRAMING_NONE: return data.len ? -EPROTO : 0;
-    case FRAMING_EOF: return stream_write(l->stream, data);
-    case FRAMING_LENGTH:
-        if (data.len > l->out_left)
-            return -EPROTO;
-        l->out_left -= data.len;
-        return stream_write(l->stream, data);
-    case FRAMING_CHUNKED: break;
-    }
-    int failed = h1_write_chunk(stream_out(l->stream), data);
-    stream_kick(l->stream);
-    return failed;
-}
-
-static int h1_write_end(struct leg *base, const struct message *trailers)
-{
-    struct h1_leg *l = (struct h1_leg *)base;
-    int failed = 0;
-    if (l->out == FRAMING_LENGTH && l->out_left)
-        return -EPROTO;
-    if (l->out == FRAMING_CHUNKED) {
-        failed = h1_write_last_chunk(stream_out(l->stream), trailers);
-        stream_kick(l->stream);
-    }
-    l->writing = false;
-    return failed;
-}
-
-static size_t h1_space(struct leg *base)
-{
-    return stream_space(((struct h1_leg *)base)->stream);
-}
-
-static bool h1_retract(struct leg *base)
-{
-    struct h1_leg *l = (struct h1_leg *)base;
-    if (l->dead || !l->writing || !stream_take_back(l->stream, l->written_at))
-        return false;
-    l->writing = false;
-    l->close_after = l->closed_before;
-    return true;
-}
-
 static void h1_half_close(struct leg *base, bool allowed)
 {
     struct h1_leg *l = (struct h1_leg *)base;
@@ -486,13 +397,13 @@ static void h1_abort(struct leg *base)
 }
 
 static const struct leg_ops h1_ops = {
-    .head = h1_write_head,
-    .data = h1_write_data,
-    .end = h1_write_end,
-    .space = h1_space,
+    .head = h1_leg_write_head,
+    .data = h1_leg_write_data,
+    .end = h1_leg_write_end,
+    .space = h1_leg_write_space,
     .want = h1_want,
     .next = h1_go_on,
-    .retract = h1_retract,
+    .retract = h1_leg_retract,
     .half_close = h1_half_close,
     .abort = h1_abort,
 };

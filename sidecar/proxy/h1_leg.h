@@ -17,6 +17,8 @@ MUST_CHECK struct h1_leg *h1_leg_new(struct stream *s, enum h1_role reads, const
 void h1_leg_free(struct h1_leg *l);
 /* As free, but lets the peer read the last answer first (stream_linger). */
 void h1_leg_free_gently(struct h1_leg *l);
+/* As h1_limit(). */
+void h1_leg_limit(struct h1_leg *l, unsigned fields, unsigned line_bytes);
 struct leg *h1_leg_base(struct h1_leg *l);
 /* Changes hands (pool ↔ exchange). */
 void h1_leg_own(struct h1_leg *l, const struct leg_events *events, void *owner);

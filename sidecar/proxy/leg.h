@@ -11,11 +11,12 @@
 struct leg;
 
 struct leg_fault {
-    bool clean;        /* the peer ended between two messages: no fault */
-    bool verify;       /* upstream certificate or name did not verify */
-    int status;        /* what to answer: 400… for a request that does not parse, 502 for an upstream */
-    const char *label; /* RFC 9209 §2.3 error, or a reason for the metric */
-    const char *text;  /* for people; valid during the event */
+    bool clean;         /* the peer ended between two messages: no fault */
+    bool verify;        /* upstream certificate or name did not verify */
+    bool renegotiation; /* upstream asked for a second TLS handshake, and ended when that was refused */
+    int status;         /* what to answer: 400… for a request that does not parse, 502 for an upstream */
+    const char *label;  /* RFC 9209 §2.3 error, or a reason for the metric */
+    const char *text;   /* for people; valid during the event */
 };
 
 struct leg_events {

@@ -71,7 +71,7 @@ static struct per_rule *find(struct meter *m, const struct rule *rule)
 
 void meter_request(struct meter *m, const struct rule *rule, int status, enum meter_injected injected, double seconds)
 {
-    int class = status >= 100 && status < 600 ? status / 100 : 0;
+    int class = status >= 600 ? 5 : status / 100; /* RFC 9110 §15: an unknown class is a 5xx */
     double **at = &find(m, rule)->by_class[class][injected];
     if (!*at)
         *at = metrics_at(m->metrics, "sidekey_requests_total{rule=\"%s\",code_class=\"%dxx\",injected=\"%s\"}",

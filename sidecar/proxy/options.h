@@ -18,6 +18,8 @@ struct worker_limits {
     uint64_t replay_total_bytes; /* 64 MiB a worker */
     unsigned connections;        /* 10 000 */
     unsigned per_upstream;       /* upstream connections per authority; default 256 */
+    unsigned fields;             /* of a head as it comes; default 200 */
+    uint64_t request_line_bytes; /* default 16 KiB */
     int64_t upstream_idle_ms;    /* an idle pooled connection; default 4 s */
 };
 

@@ -192,6 +192,7 @@ static void connected(struct upstream *u)
         upstream_drop(u);
         return;
     }
+    h1_leg_limit(u->leg, u->place->pool->limits->fields, H1_LINE_BYTES);
     struct upstream_wait *w = upstream_wait_first(u->place);
     if (!w) {
         park(u);

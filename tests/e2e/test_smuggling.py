@@ -137,7 +137,8 @@ def read_alike(scene, kind, data, wanted, method="GET"):
 
 
 def test_2_the_table_has_more_than_four_hundred_cases_and_names_each_once():
-    tables = (framing.REFUSED_REQUESTS, framing.PASSED_REQUESTS, framing.REFUSED_ANSWERS, framing.BROKEN_ANSWERS, framing.PASSED_ANSWERS)
+    tables = (framing.REFUSED_REQUESTS, framing.PASSED_REQUESTS, framing.REFUSED_ANSWERS, framing.BROKEN_ANSWERS, framing.CLEANED_ANSWERS,
+              framing.PASSED_ANSWERS)
     names = re.findall(r'^    "(?:[^"\\]|\\.)+": \(', (harness.ROOT / "tests/e2e/cases/framing.py").read_text(), re.M)
     assert sum(map(len, tables)) == len(names) > 400, "a name that is given twice hides a case"
 
@@ -259,12 +260,13 @@ def test_2_neither_leg_is_used_after_a_parse_error(scene):
     assert not [peer for peer in users if half in peer.requests]
 
 
-@pytest.mark.parametrize("fields", [98, 99])
-def test_2_a_head_without_room_for_what_we_add_is_431(scene, fields):
-    """With Host 99 or 100 of them: Via and Authorization would be one too many."""
+@pytest.mark.parametrize("size", [65536, 65530])
+def test_2_a_head_without_room_for_what_we_add_is_431(scene, size):
+    """It fits as it comes; with Via and Authorization it would have more than 64 KiB."""
     before = scene.upstream.mark()
     with scene.sidekey.tls(timeout=QUIET_S) as sock:
-        sock.sendall((framing.GET + "".join(f"X-{i}: v\r\n" for i in range(fields)) + "\r\n").encode())
+        head = framing.GET + "\r\n"
+        sock.sendall(head.replace("\r\n\r\n", f"\r\nX-A: {'v' * (size - len(head) - 7)}\r\n\r\n").encode())
         assert status_of(wire.read_message(sock)[0]) == 431 and scene.upstream.since(before) == b""
 
 
@@ -362,14 +364,28 @@ def test_2_an_answer_that_breaks_off_never_looks_whole(scene, what):
     method, raw = framing.BROKEN_ANSWERS[what]
     with answering(scene, raw):
         answer, end = ask(scene, method)
-    if status_of(answer) == 502:  # the fault was seen before the head had gone on
-        assert end == "eof" and b"Proxy-Status: sidekey; error=" in answer, (answer[:500], end)
-    else:
-        assert status_of(answer) in (200, None), "what was broken may not even begin"
-        assert end == "broken", "no close_notify either"
-        node = scene.reader.read("response", answer)
-        assert node["messages"] == [] and node["error"], node
+    if status_of(answer) == 502:  # nothing of it had gone out
+        assert b"Proxy-Status: sidekey; error=" in answer and b"200 OK" not in answer and end == "eof"
+        assert status_of(ask(scene)[0]) == 200
+        return
+    assert status_of(answer) == 200
+    assert end == "broken", "no close_notify either"
+    node = scene.reader.read("response", answer)
+    assert node["messages"] == [] and node["error"], node
     assert status_of(ask(scene)[0]) == 200
+
+
+@pytest.mark.parametrize("what", framing.CLEANED_ANSWERS)
+def test_3_an_answer_that_all_readers_take_in_one_way_is_cleaned_and_its_connection_closed(scene, what):
+    method, raw, wanted = framing.CLEANED_ANSWERS[what]
+    with answering(scene, raw, stays=True):
+        answer, end = ask(scene, method)
+        used = scene.upstream.peers[-1]
+    assert end == "eof", (answer, end)
+    read_alike(scene, "response", answer[answer.rindex(b"HTTP/1.1 "):], wanted, method)
+    before = scene.upstream.mark()
+    assert status_of(ask(scene)[0]) == 200, "and the next one is not the rest of this one"
+    assert used not in {peer for peer, _ in scene.upstream.log[before:]}, "its connection is not used again"
 
 
 @pytest.mark.parametrize("what", framing.PASSED_ANSWERS)

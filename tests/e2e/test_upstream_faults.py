@@ -3,6 +3,7 @@ always gets a whole answer, a status, or an abort that it can see."""
 import contextlib
 import http.client
 import socket
+import subprocess
 import threading
 import time
 
@@ -438,3 +439,48 @@ def test_a_client_that_leaves_at_any_step_leaves_nothing_behind(crossing, step, 
         held.close()
     until("nothing is left", lambda: gauge(sidekey, 'sidekey_connections{leg="client"}') == 0
           and gauge(sidekey, 'sidekey_connections{leg="upstream"}') == 0 and gauge(sidekey, "sidekey_refresh_waiters") == 0, 3, 0.1)
+
+
+def test_the_limits_of_a_head_can_be_set(folder, pki):
+    world = wire.World(folder / "limits", pki, "limits")
+    upstream = world.server()
+    config = world.config(upstream)
+    config["limits"].update({"fields": 20, "request_line": "2KiB"})
+    sidekey = world.start(config)
+    for fields, line, status in ((19, 2000, 200), (20, 100, 431), (1, 2100, 414)):
+        head = f"GET /{'a' * (line - 20)} HTTP/1.1\r\nHost: {API}\r\n" + "".join(f"X-{i}: v\r\n" for i in range(fields)) + "\r\n"
+        assert status_of(wire.exchange(sidekey, head.encode(), timeout=2)[0]) == status
+    upstream.answer = lambda request: b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20 + b"Content-Length: 0\r\n\r\n"
+    assert status_of(wire.exchange(sidekey, GET, timeout=2)[0]) == 502
+    world.close()
+
+
+def test_an_upstream_that_asks_for_renegotiation_is_named(folder, pki):
+    """TLS 1.2, after the request, as IIS and Apache do for a client certificate.  openssl s_server asks for it when "r" is typed."""
+    world = wire.World(folder / "again", pki, "again")
+    port = socket.create_server(("127.0.0.1", 0))
+    number = port.getsockname()[1]
+    port.close()
+    server = subprocess.Popen(["openssl", "s_server", "-accept", f"127.0.0.1:{number}", "-cert", pki / "good.pem", "-key", pki / "good.key", "-tls1_2",
+                               "-legacy_renegotiation"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        for line in server.stdout:
+            if line.startswith(b"ACCEPT"):
+                break
+        upstream = world.server()
+        config = world.config(upstream)
+        config["network"]["resolve"][f"{API}:443"] = f"127.0.0.1:{number}"
+        sidekey = world.start(config)
+        with sidekey.tls() as sock:
+            sock.sendall(POST)
+            for line in server.stdout:
+                if line.startswith(b"POST / "):
+                    break
+            server.stdin.write(b"r\n")
+            server.stdin.flush()
+            head, body = wire.read_message(sock)
+        assert status_of(head) == 502 and b"upstream_renegotiation" in body and b"the request was delivered" in body, (head, body)
+        world.close()
+    finally:
+        server.kill()
+        server.wait()

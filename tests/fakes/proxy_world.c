@@ -63,6 +63,8 @@ int world_up(void **state)
                                                    .replay_total_bytes = 64 << 20,
                                                    .connections = 100,
                                                    .per_upstream = 8,
+                                                   .fields = 200,
+                                                   .request_line_bytes = 16 << 10,
                                                    .upstream_idle_ms = 4000 };
     world_wants = 0;
     log_fd = memfd_create("log", MFD_CLOEXEC);

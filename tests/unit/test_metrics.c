@@ -128,7 +128,7 @@ static void a_worker_tells_only_what_has_changed(void **state)
     assert_true(changed && buf_add(&out, slice_of("", 1)) == 0);
     static const char *const lines[] = { "sidekey_requests_total{rule=\"b\",code_class=\"2xx\",injected=\"yes\"} 1\n",
                                          "sidekey_tunnels 1\n",
-                                         "{rule=\"none\",code_class=\"0xx\",injected=\"no\"} 1\n",
+                                         "{rule=\"none\",code_class=\"5xx\",injected=\"no\"} 2\n",
                                          "sidekey_refused_total{reason=\"why\"} 1\n",
                                          "sidekey_unauthorized_total{rule=\"a\",action=\"passed\"} 1\n",
                                          "sidekey_request_duration_seconds_count 3\n",

@@ -16,6 +16,7 @@
 #define CHUNKED(body) HEAD("POST", "Transfer-Encoding: chunked\r\n") body
 #define F "X: 1\r\n"
 #define F10 F F F F F F F F F F
+#define F100 F10 F10 F10 F10 F10 F10 F10 F10 F10 F10
 #define PAD "" /* stands for as many x as .pad says */
 
 static char *only_get[] = { (char[]){ "GET" }, NULL };
@@ -260,8 +261,8 @@ static const struct {
     { .reason = "request_line_too_long",
       .status = 414,
       .request = "GET http://127.0.0.1/" PAD " HTTP/1.1\r\n" HOST "\r\n",
-      .pad = 9000 },
-    { .reason = "too_many_fields", .status = 431, .request = GET(F10 F10 F10 F10 F10 F10 F10 F10 F10 F10) },
+      .pad = 17000 },
+    { .reason = "too_many_fields", .status = 431, .request = GET(F100 F100) },
     { .reason = "head_too_large", .status = 431, .request = GET("X: " PAD "\r\n"), .pad = 66000 },
     { .reason = "chunk_size_invalid",
       .status = 400,

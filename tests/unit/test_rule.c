@@ -270,7 +270,7 @@ static void a_path_of_many_escapes_costs_one_pass(void **state)
         memcpy(deep + i, "25", 2);
     strcat(deep, "2e%2e/x");
     assert_int_equal(winner(rules, 1, "a.test", "GET", deep), -2);
-    static char wide[9000] = "/v2/%20";
+    static char wide[MESSAGE_LINE_MAX_BYTES + 1000] = "/v2/%20";
     memset(wide + 7, 'a', sizeof wide - 8);
     assert_int_equal(winner(rules, 1, "a.test", "GET", wide), -2);
 }

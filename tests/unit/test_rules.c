@@ -426,8 +426,8 @@ static void every_field_of_a_full_head_is_judged(void **state)
     while (m.field_count < MESSAGE_FIELDS_MAX)
         assert_int_equal(message_add(&m, m.field_count % 2 ? SLICE("x") : SLICE("y"), SLICE("z")), 0);
     demand_verdict("full", rules_forward_request(&m, &a0, false, NULL), 0, "");
-    assert_int_equal(m.field_count, 50);
-    assert_int_equal(message_remove(&m, SLICE("y")), 49);
+    assert_int_equal(m.field_count, MESSAGE_FIELDS_MAX / 2);
+    assert_int_equal(message_remove(&m, SLICE("y")), MESSAGE_FIELDS_MAX / 2 - 1);
     message_done(&m);
 }
 

@@ -433,6 +433,10 @@ static const struct field limits_fields[] = {
           "Client connections of a worker. Beyond as many upstream connections, those that nobody uses make room." },
     { "per_upstream", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.per_upstream), .initial = "256", .min = 1,
       .max = 100000, .about = "Connections to one upstream." },
+    { "fields", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.fields), .initial = "200", .min = 10, .max = 1000,
+      .about = "Fields of a head, or of trailers, as they come; those that sidekey adds are not counted." },
+    { "request_line", FIELD_SIZE, FIELD_ENV, .at = CONFIG(limits.request_line_bytes), .initial = "16KiB", .min = 1024,
+      .max = MESSAGE_LINE_MAX_BYTES, .about = "Length of a request line." },
     END,
 };
 static const struct table limits_table = { .fields = limits_fields };

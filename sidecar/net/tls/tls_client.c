@@ -41,6 +41,14 @@ static int load_identity(SSL_CTX *ctx, const struct tls_client_options *options,
     return 0;
 }
 
+/* OpenSSL answers the request for a new handshake (TLS 1.2) by a warning; most servers then end the connection. */
+static void on_info(const SSL *ssl, int where, int ret)
+{
+    struct tls_session *t = SSL_get_app_data(ssl);
+    if (where == SSL_CB_WRITE_ALERT && ret == (SSL3_AL_WARNING << 8 | SSL_AD_NO_RENEGOTIATION))
+        t->renegotiation = true;
+}
+
 static SSL_CTX *make_context(void)
 {
     static const unsigned char alpn[] = "\x08http/1.1";
@@ -55,6 +63,7 @@ static SSL_CTX *make_context(void)
     SSL_CTX_set_mode(ctx,
                      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(ctx, 1);
+    SSL_CTX_set_info_callback(ctx, on_info);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, tls_verify_explain);
     /* A CA file may hold an intermediate or the server's own certificate: what the operator lists is an anchor. */
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);

@@ -78,6 +78,11 @@ const char *tls_queue_text(char *text, size_t size)
     return text;
 }
 
+bool tls_session_renegotiation(const struct tls_session *t)
+{
+    return t->renegotiation;
+}
+
 struct tls_failure tls_session_failure(const struct tls_session *t)
 {
     return (struct tls_failure){

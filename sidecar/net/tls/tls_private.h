@@ -43,7 +43,8 @@ struct tls_session {
     bool established;  /* the handshake was completed */
     bool sni_optional;
     bool verify_failed;
-    char *already; /* client leg: bytes that were read before TLS began, heap, until they are used up */
+    bool renegotiation; /* the peer asked for a new handshake, and was refused */
+    char *already;      /* client leg: bytes that were read before TLS began, heap, until they are used up */
     size_t already_at, already_len;
     const char *label; /* NULL while nothing failed */
     char *text;        /* heap, TLS_FAILURE_TEXT bytes, made at the first failure */

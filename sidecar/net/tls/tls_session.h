@@ -49,6 +49,9 @@ MUST_CHECK enum tls_io tls_session_close(struct tls_session *t);
 bool tls_session_pending(const struct tls_session *t);
 /* Gives the record buffers back until the next call, when nothing is in them (SSL_free_buffers(3)). */
 void tls_session_park(struct tls_session *t);
+/* The peer has asked for a new handshake after the first one, which is refused. */
+bool tls_session_renegotiation(const struct tls_session *t);
+/* After TLS_ERROR: why. */
 struct tls_failure tls_session_failure(const struct tls_session *t);
 
 #endif
