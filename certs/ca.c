@@ -25,7 +25,8 @@ struct ca {
     X509 *cert;
     EVP_PKEY *key;
     NAME_CONSTRAINTS *limits; /* of the rules; NULL: none */
-    NAME_CONSTRAINTS *own;    /* of a given certificate; NULL: none */
+    NAME_CONSTRAINTS *own;    /* of the certificate; NULL: none */
+    struct hash *names;       /* its permitted names; NULL with own */
     int64_t not_before_s, not_after_s;
 };
 
@@ -137,6 +138,8 @@ static int read_cert(struct ca *ca, const char *name, struct err *e)
     ca->own = X509_get_ext_d2i(ca->cert, NID_name_constraints, &critical, NULL);
     if (!ca->own && critical != -1) /* -1: it has none */
         return err_set(e, "the name constraints of %s cannot be read", name);
+    if (ca->own && !(ca->names = constraints_names(ca->own)))
+        return err_set(e, "out of memory");
     if (!x509_time(X509_get0_notBefore(ca->cert), &ca->not_before_s)
         || !x509_time(X509_get0_notAfter(ca->cert), &ca->not_after_s))
         return err_set(e, "the dates of %s cannot be read", name);
@@ -206,6 +209,7 @@ void ca_free(struct ca *ca)
     X509_free(ca->cert);
     EVP_PKEY_free(ca->key);
     NAME_CONSTRAINTS_free(ca->limits);
+    hash_free(ca->names);
     NAME_CONSTRAINTS_free(ca->own);
     free(ca);
 }
@@ -279,7 +283,7 @@ bool ca_is_constrained(const struct ca *ca)
 
 bool ca_permits(const struct ca *ca, const char *host)
 {
-    return !ca->own || constraints_permit(ca->own, host);
+    return !ca->own || constraints_permit(ca->own, ca->names, host);
 }
 
 /* By OpenSSL's own reading of the leaf as it was signed: what we permit and what clients permit cannot differ. */

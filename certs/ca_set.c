@@ -453,6 +453,6 @@ int ca_set_sign_leaf(struct ca_set *set, struct slice host, bool rsa, struct sli
     if (m)
         return ca_sign_leaf(m->ca, host, spki_der, now_s, out_der, ret_not_after_s, e);
     if (rsa && !set->options.rsa)
-        return err_set(e, "the client takes no ECDSA certificates: ca.rsa: true makes a CA with an RSA key for it");
+        return err_set(e, "the client takes no ECDSA certificates, and there is no CA with an RSA key");
     return err_set(e, "there is no published CA for %s", text);
 }

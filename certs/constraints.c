@@ -97,14 +97,6 @@ static struct slice text_of(const ASN1_STRING *s)
     return slice_of((const char *)ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
 }
 
-/* RFC 5280 §4.2.1.10: a name lies within its own name and all to the right of a dot of it. */
-static bool name_within(struct slice host, struct slice base)
-{
-    if (host.len < base.len || !slice_ieq(slice_skip(host, host.len - base.len), base))
-        return false;
-    return host.len == base.len || base.len == 0 || host.ptr[host.len - base.len - 1] == '.';
-}
-
 static bool ip_within(const unsigned char *ip, size_t len, struct slice network)
 {
     const unsigned char *at = (const unsigned char *)network.ptr;
@@ -114,18 +106,39 @@ static bool ip_within(const unsigned char *ip, size_t len, struct slice network)
     return same;
 }
 
-bool constraints_permit(const NAME_CONSTRAINTS *nc, const char *host)
+struct hash *constraints_names(const NAME_CONSTRAINTS *nc)
+{
+    struct hash *names = hash_new();
+    for (int i = 0; names && i < sk_GENERAL_SUBTREE_num(nc->permittedSubtrees); i++) {
+        GENERAL_NAME *base = sk_GENERAL_SUBTREE_value(nc->permittedSubtrees, i)->base;
+        if (base->type == GEN_DNS && hash_put(names, text_of(base->d.dNSName), base) != 0) {
+            hash_free(names);
+            return NULL;
+        }
+    }
+    return names;
+}
+
+/* RFC 5280 §4.2.1.10: a name lies within its own name and all to the right of a dot of it. */
+static bool name_permitted(const struct hash *names, struct slice name)
+{
+    while (name.len && !hash_get(names, name))
+        (void)slice_cut(name, '.', &name);
+    return name.len > 0;
+}
+
+bool constraints_permit(const NAME_CONSTRAINTS *nc, const struct hash *names, const char *host)
 {
     struct slice name = slice_str(host);
     unsigned char ip[16];
     if (slice_starts(name, SLICE("*.")))
         name = slice_skip(name, 2);
     size_t kind = x509_host(name, ip);
+    if (kind == 1)
+        return name_permitted(names, name);
     for (int i = 0; kind && i < sk_GENERAL_SUBTREE_num(nc->permittedSubtrees); i++) {
         const GENERAL_NAME *base = sk_GENERAL_SUBTREE_value(nc->permittedSubtrees, i)->base;
-        if (kind == 1 && base->type == GEN_DNS && name_within(name, text_of(base->d.dNSName)))
-            return true;
-        if (kind > 1 && base->type == GEN_IPADD && ip_within(ip, kind, text_of(base->d.iPAddress)))
+        if (base->type == GEN_IPADD && ip_within(ip, kind, text_of(base->d.iPAddress)))
             return true;
     }
     return false;

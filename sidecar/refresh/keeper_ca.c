@@ -128,7 +128,7 @@ static int publish(struct keeper *k, struct err *e)
 static void announce(const struct keeper *k, unsigned done)
 {
     char until[32], from[32];
-    date(ca_set_expiry_s(k->ca, now_s()), until);
+    date(k->ca_expiry_s, until);
     date(ca_set_handover_s(k->ca, now_s()), from);
     int64_t count = (int64_t)ca_set_count_published(k->ca, now_s());
     if (done & CA_SET_MADE_FIRST)
@@ -176,6 +176,7 @@ static int change(struct keeper *k, enum change what, struct err *e)
     store(k, kept ? &dir : NULL);
     ca_file_close(&dir);
     hand_over(k);
+    k->ca_expiry_s = ca_set_expiry_s(k->ca, now_s());
     if (failed)
         return -1;
     announce(k, done);
@@ -259,7 +260,7 @@ bool keeper_ca_usable(const struct keeper *k)
 
 void keeper_ca_gauges(struct keeper *k)
 {
-    *metrics_at(k->metrics, "sidekey_ca_expiry_timestamp_seconds") = (double)ca_set_expiry_s(k->ca, now_s());
+    *metrics_at(k->metrics, "sidekey_ca_expiry_timestamp_seconds") = (double)k->ca_expiry_s;
     *metrics_at(k->metrics, "sidekey_ca_certificates") = (double)ca_set_count_published(k->ca, now_s());
 }
 

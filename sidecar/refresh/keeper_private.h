@@ -20,6 +20,7 @@ struct keeper {
     struct ca_set *ca;
     bool ca_unpublished;  /* what is to be published could not be written */
     int64_t ca_looked_ms; /* when something was last due */
+    int64_t ca_expiry_s;  /* of those that sign, as of the last change */
     struct timer ca_look;
     struct metrics *metrics;
     struct metrics *retired; /* counters of workers that are gone */

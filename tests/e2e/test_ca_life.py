@@ -276,7 +276,7 @@ def test_a_stored_ca_that_cannot_be_opened_is_an_error_line_and_a_new_ca(make_co
         for path in (place / "state").glob("crm.*"):
             path.unlink()
         shutil.rmtree(place / "state" / "journal")
-        config["store"]["seal_key"] = make_config.write("seal2", "a1b2" * 16)
+        config["store"]["seal_key"] = make_config.write("seal2", os.urandom(32).hex())
     else:
         stored.write_bytes({"damaged": good[:60] + bytes([good[60] ^ 1]) + good[61:], "cut": good[:100], "empty": b""}[what])
     sidekey = start(config)
@@ -295,7 +295,7 @@ def test_a_seal_key_that_is_changed_with_its_predecessor_keeps_the_ca(make_confi
     context = sidekey.context()
     sidekey.stop()
     store = config["store"]
-    store["seal_key_previous"], store["seal_key"] = store["seal_key"], make_config.write("seal2", "a1b2" * 16)
+    store["seal_key_previous"], store["seal_key"] = store["seal_key"], make_config.write("seal2", os.urandom(32).hex())
     sidekey = start(config)
     assert trusts(sidekey, context)
     sidekey.stop()

@@ -20,7 +20,6 @@ struct config {
     char *ca_publish, *ca_cert_file, *ca_key_file;
     bool ca_constrain;       /* ca.constrain: name constraints from the rules; default true */
     bool ca_keep;            /* ca.keep: it outlives a restart, in store_file; default true */
-    bool ca_rsa;             /* ca.rsa */
     char **ca_extra_roots;   /* NULL, or files; NULL-terminated */
     char *store_file;        /* default $XDG_STATE_HOME/sidekey or /var/lib/sidekey as root */
     struct redis_spec redis; /* url NULL: the file engine */

@@ -58,8 +58,7 @@ static const struct field ca_fields[] = {
       .about =
           "The CA that was made outlives a restart, sealed with store.seal_key in the state directory; false: it is "
           "in memory only." },
-    { "rsa", FIELD_BOOL, FIELD_ENV, .at = CONFIG(ca_rsa), .initial = "false",
-      .about = "Publish a second CA with an RSA key too, for clients that know no ECDSA." },
+    { "rsa", FIELD_LATER, .about = "there is no RSA leaf yet: a client without ECDSA is not served" },
     { "extra_roots", FIELD_STRINGS, FIELD_FILE, .at = CONFIG(ca_extra_roots),
       .about = "Files with more roots (PEM) for bundle.pem, such as those of your company." },
     END,
