@@ -12,7 +12,6 @@
 #include "refresh/fetch/fetch_route.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
@@ -453,36 +452,12 @@ void fetch_cancel(struct fetch_job *job)
         free_job(job);
 }
 
-/* Requests and responses go through libcurl's buffers: what it frees is wiped. */
-static void wipe_and_free(void *at)
-{
-    if (at)
-        explicit_bzero(at, malloc_usable_size(at));
-    free(at);
-}
-
-static void *move_and_wipe(void *old, size_t size)
-{
-    size_t had = old ? malloc_usable_size(old) : 0;
-    void *at = malloc(size);
-    if (at && old) {
-        memcpy(at, old, had < size ? had : size);
-        wipe_and_free(old);
-    }
-    return at;
-}
-
-static CURLcode start_curl(void)
-{
-    return curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_and_free, move_and_wipe, strdup, calloc);
-}
-
 struct fetch *fetch_new(const struct dial_options *options, struct err *e)
 {
     if (fetch_curl_load(e) != 0)
         return NULL;
     struct fetch *f = calloc(1, sizeof *f);
-    if (!f || start_curl() != CURLE_OK || !(f->multi = curl_multi_init())) {
+    if (!f || fetch_curl_start() != CURLE_OK || !(f->multi = curl_multi_init())) {
         free(f);
         err_set(e, "cannot start libcurl");
         return NULL;

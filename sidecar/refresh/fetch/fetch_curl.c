@@ -2,6 +2,7 @@
 #include "refresh/fetch/fetch_curl.h"
 
 #include <dlfcn.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -50,4 +51,29 @@ int fetch_curl_load(struct err *e)
     }
     library = handle;
     return 0;
+}
+
+/* Requests and responses go through libcurl's buffers: what it frees is wiped. */
+static void wipe_and_free(void *at)
+{
+    if (at)
+        explicit_bzero(at, malloc_usable_size(at));
+    free(at);
+}
+
+static void *move_and_wipe(void *old, size_t size)
+{
+    size_t had = old ? malloc_usable_size(old) : 0;
+    void *at = malloc(size);
+    if (at && old) {
+        memcpy(at, old, had < size ? had : size);
+        wipe_and_free(old);
+    }
+    return at;
+}
+
+CURLcode fetch_curl_start(void)
+{
+    return fetch_curl.call_curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_and_free, move_and_wipe, strdup,
+                                                calloc);
 }

@@ -30,6 +30,8 @@ extern struct fetch_curl fetch_curl;
 
 /* Loads libcurl.so.4 once; later calls do nothing.  0; -1 with e naming the library and the package that has it. */
 MUST_CHECK int fetch_curl_load(struct err *e);
+/* Starts it, after the load: what it frees is wiped, as tokens go through its buffers. */
+CURLcode fetch_curl_start(void);
 
 #ifndef FETCH_CURL_NAMES_STAY
 #undef curl_easy_setopt
