@@ -67,6 +67,11 @@ static const struct command {
     { "refresh", cmd_refresh, "refresh a credential of a running proxy now",
       "Example: sidekey refresh crm\n\n"
       "Exit status 0: there is a newer token, 69: not; it says why.\n\n" CONFIG_HELP },
+    { "reset", cmd_reset, "forget that a credential's refresh tokens were refused, and try again",
+      "Example: sidekey reset crm\n\n"
+      "Forgets which refresh tokens of a credential were found dead or were tried, and tries the configured one.\n"
+      "For a grant that its provider has restored.  A new refresh token needs no reset: put it in place.\n"
+      "A spent token that is sent again may end a grant on servers with reuse detection.\n\n" CONFIG_HELP },
     { "healthcheck", cmd_healthcheck, "ask a running proxy whether it is ready",
       "Example: sidekey healthcheck\n\n"
       "Asks listen.admin for /readyz.  Exit status 0: ready, 69: not.\n\n" CONFIG_HELP },

@@ -151,12 +151,19 @@ static void on_deadline(void *arg)
 
 /* --- questions --- */
 
-static void ask(struct admin_client *c, enum msg_ask what, bool ok, const char *type)
+/* name: of the credential that is asked about; empty: none. */
+static void ask_about(struct admin_client *c, enum msg_ask what, struct slice name, bool ok, const char *type)
 {
     c->tag = ++c->admin->next_tag;
     c->type = type;
     timer_set(&c->deadline, ANSWER_MS);
-    c->admin->ctx->ask(c->admin->ctx, &(struct msg){ .type = MSG_ASK, .ask = what, .tag = c->tag, .ok = ok });
+    c->admin->ctx->ask(c->admin->ctx,
+                       &(struct msg){ .type = MSG_ASK, .ask = what, .tag = c->tag, .name = name, .ok = ok });
+}
+
+static void ask(struct admin_client *c, enum msg_ask what, bool ok, const char *type)
+{
+    ask_about(c, what, SLICE(""), ok, type);
 }
 
 void admin_answer(struct admin *a, const struct msg *m)
@@ -253,7 +260,8 @@ static bool changes(struct admin_client *c, struct message *head)
     struct slice query, path = slice_cut(message_target(head), '?', &query);
     bool reload = slice_eq(path, SLICE("/reload")), rotate = slice_eq(path, SLICE("/ca/rotate"));
     bool refreshes = slice_starts(path, SLICE("/refresh/"));
-    if (!slice_eq(message_method(head), SLICE("POST")) || !(reload || rotate || refreshes))
+    bool resets = slice_starts(path, SLICE("/reset/")) && path.len - 7 <= MSG_NAME_MAX;
+    if (!slice_eq(message_method(head), SLICE("POST")) || !(reload || rotate || refreshes || resets))
         return false;
     const char *refused = may_change(c, head);
     if (refused)
@@ -262,6 +270,8 @@ static bool changes(struct admin_client *c, struct message *head)
         ask(c, MSG_ASK_RELOAD, false, "text/plain");
     else if (rotate)
         ask(c, MSG_ASK_ROTATE, slice_eq(query, SLICE("now")), "text/plain");
+    else if (resets)
+        ask_about(c, MSG_ASK_RESET, slice_skip(path, 7), false, "text/plain");
     else
         refresh(c, slice_skip(path, 9));
     return true;
@@ -290,7 +300,8 @@ static void answer(struct admin_client *c, struct message *head)
                         : "text/plain; version=0.0.4; charset=utf-8");
     } else if (!changes(c, head))
         respond(c, get || post ? 404 : 405, "text/plain",
-                SLICE("/livez /readyz /metrics /status, POST /refresh/NAME, POST /reload, POST /ca/rotate\n"));
+                SLICE("/livez /readyz /metrics /status, POST /refresh/NAME, POST /reset/NAME, POST /reload, POST "
+                      "/ca/rotate\n"));
 }
 
 /* --- legs --- */

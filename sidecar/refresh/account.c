@@ -31,7 +31,8 @@ int64_t account_next_ms(const struct account *a)
 {
     if (a->spec->grant == GRANT_STATIC && !secret_empty(&a->state.access_token))
         return MSG_NEVER;
-    return schedule_next_ms(&a->tries, &a->times, !secret_empty(&a->state.access_token), clock_mono_ms());
+    bool has_token = !secret_empty(&a->state.access_token) && !a->look && !a->reset;
+    return schedule_next_ms(&a->tries, &a->times, has_token, clock_mono_ms());
 }
 
 void account_schedule(struct account *a)
@@ -49,11 +50,18 @@ int64_t account_forced_floor(const struct account *a)
 
 /* ---- what is known ---- */
 
-static void recompute(struct account *a, bool same_token, int64_t old_end_wall_ms, bool first)
+static struct schedule_life life_of(const struct state *s)
 {
-    const struct schedule_life life = { a->state.obtained_wall_ms, a->state.expires_wall_ms, a->state.refresh_in_ms };
+    return (struct schedule_life){ s->obtained_wall_ms, s->expires_wall_ms, s->refresh_in_ms,
+                                   s->refresh_expires_wall_ms };
+}
+
+static void recompute(struct account *a, bool same_token, const struct schedule_life *old, bool first)
+{
+    const struct schedule_life life = life_of(&a->state);
     /* The end of a token that we have already is known by the monotonic clock: the wall clock may have jumped since. */
-    if (!same_token || a->state.expires_wall_ms != old_end_wall_ms)
+    if (!same_token || life.expires_wall_ms != old->expires_wall_ms
+        || life.refresh_expires_wall_ms != old->refresh_expires_wall_ms)
         a->times = schedule_times(&life, a->env->flights->jitter, clock_mono_ms(), wall_ms(a));
     /* what a process finds at its start is of any age; what comes later is new when it comes */
     if (first && schedule_age_unknown(&life, wall_ms(a))) {
@@ -61,7 +69,8 @@ static void recompute(struct account *a, bool same_token, int64_t old_end_wall_m
                  log_str("credential", a->spec->name));
         schedule_times_end(&a->times, clock_mono_ms());
     }
-    if (same_token && a->state.expires_wall_ms <= old_end_wall_ms)
+    /* an answer, not a note about its refresh token */
+    if (same_token && life.expires_wall_ms <= old->expires_wall_ms && life.obtained_wall_ms != old->obtained_wall_ms)
         schedule_times_same(&a->times, clock_mono_ms());
 }
 
@@ -76,14 +85,16 @@ void account_take(struct account *a, const struct state *state)
 {
     bool same = slice_eq_secret(secret_peek(&state->access_token), secret_peek(&a->state.access_token));
     bool was_dead = a->state.dead_fp[0], first = a->state.generation == 0;
-    int64_t old_end = a->state.expires_wall_ms;
+    const struct schedule_life old = life_of(&a->state);
     if (state->generation < a->state.generation || (state->generation == a->state.generation && same && a->loaded))
         return;
     if (state_copy(&a->state, state) != 0) {
         log_error(log_msg("token not taken"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
         return;
     }
-    recompute(a, same && !secret_empty(&state->access_token), old_end, first);
+    if (!same || first || state->obtained_wall_ms != old.obtained_wall_ms)
+        a->token_gen = state->generation;
+    recompute(a, same && !secret_empty(&state->access_token), &old, first);
     if (was_dead && !a->state.dead_fp[0])
         account_unstick(a);
     a->env->publish(a->env->arg, a);
@@ -116,6 +127,9 @@ static void on_loaded(void *arg, const struct store_answer *answer)
         account_take(a, answer->state);
         if (a->flight)
             flight_state_changed(a->flight, answer->state);
+        if (!a->started) /* the configuration may hold a newer refresh token than the one that began what is stored */
+            a->look = a->state.generation && account_seed_may_be_new(a);
+        a->started = true;
     } else {
         log_warn(log_msg("state not read"), log_str("credential", a->spec->name),
                  log_str("reason", answer->error ? answer->error : "unknown"));
@@ -156,43 +170,16 @@ static void on_time(void *arg)
 {
     struct account *a = arg;
     struct schedule_need need = { secret_empty(&a->state.access_token) ? MSG_MISSING : MSG_EXPIRING, 0, true };
+    bool dead = a->state.dead_fp[0];
+    if (dead) /* the hourly look at a verdict, also while the old access token still serves */
+        need = (struct schedule_need){ MSG_FORCED, a->state.generation, true };
     if (a->flight || a->draining)
         return;
-    if (account_needed(a, &need)
-        && schedule_may(&a->tries, &need, account_forced_floor(a), clock_mono_ms()) == SCHEDULE_GO)
+    if ((account_needed(a, &need) || a->look || a->reset)
+        && schedule_may(&a->tries, &need, dead ? 0 : account_forced_floor(a), clock_mono_ms()) == SCHEDULE_GO)
         account_fly(a, &need);
     else
         account_schedule(a);
-}
-
-void account_secret_changed(struct account *a)
-{
-    bool dead = a->state.dead_fp[0], was_well = !a->tries.failed && !dead;
-    /* After a dead verdict the new secret is tried at once, also while the old access token still serves. */
-    struct schedule_need need = { dead ? MSG_FORCED : MSG_MISSING, a->state.generation, false };
-    a->changed = false;
-    if (a->draining)
-        return;
-    account_unstick(a);
-    if (a->flight)
-        a->changed = a->spec->grant == GRANT_STATIC || !was_well;
-    else if (a->spec->grant == GRANT_STATIC || !was_well || account_needed(a, &need)) {
-        log_info(log_msg("secret file changed"), log_str("credential", a->spec->name));
-        account_fly(a, &need);
-    }
-}
-
-static void on_secret_changed(void *arg)
-{
-    account_secret_changed(arg);
-}
-
-static int watch_file(struct account *a, const struct secret_ref *ref, size_t i)
-{
-    if (ref->kind != SECRET_REF_FILE)
-        return 0;
-    a->watches[i] = secret_watch_new(ref->name, on_secret_changed, a);
-    return a->watches[i] ? 0 : -ENOMEM;
 }
 
 /* ---- life ---- */
@@ -204,15 +191,12 @@ int account_init(struct account *a, const struct credential_spec *spec, const st
     a->env = env;
     a->clock = token_clocks_at(env->flights->clocks, spec->token_url);
     state_init(&a->state);
-    recompute(a, false, 0, false);
+    recompute(a, false, NULL, false);
     timer_init(&a->timer, on_time, a);
     timer_init(&a->reload, on_reload, a);
     if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)
         a->host[0] = '\0';
-    int failed = 0;
-    for (unsigned i = 0; i < CREDENTIAL_SECRETS && failed == 0; i++)
-        failed = watch_file(a, credential_spec_secret_of(spec, i), i);
-    return failed;
+    return account_watch_secrets(a);
 }
 
 void account_done(struct account *a)
@@ -226,8 +210,7 @@ void account_done(struct account *a)
     a->sharing = NULL;
     timer_stop(&a->timer);
     timer_stop(&a->reload);
-    for (size_t i = 0; i < sizeof a->watches / sizeof *a->watches; i++)
-        secret_watch_free(a->watches[i]);
+    account_unwatch_secrets(a);
     state_done(&a->state);
 }
 
@@ -306,5 +289,7 @@ void account_gauges(const struct account *a)
     *metrics_at(m, "sidekey_token_generation{credential=\"%s\"}", name) = (double)a->state.generation;
     *metrics_at(m, "sidekey_token_expiry_timestamp_seconds{credential=\"%s\"}", name) =
         (double)(a->state.expires_wall_ms / 1000);
+    *metrics_at(m, "sidekey_refresh_token_expiry_timestamp_seconds{credential=\"%s\"}", name) =
+        (double)(a->state.refresh_expires_wall_ms / 1000);
     *metrics_at(m, "sidekey_refresh_waiters{credential=\"%s\"}", name) = a->waiters;
 }

@@ -32,6 +32,7 @@ struct account {
     char host[300];            /* of the token endpoint; "" none */
     struct token_clock *clock; /* of that host; NULL: ours is right */
     struct state state;        /* newest; published */
+    uint64_t token_gen; /* the generation that brought its access token: later ones may say of the refresh token only */
     struct schedule_times times;
     struct schedule_tries tries;
     struct flight *flight;     /* at most one */
@@ -39,8 +40,13 @@ struct account {
     int64_t flight_ms;         /* when it started */
     unsigned waiters;          /* WANTs that joined */
     bool changed;              /* the secret's file changed while a flight was under way */
+    bool look;                 /* the configured refresh token may be a new one */
+    bool probe;                /* another secret has changed: a dead refresh token is tried once more */
+    bool reset;                /* what is stored of dead and tried tokens is to be forgotten */
+    struct refusals refusals;  /* of one refresh token, in a row */
     bool replay;               /* the journal's answer has not reached the store yet */
     bool draining, loaded;
+    bool started; /* what is stored was read once */
     struct store_op *load;
     bool load_again;
     int64_t throttled_ms;     /* no request before; 0: never said */
@@ -60,6 +66,8 @@ void account_start(struct account *a);
 /* The single door (rule 2.14a): somebody wants a token, or a newer one.  Answers by publish or refuse, now or after
  * a flight. */
 void account_want(struct account *a, const struct schedule_need *need);
+/* Forgets what is stored of dead and tried refresh tokens, and tries the configured one. */
+void account_reset(struct account *a);
 /* The stored state has changed, by whomever. */
 void account_changed(struct account *a);
 /* The token host wants no request before until_ms.  share: those who share the store are to know it as well. */

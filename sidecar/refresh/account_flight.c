@@ -75,7 +75,7 @@ void account_event(struct account *a, enum flight_event event)
 
 bool account_needed(const struct account *a, const struct schedule_need *need)
 {
-    return schedule_needs(&a->times, !secret_empty(&a->state.access_token), a->state.generation, need, clock_mono_ms());
+    return schedule_needs(&a->times, !secret_empty(&a->state.access_token), a->token_gen, need, clock_mono_ms());
 }
 
 static int64_t left_ms(int64_t until_ms)
@@ -122,7 +122,7 @@ static void note_success(struct account *a, const struct flight_result *r)
     struct schedule_need need = a->need;
     bool still = !need.background && account_needed(a, &need);
     schedule_succeeded(&a->tries, r->requested && schedule_need_forced(&need), clock_mono_ms());
-    schedule_hurry(&a->tries, a->times.lifetime_ms / 4, clock_mono_ms());
+    schedule_hurry(&a->tries, a->times.shortest_ms / 4, clock_mono_ms());
     a->last_error[0] = '\0';
     if (need.background)
         return;
@@ -152,6 +152,10 @@ static void on_end(void *arg, const struct flight_result *r)
         schedule_requested(&a->tries, r->sent_ms);
     a->waiters = 0;
     a->replay = a->replay && r->end != FLIGHT_ADOPTED && r->end != FLIGHT_REFRESHED;
+    a->look = a->look && !r->looked;
+    a->reset = a->reset && !r->reset;
+    if (r->end == FLIGHT_REFRESHED)
+        a->refusals = (struct refusals){ .count = 0 };
     if (r->end == FLIGHT_FAILED)
         note_failure(a, r);
     else if (r->end == FLIGHT_SKIPPED) {
@@ -176,6 +180,19 @@ static void tell_due(struct account *a, const struct schedule_need *need)
         flight_expire_generation(a->flight, a->state.generation);
 }
 
+/* What the flight is to do besides. */
+static void prepare(struct account *a)
+{
+    flight_count_refusals(a->flight, &a->refusals);
+    if (a->look && !a->replay)
+        flight_look(a->flight);
+    if (a->probe)
+        flight_probe(a->flight);
+    if (a->reset && !a->replay)
+        flight_reset(a->flight);
+    a->probe = false;
+}
+
 void account_fly(struct account *a, const struct schedule_need *need)
 {
     const struct flight_hooks hooks = { on_state, on_lease, on_event, on_end, a };
@@ -186,6 +203,7 @@ void account_fly(struct account *a, const struct schedule_need *need)
     a->flight = flight_start(a->env->flights, a->spec, &a->state, need, a->replay, &hooks);
     if (a->flight) {
         flight_not_before(a->flight, a->tries.paced_ms);
+        prepare(a);
         tell_due(a, need);
         return;
     }
@@ -205,7 +223,8 @@ static void refuse_later(struct account *a)
 void account_want(struct account *a, const struct schedule_need *want)
 {
     struct schedule_need need = *want;
-    if (need.reason == MSG_FORCED)
+    bool current = need.reason == MSG_REJECTED && need.rejected >= a->token_gen;
+    if (need.reason == MSG_FORCED || (current && need.rejected < a->state.generation))
         need.rejected = a->state.generation;
     if (!account_needed(a, &need)) {
         a->env->publish(a->env->arg, a);
@@ -228,4 +247,15 @@ void account_want(struct account *a, const struct schedule_need *want)
     case SCHEDULE_RECENT: refuse(a, MSG_RECENT, "a forced refresh ran a moment ago"); break;
     case SCHEDULE_STUCK: refuse(a, MSG_DEAD, a->last_error[0] ? a->last_error : "the refresh token is dead"); break;
     }
+}
+
+void account_reset(struct account *a)
+{
+    a->reset = true;
+    a->refusals = (struct refusals){ .count = 0 };
+    account_unstick(a);
+    if (a->flight)
+        a->changed = true;
+    else if (!a->draining)
+        account_fly(a, &(struct schedule_need){ MSG_FORCED, a->state.generation, false });
 }

@@ -1,5 +1,6 @@
 /* refresh/account_private.h: inside the account, for account*.c only.
- * account.c has what is known, files and time; account_flight.c the door to a flight, and its end. */
+ * account.c has what is known and time; account_secrets.c the configured secrets; account_flight.c the door to a
+ * flight, and its end. */
 #ifndef SIDEKEY_REFRESH_ACCOUNT_PRIVATE_H
 #define SIDEKEY_REFRESH_ACCOUNT_PRIVATE_H
 
@@ -14,8 +15,16 @@ int64_t account_forced_floor(const struct account *a);
 void account_take(struct account *a, const struct state *state);
 /* Something has changed: the next try may be made at once, unless the token host wants a pause. */
 void account_unstick(struct account *a);
-/* A secret's file has changed: a flight, where that may help. */
+
+/* account_secrets.c */
+/* 0; -ENOMEM. */
+MUST_CHECK int account_watch_secrets(struct account *a);
+void account_unwatch_secrets(struct account *a);
+/* A secret's file has changed, or a->reset is set: a flight, where that may help. */
 void account_secret_changed(struct account *a);
+/* The configured refresh token is none that the stored state knows: a flight must look at it.  One that a program
+ * prints may always be new. */
+bool account_seed_may_be_new(const struct account *a);
 
 /* account_flight.c */
 /* What is held does not satisfy the need. */

@@ -120,12 +120,13 @@ static json_t *account_json(const struct account *a)
         next = json_null();
     else
         next = time_or_null(clock_wall_ms() + next_ms - clock_mono_ms());
-    return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:o?, s:o?, s:b}", "name", a->spec->name, "state",
+    return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:o, s:o?, s:o?, s:b}", "name", a->spec->name, "state",
                      msg_state_name(account_state(a)), "usable", account_usable(a), "generation",
                      (json_int_t)a->state.generation, "expires_at", time_or_null(a->state.expires_wall_ms),
-                     "next_refresh", next, "last_error_class",
-                     a->tries.failed ? json_string(msg_class_name(a->tries.failure)) : json_null(), "last_error",
-                     a->last_error[0] ? json_string(a->last_error) : json_null(), "required", a->spec->required);
+                     "refresh_token_expires_at", time_or_null(a->state.refresh_expires_wall_ms), "next_refresh", next,
+                     "last_error_class", a->tries.failed ? json_string(msg_class_name(a->tries.failure)) : json_null(),
+                     "last_error", a->last_error[0] ? json_string(a->last_error) : json_null(), "required",
+                     a->spec->required);
 }
 
 void keeper_log_status(const struct keeper *k)
@@ -159,6 +160,16 @@ static int add_status(struct keeper *k, struct buf *out)
 
 /* ---- */
 
+static int reset(struct keeper *k, struct slice name, struct buf *out, bool *ok)
+{
+    struct account *a = keeper_find(k, name);
+    *ok = a != NULL;
+    if (!a)
+        return buf_add_str(out, "there is no credential of that name\n");
+    account_reset(a);
+    return buf_add_str(out, "verdicts forgotten; the configured refresh token is tried now: see sidekey status\n");
+}
+
 static void refuse(struct worker_link *w, struct msg *answer, int failed)
 {
     log_warn(log_msg("answer to an admin question not made"), log_int("ask", answer->ask),
@@ -183,6 +194,7 @@ void keeper_report(struct worker_link *w, const struct msg *m)
     case MSG_ASK_STATUS: failed = add_status(k, &text); break;
     case MSG_ASK_CA: failed = ca_set_add_pem(k->ca, clock_wall_ms() / 1000, &text); break;
     case MSG_ASK_ROTATE: failed = keeper_ca_rotate(k, m->ok, &text, &answer.ok); break;
+    case MSG_ASK_RESET: failed = reset(k, m->name, &text, &answer.ok); break;
     case MSG_ASK_RELOAD: break; /* the supervisor is asked that */
     }
     answer.text = buf_slice(&text);

@@ -62,10 +62,9 @@ static void add_extras(json_t *extra, struct msg *m)
 
 static struct msg token_message(const struct account *a)
 {
-    struct msg m = { .type = MSG_TOKEN,
-                     .name = slice_str(a->spec->name),
-                     .generation = a->state.generation,
-                     .state = account_state(a) };
+    struct msg m = {
+        .type = MSG_TOKEN, .name = slice_str(a->spec->name), .generation = a->token_gen, .state = account_state(a)
+    };
     m.expires_ms = a->times.expires_ms;
     m.refresh_at_ms = a->times.advisory_ms;
     if (account_usable(a)) /* an expired token is of no use to anybody */
@@ -142,7 +141,7 @@ void keeper_refuse(void *keeper, const struct account *a, enum msg_class failure
     struct keeper *k = keeper;
     const struct msg fail = { .type = MSG_FAIL,
                               .name = slice_str(a->spec->name),
-                              .generation = a->state.generation,
+                              .generation = a->token_gen,
                               .failure = failure,
                               .retry_after_ms = retry_after_ms,
                               .text = slice_str(text) };

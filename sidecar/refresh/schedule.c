@@ -27,11 +27,11 @@ struct schedule_times schedule_times(const struct schedule_life *life, unsigned 
                                      int64_t now_wall_ms)
 {
     int64_t base_ms = now_ms - now_wall_ms; /* wall + base = monotonic */
-    struct schedule_times t = { MSG_NEVER, MSG_NEVER, MSG_NEVER, MSG_NEVER };
+    struct schedule_times t = { MSG_NEVER, MSG_NEVER, MSG_NEVER, MSG_NEVER, MSG_NEVER };
     if (life->expires_wall_ms) {
         int64_t lifetime_ms = life->obtained_wall_ms ? life->expires_wall_ms - life->obtained_wall_ms
                                                      : life->expires_wall_ms - now_wall_ms;
-        t.lifetime_ms = lifetime_ms = max64(lifetime_ms, 0);
+        t.lifetime_ms = t.shortest_ms = lifetime_ms = max64(lifetime_ms, 0);
         /* no token is younger than new */
         t.expires_ms = min64(life->expires_wall_ms, now_wall_ms + lifetime_ms) + base_ms;
         t.mandatory_ms = t.expires_ms - min64(30 * SECOND, lifetime_ms / 10);
@@ -39,6 +39,13 @@ struct schedule_times schedule_times(const struct schedule_life *life, unsigned 
     }
     if (life->refresh_in_ms > 0 && life->obtained_wall_ms)
         t.advisory_ms = min64(t.mandatory_ms, life->obtained_wall_ms + life->refresh_in_ms + base_ms);
+    /* A refresh token that ends first is used before its own end.  (One that had ended when it came is a mistake.) */
+    if (life->refresh_expires_wall_ms > life->obtained_wall_ms && life->obtained_wall_ms) {
+        int64_t lifetime_ms = life->refresh_expires_wall_ms - life->obtained_wall_ms;
+        int64_t end_ms = min64(life->refresh_expires_wall_ms, now_wall_ms + lifetime_ms) + base_ms;
+        t.advisory_ms = min64(t.advisory_ms, end_ms - advisory_window(lifetime_ms, jitter));
+        t.shortest_ms = min64(t.shortest_ms, lifetime_ms);
+    }
     return t;
 }
 
@@ -111,7 +118,7 @@ enum schedule_verdict schedule_may(const struct schedule_tries *tries, const str
 {
     bool forced = schedule_need_forced(need);
     bool eager = need->background || need->reason == MSG_EXPIRING;
-    if (tries->failed && tries->failure == MSG_DEAD)
+    if (tries->failed && tries->failure == MSG_DEAD && now_ms < tries->quiet_ms)
         return SCHEDULE_STUCK;
     if (forced && tries->forced && now_ms - tries->forced_ms < forced_floor_ms)
         return SCHEDULE_RECENT;
@@ -156,7 +163,7 @@ static const struct {
     [MSG_THROTTLE] = { 5 * SECOND, MINUTE, 5 * SECOND, 5 * MINUTE, SECOND },
     [MSG_CLOCK] = { 5 * SECOND, MINUTE, 10 * MINUTE, 10 * MINUTE, 5 * MINUTE },
     [MSG_CONFIG_ERROR] = { 10 * SECOND, MINUTE, 10 * MINUTE, 10 * MINUTE, 5 * MINUTE }, /* slow probe 5…15 min */
-    [MSG_DEAD] = { MINUTE, MINUTE, MINUTE, MINUTE, 0 },                                 /* not used: stuck */
+    [MSG_DEAD] = { MINUTE, MINUTE, 10 * MINUTE, 10 * MINUTE, SCHEDULE_DEAD_MS },
     [MSG_STORE] = { 200, 5 * SECOND, 5 * SECOND, MINUTE, 0 },
     [MSG_RECENT] = { 200, 5 * SECOND, 5 * SECOND, MINUTE, 0 },
     [MSG_UNKNOWN_CREDENTIAL] = { MINUTE, MINUTE, MINUTE, MINUTE, 0 },
@@ -176,6 +183,11 @@ void schedule_failed(struct schedule_tries *tries, enum msg_class failure, int64
     tries->quiet_ms =
         now_ms + pauses[failure].quiet_least_ms
         + backoff(pauses[failure].quiet_base_ms, pauses[failure].quiet_cap_ms, tries->failures, random >> 16);
+    if (failure == MSG_DEAD) {
+        tries->quiet_ms = retry_after_ms > 0 ? now_ms + retry_after_ms : tries->quiet_ms;
+        tries->urgent_ms = tries->quiet_ms;
+        return;
+    }
     if (failure == MSG_THROTTLE && retry_after_ms > 0 && tries->failures == 1)
         tries->urgent_ms = 0; /* the server has said when; to one that goes on saying so we come less often */
     if (retry_after_ms > 0)
@@ -212,9 +224,7 @@ void schedule_throttled(struct schedule_tries *tries, int64_t until_ms)
 int64_t schedule_next_ms(const struct schedule_tries *tries, const struct schedule_times *t, bool has_token,
                          int64_t now_ms)
 {
-    if (tries->failed && tries->failure == MSG_DEAD)
-        return MSG_NEVER;
-    int64_t due_ms = has_token ? t->advisory_ms : now_ms;
+    int64_t due_ms = has_token && !(tries->failed && tries->failure == MSG_DEAD) ? t->advisory_ms : now_ms;
     if (due_ms == MSG_NEVER)
         return MSG_NEVER;
     return max64(max64(now_ms, tries->paced_ms), max64(due_ms, tries->quiet_ms));

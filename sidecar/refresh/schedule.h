@@ -8,6 +8,7 @@
 
 #define SCHEDULE_EAGER_MS 30000  /* least time between two tries that nobody waits for */
 #define SCHEDULE_PACE_MS 1000    /* least time from one request to the next, whatever the server says */
+#define SCHEDULE_DEAD_MS 3600000 /* a dead refresh token is tried again so often: a wrong verdict heals */
 #define SCHEDULE_JITTER_MAX 100  /* per mille of the advisory window */
 #define SCHEDULE_CLOCKS_MS 60000 /* wall clocks of two replicas may differ by so much */
 
@@ -15,6 +16,7 @@
 struct schedule_life {
     int64_t obtained_wall_ms, expires_wall_ms; /* expires 0: unknown */
     int64_t refresh_in_ms;                     /* the server's hint, from obtained; 0: none */
+    int64_t refresh_expires_wall_ms;           /* end of the refresh token; 0: unknown */
 };
 
 /* The same as deadlines of this process. */
@@ -23,6 +25,7 @@ struct schedule_times {
     int64_t mandatory_ms; /* from here on a new one is worth waiting for */
     int64_t advisory_ms;  /* from here on ask for a new one while serving this one */
     int64_t lifetime_ms;  /* when it was new; MSG_NEVER: unknown */
+    int64_t shortest_ms;  /* … or that of its refresh token, if that is shorter */
 };
 
 /* The least time between two forced tries, or two eager ones: limit_ms, but for short-lived tokens a quarter of their
@@ -54,7 +57,7 @@ enum schedule_verdict {
     SCHEDULE_GO,        /* refresh now */
     SCHEDULE_LATER,     /* not before tries.urgent_ms or quiet_ms */
     SCHEDULE_RECENT,    /* a forced refresh ran less than the floor ago */
-    SCHEDULE_STUCK,     /* dead: only a person can help */
+    SCHEDULE_STUCK,     /* dead: only a person can help, but for one look an hour */
 };
 
 /* Two callers, one refresh: makes *to cover both needs. */
@@ -81,7 +84,7 @@ enum schedule_verdict schedule_may(const struct schedule_tries *tries, const str
 /* A try ended well. forced: it was a forced one, and a request was sent. */
 void schedule_succeeded(struct schedule_tries *tries, bool forced, int64_t now_ms);
 /* A try failed.  retry_after_ms: from the server, 0: none.  random: a fresh random number.
- * forced as above.  DEAD: stuck until schedule_unstick(). */
+ * forced as above.  DEAD: stuck for retry_after_ms, else for SCHEDULE_DEAD_MS, or until schedule_unstick(). */
 void schedule_failed(struct schedule_tries *tries, enum msg_class failure, int64_t retry_after_ms, bool forced,
                      uint64_t random, int64_t now_ms);
 /* A request was sent at asked_ms.  schedule_unstick() does not change that. */

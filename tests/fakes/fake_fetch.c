@@ -63,6 +63,12 @@ void fake_fetch_say(int status, const char *body)
     say(&(struct fetch_answer){ .status = status, .sent = true, .body = slice_str(body) });
 }
 
+void fake_fetch_say_later(int status, const char *body, const char *retry_after)
+{
+    say(&(struct fetch_answer){
+        .status = status, .sent = true, .body = slice_str(body), .retry_after = slice_str(retry_after) });
+}
+
 void fake_fetch_fail(bool sent, const char *error)
 {
     say(&(struct fetch_answer){ .sent = sent, .error = error });

@@ -17,6 +17,8 @@ extern struct fake_fetch fake_fetch;
 
 /* Answers the pending request. */
 void fake_fetch_say(int status, const char *body);
+/* … with Retry-After. */
+void fake_fetch_say_later(int status, const char *body, const char *retry_after);
 /* No answer: sent or not. */
 void fake_fetch_fail(bool sent, const char *error);
 

@@ -395,6 +395,89 @@ static void a_wrong_client_is_tried_again_in_5_to_15_minutes_or_when_its_secret_
     assert_int_equal(w.account.state.generation, 6);
 }
 
+static void a_dead_credential_asks_once_an_hour(void **s)
+{
+    (void)s;
+    begin();
+    run(48 * M);
+    answered(400, "{\"error\":\"invalid_grant\"}");
+    for (int hour = 2; hour < 5; hour++) {
+        fake_wall_ms += 60 * M;
+        run(60 * M - 1);
+        assert_int_equal(fake_fetch.starts, hour - 1);
+        for (int i = 0; i < 11 * 60 && !fake_fetch.pending; i++)
+            run(S);
+        assert_int_equal(fake_fetch.starts, hour);
+        answered(400, "{\"error\":\"invalid_grant\"}");
+    }
+    assert_int_equal(account_state(&w.account), MSG_REAUTH);
+    write_secret("another secret"); /* and at once when another secret changes */
+    run(10 * S);
+    assert_int_equal(fake_fetch.starts, 5);
+    answered(200, GOOD);
+    assert_int_equal(account_state(&w.account), MSG_USABLE);
+}
+
+static void watch_refresh_token(void)
+{
+    account_done(&w.account);
+    w.spec.client_auth = CLIENT_AUTH_NONE;
+    w.spec.client_secret = (struct secret_ref){ SECRET_REF_NONE, NULL, NULL };
+    w.spec.refresh_token = (struct secret_ref){ SECRET_REF_FILE, w.secret_file, NULL };
+    assert_int_equal(account_init(&w.account, &w.spec, &w.env), 0);
+}
+
+static void a_new_refresh_token_in_its_file_is_tried_at_once_whatever_the_class(void **s)
+{
+    (void)s;
+    write_secret("rt-seed");
+    seal_fingerprint(w.flights.ring, SLICE("rt-seed"), w.store.stored.seed_fp);
+    watch_refresh_token();
+    begin();
+    assert_int_equal(fake_fetch.starts, 0); /* the configured one is known */
+    run(48 * M);
+    answered(400, "{\"error\":\"something_new\"}");
+    assert_int_equal(count("background", "config"), 1);
+    write_secret("rt-person");
+    run(10 * S);
+    assert_int_equal(fake_fetch.starts, 2);
+    assert_non_null(strstr(fake_fetch.body, "rt-person"));
+    answered(200, GOOD);
+    assert_int_equal(w.account.state.generation, 6);
+    write_secret("rt-another"); /* and while all is well */
+    run(10 * S);
+    assert_int_equal(fake_fetch.starts, 3);
+    assert_non_null(strstr(fake_fetch.body, "rt-another"));
+    answered(400, "{\"error\":\"invalid_grant\"}");
+    assert_int_equal(account_state(&w.account), MSG_USABLE); /* it was not the stored one */
+    assert_int_equal(w.refused, 0);
+    write_secret("rt-person"); /* known as spent */
+    run(10 * S);
+    assert_int_equal(fake_fetch.starts, 3);
+}
+
+static void a_new_refresh_token_that_came_during_a_restart_is_tried_once(void **s)
+{
+    (void)s;
+    write_secret("rt-person");
+    watch_refresh_token();
+    begin();
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_non_null(strstr(fake_fetch.body, "rt-person"));
+    answered(400, "{\"error\":\"invalid_grant\"}");
+    for (int restart = 0; restart < 3; restart++) {
+        account_done(&w.account);
+        assert_int_equal(account_init(&w.account, &w.spec, &w.env), 0);
+        begin();
+        run(S);
+        assert_int_equal(fake_fetch.starts, 1);
+    }
+    account_reset(&w.account);
+    run(0);
+    assert_int_equal(fake_fetch.starts, 2);
+    assert_non_null(strstr(fake_fetch.body, "rt-person"));
+}
+
 static void a_dead_credential_asks_nobody_until_the_stored_state_changes(void **s)
 {
     (void)s;
@@ -405,7 +488,7 @@ static void a_dead_credential_asks_nobody_until_the_stored_state_changes(void **
     assert_true(account_usable(&w.account)); /* the token serves to its end */
     run(12 * M - 1);
     assert_true(account_usable(&w.account));
-    run(24 * 60 * M);
+    run(47 * M);
     assert_false(account_usable(&w.account));
     want(MSG_MISSING, 0);
     assert_int_equal(w.failure, MSG_DEAD);
@@ -434,6 +517,9 @@ int main(void)
         T(refusals_of_one_generation_cost_one_refresh_and_further_ones_are_passed),
         T(a_failure_is_remembered_until_its_pause_is_over),
         T(a_wrong_client_is_tried_again_in_5_to_15_minutes_or_when_its_secret_changes),
+        T(a_dead_credential_asks_once_an_hour),
+        T(a_new_refresh_token_in_its_file_is_tried_at_once_whatever_the_class),
+        T(a_new_refresh_token_that_came_during_a_restart_is_tried_once),
         T(a_dead_credential_asks_nobody_until_the_stored_state_changes),
     };
     log_setup("test", LOG_ERROR + 1, LOG_LOGFMT, 2);

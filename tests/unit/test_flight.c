@@ -25,6 +25,7 @@
 
 #define LEASE_MS 60000
 #define REQUEST_MS 30000
+#define FLIGHT_LOOK_AGAIN_MS 5000
 #define GOOD "{\"access_token\":\"at-new\",\"refresh_token\":\"rt-new\",\"expires_in\":3600}"
 
 static struct world {
@@ -1059,7 +1060,7 @@ static void test_failures_that_spent_nothing_end_the_flight_and_the_intent(void 
         { 400, "{\"error\":\"invalid_scope\"}", MSG_CONFIG_ERROR },
         { 429, "", MSG_THROTTLE },
         { 403, "<html>blocked</html>", MSG_TRANSIENT },
-        { 302, "", MSG_TRANSIENT },
+        { 302, "", MSG_CONFIG_ERROR },
         { 503, "{\"error\":\"temporarily_unavailable\"}", MSG_TRANSIENT },
     };
     (void)s;
@@ -1237,12 +1238,27 @@ static void test_two_unknown_outcomes_leave_the_intent_in_the_journal(void **s)
     }
 }
 
+static void refused_twice(int status, const char *body)
+{
+    fake_fetch_say(status, body);
+    settle();
+    in("pause");
+    assert_int_equal(w.store.commits, 0);
+    int64_t began_ms = fake_mono_ms;
+    fake_timer_next(FLIGHT_LOOK_AGAIN_MS);
+    assert_int_equal(fake_mono_ms - began_ms, FLIGHT_LOOK_AGAIN_MS);
+    settle();
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "refresh_token=rt-old"));
+    fake_fetch_say(status, body);
+    settle();
+}
+
 static void test_a_refusal_after_an_unknown_outcome_says_what_was_probably_lost(void **s)
 {
     (void)s;
     ambiguous_once();
-    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
-    settle();
+    refused_twice(400, "{\"error\":\"invalid_grant\"}");
     failed(MSG_DEAD);
     assert_non_null(strstr(w.text, "rotation probably lost in flight"));
 }
@@ -1482,6 +1498,7 @@ static void test_the_configured_token_is_spent_once(void **s)
     w.store.stored.expires_wall_ms = fake_wall_ms - 1;
     assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
     seal_fingerprint(w.env.ring, SLICE("rt-new"), w.store.stored.dead_fp);
+    w.store.stored.dead_wall_ms = fake_wall_ms;
     start(MSG_MISSING, 0, false, false);
     settle();
     failed(MSG_DEAD);
@@ -1527,10 +1544,308 @@ static void test_a_token_that_one_of_ours_has_spent_is_no_foreign_rotation(void 
     fake_fetch_fail(true, "connection reset"); /* then it was ourselves, most likely */
     settle();
     in("fetch");
-    fake_fetch_say(401, "{\"error\":{\"code\":\"refresh_token_reused\"}}");
-    settle();
+    refused_twice(401, "{\"error\":{\"code\":\"refresh_token_reused\"}}");
     failed(MSG_DEAD);
     assert_int_equal(w.events[FLIGHT_FOREIGN_ROTATION], 0);
+}
+
+/* ---- verdicts that may be wrong, and the way back ---- */
+
+static void test_a_server_that_was_busy_with_the_first_request_is_believed_only_later(void **s)
+{
+    (void)s;
+    ambiguous_once();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    in("pause");
+    fake_timer_next(FLIGHT_LOOK_AGAIN_MS);
+    settle();
+    in("fetch");
+    fake_fetch_say(200, GOOD); /* it does not rotate, or has a grace */
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_string_equal(w.store.stored.dead_fp, "");
+}
+
+static void test_what_a_gateway_may_have_said_must_be_said_twice(void **s)
+{
+    static const char *const seconds[] = { "{\"error\":\"invalid_token\"}", "", GOOD };
+    (void)s;
+    for (size_t i = 0; i < 3; i++) {
+        teardown(NULL);
+        setup(NULL);
+        to_fetch();
+        fake_fetch_say(401, "{\"error\":\"invalid_token\"}");
+        settle();
+        in("pause");
+        fake_timer_next(FLIGHT_LOOK_AGAIN_MS);
+        settle();
+        in("fetch");
+        fake_fetch_say(i == 2 ? 200 : 401, seconds[i]);
+        settle();
+        if (i == 0)
+            failed(MSG_DEAD);
+        else if (i == 1)
+            failed(MSG_TRANSIENT);
+        else
+            ended(FLIGHT_REFRESHED);
+        assert_int_equal(w.store.stored.dead_fp[0] != '\0', i == 0);
+    }
+}
+
+static void test_a_pause_before_the_second_look_ends_with_the_drain(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(401, "{\"error\":\"invalid_token\"}");
+    settle();
+    in("pause");
+    flight_drain(w.flight);
+    settle();
+    ended(FLIGHT_FAILED);
+    assert_string_equal(w.store.stored.dead_fp, "");
+}
+
+static void again(bool look)
+{
+    assert_null(w.flight);
+    assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+    w.ended = w.store.begins = w.store.commits = 0;
+    start(MSG_MISSING, 0, false, false);
+    if (look)
+        flight_look(w.flight);
+    settle();
+}
+
+static void test_refusals_that_nobody_knows_become_a_verdict(void **s)
+{
+    struct refusals counted = { .count = 0 };
+    (void)s;
+    for (int i = 0; i < 5; i++) {
+        w.ended = w.store.begins = 0;
+        start(MSG_MISSING, 0, false, false);
+        flight_count_refusals(w.flight, &counted);
+        settle();
+        in("fetch");
+        fake_fetch_say(400, "{\"error\":\"invalid_request\",\"error_description\":\"No session for rt-old\\n\"}");
+        settle();
+        failed(i < 4 ? MSG_CONFIG_ERROR : MSG_DEAD);
+        assert_int_equal(w.store.stored.dead_fp[0] != '\0', i == 4);
+        fake_mono_ms += 150000;
+    }
+    assert_non_null(strstr(w.text, "HTTP 400, error invalid_request: \"No session for ****** \"")); /* never a token */
+}
+
+static void test_a_grant_without_a_refresh_token_never_needs_a_person(void **s)
+{
+    struct refusals counted = { .count = 0 };
+    (void)s;
+    w.spec.grant = GRANT_CLIENT_CREDENTIALS;
+    for (int i = 0; i < 10; i++) {
+        w.ended = w.store.begins = 0;
+        start(MSG_MISSING, 0, false, false);
+        flight_count_refusals(w.flight, &counted);
+        settle();
+        fake_fetch_say(400, "{\"error\":\"invalid_request\"}");
+        settle();
+        failed(MSG_CONFIG_ERROR);
+        fake_mono_ms += 600000;
+    }
+    assert_int_equal(w.store.commits, 0);
+}
+
+static void test_a_dead_token_is_tried_once_an_hour_whoever_was_last(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    failed(MSG_DEAD);
+    fake_wall_ms += 3599000;
+    again(false);
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_int_equal(w.result.retry_after_ms, 1000);
+    fake_wall_ms += 1000;
+    again(false);
+    in("fetch");
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    failed(MSG_DEAD);
+    again(false);
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 2);
+    w.ended = w.store.begins = 0;
+    start(MSG_MISSING, 0, false, false);
+    flight_probe(w.flight); /* another client secret */
+    settle();
+    in("fetch");
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_string_equal(w.store.stored.dead_fp, "");
+    assert_int_equal(w.store.stored.dead_wall_ms, 0);
+}
+
+static void test_a_token_that_we_know_as_spent_is_never_tried_again(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say(200, "{\"ticket\":1}"); /* a success that nobody understands */
+    settle();
+    failed(MSG_DEAD);
+    fake_wall_ms += 24 * 3600000;
+    w.ended = w.store.begins = 0;
+    assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+    start(MSG_MISSING, 0, false, false);
+    flight_probe(w.flight);
+    settle();
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 1);
+}
+
+static void configured(const char *token)
+{
+    w.spec.refresh_token = (struct secret_ref){ SECRET_REF_INLINE, (char *)(uintptr_t)token, NULL };
+}
+
+static void test_a_new_configured_token_is_tried_once_while_the_stored_one_lives(void **s)
+{
+    (void)s;
+    fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 3600000); /* and nothing is due */
+    configured("rt-person");
+    again(true);
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "rt-person"));
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_true(w.result.looked);
+    assert_true(slice_eq(secret_peek(&w.store.stored.refresh_token), SLICE("rt-new")));
+    again(true);
+    ended(FLIGHT_ADOPTED);
+    assert_true(w.result.looked);
+    assert_int_equal(fake_fetch.starts, 1);
+}
+
+static void test_a_refused_configured_token_is_known_and_the_stored_one_goes_on(void **s)
+{
+    char fp[9];
+    (void)s;
+    configured("rt-person");
+    again(true); /* the stored access token has ended */
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "rt-person"));
+    fake_fetch_say(400, "{\"error\":\"invalid_request\"}");
+    settle();
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "rt-old"));
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_true(w.result.looked);
+    assert_true(state_has_tried(&w.store.stored, seal_fingerprint(w.env.ring, SLICE("rt-person"), fp)));
+    assert_string_equal(w.store.stored.seed_fp, "");
+    assert_int_equal(fake_journal.kind, JOURNAL_NONE);
+    w.store.stored.expires_wall_ms = fake_wall_ms - 1;
+    again(true); /* another keeper, or after a restart */
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "rt-new"));
+}
+
+static void test_a_configured_token_that_was_not_judged_is_tried_again(void **s)
+{
+    static const struct {
+        int status;
+        const char *body;
+        enum msg_class failure;
+    } rows[] = {
+        { 401, "{\"error\":\"invalid_client\"}", MSG_CONFIG_ERROR },
+        { 429, "", MSG_THROTTLE },
+        { 403, "<html>Just a moment</html>", MSG_TRANSIENT },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        teardown(NULL);
+        setup(NULL);
+        configured("rt-person");
+        again(true);
+        fake_fetch_say(rows[i].status, rows[i].body);
+        settle();
+        failed(rows[i].failure);
+        assert_false(w.result.looked);
+        assert_string_equal(w.store.stored.tried, "");
+        w.store.throttled_ms = 0;
+        again(true);
+        in("fetch");
+        assert_non_null(strstr(fake_fetch.body, "rt-person"));
+        fake_fetch_fail(false, "no route");
+        settle();
+    }
+}
+
+static void test_a_configured_token_that_cannot_be_read_stops_nothing(void **s)
+{
+    (void)s;
+    w.spec.refresh_token = (struct secret_ref){ SECRET_REF_FILE, "/nonexistent/token", NULL };
+    again(true);
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "rt-old"));
+}
+
+static void test_a_reset_forgets_what_was_tried_and_found_dead(void **s)
+{
+    (void)s;
+    configured("rt-person");
+    w.store.stored.dead_wall_ms = fake_wall_ms;
+    seal_fingerprint(w.env.ring, SLICE("rt-old"), w.store.stored.dead_fp);
+    seal_fingerprint(w.env.ring, SLICE("rt-person"), w.store.stored.tried);
+    memcpy(w.store.stored.seed_fp, w.store.stored.tried, 9);
+    again(true);
+    failed(MSG_DEAD);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+    w.ended = w.store.begins = 0;
+    start(MSG_FORCED, 5, false, false);
+    flight_reset(w.flight);
+    settle();
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "rt-person"));
+    assert_string_equal(w.store.stored.tried, "");
+    assert_string_equal(w.store.stored.dead_fp, "");
+    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
+    settle();
+    in("fetch"); /* and the stored one has its chance as well */
+    assert_non_null(strstr(fake_fetch.body, "rt-old"));
+    fake_fetch_say(200, GOOD);
+    settle();
+    ended(FLIGHT_REFRESHED);
+    assert_true(w.result.reset);
+}
+
+static void test_a_reset_does_not_spend_what_began_a_chain_that_lives(void **s)
+{
+    (void)s;
+    configured("rt-person");
+    seal_fingerprint(w.env.ring, SLICE("rt-person"), w.store.stored.seed_fp);
+    assert_int_equal(state_copy(&w.known, &w.store.stored), 0);
+    start(MSG_FORCED, 5, false, false);
+    flight_reset(w.flight);
+    settle();
+    in("fetch");
+    assert_non_null(strstr(fake_fetch.body, "rt-old"));
+}
+
+static void test_told_to_come_later_nobody_sends_the_token_again(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_fetch_say_later(503, "", "20");
+    settle();
+    failed(MSG_THROTTLE);
+    assert_int_equal(fake_fetch.starts, 1);
+    assert_int_equal(w.store.throttled_ms, 20000);       /* every machine knows */
+    assert_int_equal(fake_journal.kind, JOURNAL_INTENT); /* it may have acted all the same */
 }
 
 /* ---- commit ---- */
@@ -1769,8 +2084,7 @@ static void test_after_a_crash_with_an_intent_the_same_token_is_tried_once(void 
     old_intent(5, getpid());
     to_fetch();
     assert_non_null(strstr(fake_fetch.body, "rt-old"));
-    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
-    settle();
+    refused_twice(400, "{\"error\":\"invalid_grant\"}");
     failed(MSG_DEAD);
     assert_non_null(strstr(w.text, "rotation probably lost in flight"));
 }
@@ -1873,10 +2187,9 @@ static void test_where_nothing_rotates_a_damaged_answer_costs_one_careful_try(vo
     memcpy(w.known.refresh_fp, fp, sizeof fp);
     lost(5, "rt-old");
     to_fetch();
-    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
-    settle();
+    refused_twice(400, "{\"error\":\"invalid_grant\"}");
     ended(FLIGHT_FAILED);
-    assert_int_equal(fake_fetch.starts, 1);
+    assert_int_equal(fake_fetch.starts, 2);
 }
 
 /* ---- drain, static, join ---- */
@@ -2305,8 +2618,7 @@ static void test_what_came_before_a_cut_is_kept(void **s)
     say_cut("{\"access_token\":\"at-new\",\"refresh_tok", false); /* it may be behind the cut: unknown, as silence */
     in("fetch");
     assert_int_equal(fake_fetch.starts, 2);
-    fake_fetch_say(400, "{\"error\":\"invalid_grant\"}");
-    settle();
+    refused_twice(400, "{\"error\":\"invalid_grant\"}");
     failed(MSG_DEAD);
     assert_non_null(strstr(w.text, "connection closed")); /* the first reason */
     teardown(NULL);
@@ -2540,6 +2852,20 @@ int main(void)
         T(a_dead_token_has_a_losing_child_to_fall_back_on),
         T(the_configured_token_is_spent_once),
         T(a_refused_configured_token_leaves_the_stored_one_dead),
+        T(a_server_that_was_busy_with_the_first_request_is_believed_only_later),
+        T(what_a_gateway_may_have_said_must_be_said_twice),
+        T(a_pause_before_the_second_look_ends_with_the_drain),
+        T(refusals_that_nobody_knows_become_a_verdict),
+        T(a_grant_without_a_refresh_token_never_needs_a_person),
+        T(a_dead_token_is_tried_once_an_hour_whoever_was_last),
+        T(a_token_that_we_know_as_spent_is_never_tried_again),
+        T(a_new_configured_token_is_tried_once_while_the_stored_one_lives),
+        T(a_refused_configured_token_is_known_and_the_stored_one_goes_on),
+        T(a_configured_token_that_was_not_judged_is_tried_again),
+        T(a_configured_token_that_cannot_be_read_stops_nothing),
+        T(a_reset_forgets_what_was_tried_and_found_dead),
+        T(a_reset_does_not_spend_what_began_a_chain_that_lives),
+        T(told_to_come_later_nobody_sends_the_token_again),
         T(an_answer_overrules_a_verdict_on_the_token_that_brought_it),
         T(an_answer_whose_child_is_stored_already_is_no_fallback),
         T(a_journalled_answer_overrules_a_verdict_on_the_token_that_brought_it),

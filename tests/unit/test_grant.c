@@ -8,6 +8,7 @@
 
 #include "base/str.h"
 #include "refresh/grant/grant.h"
+#include "refresh/grant/refusal.h"
 #include "refresh/flight/state_from_answer.h"
 
 #include <openssl/ec.h>
@@ -649,6 +650,146 @@ static void test_github_answers_have_a_status_and_no_code(void **s)
     grant_answer_done(&a);
 }
 
+static void test_refusals_as_the_wild_has_them(void **s)
+{
+    static const struct {
+        int status;
+        const char *body, *code, *said;
+    } rows[] = {
+        { 400, "{\"error\":\"invalid_grant\",\"error_description\":\"expired\"}", "invalid_grant", "expired" },
+        /* HubSpot */
+        { 400, "{\"status\":\"BAD_REFRESH_TOKEN\",\"message\":\"missing or unknown refresh token\"}",
+          "BAD_REFRESH_TOKEN", "missing or unknown refresh token" },
+        /* Strava */
+        { 400,
+          "{\"message\":\"Bad "
+          "Request\",\"errors\":[{\"resource\":\"RefreshToken\",\"field\":\"refresh_token\",\"code\":"
+          "\"invalid\"}]}",
+          "invalid", "Bad Request RefreshToken refresh_token invalid" },
+        /* Fitbit */
+        { 400,
+          "{\"errors\":[{\"errorType\":\"invalid_grant\",\"message\":\"Refresh token invalid\"}],\"success\":false}",
+          "invalid_grant", "Refresh token invalid" },
+        /* Twitch */
+        { 400, "{\"status\":400,\"message\":\"Invalid refresh token\"}", "", "Invalid refresh token" },
+        /* Reddit */
+        { 400, "{\"message\":\"Bad Request\",\"error\":400}", "400", "Bad Request" },
+        /* Zoom */
+        { 401, "{\"reason\":\"Invalid Token!\",\"error\":\"invalid_request\"}", "invalid_request", "Invalid Token!" },
+        /* Meta */
+        { 400, "{\"error\":{\"message\":\"Session has expired\",\"type\":\"OAuthException\",\"code\":190}}",
+          "OAuthException", "Session has expired" },
+        /* Yahoo */
+        { 400, "{\"error\":{\"errorId\":\"INVALID_REFRESH_TOKEN\",\"message\":\"\"}}", "INVALID_REFRESH_TOKEN", "" },
+        /* IBM */
+        { 400, "{\"errorCode\":\"BXNIM0407E\",\"errorMessage\":\"Provided refresh_token is invalid\"}", "BXNIM0407E",
+          "Provided refresh_token is invalid" },
+        /* Cognito */
+        { 400, "{\"__type\":\"NotAuthorizedException\",\"message\":\"Refresh Token has been revoked\"}",
+          "NotAuthorizedException", "Refresh Token has been revoked" },
+        /* Apigee */
+        { 401, "{\"fault\":{\"faultstring\":\"Invalid\",\"detail\":{\"errorcode\":\"keymanagement.service.x\"}}}",
+          "keymanagement.service.x", "" },
+        /* WeChat */
+        { 200, "{\"errcode\":42002,\"errmsg\":\"refresh_token expired\"}", "42002", "refresh_token expired" },
+        /* Withings */
+        { 200, "{\"status\":503,\"body\":{},\"error\":\"Invalid Params: invalid refresh_token\"}",
+          "Invalid_Params__invalid_refresh_token", "Invalid Params: invalid refresh_token" },
+        { 200, "{\"ok\":false}", "not_ok", "" },
+        { 400, "{\"status\":\"error\",\"message\":\"no\"}", "", "no" },
+        { 400, "{}", "", "" },
+        { 400, "error=invalid_grant&error_description=gone", "invalid_grant", "gone" },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct grant_answer a = { 0 };
+        char why[128] = "";
+        enum grant_result result = parse(rows[i].status, slice_str(rows[i].body), &a, why);
+        if (result == GRANT_TOKEN || strcmp(a.code, rows[i].code) != 0 || strcmp(a.said, rows[i].said) != 0)
+            fail_msg("row %zu: code \"%s\", said \"%s\"", i, a.code, a.said);
+        assert_int_equal(result == GRANT_ERROR, rows[i].code[0] != '\0');
+        grant_answer_done(&a);
+    }
+    /* a good answer stays one, whatever stands beside it */
+    struct grant_answer a = { 0 };
+    char why[128] = "";
+    assert_int_equal(
+        parse(200, SLICE("{\"access_token\":\"at\",\"errors\":[],\"code\":7,\"status\":\"fine\",\"message\":\"m\"}"),
+              &a, why),
+        GRANT_TOKEN);
+    assert_string_equal(a.said, "");
+    grant_answer_done(&a);
+}
+
+static void test_what_a_server_says_is_shown_without_secrets(void **s)
+{
+    static const struct {
+        const char *said, *secret, *shown;
+    } rows[] = {
+        { "the refresh token rt-12 is unknown", "rt-12", "the refresh token ***** is unknown" },
+        { "token 1//0eXyZabcdefgh is bad", "1//0eXyZabcdefghijkl", "token **************** is bad" }, /* cut */
+        { "got 'abcdefgh", "xxabcdefghyy", "got '********" },
+        { "AADSTS70008: expired. Trace ID: 0e1f2a3b-1111-2222-3333-444455556666", "rt",
+          "AADSTS70008: expired. Trace ID: ************************************" },
+        { "invalid_refresh_token_was_provided_here", "rt-1", "invalid_refresh_token_was_provided_here" },
+        { "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2ln", "", "*********************************************" },
+        { "", "rt-1", "" },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char said[GRANT_SAID_MAX + 1];
+        snprintf(said, sizeof said, "%s", rows[i].said);
+        refusal_hide(said, slice_str(rows[i].secret));
+        assert_string_equal(said, rows[i].shown);
+    }
+    struct grant_answer a = { 0 };
+    char why[128] = "", body[600], big[400];
+    memset(big, 'x', sizeof big - 1);
+    big[sizeof big - 1] = '\0';
+    snprintf(body, sizeof body, "{\"error\":\"e\",\"error_description\":\"a\\u0007\\n\\\"\\u00e9%s\"}", big);
+    assert_int_equal(parse(400, slice_str(body), &a, why), GRANT_ERROR);
+    assert_int_equal(strlen(a.said), GRANT_SAID_MAX);
+    for (const char *c = a.said; *c; c++)
+        assert_true(*c >= ' ' && *c < 0x7f && *c != '"');
+    grant_answer_done(&a);
+}
+
+static void test_the_end_of_a_refresh_token_is_read_and_kept(void **s)
+{
+    static const struct {
+        const char *members;
+        int64_t lifetime_ms;
+    } rows[] = {
+        { "\"refresh_expires_in\":1800", 1800000 },
+        { "\"refresh_token_expires_in\":\"86400\"", 86400000 },
+        { "\"x_refresh_token_expires_in\":8726400", 8726400000 },
+        { "\"refresh_expires_in\":0", 0 }, /* Keycloak: offline */
+        { "\"refresh_expires_in\":-1", 0 },
+        { "\"refresh_in\":60", 0 },
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct grant_answer a = { 0 };
+        char why[128] = "", body[200];
+        snprintf(body, sizeof body, "{\"access_token\":\"at\",\"refresh_token\":\"rt\",%s}", rows[i].members);
+        assert_int_equal(parse(200, slice_str(body), &a, why), GRANT_TOKEN);
+        assert_int_equal(a.refresh_lifetime_ms, rows[i].lifetime_ms);
+        struct state parent, next;
+        state_init(&parent);
+        state_init(&next);
+        parent.refresh_expires_wall_ms = 5000;
+        assert_int_equal(secret_set(&parent.refresh_token, SLICE("rt")), 0);
+        assert_int_equal(state_from_answer(&parent, &a, SLICE("rt"), "", 0, 1000, &next), 0);
+        /* the same token keeps its end */
+        assert_int_equal(next.refresh_expires_wall_ms, rows[i].lifetime_ms ? 1000 + rows[i].lifetime_ms : 5000);
+        assert_int_equal(state_from_answer(&parent, &a, SLICE("rt"), "", 0, 6000, &next), 0);
+        assert_int_equal(next.refresh_expires_wall_ms, rows[i].lifetime_ms ? 6000 + rows[i].lifetime_ms : 0);
+        state_done(&parent);
+        state_done(&next);
+        grant_answer_done(&a);
+    }
+}
+
 static void test_nested_user_tokens_are_found(void **s)
 {
     struct grant_answer a = { 0 };
@@ -767,6 +908,9 @@ int main(void)
         cmocka_unit_test(test_other_members_are_kept_and_secrets_are_not_among_them),
         cmocka_unit_test(test_what_programs_print_is_understood),
         cmocka_unit_test(test_github_answers_have_a_status_and_no_code),
+        cmocka_unit_test(test_refusals_as_the_wild_has_them),
+        cmocka_unit_test(test_what_a_server_says_is_shown_without_secrets),
+        cmocka_unit_test(test_the_end_of_a_refresh_token_is_read_and_kept),
         cmocka_unit_test(test_nested_user_tokens_are_found),
         cmocka_unit_test(test_the_end_of_a_jwt_is_read_and_of_anything_else_is_not),
         cmocka_unit_test(test_a_lifetime_that_is_not_given_is_found),

@@ -15,7 +15,7 @@
 
 static struct schedule_times times_of(int64_t lifetime_ms, unsigned jitter)
 {
-    const struct schedule_life life = { WALL, WALL + lifetime_ms, 0 };
+    const struct schedule_life life = { WALL, WALL + lifetime_ms, 0, 0 };
     return schedule_times(&life, jitter, NOW, WALL);
 }
 
@@ -51,7 +51,7 @@ static void test_jitter_shortens_the_advisory_window_by_a_tenth_at_most(void **s
 static void test_a_token_from_the_future_lives_no_longer_than_a_new_one(void **s)
 {
     /* our clock is an hour behind the one that made it */
-    struct schedule_life life = { WALL + 60 * M, WALL + 120 * M, 0 };
+    struct schedule_life life = { WALL + 60 * M, WALL + 120 * M, 0, 0 };
     (void)s;
     struct schedule_times t = schedule_times(&life, 0, NOW, WALL);
     assert_int_equal(t.expires_ms, NOW + 60 * M);
@@ -61,25 +61,46 @@ static void test_a_token_from_the_future_lives_no_longer_than_a_new_one(void **s
     assert_true(t.expires_ms == NOW && t.mandatory_ms == NOW && t.advisory_ms == NOW);
     life.obtained_wall_ms = WALL + 60 * S; /* two clocks that do not quite agree */
     assert_false(schedule_age_unknown(&life, WALL));
-    life = (struct schedule_life){ WALL + 60 * M, 0, 0 }; /* without an end its age does not matter */
+    life = (struct schedule_life){ WALL + 60 * M, 0, 0, 0 }; /* without an end its age does not matter */
     assert_false(schedule_age_unknown(&life, WALL));
 }
 
 static void test_the_servers_hint_wins_but_not_over_the_end(void **s)
 {
-    struct schedule_life life = { WALL, WALL + 60 * M, 10 * M };
+    struct schedule_life life = { WALL, WALL + 60 * M, 10 * M, 0 };
     (void)s;
     assert_int_equal(schedule_times(&life, 0, NOW, WALL).advisory_ms, NOW + 10 * M);
     life.refresh_in_ms = 300 * M;
     assert_int_equal(schedule_times(&life, 0, NOW, WALL).advisory_ms, NOW + 60 * M - 30 * S);
-    life = (struct schedule_life){ WALL, 0, 10 * M };
+    life = (struct schedule_life){ WALL, 0, 10 * M, 0 };
     assert_int_equal(schedule_times(&life, 0, NOW, WALL).advisory_ms, NOW + 10 * M);
     assert_int_equal(schedule_times(&life, 0, NOW, WALL).expires_ms, MSG_NEVER);
 }
 
+static void test_a_refresh_token_that_ends_first_is_used_before_its_end(void **s)
+{
+    static const struct {
+        int64_t access_ms, refresh_ms, advisory_ms; /* 0: unknown */
+    } rows[] = {
+        { 60 * M, 30 * M, 24 * M }, /* Keycloak: the session's idle time */
+        { 60 * M, 60 * S, 30 * S }, { 60 * M, 600 * M, 48 * M }, { 0, 30 * M, 24 * M },
+        { 60 * M, 0, 48 * M },      { 60 * M, -1, 48 * M }, /* ended before it came: a mistake */
+    };
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct schedule_life life = { WALL, rows[i].access_ms ? WALL + rows[i].access_ms : 0, 0,
+                                      rows[i].refresh_ms ? WALL + rows[i].refresh_ms : 0 };
+        assert_int_equal(schedule_times(&life, 0, NOW, WALL).advisory_ms, NOW + rows[i].advisory_ms);
+        assert_int_equal(schedule_times(&life, 0, NOW, WALL).expires_ms,
+                         rows[i].access_ms ? NOW + rows[i].access_ms : MSG_NEVER);
+    }
+    struct schedule_life hint = { WALL, WALL + 60 * M, 50 * M, WALL + 30 * M };
+    assert_int_equal(schedule_times(&hint, 0, NOW, WALL).advisory_ms, NOW + 24 * M);
+}
+
 static void test_an_unknown_end_is_never(void **s)
 {
-    const struct schedule_life life = { WALL, 0, 0 };
+    const struct schedule_life life = { WALL, 0, 0, 0 };
     struct schedule_times t = schedule_times(&life, 0, NOW, WALL);
     (void)s;
     assert_int_equal(t.expires_ms, MSG_NEVER);
@@ -91,7 +112,7 @@ static void test_an_unknown_end_is_never(void **s)
 
 static void test_stored_times_are_turned_to_this_processs_clock(void **s)
 {
-    const struct schedule_life life = { WALL - 50 * M, WALL + 10 * M, 0 };
+    const struct schedule_life life = { WALL - 50 * M, WALL + 10 * M, 0, 0 };
     struct schedule_times t = schedule_times(&life, 0, NOW, WALL);
     (void)s;
     assert_int_equal(t.expires_ms, NOW + 10 * M);
@@ -250,16 +271,20 @@ static void test_a_pause_that_others_were_asked_for_is_no_failure_of_ours(void *
     assert_int_equal(schedule_may(&t, &waits, 0, NOW + 3 * S), SCHEDULE_GO);
 }
 
-static void test_dead_is_stuck_until_something_changes(void **s)
+static void test_dead_is_stuck_for_an_hour_or_until_something_changes(void **s)
 {
     struct schedule_tries t = { 0 };
     struct schedule_times at = times_of(60 * M, 0);
     (void)s;
     schedule_failed(&t, MSG_DEAD, 0, false, 0, NOW);
-    assert_int_equal(schedule_may(&t, &waits, 0, NOW + 1000 * M), SCHEDULE_STUCK);
-    assert_int_equal(schedule_next_ms(&t, &at, true, NOW), MSG_NEVER);
+    int64_t next_ms = schedule_next_ms(&t, &at, true, NOW);
+    assert_in_range(next_ms, NOW + 60 * M, NOW + 70 * M); /* a wrong verdict heals */
+    assert_int_equal(schedule_may(&t, &waits, 0, next_ms - 1), SCHEDULE_STUCK);
+    assert_int_equal(schedule_may(&t, &waits, 0, next_ms), SCHEDULE_GO);
     schedule_unstick(&t);
     assert_int_equal(schedule_may(&t, &waits, 0, NOW), SCHEDULE_GO);
+    schedule_failed(&t, MSG_DEAD, 20 * M, false, 0, NOW); /* somebody else has looked 40 minutes ago */
+    assert_int_equal(schedule_next_ms(&t, &at, true, NOW), NOW + 20 * M);
 }
 
 static void test_the_background_pass_looks_when_it_is_due_and_allowed(void **s)
@@ -292,12 +317,12 @@ static void the_pace_of_forced_refreshes_follows_short_lives_and_yields_when_one
         { "in the advisory window a refresh is due anyway", 60 * M, 55 * M, 0 },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const struct schedule_life life = { WALL - rows[i].age_ms, WALL - rows[i].age_ms + rows[i].lifetime_ms, 0 };
+        const struct schedule_life life = { WALL - rows[i].age_ms, WALL - rows[i].age_ms + rows[i].lifetime_ms, 0, 0 };
         struct schedule_times t = schedule_times(&life, 0, NOW, WALL);
         if (schedule_pace(&t, 30 * S, NOW) != rows[i].pace_ms)
             fail_msg("%s: %lld", rows[i].what, (long long)schedule_pace(&t, 30 * S, NOW));
     }
-    const struct schedule_life unknown = { WALL, 0, 0 };
+    const struct schedule_life unknown = { WALL, 0, 0, 0 };
     struct schedule_times t = schedule_times(&unknown, 0, NOW, WALL);
     assert_int_equal(schedule_pace(&t, 30 * S, NOW), 30 * S);
 }
@@ -310,6 +335,7 @@ int main(void)
         cmocka_unit_test(test_jitter_shortens_the_advisory_window_by_a_tenth_at_most),
         cmocka_unit_test(test_a_token_from_the_future_lives_no_longer_than_a_new_one),
         cmocka_unit_test(test_the_servers_hint_wins_but_not_over_the_end),
+        cmocka_unit_test(test_a_refresh_token_that_ends_first_is_used_before_its_end),
         cmocka_unit_test(test_an_unknown_end_is_never),
         cmocka_unit_test(test_stored_times_are_turned_to_this_processs_clock),
         cmocka_unit_test(test_the_same_token_again_is_asked_for_at_half_its_remaining_time),
@@ -322,7 +348,7 @@ int main(void)
         cmocka_unit_test(test_retry_after_holds_everybody),
         cmocka_unit_test(test_the_first_pause_is_as_long_as_the_server_said_and_then_longer),
         cmocka_unit_test(test_a_pause_that_others_were_asked_for_is_no_failure_of_ours),
-        cmocka_unit_test(test_dead_is_stuck_until_something_changes),
+        cmocka_unit_test(test_dead_is_stuck_for_an_hour_or_until_something_changes),
         cmocka_unit_test(test_the_background_pass_looks_when_it_is_due_and_allowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

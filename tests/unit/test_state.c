@@ -316,6 +316,36 @@ static void what_jansson_frees_is_wiped(void **unused)
 #endif
 }
 
+static void tried_tokens_are_known_and_the_oldest_makes_room(void **state)
+{
+    struct state s, copy;
+    struct buf out;
+    struct err e;
+    char fp[9];
+    (void)state;
+    state_init(&s);
+    state_init(&copy);
+    state_add_tried(&s, "");
+    assert_string_equal(s.tried, "");
+    for (unsigned i = 0; i < STATE_TRIED_MAX + 3; i++) {
+        snprintf(fp, sizeof fp, "%08x", i);
+        state_add_tried(&s, fp);
+        state_add_tried(&s, fp);
+        assert_true(state_has_tried(&s, fp));
+    }
+    assert_false(state_has_tried(&s, "00000002"));
+    assert_true(state_has_tried(&s, "00000003"));
+    assert_false(state_has_tried(&s, "0000000"));
+    assert_false(state_has_tried(&s, ""));
+    buf_init_secret(&out, STATE_MAX_BYTES);
+    assert_int_equal(state_write(&s, &out), 0);
+    assert_int_equal(state_read(&copy, buf_slice(&out), &e), 0);
+    assert_string_equal(copy.tried, s.tried);
+    buf_done(&out);
+    state_done(&s);
+    state_done(&copy);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -332,6 +362,7 @@ int main(void)
         cmocka_unit_test(a_copy_is_deep_and_replaces),
         cmocka_unit_test(a_state_may_be_copied_onto_itself),
         cmocka_unit_test(what_jansson_frees_is_wiped),
+        cmocka_unit_test(tried_tokens_are_known_and_the_oldest_makes_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

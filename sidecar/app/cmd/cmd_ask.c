@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <sysexits.h>
 
-/* These three ask the running sidekey by listen.admin: a distroless image has no curl. */
+/* These ask the running sidekey by listen.admin: a distroless image has no curl. */
 
 static int with_config(int argc, char **argv, int words, int (*run)(const struct config *, char **argv, char **words))
 {
@@ -16,7 +16,8 @@ static int with_config(int argc, char **argv, int words, int (*run)(const struct
         if (flag == '?' || cmd_config_flag(&c, flag, optarg) != 0)
             return EX_USAGE;
     if (argc - optind != words)
-        return cmd_usage(argv[0], words ? "which credential? sidekey refresh NAME" : "takes no words");
+        return words ? cmd_usage(argv[0], "which credential? sidekey %s NAME", argv[0])
+                     : cmd_usage(argv[0], "takes no words");
     struct config *config = cmd_config_load(&c, &status);
     if (!config)
         return status;
@@ -47,7 +48,8 @@ static int healthcheck(const struct config *config, char **argv, char **words)
     return status;
 }
 
-static int refresh(const struct config *config, char **argv, char **words)
+/* refresh NAME, reset NAME: POST /refresh/NAME, /reset/NAME. */
+static int act_on_credential(const struct config *config, char **argv, char **words)
 {
     struct buf body;
     char path[256];
@@ -56,7 +58,7 @@ static int refresh(const struct config *config, char **argv, char **words)
             goto known;
     return cmd_fail(EX_USAGE, argv[0], "%s has no credential '%s'", config->path, words[0]);
 known:
-    snprintf(path, sizeof path, "/refresh/%s", words[0]);
+    snprintf(path, sizeof path, "/%s/%s", argv[0], words[0]);
     buf_init(&body, ADMIN_CLIENT_ANSWER_MAX);
     int status = ask(config, argv[0], "POST", path, &body);
     fprintf(status == EX_OK ? stdout : stderr, "%s: %.*s", words[0], (int)body.len,
@@ -106,7 +108,12 @@ int cmd_healthcheck(int argc, char **argv)
 
 int cmd_refresh(int argc, char **argv)
 {
-    return with_config(argc, argv, 1, refresh);
+    return with_config(argc, argv, 1, act_on_credential);
+}
+
+int cmd_reset(int argc, char **argv)
+{
+    return with_config(argc, argv, 1, act_on_credential);
 }
 
 int cmd_status(int argc, char **argv)

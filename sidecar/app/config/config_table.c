@@ -178,7 +178,8 @@ static const struct field spec_fields[] = {
     { "client_id", FIELD_STRING, .at = SPEC(client_id), .check = value_text, .about = "OAuth client id." },
     { "client_secret", FIELD_SECRET, .at = SPEC(client_secret), .about = "OAuth client secret." },
     { "refresh_token", FIELD_SECRET, .at = SPEC(refresh_token),
-      .about = "The first refresh token (generation 0); afterwards the store knows better." },
+      .about = "The first refresh token. A new one that is put here is tried once, at once; otherwise the store has "
+               "the newer one." },
     { "token", FIELD_CUSTOM, .read = grants_read_token,
       .about =
           "The token itself (grant: static); with other grants: access_token or id_token, the member of the response "

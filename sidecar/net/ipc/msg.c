@@ -58,7 +58,7 @@ static bool within_limits(const struct msg *m)
            && m->token.len <= MSG_TOKEN_MAX && m->extra_count <= MSG_EXTRAS_MAX && m->state >= MSG_NONE
            && m->state <= MSG_REAUTH && m->reason >= MSG_EXPIRING && m->reason <= MSG_FORCED
            && m->failure >= MSG_TRANSIENT && m->failure <= MSG_UNKNOWN_CREDENTIAL && m->ask >= MSG_ASK_READY
-           && m->ask <= MSG_ASK_ROTATE;
+           && m->ask <= MSG_ASK_RESET;
 }
 
 static int put_extras(struct buf *out, const struct msg *m)

@@ -47,7 +47,15 @@ enum msg_class {
     MSG_UNKNOWN_CREDENTIAL,
     MSG_LINK, /* the worker's own: its link to the keeper is gone */
 };
-enum msg_ask { MSG_ASK_READY, MSG_ASK_METRICS, MSG_ASK_STATUS, MSG_ASK_CA, MSG_ASK_RELOAD, MSG_ASK_ROTATE };
+enum msg_ask {
+    MSG_ASK_READY,
+    MSG_ASK_METRICS,
+    MSG_ASK_STATUS,
+    MSG_ASK_CA,
+    MSG_ASK_RELOAD,
+    MSG_ASK_ROTATE,
+    MSG_ASK_RESET
+};
 enum {
     MSG_DRAIN_LAST = 1, /* the program ends: nobody accepts again */
     MSG_DRAIN_SOON,     /* too many drain: give up what is idle and what streams, end what is in flight soon */

@@ -47,6 +47,8 @@ static const struct {
     [FLIGHT_COMMIT_WAIT] = { "commit_wait", flight_commit_wait, flight_renewed, flight_commit_again, 0 },
     [FLIGHT_RECOVER] = { "recover", flight_recover, flight_recovered, NULL, FLIGHT_STORE_MS },
     [FLIGHT_RECOVER_WAIT] = { "recover_wait", flight_recover_wait, NULL, flight_recover_again, 0 },
+    [FLIGHT_PAUSE] = { "pause", flight_pause, flight_renewed, flight_pause_over, 0 },
+    [FLIGHT_AMEND] = { "amend", flight_amend, flight_amended, NULL, FLIGHT_STORE_MS },
     [FLIGHT_MARK_DEAD] = { "mark_dead", flight_mark_dead, flight_marked_dead, NULL, FLIGHT_STORE_MS },
     [FLIGHT_THROTTLE] = { "throttle", flight_throttle, flight_throttled, NULL, FLIGHT_STORE_MS },
     [FLIGHT_RELEASE] = { "release", release, released, NULL, FLIGHT_STORE_MS },
@@ -232,8 +234,31 @@ void flight_drain(struct flight *f)
     if (f->state == FLIGHT_NEW || f->state == FLIGHT_BUSY || f->state == FLIGHT_STORE_WAIT
         || f->state == FLIGHT_DEGRADED
         /* a program spends nothing: it is not waited for */
-        || f->state == FLIGHT_RECOVER_WAIT || f->state == FLIGHT_SEED || f->state == FLIGHT_SECRETS || f->command)
+        || f->state == FLIGHT_RECOVER_WAIT || f->state == FLIGHT_PAUSE || f->state == FLIGHT_SEED
+        || f->state == FLIGHT_SECRETS || f->command)
         timer_set(&f->deadline, 0);
+}
+
+void flight_look(struct flight *f)
+{
+    f->look = f->spec->refresh_token.kind != SECRET_REF_NONE && grant_of(f->spec->grant)->spends_refresh_token;
+    f->result.looked = !f->look;
+}
+
+void flight_probe(struct flight *f)
+{
+    f->probe = true;
+}
+
+void flight_reset(struct flight *f)
+{
+    f->reset = f->probe = true;
+    flight_look(f);
+}
+
+void flight_count_refusals(struct flight *f, struct refusals *refusals)
+{
+    f->refusals = refusals;
 }
 
 static enum step done(struct flight *f)
@@ -253,6 +278,11 @@ int flight_adopt_state(struct flight *f, const struct state *stored)
         return -1;
     if (stored->generation <= f->known.generation)
         return 0;
+    /* a note about the refresh token is no new access token */
+    if (schedule_need_forced(&f->need) && f->need.rejected >= f->known.generation
+        && stored->obtained_wall_ms == f->known.obtained_wall_ms
+        && slice_eq_secret(secret_peek(&stored->access_token), secret_peek(&f->known.access_token)))
+        f->need.rejected = stored->generation;
     if (state_copy(&f->known, stored) != 0)
         return -1;
     if (f->spec->grant != GRANT_STATIC) /* there the store holds no token: it comes with the secret */
@@ -279,7 +309,8 @@ bool flight_needed(const struct flight *f, const struct state *s)
 {
     if (f->outlived && s->generation <= f->outlived)
         return true;
-    const struct schedule_life life = { s->obtained_wall_ms, s->expires_wall_ms, s->refresh_in_ms };
+    const struct schedule_life life = { s->obtained_wall_ms, s->expires_wall_ms, s->refresh_in_ms,
+                                        s->refresh_expires_wall_ms };
     int64_t now_ms = clock_mono_ms();
     struct schedule_times t =
         schedule_times(&life, f->env->jitter, now_ms, clock_wall_ms() + token_clock_skew_ms(f->clock));
@@ -295,8 +326,10 @@ static enum step begin(struct flight *f)
 {
     if (f->draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
-    /* A static secret is compared under the lease, and a replay commits what is ours: both need WON, not FRESH. */
-    uint64_t known = f->replay || f->spec->grant == GRANT_STATIC ? UINT64_MAX : f->known.generation;
+    /* A static secret and a configured token are compared under the lease, and a replay commits what is ours: they need
+     * WON, not FRESH. */
+    uint64_t known =
+        f->replay || f->look || f->reset || f->spec->grant == GRANT_STATIC ? UINT64_MAX : f->known.generation;
     f->lease_end_ms = clock_mono_ms() + f->env->lease_ms; /* counted from before the question: never too long */
     return flight_op(
         f, store_begin(f->env->store, f->spec->name, &f->owner, f->env->lease_ms, known, flight_store_answer, f));
@@ -406,6 +439,7 @@ static enum step loaded(struct flight *f, const struct store_answer *answer)
         return flight_enter(f, FLIGHT_CHECK);
     }
     flight_note(f, FLIGHT_REREAD_FAILED, f->known.generation, answer->error);
+    f->look = f->reset = f->probe = false; /* another time */
     if (!flight_needed(f, &f->known))
         return flight_end_as(f, FLIGHT_ADOPTED, "somebody else was first");
     /* A copy may be old, and an old refresh token that is spent looks like theft: ours goes out only when the server is

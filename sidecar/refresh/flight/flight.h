@@ -9,6 +9,8 @@
 
 #include "refresh/schedule.h"
 #include "refresh/token_clock.h"
+#include "refresh/flight/classify.h"
+#include "refresh/flight/seed.h"
 #include "refresh/fetch/fetch.h"
 #include "refresh/store/journal.h"
 #include "refresh/credential_spec.h"
@@ -41,6 +43,8 @@ struct flight_result {
     int64_t retry_after_ms; /* FAILED, from the server; 0: none */
     bool requested;         /* at least one token request was started */
     int64_t sent_ms;        /* when the last one that may have reached its server was; 0: none did */
+    bool looked;            /* flight_look(): the configured refresh token is known, or was judged */
+    bool reset;             /* flight_reset(): it is forgotten */
     bool told;              /* THROTTLE: the server said so to this flight; else it is what the store knows of it */
     const char *text;       /* for people; no secret; valid during the call */
 };
@@ -92,6 +96,15 @@ void flight_expire_generation(struct flight *f, uint64_t generation);
 void flight_state_changed(struct flight *f, const struct state *stored);
 /* The stored state has changed: a waiting flight looks at once. */
 void flight_wake(struct flight *f);
+/* The configured refresh token may be another one: it is tried once, whatever the stored one is worth, unless it is
+ * known as spent or refused. */
+void flight_look(struct flight *f);
+/* Something else that the request is made of has changed: a dead refresh token is tried once more. */
+void flight_probe(struct flight *f);
+/* Forgets what is stored of dead and tried tokens, and then looks. */
+void flight_reset(struct flight *f);
+/* Where refusals of one token are counted from flight to flight; borrowed.  Without it none is counted. */
+void flight_count_refusals(struct flight *f, struct refusals *refusals);
 /* No new request from here on; what was asked is finished. */
 void flight_drain(struct flight *f);
 /* Name of the state, for logs and tests. */

@@ -71,8 +71,7 @@ static int make_fresh(struct flight *f, const struct grant_answer *answer, struc
                           &f->fresh)
         != 0)
         return -1;
-    if (f->seeded)
-        memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
+    flight_note_seed(f);
     f->kept_short = false;
     if (secret_empty(&answer->access_token)) {
         drop_refused(f);
@@ -80,6 +79,7 @@ static int make_fresh(struct flight *f, const struct grant_answer *answer, struc
     } else if (answer->refresh_unfit && spends && flight_rotates(f)) {
         snprintf(f->fresh.dead_fp, sizeof f->fresh.dead_fp, "%s", f->spent_fp);
         snprintf(f->fresh.unread_fp, sizeof f->fresh.unread_fp, "%s", f->spent_fp);
+        f->fresh.dead_wall_ms = clock_wall_ms() + token_clock_skew_ms(f->clock);
         end_short(f, MSG_DEAD, text);
     }
     return 0;
@@ -148,9 +148,12 @@ const char *flight_dead_reason(const struct flight *f, const char *otherwise)
 static bool was_judged(const struct flight *f, const struct journal_response *r)
 {
     bool at_once = f->base.generation == r->parent_gen + 1; /* a configured one is remembered for longer than that */
-    return f->base.dead_fp[0]
-           && (same_fp(f->base.dead_fp, r->refresh_fp)
-               || (r->seeded && at_once && same_fp(f->base.seed_fp, r->refresh_fp)));
+    /* the stored token went on: see FLIGHT_AMEND */
+    bool noted = r->seeded && at_once && strcmp(f->base.seed_fp, r->refresh_fp) != 0;
+    return (f->base.dead_fp[0]
+            && (same_fp(f->base.dead_fp, r->refresh_fp)
+                || (r->seeded && at_once && same_fp(f->base.seed_fp, r->refresh_fp))))
+           || (noted && state_has_tried(&f->base, r->refresh_fp));
 }
 
 /* A token that does not rotate is spent by many responses: an old one of them is no news after a verdict. */
@@ -173,8 +176,10 @@ static enum step take_response(struct flight *f, const struct journal_response *
     f->seeded = r->seeded;
     if (make_fresh(f, answer, was_stored ? stored : SLICE(""), r->asked_wall_ms, why) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
-    if (r->seeded && secret_empty(&f->fresh.refresh_token)) /* nothing has taken its place */
+    if (r->seeded && secret_empty(&f->fresh.refresh_token)) { /* nothing has taken its place */
         f->fresh.seed_fp[0] = '\0';
+        memcpy(f->fresh.tried, f->base.tried, sizeof f->fresh.tried);
+    }
     log_info(log_msg("response taken from the journal"), log_str("credential", f->spec->name),
              log_int("generation", (int64_t)f->fresh.generation));
     return keep_fresh(f);

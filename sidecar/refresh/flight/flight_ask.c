@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "refresh/flight/classify.h"
+#include "refresh/grant/refusal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -86,27 +87,6 @@ static enum past ask_journal(struct flight *f)
     return past;
 }
 
-/* The refresh token to spend: the stored one; when that is dead or missing, the configured one, if that is another. */
-static enum step choose_token(struct flight *f)
-{
-    char fp[9];
-    struct slice stored = secret_peek(&f->base.refresh_token), alt = secret_peek(&f->base.alt_refresh);
-    if (alt.len && flight_is_dead(f, stored, fp)) {
-        f->alt_tried = true;
-        stored = alt;
-    }
-    if (stored.len && !flight_is_dead(f, stored, fp)) {
-        if (secret_set(&f->spent, stored) != 0)
-            return flight_fail(f, MSG_TRANSIENT, "out of memory");
-        return flight_enter(f, FLIGHT_SECRETS);
-    }
-    if (f->spec->refresh_token.kind == SECRET_REF_NONE)
-        return flight_fail(f, stored.len ? MSG_DEAD : MSG_CONFIG_ERROR,
-                           stored.len ? flight_dead_reason(f, "the refresh token is dead")
-                                      : "there is no refresh token");
-    return flight_enter(f, FLIGHT_SEED);
-}
-
 enum step flight_check(struct flight *f)
 {
     if (f->spec->grant == GRANT_STATIC)
@@ -131,10 +111,12 @@ enum step flight_check(struct flight *f)
         return flight_enter(f, FLIGHT_COMMIT);
     if (past == PAST_NOTHING && grant_of(f->spec->grant)->spends_refresh_token && flight_reread(f, &step))
         return step;
-    if (f->replay || !flight_needed(f, &f->base))
+    if (f->replay || (!f->look && !f->reset && !flight_needed(f, &f->base)))
         return flight_end_as(f, FLIGHT_ADOPTED, "fresh already");
     if (f->draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
+    if (f->reset)
+        return flight_enter(f, FLIGHT_AMEND);
     /* a keeper that was stopped for longer than its lease: spending the token again would look like theft */
     if (past == PAST_UNREADABLE)
         return flight_fail(f, MSG_STORE, "the journal cannot be read: the refresh token is not spent");
@@ -142,7 +124,7 @@ enum step flight_check(struct flight *f)
         return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
     if (clock_mono_ms() < f->throttled_ms)
         return flight_fail_throttled(f);
-    return grant_of(f->spec->grant)->spends_refresh_token ? choose_token(f) : flight_enter(f, FLIGHT_SECRETS);
+    return grant_of(f->spec->grant)->spends_refresh_token ? flight_choose_token(f) : flight_enter(f, FLIGHT_SECRETS);
 }
 
 /* ---- intent ---- */
@@ -221,14 +203,20 @@ enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
         return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
     if (answer->result != STORE_OK)
         return flight_fail(f, MSG_STORE, "the stored state cannot be read");
-    f->alt_tried = f->seeded = f->learned = false;
+    f->alt_tried = f->seeded = f->seed_looked = f->learned = false;
     return flight_adopt_state(f, answer->state) == 0 ? flight_enter(f, FLIGHT_CHECK)
                                                      : flight_fail(f, MSG_TRANSIENT, "out of memory");
 }
 
 /* ---- the request ---- */
 
-static enum step judge(struct flight *f, enum msg_class failure, const char *text)
+/* The configured token was refused while the stored one lives: that one is what counts. */
+static bool seed_was_judged(const struct flight *f, enum msg_class failure, bool counts)
+{
+    return f->seeded && !secret_empty(&f->base.refresh_token) && (failure == MSG_DEAD || counts);
+}
+
+static enum step judge(struct flight *f, enum msg_class failure, bool counts, const char *text)
 {
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
     snprintf(f->text, sizeof f->text, "%s", text);
@@ -237,7 +225,9 @@ static enum step judge(struct flight *f, enum msg_class failure, const char *tex
         snprintf(f->first, sizeof f->first, "%s", text); /* the second try's reason is only what follows from it */
     if (spends && failure == MSG_AMBIGUOUS)
         f->outcome_unknown = true;
-    if (spends && (failure == MSG_AMBIGUOUS || failure == MSG_DEAD))
+    if (seed_was_judged(f, failure, counts) && failure != MSG_AMBIGUOUS)
+        f->result.failure = MSG_DEAD;
+    if (spends && (f->result.failure == MSG_AMBIGUOUS || f->result.failure == MSG_DEAD))
         return flight_enter(f, FLIGHT_RECOVER);
     drop_intent(f);
     return failure == MSG_THROTTLE ? flight_enter(f, FLIGHT_THROTTLE) : flight_end_as(f, FLIGHT_FAILED, f->text);
@@ -268,9 +258,9 @@ static enum step sign_again(struct flight *f)
     return flight_enter(f, FLIGHT_SECRETS);
 }
 
-/* What went wrong, for people. */
-static void explain(const struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer,
-                    const char *why, char *text, size_t size)
+/* What went wrong, for people: with the server's words, which may quote what they were sent. */
+static void explain(const struct flight *f, const struct fetch_answer *a, struct grant_answer *answer, bool foreign,
+                    char *why, char *text, size_t size)
 {
     const char *who;
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
@@ -279,31 +269,49 @@ static void explain(const struct flight *f, const struct fetch_answer *a, const 
         who = "impersonation";
     else
         who = "token endpoint";
-    bool foreign = classify_reused(slice_str(answer->code)) && !f->outcome_unknown;
+    refusal_hide(why, secret_peek(&f->spent));
+    refusal_hide(answer->said, secret_peek(&f->spent));
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
         snprintf(text, size, "%s: %s", who, a->status ? why : a->error);
     else if (a->status)
-        snprintf(text, size, "%s: HTTP %d, %s%s%s%s", who, a->status, a->cut ? a->error : "",
-                 a->cut && why[0] ? "; " : "", why, foreign ? " (foreign_rotation: somebody else has spent it)" : "");
+        snprintf(text, size, "%s: HTTP %d, %s%s%s%s%s%s%s", who, a->status, a->cut ? a->error : "",
+                 a->cut && why[0] ? "; " : "", why, answer->said[0] ? ": \"" : "", answer->said,
+                 answer->said[0] ? "\"" : "", foreign ? " (foreign_rotation: somebody else has spent it)" : "");
     else
         snprintf(text, size, "%s: %s", who, a->error ? a->error : "no answer");
 }
 
-static enum step refused(struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer,
-                         const char *why)
+/* A refusal that nobody knows: so many of them are a verdict. */
+static enum msg_class count_refusal(struct flight *f, const struct classify_verdict *v, bool page)
 {
-    char text[256];
-    struct classify_input in = { a->sent, a->status, slice_str(answer->code), answer->html,
-                                 grant_of(f->spec->grant)->spends_refresh_token };
+    return v->counts && f->refusals && refusals_add(f->refusals, f->spent_fp, page, clock_mono_ms()) ? MSG_DEAD
+                                                                                                     : v->failure;
+}
+
+static enum step refused(struct flight *f, const struct fetch_answer *a, struct grant_answer *answer, char *why)
+{
+    char text[sizeof f->text];
+    f->result.retry_after_ms = classify_retry_after_ms(a->retry_after, a->date_s, clock_wall_ms() / 1000);
+    struct classify_input in = { .sent = a->sent,
+                                 .status = a->status,
+                                 .code = slice_str(answer->code),
+                                 .said = slice_str(answer->said),
+                                 .html = answer->html,
+                                 .retry_after = f->result.retry_after_ms > 0,
+                                 .spends_token = grant_of(f->spec->grant)->spends_refresh_token };
     if (clock_was_off(f, a))
         return sign_again(f);
-    explain(f, a, answer, why, text, sizeof text);
-    f->foreign = classify_reused(slice_str(answer->code)) && !f->outcome_unknown;
-    f->result.retry_after_ms = classify_retry_after_ms(a->retry_after, a->date_s, clock_wall_ms() / 1000);
-    enum msg_class failure = classify(&in);
+    struct classify_verdict v = classify(&in);
+    f->foreign = v.reused && !f->outcome_unknown;
+    f->look_again = v.look_again;
+    /* told to come later by a server that may have acted before it said so */
+    f->outcome_unknown =
+        f->outcome_unknown || (in.spends_token && v.failure == MSG_THROTTLE && (a->status >= 500 || a->status == 408));
+    explain(f, a, answer, f->foreign, why, text, sizeof text);
+    enum msg_class failure = count_refusal(f, &v, answer->html);
     /* an error that came whole, as a success: the server knows what it did, and we know that it has said no */
     bool known = failure == MSG_AMBIGUOUS && a->status >= 200 && a->status < 300 && in.spends_token;
-    return judge(f, known ? MSG_TRANSIENT : failure, text);
+    return judge(f, known ? MSG_TRANSIENT : failure, v.counts, text);
 }
 
 /* The body's end is missing, and so may be what was in it: asked again, the server may say it whole. */
@@ -313,17 +321,17 @@ static bool end_is_lost(const struct fetch_answer *a, const struct grant_answer 
 }
 
 /* A 2xx response to a refresh has an outcome, whatever is in it. */
-static enum step look_at_success(struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer,
-                                 enum grant_result result, const char *why)
+static enum step look_at_success(struct flight *f, const struct fetch_answer *a, struct grant_answer *answer,
+                                 enum grant_result result, char *why)
 {
     char text[256];
     if (answer->no_memory) /* what was sealed is read again when there is some */
         return flight_fail(f, MSG_TRANSIENT, "out of memory with the answer in hand");
-    explain(f, a, answer, why, text, sizeof text);
+    explain(f, a, answer, false, why, text, sizeof text);
     if (!secret_empty(&answer->refresh_token) || (result == GRANT_TOKEN && !end_is_lost(a, answer)))
         return flight_keep(f, answer, text);
     if (end_is_lost(a, answer))
-        return judge(f, MSG_AMBIGUOUS, text);
+        return judge(f, MSG_AMBIGUOUS, false, text);
     if (result == GRANT_ERROR && !answer->refresh_unfit) {
         flight_forget_response(f);
         return refused(f, a, answer, why);
@@ -400,14 +408,14 @@ enum step flight_fetch(struct flight *f)
     int64_t timeout_ms = time_for_request(f);
     /* stopped since the last look: the lease may be somebody else's by now */
     if (timeout_ms < 1 || (f->marked && clock_mono_ms() - f->marked_ms > f->env->lease_ms))
-        return judge(f, MSG_TRANSIENT, "too little of the lease is left for a request");
+        return judge(f, MSG_TRANSIENT, false, "too little of the lease is left for a request");
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
         f->command = command_start(f->spec->command, timeout_ms, on_fetched, f, &e);
     else
         start_fetch(f, timeout_ms, &e);
     if (!f->job && !f->command) {
         grant_request_done(&f->request);
-        return judge(f, MSG_TRANSIENT, e.text);
+        return judge(f, MSG_TRANSIENT, false, e.text);
     }
     f->asked++;
     f->asked_ms = clock_mono_ms();
@@ -426,7 +434,7 @@ enum step flight_fetch_late(struct flight *f)
     end_request(f);
     if (stopped)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
-    return judge(f, MSG_AMBIGUOUS, "token endpoint: no answer in time");
+    return judge(f, MSG_AMBIGUOUS, false, "token endpoint: no answer in time");
 }
 
 /* ---- keeping the lease while the request is out, and while the store does not take its answer ---- */

@@ -65,9 +65,10 @@ static void report_death(struct flight *f)
     if (f->foreign)
         flight_note(f, FLIGHT_FOREIGN_ROTATION, f->base.generation,
                     "another program holds a copy of it: give each its own grant");
-    log_error(log_msg("reauthorisation required"), log_str("credential", f->spec->name),
-              log_int("generation", (int64_t)f->fresh.generation), log_str("refresh_token", f->fresh.dead_fp),
-              log_str("class", "dead"), log_str("reason", f->text));
+    bool known = strcmp(f->base.dead_fp, f->fresh.dead_fp) == 0; /* one more try of many */
+    LOG_AT(known ? LOG_WARN : LOG_ERROR, log_msg(known ? "refresh token still refused" : "reauthorisation required"),
+           log_str("credential", f->spec->name), log_int("generation", (int64_t)f->fresh.generation),
+           log_str("refresh_token", f->fresh.dead_fp), log_str("class", "dead"), log_str("reason", f->text));
 }
 
 static enum step stored(struct flight *f, uint64_t generation)
@@ -144,15 +145,20 @@ enum step flight_committed(struct flight *f, const struct store_answer *answer)
     return flight_enter(f, FLIGHT_COMMIT_WAIT);
 }
 
+/* The lease is kept as while a request is out. */
+static void renew_in_time(struct flight *f)
+{
+    int64_t due_ms = f->lease_end_ms - f->env->lease_ms * 2 / 3 - clock_mono_ms();
+    if (f->leased)
+        timer_set(&f->renewal, due_ms > 0 ? due_ms : 0);
+}
+
 enum step flight_commit_wait(struct flight *f)
 {
     if (f->pause_ms < COMMIT_FIRST_MS || f->pause_ms > COMMIT_LAST_MS)
         f->pause_ms = COMMIT_FIRST_MS;
     timer_set(&f->deadline, f->pause_ms / 2 + (int64_t)rand_below((uint64_t)f->pause_ms));
-    if (f->leased) {
-        int64_t due_ms = f->lease_end_ms - f->env->lease_ms * 2 / 3 - clock_mono_ms();
-        timer_set(&f->renewal, due_ms > 0 ? due_ms : 0);
-    }
+    renew_in_time(f);
     f->pause_ms = f->pause_ms * 2 < COMMIT_LAST_MS ? f->pause_ms * 2 : COMMIT_LAST_MS;
     return STEP_WAIT;
 }
@@ -177,9 +183,11 @@ static bool others_may_store(const struct flight *f)
 
 static enum step after_ambiguous(struct flight *f)
 {
-    if (f->resent || f->draining)
+    if (f->resent || f->draining) {
+        f->result.retry_after_ms = 0;
         /* the intent stays in the journal: it says what may have been lost */
         return flight_end_as(f, FLIGHT_FAILED, f->text);
+    }
     f->resent = true;
     return flight_enter(f, FLIGHT_SECRETS);
 }
@@ -190,13 +198,30 @@ static enum step after_refusal(struct flight *f)
         return flight_enter(f, FLIGHT_RECOVER_WAIT);
     if (f->draining && others_may_store(f))
         return flight_end_as(f, FLIGHT_FAILED, f->text);
-    if (!f->unread && !f->alt_tried && !secret_empty(&f->base.alt_refresh) && !f->draining) {
+    if (!f->unread && !f->alt_tried && !f->seeded && !secret_empty(&f->base.alt_refresh) && !f->draining) {
         f->alt_tried = true;
         if (secret_set(&f->spent, secret_peek(&f->base.alt_refresh)) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
         return flight_enter(f, FLIGHT_SECRETS);
     }
-    return flight_enter(f, FLIGHT_MARK_DEAD);
+    /* The server may have been busy still with the request that we gave up, or somebody in between has spoken. */
+    if ((f->outcome_unknown || f->look_again) && !f->paused && !f->unread)
+        return f->draining ? flight_end_as(f, FLIGHT_FAILED, f->text) : flight_enter(f, FLIGHT_PAUSE);
+    return flight_enter(f, f->seeded && flight_stored_lives(f) ? FLIGHT_AMEND : FLIGHT_MARK_DEAD);
+}
+
+enum step flight_pause(struct flight *f)
+{
+    timer_set(&f->deadline, FLIGHT_PAUSE_MS);
+    renew_in_time(f);
+    return STEP_WAIT;
+}
+
+enum step flight_pause_over(struct flight *f)
+{
+    flight_stop_renewal(f);
+    f->paused = true;
+    return f->draining ? flight_end_as(f, FLIGHT_FAILED, f->text) : flight_enter(f, FLIGHT_SECRETS);
 }
 
 static enum step adopt_newer(struct flight *f, const struct state *winner)
@@ -262,6 +287,16 @@ enum step flight_fail_throttled(struct flight *f)
 
 /* ---- mark dead ---- */
 
+void flight_note_seed(struct flight *f)
+{
+    if (!f->seeded)
+        return;
+    state_add_tried(&f->fresh, f->base.seed_fp);
+    state_add_tried(&f->fresh, f->spent_fp);
+    memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
+    f->result.looked = true;
+}
+
 static int make_verdict(struct flight *f)
 {
     char stored_fp[9];
@@ -274,9 +309,9 @@ static int make_verdict(struct flight *f)
                          : seal_fingerprint(f->env->ring, secret_peek(&f->base.refresh_token), stored_fp);
     snprintf(f->fresh.dead_fp, sizeof f->fresh.dead_fp, "%s", fp);
     snprintf(f->fresh.unread_fp, sizeof f->fresh.unread_fp, "%s",
-             f->unread || strcmp(fp, f->base.unread_fp) == 0 ? fp : "");
-    if (f->seeded)
-        memcpy(f->fresh.seed_fp, f->spent_fp, sizeof f->fresh.seed_fp);
+             f->unread || f->lost || strcmp(fp, f->base.unread_fp) == 0 ? fp : "");
+    f->fresh.dead_wall_ms = clock_wall_ms() + token_clock_skew_ms(f->clock);
+    flight_note_seed(f);
     secret_done(&f->fresh.alt_refresh);
     f->fresh.generation = f->base.generation + 1;
     return 0;
@@ -312,4 +347,67 @@ enum step flight_marked_dead(struct flight *f, const struct store_answer *answer
     if (f->lost && answer->result != STORE_ERROR) /* from here on the verdict says it */
         (void)!journal_lost_forget(f->env->journal, f->spec->name);
     return flight_end_as(f, FLIGHT_FAILED, f->text);
+}
+
+/* ---- amend: the state stays, what is known of tokens changes ---- */
+
+static int make_amended(struct flight *f)
+{
+    if (state_copy(&f->fresh, &f->base) != 0)
+        return -1;
+    if (f->reset) {
+        bool dead = f->base.dead_fp[0];
+        f->fresh.tried[0] = f->fresh.dead_fp[0] = '\0';
+        f->fresh.dead_wall_ms = 0;
+        if (dead || secret_empty(&f->base.refresh_token)) /* else it began a chain that lives: it is spent */
+            f->fresh.seed_fp[0] = '\0';
+    } else {
+        state_add_tried(&f->fresh, f->base.seed_fp);
+        state_add_tried(&f->fresh, f->spent_fp);
+    }
+    f->fresh.generation = f->base.generation + 1;
+    return 0;
+}
+
+enum step flight_amend(struct flight *f)
+{
+    if (make_amended(f) != 0)
+        return flight_fail(f, MSG_TRANSIENT, "out of memory");
+    return flight_op(f, store_commit(f->env->store, f->spec->name, &f->owner, f->base.generation, &f->fresh,
+                                     flight_store_answer, f));
+}
+
+static void report_amended(struct flight *f)
+{
+    if (f->reset)
+        log_info(log_msg("verdicts forgotten"), log_str("credential", f->spec->name));
+    else
+        log_error(log_msg("configured refresh token refused, the stored one is used"),
+                  log_str("credential", f->spec->name), log_str("refresh_token", f->spent_fp),
+                  log_str("reason", f->text));
+}
+
+enum step flight_amended(struct flight *f, const struct store_answer *answer)
+{
+    f->marked = f->marked && answer->result == STORE_ERROR;
+    if (answer->result == STORE_ERROR) {
+        flight_note(f, FLIGHT_PERSIST_FAILED, f->fresh.generation, answer->error);
+        return flight_fail(f, MSG_STORE, "the store has not taken what is known of the refresh tokens");
+    }
+    f->leased = false;
+    if (answer->result == STORE_OK) {
+        f->fresh.generation = answer->generation;
+        report_amended(f);
+        if (!f->reset)
+            flight_clear_journal(f);
+        f->look = f->reset;
+        f->result.reset = f->result.reset || f->reset;
+        f->result.looked = !f->look;
+        f->reset = f->outcome_unknown = f->paused = f->resent = false;
+    }
+    f->seed_looked = !f->look && answer->result == STORE_OK;
+    int failed = flight_adopt_state(f, answer->result == STORE_OK ? &f->fresh : answer->state);
+    if (failed || clock_mono_ms() >= f->hold_end_ms)
+        return flight_fail(f, MSG_STORE, failed ? "out of memory" : "the store keeps changing");
+    return flight_enter(f, FLIGHT_BEGIN);
 }

@@ -16,6 +16,7 @@
 #define FLIGHT_POLL_LAST_MS 400
 #define FLIGHT_MARGIN_MS 500    /* the request's deadline is before the lease's end by this much */
 #define FLIGHT_THROTTLE_MS 5000 /* a 429 that does not say for how long */
+#define FLIGHT_PAUSE_MS 5000    /* before a second look at a verdict that may be a mistake */
 #define FLIGHT_HOLDS 5          /* most time that a lease is held, in lease times */
 
 enum flight_state {
@@ -35,6 +36,8 @@ enum flight_state {
     FLIGHT_COMMIT_WAIT,  /* it would not take it: again, for ever */
     FLIGHT_RECOVER,      /* refused or no answer: what is stored now? */
     FLIGHT_RECOVER_WAIT, /* another owner may be about to store the same token's child */
+    FLIGHT_PAUSE,        /* … or the verdict may be a mistake: the same token is sent once more, later */
+    FLIGHT_AMEND,        /* what is known of tokens goes to the store, then from the beginning */
     FLIGHT_MARK_DEAD,    /* the verdict "dead" goes to the store */
     FLIGHT_THROTTLE,     /* the token host wants a pause: the store tells the others */
     FLIGHT_RELEASE,
@@ -82,10 +85,14 @@ struct flight {
     char mark[48], past_mark[48]; /* our intent in the store; one that a dead keeper of this machine has left there */
     bool marked;                  /* it may be there */
     int64_t marked_ms;
-    bool seeded;      /* … and it is the configured one */
-    unsigned asked;   /* requests started */
-    int64_t asked_ms; /* when the last one was */
-    bool foreign;     /* the server says: spent already, and none of ours is known to have done it */
+    bool seeded;               /* … and it is the configured one */
+    unsigned asked;            /* requests started */
+    int64_t asked_ms;          /* when the last one was */
+    bool foreign;              /* the server says: spent already, and none of ours is known to have done it */
+    struct refusals *refusals; /* may be NULL */
+    bool look, probe, reset;   /* asked for: see flight.h */
+    bool seed_looked;          /* the configured token is known by now */
+    bool look_again, paused;   /* the verdict may be a mistake · the second look was had */
     bool resent, alt_tried, outcome_unknown, double_spend, alt_kept;
     bool sealed;     /* the response is in the journal */
     bool unread;     /* … and nobody has understood it */
@@ -123,6 +130,10 @@ bool flight_rotates(const struct flight *f);
 bool flight_overrules(const struct state *ours, const struct state *stored);
 
 /* flight_secrets.c */
+/* The stored refresh token: there is one, and it is not known as dead. */
+bool flight_stored_lives(const struct flight *f);
+/* The refresh token to spend next: configured, stored, or the losing child of a race. */
+enum step flight_choose_token(struct flight *f);
 enum step flight_seed(struct flight *f);
 enum step flight_secrets(struct flight *f);
 enum step flight_secrets_late(struct flight *f);
@@ -179,6 +190,12 @@ enum step flight_throttle(struct flight *f);
 enum step flight_throttled(struct flight *f, const struct store_answer *answer);
 /* The pause that the store knows of has not ended: no request. */
 enum step flight_fail_throttled(struct flight *f);
+/* The configured token was spent: f->fresh says so. */
+void flight_note_seed(struct flight *f);
+enum step flight_pause(struct flight *f);
+enum step flight_pause_over(struct flight *f);
+enum step flight_amend(struct flight *f);
+enum step flight_amended(struct flight *f, const struct store_answer *answer);
 enum step flight_mark_dead(struct flight *f);
 enum step flight_marked_dead(struct flight *f, const struct store_answer *answer);
 void flight_clear_journal(struct flight *f);

@@ -3,6 +3,8 @@
 #include "refresh/flight/flight_private.h"
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "refresh/flight/seed.h"
 
 #include <stdio.h>
 
@@ -13,14 +15,94 @@ bool flight_is_dead(const struct flight *f, struct slice token, char fp[9])
     return f->base.dead_fp[0] && strcmp(seal_fingerprint(f->env->ring, token, fp), f->base.dead_fp) == 0;
 }
 
-/* What this chain began with is spent long since: a server that counts reuse would take it for theft. */
-static enum step take_seed(struct flight *f)
+bool flight_stored_lives(const struct flight *f)
 {
     char fp[9];
-    if (flight_is_dead(f, secret_peek(&f->spent), fp)
-        || strcmp(seal_fingerprint(f->env->ring, secret_peek(&f->spent), fp), f->base.seed_fp) == 0)
-        return flight_fail(f, MSG_DEAD,
-                           flight_dead_reason(f, "the refresh token is dead, and the configured one is no newer"));
+    struct slice stored = secret_peek(&f->base.refresh_token);
+    return stored.len && !flight_is_dead(f, stored, fp);
+}
+
+static enum step spend(struct flight *f, struct slice token)
+{
+    f->seeded = false;
+    if (secret_set(&f->spent, token) != 0)
+        return flight_fail(f, MSG_TRANSIENT, "out of memory");
+    return flight_enter(f, FLIGHT_SECRETS);
+}
+
+/* A verdict may be wrong: once an hour, and when something else has changed, the token is tried all the same. */
+static bool may_probe(struct flight *f)
+{
+    if (f->base.unread_fp[0] && strcmp(f->base.unread_fp, f->base.dead_fp) == 0)
+        return false;
+    int64_t since_ms = clock_wall_ms() + token_clock_skew_ms(f->clock) - f->base.dead_wall_ms;
+    bool due = f->base.dead_wall_ms == 0 || since_ms >= SCHEDULE_DEAD_MS || since_ms < -SCHEDULE_DEAD_MS;
+    if (!due)
+        f->result.retry_after_ms = SCHEDULE_DEAD_MS - since_ms;
+    return f->probe || due;
+}
+
+static enum step nothing_left(struct flight *f)
+{
+    bool stored = !secret_empty(&f->base.refresh_token), seed = f->spec->refresh_token.kind != SECRET_REF_NONE;
+    if (!stored && !seed)
+        return flight_fail(f, MSG_CONFIG_ERROR, "there is no refresh token");
+    if (f->seeded) /* f->text says how it was refused */
+        return flight_end_as(f, FLIGHT_FAILED, f->text);
+    const char *text = "the configured refresh token was spent or refused before";
+    if (!seed)
+        text = "the refresh token is dead";
+    else if (stored)
+        text = "the refresh token is dead, and the configured one is no newer";
+    return flight_fail(f, MSG_DEAD, flight_dead_reason(f, text));
+}
+
+/* The stored token; when that is dead, the losing child of a race, then the configured one. */
+static enum step choose_stored(struct flight *f)
+{
+    char fp[9];
+    struct slice stored = secret_peek(&f->base.refresh_token), alt = secret_peek(&f->base.alt_refresh);
+    if (flight_stored_lives(f) && !flight_needed(f, &f->base))
+        return flight_end_as(f, FLIGHT_ADOPTED, f->seeded ? f->text : "the configured refresh token is known");
+    if (alt.len && !flight_is_dead(f, alt, fp) && flight_is_dead(f, stored, fp)) {
+        f->alt_tried = true;
+        return spend(f, alt);
+    }
+    if (flight_stored_lives(f))
+        return spend(f, stored);
+    if (f->spec->refresh_token.kind != SECRET_REF_NONE && !f->seed_looked)
+        return flight_enter(f, FLIGHT_SEED);
+    if (stored.len && may_probe(f)) {
+        f->probe = false;
+        return spend(f, stored);
+    }
+    return nothing_left(f);
+}
+
+enum step flight_choose_token(struct flight *f)
+{
+    return f->look && !f->seed_looked ? flight_enter(f, FLIGHT_SEED) : choose_stored(f);
+}
+
+/* What was spent or refused once is not sent again: a server that counts reuse would take it for theft. */
+bool seed_is_known(const struct seal_ring *ring, const struct state *s, struct slice seed)
+{
+    char fp[9], other[9];
+    seal_fingerprint(ring, seed, fp);
+    return state_has_tried(s, fp) || strcmp(fp, s->seed_fp) == 0 || strcmp(fp, s->dead_fp) == 0
+           || (!secret_empty(&s->refresh_token) && strcmp(fp, s->refresh_fp) == 0)
+           || strcmp(fp, seal_fingerprint(ring, secret_peek(&s->refresh_token), other)) == 0
+           || strcmp(fp, seal_fingerprint(ring, secret_peek(&s->alt_refresh), other)) == 0;
+}
+
+static enum step take_seed(struct flight *f)
+{
+    f->seed_looked = true;
+    if (seed_is_known(f->env->ring, &f->base, secret_peek(&f->spent))) {
+        f->look = false;
+        f->result.looked = true;
+        return choose_stored(f);
+    }
     f->seeded = true;
     return flight_enter(f, FLIGHT_SECRETS);
 }
@@ -64,10 +146,22 @@ static enum step gathered(struct flight *f)
     return f->spec->grant == GRANT_STATIC ? take_static(f) : take_seed(f);
 }
 
+/* A configured refresh token that cannot be read is no reason to stop while the stored one will do. */
+static enum step not_gathered(struct flight *f, const char *error)
+{
+    if (f->state != FLIGHT_SEED || f->spec->grant == GRANT_STATIC || !flight_stored_lives(f))
+        return flight_fail(f, MSG_CONFIG_ERROR, error);
+    log_warn(log_msg("configured refresh token not read"), log_str("credential", f->spec->name),
+             log_str("reason", error));
+    f->seed_looked = f->result.looked = true;
+    f->look = false;
+    return choose_stored(f);
+}
+
 static void on_gathered(void *arg, const char *error)
 {
     struct flight *f = arg;
-    flight_drive(f, error ? flight_fail(f, MSG_CONFIG_ERROR, error) : gathered(f));
+    flight_drive(f, error ? not_gathered(f, error) : gathered(f));
 }
 
 static enum step secret_load(struct flight *f, const struct secret_ref *const *refs, size_t count)
@@ -78,7 +172,7 @@ static enum step secret_load(struct flight *f, const struct secret_ref *const *r
     case GATHER_RUNNING: return f->draining ? flight_secrets_late(f) : STEP_WAIT;
     case GATHER_FAILED: break;
     }
-    return flight_fail(f, MSG_CONFIG_ERROR, e.text);
+    return not_gathered(f, e.text);
 }
 
 enum step flight_seed(struct flight *f)
@@ -103,7 +197,7 @@ enum step flight_secrets_late(struct flight *f)
     secret_load_stop(&f->secret_load);
     if (f->draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
-    return flight_fail(f, MSG_CONFIG_ERROR, "a command that prints a secret has not ended in time");
+    return not_gathered(f, "a command that prints a secret has not ended in time");
 }
 
 int flight_build(struct flight *f, struct err *e)

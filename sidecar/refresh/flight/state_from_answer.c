@@ -31,6 +31,16 @@ static int64_t expiry(const struct state *parent, const struct grant_answer *ans
     return end_ms && end_ms < now_wall_ms + LIFE_LEAST_MS ? now_wall_ms + LIFE_LEAST_MS : end_ms;
 }
 
+/* Absolute end of the refresh token; 0: unknown.  One that is kept keeps its end. */
+static int64_t refresh_expiry(const struct state *parent, const struct grant_answer *answer, int64_t now_wall_ms)
+{
+    if (answer->refresh_lifetime_ms)
+        return now_wall_ms + answer->refresh_lifetime_ms;
+    bool kept = secret_empty(&answer->refresh_token)
+                || slice_eq_secret(secret_peek(&answer->refresh_token), secret_peek(&parent->refresh_token));
+    return kept && parent->refresh_expires_wall_ms > now_wall_ms ? parent->refresh_expires_wall_ms : 0;
+}
+
 static json_t *merge(const json_t *old, json_t *fresh)
 {
     json_t *all = old ? json_safe_copy(old) : json_object();
@@ -56,6 +66,9 @@ int state_from_answer(const struct state *parent, const struct grant_answer *ans
     snprintf(ret->refresh_fp, sizeof ret->refresh_fp, "%s", spent_fp);
     memcpy(ret->seed_fp, parent->seed_fp, sizeof ret->seed_fp);
     ret->dead_fp[0] = ret->unread_fp[0] = '\0';
+    memcpy(ret->tried, parent->tried, sizeof ret->tried);
+    ret->dead_wall_ms = 0;
+    ret->refresh_expires_wall_ms = refresh_expiry(parent, answer, now_wall_ms);
     json_decref(ret->extra);
     ret->extra = merge(parent->extra, answer->extra);
     if (!ret->extra || secret_set(&ret->access_token, access) != 0 || secret_set(&ret->refresh_token, refresh) != 0

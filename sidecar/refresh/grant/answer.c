@@ -1,5 +1,6 @@
 /* Token responses as the wild has them: what in them is a token, and what an error (RFC 6749 §5.1, §5.2). */
 #include "refresh/grant/answer_private.h"
+#include "refresh/grant/refusal.h"
 
 #include "base/json_safe.h"
 #include "base/str.h"
@@ -25,41 +26,6 @@ static struct slice string_of(const json_t *value)
 static struct slice text_of(const json_t *object, const char *name)
 {
     return string_of(json_object_get(object, name));
-}
-
-static void copy_code(struct slice code, char *ret)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < code.len && n < GRANT_CODE_MAX; i++) {
-        char c = code.ptr[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'
-                     || c == '.';
-        ret[n++] = plain ? c : '_';
-    }
-    ret[n] = '\0';
-}
-
-/* {"error": "code"}, {"error": {"code" or "type": "code"}}, {"ok": false, "error": "code"}, {"errorCode": …}. */
-static bool find_error(int status, const json_t *object, struct grant_answer *ret)
-{
-    const json_t *error = json_object_get(object, "error");
-    struct slice code = text_of(object, "error");
-    if (json_is_object(error)) {
-        code = text_of(error, "code");
-        if (code.len == 0)
-            code = text_of(error, "type");
-        if (code.len == 0)
-            code = text_of(error, "status");
-        if (code.len == 0)
-            code = SLICE("unknown_error");
-    }
-    if (code.len == 0 && json_is_false(json_object_get(object, "ok")))
-        code = SLICE("not_ok");
-    if (code.len == 0 && status == 401 && text_of(object, "message").len && text_of(object, "documentation_url").len)
-        /* GitHub has no codes; a gateway in between would not point to its documentation */
-        code = SLICE("bad_credentials");
-    copy_code(code, ret->code);
-    return code.len > 0;
 }
 
 /* ---- where the tokens are ---- */
@@ -306,7 +272,7 @@ static enum grant_result take(const struct grant_input *in, json_t *object, stru
         ret->no_memory = true;
         return broken(why, "out of memory");
     }
-    if (find_error(in->status, object, ret)) {
+    if (refusal_read(in->status, object, f.access.len || f.refresh, ret)) {
         snprintf(why, GRANT_WHY_BYTES, "error %s", ret->code);
         return GRANT_ERROR;
     }

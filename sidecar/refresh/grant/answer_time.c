@@ -133,6 +133,11 @@ static void read_named(size_t i, const json_t *value, struct grant_answer *ret)
     }
 }
 
+/* Keycloak; GitHub and Microsoft; Intuit */
+static const char *const refresh_lives[] = { "refresh_expires_in", "refresh_token_expires_in",
+                                             "x_refresh_token_expires_in", "refreshTokenExpiresIn",
+                                             "refreshExpiresIn" };
+
 void answer_times(const json_t *object, const json_t *expires, struct grant_answer *ret)
 {
     if (expires)
@@ -141,4 +146,6 @@ void answer_times(const json_t *object, const json_t *expires, struct grant_answ
          i < sizeof names / sizeof *names && !expires && ret->lifetime_ms == 0 && ret->expires_wall_ms == 0; i++)
         read_named(i, json_object_get(object, names[i].name), ret);
     ret->refresh_in_ms = answer_duration_ms(json_object_get(object, "refresh_in"));
+    for (size_t i = 0; i < sizeof refresh_lives / sizeof *refresh_lives && ret->refresh_lifetime_ms == 0; i++)
+        ret->refresh_lifetime_ms = answer_duration_ms(json_object_get(object, refresh_lives[i]));
 }

@@ -14,6 +14,7 @@
 #define GRANT_CODE_MAX 64
 #define GRANT_ANSWER_MAX (4 * 1024 * 1024) /* a response, also after decompression */
 #define GRANT_WHY_BYTES 128
+#define GRANT_SAID_MAX 160
 
 /* What a request is made of besides the spec.  Borrowed; empty: not given. */
 struct grant_secrets {
@@ -82,8 +83,11 @@ struct grant_answer {
     int64_t lifetime_ms;           /* from the moment of the answer; 0: not given */
     int64_t expires_wall_ms;       /* given as a point in time; 0: not given */
     int64_t refresh_in_ms;         /* 0: none */
+    int64_t refresh_lifetime_ms;   /* of the refresh token; 0: not given, or without end */
     json_t *extra;                 /* every other member, secrets of the protocol left out; NULL: none */
     char code[GRANT_CODE_MAX + 1]; /* GRANT_ERROR: [a-zA-Z0-9_.-], cut */
+    /* what an error says beside its code: printable ASCII, cut; may quote what was sent (refresh/grant/refusal.h) */
+    char said[GRANT_SAID_MAX + 1];
     bool html;
     bool whole;         /* the document has come to its end, whatever HTTP says of the body's */
     bool no_memory;     /* it may be well, and could not be read */

@@ -6,11 +6,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define TIME_MAX_MS INT64_C(253402300799999) /* the end of the year 9999 */
 
-enum kind { TOKEN, TIME, FINGERPRINT };
+enum kind { TOKEN, TIME, FINGERPRINT, FINGERPRINTS };
 
 /* Our own members: everything that is not here (and not "generation") is extra. */
 static const struct {
@@ -29,6 +30,9 @@ static const struct {
     { "seed_fp", FINGERPRINT, offsetof(struct state, seed_fp) },
     { "dead_fp", FINGERPRINT, offsetof(struct state, dead_fp) },
     { "unread_fp", FINGERPRINT, offsetof(struct state, unread_fp) },
+    { "dead_wall_ms", TIME, offsetof(struct state, dead_wall_ms) },
+    { "tried", FINGERPRINTS, offsetof(struct state, tried) },
+    { "refresh_expires_wall_ms", TIME, offsetof(struct state, refresh_expires_wall_ms) },
 };
 #define MEMBER_COUNT (sizeof members / sizeof *members)
 
@@ -46,6 +50,27 @@ void state_done(struct state *s)
     secret_done(&s->replaced_refresh);
     json_decref(s->extra);
     *s = (struct state){ 0 };
+}
+
+bool state_has_tried(const struct state *s, const char *fp)
+{
+    struct slice rest = slice_str(s->tried);
+    while (*fp && rest.len)
+        if (slice_eq(slice_cut(rest, ' ', &rest), slice_str(fp)))
+            return true;
+    return false;
+}
+
+void state_add_tried(struct state *s, const char *fp)
+{
+    char all[sizeof s->tried + 10];
+    if (*fp == '\0' || strlen(fp) > 8 || state_has_tried(s, fp))
+        return;
+    snprintf(all, sizeof all, "%s%s%s", s->tried, s->tried[0] ? " " : "", fp);
+    const char *from = all;
+    while (strlen(from) >= sizeof s->tried)
+        from = strchr(from, ' ') + 1;
+    memcpy(s->tried, from, strlen(from) + 1);
 }
 
 /* from's content goes to *to; from is empty afterwards. */
@@ -117,6 +142,7 @@ static int write_member(const struct state *s, size_t i, struct buf *out)
     case TOKEN: return write_token(at, out);
     case TIME: return buf_printf(out, "%" PRId64, clamp_time(*(const int64_t *)at));
     case FINGERPRINT: return str_add_json(out, slice_of(at, strnlen(at, 8)));
+    case FINGERPRINTS: return str_add_json(out, slice_of(at, strnlen(at, sizeof s->tried - 1)));
     }
     return -EINVAL;
 }
@@ -210,9 +236,9 @@ static int read_number(int64_t *ret, const json_t *value, int64_t max)
     return 0;
 }
 
-static int read_fingerprint(char *ret, const json_t *value)
+static int read_fingerprint(char *ret, size_t most, const json_t *value)
 {
-    if (!json_is_string(value) || json_string_length(value) > 8)
+    if (!json_is_string(value) || json_string_length(value) > most)
         return -EINVAL;
     memcpy(ret, json_string_value(value), json_string_length(value));
     return strlen(ret) == json_string_length(value) ? 0 : -EINVAL;
@@ -224,7 +250,8 @@ static int read_member(struct state *s, size_t i, const json_t *value)
     switch (members[i].kind) {
     case TOKEN: return read_token(at, value);
     case TIME: return read_number(at, value, TIME_MAX_MS);
-    case FINGERPRINT: return read_fingerprint(at, value);
+    case FINGERPRINT: return read_fingerprint(at, 8, value);
+    case FINGERPRINTS: return read_fingerprint(at, sizeof s->tried - 1, value);
     }
     return -EINVAL;
 }

@@ -10,10 +10,13 @@
 #include "base/secret.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #define STATE_MAX_BYTES                                                                                                \
     (8 * 1024 * 1024) /* of the JSON form: a token answer is at most 1 MiB, and JSON escapes grow it */
 #define STATE_GENERATION_MAX (INT64_MAX - 1) /* JSON integers and Lua numbers end here */
+
+#define STATE_TRIED_MAX 32 /* fingerprints */
 
 struct state {
     uint64_t generation;         /* 0: nothing */
@@ -33,6 +36,11 @@ struct state {
     /* fingerprint of one that is dead because nobody understood what it brought: it is spent, and its successor is in a
      * journal; "" if none */
     char unread_fp[9];
+    int64_t dead_wall_ms; /* when the server said so last; 0: unknown */
+    /* fingerprints of configured refresh tokens that were spent or refused, the newest last, a space between two: none
+     * of them is sent again until it is forgotten by hand */
+    char tried[STATE_TRIED_MAX * 9];
+    int64_t refresh_expires_wall_ms; /* end of the refresh token; 0: unknown */
     /* object: scope, token_type, instance_url, and members that we do not know; may be NULL */
     json_t *extra;
 };
@@ -40,6 +48,9 @@ struct state {
 /* Empty, generation 0; state_done() wipes the tokens and frees, and may be called again. */
 void state_init(struct state *s);
 void state_done(struct state *s);
+/* Notes a configured refresh token as tried; of STATE_TRIED_MAX the oldest makes room.  "" is not noted. */
+void state_add_tried(struct state *s, const char *fp);
+bool state_has_tried(const struct state *s, const char *fp);
 /* Deep; replaces *to (which is initialised).  0; -ENOMEM: *to is as it was. */
 MUST_CHECK int state_copy(struct state *to, const struct state *from);
 /* Appends JSON to a secret buf (cap: STATE_MAX_BYTES).  Writes every state that there can be, so that an answer is

@@ -1,0 +1,162 @@
+"""What token endpoints say of a refresh token, in their own words, and the way back: docs/refresh-rules.md 3.1."""
+import json
+import pathlib
+
+import harness
+import pytest
+from harness import SIDEKEY, environment, run, until
+from token_server import TokenServer
+
+WORDS = {
+    "hubspot": (400, {"status": "BAD_REFRESH_TOKEN", "message": "missing or unknown refresh token"}),
+    "strava": (400, {"message": "Bad Request", "errors": [{"resource": "RefreshToken", "field": "refresh_token", "code": "invalid"}]}),
+    "fitbit": (400, {"errors": [{"errorType": "invalid_grant", "message": "Refresh token invalid: x"}], "success": False}),
+    "twitch": (400, {"status": 400, "message": "Invalid refresh token"}),
+    "atlassian": (403, {"error": "unauthorized_client", "error_description": "refresh_token is invalid"}),
+    "uaa": (401, {"error": "invalid_token", "error_description": "The token expired, was revoked, or the token ID is incorrect."}),
+    "slack": (200, {"ok": False, "error": "invalid_refresh_token"}),
+    "wechat": (200, {"errcode": 42002, "errmsg": "refresh_token expired"}),
+    "form": (400, "error=invalid_grant&error_description=gone"),
+}
+
+
+@pytest.fixture
+def server(request):
+    made = []
+
+    def make(**kw):
+        made.append(TokenServer(**kw))
+        return made[-1]
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def config_for(make_config):
+    """config_for(server, token): a sidekey whose one credential has that refresh token."""
+    def make(server, token, **more):
+        config = make_config()
+        spec = config["credentials"]["crm"]
+        spec.update(token_url=server.url, refresh_token=make_config.write("refresh-token", token), **more)
+        return config
+    return make
+
+
+def credential(sidekey):
+    return json.loads(sidekey.get_admin("/status")[1])["credentials"][0]
+
+
+def put(config, token):
+    path = pathlib.Path(config["credentials"]["crm"]["refresh_token"]["file"])
+    beside = path.with_suffix(".new")
+    beside.write_text(token)
+    beside.chmod(0o600)
+    beside.rename(path)
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_a_dead_refresh_token_is_known_by_its_providers_words(start, server, config_for, words):
+    endpoint = server(refusal=WORDS[words])
+    sidekey = start(config_for(endpoint, "t-old"))
+    until("the verdict", lambda: credential(sidekey)["state"] == "reauth_required")
+    assert endpoint.sent() == ["t-old"]
+    now = credential(sidekey)
+    assert now["last_error_class"] == "dead" and "t-old" not in now["last_error"], now
+    answer = sidekey.request()
+    assert answer[0] == 503 and harness.problem(answer)["reason"] == "credential_dead" and now["last_error"] in harness.problem(answer)["detail"]
+
+
+def test_what_a_gateway_may_have_said_is_asked_once_more(start, server, config_for):
+    said = iter([(401, {"error": "invalid_token"})])
+    endpoint = server(good=["t-old"])
+    endpoint.answer = lambda form, headers: next(said, None) or endpoint.rotate(form, headers)
+    sidekey = start(config_for(endpoint, "t-old"))
+    until("a token", lambda: credential(sidekey)["state"] == "usable", seconds=20)
+    assert endpoint.sent() == ["t-old", "t-old"]
+
+
+@pytest.mark.parametrize("words", ["hubspot", "unknown", "empty"])
+def test_a_new_refresh_token_in_the_file_is_taken_whatever_the_words(start, server, config_for, words):
+    """The stored token is refused by known words, by others, and by an empty body; another one is put in place."""
+    refusal = {**WORDS, "unknown": (400, {"error": "no_such_thing"}), "empty": (400, "")}[words]
+    endpoint = server(good=["t-1"], refusal=refusal, lifetime=2)
+    config = config_for(endpoint, "t-1")
+    sidekey = start(config)
+    until("the first token", lambda: credential(sidekey)["generation"] >= 1)
+    endpoint.good.clear()
+    until("a refusal", lambda: credential(sidekey)["last_error_class"] in ("dead", "config"), seconds=20)
+    endpoint.good.add("t-2")
+    endpoint.lifetime = 3600
+    put(config, "t-2")
+    until("the new token", lambda: credential(sidekey)["state"] == "usable" and credential(sidekey)["last_error"] is None, seconds=20)
+    assert endpoint.sent().count("t-2") == 1
+
+
+@pytest.mark.parametrize("way", ["restart", "reload"])
+def test_a_new_refresh_token_is_taken_by_restart_and_reload(start, server, config_for, make_config, way):
+    endpoint = server(good=["t-1", "t-2"])
+    config = config_for(endpoint, "t-1")
+    sidekey = start(config)
+    until("the first token", lambda: credential(sidekey)["generation"] == 1)
+    if way == "restart":
+        assert sidekey.stop() == 0
+        sidekey.expected_dead = True
+        put(config, "t-2")
+        sidekey = start(config)
+    else:
+        config["credentials"]["crm"]["refresh_token"] = make_config.write("refresh-token-2", "t-2")
+        sidekey.file.write_text(json.dumps(config))
+        sidekey.get_admin("/reload", "POST")
+    until("the new token", lambda: endpoint.sent() == ["t-1", "t-2"])
+    until("generation 2", lambda: credential(sidekey)["generation"] == 2)
+
+
+def test_a_bad_new_refresh_token_does_no_harm(start, server, config_for):
+    endpoint = server(good=["t-1"])
+    config = config_for(endpoint, "t-1")
+    sidekey = start(config)
+    until("the first token", lambda: credential(sidekey)["generation"] == 1)
+    put(config, "t-bad")
+    until("its refusal", lambda: "t-bad" in endpoint.sent(), seconds=20)
+    until("its end", lambda: credential(sidekey)["generation"] == 2)
+    assert credential(sidekey)["state"] == "usable"
+    assert sidekey.get_admin("/refresh/crm", "POST")[0] == 200
+    assert endpoint.sent() == ["t-1", "t-bad", "t-1.1"]
+
+
+def test_a_restart_sends_no_tried_token_again_and_reset_does(start, server, config_for, place):
+    endpoint = server(good=["t-1"])
+    config = config_for(endpoint, "t-1")
+    sidekey = start(config)
+    until("the first token", lambda: credential(sidekey)["generation"] == 1)
+    endpoint.good.clear()
+    put(config, "t-2")
+    until("its refusal", lambda: credential(sidekey)["generation"] == 2, seconds=20)
+    assert sidekey.get_admin("/refresh/crm", "POST")[0] == 503
+    until("the verdict", lambda: credential(sidekey)["state"] == "reauth_required")
+    sent = ["t-1", "t-2", "t-1.1"]
+    assert endpoint.sent() == sent
+    for _ in range(2):
+        assert sidekey.stop() == 0
+        sidekey.expected_dead = True
+        sidekey = start(config)
+        until("the verdict again", lambda: credential(sidekey)["state"] == "reauth_required")
+        assert sidekey.get_admin("/refresh/crm", "POST")[0] == 503
+        assert endpoint.sent() == sent
+    endpoint.good.add("t-2")
+    asked = {**config, "listen": {**config["listen"], "admin": f"{sidekey.admin[0]}:{sidekey.admin[1]}"}}
+    (place / "ask.yaml").write_text(json.dumps(asked))
+    done = run([SIDEKEY, "reset", "-c", place / "ask.yaml", "crm"], environment(place))
+    assert done.returncode == 0 and b"forgotten" in done.stdout, done
+    until("the configured token", lambda: endpoint.sent() == [*sent, "t-2"])
+    until("its answer", lambda: credential(sidekey)["state"] == "usable")
+
+
+def test_a_server_that_says_when_to_come_again_gets_one_request(start, server, config_for):
+    endpoint = server(answer=lambda form, headers: (503, "", {"Retry-After": "20"}))
+    sidekey = start(config_for(endpoint, "t-1"))
+    until("the pause", lambda: credential(sidekey)["last_error_class"] == "throttle")
+    for _ in range(5):
+        assert sidekey.request()[0] == 503
+    assert endpoint.sent() == ["t-1"]
