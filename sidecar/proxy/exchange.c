@@ -1,5 +1,6 @@
 #include "proxy/exchange.h"
 
+#include "base/log.h"
 #include "http/rules.h"
 #include "proxy/exchange_private.h"
 #include "proxy/inject.h"
@@ -13,11 +14,30 @@ static void on_deferred_free(struct later *later)
     free(LIST_ENTRY(later, struct exchange, deferred_free));
 }
 
+/* Every state has a deadline: its own, or that of the wait that it begins. */
+static const struct {
+    const char *name;
+    bool own_deadline; /* x->deadline, which exchange_progress() pushes back */
+} states[] = {
+    [EXCHANGE_TOKEN] = { "token", false },     /* token_wait: limits.token_wait */
+    [EXCHANGE_CONNECT] = { "connect", false }, /* upstream_wait: limits.dial and limits.tls */
+    [EXCHANGE_RELAY] = { "relay", true },      /* limits.first_byte, then limits.idle */
+    [EXCHANGE_HELD] = { "held", false },       /* token_wait */
+    [EXCHANGE_OVER] = { "over", false },
+};
+
+void exchange_enter(struct exchange *x, enum exchange_state next)
+{
+    log_debug(log_msg("exchange"), log_str("from", states[x->state].name), log_str("to", states[next].name));
+    x->state = next;
+    if (!states[next].own_deadline)
+        timer_stop(&x->deadline);
+}
+
 /* Nothing that it waits for comes any more. */
 static void settle(struct exchange *x)
 {
-    x->state = EXCHANGE_OVER;
-    timer_stop(&x->deadline);
+    exchange_enter(x, EXCHANGE_OVER);
     timer_stop(&x->continue_timer);
     token_wait_cancel(&x->token_wait);
     upstream_wait_cancel(&x->upstream_wait);
@@ -239,7 +259,7 @@ static void on_token(void *arg, enum token_verdict verdict, const struct token_r
 
 void exchange_wait_token(struct exchange *x)
 {
-    x->state = EXCHANGE_TOKEN;
+    exchange_enter(x, EXCHANGE_TOKEN);
     tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_MISSING, 0, x->ctx->options->limits.token_wait_ms,
                 on_token, x);
 }
@@ -269,8 +289,7 @@ static bool may_be_repeated(struct exchange *x)
 static void need_upstream(struct exchange *x)
 {
     struct upstream_target target = { .a0 = &x->a0, .rule = x->rule, .once = !may_be_repeated(x) };
-    x->state = EXCHANGE_CONNECT;
-    timer_stop(&x->deadline);
+    exchange_enter(x, EXCHANGE_CONNECT);
     timer_stop(&x->continue_timer);
     if (!x->request_done) /* the body waits for the connection; the hang-up of a client without one is heard */
         leg_want(x->client, has_no_body(x->request));

@@ -66,6 +66,8 @@ static inline struct leg *exchange_up(struct exchange *x)
 }
 
 /* exchange.c */
+/* The one writer of the state. */
+void exchange_enter(struct exchange *x, enum exchange_state next);
 void exchange_finish(struct exchange *x, enum exchange_end end);
 void exchange_fail(struct exchange *x, const struct problem *p);
 void exchange_respond(struct exchange *x, struct message *m, struct slice body);

@@ -147,7 +147,7 @@ void exchange_send(struct exchange *x)
         return;
     if (x->sends++ == 0)
         meter_overhead(x->ctx->meter, ev_time() - x->started);
-    x->state = EXCHANGE_RELAY;
+    exchange_enter(x, EXCHANGE_RELAY);
     x->request->keep_alive = true;
     x->replayed = 0;
     h1_leg_own(leg, &up_events, x);
@@ -190,7 +190,7 @@ static void pass_held(struct exchange *x, const char *action)
 {
     struct message *head = x->held;
     x->held = NULL;
-    x->state = EXCHANGE_RELAY;
+    exchange_enter(x, EXCHANGE_RELAY);
     x->upload_cut = true; /* what came meanwhile was not sent on */
     meter_unauthorized(x->ctx->meter, x->rule, action);
     if (!x->up) { /* its connection broke meanwhile: the head is gone with it */
@@ -252,9 +252,8 @@ static bool hold(struct exchange *x, struct message *head)
         return false;
     }
     leg_want(exchange_up(x), false);
-    timer_stop(&x->deadline);
     x->held = head;
-    x->state = EXCHANGE_HELD;
+    exchange_enter(x, EXCHANGE_HELD);
     x->replay.pinned = true;
     token = tokens_get(x->ctx->tokens, x->credential, clock_mono_ms());
     if (token && token->generation > x->generation) {

@@ -9,6 +9,22 @@
 
 static const struct leg_events idle_events, unread_events;
 
+/* Every state has a deadline. */
+static const char *const state_names[] = {
+    [UPSTREAM_DIAL] = "dial",     /* the dialler's: limits.dial */
+    [UPSTREAM_TLS] = "tls",       /* limits.tls */
+    [UPSTREAM_IDLE] = "idle",     /* idle_ms() */
+    [UPSTREAM_BUSY] = "busy",     /* its exchange's */
+    [UPSTREAM_UNREAD] = "unread", /* limits.upstream_idle */
+};
+
+/* The one writer of the state. */
+static void upstream_enter(struct upstream *u, enum upstream_state next)
+{
+    log_debug(log_msg("upstream"), log_str("from", state_names[u->state]), log_str("to", state_names[next]));
+    u->state = next;
+}
+
 /* --- one connection --- */
 
 void upstream_drop(struct upstream *u)
@@ -46,7 +62,7 @@ static int64_t idle_ms(const struct upstream *u)
 static void park(struct upstream *u)
 {
     struct place *p = u->place;
-    u->state = UPSTREAM_IDLE;
+    upstream_enter(u, UPSTREAM_IDLE);
     u->unused_ms = clock_mono_ms();
     list_remove(&u->node);
     h1_leg_own(u->leg, &idle_events, u);
@@ -65,7 +81,7 @@ void upstream_hand_over(struct upstream *u)
     list_remove(&u->unused);
     list_push(&u->place->others, &u->node);
     timer_stop(&u->deadline);
-    u->state = UPSTREAM_BUSY;
+    upstream_enter(u, UPSTREAM_BUSY);
     leg_want(h1_leg_base(u->leg), false);
 }
 
@@ -138,7 +154,7 @@ void upstream_give_back_unread(struct upstream *u)
         upstream_give_back(u);
         return;
     }
-    u->state = UPSTREAM_UNREAD;
+    upstream_enter(u, UPSTREAM_UNREAD);
     u->unread = 0;
     h1_leg_own(u->leg, &unread_events, u);
     timer_set(&u->deadline, u->place->pool->limits->upstream_idle_ms);
@@ -182,7 +198,7 @@ static void connected(struct upstream *u)
 {
     struct stream *s = u->stream;
     u->place->connecting--;
-    u->state = UPSTREAM_BUSY;
+    upstream_enter(u, UPSTREAM_BUSY);
     u->stream = NULL;
     timer_stop(&u->deadline);
     timer_init(&u->deadline, on_idle_over, u); /* it was the handshake's */
@@ -225,7 +241,7 @@ static void on_handshake_late(void *arg)
 void upstream_secure(struct upstream *u, int fd)
 {
     struct place *p = u->place;
-    u->state = UPSTREAM_TLS;
+    upstream_enter(u, UPSTREAM_TLS);
     u->stream = stream_new(fd, on_handshake, u);
     if (!u->stream) {
         close(fd);
@@ -277,7 +293,7 @@ struct upstream *upstream_new(struct place *p)
     make_room(p->pool);
     u->place = p;
     list_init(&u->unused);
-    u->state = UPSTREAM_DIAL;
+    upstream_enter(u, UPSTREAM_DIAL);
     list_push(&p->others, &u->node);
     timer_init(&u->deadline, on_idle_over, u);
     p->open++;
