@@ -96,7 +96,7 @@ def test_a_request_in_flight_ends_as_it_began(sidekey):
 def test_a_reload_is_no_moment_without_readiness(sidekey):
     """The old worker drains with a request in flight; whoever asks meanwhile hears the new one."""
     assert sidekey.request()[0] == 200
-    slow = threading.Thread(target=lambda: sidekey.request(path="/slow?ms=1500", timeout=20))
+    slow = threading.Thread(target=lambda: sidekey.request(path="/slow?ms=8000", timeout=20))
     slow.start()
     until("the slow request is under way", lambda: sidekey.get_admin("/metrics")[1].find('sidekey_connections{leg="client"} 1') > 0)
     assert sidekey.get_admin("/reload", "POST")[0] == 200
