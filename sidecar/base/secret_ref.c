@@ -123,19 +123,66 @@ static int refuse(const struct secret_ref *ref, ssize_t failed, struct err *e)
     return err_set(e, "cannot read the secret from %s: %s", secret_ref_text(ref, text, sizeof text), why(failed));
 }
 
-int secret_ref_take(const struct secret_ref *ref, struct slice bytes, struct secret *ret, struct err *e)
+static bool cut_start(struct slice *bytes, struct slice what)
+{
+    bool there = bytes->len >= what.len && memcmp(bytes->ptr, what.ptr, what.len) == 0;
+    if (there)
+        *bytes = slice_skip(*bytes, what.len);
+    return there;
+}
+
+static bool cut_end(struct slice *bytes, struct slice what)
+{
+    bool there = bytes->len >= what.len && memcmp(bytes->ptr + bytes->len - what.len, what.ptr, what.len) == 0;
+    if (there)
+        bytes->len -= what.len;
+    return there;
+}
+
+/* What editors and shells add: line ends, and the byte order mark of UTF-8. */
+static struct slice strip(struct slice bytes)
+{
+    static const struct slice added[] = { { "\n", 1 }, { "\r", 1 }, { "\xef\xbb\xbf", 3 } };
+    for (size_t i = 0; i < sizeof added / sizeof *added;)
+        i = cut_start(&bytes, added[i]) || cut_end(&bytes, added[i]) ? 0 : i + 1;
+    return bytes;
+}
+
+static int keep(const struct secret_ref *ref, struct slice bytes, struct secret *ret, struct err *e)
 {
     char text[256];
-    if (bytes.len > SECRET_REF_MAX_BYTES)
-        return refuse(ref, -EFBIG, e);
-    if (bytes.len && bytes.ptr[bytes.len - 1] == '\n')
-        bytes.len--;
     if (bytes.len == 0)
         return err_set(e, "the secret from %s is empty", secret_ref_text(ref, text, sizeof text));
     return secret_set(ret, bytes) ? err_set(e, "out of memory") : 0;
 }
 
-int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err *e)
+int secret_ref_take(const struct secret_ref *ref, struct slice bytes, struct secret *ret, struct err *e)
+{
+    return bytes.len > SECRET_REF_MAX_BYTES ? refuse(ref, -EFBIG, e) : keep(ref, strip(bytes), ret, e);
+}
+
+static const char *kind_of_byte(unsigned char c)
+{
+    if (c == '\r' || c == '\n')
+        return "a line break";
+    if (c == '\0')
+        return "a NUL byte (is it UTF-16? then save it as UTF-8)";
+    return c < 0x80 ? "a control character" : "a character that is not ASCII (is it UTF-16? then save it as UTF-8)";
+}
+
+int secret_ref_check_vschar(const struct secret_ref *ref, struct slice value, struct err *e)
+{
+    char text[256];
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.ptr[i];
+        if (c < ' ' || c > '~')
+            return err_set(e, "the secret from %s cannot be one: byte %zu is %s",
+                           secret_ref_text(ref, text, sizeof text), i + 1, kind_of_byte(c));
+    }
+    return 0;
+}
+
+static int read_as(const struct secret_ref *ref, bool exact, struct secret *ret, struct err *e)
 {
     char bytes[SECRET_REF_MAX_BYTES + 1];
     ssize_t len = -EINVAL;
@@ -147,11 +194,28 @@ int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err
         break;
     case SECRET_REF_ENV: len = env_value(ref->name, bytes, sizeof bytes); break;
     case SECRET_REF_COMMAND: len = command_output(ref, bytes, sizeof bytes); break;
-    case SECRET_REF_INLINE: return secret_set(ret, slice_str(ref->name)) ? err_set(e, "out of memory") : 0;
+    case SECRET_REF_INLINE:
+        return exact ? keep(ref, slice_str(ref->name), ret, e) : secret_ref_take(ref, slice_str(ref->name), ret, e);
     }
-    int failed = len < 0 ? refuse(ref, len, e) : secret_ref_take(ref, slice_of(bytes, (size_t)len), ret, e);
+    struct slice all = slice_of(bytes, len < 0 ? 0 : (size_t)len);
+    int failed = len < 0 ? refuse(ref, len, e) : 0;
+    if (!failed && exact) {
+        (void)cut_end(&all, SLICE("\n"));
+        failed = keep(ref, all, ret, e);
+    } else if (!failed)
+        failed = secret_ref_take(ref, all, ret, e);
     explicit_bzero(bytes, sizeof bytes);
     return failed;
+}
+
+int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err *e)
+{
+    return read_as(ref, false, ret, e);
+}
+
+int secret_ref_read_exact(const struct secret_ref *ref, struct secret *ret, struct err *e)
+{
+    return read_as(ref, true, ret, e);
 }
 
 static char **copy_argv(char *const *argv)

@@ -19,7 +19,8 @@ struct secret_ref {
 #define SECRET_REF_MAX_BYTES (64 * 1024)
 #define SECRET_REF_COMMAND_MS 10000
 
-/* Reads the secret now: one trailing newline is dropped, empty or over SECRET_REF_MAX_BYTES is an error.
+/* Reads the secret now: CR, LF and the byte order mark of UTF-8 at both ends are dropped; empty or over
+ * SECRET_REF_MAX_BYTES is an error.
  * A file is a regular one that only root and our user can have written (base/trusted_file.h).  A command runs without a
  * shell, stdin from /dev/null, at most 10 s (it blocks: at the start only; refresh/flight/secret_load.h runs it beside
  * the loop). Returns 0; -1 with e naming the reference (never the value).
@@ -27,6 +28,11 @@ struct secret_ref {
 MUST_CHECK int secret_ref_read(const struct secret_ref *ref, struct secret *ret, struct err *e);
 /* What ref's source has given becomes the secret, by the same rules.  Returns as secret_ref_read(). */
 MUST_CHECK int secret_ref_take(const struct secret_ref *ref, struct slice bytes, struct secret *ret, struct err *e);
+/* As secret_ref_read(), but only one newline at the end is dropped: for keys, which may hold any bytes. */
+MUST_CHECK int secret_ref_read_exact(const struct secret_ref *ref, struct secret *ret, struct err *e);
+/* value came from ref: may it be a token or a client secret (VSCHAR, RFC 6749 App. A)?  Returns 0; -1 with e, which
+ * names ref and the position, never the byte. */
+MUST_CHECK int secret_ref_check_vschar(const struct secret_ref *ref, struct slice value, struct err *e);
 /* For messages: "file /run/secrets/x", "env NAME", "command /bin/x".  Returns text, cut at size. */
 const char *secret_ref_text(const struct secret_ref *ref, char *text, size_t size);
 /* Deep copy.  Returns 0; -ENOMEM. */

@@ -48,11 +48,11 @@ static int open_ring(struct keeper *k, struct err *e)
     const struct keeper_options *o = k->options;
     struct secret current = { 0 }, previous = { 0 };
     int failed = o->seal_key.kind == SECRET_REF_NONE ? store_file_seal_key(o->state_dir, &current, e)
-                                                     : secret_ref_read(&o->seal_key, &current, e);
+                                                     : secret_ref_read_exact(&o->seal_key, &current, e);
     if (failed == 0 && o->seal_key.kind != SECRET_REF_NONE)
         failed = seal_key_judge(secret_peek(&current), e);
     if (failed == 0 && o->seal_key_previous.kind != SECRET_REF_NONE)
-        failed = secret_ref_read(&o->seal_key_previous, &previous, e);
+        failed = secret_ref_read_exact(&o->seal_key_previous, &previous, e);
     if (failed == 0 && !(k->ring = seal_ring_new(secret_peek(&current), secret_peek(&previous), e)))
         failed = -1;
     secret_done(&current);

@@ -128,6 +128,16 @@ def test_check_finds_a_missing_secret_file(place, make_config):
     assert done.returncode == 0, done
 
 
+def test_check_refuses_a_secret_that_could_never_be_sent(place, make_config):
+    config = make_config()
+    config["credentials"]["crm"]["refresh_token"] = make_config.write("refresh-token", "hunter2\r\nhunter3\r\n")
+    path = place / "checked.yaml"
+    path.write_text(json.dumps(config))
+    done = run([SIDEKEY, "check", "-c", path], environment(place))
+    said = done.stderr + done.stdout
+    assert done.returncode == EX_CONFIG and b"credentials.crm.refresh_token" in said and b"byte 8 is a line break" in said and b"hunter" not in said
+
+
 @pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/proc/self/ns/user"), reason="needs a user namespace")
 def test_a_state_directory_that_cannot_be_used_is_named(place, make_config):
     (place / "a-file").write_text("not a directory")

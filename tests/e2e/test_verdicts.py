@@ -160,3 +160,13 @@ def test_a_server_that_says_when_to_come_again_gets_one_request(start, server, c
     for _ in range(5):
         assert sidekey.request()[0] == 503
     assert endpoint.sent() == ["t-1"]
+
+
+def test_what_editors_and_shells_add_to_secret_files_is_not_sent(start, server, config_for, make_config):
+    endpoint = server(good=["t-1"])
+    seen = []
+    endpoint.answer = lambda form, headers: seen.append(form.get("client_secret")) or endpoint.rotate(form, headers)
+    config = config_for(endpoint, "t-1\r\n\r\n", client_auth="body", client_secret=make_config.write("spoilt-secret", "\ufeffs 1\r\n"))
+    sidekey = start(config)
+    until("a token", lambda: credential(sidekey)["generation"] == 1)
+    assert endpoint.sent() == ["t-1"] and seen == ["s 1"]

@@ -830,6 +830,38 @@ static void check_looks_for_every_file_and_serve_only_for_certificates(void **st
     rmdir(folder);
 }
 
+static void check_refuses_a_secret_that_could_never_be_sent(void **state)
+{
+    static const struct {
+        const char *value, *wrong; /* NULL: nothing */
+    } rows[] = {
+        { "\xef\xbb\xbf"
+          "cs 1+/=\r\n\n",
+          NULL },
+        { "hunter2\nhunter3", "credentials.c.client_secret: the secret from env TEST_CONFIG_SECRET cannot be one: "
+                              "byte 8 is a line break" },
+        { "\n", "credentials.c.client_secret: the secret from env TEST_CONFIG_SECRET is empty" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct said said = { "", 0, 0 };
+        struct config_options o = { .report = hear, .report_arg = &said, .files = SCHEMA_FILES_ALL };
+        struct err e;
+        setenv("TEST_CONFIG_SECRET", rows[i].value, 1);
+        struct config *c =
+            config_parse(SLICE("credentials: {c: {grant: client_credentials, client_id: i, client_secret: "
+                               "{env: TEST_CONFIG_SECRET}, token_url: https://h/t}}\n"),
+                         "f", &o, &e);
+        assert_int_equal(said.errors, rows[i].wrong ? 1 : 0);
+        assert_int_equal(!c, rows[i].wrong != NULL);
+        if (rows[i].wrong)
+            assert_non_null(strstr(said.text, rows[i].wrong));
+        assert_null(strstr(said.text, "hunter"));
+        config_free(c);
+    }
+    unsetenv("TEST_CONFIG_SECRET");
+}
+
 static void flag_wins_over_variable_over_file_over_default(void **state)
 {
     (void)state;
@@ -1065,6 +1097,7 @@ int main(void)
         cmocka_unit_test(a_parent_proxy_and_who_is_left_out_are_read),
         cmocka_unit_test(what_is_wrong_with_a_parent_proxy_is_said),
         cmocka_unit_test(what_a_later_version_will_do_is_called_so),
+        cmocka_unit_test(check_refuses_a_secret_that_could_never_be_sent),
         cmocka_unit_test(redis_needs_a_url_a_seal_key_and_no_password_in_sight),
         cmocka_unit_test(credentials_that_cannot_work_are_refused),
         cmocka_unit_test(each_grant_takes_its_own_keys_and_no_others),

@@ -762,6 +762,25 @@ static void test_a_missing_secret_is_a_matter_of_configuration(void **s)
     assert_non_null(strstr(w.text, "/nonexistent/secret"));
 }
 
+static void test_a_secret_with_bytes_that_no_token_has_is_not_sent(void **s)
+{
+    static const char bad[] = "caf\xc3\xa9";
+    (void)s;
+    for (unsigned i = 0; i < CREDENTIAL_SECRETS; i++) {
+        if (i == CREDENTIAL_SIGNING_KEY || i == CREDENTIAL_REFRESH_TOKEN) /* judged by its reader; see below */
+            continue;
+        teardown(NULL);
+        setup(NULL);
+        w.spec.grant = i == CREDENTIAL_STATIC_TOKEN ? GRANT_STATIC : GRANT_REFRESH_TOKEN;
+        *credential_spec_secret(&w.spec, i) = (struct secret_ref){ SECRET_REF_INLINE, (char *)(uintptr_t)bad, NULL };
+        start(MSG_MISSING, 0, false, false);
+        settle();
+        failed(MSG_CONFIG_ERROR);
+        assert_non_null(strstr(w.text, "byte 4 is a character that is not ASCII"));
+        assert_int_equal(fake_journal.intents, 0);
+    }
+}
+
 /* ---- secrets that programs print ---- */
 
 static struct secret_ref program(const char *name)
@@ -1787,10 +1806,16 @@ static void test_a_configured_token_that_was_not_judged_is_tried_again(void **s)
 static void test_a_configured_token_that_cannot_be_read_stops_nothing(void **s)
 {
     (void)s;
-    w.spec.refresh_token = (struct secret_ref){ SECRET_REF_FILE, "/nonexistent/token", NULL };
-    again(true);
-    in("fetch");
-    assert_non_null(strstr(fake_fetch.body, "rt-old"));
+    static const struct secret_ref rows[] = { { SECRET_REF_FILE, "/nonexistent/token", NULL },
+                                              { SECRET_REF_INLINE, "rt\nnew", NULL } };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        teardown(NULL);
+        setup(NULL);
+        w.spec.refresh_token = rows[i];
+        again(true);
+        in("fetch");
+        assert_non_null(strstr(fake_fetch.body, "rt-old"));
+    }
 }
 
 static void test_a_reset_forgets_what_was_tried_and_found_dead(void **s)
@@ -2778,6 +2803,7 @@ int main(void)
         T(no_journal_no_request),
         T(a_request_that_cannot_start_was_not_sent),
         T(a_missing_secret_is_a_matter_of_configuration),
+        T(a_secret_with_bytes_that_no_token_has_is_not_sent),
         T(a_program_that_prints_a_secret_is_waited_for_outside_the_loop),
         T(all_programs_of_a_request_run_together_and_one_that_fails_ends_the_others),
         T(the_lease_runs_on_while_a_program_does),

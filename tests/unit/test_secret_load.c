@@ -92,6 +92,55 @@ static void what_needs_no_program_is_there_at_once(void **state)
     assert_int_equal(secret_load_secret(&g, 0).len, 0);
 }
 
+static void what_editors_and_shells_add_is_dropped_at_both_ends(void **state)
+{
+    static const char *const rows[] = {
+        "v w",         "v w\n",           "v w\r\n",   "v w\n\n",
+        "v w\r\n\r\n", "\xef\xbb\xbfv w", "\r\nv w\r", "\n\xef\xbb\xbfv w\xef\xbb\xbf\n"
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct secret_ref ref = { SECRET_REF_ENV, (char *)(uintptr_t)"GATHER_TEST", NULL };
+        struct secret got = { 0 };
+        struct err e;
+        setenv("GATHER_TEST", rows[i], 1);
+        assert_int_equal(secret_ref_read(&ref, &got, &e), 0);
+        assert_true(slice_eq(secret_peek(&got), SLICE("v w")));
+        assert_int_equal(secret_ref_read_exact(&ref, &got, &e), 0); /* a key may hold any bytes */
+        assert_int_equal(secret_peek(&got).len, strlen(rows[i]) - (rows[i][strlen(rows[i]) - 1] == '\n'));
+        secret_done(&got);
+    }
+}
+
+static void a_byte_that_no_token_has_is_named_by_its_place(void **state)
+{
+    static const struct {
+        struct slice value;
+        const char *why;
+    } rows[] = {
+        { { "!azAZ09 +/=%~", 13 }, NULL },
+        { { "ab\r\ncd", 6 }, "byte 3 is a line break" },
+        { { "ab\tcd", 5 }, "byte 3 is a control character" },
+        { { "ab\x7f", 3 }, "byte 3 is a control character" },
+        { { "a\0b\0", 4 }, "byte 2 is a NUL byte (is it UTF-16? then save it as UTF-8)" },
+        { { "\xff\xfe"
+            "a\0",
+            4 },
+          "byte 1 is a character that is not ASCII (is it UTF-16? then save it as UTF-8)" },
+        { { "caf\xc3\xa9", 5 }, "byte 4 is a character that is not ASCII (is it UTF-16? then save it as UTF-8)" },
+    };
+    const struct secret_ref ref = { SECRET_REF_FILE, (char *)(uintptr_t)"/run/s", NULL };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char want[256];
+        struct err e;
+        assert_int_equal(secret_ref_check_vschar(&ref, rows[i].value, &e), rows[i].why ? -1 : 0);
+        snprintf(want, sizeof want, "the secret from file /run/s cannot be one: %s", rows[i].why ? rows[i].why : "");
+        if (rows[i].why)
+            assert_string_equal(e.text, want);
+    }
+}
+
 static void programs_run_together_and_their_output_is_the_secret(void **state)
 {
     (void)state;
@@ -156,9 +205,10 @@ static void a_program_without_end_is_killed_at_its_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(what_needs_no_program_is_there_at_once),       T(programs_run_together_and_their_output_is_the_secret),
-        T(one_that_fails_ends_all_and_is_named),         T(a_program_that_is_not_there_fails_at_once),
-        T(a_program_without_end_is_killed_at_its_limit),
+        T(what_needs_no_program_is_there_at_once),         T(programs_run_together_and_their_output_is_the_secret),
+        T(one_that_fails_ends_all_and_is_named),           T(a_program_that_is_not_there_fails_at_once),
+        T(a_program_without_end_is_killed_at_its_limit),   T(what_editors_and_shells_add_is_dropped_at_both_ends),
+        T(a_byte_that_no_token_has_is_named_by_its_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -149,13 +149,45 @@ static int check_seal_key(struct schema *s, const struct config *c)
     if (c->seal_key.kind == SECRET_REF_NONE || c->seal_key.kind == SECRET_REF_COMMAND
         || (c->seal_key.kind == SECRET_REF_ENV && !getenv(c->seal_key.name)))
         return 0;
-    int failed = secret_ref_read(&c->seal_key, &key, &e);
+    int failed = secret_ref_read_exact(&c->seal_key, &key, &e);
     if (failed == 0)
         failed = seal_key_judge(secret_peek(&key), &e);
     struct seal_ring *ring = failed ? NULL : seal_ring_new(secret_peek(&key), SLICE(""), &e);
     failed = ring ? 0 : schema_error(s, node, "store.seal_key: %s", e.text);
     seal_ring_free(ring);
     secret_done(&key);
+    return failed;
+}
+
+/* A token or client secret that could never be sent.  Where it can be read without running anything. */
+static int check_secret(struct schema *s, const char *name, const char *key, const struct secret_ref *ref)
+{
+    const json_t *node = json_object_get(json_object_get(tree_root(s->tree), "credentials"), name);
+    struct secret value = { 0 };
+    struct err e;
+    if (ref->kind == SECRET_REF_NONE || ref->kind == SECRET_REF_COMMAND
+        || (ref->kind == SECRET_REF_ENV && !getenv(ref->name)))
+        return 0;
+    int failed = secret_ref_read(ref, &value, &e);
+    if (failed == 0)
+        failed = secret_ref_check_vschar(ref, secret_peek(&value), &e);
+    secret_done(&value);
+    return failed ? schema_error(s, json_object_get(node, key), "credentials.%s.%s: %s", name, key, e.text) : 0;
+}
+
+static int check_secrets(struct schema *s, const struct config *c)
+{
+    static const char *const keys[CREDENTIAL_SECRETS] = {
+        [CREDENTIAL_CLIENT_SECRET] = "client_secret", [CREDENTIAL_ASSERTION] = "assertion",
+        [CREDENTIAL_SUBJECT_TOKEN] = "subject_token", [CREDENTIAL_ACTOR_TOKEN] = "actor_token",
+        [CREDENTIAL_REFRESH_TOKEN] = "refresh_token", [CREDENTIAL_STATIC_TOKEN] = "token",
+    };
+    int failed = 0;
+    for (size_t i = 0; i < c->credential_count; i++)
+        for (unsigned which = 0; which < CREDENTIAL_SECRETS; which++)
+            if (keys[which])
+                failed |= check_secret(s, c->credentials[i].name, keys[which],
+                                       credential_spec_secret_of(&c->credentials[i], which));
     return failed;
 }
 
@@ -168,7 +200,7 @@ static int fill(struct schema *s, struct config *c)
     if (!failed && derive(c) != 0)
         failed = schema_error(s, NULL, "out of memory");
     if (!failed && s->files == SCHEMA_FILES_ALL)
-        failed = check_seal_key(s, c);
+        failed = check_seal_key(s, c) | check_secrets(s, c);
     if (!failed && s->report)
         warn(s, c);
     return failed;

@@ -135,17 +135,6 @@ static enum step take_static(struct flight *f)
     return flight_end_as(f, FLIGHT_ADOPTED, "the secret is the same");
 }
 
-static enum step gathered(struct flight *f)
-{
-    if (f->state == FLIGHT_SECRETS)
-        return flight_enter(f, FLIGHT_INTENT);
-    int failed = secret_set(&f->spent, secret_load_secret(&f->secret_load, 0));
-    secret_load_stop(&f->secret_load);
-    if (failed)
-        return flight_fail(f, MSG_TRANSIENT, "out of memory");
-    return f->spec->grant == GRANT_STATIC ? take_static(f) : take_seed(f);
-}
-
 /* A configured refresh token that cannot be read is no reason to stop while the stored one will do. */
 static enum step not_gathered(struct flight *f, const char *error)
 {
@@ -156,6 +145,33 @@ static enum step not_gathered(struct flight *f, const char *error)
     f->seed_looked = f->result.looked = true;
     f->look = false;
     return choose_stored(f);
+}
+
+/* What a key is made of is for its reader to judge; all others are sent as they are. */
+static int check_bytes(const struct flight *f, struct err *e)
+{
+    const struct secret_load *g = &f->secret_load;
+    for (size_t i = 0; i < g->count; i++)
+        if (g->ones[i].ref != &f->spec->assertion.key
+            && secret_ref_check_vschar(g->ones[i].ref, secret_load_secret(g, i), e) != 0)
+            return -1;
+    return 0;
+}
+
+static enum step gathered(struct flight *f)
+{
+    struct err e;
+    if (check_bytes(f, &e) != 0) {
+        secret_load_stop(&f->secret_load);
+        return not_gathered(f, e.text);
+    }
+    if (f->state == FLIGHT_SECRETS)
+        return flight_enter(f, FLIGHT_INTENT);
+    int failed = secret_set(&f->spent, secret_load_secret(&f->secret_load, 0));
+    secret_load_stop(&f->secret_load);
+    if (failed)
+        return flight_fail(f, MSG_TRANSIENT, "out of memory");
+    return f->spec->grant == GRANT_STATIC ? take_static(f) : take_seed(f);
 }
 
 static void on_gathered(void *arg, const char *error)
