@@ -75,6 +75,17 @@ def test_what_cannot_be_had_again_is_kept(start, scene, shapes, auth):
     assert counts["refreshes"] == counts["token_requests"]
 
 
+def test_a_refresh_token_that_is_lost_costs_neither_the_access_token_nor_the_grant(start, scene, shapes, auth):
+    reasons = shapes("access")
+    sidekey = start(scene(reasons))
+    assert {name: ask(sidekey, name)[0] for name in reasons} == {name: 200 for name in reasons}
+    auth.revoke_access()
+    for name, why in reasons.items():
+        assert ask(sidekey, name)[0] == 401  # the server's own
+        assert why in str(status_of(sidekey, name))
+    assert auth.healthy()["token_requests"] == len(reasons), "each was asked for once"
+
+
 def test_what_nobody_understands_is_not_sent_again(start, scene, shapes, auth):
     reasons = shapes("none")
     config = scene(reasons)

@@ -119,6 +119,9 @@ static void what_may_be_a_value_is_not_a_token(void **state)
         "[",
         "\"",
         "[[" GOOD "]]",
+        "Notice: no user {\"access_token\":\"evil\",\"refresh_token\":\"evil\",\"x\":\n" GOOD, /* text before it */
+        "Notice: no user {\"refresh_token\":\"evil\",\"x\":[\n" GOOD,
+        "<b>{\"AccessToken\":\"evil\",\"RefreshToken\":\"evil\",\"x\":</b>" GOOD,
     };
     (void)state;
     for (size_t i = 0; i < COUNT(bodies); i++)
@@ -126,6 +129,59 @@ static void what_may_be_a_value_is_not_a_token(void **state)
             && !strstr(seen_text(bodies[i]), "web page") && !strstr(seen_text(bodies[i]), "no access_token")
             && !strstr(seen_text(bodies[i]), "empty"))
             fail_msg("%s: %s", bodies[i], seen_text(bodies[i]));
+}
+
+static void names_are_read_however_they_are_spelled(void **state)
+{
+    static const struct {
+        const char *body, *seen;
+    } rows[] = {
+        { "{\"accessToken\":\"at\",\"refreshToken\":\"rt\",\"expiresIn\":600}", "at rt 600" },
+        { "{\"AccessToken\":\"at\",\"RefreshToken\":\"rt\",\"ExpiresIn\":600}", "at rt 600" },
+        { "{\"access-token\":\"at\",\"refresh-token\":\"rt\",\"expires-in\":600}", "at rt 600" },
+        { "{\"ACCESS_TOKEN\":\"at\",\"REFRESH_TOKEN\":\"rt\",\"EXPIRES_IN\":600}", "at rt 600" },
+        { "{\"accesstoken\":\"at\",\"refreshtoken\":\"rt\",\"expiresin\":600}", "at rt 600" },
+        { "{\"access_token\":\"at\",\"RefreshToken\":\"rt\"}", "at rt 0" },
+        { "{\"access_token\":\"at\",\"refresh_token\":null,\"refreshToken\":\"rt\"}", "at rt 0" },
+        { "{\"access_token\":\"at\",\"accessToken\":\"other\",\"refresh_token\":\"rt\"}", "at rt 0" },
+        { "{\"error\":null,\"data\":{\"accessToken\":\"at\",\"refreshToken\":\"rt\"}}", "at rt 0" },
+        { "access_token=at&amp;refresh_token=rt&amp;expires_in=600", "at rt 600" },
+        { "?access_token=at&refresh_token=rt", "at rt 0" },
+        { "access-token=at&Refresh-Token=rt", "at rt 0" },
+        /* one that nobody takes is lost, and known as that */
+        { "{\"access_token\":\"at\",\"data\":{\"refresh_token\":\"rt\"}}", "at - 0 unfit" },
+        { "{\"access_token\":\"at\",\"tokens\":[{\"x\":{\"refreshToken\":\"rt\"}}]}", "at - 0 unfit" },
+        { "{\"access_token\":\"at\",\"refresh_token\":{\"value\":\"rt\"}}", "at - 0 unfit" },
+        { "{\"access_token\":\"at\",\"grant_type\":\"refresh_token\",\"refresh_token_expires_in\":9}", "at - 0" },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (strcmp(seen_text(rows[i].body), rows[i].seen) != 0)
+            fail_msg("%s: %s", rows[i].body, seen_text(rows[i].body));
+}
+
+/* The server has made the tokens, and something went wrong behind it. */
+static void tokens_under_a_wrong_status_are_read(void **state)
+{
+    static const struct {
+        int status;
+        const char *body, *seen;
+    } rows[] = {
+        { 500, GOOD, "at rt 600" },
+        { 502, "Notice: x\n" GOOD, "at rt 600" },
+        { 400, GOOD, "at rt 600" },
+        { 302, GOOD, "at rt 600" },
+        { 500, "{\"access_token\":\"at\"}", "refused without an error code" },
+        { 400, "{\"refresh_token\":\"rt\"}", "refused without an error code" }, /* the one that was sent */
+        { 400, "{\"error\":\"invalid_grant\",\"refresh_token\":\"rt\"}", "error invalid_grant" },
+        { 500, "<html><pre>" GOOD "</pre></html>", "refused without an error code" },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const char *text = seen(&(struct grant_input){ .status = rows[i].status, .body = slice_str(rows[i].body) });
+        if (strcmp(text, rows[i].seen) != 0)
+            fail_msg("%d %s: %s", rows[i].status, rows[i].body, text);
+    }
 }
 
 static void a_refresh_token_is_found_whatever_the_rest_is_worth(void **state)
@@ -449,6 +505,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_almost_json_is_read),
         cmocka_unit_test(what_may_be_a_value_is_not_a_token),
+        cmocka_unit_test(names_are_read_however_they_are_spelled),
+        cmocka_unit_test(tokens_under_a_wrong_status_are_read),
         cmocka_unit_test(a_refresh_token_is_found_whatever_the_rest_is_worth),
         cmocka_unit_test(an_error_is_known_whatever_its_description_is),
         cmocka_unit_test(members_of_a_cut_response_are_read_up_to_the_cut),

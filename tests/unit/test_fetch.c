@@ -127,6 +127,12 @@ static void serve(struct peer *p)
         (void)get(p, request, sizeof request); /* until the client leaves */
     else if (strncmp(path, "/cut", 4) == 0)
         say(p, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf an answer");
+    else if (strncmp(path, "/no-colon", 9) == 0)
+        say(p, "HTTP/1.1 200 OK\r\nno colon\r\n\r\n{}");
+    else if (strncmp(path, "/no-length", 10) == 0)
+        say(p, "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}");
+    else if (strncmp(path, "/no-status", 10) == 0)
+        say(p, "HTTP/1.1 200");
     else if (strncmp(path, "/stop/", 6) == 0)
         stop_client(p, path + 6);
     else if (strncmp(path, "/mtls", 5) == 0)
@@ -527,6 +533,19 @@ static void half_a_response_is_told_as_that(void **state)
     assert_false(s.capped);
 }
 
+static void a_head_that_cannot_be_read_is_a_response_all_the_same(void **state)
+{
+    static const char *const urls[] = { "https://login.test/no-colon", "https://login.test/no-length" };
+    (void)state;
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        struct seen s = ask_url(urls[i]);
+        assert_int_equal(s.status, 200);
+        assert_true(s.sent && s.cut && s.capped);
+        assert_int_equal(s.body_len, 0);
+    }
+    assert_int_equal(ask_url("https://login.test/no-status").status, 0); /* a connection that ended is no response */
+}
+
 static void a_proxy_in_the_environment_is_not_for_us(void **state)
 {
     (void)state;
@@ -600,6 +619,7 @@ int main(void)
         cmocka_unit_test(a_slow_answer_ends_at_the_deadline),
         cmocka_unit_test(an_answer_that_came_while_we_were_stopped_is_read),
         cmocka_unit_test(half_a_response_is_told_as_that),
+        cmocka_unit_test(a_head_that_cannot_be_read_is_a_response_all_the_same),
         cmocka_unit_test(a_proxy_in_the_environment_is_not_for_us),
         cmocka_unit_test(a_cancelled_request_is_never_heard_of_again),
         cmocka_unit_test(urls_that_would_leak_are_refused_at_once),

@@ -2488,8 +2488,8 @@ static void test_a_response_that_nobody_understands_is_kept_and_nothing_is_sent_
         int status;
         const char *body, *why;
     } rows[] = {
-        { 200, "", "the response is empty" },
-        { 204, "", "the response is empty" },
+        { 200, "", "the response has no readable body" },
+        { 204, "", "the response has no readable body" },
         { 200, "<html>Welcome</html>", "the response is a web page" },
         { 202, "{\"ticket\":\"secret-1\"}", "members: ticket" },
         { 200, "{\"access_token\": \"half-an-answer\", \"expires_", "neither one JSON object nor a form" },
@@ -2578,6 +2578,23 @@ static void test_where_nothing_rotates_such_a_response_is_no_verdict(void **s)
     fake_fetch_say(200, GOOD);
     settle();
     ended(FLIGHT_REFRESHED);
+}
+
+static void test_tokens_under_a_wrong_status_are_sealed_and_kept(void **s)
+{
+    static const int statuses[] = { 302, 400, 500, 503 };
+    (void)s;
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        teardown(NULL);
+        setup(NULL);
+        to_fetch();
+        fake_fetch_say(statuses[i], GOOD);
+        assert_int_equal(fake_journal.kind, JOURNAL_ANSWER);
+        settle();
+        ended(FLIGHT_REFRESHED);
+        assert_int_equal(fake_fetch.starts, 1);
+        assert_int_equal(w.store.stored.generation, 6);
+    }
 }
 
 static void test_a_refresh_token_is_kept_whatever_the_access_token_is_worth(void **s)
@@ -2769,6 +2786,7 @@ int main(void)
         T(a_machine_without_the_response_says_where_it_is),
         T(a_disk_that_is_full_changes_nothing_about_that),
         T(where_nothing_rotates_such_a_response_is_no_verdict),
+        T(tokens_under_a_wrong_status_are_sealed_and_kept),
         T(a_refresh_token_is_kept_whatever_the_access_token_is_worth),
         T(an_access_token_that_was_refused_is_not_kept_with_it),
         T(what_came_before_a_cut_is_kept),

@@ -18,7 +18,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define LAST_READS 1024 /* more than 4 MiB has TLS records */
+#define HEAD_LARGE (256 * 1024) /* libcurl's limits are 100 KiB for a line of a head, and 300 KiB in all */
+#define TOO_LARGE 100           /* CURLE_TOO_LARGE, which older headers do not have */
+#define LAST_READS 1024         /* more than 4 MiB has TLS records */
 
 struct fetch {
     CURLM *multi;
@@ -44,6 +46,7 @@ struct fetch_job {
     bool late;
     bool listed;                    /* in the multi handle */
     bool headed;                    /* the head of the response is complete */
+    size_t head_bytes;              /* of it, so far */
     bool on_loopback;               /* the URL itself names loopback */
     bool metadata;                  /* a metadata server is asked: the one way to a link-local address */
     bool forbidden;                 /* the last address was refused by the policy */
@@ -52,16 +55,6 @@ struct fetch_job {
     fetch_fn *fn;
     void *arg;
 };
-
-int fetch_host(const char *url, char *text, size_t size)
-{
-    struct fetch_place p;
-    int failed = url ? fetch_url_read(url, false, &p) : -EINVAL;
-    if (failed)
-        return failed;
-    snprintf(text, size, "%s:%u", p.host, p.port);
-    return 0;
-}
 
 /* ---- curl's sockets and timer on the loop ---- */
 
@@ -200,6 +193,7 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *arg)
     struct slice value, line = slice_of(bytes, size * count);
     while (line.len && (line.ptr[line.len - 1] == '\n' || line.ptr[line.len - 1] == '\r'))
         line.len--;
+    job->head_bytes += size * count;
     job->headed = line.len == 0 || (job->headed && !slice_starts(line, SLICE("HTTP/"))); /* trailers do not count */
     struct slice name = slice_cut(line, ':', &value);
     char date[64];
@@ -228,6 +222,15 @@ static bool anything_sent(struct fetch_job *job)
     return bytes > 0 && (!job->way.by_parent || secured_us > 0);
 }
 
+/* The response is there, and libcurl will not read its head: no colon, a NUL, no number as its length, too long.  To
+ * the server it is said and done. */
+static bool head_refused(const struct fetch_job *job, CURLcode code)
+{
+    return !job->headed
+           && (code == CURLE_WEIRD_SERVER_REPLY || code == CURLE_OUT_OF_MEMORY || code == TOO_LARGE
+               || (code == CURLE_RECV_ERROR && job->head_bytes > HEAD_LARGE));
+}
+
 static const char *error_text(struct fetch_job *job, CURLcode code)
 {
     if (job->forbidden)
@@ -241,6 +244,11 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
         text = job->error;
     else
         text = curl_easy_strerror(code);
+    if (head_refused(job, code)) {
+        snprintf(job->text, sizeof job->text, "the response has no readable body: %s",
+                 code == CURLE_OUT_OF_MEMORY ? "a field is too long" : text);
+        return job->text;
+    }
     if (!job->way.by_parent)
         return text;
     snprintf(job->text, sizeof job->text, "by parent proxy %s: %s", job->fetch->parent.name, text);
@@ -271,10 +279,10 @@ static void finish(struct fetch_job *job, CURLcode code)
     curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &status);
     a.retry_after = job->retry_after;
     a.cut = code != CURLE_OK;
-    a.capped = job->answer.too_large;
+    a.capped = job->answer.too_large || head_refused(job, code);
     if (a.cut)
         a.error = error_text(job, code);
-    if (!a.cut || (job->headed && status > 0)) {
+    if (!a.cut || ((job->headed || a.capped) && status > 0)) {
         a.status = (int)status;
         a.body = fetch_body_get(&job->answer, a.cut);
     }
@@ -489,9 +497,4 @@ void fetch_free(struct fetch *f)
     fetch_roots_done(&f->roots);
     parent_done(&f->parent);
     free(f);
-}
-
-const char *fetch_library(void)
-{
-    return fetch_curl_load(NULL) == 0 ? curl_version() : "libcurl: not found";
 }

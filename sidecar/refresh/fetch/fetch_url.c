@@ -1,5 +1,7 @@
 #include "refresh/fetch/fetch_url.h"
 
+#include "refresh/fetch/fetch.h"
+
 #include "net/address.h"
 #include "refresh/fetch/fetch_curl.h"
 
@@ -57,5 +59,15 @@ int fetch_url_read(const char *url, bool metadata, struct fetch_place *ret)
     if (failed || p.port == 0 || (strcmp(p.scheme, "https") != 0 && !plain))
         return -EINVAL;
     *ret = p;
+    return 0;
+}
+
+int fetch_host(const char *url, char *text, size_t size)
+{
+    struct fetch_place p;
+    int failed = url ? fetch_url_read(url, false, &p) : -EINVAL;
+    if (failed)
+        return failed;
+    snprintf(text, size, "%s:%u", p.host, p.port);
     return 0;
 }

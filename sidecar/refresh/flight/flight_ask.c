@@ -262,7 +262,7 @@ static enum step sign_again(struct flight *f)
 static void explain(const struct flight *f, const struct fetch_answer *a, struct grant_answer *answer, bool foreign,
                     char *why, char *text, size_t size)
 {
-    const char *who;
+    const char *who, *heard = a->cut && a->body.len == 0 ? "" : why; /* of what did not come there is nothing to say */
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
         who = "command";
     else if (f->impersonating)
@@ -275,7 +275,7 @@ static void explain(const struct flight *f, const struct fetch_answer *a, struct
         snprintf(text, size, "%s: %s", who, a->status ? why : a->error);
     else if (a->status)
         snprintf(text, size, "%s: HTTP %d, %s%s%s%s%s%s%s", who, a->status, a->cut ? a->error : "",
-                 a->cut && why[0] ? "; " : "", why, answer->said[0] ? ": \"" : "", answer->said,
+                 a->cut && heard[0] ? "; " : "", heard, answer->said[0] ? ": \"" : "", answer->said,
                  answer->said[0] ? "\"" : "", foreign ? " (foreign_rotation: somebody else has spent it)" : "");
     else
         snprintf(text, size, "%s: %s", who, a->error ? a->error : "no answer");
@@ -351,6 +351,10 @@ static enum step first_look(struct flight *f, const struct fetch_answer *a)
         flight_seal_response(f, a);
     const struct grant_input in = { a->status, a->body, a->cut, f->impersonating ? NULL : f->spec };
     enum grant_result result = a->status ? grant_parse(&in, &answer, why) : GRANT_BROKEN;
+    if (!success && spends && !secret_empty(&answer.refresh_token)) { /* a fault that came after the tokens */
+        flight_seal_response(f, a);
+        success = true;
+    }
     if (!success && end_is_lost(a, &answer))
         heard.status = 0;
     enum step step;

@@ -33,8 +33,8 @@ static struct slice text_of(const json_t *object, const char *name)
 struct names {
     const char *names[4]; /* the first that is there */
 };
-static const struct names access_names = { { "access_token", "accessToken", "token" } }, id_names = { { "id_token" } },
-                          refresh_names = { { "refresh_token", "refreshToken" } };
+static const struct names access_names = { { "access_token", "token" } }, id_names = { { "id_token" } },
+                          refresh_names = { { "refresh_token" } };
 /* Objects that a token may lie in: Slack's user tokens, Kubernetes' ExecCredential, gcloud's config-helper. */
 static const char *const inner_names[] = { "authed_user", "status", "credential" };
 /* … and the wrappers of those who wrap everything: only when the top has nothing itself. */
@@ -50,7 +50,7 @@ static struct slice first_text(const json_t *object, const struct names *n)
 {
     struct slice text = SLICE("");
     for (size_t i = 0; i < 4 && n->names[i] && text.len == 0; i++)
-        text = text_of(object, n->names[i]);
+        text = string_of(answer_member(object, n->names[i]));
     return text;
 }
 
@@ -64,7 +64,7 @@ static const json_t *first_value(const json_t *object, const struct names *n)
 {
     const json_t *value = NULL;
     for (size_t i = 0; i < 4 && n->names[i] && !value; i++)
-        value = meant(json_object_get(object, n->names[i]));
+        value = answer_member(object, n->names[i]);
     return value;
 }
 
@@ -82,7 +82,7 @@ static bool has_tokens(const json_t *object, const struct credential_spec *spec)
 static bool speaks_itself(const json_t *object, const struct credential_spec *spec)
 {
     return has_tokens(object, spec) || first_text(object, &access_names).len || json_object_get(object, "expires_in")
-           || json_object_get(object, "error");
+           || meant(json_object_get(object, "error"));
 }
 
 /* An object, also as the only element of a list. */
@@ -205,14 +205,23 @@ static enum grant_result no_token(const json_t *object, const struct credential_
 /* Members that are held elsewhere, or that must not lie about in a document for humans. */
 static bool is_held_elsewhere(const char *name)
 {
-    static const char *const known[] = {
-        "access_token", "accessToken",         "token",        "refresh_token", "refreshToken",
-        "expires_in",   "expires_in_sec",      "expiresIn",    "expires_at",    "expireTime",
-        "expires_on",   "expiresAt",           "refresh_in",   "id_token",      "idToken",
-        "ok",           "expirationTimestamp", "token_expiry", "clientKeyData", "clientCertificateData"
-    };
+    static const char *const known[] = { "access_token",
+                                         "token",
+                                         "refresh_token",
+                                         "expires_in",
+                                         "expires_at",
+                                         "expires_in_sec",
+                                         "expire_time",
+                                         "expires_on",
+                                         "refresh_in",
+                                         "id_token",
+                                         "ok",
+                                         "expiration_timestamp",
+                                         "token_expiry",
+                                         "client_key_data",
+                                         "client_certificate_data" };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(name, known[i]) == 0)
+        if (answer_is_name(name, known[i]))
             return true;
     return false;
 }
@@ -263,28 +272,45 @@ static enum grant_result take_access(const struct found *f, const struct credent
     return GRANT_TOKEN;
 }
 
+/* Both tokens under a status that is none of success: the server has made them, and what went wrong came after that. */
+static bool came_all_the_same(const struct found *f, bool html)
+{
+    return !html && f->access.len && json_is_string(f->refresh);
+}
+
+/* Where the refresh token may be that was not found: the old one must not be taken for good. */
+static const char *lost_refresh(const struct found *f, const json_t *object, bool whole)
+{
+    if (f->refresh)
+        return "the new refresh token cannot be used: it is no text, over 64 KiB, has control characters, or was given "
+               "twice";
+    if (!whole) /* it may have been in what is missing */
+        return "the response ends before a refresh token";
+    return answer_has_refresh(object)
+               ? "there is a refresh token where none is expected: name its place by response.refresh_token"
+               : NULL;
+}
+
 /* The refresh token first, whatever is said of the rest: it cannot be had again. */
 static enum grant_result take(const struct grant_input *in, json_t *object, struct grant_answer *ret, char *why)
 {
     struct found f = find_tokens(object, in->spec);
-    bool good = in->status <= 299;
+    bool good = in->status <= 299 || came_all_the_same(&f, ret->html);
     if (good && take_refresh(f.refresh, ret) != 0) {
         ret->no_memory = true;
         return broken(why, "out of memory");
     }
-    if (refusal_read(in->status, object, f.access.len || f.refresh, ret)) {
+    if (refusal_read(good ? 200 : in->status, object, f.access.len || f.refresh, ret)) {
         snprintf(why, GRANT_WHY_BYTES, "error %s", ret->code);
         return GRANT_ERROR;
     }
     if (!good)
         return broken(why, "refused without an error code");
     enum grant_result result = take_access(&f, in->spec, ret, why);
-    ret->refresh_unfit = ret->refresh_unfit || (!f.refresh && !ret->whole); /* it may have been in what is missing */
-    if (result == GRANT_TOKEN && ret->refresh_unfit)
-        snprintf(why, GRANT_WHY_BYTES, "%s",
-                 f.refresh
-                     ? "the new refresh token cannot be used: over 64 KiB, with control characters, or given twice"
-                     : "the response ends before a refresh token");
+    const char *lost = secret_empty(&ret->refresh_token) ? lost_refresh(&f, object, ret->whole) : NULL;
+    ret->refresh_unfit = lost != NULL;
+    if (result == GRANT_TOKEN && lost)
+        snprintf(why, GRANT_WHY_BYTES, "%s", lost);
     return result;
 }
 
@@ -296,7 +322,7 @@ enum grant_result grant_parse(const struct grant_input *in, struct grant_answer 
     ret->whole = object && shape.whole;
     ret->no_memory = shape.no_memory;
     if (!object && shape.empty)
-        return broken(why, "the response is empty");
+        return broken(why, "the response has no readable body");
     if (!object)
         return broken(why,
                       shape.html ? "the response is a web page" : "the response is neither one JSON object nor a form");

@@ -318,7 +318,8 @@ static const char *next_object(const char *at, const char *end)
 /* The text around the object has such a member itself, in whatever format: then the object may be somebody's value. */
 static bool speaks_of_tokens(struct slice text)
 {
-    static const char *const names[] = { "access_token", "accesstoken", "refresh_token", "refreshtoken", "id_token" };
+    static const char *const names[] = { "access_token",  "access-token", "accesstoken", "refresh_token",
+                                         "refresh-token", "refreshtoken", "id_token" };
     for (size_t i = 0; i + 8 <= text.len; i++)
         for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
             size_t len = strlen(names[n]);
@@ -333,9 +334,11 @@ static bool speaks_of_tokens(struct slice text)
     return false;
 }
 
-static bool usable(enum outcome o, bool cut)
+/* An object without its end is one only where nothing stands before it: else that may be somebody's text, and what
+ * follows would be its value. */
+static bool usable(enum outcome o, bool cut, bool first)
 {
-    return o == WELL || o == ENDED || (o == IN_STRING && cut);
+    return o == WELL || (o == ENDED && first) || (o == IN_STRING && cut && first);
 }
 
 json_t *answer_lenient(struct slice text, bool cut, struct answer_shape *ret)
@@ -348,7 +351,8 @@ json_t *answer_lenient(struct slice text, bool cut, struct answer_shape *ret)
     enum outcome o = read_object(&r, 0, &object);
     ret->whole = o == WELL;
     ret->no_memory = o == NO_MEMORY;
-    if (usable(o, cut) && !next_object(r.at, end) && !speaks_of_tokens(slice_of(text.ptr, (size_t)(start - text.ptr)))
+    if (usable(o, cut, start == text.ptr) && !next_object(r.at, end)
+        && !speaks_of_tokens(slice_of(text.ptr, (size_t)(start - text.ptr)))
         && !speaks_of_tokens(slice_of(r.at, (size_t)(end - r.at))))
         return object;
     json_decref(object);

@@ -1,6 +1,7 @@
 /* refresh/grant/answer_private.h: inside the reading of token responses, for answer*.c only.
  * answer.c says what is a token and what an error; answer_read.c makes a document of bytes (RFC 8259, or a form);
- * answer_lenient.c reads what is almost JSON; answer_unpack.c undoes compression and UTF-16; answer_time.c reads ends.
+ * answer_lenient.c reads what is almost JSON; answer_unpack.c undoes compression and UTF-16; answer_time.c reads ends;
+ * answer_member.c finds members by their names.
  */
 #ifndef SIDEKEY_REFRESH_GRANT_ANSWER_PRIVATE_H
 #define SIDEKEY_REFRESH_GRANT_ANSWER_PRIVATE_H
@@ -31,6 +32,14 @@ json_t *answer_strict(struct slice text);
 /* Undoes gzip, zlib and raw deflate, by what the bytes look like, and UTF-16, into out (a secret buf, empty).
  * true: there was something to undo, and out is what the body says; *io_cut is set when its end is missing. */
 bool answer_unpack(struct slice body, struct buf *out, bool *io_cut);
+
+/* The member of that name (lower case, "_" between words), also when it is spelled otherwise (accessToken,
+ * Access-Token); the exact name first.  NULL: there is none, or it says nothing (null, false, ""). */
+const json_t *answer_member(const json_t *object, const char *plain);
+/* name is such a spelling. */
+bool answer_is_name(const char *name, const char *plain);
+/* There is a refresh token somewhere in it, however deep. */
+bool answer_has_refresh(const json_t *object);
 
 /* A number, also as text.  NAN: absent or no number. */
 double answer_number(const json_t *value);

@@ -50,6 +50,8 @@ static int form_set(json_t *object, const char *name, struct slice text)
 static int form_member(json_t *object, struct slice pair)
 {
     struct slice value, name = slice_cut(pair, '=', &value);
+    if (slice_starts(name, SLICE("amp;"))) /* written for a web page */
+        name = slice_skip(name, 4);
     struct buf key, text;
     buf_init_secret(&key, 256);
     buf_init_secret(&text, 128 * 1024);
@@ -77,6 +79,14 @@ static json_t *parse_form(struct slice body, bool cut)
         }
     }
     return object;
+}
+
+/* What some put before the first name. */
+static struct slice form_start(struct slice body)
+{
+    while (body.len && memchr("&?#", body.ptr[0], 3))
+        body = slice_skip(body, 1);
+    return body;
 }
 
 /* A name, then "=".  What looks like a form is never searched for an object: that would be a value in it. */
@@ -152,7 +162,7 @@ json_t *answer_read(struct slice body, bool cut, struct answer_shape *ret)
     struct buf plain;
     json_safe_init();
     buf_init_secret(&plain, GRANT_ANSWER_MAX);
-    struct slice text = trim(answer_unpack(body, &plain, &cut) ? buf_slice(&plain) : body);
+    struct slice text = form_start(trim(answer_unpack(body, &plain, &cut) ? buf_slice(&plain) : body));
     bool form = is_form(text);
     *ret =
         (struct answer_shape){ .html = text.len && text.ptr[0] == '<', .empty = text.len == 0, .whole = !form || !cut };

@@ -110,14 +110,19 @@ static const struct {
     const char *name;
     enum { DURATION, MOMENT, EITHER } is;
 } names[] = {
-    { "expires_in_sec", DURATION }, { "expires_in", DURATION },
-    { "expiresIn", DURATION },      { "expireIn", DURATION },
-    { "expire_in", DURATION },      { "expires_at", MOMENT },
-    { "expireTime", MOMENT },       { "expires_on", MOMENT },
-    { "expiresAt", MOMENT },        { "expirationTimestamp", MOMENT },
-    { "token_expiry", MOMENT },     { "expiry_date", MOMENT },
-    { "expiry", EITHER },           { "expires", EITHER },
-    { "expire", EITHER },           { "expiration", EITHER },
+    { "expires_in_sec", DURATION },
+    { "expires_in", DURATION },
+    { "expire_in", DURATION },
+    { "expires_at", MOMENT },
+    { "expire_time", MOMENT },
+    { "expires_on", MOMENT },
+    { "expiration_timestamp", MOMENT },
+    { "token_expiry", MOMENT },
+    { "expiry_date", MOMENT },
+    { "expiry", EITHER },
+    { "expires", EITHER },
+    { "expire", EITHER },
+    { "expiration", EITHER },
 };
 
 static void read_named(size_t i, const json_t *value, struct grant_answer *ret)
@@ -135,8 +140,7 @@ static void read_named(size_t i, const json_t *value, struct grant_answer *ret)
 
 /* Keycloak; GitHub and Microsoft; Intuit */
 static const char *const refresh_lives[] = { "refresh_expires_in", "refresh_token_expires_in",
-                                             "x_refresh_token_expires_in", "refreshTokenExpiresIn",
-                                             "refreshExpiresIn" };
+                                             "x_refresh_token_expires_in" };
 
 void answer_times(const json_t *object, const json_t *expires, struct grant_answer *ret)
 {
@@ -144,8 +148,8 @@ void answer_times(const json_t *object, const json_t *expires, struct grant_answ
         read_either(expires, ret);
     for (size_t i = 0;
          i < sizeof names / sizeof *names && !expires && ret->lifetime_ms == 0 && ret->expires_wall_ms == 0; i++)
-        read_named(i, json_object_get(object, names[i].name), ret);
+        read_named(i, answer_member(object, names[i].name), ret);
     ret->refresh_in_ms = answer_duration_ms(json_object_get(object, "refresh_in"));
     for (size_t i = 0; i < sizeof refresh_lives / sizeof *refresh_lives && ret->refresh_lifetime_ms == 0; i++)
-        ret->refresh_lifetime_ms = answer_duration_ms(json_object_get(object, refresh_lives[i]));
+        ret->refresh_lifetime_ms = answer_duration_ms(answer_member(object, refresh_lives[i]));
 }

@@ -24,6 +24,11 @@ static void give_back(void *arg, void *at)
     free(at);
 }
 
+static bool is_gzip(const unsigned char *at, size_t len)
+{
+    return len > 2 && at[0] == 0x1f && at[1] == 0x8b;
+}
+
 enum unpacked { UNPACKED_NOT, UNPACKED_CUT, UNPACKED_WHOLE };
 
 /* bits: as inflateInit2() wants them.  What came out before an error or the cap stays. */
@@ -44,6 +49,8 @@ static enum unpacked inflate_into(struct slice in, int bits, struct buf *out)
         z.avail_out = (uInt)room;
         result = inflate(&z, Z_SYNC_FLUSH);
         buf_grow(out, room - z.avail_out);
+        if (result == Z_STREAM_END && is_gzip(z.next_in, z.avail_in)) /* one more member (RFC 1952 §2.2) */
+            result = inflateReset(&z);
         if (result == Z_OK && z.avail_in == 0 && z.avail_out)
             break;
     }
@@ -51,11 +58,6 @@ static enum unpacked inflate_into(struct slice in, int bits, struct buf *out)
     if (out->len == 0)
         return UNPACKED_NOT;
     return result == Z_STREAM_END ? UNPACKED_WHOLE : UNPACKED_CUT;
-}
-
-static bool is_gzip(const unsigned char *at, size_t len)
-{
-    return len > 2 && at[0] == 0x1f && at[1] == 0x8b;
 }
 
 /* RFC 1950 §2.2. */
