@@ -41,10 +41,9 @@ struct fetch_job {
     struct fetch_body answer;
     struct slice retry_after; /* in header */
     int64_t date_s;
-    struct timer deadline; /* ours, not curl's: see last_look() */
-    curl_socket_t fd;      /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
-    bool late;
-    bool listed;                    /* in the multi handle */
+    struct timer deadline;          /* ours, not curl's: see last_look() */
+    curl_socket_t fd;               /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
+    bool late, listed;              /* listed: in the multi handle */
     bool headed;                    /* the head of the response is complete */
     size_t head_bytes;              /* of it, so far */
     bool on_loopback;               /* the URL itself names loopback */
@@ -237,13 +236,9 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
         return "the address of the token endpoint is not allowed (network.allow_private)";
     if (job->answer.too_large)
         return "the response is larger than 4 MiB";
-    const char *text;
+    const char *text = *job->error ? job->error : curl_easy_strerror(code);
     if (*job->refusal)
         text = job->refusal;
-    else if (*job->error)
-        text = job->error;
-    else
-        text = curl_easy_strerror(code);
     if (head_refused(job, code)) {
         snprintf(job->text, sizeof job->text, "the response has no readable body: %s",
                  code == CURLE_OUT_OF_MEMORY ? "a field is too long" : text);
@@ -497,4 +492,9 @@ void fetch_free(struct fetch *f)
     fetch_roots_done(&f->roots);
     parent_done(&f->parent);
     free(f);
+}
+
+const char *fetch_library(void)
+{
+    return fetch_curl_load(NULL) == 0 ? curl_version() : "libcurl: not found";
 }

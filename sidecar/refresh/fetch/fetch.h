@@ -7,6 +7,7 @@
 
 #include "net/dial/dial.h"
 #include "refresh/credential_spec.h"
+#include "refresh/fetch/fetch_url.h"
 
 #define FETCH_ANSWER_MAX (4 * 1024 * 1024)
 #define FETCH_CONNECT_MS 10000
@@ -51,9 +52,6 @@ MUST_CHECK struct fetch_job *fetch_start(struct fetch *f, const struct fetch_req
                                          struct err *e);
 /* fn will not be called.  Accepts NULL. */
 void fetch_cancel(struct fetch_job *job);
-/* "host:port" of a token URL, lower case: the key of its throttle.  0; -EINVAL (no http or https URL, or http that is
- * not on loopback). */
-MUST_CHECK int fetch_host(const char *url, char *text, size_t size);
 
 /* "libcurl/7.88.1 OpenSSL/3.0 …", for version reports; "libcurl: not found" when it cannot be loaded. */
 const char *fetch_library(void);

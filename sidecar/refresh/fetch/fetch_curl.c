@@ -1,8 +1,6 @@
 #define FETCH_CURL_NAMES_STAY
 #include "refresh/fetch/fetch_curl.h"
 
-#include "refresh/fetch/fetch.h"
-
 #include <dlfcn.h>
 #include <malloc.h>
 #include <stdint.h>
@@ -78,9 +76,4 @@ CURLcode fetch_curl_start(void)
 {
     return fetch_curl.call_curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_and_free, move_and_wipe, strdup,
                                                 calloc);
-}
-
-const char *fetch_library(void)
-{
-    return fetch_curl_load(NULL) == 0 ? curl_version() : "libcurl: not found";
 }

@@ -1,7 +1,5 @@
 #include "refresh/fetch/fetch_url.h"
 
-#include "refresh/fetch/fetch.h"
-
 #include "net/address.h"
 #include "refresh/fetch/fetch_curl.h"
 

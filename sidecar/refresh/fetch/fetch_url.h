@@ -14,4 +14,8 @@ struct fetch_place {
  * 0; -EINVAL (no http or https URL, a user in it, or http elsewhere than on loopback), -ENOMEM. */
 MUST_CHECK int fetch_url_read(const char *url, bool metadata, struct fetch_place *ret);
 
+/* "host:port" of a token URL, lower case: the key of its throttle.  0; -EINVAL (no http or https URL, or http that is
+ * not on loopback). */
+MUST_CHECK int fetch_host(const char *url, char *text, size_t size);
+
 #endif
