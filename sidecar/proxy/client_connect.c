@@ -1,5 +1,6 @@
 #include "base/log.h"
 #include "http/rules.h"
+#include "net/tls/tls_hello.h"
 #include "proxy/client_private.h"
 
 #include <unistd.h>
@@ -105,9 +106,14 @@ static void warm_upstream(struct client *c)
     pool_adopt(c->ctx->pool, &target, fd);
 }
 
-static void judge_first_byte(struct client *c)
+static void judge_first_bytes(struct client *c)
 {
     bool tls = buf_slice(&c->early).ptr[0] == 0x16; /* RFC 8446 §5.1: handshake record */
+    enum tls_leaf_kind kind = TLS_LEAF_ECDSA;
+    if (tls && !tls_hello_leaf(buf_slice(&c->early), &kind)) {
+        stream_want_read(c->stream, true); /* the rest of its ClientHello */
+        return;
+    }
     stream_want_read(c->stream, false);
     c->a0.scheme = tls ? SCHEME_HTTPS : SCHEME_HTTP;
     if (!c->rule && c->transparent) {
@@ -119,14 +125,14 @@ static void judge_first_byte(struct client *c)
         client_enter_http(c);
         return;
     }
-    struct tls_leaf *leaf = leaves_get(c->ctx->leaves, c->a0.host);
+    struct tls_leaf *leaf = leaves_get(c->ctx->leaves, kind, c->a0.host);
     if (leaf) {
         accept_tls(c, leaf);
         return;
     }
     client_enter(c, CLIENT_LEAF);
     stream_want_hangup(c->stream, STREAM_HANGUP_END);
-    if (leaves_wait(c->ctx->leaves, c->a0.host, &c->leaf_wait, c->ctx->options->limits.tls_ms, on_leaf, c) != 0)
+    if (leaves_wait(c->ctx->leaves, kind, c->a0.host, &c->leaf_wait, c->ctx->options->limits.tls_ms, on_leaf, c) != 0)
         client_end(c, false);
 }
 
@@ -152,7 +158,7 @@ static void on_sniff(void *owner, enum stream_event event)
     case STREAM_OK: break;
     }
     buf_grow(&c->early, got);
-    judge_first_byte(c);
+    judge_first_bytes(c);
 }
 
 static void sniff(struct client *c)
@@ -161,7 +167,7 @@ static void sniff(struct client *c)
     c->in_tunnel = true;
     stream_own(c->stream, on_sniff, c);
     if (c->early.len)
-        judge_first_byte(c);
+        judge_first_bytes(c);
     else
         stream_want_read(c->stream, true);
 }

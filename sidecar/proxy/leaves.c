@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "http/authority.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +14,11 @@ struct entry {
     struct list waits;
     struct tls_leaf *leaf;
     int64_t until_s;
-    char host[];
+    char key[]; /* a digit for the kind, then the host */
+};
+
+struct key {
+    char text[AUTHORITY_HOST_MAX + 2];
 };
 
 struct leaves {
@@ -54,7 +59,7 @@ static void drop_entry(struct leaves *l, struct entry *e)
     drop_leaf(l, e);
     if (!list_empty(&e->waits))
         return;
-    hash_remove(l->by_host, slice_str(e->host));
+    hash_remove(l->by_host, slice_str(e->key));
     free(e);
 }
 
@@ -75,9 +80,21 @@ void leaves_free(struct leaves *l)
     free(l);
 }
 
-struct tls_leaf *leaves_get(struct leaves *l, const char *host)
+/* false: no name that a certificate could have. */
+static bool make_key(enum tls_leaf_kind kind, struct slice host, struct key *ret)
 {
-    struct entry *e = hash_get(l->by_host, slice_str(host));
+    if (host.len > AUTHORITY_HOST_MAX)
+        return false;
+    ret->text[0] = (char)('0' + kind);
+    memcpy(ret->text + 1, host.ptr, host.len);
+    ret->text[host.len + 1] = '\0';
+    return true;
+}
+
+struct tls_leaf *leaves_get(struct leaves *l, enum tls_leaf_kind kind, const char *host)
+{
+    struct key key;
+    struct entry *e = make_key(kind, slice_str(host), &key) ? hash_get(l->by_host, slice_str(key.text)) : NULL;
     if (!e || !e->leaf)
         return NULL;
     if (e->until_s - EXPIRY_MARGIN_S < clock_wall_ms() / 1000) {
@@ -89,24 +106,35 @@ struct tls_leaf *leaves_get(struct leaves *l, const char *host)
     return tls_leaf_ref(e->leaf);
 }
 
-static struct entry *entry_for(struct leaves *l, struct slice host)
+static struct entry *entry_for(struct leaves *l, const struct key *key)
 {
-    struct entry *e = hash_get(l->by_host, host);
-    if (e || !(e = calloc(1, sizeof *e + host.len + 1)))
+    struct slice text = slice_str(key->text);
+    struct entry *e = hash_get(l->by_host, text);
+    if (e || !(e = calloc(1, sizeof *e + text.len + 1)))
         return e;
-    memcpy(e->host, host.ptr, host.len);
+    memcpy(e->key, text.ptr, text.len);
     list_init(&e->recent);
     list_init(&e->waits);
-    if (hash_put(l->by_host, host, e) != 0) {
+    if (hash_put(l->by_host, text, e) != 0) {
         free(e);
         return NULL;
     }
     return e;
 }
 
+static void on_rsa_key(void *arg)
+{
+    leaves_resend(arg);
+}
+
+/* Without the RSA key nothing is asked yet: on_rsa_key() will; if it cannot be made the wait ends by its time. */
 static void mint(struct leaves *l, struct entry *e)
 {
-    l->send(l->arg, &(struct msg){ .type = MSG_MINT, .name = slice_str(e->host), .der = tls_server_spki(l->server) });
+    enum tls_leaf_kind kind = (enum tls_leaf_kind)(e->key[0] - '0');
+    struct slice spki =
+        kind == TLS_LEAF_ECDSA ? tls_server_spki(l->server) : tls_server_rsa_spki(l->server, on_rsa_key, l);
+    if (spki.len)
+        l->send(l->arg, &(struct msg){ .type = MSG_MINT, .name = slice_str(e->key + 1), .tag = kind, .der = spki });
 }
 
 static void leave(struct leaf_wait *w)
@@ -134,10 +162,11 @@ static void on_wait_over(void *arg)
     w->fn(w->arg, NULL, "the keeper did not answer in time");
 }
 
-int leaves_wait(struct leaves *l, const char *host, struct leaf_wait *w, int64_t wait_ms,
+int leaves_wait(struct leaves *l, enum tls_leaf_kind kind, const char *host, struct leaf_wait *w, int64_t wait_ms,
                 void (*fn)(void *arg, struct tls_leaf *leaf, const char *error), void *arg)
 {
-    struct entry *e = entry_for(l, slice_str(host));
+    struct key key;
+    struct entry *e = make_key(kind, slice_str(host), &key) ? entry_for(l, &key) : NULL;
     if (!e)
         return -ENOMEM;
     bool first = list_empty(&e->waits);
@@ -163,7 +192,9 @@ static void keep(struct leaves *l, struct entry *e, struct tls_leaf *leaf, int64
 
 void leaves_message(struct leaves *l, const struct msg *m)
 {
-    struct entry *e = hash_get(l->by_host, m->name);
+    struct key key;
+    bool known = m->tag <= TLS_LEAF_RSA_BY_RSA && make_key((enum tls_leaf_kind)m->tag, m->name, &key);
+    struct entry *e = known ? hash_get(l->by_host, slice_str(key.text)) : NULL;
     struct list waits;
     char error[256] = "the leaf that the keeper signed does not fit this worker's key";
     if (!e)

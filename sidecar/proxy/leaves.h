@@ -1,5 +1,6 @@
-/* proxy/leaves.h: the worker's cache of leaf certificates; misses are minted by the keeper, one at a time per name.
- * Worker process. X509 only (the key is the worker's one), LRU of LEAVES_MAX, expiry judged at use. */
+/* proxy/leaves.h: the worker's cache of leaf certificates; misses are minted by the keeper, one at a time per name
+ * and kind (net/tls/tls.h). Worker process. X509 only (the keys are the worker's), LRU of LEAVES_MAX, expiry judged at
+ * use. */
 #ifndef SIDEKEY_PROXY_LEAVES_H
 #define SIDEKEY_PROXY_LEAVES_H
 
@@ -28,10 +29,10 @@ typedef void leaves_send_fn(void *arg, const struct msg *mint);
 MUST_CHECK struct leaves *leaves_new(struct tls_server *server, leaves_send_fn *send, void *arg);
 void leaves_free(struct leaves *l);
 /* A reference for the caller, or NULL: not cached, call leaves_wait(). */
-struct tls_leaf *leaves_get(struct leaves *l, const char *host);
+struct tls_leaf *leaves_get(struct leaves *l, enum tls_leaf_kind kind, const char *host);
 /* fn is called once, later, within wait_ms, unless cancelled.  Returns 0; -ENOMEM. */
-MUST_CHECK int leaves_wait(struct leaves *l, const char *host, struct leaf_wait *w, int64_t wait_ms,
-                           void (*fn)(void *arg, struct tls_leaf *leaf, const char *error), void *arg);
+MUST_CHECK int leaves_wait(struct leaves *l, enum tls_leaf_kind kind, const char *host, struct leaf_wait *w,
+                           int64_t wait_ms, void (*fn)(void *arg, struct tls_leaf *leaf, const char *error), void *arg);
 /* Harmless on a zeroed or finished wait. */
 void leaf_wait_cancel(struct leaf_wait *w);
 /* From the keeper: MSG_LEAF. */

@@ -16,6 +16,7 @@
 
 #define LOOK_EVERY_MS (10 * 60 * 1000)
 #define AGAIN_MS 60000 /* after something could not be published */
+#define MINT_BY_RSA 2  /* MINT's tag: TLS_LEAF_RSA_BY_RSA of net/tls/tls.h */
 #define LEAF_MAX_BYTES 16384
 
 enum change { CHANGE_DUE, CHANGE_ROTATE, CHANGE_ROTATE_NOW };
@@ -268,12 +269,16 @@ void keeper_ca_gauges(struct keeper *k)
 void keeper_ca_mint(struct worker_link *w, const struct msg *m)
 {
     struct keeper *k = w->keeper;
-    struct msg answer = { .type = MSG_LEAF, .name = m->name };
+    struct msg answer = { .type = MSG_LEAF, .name = m->name, .tag = m->tag };
     struct buf der;
     struct err e = { "" };
     buf_init(&der, LEAF_MAX_BYTES);
     keeper_ca_look(k);
-    bool ok = ca_set_sign_leaf(k->ca, m->name, false, m->der, now_s(), &der, &answer.until_s, &e) == 0;
+    bool by_rsa = m->tag == MINT_BY_RSA, ok = false;
+    if (by_rsa && !k->options->ca_rsa)
+        err_set(&e, "the client takes no ECDSA signature; set ca.rsa: true, then its trust store needs ca.pem anew");
+    else
+        ok = ca_set_sign_leaf(k->ca, m->name, by_rsa, m->der, now_s(), &der, &answer.until_s, &e) == 0;
     if (ok)
         answer.der = buf_slice(&der);
     else {

@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import ssl
 import sys
 import textwrap
 
@@ -64,6 +65,64 @@ def test_openssl_s_client(sidekey, auth):
                stdin=f"GET /v2/echo HTTP/1.1\r\nHost: {API}\r\nAuthorization: {PLACEHOLDER}\r\nConnection: close\r\n\r\n".encode())
     assert done.returncode == 0, done
     saw_token(done.stdout.decode().partition("\r\n\r\n")[2], auth)
+
+
+RSA_CLIENTS = {  # flags of s_client, and whether the authority must be RSA too
+    "TLS 1.2 with RSA suites": (["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256", "-sigalgs", "RSA+SHA256:ECDSA+SHA256"], False),
+    "TLS 1.2 with RSA suites and signatures": (["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256", "-sigalgs", "RSA+SHA256"], True),
+    "TLS 1.3 with RSA signatures": (["-tls1_3", "-sigalgs", "RSA-PSS+SHA256"], True),
+}
+
+
+def s_client(sidekey, flags):
+    return run(["openssl", "s_client", "-proxy", "%s:%d" % sidekey.proxy, "-connect", f"{API}:443", "-servername", API, "-CAfile", sidekey.ca, "-verify_hostname", API,
+                "-verify_return_error", "-quiet", "-ign_eof", *flags], program_environment(sidekey),
+               stdin=f"GET /v2/echo HTTP/1.1\r\nHost: {API}\r\nAuthorization: {PLACEHOLDER}\r\nConnection: close\r\n\r\n".encode())
+
+
+@needs("openssl")
+@pytest.mark.parametrize("client", RSA_CLIENTS)
+@pytest.mark.parametrize("rsa", [False, True], ids=["one CA", "an RSA CA too"])
+def test_a_client_that_takes_no_ecdsa_gets_an_rsa_leaf(client, rsa, start, make_config, auth, place):
+    config = make_config()
+    config["ca"]["rsa"] = rsa
+    sidekey = start(config)
+    flags, needs_ca = RSA_CLIENTS[client]
+    for _ in range(2):  # the second comes from the cache
+        done = s_client(sidekey, flags)
+        if needs_ca and not rsa:
+            assert done.returncode != 0
+            assert b"takes no ECDSA signature; set ca.rsa: true" in b"".join(sidekey.logs().values())
+        else:
+            assert done.returncode == 0, (done, sidekey.logs())
+            saw_token(done.stdout.decode().partition("\r\n\r\n")[2], auth)
+    assert s_client(sidekey, []).returncode == 0
+
+
+@needs("openssl")
+def test_a_hello_in_small_pieces_is_waited_for(sidekey, auth):
+    """The first record one byte at a time, from a client that knows RSA alone."""
+    context = ssl.create_default_context(cafile=sidekey.ca)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
+    sock, _ = sidekey.tunnel()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=API)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    for byte in outgoing.read():
+        sock.sendall(bytes([byte]))
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            sock.sendall(outgoing.read())
+            got = sock.recv(65536)
+            assert got, "closed in the handshake"
+            incoming.write(got)
+    assert tls.version() == "TLSv1.2" and "RSA" in tls.cipher()[0]
+    sock.close()
 
 
 @needs("wget")

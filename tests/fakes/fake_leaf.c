@@ -8,11 +8,28 @@ struct tls_leaf {
 };
 
 int fake_leaves;
+bool fake_rsa_there;
+static void (*fake_rsa_fn)(void *arg);
+static void *fake_rsa_arg;
 
 struct slice tls_server_spki(const struct tls_server *s)
 {
     (void)s;
     return SLICE("spki");
+}
+
+struct slice tls_server_rsa_spki(struct tls_server *s, void (*fn)(void *arg), void *arg)
+{
+    (void)s;
+    fake_rsa_fn = fn;
+    fake_rsa_arg = arg;
+    return fake_rsa_there ? SLICE("rsa spki") : (struct slice){ NULL, 0 };
+}
+
+void fake_rsa_made(void)
+{
+    fake_rsa_there = true;
+    fake_rsa_fn(fake_rsa_arg);
 }
 
 struct tls_leaf *tls_leaf_new(struct tls_server *s, struct slice der)

@@ -5,5 +5,8 @@
 #include "net/tls/tls.h"
 
 extern int fake_leaves; /* that are alive */
+extern bool fake_rsa_there;
+/* The RSA key that was asked for is there. */
+void fake_rsa_made(void);
 
 #endif

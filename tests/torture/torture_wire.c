@@ -166,14 +166,14 @@ static void a_leaf_comes_or_its_waiter_is_told(void)
     struct leaves *l = leaves_new(NULL, ignore, NULL);
     CHECK(l || torture_struck());
     leaves_told = 0;
-    if (l && leaves_wait(l, "a.test", &wait, 1000, on_leaf, NULL) == 0) {
+    if (l && leaves_wait(l, TLS_LEAF_ECDSA, "a.test", &wait, 1000, on_leaf, NULL) == 0) {
         leaves_message(l, &(struct msg){ .type = MSG_LEAF,
                                          .name = SLICE("a.test"),
                                          .der = SLICE("der"),
                                          .until_s = fake_wall_ms / 1000 + 86400 });
         fake_timer_run(1000);
         CHECK(leaves_told == 1);
-        struct tls_leaf *leaf = leaves_get(l, "a.test");
+        struct tls_leaf *leaf = leaves_get(l, TLS_LEAF_ECDSA, "a.test");
         CHECK(leaf || torture_struck());
         tls_leaf_free(leaf);
     } else

@@ -22,7 +22,7 @@ static void on_mint(void *arg, const struct msg *m)
     (void)arg;
     mints++;
     snprintf(minted, sizeof minted, "%.*s", (int)m->name.len, m->name.ptr);
-    assert_true(m->type == MSG_MINT && slice_eq(m->der, SLICE("spki")));
+    assert_true(m->type == MSG_MINT && slice_eq(m->der, m->tag == TLS_LEAF_ECDSA ? SLICE("spki") : SLICE("rsa spki")));
 }
 
 static int up(void **state)
@@ -57,7 +57,7 @@ static void on_leaf(void *arg, struct tls_leaf *leaf, const char *error)
 
 static void wait_for(struct waiter *w, const char *host)
 {
-    assert_int_equal(leaves_wait(l, host, &w->wait, 1000, on_leaf, w), 0);
+    assert_int_equal(leaves_wait(l, TLS_LEAF_ECDSA, host, &w->wait, 1000, on_leaf, w), 0);
 }
 
 static void answer(const char *host, const char *der, int64_t lifetime_s)
@@ -71,7 +71,7 @@ static void answer(const char *host, const char *der, int64_t lifetime_s)
 
 static bool have(const char *host)
 {
-    struct tls_leaf *leaf = leaves_get(l, host);
+    struct tls_leaf *leaf = leaves_get(l, TLS_LEAF_ECDSA, host);
     tls_leaf_free(leaf);
     return leaf != NULL;
 }
@@ -196,10 +196,38 @@ static void a_new_keeper_is_asked_for_who_waits_and_what_was_signed_stays(void *
 
 #define T(name) cmocka_unit_test_setup_teardown(name, up, down)
 
+static void an_rsa_leaf_is_asked_for_when_its_key_is_there(void **state)
+{
+    struct waiter w = { .calls = 0 };
+    (void)state;
+    fake_rsa_there = false;
+    assert_int_equal(leaves_wait(l, TLS_LEAF_RSA, "a.test", &w.wait, 1000, on_leaf, &w), 0);
+    assert_int_equal(mints, 0);
+    fake_rsa_made();
+    assert_int_equal(mints, 1);
+    assert_string_equal(minted, "a.test");
+    /* The usual leaf of the same host is another one. */
+    leaves_message(
+        l, &(struct msg){ .type = MSG_LEAF, .name = SLICE("a.test"), .der = SLICE("der"), .until_s = INT64_MAX / 2 });
+    assert_int_equal(w.calls, 0);
+    leaves_message(l, &(struct msg){ .type = MSG_LEAF,
+                                     .name = SLICE("a.test"),
+                                     .tag = TLS_LEAF_RSA,
+                                     .der = SLICE("der"),
+                                     .until_s = INT64_MAX / 2 });
+    assert_int_equal(w.leaves, 1);
+    assert_null(leaves_get(l, TLS_LEAF_ECDSA, "a.test"));
+    assert_null(leaves_get(l, TLS_LEAF_RSA_BY_RSA, "a.test"));
+    struct tls_leaf *leaf = leaves_get(l, TLS_LEAF_RSA, "a.test");
+    assert_non_null(leaf);
+    tls_leaf_free(leaf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(all_who_wait_for_a_name_share_one_mint),
+        T(an_rsa_leaf_is_asked_for_when_its_key_is_there),
         T(a_refusal_reaches_all_who_wait_and_nothing_stays),
         T(who_waited_long_enough_is_told_and_the_late_answer_harms_nobody),
         T(who_left_is_not_told),

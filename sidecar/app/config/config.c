@@ -149,6 +149,7 @@ struct keeper_options config_keeper(const struct config *c)
         .permit_hosts = (const char *const *)c->permit_hosts,
         .ca_constrain = c->ca_constrain,
         .ca_keep = c->ca_keep,
+        .ca_rsa = c->ca_rsa,
         .ca_memfd = -1,
         .ca_cert_file = c->ca_cert_file,
         .ca_key_file = c->ca_key_file,

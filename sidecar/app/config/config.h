@@ -18,6 +18,7 @@ struct config {
     gid_t socket_gid;                 /* derived from socket_group */
     struct address listen_admin;      /* default 127.0.0.1:9118; len 0: off ("admin: off") */
     char *ca_publish, *ca_cert_file, *ca_key_file;
+    bool ca_rsa;             /* ca.rsa: an RSA authority beside the other */
     bool ca_constrain;       /* ca.constrain: name constraints from the rules; default true */
     bool ca_keep;            /* ca.keep: it outlives a restart, in store_file; default true */
     char **ca_extra_roots;   /* NULL, or files; NULL-terminated */

@@ -58,7 +58,8 @@ static const struct field ca_fields[] = {
       .about =
           "The CA that was made outlives a restart, sealed with store.seal_key in the state directory; false: it is "
           "in memory only." },
-    { "rsa", FIELD_LATER, .about = "there is no RSA leaf yet: a client without ECDSA is not served" },
+    { "rsa", FIELD_BOOL, FIELD_ENV, .at = CONFIG(ca_rsa), .initial = "false",
+      .about = "A second CA with an RSA key beside the first, for clients that take no ECDSA signature at all." },
     { "extra_roots", FIELD_STRINGS, FIELD_FILE, .at = CONFIG(ca_extra_roots),
       .about = "Files with more roots (PEM) for bundle.pem, such as those of your company." },
     END,

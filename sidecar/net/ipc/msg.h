@@ -83,7 +83,8 @@ struct msg {
     struct slice text;
     uint64_t offset;  /* ANSWER STATS: bytes of the body that came before this part */
     bool more;        /* ANSWER STATS: another part follows */
-    struct slice der; /* MINT: SubjectPublicKeyInfo; LEAF: certificate, empty: refused, see text */
+    struct slice der; /* MINT: SubjectPublicKeyInfo, tag: enum tls_leaf_kind, which LEAF repeats; LEAF: certificate,
+                         empty: refused, see text */
     int64_t until_s;  /* LEAF: not after, seconds since 1970 */
     enum msg_ask ask; /* ASK ANSWER */
     /* ASK ANSWER: chosen by the asker; HELLO: slot number; DRAIN: MSG_DRAIN_…, or 0 when others take over */

@@ -7,6 +7,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+/* What a client can take (net/tls/tls_hello.h): the usual P-256 leaf; one with an RSA key; that, signed by an authority
+ * with an RSA key. */
+enum tls_leaf_kind { TLS_LEAF_ECDSA, TLS_LEAF_RSA, TLS_LEAF_RSA_BY_RSA };
+
 struct tls_server; /* client leg: ONE per worker, with the worker's own leaf key */
 struct tls_leaf;   /* a certificate for that key, reference counted */
 struct tls_client; /* upstream leg: one per identity (ca_file, cert_file, key_file); caches sessions per authority */
@@ -18,8 +22,11 @@ MUST_CHECK struct tls_server *tls_server_new(struct slice ticket_key, struct err
 void tls_server_free(struct tls_server *s);
 /* The leaf key's public half, DER SubjectPublicKeyInfo: what MINT sends. Lives as long as s. */
 struct slice tls_server_spki(const struct tls_server *s);
+/* The same of the worker's RSA-2048 key, which is made beside the loop when it is first asked for.  Empty: it is being
+ * made, and fn(arg) is called when it is there, or cannot be. */
+struct slice tls_server_rsa_spki(struct tls_server *s, void (*fn)(void *arg), void *arg);
 
-/* Parses a DER leaf.  NULL: not a certificate, or not for s's key. */
+/* Parses a DER leaf.  NULL: not a certificate, or for neither of s's keys. */
 MUST_CHECK struct tls_leaf *tls_leaf_new(struct tls_server *s, struct slice der);
 struct tls_leaf *tls_leaf_ref(struct tls_leaf *leaf);
 void tls_leaf_free(struct tls_leaf *leaf);

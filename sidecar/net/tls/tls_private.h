@@ -7,6 +7,7 @@
 #include <openssl/x509v3.h>
 
 #include "net/tls/tls_revocation.h"
+#include "net/tls/tls_rsa.h"
 #include "net/tls/tls_session.h"
 
 #define TLS_SECURITY_LEVEL                                                                                             \
@@ -18,11 +19,17 @@ struct tls_server {
     EVP_PKEY *key;
     unsigned char *spki; /* i2d_PUBKEY */
     size_t spki_len;
+    struct tls_rsa *rsa_maker; /* once an RSA key was asked for */
+    EVP_PKEY *rsa_key;
+    unsigned char *rsa_spki;
+    size_t rsa_spki_len;
+    void (*on_rsa)(void *arg);
+    void *on_rsa_arg;
 };
 
 struct tls_leaf {
     X509 *cert;
-    EVP_PKEY *key; /* a reference to the server's */
+    EVP_PKEY *key; /* a reference to one of the server's */
     unsigned refs;
 };
 

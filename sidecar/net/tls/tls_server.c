@@ -114,14 +114,45 @@ void tls_server_free(struct tls_server *s)
     if (!s)
         return;
     SSL_CTX_free(s->ctx);
+    tls_rsa_free(s->rsa_maker);
     EVP_PKEY_free(s->key);
+    EVP_PKEY_free(s->rsa_key);
     OPENSSL_free(s->spki);
+    OPENSSL_free(s->rsa_spki);
     free(s);
 }
 
 struct slice tls_server_spki(const struct tls_server *s)
 {
     return slice_of(s->spki, s->spki_len);
+}
+
+static void on_rsa_key(void *arg, EVP_PKEY *key)
+{
+    struct tls_server *s = arg;
+    int len = key ? i2d_PUBKEY(key, &s->rsa_spki) : 0;
+    s->rsa_key = key;
+    s->rsa_spki_len = len > 0 ? (size_t)len : 0;
+    s->on_rsa(s->on_rsa_arg);
+}
+
+struct slice tls_server_rsa_spki(struct tls_server *s, void (*fn)(void *arg), void *arg)
+{
+    s->on_rsa = fn;
+    s->on_rsa_arg = arg;
+    if (!s->rsa_maker)
+        s->rsa_maker = tls_rsa_new(on_rsa_key, s);
+    return slice_of(s->rsa_spki, s->rsa_spki_len);
+}
+
+/* The one of our keys that a certificate is for; NULL: neither. */
+static EVP_PKEY *key_of(const struct tls_server *s, const X509 *cert)
+{
+    EVP_PKEY *const keys[] = { s->key, s->rsa_key };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (keys[i] && X509_check_private_key(cert, keys[i]) == 1)
+            return keys[i];
+    return NULL;
 }
 
 struct tls_leaf *tls_leaf_new(struct tls_server *s, struct slice der)
@@ -132,10 +163,11 @@ struct tls_leaf *tls_leaf_new(struct tls_server *s, struct slice der)
         return NULL;
     leaf->refs = 1;
     leaf->cert = der.len <= 64 * 1024 ? d2i_X509(NULL, &p, (long)der.len) : NULL;
-    if (leaf->cert && p == (const unsigned char *)der.ptr + der.len
-        && X509_check_private_key(leaf->cert, s->key) == 1) {
-        EVP_PKEY_up_ref(s->key);
-        leaf->key = s->key;
+    EVP_PKEY *key = leaf->cert && p == (const unsigned char *)der.ptr + der.len ? key_of(s, leaf->cert) : NULL;
+    ERR_clear_error();
+    if (key) {
+        EVP_PKEY_up_ref(key);
+        leaf->key = key;
         return leaf;
     }
     ERR_clear_error();

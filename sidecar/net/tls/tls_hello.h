@@ -1,0 +1,12 @@
+/* net/tls/tls_hello.h: which certificate a client can take, read from its ClientHello before TLS begins.   Pure.
+ * RFC 8446 §4.1.2, §4.2.3; RFC 5246 §7.4.1.2, §7.4.1.4.1; RFC 8422 §5.1. */
+#ifndef SIDEKEY_NET_TLS_TLS_HELLO_H
+#define SIDEKEY_NET_TLS_TLS_HELLO_H
+
+#include "net/tls/tls.h"
+
+/* bytes: what the client has sent, from its first byte on.  *ret is set when true is returned: the hello is whole, or
+ * is no hello that we can read (then the usual leaf, and OpenSSL will judge it).  False: read more. */
+MUST_CHECK bool tls_hello_leaf(struct slice bytes, enum tls_leaf_kind *ret);
+
+#endif
