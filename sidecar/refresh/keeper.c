@@ -83,7 +83,7 @@ static int open_redis(struct keeper *k, struct err *e)
     }
     for (size_t i = 0; i < o->spec_count; i++)
         k->store_names[i] = o->specs[i].name;
-    const struct store_redis_options redis = { o->redis, k->ring, &o->network, k->store_names };
+    const struct store_redis_options redis = { o->redis, k->ring, &o->network, k->store_names, o->state_dir };
     return (k->store = store_redis_new(&redis, e)) ? 0 : EX_CONFIG;
 }
 

@@ -112,12 +112,14 @@ static int redis_setup(void)
     return ring && redis_server_ask(&server, "FLUSHALL", answer, sizeof answer) == 0 ? 0 : -1;
 }
 
+static const char *redis_dir; /* NULL: the newest states are kept in memory alone */
+
 static struct store *redis_open(void)
 {
     static const char *const names[] = { "cred", "other", "marker", "one", "two", NULL };
     static struct dial_options network;
     static struct redis_spec redis;
-    struct store_redis_options options = { &redis, ring, &network, names };
+    struct store_redis_options options = { &redis, ring, &network, names, redis_dir };
     struct err e = { "" };
     redis.url = server.url;
     struct store *s = store_redis_new(&options, &e);
@@ -131,10 +133,31 @@ static void redis_teardown(void)
     seal_ring_free(ring);
 }
 
+static int kept_setup(void)
+{
+    return make_top() == 0 ? redis_setup() : -1;
+}
+
+/* With the newest states in a directory that all who ask share. */
+static struct store *kept_open(void)
+{
+    redis_dir = top;
+    struct store *s = redis_open();
+    redis_dir = NULL;
+    return s;
+}
+
+static void kept_teardown(void)
+{
+    redis_teardown();
+    remove_top();
+}
+
 static const struct engine engines[] = {
     { "file", file_setup, file_open, file_teardown },
     { "bound", file_setup, bound_open, file_teardown },
     { "redis", redis_setup, redis_open, redis_teardown },
+    { "redis with a directory", kept_setup, kept_open, kept_teardown },
 };
 #define ENGINE_COUNT (sizeof engines / sizeof *engines)
 

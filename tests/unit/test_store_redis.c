@@ -8,11 +8,14 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -233,6 +236,7 @@ static struct redis_server server;
 static struct seal_ring *ring;
 static struct redis_spec redis;
 static struct dial_options network;
+static const char *dir; /* of the store that is opened next; NULL: none */
 
 struct got {
     unsigned count;
@@ -284,7 +288,7 @@ static struct got *wait_for(struct got *got)
 static struct store *open_store(const char *url)
 {
     static const char *const names[] = { "cred", NULL };
-    struct store_redis_options options = { &redis, ring, &network, names };
+    struct store_redis_options options = { &redis, ring, &network, names, dir };
     struct err e = { "" };
     redis.url = (char *)(uintptr_t)url;
     struct store *s = store_redis_new(&options, &e);
@@ -416,6 +420,222 @@ static void a_server_that_lost_a_write_gets_it_back_before_it_is_believed(void *
     assert_result(got, STORE_FRESH);
     assert_int_equal(got.stored, 4);
     ask("EXISTS {sidekey:cred}:lease", ":0");
+    store_free(s);
+}
+
+/* ---- what outlives the process ---- */
+
+static char top[64];
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *walk)
+{
+    (void)st, (void)flag, (void)walk;
+    return remove(path);
+}
+
+static int setup_with_dir(void **state)
+{
+    snprintf(top, sizeof top, "/tmp/test_store_redis.XXXXXX");
+    dir = mkdtemp(top);
+    return dir ? setup(state) : -1;
+}
+
+static int teardown_with_dir(void **state)
+{
+    nftw(top, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    dir = NULL;
+    return teardown(state);
+}
+
+static void commit_up_to(uint64_t generation)
+{
+    struct store *s = open_store(server.url);
+    for (uint64_t parent = load(s).stored; parent < generation; parent++) {
+        assert_result(commit(s, 'a', parent), STORE_OK);
+        if (parent + 1 == 1)
+            ask("COPY {sidekey:cred}:state {sidekey:cred}:old", ":1");
+    }
+    store_free(s);
+}
+
+/* Everything that was done to Redis while no keeper ran is put right before anybody is answered. */
+static void what_happened_to_redis_between_two_processes_is_put_right_first(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "COPY {sidekey:cred}:old {sidekey:cred}:state REPLACE",
+        "FLUSHALL",
+        "DEL {sidekey:cred}:state",
+        "HSET {sidekey:cred}:state gen 1",
+        "HDEL {sidekey:cred}:state gen",
+        "HDEL {sidekey:cred}:state blob",
+        "HSET {sidekey:cred}:state blob junk",
+        "HSET {sidekey:cred}:state gen 2 blob junk",
+    };
+    enum { BEGINS, COMMITS, MARKS, LOADS, WAYS };
+    commit_up_to(3);
+    for (size_t i = 0; i < COUNT(rows) * WAYS; i++) {
+        ask(rows[i / WAYS], "");
+        struct store *s = open_store(server.url);
+        struct store_owner owner = owner_of('b');
+        struct store_intent intent = { "0a0b0c0d", "1.1", NULL, LONG_MS };
+        struct got got = { 0 };
+        uint64_t want = 3 + i / WAYS; /* each row has one commit */
+        switch (i % WAYS) {
+        case BEGINS: got = begin(s, 'b', 0); break;
+        case MARKS:
+            assert_non_null(store_mark(s, "cred", &owner, want, &intent, on_answer, &got));
+            wait_for(&got);
+            break;
+        case COMMITS: got = commit(s, 'b', 1); break; /* what a spent token brought is not stored */
+        default: got = load(s);
+        }
+        if (got.result == STORE_ERROR || got.stored != want)
+            fail_msg("%s, way %zu: %d %s, generation %d", rows[i / WAYS], i % WAYS, (int)got.result, got.error,
+                     (int)got.stored);
+        if (i % WAYS == LOADS)
+            assert_result(commit(s, 'b', want), STORE_OK);
+        store_free(s);
+        ask("DEL {sidekey:cred}:lease {sidekey:cred}:intent", ":");
+    }
+}
+
+static void a_damaged_state_of_our_generation_is_put_right_by_a_running_process_too(void **state)
+{
+    (void)state;
+    dir = NULL;
+    struct store *s = open_store(server.url);
+    assert_result(commit(s, 'a', 0), STORE_OK);
+    ask("HSET {sidekey:cred}:state blob junk", ":0");
+    struct got got = begin(s, 'b', 1);
+    assert_result(got, STORE_WON);
+    assert_string_equal(got.refresh_token, "rt-1");
+    store_free(s);
+    dir = top;
+}
+
+static void an_older_state_behind_somebody_elses_lease_is_put_right_at_once(void **state)
+{
+    (void)state;
+    commit_up_to(3);
+    ask("COPY {sidekey:cred}:old {sidekey:cred}:state REPLACE", ":1");
+    dir = NULL;
+    struct store *fresh = open_store(server.url); /* a replica that knows nothing */
+    dir = top;
+    assert_result(begin(fresh, 'n', 0), STORE_FRESH);
+    assert_result(begin(fresh, 'n', 1), STORE_WON);
+    struct store *s = open_store(server.url);
+    assert_result(begin(s, 'b', 3), STORE_BUSY);
+    struct store_owner owner = owner_of('n');
+    struct got got = { 0 };
+    assert_non_null(
+        store_mark(fresh, "cred", &owner, 1, &(struct store_intent){ "0a", "1.1", NULL, LONG_MS }, on_answer, &got));
+    assert_int_equal(wait_for(&got)->stored, 3); /* its last look before it spends */
+    store_free(s);
+    store_free(fresh);
+}
+
+static void of_two_directories_that_differ_the_newer_one_is_followed(void **state)
+{
+    (void)state;
+    char other[96];
+    snprintf(other, sizeof other, "%s/other", top);
+    assert_int_equal(mkdir(other, 0700), 0);
+    commit_up_to(2);
+    dir = other;
+    commit_up_to(5);
+    ask("FLUSHALL", "+OK");
+    dir = top;
+    struct store *s = open_store(server.url);
+    assert_int_equal(load(s).stored, 2);
+    dir = other;
+    struct store *t = open_store(server.url);
+    assert_int_equal(load(t).stored, 5);
+    assert_int_equal(load(s).stored, 5);
+    store_free(s);
+    store_free(t);
+    ask("FLUSHALL", "+OK");
+    dir = top;
+    s = open_store(server.url); /* what it has seen of the other's counts from now on */
+    assert_int_equal(load(s).stored, 5);
+    store_free(s);
+}
+
+static void put_kept(const char *bytes)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/cred.kept", top);
+    (void)unlink(path);
+    if (!bytes) {
+        assert_int_equal(symlink("/etc/passwd", path), 0);
+        return;
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    assert_true(fd >= 0 && write(fd, bytes, strlen(bytes)) == (ssize_t)strlen(bytes));
+    close(fd);
+}
+
+static void a_copy_on_disk_that_is_of_no_use_is_ignored_and_replaced(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "",
+        "x",
+        "sidekey-kept 1 9",
+        "sidekey-kept 1 9\n",
+        "sidekey-kept 1 9\njunk",
+        "sidekey-kept 1 0\n",
+        "sidekey-kept 1 99999999999999999999\njunk",
+        "sidekey-kept 2 9\njunk",
+        NULL /* a symbolic link */,
+    };
+    commit_up_to(1);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        put_kept(rows[i]);
+        struct store *s = open_store(server.url);
+        assert_int_equal(load(s).stored, i + 1);
+        assert_result(commit(s, 'b', i + 1), STORE_OK);
+        store_free(s);
+        ask("FLUSHALL", "+OK");
+        s = open_store(server.url);
+        if (load(s).stored != i + 2)
+            fail_msg("row %zu: the new copy is not there", i);
+        store_free(s);
+    }
+}
+
+static void a_copy_on_disk_outlives_a_new_seal_key_as_long_as_the_old_one_is_named(void **state)
+{
+    (void)state;
+    struct seal_ring *ours = ring;
+    commit_up_to(2);
+    ask("FLUSHALL", "+OK");
+    ring = seal_ring_new(SLICE("fedcba9876543210fedcba9876543210"), SLICE(""), NULL);
+    struct store *s = open_store(server.url);
+    assert_int_equal(load(s).stored, 0);
+    store_free(s);
+    seal_ring_free(ring);
+    ring = seal_ring_new(SLICE("fedcba9876543210fedcba9876543210"), SLICE("0123456789abcdef0123456789abcdef"), NULL);
+    s = open_store(server.url);
+    assert_int_equal(load(s).stored, 2);
+    store_free(s);
+    seal_ring_free(ring);
+    ring = ours;
+}
+
+static void a_keeper_that_is_behind_does_not_write_over_the_newer_copy(void **state)
+{
+    (void)state;
+    struct store *old = open_store(server.url);
+    assert_result(commit(old, 'a', 0), STORE_OK);
+    commit_up_to(4);
+    ask("COPY {sidekey:cred}:old {sidekey:cred}:state REPLACE", ":0"); /* there is no copy: nothing happens */
+    ask("FLUSHALL", "+OK");
+    assert_int_equal(load(old).stored, 1); /* it is behind, and so gives back what it has … */
+    assert_result(commit(old, 'a', 1), STORE_OK);
+    store_free(old);
+    struct store *s = open_store(server.url);
+    assert_int_equal(load(s).stored, 4); /* … but the directory knows better */
     store_free(s);
 }
 
@@ -787,6 +1007,7 @@ static void a_link_sends_the_password_that_it_was_made_with(void **state)
 }
 
 #define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_DIR(name) cmocka_unit_test_setup_teardown(name, setup_with_dir, teardown_with_dir)
 
 int main(void)
 {
@@ -806,6 +1027,13 @@ int main(void)
         WITH_SERVER(a_begin_and_a_commit_are_one_round_trip_each),
         WITH_SERVER(a_server_that_lost_a_write_gets_it_back_before_it_is_believed),
         WITH_SERVER(an_older_copy_never_goes_over_a_newer_state),
+        WITH_DIR(what_happened_to_redis_between_two_processes_is_put_right_first),
+        WITH_DIR(a_damaged_state_of_our_generation_is_put_right_by_a_running_process_too),
+        WITH_DIR(an_older_state_behind_somebody_elses_lease_is_put_right_at_once),
+        WITH_DIR(of_two_directories_that_differ_the_newer_one_is_followed),
+        WITH_DIR(a_copy_on_disk_that_is_of_no_use_is_ignored_and_replaced),
+        WITH_DIR(a_copy_on_disk_outlives_a_new_seal_key_as_long_as_the_old_one_is_named),
+        WITH_DIR(a_keeper_that_is_behind_does_not_write_over_the_newer_copy),
         WITH_SERVER(a_restart_of_the_server_is_survived),
         WITH_SERVER(a_connection_that_died_unseen_costs_no_error),
         WITH_SERVER(a_state_sealed_with_another_key_is_an_error_that_keeps_no_lease),

@@ -134,13 +134,18 @@ static void on_no_server(struct store_op *op, const char *why)
 
 /* ---- replies ---- */
 
-/* The server has lost what we have seen: it gets it back, then it is asked again. */
-static bool heal(struct store_op *op, uint64_t stored)
+/* The server has lost what we have seen, or has what nobody can open in its place: it gets it back, then it is asked
+ * again. */
+static bool heal(struct store_op *op, uint64_t stored, bool unfit)
 {
-    if (op->healed || stored >= op->cred->kept.generation)
+    uint64_t kept = op->cred->kept.generation;
+    if (op->healed || kept == 0 || stored > kept || (stored == kept && !unfit))
         return false;
-    log_warn(log_msg("the store has lost a write: giving it back"), log_str("credential", op->cred->name),
-             log_int("generation", (int64_t)op->cred->kept.generation));
+    op->unfit = stored == kept;
+    log_warn(log_msg(op->unfit ? "the state in Redis is damaged: the good copy is written back"
+                               : "Redis has an older state, or none: the newest one is written back"),
+             log_str("credential", op->cred->name), log_int("stored", (int64_t)stored),
+             log_int("generation", (int64_t)kept));
     op->healing = op->healed = true;
     op->with_text = false;
     send_op(op);
@@ -165,6 +170,8 @@ static void give_state(struct store_op *op, enum store_result result, uint64_t s
         store_redis_keep(op->cred, stored, blob, out->state.expires_wall_ms, out->state.dead_fp);
         store_redis_saw(op->cred, stored, false);
         finish(op, result);
+    } else if (heal(op, stored, true)) {
+        return;
     } else if (result == STORE_WON) {
         op->kind = RELEASE;
         op->giving_back = true;
@@ -179,6 +186,8 @@ static void read_begin(struct store_op *op, struct slice status, uint64_t stored
 {
     uint64_t ttl_ms = 0;
     char owner[2 * STORE_OWNER_BYTES + 1];
+    if (heal(op, stored, false)) /* also for the sake of who has the lease: it looks once more before it spends */
+        return;
     if (slice_eq(status, SLICE("busy"))) {
         if (redis_reply_u64(redis_reply_at(reply, 2), &ttl_ms) != 0)
             ttl_ms = 1;
@@ -190,8 +199,6 @@ static void read_begin(struct store_op *op, struct slice status, uint64_t stored
     struct slice intent = redis_reply_text(redis_reply_at(reply, 4));
     for (size_t i = 0; i < STORE_OWNER_BYTES; i++)
         snprintf(owner + 2 * i, 3, "%02x", op->owner.bytes[i]);
-    if (heal(op, stored))
-        return;
     if (won && intent.len && !slice_eq(intent, slice_str(owner)))
         log_warn(log_msg("a refresh of another keeper has not ended: its answer may be lost"),
                  log_str("credential", op->cred->name), log_int("generation", (int64_t)stored));
@@ -206,7 +213,7 @@ static void read_commit(struct store_op *op, struct slice status, uint64_t store
         store_redis_keep(op->cred, stored, buf_slice(&op->next.blob), op->next.expires_wall_ms, op->next.dead_fp);
         store_redis_saw(op->cred, stored, true);
         finish(op, STORE_OK);
-    } else if (stored >= op->generation || !heal(op, stored)) {
+    } else if (stored >= op->generation || !heal(op, stored, false)) {
         give_state(op, STORE_STALE, stored, redis_reply_text(redis_reply_at(reply, 2)));
     }
 }
@@ -237,7 +244,7 @@ static void read_reply(struct store_op *op, const redisReply *reply)
     case COMMIT: read_commit(op, status, stored, reply); break;
     case MARK:
     case LOAD:
-        if (heal(op, stored))
+        if (heal(op, stored, false))
             break;
         op->out.answer.throttled_ms = throttled_ms(redis_reply_at(reply, 3));
         if (slice_eq(status, SLICE("busy")))
@@ -267,34 +274,6 @@ static void on_done(struct redis_command *c, const redisReply *reply, const char
 }
 
 /* ---- asking ---- */
-
-static void on_tell(struct later *l)
-{
-    struct cred *cred = LIST_ENTRY(l, struct cred, tell);
-    struct store_redis *s = cred->store;
-    if (s->fn)
-        s->fn(s->arg, cred->name); /* it may free the store */
-}
-
-struct cred *store_redis_cred(struct store_redis *s, const char *name)
-{
-    for (struct list *l = s->creds.next; l != &s->creds; l = l->next) {
-        struct cred *cred = LIST_ENTRY(l, struct cred, list);
-        if (strcmp(cred->name, name) == 0)
-            return cred;
-    }
-    struct cred *cred = calloc(1, sizeof *cred);
-    if (!cred)
-        return NULL;
-    cred->store = s;
-    snprintf(cred->name, sizeof cred->name, "%s", name);
-    store_redis_kept_done(&cred->kept);
-    later_init(&cred->tell, on_tell);
-    list_init(&cred->list);
-    list_push(&s->creds, &cred->list);
-    store_redis_watch_cred(cred);
-    return cred;
-}
 
 static struct store_op *new_op(struct store_redis *s, enum kind kind, const char *cred, const struct store_owner *owner,
                                store_fn *fn, void *arg)
@@ -369,6 +348,7 @@ static struct store_op *redis_commit(struct store *s, const char *cred, const st
     if (!op || !op->cred)
         return start(op);
     op->generation = parent_gen;
+    op->healing = parent_gen < op->cred->kept.generation; /* the parent is gone, whatever the server has */
     int failed = store_redis_seal(r->options.ring, op->cred->name, parent_gen + 1, state, &op->next);
     if (failed == -ENOMEM) {
         op_free(op);
@@ -435,13 +415,6 @@ static bool redis_up(const struct store *s)
     return any && !r->failed && !r->unwritten;
 }
 
-static void free_cred(struct cred *cred)
-{
-    later_cancel(&cred->tell);
-    buf_done(&cred->kept.blob);
-    free(cred);
-}
-
 static void redis_free(struct store *store)
 {
     struct store_redis *s = (struct store_redis *)store;
@@ -450,7 +423,8 @@ static void redis_free(struct store *store)
     while (!list_empty(&s->ops))
         op_free(LIST_ENTRY(s->ops.next, struct store_op, node));
     for (struct list *l; (l = list_shift(&s->creds)) != NULL;)
-        free_cred(LIST_ENTRY(l, struct cred, list));
+        store_redis_cred_free(LIST_ENTRY(l, struct cred, list));
+    state_dir_close(&s->dir);
     free(s);
 }
 
@@ -486,7 +460,7 @@ struct store *store_redis_new(const struct store_redis_options *options, struct 
     buf_init(&s->say.bytes, 0);
     timer_init(&s->tick, store_redis_tick, s);
     store_redis_name_scripts();
-    failed = store_redis_open(s, e) != 0;
+    failed = (options->dir && state_dir_open(&s->dir, options->dir, e) != 0) || store_redis_open(s, e) != 0;
     for (const char *const *name = options->credentials; !failed && name && *name; name++)
         if (state_dir_is_name(*name) && !store_redis_cred(s, *name))
             failed = err_set(e, "out of memory") != 0;

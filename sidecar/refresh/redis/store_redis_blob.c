@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
 
 /* "CRED GENERATION", as in state_file.c: a name has no space. */
 static struct slice aad_of(const char *cred, uint64_t generation, char aad[STATE_DIR_NAME_MAX + 32])
@@ -54,7 +57,7 @@ int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t 
     else if (failed == -EBADMSG)
         failed = err_set(e,
                          "the state of \"%s\" in Redis is damaged (cut, changed, or another credential's): DEL "
-                         "{sidekey:%s}:state and sign in again",
+                         "{sidekey:%s}:state (a replica that has the last good one writes it back, else sign in again)",
                          cred, cred);
     else if (failed)
         failed = err_set(e, "the state of \"%s\" cannot be opened: %s", cred, strerror(-failed));
@@ -74,16 +77,67 @@ void store_redis_kept_done(struct kept *k)
     buf_init(&k->blob, STATE_MAX_BYTES + 64);
 }
 
+static void take(struct kept *k, uint64_t generation, int64_t expires_wall_ms, const char *dead_fp)
+{
+    k->generation = generation;
+    k->expires_wall_ms = expires_wall_ms;
+    snprintf(k->dead_fp, sizeof k->dead_fp, "%s", dead_fp);
+}
+
+static void save(struct cred *cred)
+{
+    const struct state_dir *dir = &cred->store->dir;
+    const struct kept *k = &cred->kept;
+    int failed = dir->path ? kept_file_write(dir, cred->name, k->generation, buf_slice(&k->blob), cred->useless) : 0;
+    if (failed)
+        log_warn(
+            log_msg("the newest state is not kept on disk: after a restart an older one in Redis would be believed"),
+            log_str("credential", cred->name), log_str("directory", dir->path), log_str("reason", strerror(-failed)));
+    else
+        cred->useless = false;
+}
+
+static int recall(const struct cred *cred, struct kept *to, struct err *e)
+{
+    const struct store_redis *s = cred->store;
+    struct state state;
+    uint64_t generation = 0;
+    int failed = kept_file_read(&s->dir, cred->name, &generation, &to->blob);
+    if (failed == -ENOENT)
+        return 0;
+    if (failed)
+        return err_set(e, "%s", failed == -EBADMSG ? "it is cut, or its first line is not ours" : strerror(-failed));
+    state_init(&state);
+    failed = store_redis_unseal(s->options.ring, cred->name, generation, buf_slice(&to->blob), &state, NULL);
+    if (failed == 0)
+        take(to, generation, state.expires_wall_ms, state.dead_fp);
+    else
+        err_set(e, "it is damaged, or was sealed with a key that is neither store.seal_key nor seal_key_previous");
+    state_done(&state);
+    return failed;
+}
+
+void store_redis_recall(struct cred *cred)
+{
+    const struct state_dir *dir = &cred->store->dir;
+    struct err e = { "" };
+    if (!dir->path || recall(cred, &cred->kept, &e) == 0)
+        return;
+    store_redis_kept_done(&cred->kept);
+    cred->useless = true;
+    log_warn(log_msg("the state that was kept on disk is of no use: what Redis has is believed"),
+             log_str("credential", cred->name), log_str("directory", dir->path), log_str("reason", e.text));
+}
+
 void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob, int64_t expires_wall_ms,
                       const char *dead_fp)
 {
     struct kept *k = &cred->kept;
-    if (generation <= k->generation)
+    if (generation < k->generation || (generation == k->generation && slice_eq(blob, buf_slice(&k->blob))))
         return;
     store_redis_kept_done(k);
     if (buf_add(&k->blob, blob) != 0)
         return; /* without a copy nothing can be given back, and nothing is worse than before */
-    k->generation = generation;
-    k->expires_wall_ms = expires_wall_ms;
-    snprintf(k->dead_fp, sizeof k->dead_fp, "%s", dead_fp);
+    take(k, generation, expires_wall_ms, dead_fp);
+    save(cred);
 }

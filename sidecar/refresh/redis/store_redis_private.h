@@ -9,6 +9,7 @@
 #include "refresh/redis/redis_client.h"
 #include "refresh/redis/redis_switch.h"
 #include "refresh/redis/redis_url.h"
+#include "refresh/store/kept_file.h"
 #include "refresh/store/state_dir.h"
 #include "refresh/redis/store_redis.h"
 
@@ -38,6 +39,7 @@ struct cred { /* what this process knows of one credential */
     char name[STATE_DIR_NAME_MAX + 1];
     uint64_t told;    /* the generation that the watcher, or an answer, has spoken of last */
     struct kept kept; /* the newest that we have seen whole */
+    bool useless;     /* its file is there and does not open */
     /* Owners whose last operation had no answer: it may take effect yet, as that of nobody, when a server that stood
      * still goes on.  This process has one owner at a time, so what they hold is no hindrance to the next one. */
     char former[FORMER_OWNERS][OWNER_TEXT];
@@ -67,6 +69,7 @@ struct store_redis {
     char *username;                     /* of the URL */
     struct redis_place place;
     char path[REDIS_PATH_MAX + 1];
+    struct state_dir dir; /* path NULL: none */
     struct list nodes, creds, ops;
     bool failed;            /* the last operation met an error */
     struct cred *unwritten; /* whose last write met one, though what only reads may get its answer; NULL: none */
@@ -94,6 +97,7 @@ struct store_op {
     struct cred *cred; /* NULL: what was given is no name */
     enum kind kind;
     bool healing;           /* a RESTORE goes first, then the operation again */
+    bool unfit;             /* … over a state of our generation that does not open */
     bool healed, with_text; /* EVAL instead of EVALSHA */
     bool giving_back;       /* a RELEASE of a lease that we cannot use; out is the answer already */
     struct node *at;
@@ -118,7 +122,6 @@ struct store_op {
 /* store_redis.c */
 struct store_op *store_redis_ask(struct store_redis *s, enum kind kind, const char *cred,
                                  const struct store_owner *owner, store_fn *fn, void *arg);
-struct cred *store_redis_cred(struct store_redis *s, const char *name);
 
 /* store_redis_nodes.c */
 MUST_CHECK int store_redis_open(struct store_redis *s, struct err *e);
@@ -142,12 +145,17 @@ MUST_CHECK int store_redis_seal(const struct seal_ring *ring, const char *cred, 
 /* 0; -1 with e. */
 MUST_CHECK int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t generation,
                                   struct slice blob, struct state *ret, struct err *e);
-/* The newest wins. */
+/* The newest wins; of two of one generation, that which the server has.  Writes the file. */
 void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob, int64_t expires_wall_ms,
                       const char *dead_fp);
 void store_redis_kept_done(struct kept *k);
+/* What an earlier process of this directory has kept; a file that is of no use is reported and ignored. */
+void store_redis_recall(struct cred *cred);
 
 /* store_redis_watch.c */
+/* What we know of that credential, made when there is nothing; NULL: out of memory. */
+struct cred *store_redis_cred(struct store_redis *s, const char *name);
+void store_redis_cred_free(struct cred *cred);
 void store_redis_watch(struct store *s, store_change_fn *fn, void *arg);
 void store_redis_unwatch(struct store_redis *s);
 /* An answer has spoken of this generation.  ours: we have just made it. */

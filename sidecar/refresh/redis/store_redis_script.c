@@ -94,9 +94,10 @@ struct script store_redis_scripts[KINDS] = {
     /* A write that changes nothing. */
     [PROBE] = { .text = "redis.call('HSET', KEYS[2], 'intent', redis.call('HGET', KEYS[2], 'intent') or '')\n"
                         "return {'ok', '0'}\n" },
-    /* ARGV: generation, blob, exp_ms, dead_fp, channel.  Only forward. */
+    /* ARGV: generation, blob, exp_ms, dead_fp, channel, "same": over a state of this generation too.  Only forward. */
     [RESTORE] = { .text = "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
-                          "if tonumber(gen) >= tonumber(ARGV[1]) then return {'ok', gen} end\n"
+                          "if tonumber(gen) > tonumber(ARGV[1]) then return {'ok', gen} end\n"
+                          "if gen == ARGV[1] and ARGV[6] ~= 'same' then return {'ok', gen} end\n"
                           "redis.call('HSET', KEYS[2], 'gen', ARGV[1], 'blob', ARGV[2], 'parent', gen, 'exp_ms', "
                           "ARGV[3], 'dead_fp', ARGV[4])\n"
                           "redis.call('PUBLISH', ARGV[5], ARGV[1])\n"
@@ -202,7 +203,9 @@ static size_t add_args(const struct store_op *op, enum kind kind, struct texts *
     case THROTTLE: argv[0] = number(t->first, op->ttl_ms > 0 ? op->ttl_ms : 1); return 1;
     case RESTORE:
         argv[0] = generation(t->first, op->cred->kept.generation);
-        return 1 + add_kept(op, &op->cred->kept, t, argv + 1);
+        add_kept(op, &op->cred->kept, t, argv + 1);
+        argv[5] = op->unfit ? SLICE("same") : SLICE("");
+        return 6;
     default: return 0;
     }
 }

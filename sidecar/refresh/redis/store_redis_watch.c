@@ -1,9 +1,10 @@
-/* Who is told of changes: a subscription on a connection of its own (at most once, so never alone), and a poll of the
- * generations. */
+/* What we know of each credential, and who is told of changes: a subscription on a connection of its own (at most once,
+ * so never alone), and a poll of the generations. */
 #include "refresh/redis/store_redis_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/rand.h"
@@ -11,6 +12,44 @@
 #define TICK_SUBSCRIBED_MS 15000 /* also what keeps both connections known to be alive */
 #define TICK_ALONE_MS 1000
 #define SUBSCRIBE_BYTES (64 * 1024)
+
+/* ---- what we know of a credential ---- */
+
+static void on_tell(struct later *l)
+{
+    struct cred *cred = LIST_ENTRY(l, struct cred, tell);
+    struct store_redis *s = cred->store;
+    if (s->fn)
+        s->fn(s->arg, cred->name); /* it may free the store */
+}
+
+struct cred *store_redis_cred(struct store_redis *s, const char *name)
+{
+    for (struct list *l = s->creds.next; l != &s->creds; l = l->next) {
+        struct cred *cred = LIST_ENTRY(l, struct cred, list);
+        if (strcmp(cred->name, name) == 0)
+            return cred;
+    }
+    struct cred *cred = calloc(1, sizeof *cred);
+    if (!cred)
+        return NULL;
+    cred->store = s;
+    snprintf(cred->name, sizeof cred->name, "%s", name);
+    store_redis_kept_done(&cred->kept);
+    store_redis_recall(cred);
+    later_init(&cred->tell, on_tell);
+    list_init(&cred->list);
+    list_push(&s->creds, &cred->list);
+    store_redis_watch_cred(cred);
+    return cred;
+}
+
+void store_redis_cred_free(struct cred *cred)
+{
+    later_cancel(&cred->tell);
+    buf_done(&cred->kept.blob);
+    free(cred);
+}
 
 static void tell(struct cred *cred, uint64_t generation)
 {
