@@ -98,6 +98,14 @@ static bool unreserved(char c)
            || c == '.' || c == '*';
 }
 
+bool str_is_form_plain(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (!unreserved(text.ptr[i]))
+            return false;
+    return true;
+}
+
 int str_add_form(struct buf *out, struct slice text)
 {
     for (size_t i = 0; i < text.len; i++) {

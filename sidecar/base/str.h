@@ -15,6 +15,8 @@ MUST_CHECK int str_add_base64url(struct buf *out, struct slice bytes);
 MUST_CHECK int str_add_unbase64(struct buf *out, struct slice text);
 /* application/x-www-form-urlencoded (WHATWG URL §5.2): space is '+', unreserved bytes stay. */
 MUST_CHECK int str_add_form(struct buf *out, struct slice text);
+/* str_add_form() would leave text as it is. */
+bool str_is_form_plain(struct slice text);
 /* A JSON string with its quotes (RFC 8259 §7); bytes that are no UTF-8 become U+FFFD. */
 MUST_CHECK int str_add_json(struct buf *out, struct slice text);
 

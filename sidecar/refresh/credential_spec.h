@@ -17,7 +17,13 @@ enum grant_kind {
     GRANT_METADATA,
     GRANT_COMMAND,
 };
-enum client_auth { CLIENT_AUTH_BASIC, CLIENT_AUTH_BODY, CLIENT_AUTH_NONE, CLIENT_AUTH_PRIVATE_KEY_JWT };
+enum client_auth {
+    CLIENT_AUTH_BASIC,
+    CLIENT_AUTH_BASIC_RAW, /* without percent-encoding: what many servers take for Basic */
+    CLIENT_AUTH_BODY,
+    CLIENT_AUTH_NONE,
+    CLIENT_AUTH_PRIVATE_KEY_JWT
+};
 enum grant_body { GRANT_BODY_FORM, GRANT_BODY_JSON };
 
 struct credential_spec_param {

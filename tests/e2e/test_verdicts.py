@@ -1,4 +1,5 @@
 """What token endpoints say of a refresh token, in their own words, and the way back: docs/refresh-rules.md 3.1."""
+import base64
 import json
 import pathlib
 
@@ -170,3 +171,24 @@ def test_what_editors_and_shells_add_to_secret_files_is_not_sent(start, server, 
     sidekey = start(config)
     until("a token", lambda: credential(sidekey)["generation"] == 1)
     assert endpoint.sent() == ["t-1"] and seen == ["s 1"]
+
+
+def test_a_server_that_does_not_decode_basic_is_told_and_basic_raw_serves_it(start, server, config_for, make_config):
+    secret = "s+e/c=r%et"
+    endpoint = server(good=["t-1"])
+
+    def judge(form, headers):
+        given = base64.b64decode((headers.get("authorization") or "Basic ").split()[1]).decode()
+        return endpoint.rotate(form, headers) if given == f"me:{secret}" else (401, {"error": "invalid_client"})
+    endpoint.answer = judge
+    config = config_for(endpoint, "t-1", client_id="me")
+    config["credentials"]["crm"]["client_secret"] = make_config.write("odd-secret", secret)
+    sidekey = start(config)
+    until("the refusal", lambda: credential(sidekey)["last_error_class"] == "config")
+    problem = harness.problem(sidekey.request())
+    for said in (credential(sidekey)["last_error"], problem["detail"], sidekey.out.read_text()):
+        assert "try client_auth: body, or basic_raw" in said and secret not in said, said
+    config["credentials"]["crm"]["client_auth"] = "basic_raw"
+    sidekey.file.write_text(json.dumps(config))
+    sidekey.get_admin("/reload", "POST")
+    until("a token", lambda: credential(sidekey)["state"] == "usable", seconds=20)

@@ -417,6 +417,11 @@ static void each_grant_takes_its_own_keys_and_no_others(void **state)
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, headers: {Authorization: x}}"), "sidekey writes itself" },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, headers: {host: x}}"), "never touch this field" },
         { SPEC_IS("{" CLIENT "client_auth: private_key_jwt}"), "assertion is missing" },
+        { SPEC_IS("{" CLIENT "client_auth: basic_raw}"), "client_secret" },
+        { SPEC_IS(
+              "{grant: client_credentials, token_url: 'https://a.test/', client_id: 'a:b', client_secret: {env: S}, "
+              "client_auth: basic_raw}"),
+          "a colon cannot be part of it with client_auth: basic_raw" },
         { SPEC_IS("{" CLIENT "client_auth: private_key_jwt, client_secret: {env: S}, assertion: {key: {env: K}}}"),
           "client_secret has no meaning with client_auth: private_key_jwt" },
         { SPEC_IS("{" CLIENT "client_secret: {env: S}, assertion: {key: {env: K}}}"), "assertion has no meaning" },
@@ -466,6 +471,8 @@ static void what_a_grant_does_not_say_follows(void **state)
         { SPEC_IS("{" CLIENT "assertion: {key: {env: K}}}"), "https://a.test/", CLIENT_AUTH_PRIVATE_KEY_JWT },
         { SPEC_IS("{" CLIENT "assertion: {token: {env: K}}}"), "https://a.test/", CLIENT_AUTH_PRIVATE_KEY_JWT },
         { SPEC_IS("{" CLIENT "client_secret: {env: S}}"), "https://a.test/", CLIENT_AUTH_BASIC },
+        { SPEC_IS("{" CLIENT "client_secret: {env: S}, client_auth: basic_raw}"), "https://a.test/",
+          CLIENT_AUTH_BASIC_RAW },
         { SPEC_IS("{" BEARER "assertion: {key: {env: K}}}"), "https://a.test/", CLIENT_AUTH_NONE },
         { SPEC_IS("{" BEARER
                   "client_id: x, client_auth: private_key_jwt, assertion: {key: {env: K}, token: {env: T}}}"),

@@ -762,6 +762,43 @@ static void test_a_missing_secret_is_a_matter_of_configuration(void **s)
     assert_non_null(strstr(w.text, "/nonexistent/secret"));
 }
 
+static void test_a_refused_client_that_basic_encodes_is_told_what_to_try(void **s)
+{
+    static const struct {
+        enum client_auth client_auth;
+        const char *secret;
+        int status;
+        const char *body;
+        bool told;
+    } rows[] = {
+        { CLIENT_AUTH_BASIC, "a+b/c=", 401, "{\"error\":\"invalid_client\"}", true },
+        { CLIENT_AUTH_BASIC, "100%", 400, "{\"error\":\"invalid_client\"}", true },
+        { CLIENT_AUTH_BASIC, "a b", 400, "{\"error\":\"x\",\"error_description\":\"Bad Client credentials\"}", true },
+        { CLIENT_AUTH_BASIC, "a~b", 401, "", true },
+        { CLIENT_AUTH_BASIC, "a-b_c.d", 401, "{\"error\":\"invalid_client\"}", false },
+        { CLIENT_AUTH_BASIC, "a+b", 400, "{\"error\":\"invalid_scope\"}", false },
+        { CLIENT_AUTH_BASIC, "a+b", 503, "{\"error\":\"client\"}", false },
+        { CLIENT_AUTH_BASIC_RAW, "a+b", 401, "{\"error\":\"invalid_client\"}", false },
+        { CLIENT_AUTH_BODY, "a+b", 401, "{\"error\":\"invalid_client\"}", false },
+    };
+    static const char hint[] = "(the client's id or secret has characters that Basic encodes: try client_auth: body, "
+                               "or basic_raw)";
+    (void)s;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        teardown(NULL);
+        setup(NULL);
+        w.spec.grant = GRANT_CLIENT_CREDENTIALS;
+        w.spec.client_auth = rows[i].client_auth;
+        w.spec.client_secret = (struct secret_ref){ SECRET_REF_INLINE, (char *)(uintptr_t)rows[i].secret, NULL };
+        start(MSG_MISSING, 0, false, false);
+        settle();
+        fake_fetch_say(rows[i].status, rows[i].body);
+        settle();
+        assert_int_equal(strstr(w.text, hint) != NULL, rows[i].told);
+        assert_null(strstr(w.text, rows[i].secret));
+    }
+}
+
 static void test_a_secret_with_bytes_that_no_token_has_is_not_sent(void **s)
 {
     static const char bad[] = "caf\xc3\xa9";
@@ -2821,6 +2858,7 @@ int main(void)
         T(no_journal_no_request),
         T(a_request_that_cannot_start_was_not_sent),
         T(a_missing_secret_is_a_matter_of_configuration),
+        T(a_refused_client_that_basic_encodes_is_told_what_to_try),
         T(a_secret_with_bytes_that_no_token_has_is_not_sent),
         T(a_program_that_prints_a_secret_is_waited_for_outside_the_loop),
         T(all_programs_of_a_request_run_together_and_one_that_fails_ends_the_others),

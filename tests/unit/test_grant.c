@@ -50,7 +50,17 @@ static void test_refresh_requests_by_client_authentication_and_body(void **s)
     (void)s;
     /* id%3A1:s+p%2Fc%3Dt: form-encoded before base64 (RFC 6749 §2.3.1) */
     check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x", "Basic aWQlM0ExOnMrcCUyRmMlM0R0", FORM);
+    assert_true(grant_encodes_client(&spec, &both));
+    spec.client_id = "id";
+    assert_true(grant_encodes_client(&spec, &both));
+    spec.client_auth = CLIENT_AUTH_BASIC_RAW; /* id:s p/c=t */
+    check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x", "Basic aWQ6cyBwL2M9dA==", FORM);
+    assert_false(grant_encodes_client(&spec, &both));
+    spec.client_auth = CLIENT_AUTH_BASIC;
+    assert_false(grant_encodes_client(&spec, &(struct grant_secrets){ .client_secret = { "aZ09-_.*", 8 } }));
+    spec.client_id = "id:1";
     spec.client_auth = CLIENT_AUTH_BODY;
+    assert_false(grant_encodes_client(&spec, &both));
     check(&spec, "grant_type=refresh_token&refresh_token=rt%2B1%26x&client_id=id%3A1&client_secret=s+p%2Fc%3Dt", "",
           FORM);
     spec.client_auth = CLIENT_AUTH_NONE;

@@ -184,7 +184,7 @@ static void choose_auth(struct credential_spec *c)
 
 static int check_client(struct schema *s, const json_t *node, const struct credential_spec *c, bool said)
 {
-    static const char *const names[] = { "basic", "body", "none", "private_key_jwt" };
+    static const char *const names[] = { "basic", "basic_raw", "body", "none", "private_key_jwt" };
     bool secret = c->client_secret.kind != SECRET_REF_NONE, takes = c->client_auth <= CLIENT_AUTH_BODY;
     if (takes && !secret)
         return schema_error(s, json_object_get(node, "client_auth"),
@@ -197,6 +197,9 @@ static int check_client(struct schema *s, const json_t *node, const struct crede
         return missing(s, node, "client_secret", "grant: client_credentials", "");
     if (!c->client_id && c->client_auth != CLIENT_AUTH_NONE)
         return missing(s, node, "client_id", "this client_auth", "");
+    if (c->client_auth == CLIENT_AUTH_BASIC_RAW && strchr(c->client_id, ':'))
+        return schema_error(s, json_object_get(node, "client_id"),
+                            "a colon cannot be part of it with client_auth: basic_raw (RFC 7617): write basic or body");
     return 0;
 }
 

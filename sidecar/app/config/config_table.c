@@ -20,7 +20,7 @@ static const char *const on_lock_error[] = { "proceed", "wait", "fail", NULL };
 static const char *const grants[] = { "static",     "refresh_token",  "client_credentials",
                                       "jwt_bearer", "token_exchange", "github_app",
                                       "metadata",   "command",        NULL };
-static const char *const client_auths[] = { "basic", "body", "none", "private_key_jwt", NULL };
+static const char *const client_auths[] = { "basic", "basic_raw", "body", "none", "private_key_jwt", NULL };
 static const char *const algs[] = { "auto", "RS256", "PS256", "ES256", NULL };
 static const char *const bodies[] = { "form", "json", NULL };
 static const char *const places[] = { "header", "query", "userinfo", NULL };
@@ -214,7 +214,8 @@ static const struct field spec_fields[] = {
     { "params", FIELD_PAIRS, .at = SPEC(params), .count_at = SPEC(param_count), .check = value_param,
       .about = "More parameters of the token request." },
     { "client_auth", FIELD_ENUM, .at = SPEC(client_auth), .words = client_auths,
-      .about = "How the client proves itself; default basic, or none without client_secret." },
+      .about = "How the client proves itself; default basic, or none without client_secret. basic_raw: Basic without "
+               "percent-encoding, for servers that do not decode it." },
     { "body", FIELD_ENUM, .at = SPEC(body), .initial = "form", .words = bodies,
       .about = "Encoding of the token request." },
     { "tls", FIELD_OBJECT, .table = &spec_tls_table, .about = "TLS towards the token endpoint." },

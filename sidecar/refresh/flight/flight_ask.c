@@ -258,6 +258,15 @@ static enum step sign_again(struct flight *f)
     return flight_enter(f, FLIGHT_SECRETS);
 }
 
+/* What may be done about it; "": nothing is known.  Servers name the client in many ways, or with 401 alone. */
+static const char *advice(const struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer)
+{
+    bool client = a->status == 401 || strcasestr(answer->code, "client") || strcasestr(answer->said, "client");
+    if (f->encoded && !f->impersonating && client && a->status >= 400 && a->status < 500)
+        return " (the client's id or secret has characters that Basic encodes: try client_auth: body, or basic_raw)";
+    return "";
+}
+
 /* What went wrong, for people: with the server's words, which may quote what they were sent. */
 static void explain(const struct flight *f, const struct fetch_answer *a, struct grant_answer *answer, bool foreign,
                     char *why, char *text, size_t size)
@@ -271,14 +280,18 @@ static void explain(const struct flight *f, const struct fetch_answer *a, struct
         who = "token endpoint";
     refusal_hide(why, secret_peek(&f->spent));
     refusal_hide(answer->said, secret_peek(&f->spent));
+    int len;
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
-        snprintf(text, size, "%s: %s", who, a->status ? why : a->error);
+        len = snprintf(text, size, "%s: %s", who, a->status ? why : a->error);
     else if (a->status)
-        snprintf(text, size, "%s: HTTP %d, %s%s%s%s%s%s%s", who, a->status, a->cut ? a->error : "",
-                 a->cut && heard[0] ? "; " : "", heard, answer->said[0] ? ": \"" : "", answer->said,
-                 answer->said[0] ? "\"" : "", foreign ? " (foreign_rotation: somebody else has spent it)" : "");
+        len = snprintf(text, size, "%s: HTTP %d, %s%s%s%s%s%s%s%s", who, a->status, a->cut ? a->error : "",
+                       a->cut && heard[0] ? "; " : "", heard, advice(f, a, answer), answer->said[0] ? ": \"" : "",
+                       answer->said, answer->said[0] ? "\"" : "",
+                       foreign ? " (foreign_rotation: somebody else has spent it)" : "");
     else
-        snprintf(text, size, "%s: %s", who, a->error ? a->error : "no answer");
+        len = snprintf(text, size, "%s: %s", who, a->error ? a->error : "no answer");
+    if (len >= (int)size)
+        memcpy(text + size - 4, "...", 4);
 }
 
 /* A refusal that nobody knows: so many of them are a verdict. */

@@ -78,6 +78,7 @@ struct flight {
     struct command *command; /* grant command: in the place of job */
     bool impersonating;      /* the second request: turns the first token into another */
     bool signed_again;       /* the server's clock was not ours */
+    bool encoded;            /* the request has a client that was percent-encoded for Basic */
     struct token_clock *clock;
     int64_t signed_skew_ms; /* what was known of it when the assertion was signed */
     struct secret spent;    /* the refresh token that is in the request */

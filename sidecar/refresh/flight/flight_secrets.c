@@ -229,6 +229,7 @@ int flight_build(struct flight *f, struct err *e)
                                      .actor_token = secret_load_secret(g, CREDENTIAL_ACTOR_TOKEN),
                                      .refresh_token = secret_peek(&f->spent),
                                      .now_wall_s = (clock_wall_ms() + token_clock_skew_ms(f->clock)) / 1000 };
+    f->encoded = grant_encodes_client(f->spec, &secrets);
     int failed = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? 0 : grant_build(f->spec, &secrets, &f->request, e);
     secret_load_stop(&f->secret_load);
     return failed;

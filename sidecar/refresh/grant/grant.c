@@ -27,16 +27,24 @@ bool grant_signs(const struct credential_spec *spec)
     return spec->assertion.key.kind != SECRET_REF_NONE;
 }
 
-/* RFC 6749 §2.3.1: id and secret are form-encoded before they go into Basic. */
-static int add_basic(struct buf *out, struct slice id, struct slice secret)
+bool grant_encodes_client(const struct credential_spec *spec, const struct grant_secrets *secrets)
 {
+    struct slice id = slice_str(spec->client_id);
+    return grant_of(spec->grant)->oauth && spec->client_auth == CLIENT_AUTH_BASIC && id.len
+           && !(str_is_form_plain(id) && str_is_form_plain(secrets->client_secret));
+}
+
+/* RFC 6749 §2.3.1: id and secret are form-encoded before they go into Basic, unless raw. */
+static int add_basic(struct buf *out, struct slice id, struct slice secret, bool raw)
+{
+    int (*const add)(struct buf *, struct slice) = raw ? buf_add : str_add_form;
     struct buf plain;
     buf_init_secret(&plain, GRANT_REQUEST_MAX);
-    int failed = str_add_form(&plain, id);
+    int failed = add(&plain, id);
     if (failed == 0)
         failed = buf_add(&plain, SLICE(":"));
     if (failed == 0)
-        failed = str_add_form(&plain, secret);
+        failed = add(&plain, secret);
     if (failed == 0)
         failed = buf_add(out, SLICE("Basic "));
     if (failed == 0)
@@ -69,7 +77,11 @@ static int add_client(struct grant_writer *w, const struct credential_spec *spec
     struct slice id = slice_str(spec->client_id);
     switch (spec->client_auth) {
     case CLIENT_AUTH_BASIC:
-        return id.len && add_basic(authorization, id, secrets->client_secret) != 0
+    case CLIENT_AUTH_BASIC_RAW:
+        return id.len
+                       && add_basic(authorization, id, secrets->client_secret,
+                                    spec->client_auth == CLIENT_AUTH_BASIC_RAW)
+                              != 0
                    ? err_set(e, "cannot build the token request: too large")
                    : 0;
     case CLIENT_AUTH_BODY:

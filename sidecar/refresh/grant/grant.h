@@ -61,6 +61,8 @@ extern const struct grant grant_static, grant_refresh_token, grant_client_creden
 const struct grant *grant_of(enum grant_kind kind);
 /* The request carries an assertion that is signed here: its times may be what a server refuses. */
 bool grant_signs(const struct credential_spec *spec);
+/* The client's id or secret has characters that Basic percent-encodes: many servers do not decode them. */
+bool grant_encodes_client(const struct credential_spec *spec, const struct grant_secrets *secrets);
 /* Fills *ret (which was empty).  0; -1 with e (a secret is missing, the key cannot sign, too large, out of memory):
  * *ret is empty then. */
 MUST_CHECK int grant_build(const struct credential_spec *spec, const struct grant_secrets *secrets,
