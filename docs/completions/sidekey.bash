@@ -3,7 +3,7 @@
 _sidekey()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command='' i
-    local commands='serve run env k8s check why ca status refresh reset healthcheck version help'
+    local commands='serve run env k8s check why ca status refresh reset reload healthcheck version help'
     local config='--config --set --allow-inline-secrets --help'
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in

@@ -1,7 +1,7 @@
 # fish completion for sidekey(1)
 
-set -l commands serve run env k8s check why ca status refresh reset healthcheck version help
-set -l configured serve run env k8s check why ca status refresh reset healthcheck
+set -l commands serve run env k8s check why ca status refresh reset reload healthcheck version help
+set -l configured serve run env k8s check why ca status refresh reset reload healthcheck
 
 complete -c sidekey -f
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the proxy'
@@ -14,6 +14,7 @@ complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a ca -d 'sho
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a status -d 'show the credentials of a running proxy'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a refresh -d 'refresh a credential of a running proxy now'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a reset -d "forget that a credential's refresh tokens were refused, and try again"
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a reload -d 'have a running proxy read its configuration again'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a healthcheck -d 'ask a running proxy whether it is ready'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a version -d 'print the version'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a help -d 'print the commands, or the help of one'

@@ -134,6 +134,7 @@ static int run_child(struct supervisor *s, const struct child *me, int fd)
                                                 .local = s->listeners.local.fd,
                                                 .transparent = s->listeners.transparent[me->slot],
                                                 .admin = s->listeners.admin,
+                                                .admin_local = s->listeners.admin_local.fd,
                                                 .slot = me->slot },
                       slice_of(s->ticket_key, sizeof s->ticket_key));
 }

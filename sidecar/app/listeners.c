@@ -1,10 +1,15 @@
 #include "app/listeners.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <unistd.h>
 
+#include "app/config/config_file.h"
+#include "base/log.h"
 #include "net/listen.h"
+#include "refresh/store/state_dir.h"
 
 static uint16_t port_of(const struct address *a)
 {
@@ -40,24 +45,65 @@ static int open_proxy(struct listeners *listeners, struct address *at, struct er
     return 0;
 }
 
+static int move(struct listen_unix *at, const struct listen_place *to, struct err *e)
+{
+    struct listen_unix next = { .fd = -1 };
+    if (to->path && strcmp(to->path, at->path) == 0 && listen_unix_stands(at))
+        return listen_unix_permit(at, to, e);
+    if (to->path && listen_unix_open(to, &next, e) != 0)
+        return -1;
+    listen_unix_remove(at);
+    *at = next;
+    return 0;
+}
+
+/* The state directory may not be there yet, and in a volume it is one of ours inside (path).  What is wrong with it is
+ * for the keeper to say. */
+static void find_state_dir(const struct config *c, struct listen_place *to, char path[PATH_MAX])
+{
+    struct state_dir dir;
+    struct err e;
+    size_t len = strlen(c->store_file);
+    if (strncmp(to->path, c->store_file, len) != 0 || strcmp(to->path + len, "/" CONFIG_ADMIN_SOCKET) != 0)
+        return; /* in $RUNTIME_DIRECTORY */
+    to->path = NULL;
+    if (state_dir_open(&dir, c->store_file, &e) != 0)
+        return;
+    if (snprintf(path, PATH_MAX, "%s/" CONFIG_ADMIN_SOCKET, dir.path) < PATH_MAX)
+        to->path = path;
+    state_dir_close(&dir);
+}
+
+static int move_admin(struct listeners *listeners, const struct config *c, struct err *e)
+{
+    char path[PATH_MAX];
+    struct listen_place to = config_admin_socket(c);
+    if (c->admin_socket_default)
+        find_state_dir(c, &to, path);
+    if (move(&listeners->admin_local, &to, e) == 0)
+        return 0;
+    if (!c->admin_socket_default)
+        return err_wrap(e, "listen.admin_socket: ");
+    log_info(log_msg("there is no socket for operators: commands ask listen.admin"), log_str("reason", e->text));
+    return 0;
+}
+
 int listeners_move_local(struct listeners *listeners, const struct config *c, struct err *e)
 {
     struct listen_place to = config_socket(c);
-    struct listen_unix next = { .fd = -1 };
-    if (to.path && strcmp(to.path, listeners->local.path) == 0 && listen_unix_stands(&listeners->local))
-        return listen_unix_permit(&listeners->local, &to, e) == 0 ? 0 : err_wrap(e, "listen.socket: ");
-    if (to.path && listen_unix_open(&to, &next, e) != 0)
+    if (move(&listeners->local, &to, e) != 0)
         return err_wrap(e, "listen.socket: ");
-    listen_unix_remove(&listeners->local);
-    listeners->local = next;
-    return 0;
+    return move_admin(listeners, c, e);
 }
 
 int listeners_open(struct listeners *listeners, struct config *c, bool transparent, struct err *e)
 {
-    *listeners = (struct listeners){
-        .admin = -1, .local.fd = -1, .workers = c->workers, .proxy_text = "off", .admin_text = "off"
-    };
+    *listeners = (struct listeners){ .admin = -1,
+                                     .local.fd = -1,
+                                     .admin_local.fd = -1,
+                                     .workers = c->workers,
+                                     .proxy_text = "off",
+                                     .admin_text = "off" };
     memset(listeners->proxy, 0xff, sizeof listeners->proxy);
     memset(listeners->transparent, 0xff, sizeof listeners->transparent);
     if (open_proxy(listeners, &c->listen_proxy, e) != 0)
@@ -92,11 +138,13 @@ void listeners_keep(struct listeners *listeners, bool keeper, unsigned slot)
     if (keeper) {
         shut(&listeners->admin);
         shut(&listeners->local.fd);
+        shut(&listeners->admin_local.fd);
     }
 }
 
 void listeners_close(struct listeners *listeners)
 {
     listen_unix_remove(&listeners->local);
+    listen_unix_remove(&listeners->admin_local);
     listeners_keep(listeners, true, 0);
 }

@@ -9,7 +9,7 @@
 
 struct listeners { /* -1: none */
     int proxy[LISTENERS_WORKERS_MAX], transparent[LISTENERS_WORKERS_MAX], admin;
-    struct listen_unix local; /* one for all workers */
+    struct listen_unix local, admin_local; /* one for all workers; of clients, of operators */
     unsigned workers;
     uint16_t proxy_port, transparent_port;
     char proxy_text[64], admin_text[64]; /* where they listen, ports filled in; "off" */
@@ -20,7 +20,8 @@ struct listeners { /* -1: none */
  * given.  0; -1 with e: what is open is closed by listeners_close(). */
 MUST_CHECK int listeners_open(struct listeners *listeners, struct config *c, bool transparent, struct err *e);
 void listeners_close(struct listeners *listeners);
-/* The unix socket as c has it, which may be elsewhere than before, or nowhere.  0; -1 with e: it is where it was. */
+/* The unix sockets as c has them, which may be elsewhere than before, or nowhere.  That of operators may be missing
+ * where nobody has named it: the log says why.  0; -1 with e: the one that e names is where it was. */
 MUST_CHECK int listeners_move_local(struct listeners *listeners, const struct config *c, struct err *e);
 /* In a child: closes all but what slot's worker listens on.  keeper: all of them. */
 void listeners_keep(struct listeners *listeners, bool keeper, unsigned slot);

@@ -72,9 +72,13 @@ static const struct command {
       "Forgets which refresh tokens of a credential were found dead or were tried, and tries the configured one.\n"
       "For a grant that its provider has restored.  A new refresh token needs no reset: put it in place.\n"
       "A spent token that is sent again may end a grant on servers with reuse detection.\n\n" CONFIG_HELP },
+    { "reload", cmd_reload, "have a running proxy read its configuration again",
+      "Example: sidekey reload\n\n"
+      "The file is checked first; requests and streams that are under way go on.\n"
+      "Exit status 0: reloaded, 69: not (its log says why), 78: the file has errors.\n\n" CONFIG_HELP },
     { "healthcheck", cmd_healthcheck, "ask a running proxy whether it is ready",
       "Example: sidekey healthcheck\n\n"
-      "Asks listen.admin for /readyz.  Exit status 0: ready, 69: not.\n\n" CONFIG_HELP },
+      "Asks listen.admin_socket or listen.admin for /readyz.  Exit status 0: ready, 69: not.\n\n" CONFIG_HELP },
     { "version", cmd_version, "print the version",
       "Example: sidekey version --verbose\n\n"
       "  -v, --verbose             with the versions of the libraries\n" },

@@ -53,6 +53,7 @@ struct worker_sockets { /* all inherited over fork */
     int local;          /* the unix socket; shared by all workers */
     int transparent;
     int admin;
+    int admin_local; /* the unix socket for operators; shared by all workers */
     unsigned slot;
 };
 

@@ -23,7 +23,14 @@
 #define QUIET_REST_S 30
 #define LAST_WORDS_MS 1000 /* without clients, operators who are waiting may keep the end waiting */
 
-enum listener_at { LISTENER_PROXY, LISTENER_LOCAL, LISTENER_TRANSPARENT, LISTENER_ADMIN, WORKER_LISTENERS };
+enum listener_at {
+    LISTENER_PROXY,
+    LISTENER_LOCAL,
+    LISTENER_TRANSPARENT,
+    LISTENER_ADMIN,
+    LISTENER_ADMIN_LOCAL,
+    WORKER_LISTENERS
+};
 #define CLIENT_EARS LISTENER_ADMIN /* those before it are for clients */
 
 struct worker {
@@ -194,7 +201,8 @@ static int listener_fd(const struct worker *w, unsigned listener_at)
     const int fds[] = { [LISTENER_PROXY] = w->sockets.proxy,
                         [LISTENER_LOCAL] = w->sockets.local,
                         [LISTENER_TRANSPARENT] = w->sockets.transparent,
-                        [LISTENER_ADMIN] = w->sockets.admin };
+                        [LISTENER_ADMIN] = w->sockets.admin,
+                        [LISTENER_ADMIN_LOCAL] = w->sockets.admin_local };
     return fds[listener_at];
 }
 
@@ -215,8 +223,15 @@ static void let_clients_in(struct worker *w, bool accept)
             listener_set(w->listeners[i], accept);
 }
 
-/* last: the program ends, no other worker takes the listeners over.  The admin listener is answered to the end then;
- * else it is the next worker's, whose keeper is the one to ask. */
+static void leave_operators(struct worker *w)
+{
+    for (unsigned i = CLIENT_EARS; i < WORKER_LISTENERS; i++)
+        if (w->listeners[i])
+            listener_set(w->listeners[i], false);
+}
+
+/* last: the program ends, no other worker takes the listeners over.  Operators are answered to the end then; else they
+ * are the next worker's, whose keeper is the one to ask. */
 static void start_drain(struct worker *w, bool last)
 {
     if (w->ctx.draining)
@@ -226,8 +241,8 @@ static void start_drain(struct worker *w, bool last)
     let_clients_in(w, false);
     if (last)
         refuse_connections(w);
-    else if (w->listeners[LISTENER_ADMIN])
-        listener_set(w->listeners[LISTENER_ADMIN], false);
+    else
+        leave_operators(w);
     w->ctx.drain_idle_ms = last ? 0 : w->ctx.options->limits.drain_ms;
     timer_set(&w->drain, last ? w->ctx.options->limits.drain_ms : w->ctx.options->limits.reload_drain_ms);
     clients_drain(&w->ctx);
@@ -323,6 +338,13 @@ static void on_admin_accept(void *arg, int fd, const struct sockaddr *peer)
     admin_accept(w->admin, fd, address_class_of(peer) == ADDRESS_LOOPBACK ? ADMIN_LOOPBACK : ADMIN_REMOTE);
 }
 
+static void on_admin_local_accept(void *arg, int fd, const struct sockaddr *peer)
+{
+    struct worker *w = arg;
+    (void)peer;
+    admin_accept(w->admin, fd, ADMIN_SOCKET);
+}
+
 /* --- life --- */
 
 static void on_flush(struct ev_loop *loop, ev_prepare *p, int revents)
@@ -382,7 +404,8 @@ static int open_listeners(struct worker *w)
     static listen_fn *const accepts[] = { [LISTENER_PROXY] = on_proxy_accept,
                                           [LISTENER_LOCAL] = on_local_accept,
                                           [LISTENER_TRANSPARENT] = on_transparent_accept,
-                                          [LISTENER_ADMIN] = on_admin_accept };
+                                          [LISTENER_ADMIN] = on_admin_accept,
+                                          [LISTENER_ADMIN_LOCAL] = on_admin_local_accept };
     for (unsigned i = 0; i < WORKER_LISTENERS; i++)
         if (listener_fd(w, i) >= 0 && !(w->listeners[i] = listener_new(listener_fd(w, i), accepts[i], w)))
             return -1;

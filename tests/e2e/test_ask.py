@@ -1,8 +1,11 @@
 """status, refresh and healthcheck ask a running sidekey."""
 import json
+import os
+import signal
+import stat
 
 import pytest
-from harness import SIDEKEY, environment, run
+from harness import SIDEKEY, Sidekey, environment, run, until
 
 
 @pytest.fixture
@@ -58,3 +61,99 @@ def test_nobody_there_is_a_clear_error(asks, sidekey):
     for argv in (["status"], ["refresh", "crm"], ["healthcheck"]):
         done = asks(*argv)
         assert done.returncode == 69 and b"does sidekey run" in done.stderr, done
+
+
+# --- listen.admin_socket ---
+
+def ask_by(place, config, *argv):
+    path = place / "by.yaml"
+    path.write_text(json.dumps(config))
+    return run([SIDEKEY, argv[0], "-c", path, *argv[1:]], environment(place))
+
+
+@pytest.fixture
+def quiet(make_config, start):
+    """No admin port: the socket alone.  quiet(admin_socket=…)"""
+    def go(**listen):
+        config = make_config()
+        config["listen"].update(admin="off", **listen)
+        return start(config)
+    return go
+
+
+def test_operators_have_a_socket_that_is_theirs_alone(quiet, place):
+    sidekey = quiet()
+    at = f"{sidekey.config['store']['file']}/admin.sock"
+    assert stat.S_IMODE(os.stat(at).st_mode) == 0o600
+    sidekey.request()
+    assert ask_by(place, sidekey.config, "healthcheck").returncode == 0
+    assert b"usable" in ask_by(place, sidekey.config, "status").stdout
+    assert ask_by(place, sidekey.config, "refresh", "crm").stdout == b"crm: refreshed\n"
+    assert ask_by(place, sidekey.config, "ca", "rotate").returncode == 0
+    sidekey.stop()
+    assert not os.path.exists(at)
+    done = ask_by(place, sidekey.config, "status")
+    assert done.returncode == 69 and b"does sidekey run" in done.stderr, done
+
+
+def test_reload_says_what_happened(quiet, place):
+    sidekey = quiet()
+    workers = set(sidekey.children())
+    done = ask_by(place, sidekey.config, "reload")
+    assert done.returncode == 0 and done.stdout.strip(), done
+    until("new processes", lambda: len(sidekey.children()) == 2 and not workers & set(sidekey.children()))
+    done = ask_by(place, {**sidekey.config, "unmatched": "nonsense"}, "reload")
+    assert done.returncode == 78 and b"unmatched" in done.stderr, done
+    sidekey.file.write_text("{")
+    done = ask_by(place, sidekey.config, "reload")
+    assert done.returncode == 69 and b"refused" in done.stderr, done
+
+
+def test_the_socket_is_asked_after_many_reloads(quiet, place):
+    sidekey = quiet()
+    for _ in range(5):
+        assert ask_by(place, sidekey.config, "reload").returncode == 0
+        until("ready", lambda: ask_by(place, sidekey.config, "healthcheck").returncode == 0)
+
+
+def test_a_socket_that_a_dead_sidekey_left_is_replaced(quiet, place, start):
+    sidekey = quiet()
+    at, children = f"{sidekey.config['store']['file']}/admin.sock", sidekey.children()
+    sidekey.popen.send_signal(signal.SIGKILL)
+    sidekey.popen.wait()
+    sidekey.expected_dead = True
+    assert os.path.exists(at)
+    until("its children are gone", lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children))
+    again = start(sidekey.config)
+    until("ready", lambda: ask_by(place, again.config, "healthcheck").returncode == 0)
+
+
+def test_the_default_place_may_be_taken_or_too_long_and_a_named_one_may_not(quiet, place, start, make_config):
+    first = quiet()
+    at = f"{first.config['store']['file']}/admin.sock"
+    second = start(make_config())
+    assert b"no socket for operators" in second.out.read_bytes()
+    assert second.get_admin("/livez")[0] == 200
+    deep = make_config()
+    deep["store"]["file"] = str(place / ("x" * 110))
+    third = start(deep)
+    assert b"107 bytes" in third.out.read_bytes()
+    by_port = {**deep, "listen": {"admin": f"127.0.0.1:{third.admin[1]}"}}
+    until("ready", lambda: ask_by(place, by_port, "healthcheck").returncode == 0)
+    named = make_config(listen={"proxy": "127.0.0.1:0", "admin": "127.0.0.1:0", "admin_socket": at})
+    fourth = Sidekey(place, named, name="fourth")
+    assert fourth.popen.wait(30) == 69
+    assert b"listen.admin_socket" in fourth.out.read_bytes()
+
+
+def test_the_socket_may_be_elsewhere_or_off(quiet, place):
+    sidekey = quiet(admin_socket=str(place / "ops"))
+    until("ready", lambda: ask_by(place, sidekey.config, "healthcheck").returncode == 0)
+    config = json.loads(json.dumps(sidekey.config))
+    config["listen"]["admin_socket"] = "off"
+    done = ask_by(place, config, "status")
+    assert done.returncode == 78 and b"nobody to ask" in done.stderr, done
+    sidekey.file.write_text(json.dumps(config))
+    sidekey.popen.send_signal(signal.SIGHUP)
+    until("the name is gone", lambda: not os.path.exists(place / "ops"))
+    assert not os.path.exists(f"{config['store']['file']}/admin.sock")

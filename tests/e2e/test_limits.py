@@ -476,6 +476,9 @@ def test_7_beyond_the_limit_of_connections_new_ones_wait_outside(folder, pki):
     world = wire.World(folder / "crowd", pki, "crowd")
     sidekey = world.start(world.config(world.server(), limits={"connections": 4}))
     inside = [sidekey.tls(timeout=5) for _ in range(4)]
+    for sock in inside: # an answer proves that the worker has counted it
+        sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
+        assert status_of(read_message(sock)[0]) == 200
     with socket.create_connection(sidekey.proxy, timeout=0.5) as late:
         late.sendall(f"CONNECT {API}:443 HTTP/1.1\r\n{HOST}\r\n".encode())
         with pytest.raises(TimeoutError):

@@ -688,6 +688,8 @@ static void what_is_wrong_with_a_socket_is_said(void **state)
     } rows[] = {
         { "listen: {socket: run/s}\n", "f:1:18: listen.socket: the path of a socket begins with /" },
         { "listen: {socket: /" HUNDRED "1234567}\n", "107 bytes" },
+        { "listen: {admin_socket: run/s}\n", "listen.admin_socket: the path of a socket begins with /" },
+        { "listen: {admin_socket: /" HUNDRED "1234567}\n", "107 bytes" },
         { "listen: {socket: /s, socket_mode: 66}\n", "three octal digits" },
         { "listen: {socket: /s, socket_mode: '0680'}\n", "three octal digits" },
         { "listen: {socket: /s, socket_mode: u+rw}\n", "three octal digits" },

@@ -14,6 +14,7 @@ int cmd_healthcheck(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_refresh(int argc, char **argv);
 int cmd_reset(int argc, char **argv);
+int cmd_reload(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 int cmd_k8s(int argc, char **argv);

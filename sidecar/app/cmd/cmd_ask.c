@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <sysexits.h>
 
-/* These ask the running sidekey by listen.admin: a distroless image has no curl. */
+/* These ask the running sidekey (app/cmd/admin_client.h): a distroless image has no curl. */
 
 static int with_config(int argc, char **argv, int words, int (*run)(const struct config *, char **argv, char **words))
 {
@@ -21,8 +21,7 @@ static int with_config(int argc, char **argv, int words, int (*run)(const struct
     struct config *config = cmd_config_load(&c, &status);
     if (!config)
         return status;
-    status = config->listen_admin.len ? run(config, argv, argv + optind)
-                                      : cmd_fail(EX_CONFIG, argv[0], "listen.admin is off: there is nobody to ask");
+    status = run(config, argv, argv + optind);
     config_free(config);
     return status;
 }
@@ -30,9 +29,9 @@ static int with_config(int argc, char **argv, int words, int (*run)(const struct
 static int ask(const struct config *config, const char *name, const char *method, const char *path, struct buf *body)
 {
     struct err e;
-    int status = 0;
-    if (admin_client_ask(&config->listen_admin, method, path, &status, body, &e) != 0)
-        return cmd_fail(EX_UNAVAILABLE, name, "%s", e.text);
+    int status = 0, failed = admin_client_ask(config, method, path, &status, body, &e);
+    if (failed)
+        return cmd_fail(failed, name, "%s", e.text);
     return status == 200 ? EX_OK : EX_UNAVAILABLE;
 }
 
@@ -67,6 +66,17 @@ known:
     return status;
 }
 
+static int reload(const struct config *config, char **argv, char **words)
+{
+    struct buf body;
+    (void)words;
+    buf_init(&body, ADMIN_CLIENT_ANSWER_MAX);
+    int status = ask(config, argv[0], "POST", "/reload", &body);
+    fprintf(status == EX_OK ? stdout : stderr, "%.*s", (int)body.len, body.len ? buf_slice(&body).ptr : "");
+    buf_done(&body);
+    return status;
+}
+
 static const char *text_of(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
@@ -95,7 +105,8 @@ static int status(const struct config *config, char **argv, char **words)
     int failed = ask(config, argv[0], "GET", "/status", &body);
     json_t *root = failed ? NULL : json_safe_load(buf_slice(&body), 0, NULL);
     if (!failed)
-        failed = root ? print_status(root) : cmd_fail(EX_PROTOCOL, argv[0], "listen.admin did not answer with JSON");
+        failed =
+            root ? print_status(root) : cmd_fail(EX_PROTOCOL, argv[0], "the running sidekey did not answer with JSON");
     json_decref(root);
     buf_done(&body);
     return failed;
@@ -109,6 +120,11 @@ int cmd_healthcheck(int argc, char **argv)
 int cmd_refresh(int argc, char **argv)
 {
     return with_config(argc, argv, 1, act_on_credential);
+}
+
+int cmd_reload(int argc, char **argv)
+{
+    return with_config(argc, argv, 0, reload);
 }
 
 int cmd_reset(int argc, char **argv)

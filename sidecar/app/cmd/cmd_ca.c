@@ -48,12 +48,11 @@ static int rotate(const struct config *c, bool at_once)
 {
     struct err e;
     struct buf body;
-    int http = 0, status = EX_OK;
-    if (c->listen_admin.len == 0)
-        return cmd_fail(EX_CONFIG, "ca", "listen.admin is off: there is nobody to ask");
+    int http = 0, status;
     buf_init(&body, ADMIN_CLIENT_ANSWER_MAX);
-    if (admin_client_ask(&c->listen_admin, "POST", at_once ? "/ca/rotate?now" : "/ca/rotate", &http, &body, &e) != 0)
-        status = cmd_fail(EX_UNAVAILABLE, "ca", "%s", e.text);
+    status = admin_client_ask(c, "POST", at_once ? "/ca/rotate?now" : "/ca/rotate", &http, &body, &e);
+    if (status != EX_OK)
+        cmd_fail(status, "ca", "%s", e.text);
     else if (http != 200)
         status = cmd_fail(EX_UNAVAILABLE, "ca", "%.*s", (int)(body.len ? body.len - 1 : 0),
                           body.len ? buf_slice(&body).ptr : "");

@@ -171,7 +171,11 @@ static int find_preload(struct run *r)
 
 static struct config *load(struct run *r, int *ret_status)
 {
-    const char *const own[] = { "listen.proxy=127.0.0.1:0", "listen.admin=127.0.0.1:0", r->publish, "ca.keep=false",
+    const char *const own[] = { "listen.proxy=127.0.0.1:0",
+                                "listen.admin=127.0.0.1:0",
+                                "listen.admin_socket=off",
+                                r->publish,
+                                "ca.keep=false",
                                 "workers=1" };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (cmd_config_flag(&r->config, CMD_SET, own[i]) != 0) {

@@ -42,6 +42,7 @@ void config_free(struct config *c)
     secret_ref_done(&c->seal_key_previous);
     free(c->path);
     free(c->listen_socket);
+    free(c->admin_socket);
     free(c->socket_mode);
     free(c->socket_group);
     free(c->ca_publish);
@@ -182,4 +183,10 @@ struct listen_place config_socket(const struct config *c)
         .has_group = c->socket_group,
         .group = c->socket_gid,
     };
+}
+
+struct listen_place config_admin_socket(const struct config *c)
+{
+    bool off = strcmp(c->admin_socket, "off") == 0;
+    return (struct listen_place){ .path = off ? NULL : c->admin_socket, .mode = 0600 };
 }

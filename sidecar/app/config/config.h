@@ -17,6 +17,8 @@ struct config {
     char *socket_mode, *socket_group; /* as written; the group: a name or a number */
     gid_t socket_gid;                 /* derived from socket_group */
     struct address listen_admin;      /* default 127.0.0.1:9118; len 0: off ("admin: off") */
+    char *admin_socket;               /* a path, or "off"; config_admin_socket() says it whole */
+    bool admin_socket_default;        /* nobody named it: derived from $RUNTIME_DIRECTORY or store_file */
     char *ca_publish, *ca_cert_file, *ca_key_file;
     bool ca_rsa;             /* ca.rsa: an RSA authority beside the other */
     bool ca_constrain;       /* ca.constrain: name constraints from the rules; default true */
@@ -83,6 +85,8 @@ struct keeper_options config_keeper(const struct config *c);
 struct worker_options config_worker(const struct config *c);
 /* listen.socket with mode and group; path NULL: none. */
 struct listen_place config_socket(const struct config *c);
+/* listen.admin_socket; path NULL: none. */
+struct listen_place config_admin_socket(const struct config *c);
 /* Appends docs/config.schema.json (JSON Schema 2020-12).  0; -ENOMEM. */
 MUST_CHECK int config_schema(struct buf *out);
 

@@ -140,3 +140,12 @@ char *config_file_default_publish(const char *state_dir)
         return strdup("/run/sidekey");
     return runtime ? text_of("%s/sidekey", runtime) : text_of("%s/public", state_dir);
 }
+
+char *config_file_default_admin_socket(const char *state_dir)
+{
+    const char *given = variable("RUNTIME_DIRECTORY");
+    char *runtime = given ? first_of(given) : NULL,
+         *path = text_of("%s/" CONFIG_ADMIN_SOCKET, runtime ? runtime : state_dir);
+    free(runtime);
+    return path;
+}

@@ -59,7 +59,10 @@ static int derive(struct config *c)
         c->store_file = config_file_default_state();
     if (!c->ca_publish && c->store_file)
         c->ca_publish = config_file_default_publish(c->store_file);
-    return failed || !c->store_file || !c->ca_publish ? -ENOMEM : 0;
+    c->admin_socket_default = !c->admin_socket;
+    if (!c->admin_socket && c->store_file)
+        c->admin_socket = config_file_default_admin_socket(c->store_file);
+    return failed || !c->store_file || !c->ca_publish || !c->admin_socket ? -ENOMEM : 0;
 }
 
 static bool same_list(char *const *a, char *const *b)

@@ -17,6 +17,11 @@ const char *local_path(char **io_text)
                                                    : NULL;
 }
 
+const char *local_admin_path(char **io_text)
+{
+    return strcmp(*io_text, "off") == 0 ? NULL : local_path(io_text);
+}
+
 const char *local_mode(char **io_text)
 {
     const char *digits = *io_text + (**io_text == '0');

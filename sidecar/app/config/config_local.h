@@ -8,6 +8,7 @@
 
 /* Each as field.check (app/config/field.h). */
 const char *local_path(char **io_text);
+const char *local_admin_path(char **io_text); /* or "off" */
 const char *local_mode(char **io_text);
 const char *local_group(char **io_text);
 int local_read_uids(struct schema *s, const struct field *f, const json_t *node, void *client);

@@ -39,6 +39,9 @@ static const struct field listen_fields[] = {
       .about = "Group of the socket, name or number; default the one that its directory gives it." },
     { "admin", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_admin), .initial = "127.0.0.1:9118", .words = off,
       .about = "IP:PORT of /livez, /readyz, /metrics and /status; :PORT is every address, IPv4 and IPv6; or off." },
+    { "admin_socket", FIELD_STRING, FIELD_ENV, .at = CONFIG(admin_socket), .check = local_admin_path,
+      .about = "Path of a unix socket (mode 0600) with the same for operators, or off; default admin.sock in "
+               "$RUNTIME_DIRECTORY, else in the state directory." },
     { "gateway", FIELD_LATER, .about = "there is no base-URL listener yet: use listen.proxy" },
     END,
 };
