@@ -257,6 +257,8 @@ void account_hold(struct account *a, int64_t until_ms, bool share)
     share = share && until_ms > a->throttled_ms; /* else it is known there */
     a->throttled_ms = until_ms > a->throttled_ms ? until_ms : a->throttled_ms;
     schedule_hold(&a->tries, until_ms);
+    if (a->flight)
+        flight_hold(a->flight, until_ms);
     /* in as many ms from now: what comes there late ends late, by what the store takes at most */
     if (share && left_ms > 0) {
         store_cancel(a->env->flights->store, a->sharing);

@@ -197,7 +197,8 @@ static int open_accounts(struct keeper *k, struct err *e)
                                       lease_ms,
                                       request_ms < lease_ms ? request_ms : lease_ms / 2,
                                       (unsigned)rand_below(SCHEDULE_JITTER_MAX + 1),
-                                      k->clocks };
+                                      k->clocks,
+                                      { .held = 0 } };
     k->env = (struct account_env){ &k->flights, k->metrics, keeper_publish, keeper_refuse, on_throttled, on_idle, k };
     k->accounts = calloc(o->spec_count ? o->spec_count : 1, sizeof *k->accounts);
     for (size_t i = 0; k->accounts && i < o->spec_count; i++) {

@@ -1,10 +1,13 @@
 """A large configuration: 300 credentials with the largest tokens, 300 rules.  What asks for all of them gets all of them."""
 import json
+import os
+import pathlib
 import re
 
 import harness
 import pytest
 from harness import SIDEKEY, environment, run, until
+from idp import Idp
 
 MANY = 300
 NAMES = [f"c{i:03}-{'x' * 50}" for i in range(MANY)]  # 55 of the 64 letters that a name may have
@@ -57,3 +60,39 @@ def test_a_new_keeper_tells_every_token_again(sidekey):
     for i in (0, MANY // 2, MANY - 1):
         status = sidekey.request(path=f"/v2/echo/{i}", connection=connection)[0]
         assert status != 503, (i, status)
+
+
+@pytest.fixture
+def slow(pki):
+    """An https token endpoint that takes a second for each answer."""
+    server = Idp(pki)
+    server.delay = 1
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def spend_at(server, make_config, pki, count):
+    return {f"c{i:04}": {"grant": "refresh_token", "token_url": server.url(), "client_id": "me", "client_auth": "none",
+                         "refresh_token": make_config.write(f"rt-{i}", server.mint()), "tls": {"ca_file": str(pki / "ca.pem")}} for i in range(count)}
+
+
+def peak_kib(pid):
+    return int(re.search(r"^VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
+
+
+@pytest.mark.release
+@pytest.mark.serial
+@pytest.mark.skipif(harness.SANITIZED, reason="judges the release build")
+def test_many_credentials_at_one_slow_host_start_in_bounded_memory(slow, make_config, pki, start):
+    """Eight requests at once, so no thousand handshakes and no 429; MANY_CREDENTIALS=1000 for more of them."""
+    count, most_mib = int(os.environ.get("MANY_CREDENTIALS", "200")), int(os.environ.get("MANY_MIB", "64"))
+    config = make_config()
+    config["credentials"].update(spend_at(slow, make_config, pki, count))
+    sidekey = start(config)
+    until("all have a token", lambda: sidekey.get_admin("/readyz?verbose")[1].count("[+]credential/") == count + 1, 60 + count)
+    peak = peak_kib(sidekey.child("keeper"))
+    print(f"{count} credentials: the keeper's peak {peak} KiB, {slow.most_at_once} requests at once")
+    assert peak < most_mib * 1024
+    assert slow.most_at_once <= 8
+    assert len(slow.asked) == count and slow.reuse == 0

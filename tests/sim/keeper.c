@@ -127,7 +127,8 @@ static void start(void *arg)
                                       sim_plan.lease_ms,
                                       sim_plan.request_ms,
                                       (unsigned)sim_between(0, SCHEDULE_JITTER_MAX),
-                                      k->clocks };
+                                      k->clocks,
+                                      { .held = 0 } };
     k->env = (struct account_env){ &k->flights, k->metrics, on_publish, on_refuse, on_throttled, on_idle, k };
     if (!k->journal || !k->metrics || account_init(&k->account, spec, &k->env) != 0)
         abort();

@@ -297,10 +297,8 @@ static struct fetch_request request(const char *url)
                                    .timeout_ms = PATIENCE_MS };
 }
 
-static struct seen ask(const struct fetch_request *r)
+static struct seen ask_by(struct fetch *f, const struct fetch_request *r)
 {
-    struct dial_options options = network();
-    struct fetch *f = make_fetch(&options);
     struct seen s = { 0 };
     struct err e = { "" };
     int64_t begin_ms = clock_mono_ms();
@@ -311,6 +309,14 @@ static struct seen ask(const struct fetch_request *r)
         ev_run(loop_get(), EVRUN_ONCE);
     s.took_ms = clock_mono_ms() - begin_ms;
     assert_int_equal(s.calls, 1);
+    return s;
+}
+
+static struct seen ask(const struct fetch_request *r)
+{
+    struct dial_options options = network();
+    struct fetch *f = make_fetch(&options);
+    struct seen s = ask_by(f, r);
     fetch_free(f);
     return s;
 }
@@ -370,6 +376,54 @@ static void a_certificate_that_does_not_verify_gets_nothing(void **state)
     assert_int_equal(s.status, 0);
     assert_false(s.sent);
     assert_non_null(strcasestr(s.error, "other.test"));
+}
+
+static void put_file(const char *path, const char *text)
+{
+    char next[64];
+    snprintf(next, sizeof next, "%s.next", path);
+    FILE *f = fopen(next, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(rename(next, path), 0);
+}
+
+static void read_text(const char *path, char *text, size_t size)
+{
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    text[fread(text, 1, size - 1, f)] = '\0';
+    fclose(f);
+}
+
+static void roots_are_read_again_when_their_file_has_changed(void **state)
+{
+    char path[] = "/tmp/test_fetch.ca.XXXXXX", good[8192];
+    struct dial_options options = network();
+    struct fetch *f = make_fetch(&options);
+    struct fetch_request r = request("https://login.test/token");
+    (void)state;
+    close(mkstemp(path));
+    r.ca_file = path;
+    read_text(world_ca_file, good, sizeof good);
+    put_file(path, good);
+    assert_int_equal(ask_by(f, &r).status, 200);
+    put_file(path, "this is no certificate\n");
+    struct seen s = ask_by(f, &r);
+    assert_int_equal(s.status, 0);
+    assert_false(s.sent);
+    if (!strstr(s.error, path)) /* it names the file */
+        fail_msg("%s", s.error);
+    put_file(path, good);
+    assert_int_equal(ask_by(f, &r).status, 200);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(ask_by(f, &r).status, 0);
+    r.ca_file = NULL; /* what one credential trusts is not for another */
+    s = ask_by(f, &r);
+    if (s.status)
+        fail_msg("%d %s", s.status, s.body);
+    fetch_free(f);
 }
 
 static void a_client_certificate_is_shown(void **state)
@@ -610,6 +664,7 @@ int main(void)
         cmocka_unit_test(a_post_over_verified_tls_arrives_whole),
         cmocka_unit_test(without_a_content_type_it_is_a_get),
         cmocka_unit_test(a_certificate_that_does_not_verify_gets_nothing),
+        cmocka_unit_test(roots_are_read_again_when_their_file_has_changed),
         cmocka_unit_test(a_client_certificate_is_shown),
         cmocka_unit_test(addresses_inside_are_refused_before_a_byte_is_sent),
         cmocka_unit_test(a_private_address_that_is_listed_is_dialled),

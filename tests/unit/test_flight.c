@@ -982,6 +982,137 @@ static void test_a_flight_that_is_freed_takes_its_programs_along(void **s)
     assert_false(fake_command_runs("slow"));
 }
 
+/* ---- the turn ---- */
+
+static struct request_slot others[REQUEST_SLOTS_HOST];
+
+static void note_nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* The token host has as many requests out as it may have. */
+static void to_slot(void)
+{
+    for (size_t i = 0; i < REQUEST_SLOTS_HOST; i++) {
+        request_slot_init(&others[i], &w.env.slots, note_nothing, NULL);
+        assert_true(request_slot_take(&others[i], w.spec.token_url)); /* as fake_fetch.c reads hosts */
+    }
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    in("slot");
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(fake_journal.intents, 0);
+}
+
+static void test_a_flight_waits_for_its_turn_under_the_lease_and_without_an_intent(void **s)
+{
+    (void)s;
+    to_slot();
+    int renewals = w.store.renews;
+    fake_timer_run(LEASE_MS / 3 + 1);
+    settle();
+    in("slot");
+    assert_int_equal(w.store.renews, renewals + 1);
+    assert_int_equal(fake_journal.intents, 0);
+    request_slot_give(&others[3]);
+    in("slot"); /* nothing happens inside the other one's end */
+    settle();
+    in("fetch");
+    assert_int_equal(fake_journal.kind, JOURNAL_INTENT);
+    fake_fetch_say(200, GOOD);
+    assert_int_equal(w.env.slots.held, REQUEST_SLOTS_HOST - 1); /* the request has ended: its commit needs no slot */
+    settle();
+    ended(FLIGHT_REFRESHED);
+}
+
+static void test_a_slot_is_given_back_however_a_flight_ends(void **s)
+{
+    static const struct {
+        int status;
+        const char *body;
+    } ends[] = { { 200, GOOD },
+                 { 400, "{\"error\":\"invalid_grant\"}" },
+                 { 400, "{\"error\":\"invalid_client\"}" },
+                 { 429, "{}" },
+                 { 503, "" },
+                 { 0, "" } };
+    (void)s;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        teardown(NULL);
+        setup(NULL);
+        to_fetch();
+        assert_int_equal(w.env.slots.held, 1);
+        for (int turn = 0; w.flight && turn < 5; turn++) {
+            if (fake_fetch.pending && ends[i].status)
+                fake_fetch_say(ends[i].status, ends[i].body);
+            else if (fake_fetch.pending)
+                fake_fetch_fail(true, "cut");
+            settle();
+            fake_timer_run(FLIGHT_LOOK_AGAIN_MS);
+            settle();
+        }
+        assert_null(w.flight);
+        assert_int_equal(w.env.slots.held, 0);
+    }
+    teardown(NULL);
+    setup(NULL);
+    to_fetch();
+    flight_free(w.flight);
+    w.flight = NULL;
+    assert_int_equal(w.env.slots.held, 0);
+}
+
+static void test_a_drain_ends_a_flight_that_waits_for_its_turn(void **s)
+{
+    (void)s;
+    to_slot();
+    flight_drain(w.flight);
+    settle();
+    ended(FLIGHT_SKIPPED);
+    assert_int_equal(w.store.releases, 1);
+    assert_true(list_empty(&w.env.slots.queue));
+}
+
+static void test_a_throttled_host_gets_no_request_from_those_who_wait(void **s)
+{
+    (void)s;
+    to_slot();
+    flight_hold(w.flight, fake_mono_ms + 7000);
+    settle();
+    failed(MSG_THROTTLE);
+    assert_int_equal(w.result.retry_after_ms, 7000);
+    assert_int_equal(fake_fetch.starts, 0);
+}
+
+static void test_a_lease_that_is_lost_in_the_queue_is_asked_for_again(void **s)
+{
+    (void)s;
+    to_slot();
+    int begins = w.store.begins;
+    fake_timer_run(LEASE_MS / 3 + 1);
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_LOST });
+    assert_true(list_empty(&w.env.slots.queue)); /* whoever has it now needs no competitor */
+    settle();
+    assert_int_equal(w.store.begins, begins + 1);
+    assert_int_equal(fake_fetch.starts, 0);
+    assert_int_equal(w.events[FLIGHT_LEASE_LOST], 0); /* no request was out */
+}
+
+static void test_a_turn_that_does_not_come_in_time_is_a_failure_that_says_so(void **s)
+{
+    (void)s;
+    to_slot();
+    for (int i = 0; w.flight && i < 20; i++) {
+        fake_timer_run(LEASE_MS / 3);
+        settle();
+    }
+    failed(MSG_TRANSIENT);
+    assert_non_null(strstr(w.text, "too many token requests are under way"));
+    assert_int_equal(fake_journal.intents, 0);
+    assert_int_equal(w.store.releases, 1);
+}
+
 static void test_the_first_refresh_token_comes_from_the_configuration(void **s)
 {
     (void)s;
@@ -2869,6 +3000,12 @@ int main(void)
         T(the_first_refresh_token_may_come_from_a_program),
         T(a_static_token_may_come_from_a_program),
         T(a_flight_that_is_freed_takes_its_programs_along),
+        T(a_flight_waits_for_its_turn_under_the_lease_and_without_an_intent),
+        T(a_slot_is_given_back_however_a_flight_ends),
+        T(a_drain_ends_a_flight_that_waits_for_its_turn),
+        T(a_throttled_host_gets_no_request_from_those_who_wait),
+        T(a_lease_that_is_lost_in_the_queue_is_asked_for_again),
+        T(a_turn_that_does_not_come_in_time_is_a_failure_that_says_so),
         T(the_first_refresh_token_comes_from_the_configuration),
         T(no_refresh_token_anywhere_is_a_matter_of_configuration),
         T(the_request_ends_before_the_lease_does),

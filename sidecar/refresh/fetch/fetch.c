@@ -3,9 +3,7 @@
 #include "refresh/fetch/fetch.h"
 
 #include "base/buf.h"
-#include "certs/bundle.h"
 #include "net/timer.h"
-#include "net/tls/tls_revocation.h"
 #include "refresh/fetch/fetch_body.h"
 #include "refresh/fetch/fetch_roots.h"
 #include "refresh/fetch/fetch_url.h"
@@ -41,15 +39,15 @@ struct fetch_job {
     struct fetch_body answer;
     struct slice retry_after; /* in header */
     int64_t date_s;
-    struct timer deadline;          /* ours, not curl's: see last_look() */
-    curl_socket_t fd;               /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
-    bool late, listed;              /* listed: in the multi handle */
-    bool headed;                    /* the head of the response is complete */
-    size_t head_bytes;              /* of it, so far */
-    bool on_loopback;               /* the URL itself names loopback */
-    bool metadata;                  /* a metadata server is asked: the one way to a link-local address */
-    bool forbidden;                 /* the last address was refused by the policy */
-    char refusal[TLS_REFUSAL_TEXT]; /* of the endpoint's certificate, by its staple */
+    struct timer deadline; /* ours, not curl's: see last_look() */
+    curl_socket_t fd;      /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
+    bool late, listed;     /* listed: in the multi handle */
+    bool headed;           /* the head of the response is complete */
+    size_t head_bytes;     /* of it, so far */
+    bool on_loopback;      /* the URL itself names loopback */
+    bool metadata;         /* a metadata server is asked: the one way to a link-local address */
+    bool forbidden;        /* the last address was refused by the policy */
+    struct fetch_trust trust;
     char error[CURL_ERROR_SIZE], text[TLS_REFUSAL_TEXT + PARENT_NAME_MAX + 32];
     fetch_fn *fn;
     void *arg;
@@ -237,8 +235,8 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
     if (job->answer.too_large)
         return "the response is larger than 4 MiB";
     const char *text = *job->error ? job->error : curl_easy_strerror(code);
-    if (*job->refusal)
-        text = job->refusal;
+    if (*job->trust.refusal)
+        text = job->trust.refusal;
     if (head_refused(job, code)) {
         snprintf(job->text, sizeof job->text, "the response has no readable body: %s",
                  code == CURLE_OUT_OF_MEMORY ? "a field is too long" : text);
@@ -322,29 +320,14 @@ static int add_fields(struct fetch_job *job, const struct fetch_request *r)
     if ((code = curl_easy_setopt(job->easy, (option), (value))) != CURLE_OK)                                           \
     return code
 
-static CURLcode on_context(CURL *easy, void *ctx, void *arg)
-{
-    struct fetch_job *job = arg;
-    (void)easy;
-    return tls_revocation_watch_for(ctx, job->refusal) == 0 ? CURLE_OK : CURLE_OUT_OF_MEMORY;
-}
-
 static CURLcode set_tls(struct fetch_job *job, const struct fetch_request *r)
 {
-    CURLcode code;
-    struct curl_blob roots;
+    CURLcode code = fetch_trust_set(&job->trust, job->easy);
+    if (code != CURLE_OK)
+        return code;
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (tls_revocation_knows(curl_version())) {
-        SET(CURLOPT_SSL_CTX_FUNCTION, on_context);
-        SET(CURLOPT_SSL_CTX_DATA, job);
-    }
-    if (fetch_roots_for(&job->fetch->roots, r->ca_file, &roots.data, &roots.len)) {
-        roots.flags = CURL_BLOB_COPY; /* the text may be made anew while this one waits for its handshake */
-        SET(CURLOPT_CAINFO_BLOB, &roots);
-    } else if (r->ca_file)
-        SET(CURLOPT_CAINFO, r->ca_file);
     if (r->cert_file)
         SET(CURLOPT_SSLCERT, r->cert_file);
     if (r->key_file)
@@ -406,6 +389,7 @@ static int start(struct fetch_job *job, const struct fetch_request *r, struct er
         return err_set(e, "token_url must be https, or http on loopback, without a user");
     job->on_loopback = p.loopback;
     job->metadata = r->metadata;
+    job->trust = (struct fetch_trust){ .roots = &job->fetch->roots, .ca_file = r->ca_file };
     if (!job->easy || add_fields(job, r) != 0 || buf_add(&job->body, r->body) != 0)
         return err_set(e, "out of memory");
     job->way = (struct fetch_route){ .options = &job->fetch->options, .parent = &job->fetch->parent };

@@ -20,7 +20,7 @@ struct fetch_request {          /* borrowed for the call of fetch_start() */
     const char *content_type;   /* of a POST; NULL: GET */
     struct slice authorization; /* field value; empty: none */
     struct slice body;
-    const char *ca_file;              /* added to the system's roots; NULL: none */
+    const char *ca_file;              /* added to the system's roots, lives as long as the job; NULL: none */
     const char *cert_file, *key_file; /* client certificate; NULL: none */
     int64_t timeout_ms;               /* in all; what has arrived by the end is read first, however late we are */
     const struct credential_spec_param *fields; /* more header fields */

@@ -2,17 +2,22 @@
 
 #include "certs/bundle.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
+
+struct version { /* of a file: another one has another of these */
+    struct timespec changed;
+    off_t size;
+    ino_t inode;
+};
 
 struct fetch_roots_entry {
     struct fetch_roots_entry *next;
-    char *ca_file; /* NULL: none */
-    struct timespec system_time, own_time;
-    struct buf pem;
+    char *ca_file;              /* NULL: the system's roots alone */
+    struct version system, own; /* of what was read */
+    struct tls_roots *roots;
 };
 
 void fetch_roots_init(struct fetch_roots *r)
@@ -20,88 +25,117 @@ void fetch_roots_init(struct fetch_roots *r)
     r->entries = NULL;
 }
 
-static void free_entry(struct fetch_roots_entry *e)
+static void free_entry(struct fetch_roots_entry *entry)
 {
-    buf_done(&e->pem);
-    free(e->ca_file);
-    free(e);
+    tls_roots_free(entry->roots);
+    free(entry->ca_file);
+    free(entry);
 }
 
 void fetch_roots_done(struct fetch_roots *r)
 {
     while (r->entries) {
-        struct fetch_roots_entry *e = r->entries;
-        r->entries = e->next;
-        free_entry(e);
+        struct fetch_roots_entry *entry = r->entries;
+        r->entries = entry->next;
+        free_entry(entry);
     }
 }
 
-static struct timespec changed(const char *path)
+static struct version version_of(const char *path)
 {
     struct stat st;
-    return path && stat(path, &st) == 0 ? st.st_mtim : (struct timespec){ 0, 0 };
+    if (!path || stat(path, &st) != 0)
+        return (struct version){ .size = -1 };
+    return (struct version){ st.st_mtim, st.st_size, st.st_ino };
 }
 
-static int add_file(struct buf *out, const char *path)
+static bool same(const struct version *a, const struct version *b)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC), failed = 0;
-    if (fd < 0)
-        return -errno;
-    for (;;) {
-        char *at = buf_reserve(out, 16384);
-        ssize_t got = at ? read(fd, at, 16384) : -1;
-        if (got < 0 && at && errno == EINTR)
-            continue;
-        if (got <= 0) {
-            failed = got == 0 ? 0 : -EIO;
-            break;
-        }
-        buf_grow(out, (size_t)got);
-    }
-    close(fd);
-    return failed ? failed : buf_add(out, SLICE("\n"));
+    return a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec && a->size == b->size
+           && a->inode == b->inode;
+}
+
+static bool is_for(const struct fetch_roots_entry *entry, const char *ca_file)
+{
+    return ca_file && entry->ca_file ? strcmp(ca_file, entry->ca_file) == 0 : ca_file == entry->ca_file;
 }
 
 static struct fetch_roots_entry *find(struct fetch_roots *r, const char *ca_file)
 {
-    struct fetch_roots_entry *e = r->entries;
-    while (e && !(ca_file == e->ca_file || (ca_file && e->ca_file && strcmp(ca_file, e->ca_file) == 0)))
-        e = e->next;
-    if (e || !(e = calloc(1, sizeof *e)))
-        return e;
-    buf_init(&e->pem, FETCH_ROOTS_MAX);
-    if (ca_file && !(e->ca_file = strdup(ca_file))) {
-        free_entry(e);
+    struct fetch_roots_entry *entry = r->entries;
+    while (entry && !is_for(entry, ca_file))
+        entry = entry->next;
+    if (entry || !(entry = calloc(1, sizeof *entry)))
+        return entry;
+    if (ca_file && !(entry->ca_file = strdup(ca_file))) {
+        free(entry);
         return NULL;
     }
-    e->next = r->entries;
-    r->entries = e;
-    return e;
+    entry->next = r->entries;
+    r->entries = entry;
+    return entry;
 }
 
-static bool same(struct timespec a, struct timespec b)
+/* The system's roots are parsed once, for their own entry; the others share them. */
+static struct tls_roots *make(struct fetch_roots *r, const char *system, const char *ca_file, struct err *e)
 {
-    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+    if (!ca_file)
+        return tls_roots_new(NULL, system, e);
+    struct tls_roots *base = system ? fetch_roots_for(r, NULL, e) : NULL;
+    return base || !system ? tls_roots_new(base, ca_file, e) : NULL;
 }
 
-bool fetch_roots_for(struct fetch_roots *r, const char *ca_file, void **ret_data, size_t *ret_len)
+struct tls_roots *fetch_roots_for(struct fetch_roots *r, const char *ca_file, struct err *e)
 {
-    const char *system = bundle_system_path();
-    struct timespec system_time = changed(system), own_time = changed(ca_file);
-    struct fetch_roots_entry *e = find(r, ca_file);
-    if (!e)
-        return false;
-    if (e->pem.len == 0 || !same(e->system_time, system_time) || !same(e->own_time, own_time)) {
-        buf_clear(&e->pem);
-        if ((system && add_file(&e->pem, system) != 0) || (ca_file && add_file(&e->pem, ca_file) != 0)) {
-            buf_clear(&e->pem);
-            return false;
-        }
-        e->system_time = system_time;
-        e->own_time = own_time;
+    const char *path = bundle_system_path();
+    err_set(e, "%s", "");
+    if (!path && !ca_file)
+        return NULL;
+    const struct version system = version_of(path), own = version_of(ca_file); /* before they are read */
+    struct fetch_roots_entry *entry = find(r, ca_file);
+    if (!entry) {
+        err_set(e, "out of memory");
+        return NULL;
     }
-    struct slice pem = buf_slice(&e->pem);
-    *ret_data = (void *)(uintptr_t)pem.ptr;
-    *ret_len = pem.len;
-    return pem.len > 0;
+    if (entry->roots && same(&entry->system, &system) && same(&entry->own, &own))
+        return entry->roots;
+    tls_roots_free(entry->roots);
+    entry->roots = make(r, path, ca_file, e);
+    entry->system = system;
+    entry->own = own;
+    return entry->roots;
+}
+
+static CURLcode on_context(CURL *easy, void *ctx, void *arg)
+{
+    struct fetch_trust *t = arg;
+    struct err e;
+    (void)easy;
+    struct tls_roots *roots = fetch_roots_for(t->roots, t->ca_file, &e);
+    if (!roots && *e.text) {
+        snprintf(t->refusal, sizeof t->refusal, "%s", e.text);
+        return CURLE_SSL_CACERT_BADFILE;
+    }
+    if (roots && tls_roots_use(roots, ctx) != 0)
+        return CURLE_OUT_OF_MEMORY;
+    return tls_revocation_watch_for(ctx, t->refusal) == 0 ? CURLE_OK : CURLE_OUT_OF_MEMORY;
+}
+
+CURLcode fetch_trust_set(struct fetch_trust *t, CURL *easy)
+{
+    if (!tls_revocation_knows(curl_version()))
+        return t->ca_file ? curl_easy_setopt(easy, CURLOPT_CAINFO, t->ca_file) : CURLE_OK;
+    CURLcode code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_context);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, t);
+    /* libcurl would resume a session that was verified against another credential's roots: it sees no difference */
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
+    if (!bundle_system_path() && !t->ca_file)
+        return code; /* a system without a bundle that we know of: libcurl's own place stays */
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    return code;
 }

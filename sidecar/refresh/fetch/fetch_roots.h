@@ -1,21 +1,32 @@
 /* refresh/fetch/fetch_roots.h: what a token endpoint's certificate is verified against: the system's roots plus the
- * credential's own ca_file, as one PEM text in memory.   Keeper only.   Source  docs/configuration.md, ca_file. */
+ * credential's own ca_file, parsed once and shared by all requests.   Keeper only.
+ * Source  docs/configuration.md, ca_file. */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_ROOTS_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_ROOTS_H
 
-#include "base/buf.h"
+#include "net/tls/tls_revocation.h"
+#include "net/tls/tls_roots.h"
+#include "refresh/fetch/fetch_curl.h"
 
-#define FETCH_ROOTS_MAX (8 * 1024 * 1024)
-
-struct fetch_roots { /* one text per ca_file, made at its first use and again when one of the files changes */
+struct fetch_roots { /* one for each ca_file, made at its first use and again when one of the files has changed */
     struct fetch_roots_entry *entries;
 };
 
-/* Empty; fetch_roots_done() frees the texts that were made. */
+/* Empty; fetch_roots_done() frees what was made. */
 void fetch_roots_init(struct fetch_roots *r);
 void fetch_roots_done(struct fetch_roots *r);
-/* The text for ca_file (NULL: the system's roots alone), valid until the next call with the same ca_file.
- * false: no bundle could be read or memory is short; curl's own default stands. */
-bool fetch_roots_for(struct fetch_roots *r, const char *ca_file, void **ret_data, size_t *ret_len);
+/* The roots for ca_file (NULL: the system's alone), valid until the next call with the same ca_file.
+ * NULL with e: the file cannot be read, or memory is short.  NULL with an empty e: this system has no bundle of roots,
+ * and there is no ca_file. */
+struct tls_roots *fetch_roots_for(struct fetch_roots *r, const char *ca_file, struct err *e);
+
+struct fetch_trust { /* of one request; lives as long as its easy handle */
+    struct fetch_roots *roots;
+    const char *ca_file;            /* NULL: none */
+    char refusal[TLS_REFUSAL_TEXT]; /* why the endpoint's certificate is not believed, when libcurl does not know; "" */
+};
+/* The handle verifies against these roots, and judges the staple (net/tls/tls_revocation.h).  Where libcurl's TLS is
+ * not our OpenSSL, it reads ca_file itself. */
+MUST_CHECK CURLcode fetch_trust_set(struct fetch_trust *t, CURL *easy);
 
 #endif

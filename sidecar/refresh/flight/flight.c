@@ -23,13 +23,16 @@ static enum step release(struct flight *f);
 static enum step released(struct flight *f, const struct store_answer *answer);
 static enum step done(struct flight *f);
 
-/* late NULL: the store operation counts as failed (answered with ERROR). limit 0: the step sets its own time. */
+/* late NULL: the store operation counts as failed (answered with ERROR). limit 0: the step sets its own time.
+ * slot: the slot of the request may be held; elsewhere it is given back.  RECOVER is among them because a request
+ * without an answer is repeated at once, while the server still tells a repetition from theft. */
 static const struct {
     const char *name;
     enum step (*run)(struct flight *f);
     enum step (*answered)(struct flight *f, const struct store_answer *answer);
     enum step (*late)(struct flight *f);
     int64_t limit_ms;
+    bool slot;
 } states[FLIGHT_STATES] = {
     [FLIGHT_NEW] = { "new", NULL, NULL, start, 0 },
     [FLIGHT_BEGIN] = { "begin", begin, begun, NULL, FLIGHT_STORE_MS },
@@ -39,13 +42,14 @@ static const struct {
     [FLIGHT_LOAD] = { "load", load, loaded, NULL, FLIGHT_STORE_MS },
     [FLIGHT_CHECK] = { "check", flight_check, NULL, NULL, FLIGHT_STORE_MS },
     [FLIGHT_SEED] = { "seed", flight_seed, NULL, flight_secrets_late, FLIGHT_SECRETS_MS },
-    [FLIGHT_SECRETS] = { "secrets", flight_secrets, NULL, flight_secrets_late, FLIGHT_SECRETS_MS },
-    [FLIGHT_INTENT] = { "intent", flight_intent, NULL, NULL, FLIGHT_STORE_MS },
-    [FLIGHT_CONFIRM] = { "confirm", flight_confirm, flight_confirmed, NULL, FLIGHT_STORE_MS },
-    [FLIGHT_FETCH] = { "fetch", flight_fetch, flight_renewed, flight_fetch_late, 0 },
+    [FLIGHT_SLOT] = { "slot", flight_slot, flight_slot_renewed, flight_slot_over, 0, true },
+    [FLIGHT_SECRETS] = { "secrets", flight_secrets, NULL, flight_secrets_late, FLIGHT_SECRETS_MS, true },
+    [FLIGHT_INTENT] = { "intent", flight_intent, NULL, NULL, FLIGHT_STORE_MS, true },
+    [FLIGHT_CONFIRM] = { "confirm", flight_confirm, flight_confirmed, NULL, FLIGHT_STORE_MS, true },
+    [FLIGHT_FETCH] = { "fetch", flight_fetch, flight_renewed, flight_fetch_late, 0, true },
     [FLIGHT_COMMIT] = { "commit", flight_commit, flight_committed, NULL, FLIGHT_STORE_MS },
     [FLIGHT_COMMIT_WAIT] = { "commit_wait", flight_commit_wait, flight_renewed, flight_commit_again, 0 },
-    [FLIGHT_RECOVER] = { "recover", flight_recover, flight_recovered, NULL, FLIGHT_STORE_MS },
+    [FLIGHT_RECOVER] = { "recover", flight_recover, flight_recovered, NULL, FLIGHT_STORE_MS, true },
     [FLIGHT_RECOVER_WAIT] = { "recover_wait", flight_recover_wait, NULL, flight_recover_again, 0 },
     [FLIGHT_PAUSE] = { "pause", flight_pause, flight_renewed, flight_pause_over, 0 },
     [FLIGHT_AMEND] = { "amend", flight_amend, flight_amended, NULL, FLIGHT_STORE_MS },
@@ -69,6 +73,8 @@ enum step flight_enter(struct flight *f, enum flight_state next)
               log_str("to", states[next].name));
     f->state = next;
     timer_stop(&f->deadline);
+    if (!states[next].slot)
+        request_slot_give(&f->slot);
     if (states[next].limit_ms)
         timer_set(&f->deadline, states[next].limit_ms);
     return STEP_AGAIN;
@@ -182,6 +188,7 @@ struct flight *flight_start(struct flight_env *env, const struct credential_spec
     state_init(&f->fresh);
     timer_init(&f->deadline, on_deadline, f);
     timer_init(&f->renewal, on_renewal, f);
+    request_slot_init(&f->slot, &env->slots, flight_on_slot, f);
     f->hold_end_ms = clock_mono_ms() + FLIGHT_HOLDS * env->lease_ms;
     if (state_copy(&f->known, known) != 0) {
         flight_free(f);
@@ -209,6 +216,7 @@ void flight_free(struct flight *f)
     fetch_cancel(f->job);
     command_cancel(f->command);
     secret_load_stop(&f->secret_load);
+    request_slot_give(&f->slot);
     grant_request_done(&f->request);
     secret_done(&f->spent);
     state_done(&f->known);
@@ -235,7 +243,7 @@ void flight_drain(struct flight *f)
         || f->state == FLIGHT_DEGRADED
         /* a program spends nothing: it is not waited for */
         || f->state == FLIGHT_RECOVER_WAIT || f->state == FLIGHT_PAUSE || f->state == FLIGHT_SEED
-        || f->state == FLIGHT_SECRETS || f->command)
+        || f->state == FLIGHT_SLOT || f->state == FLIGHT_SECRETS || f->command)
         timer_set(&f->deadline, 0);
 }
 
@@ -248,6 +256,13 @@ void flight_look(struct flight *f)
 void flight_probe(struct flight *f)
 {
     f->probe = true;
+}
+
+void flight_hold(struct flight *f, int64_t until_ms)
+{
+    f->throttled_ms = until_ms > f->throttled_ms ? until_ms : f->throttled_ms;
+    if (f->state == FLIGHT_SLOT)
+        timer_set(&f->deadline, 0);
 }
 
 void flight_reset(struct flight *f)

@@ -10,6 +10,7 @@
 #include "refresh/schedule.h"
 #include "refresh/token_clock.h"
 #include "refresh/flight/classify.h"
+#include "refresh/flight/request_slots.h"
 #include "refresh/flight/seed.h"
 #include "refresh/fetch/fetch.h"
 #include "refresh/store/journal.h"
@@ -28,6 +29,7 @@ struct flight_env {
     int64_t lease_ms, request_timeout_ms;
     unsigned jitter;             /* as schedule_times() wants it */
     struct token_clocks *clocks; /* NULL: ours is right */
+    struct request_slots slots;  /* how many requests are out */
 };
 
 enum flight_end {
@@ -101,6 +103,8 @@ void flight_wake(struct flight *f);
 void flight_look(struct flight *f);
 /* Something else that the request is made of has changed: a dead refresh token is tried once more. */
 void flight_probe(struct flight *f);
+/* The token host wants no request before this time: one that still waits for its turn is not sent. */
+void flight_hold(struct flight *f, int64_t until_ms);
 /* Forgets what is stored of dead and tried tokens, and then looks. */
 void flight_reset(struct flight *f);
 /* Where refusals of one token are counted from flight to flight; borrowed.  Without it none is counted. */

@@ -124,7 +124,7 @@ enum step flight_check(struct flight *f)
         return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
     if (clock_mono_ms() < f->throttled_ms)
         return flight_fail_throttled(f);
-    return grant_of(f->spec->grant)->spends_refresh_token ? flight_choose_token(f) : flight_enter(f, FLIGHT_SECRETS);
+    return grant_of(f->spec->grant)->spends_refresh_token ? flight_choose_token(f) : flight_enter(f, FLIGHT_SLOT);
 }
 
 /* ---- intent ---- */
@@ -240,7 +240,7 @@ static enum step impersonate(struct flight *f, const struct grant_answer *answer
     if (grant_build_impersonation(f->spec, secret_peek(&answer->access_token), &f->request, &e) != 0)
         return flight_fail(f, MSG_TRANSIENT, e.text);
     f->impersonating = true;
-    return flight_enter(f, FLIGHT_FETCH);
+    return flight_enter(f, FLIGHT_SLOT);
 }
 
 /* Refused, and the times in the assertion were not the server's: one more with its time (rule 3.3a). */
@@ -255,7 +255,7 @@ static enum step sign_again(struct flight *f)
     log_warn(log_msg("clock is off: the assertion is signed again"), log_str("credential", f->spec->name),
              log_int("skew_ms", token_clock_skew_ms(f->clock)));
     f->signed_again = true;
-    return flight_enter(f, FLIGHT_SECRETS);
+    return flight_enter(f, FLIGHT_SLOT);
 }
 
 /* What may be done about it; "": nothing is known.  Servers name the client in many ways, or with 401 alone. */
@@ -473,7 +473,7 @@ void flight_renew(void *arg)
     if (!f->leased || f->op || now_ms >= f->hold_end_ms)
         return;
     f->renewing = true;
-    f->lease_end_ms = now_ms + f->env->lease_ms;
+    f->renewal_end_ms = now_ms + f->env->lease_ms;
     f->op = store_renew(f->env->store, f->spec->name, &f->owner, f->env->lease_ms, flight_store_answer, f);
     if (!f->op) {
         f->renewing = false;
@@ -484,6 +484,8 @@ void flight_renew(void *arg)
 enum step flight_renewed(struct flight *f, const struct store_answer *answer)
 {
     f->renewing = false;
+    if (answer->result == STORE_OK)
+        f->lease_end_ms = f->renewal_end_ms;
     if (answer->result == STORE_LOST) {
         /* The request goes on: its answer may be the only child of the token, and the commit will tell whether the
          * parent still stands (rule 2.5b). */

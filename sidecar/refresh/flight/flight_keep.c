@@ -189,7 +189,7 @@ static enum step after_ambiguous(struct flight *f)
         return flight_end_as(f, FLIGHT_FAILED, f->text);
     }
     f->resent = true;
-    return flight_enter(f, FLIGHT_SECRETS);
+    return flight_enter(f, FLIGHT_SLOT);
 }
 
 static enum step after_refusal(struct flight *f)
@@ -202,7 +202,7 @@ static enum step after_refusal(struct flight *f)
         f->alt_tried = true;
         if (secret_set(&f->spent, secret_peek(&f->base.alt_refresh)) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
-        return flight_enter(f, FLIGHT_SECRETS);
+        return flight_enter(f, FLIGHT_SLOT);
     }
     /* The server may have been busy still with the request that we gave up, or somebody in between has spoken. */
     if ((f->outcome_unknown || f->look_again) && !f->paused && !f->unread)
@@ -221,7 +221,7 @@ enum step flight_pause_over(struct flight *f)
 {
     flight_stop_renewal(f);
     f->paused = true;
-    return f->draining ? flight_end_as(f, FLIGHT_FAILED, f->text) : flight_enter(f, FLIGHT_SECRETS);
+    return f->draining ? flight_end_as(f, FLIGHT_FAILED, f->text) : flight_enter(f, FLIGHT_SLOT);
 }
 
 static enum step adopt_newer(struct flight *f, const struct state *winner)

@@ -7,6 +7,7 @@
 #include "net/timer.h"
 #include "refresh/fetch/command.h"
 #include "refresh/flight/flight.h"
+#include "refresh/flight/request_slots.h"
 #include "refresh/flight/secret_load.h"
 #include "refresh/grant/grant.h"
 
@@ -28,6 +29,7 @@ enum flight_state {
     FLIGHT_LOAD,         /* … then read without the lease */
     FLIGHT_CHECK,        /* is it still needed?  what does the journal know? */
     FLIGHT_SEED,         /* the configured token is read */
+    FLIGHT_SLOT,         /* so many requests are out: wait for a turn; the lease is renewed */
     FLIGHT_SECRETS,      /* what the request is made of is read */
     FLIGHT_INTENT,       /* build the request, journal that it will be sent */
     FLIGHT_CONFIRM,      /* what is stored is read once more: the journal was looked at after it */
@@ -61,9 +63,10 @@ struct flight {
     bool leased;     /* as far as we know */
     bool lease_lost; /* it was ours and is not any more: somebody else may be spending the same token */
     int64_t lease_end_ms, hold_end_ms;
-    struct store_op *op;   /* the one operation under way */
-    bool renewing;         /* op is a renewal */
-    struct timer deadline; /* of the state */
+    int64_t renewal_end_ms; /* the lease's end, when the renewal that is under way has reached the store */
+    struct store_op *op;    /* the one operation under way */
+    bool renewing;          /* op is a renewal */
+    struct timer deadline;  /* of the state */
     struct timer renewal;
 
     struct state known; /* newest that we have seen and published */
@@ -72,6 +75,7 @@ struct flight {
     int64_t poll_ms, pause_ms;
     int64_t throttled_ms; /* no request before: what the store knows of the token host; 0: nothing */
 
+    struct request_slot slot; /* held from FLIGHT_SLOT until the request has ended, or the flight */
     struct secret_load secret_load;
     struct grant_request request;
     struct fetch_job *job;
@@ -136,6 +140,11 @@ bool flight_stored_lives(const struct flight *f);
 /* The refresh token to spend next: configured, stored, or the losing child of a race. */
 enum step flight_choose_token(struct flight *f);
 enum step flight_seed(struct flight *f);
+/* Asks for a slot, for a request to the host that is next: the token endpoint's, or the impersonation's. */
+enum step flight_slot(struct flight *f);
+enum step flight_slot_renewed(struct flight *f, const struct store_answer *answer);
+enum step flight_slot_over(struct flight *f);
+void flight_on_slot(void *flight);
 enum step flight_secrets(struct flight *f);
 enum step flight_secrets_late(struct flight *f);
 /* Makes f->request of what was gathered, which is wiped.  0; -1 with e. */

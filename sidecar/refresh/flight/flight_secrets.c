@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "refresh/fetch/fetch.h"
 #include "refresh/flight/seed.h"
 
 #include <stdio.h>
@@ -27,7 +28,7 @@ static enum step spend(struct flight *f, struct slice token)
     f->seeded = false;
     if (secret_set(&f->spent, token) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
-    return flight_enter(f, FLIGHT_SECRETS);
+    return flight_enter(f, FLIGHT_SLOT);
 }
 
 /* A verdict may be wrong: once an hour, and when something else has changed, the token is tried all the same. */
@@ -104,7 +105,7 @@ static enum step take_seed(struct flight *f)
         return choose_stored(f);
     }
     f->seeded = true;
-    return flight_enter(f, FLIGHT_SECRETS);
+    return flight_enter(f, FLIGHT_SLOT);
 }
 
 /* grant "static": the secret is the token.  Only its fingerprint is stored, so that its generation outlives the
@@ -196,6 +197,65 @@ enum step flight_seed(struct flight *f)
     const struct secret_ref *const ref = credential_spec_secret_of(
         f->spec, f->spec->grant == GRANT_STATIC ? CREDENTIAL_STATIC_TOKEN : CREDENTIAL_REFRESH_TOKEN);
     return secret_load(f, &ref, 1);
+}
+
+/* ---- the turn: so many requests are out at once (rule 1.2c) ---- */
+
+static void host_of(const struct flight *f, char *host, size_t size)
+{
+    const char *url = f->impersonating ? f->spec->impersonate.url : f->spec->token_url;
+    if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND || !url)
+        host[0] = '\0';
+    else if (fetch_host(url, host, size) != 0)
+        snprintf(host, size, "%s", url);
+}
+
+static enum step slot_taken(struct flight *f)
+{
+    flight_stop_renewal(f);
+    return flight_enter(f, f->impersonating ? FLIGHT_FETCH : FLIGHT_SECRETS);
+}
+
+enum step flight_slot(struct flight *f)
+{
+    char host[sizeof f->slot.host];
+    host_of(f, host, sizeof host);
+    if (request_slot_take(&f->slot, host))
+        return slot_taken(f);
+    int64_t left_ms = f->hold_end_ms - f->env->lease_ms - clock_mono_ms(); /* the request needs a lease as well */
+    timer_set(&f->deadline, left_ms > 0 ? left_ms : 0);
+    if (f->leased)
+        timer_set(&f->renewal, f->env->lease_ms / 3);
+    return STEP_WAIT;
+}
+
+void flight_on_slot(void *flight)
+{
+    struct flight *f = flight;
+    timer_set(&f->deadline, 0);
+}
+
+enum step flight_slot_over(struct flight *f)
+{
+    if (f->draining)
+        return flight_end_as(f, FLIGHT_SKIPPED, "draining");
+    if (clock_mono_ms() < f->throttled_ms)
+        return flight_fail_throttled(f);
+    if (f->slot.held)
+        return slot_taken(f);
+    return flight_fail(f, MSG_TRANSIENT, "too many token requests are under way");
+}
+
+/* Nothing was sent yet: whoever has the lease now may do it, and what they store is what we look at. */
+enum step flight_slot_renewed(struct flight *f, const struct store_answer *answer)
+{
+    if (answer->result != STORE_LOST || f->asked)
+        return flight_renewed(f, answer);
+    f->renewing = f->leased = false;
+    f->alt_tried = f->seeded = f->seed_looked = f->learned = false;
+    flight_stop_renewal(f);
+    f->hooks.on_lease(f->hooks.arg, STORE_LOST);
+    return flight_enter(f, FLIGHT_BEGIN);
 }
 
 enum step flight_secrets(struct flight *f)
