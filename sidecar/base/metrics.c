@@ -31,6 +31,7 @@ static const struct {
     { "sidekey_ca_certificates", "gauge", "CA certificates that are published in ca.pem." },
     { "sidekey_ca_expiry_timestamp_seconds", "gauge",
       "When the CA that signs now ends; the next one is published long before." },
+    { "sidekey_closes_total", "counter", "Connections that have ended, by leg and reason." },
     { "sidekey_connections", "gauge", "Open connections by leg." },
     { "sidekey_config_last_reload_successful", "gauge", "1 when the last reload of the configuration was good." },
     { "sidekey_credential_state", "gauge", "1 for the state that the credential is in." },

@@ -50,13 +50,22 @@ static void on_deferred_free(struct later *later)
     free(c);
 }
 
-/* The one place that ends a client.  gently: the last answer must arrive. */
-void client_end(struct client *c, bool gently)
+static void report_end(const struct client *c, enum close_reason reason)
+{
+    char host[AUTHORITY_TEXT_MAX];
+    meter_close(c->ctx->meter, METER_CLIENT, reason);
+    log_debug(log_msg("client connection closed"), log_str("reason", close_reason_word(reason)),
+              log_str("host", c->a0.port ? authority_key(&c->a0, host) : ""),
+              log_str("client", c->who ? c->who->name : ""));
+}
+
+static void end(struct client *c, enum close_reason reason, void (*free_leg)(struct h1_leg *))
 {
     struct context *ctx = c->ctx;
     if (c->state == CLIENT_OVER)
         return;
     client_enter(c, CLIENT_OVER);
+    report_end(c, reason);
     dial_cancel(c->dial);
     leaf_wait_cancel(&c->leaf_wait);
     if (c->exchange)
@@ -68,16 +77,23 @@ void client_end(struct client *c, bool gently)
         close(c->up_fd);
     pool_release(c->reserved);
     stream_free(c->stream);
-    if (gently)
-        h1_leg_free_gently(c->leg);
-    else
-        h1_leg_free(c->leg);
+    free_leg(c->leg);
     client_slot_leave(c);
     list_remove(&c->node);
     ctx->client_count--;
     meter_gauge(ctx->meter, METER_CLIENT, ctx->client_count);
     later_ask(&c->deferred_free);
     ctx->on_client_end(ctx);
+}
+
+void client_end(struct client *c, enum close_reason reason)
+{
+    end(c, reason, h1_leg_free);
+}
+
+void client_end_gently(struct client *c, enum close_reason reason)
+{
+    end(c, reason, h1_leg_free_gently);
 }
 
 void client_refuse(struct client *c, const struct problem *p, bool keep)
@@ -102,7 +118,7 @@ void client_refuse(struct client *c, const struct problem *p, bool keep)
     buf_done(&body);
     message_done(&m);
     if (failed || !keep)
-        client_end(c, true);
+        client_end_gently(c, CLOSE_REFUSED);
 }
 
 /* --- exchanges --- */
@@ -127,7 +143,7 @@ static void upgraded(struct client *c, struct exchange *x)
         client_start_tunnel(c, up, buf_slice(&from_up));
     else {
         stream_free(up);
-        client_end(c, false);
+        client_end(c, CLOSE_OUT_OF_MEMORY);
     }
     buf_done(&from_up);
 }
@@ -141,17 +157,18 @@ static void on_exchange_done(void *owner, enum exchange_end how)
     switch (how) {
     case EXCHANGE_REUSE:
         if (c->ctx->leaving) {
-            client_end(c, true);
+            client_end_gently(c, CLOSE_DRAINING);
             return;
         } /* after a reload: it was promised one more request */
         h1_leg_own(c->leg, &client_events, c);
         leg_next(h1_leg_base(c->leg));
         serve(c);
         return;
-    case EXCHANGE_CLOSE: client_end(c, true); return;
+    case EXCHANGE_CLOSE: client_end_gently(c, CLOSE_ANSWERED); return;
     case EXCHANGE_ABORTED:
+    case EXCHANGE_LEFT:
         c->leg = NULL; /* the exchange has freed it */
-        client_end(c, false);
+        client_end(c, how == EXCHANGE_LEFT ? CLOSE_PEER_CLOSED : CLOSE_ABORTED);
         return;
     case EXCHANGE_UPGRADED: upgraded(c, x); return;
     }
@@ -163,7 +180,7 @@ static void start_exchange(struct client *c, struct message *head, const struct 
     (void)!client_slot_settle(c, NULL);
     c->exchange = exchange_new(c->ctx, c->leg, head, a0, c->who, on_exchange_done, c);
     if (!c->exchange)
-        client_end(c, false);
+        client_end(c, CLOSE_OUT_OF_MEMORY);
 }
 
 /* --- inside the tunnel --- */
@@ -175,12 +192,12 @@ void client_enter_http(struct client *c)
     c->leg = h1_leg_new(s, H1_REQUESTS, &client_events, c);
     if (!c->leg) {
         stream_free(s);
-        client_end(c, false);
+        client_end(c, CLOSE_OUT_OF_MEMORY);
         return;
     }
     h1_leg_limit(c->leg, c->ctx->options->limits.fields, (unsigned)c->ctx->options->limits.request_line_bytes);
     if (h1_leg_preload(c->leg, buf_slice(&c->early)) != 0) {
-        client_end(c, false);
+        client_end(c, CLOSE_OUT_OF_MEMORY);
         return;
     }
     buf_done(&c->early);
@@ -335,7 +352,10 @@ static void client_gone(void *owner, const struct leg_fault *fault)
     bool speak = !fault->clean && fault->status >= 400 && fault->status != 502;
     if (!speak) {
         /* it may have ended its side only, and read slowly */
-        client_end(c, fault->clean && !stream_drained(h1_leg_stream(c->leg)));
+        if (fault->clean && !stream_drained(h1_leg_stream(c->leg)))
+            client_end_gently(c, CLOSE_PEER_CLOSED);
+        else
+            client_end(c, CLOSE_PEER_CLOSED);
         return;
     }
     client_refuse(
@@ -376,8 +396,10 @@ static void on_waiting_for_head(struct client *c)
                                          .reason = "head_timeout",
                                          .detail = "the request's head did not come in time" },
                       false);
+    else if (c->ctx->draining)
+        client_end_gently(c, CLOSE_DRAINING); /* with close_notify: whoever comes next must not take it for alive */
     else
-        client_end(c, c->ctx->draining); /* with close_notify: whoever comes next must not take it for alive */
+        client_end(c, CLOSE_IDLE);
 }
 
 static void on_deadline(void *arg)
@@ -392,7 +414,7 @@ static void on_deadline(void *arg)
         return;
     }
     meter_refused(c->ctx->meter, c->state == CLIENT_TLS ? "client_tls_timeout" : "client_timeout");
-    client_end(c, false);
+    client_end(c, CLOSE_TIMEOUT);
 }
 
 /* --- birth --- */
@@ -418,7 +440,7 @@ struct client *client_new(struct context *ctx, int fd)
     meter_gauge(ctx->meter, METER_CLIENT, ctx->client_count);
     struct client *oldest = client_slot_arrive(c);
     if (oldest)
-        client_end(oldest, false);
+        client_end(oldest, CLOSE_CROWDED_OUT);
     return c;
 }
 
@@ -430,7 +452,7 @@ void clients_drain(struct context *ctx)
         if ((c->state != CLIENT_SERVE && c->state != CLIENT_PROXY) || h1_leg_started(c->leg))
             continue;
         if (c->served && ctx->drain_idle_ms == 0) {
-            client_end(c, false);
+            client_end(c, CLOSE_DRAINING);
             continue;
         }
         c->since_ms = clock_mono_ms(); /* its request may be on the way */
@@ -445,7 +467,7 @@ void clients_hurry(struct context *ctx)
         bool between = c->state == CLIENT_SERVE || c->state == CLIENT_PROXY;
         next = n->next;
         if (c->tunnel || (between && !h1_leg_started(c->leg)))
-            client_end(c, true);
+            client_end_gently(c, CLOSE_DRAINING);
     }
 }
 
@@ -455,6 +477,6 @@ void clients_close(struct context *ctx)
         struct client *c = LIST_ENTRY(ctx->clients.next, struct client, node);
         if (c->exchange)
             exchange_interrupt(c->exchange);
-        client_end(c, false);
+        client_end(c, CLOSE_SHUTTING_DOWN);
     }
 }

@@ -19,7 +19,7 @@ void client_accept_local(struct context *ctx, int fd)
     if (listen_unix_peer(fd, &c->peer.uid, &pid) != 0) {
         meter_refused(ctx->meter, "peer_unknown");
         log_warn(log_msg("the kernel does not say who is at the other end of a connection"));
-        client_end(c, false);
+        client_end(c, CLOSE_REFUSED);
         return;
     }
     c->peer.local = true;
@@ -44,14 +44,14 @@ void client_accept_transparent(struct context *ctx, int fd)
         || authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {
         meter_refused(ctx->meter, "no_hint");
         log_warn(log_msg("transparent connection without a valid hint"));
-        client_end(c, false);
+        client_end(c, CLOSE_REFUSED);
         return;
     }
     c->a0.port = port;
     c->rule = access_first_rule(ctx->access, NULL, &c->a0);
     if (!c->rule && ctx->options->unmatched == UNMATCHED_DENY) {
         meter_refused(ctx->meter, "host_not_allowed");
-        client_end(c, false);
+        client_end(c, CLOSE_REFUSED);
         return;
     }
     client_reach(c);

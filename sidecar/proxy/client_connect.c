@@ -11,7 +11,7 @@ static void on_tunnel_done(void *owner)
 {
     struct client *c = owner;
     c->tunnel = NULL;
-    client_end(c, false);
+    client_end(c, CLOSE_TUNNEL_ENDED);
 }
 
 void client_start_tunnel(struct client *c, struct stream *up, struct slice from_up)
@@ -26,7 +26,7 @@ void client_start_tunnel(struct client *c, struct stream *up, struct slice from_
         tunnel_new(s, up, buf_slice(&c->early), from_up, c->ctx->options->limits.tunnel_idle_ms, on_tunnel_done, c);
     buf_done(&c->early);
     if (!c->tunnel)
-        client_end(c, false);
+        client_end(c, CLOSE_OUT_OF_MEMORY);
 }
 
 void client_ignore_event(void *owner, enum stream_event event)
@@ -39,7 +39,7 @@ static void tunnel_to_dialled(struct client *c)
 {
     struct stream *up = stream_new(c->up_fd, client_ignore_event, NULL);
     if (!up) {
-        client_end(c, false);
+        client_end(c, CLOSE_OUT_OF_MEMORY);
         return;
     }
     c->up_fd = -1;
@@ -62,7 +62,7 @@ static void on_client_tls(void *owner, enum stream_event event)
     log_warn(log_msg("TLS handshake with the client failed"), log_str("host", authority_key(&c->a0, host)),
              log_str("reason", stream_error(c->stream)),
              log_str("hint", "does the program trust ca.pem, and does its SNI name the host of its CONNECT?"));
-    client_end(c, false);
+    client_end(c, CLOSE_TLS_FAILED);
 }
 
 static void accept_tls(struct client *c, struct tls_leaf *leaf)
@@ -76,7 +76,7 @@ static void accept_tls(struct client *c, struct tls_leaf *leaf)
     tls_leaf_free(leaf);
     buf_done(&c->early);
     if (failed)
-        client_end(c, false);
+        client_end(c, CLOSE_OUT_OF_MEMORY);
 }
 
 static void on_leaf(void *arg, struct tls_leaf *leaf, const char *error)
@@ -90,7 +90,7 @@ static void on_leaf(void *arg, struct tls_leaf *leaf, const char *error)
     meter_refused(c->ctx->meter, "no_leaf");
     log_error(log_msg("no certificate for host"), log_str("host", authority_key(&c->a0, host)),
               log_str("reason", error));
-    client_end(c, false);
+    client_end(c, CLOSE_NO_LEAF);
 }
 
 /* The connection that CONNECT waited for goes to the pool: the first exchange will find it there. */
@@ -133,7 +133,7 @@ static void judge_first_bytes(struct client *c)
     client_enter(c, CLIENT_LEAF);
     stream_want_hangup(c->stream, STREAM_HANGUP_END);
     if (leaves_wait(c->ctx->leaves, kind, c->a0.host, &c->leaf_wait, c->ctx->options->limits.tls_ms, on_leaf, c) != 0)
-        client_end(c, false);
+        client_end(c, CLOSE_OUT_OF_MEMORY);
 }
 
 static void on_sniff(void *owner, enum stream_event event)
@@ -142,19 +142,19 @@ static void on_sniff(void *owner, enum stream_event event)
     size_t got = 0;
     char *at;
     if (event == STREAM_FAILED || event == STREAM_LEFT) {
-        client_end(c, false);
+        client_end(c, CLOSE_PEER_CLOSED);
         return;
     }
     if (event != STREAM_READABLE || c->state != CLIENT_SNIFF)
         return;
     if (!(at = buf_reserve(&c->early, LEG_READ_BYTES))) {
-        client_end(c, false);
+        client_end(c, CLOSE_OUT_OF_MEMORY);
         return;
     }
     switch (stream_read(c->stream, at, LEG_READ_BYTES, &got)) {
     case STREAM_AGAIN: return;
     case STREAM_EOF:
-    case STREAM_ERROR: client_end(c, false); return;
+    case STREAM_ERROR: client_end(c, CLOSE_PEER_CLOSED); return;
     case STREAM_OK: break;
     }
     buf_grow(&c->early, got);
@@ -193,7 +193,7 @@ void client_connect_refused(struct client *c, enum dial_error error, const char 
     if (c->transparent) {
         meter_refused(c->ctx->meter, reason);
         log_warn(log_msg("upstream not reached"), log_str("reason", text));
-        client_end(c, false);
+        client_end(c, CLOSE_UNREACHABLE);
         return;
     }
     client_refuse(c,
@@ -213,7 +213,7 @@ static void connect_ready(struct client *c)
         c->stream = h1_leg_detach(c->leg, &c->early);
         c->leg = NULL;
         if (!c->stream || stream_write(c->stream, SLICE("HTTP/1.1 200 Connection established\r\n\r\n")) != 0) {
-            client_end(c, false);
+            client_end(c, CLOSE_OUT_OF_MEMORY);
             return;
         }
     }
@@ -254,7 +254,7 @@ void client_reach(struct client *c)
     }
     c->dial = dial_start(c->ctx->dialer, &c->a0, on_dialled, c);
     if (!c->dial)
-        client_end(c, false);
+        client_end(c, CLOSE_OUT_OF_MEMORY);
 }
 
 /* RFC 9110 §9.3.6: a proxy that tunnels to any port is a way round the firewall. */

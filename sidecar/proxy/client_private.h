@@ -5,6 +5,7 @@
 
 #include "net/timer.h"
 #include "proxy/client.h"
+#include "proxy/close_reason.h"
 #include "proxy/exchange.h"
 #include "proxy/problem.h"
 #include "proxy/tunnel.h"
@@ -54,7 +55,10 @@ struct client {
 /* Takes fd over.  NULL when out of memory. */
 struct client *client_new(struct context *ctx, int fd);
 void client_enter(struct client *c, enum client_state next);
-void client_end(struct client *c, bool gently);
+/* The one way to the end; may be repeated. */
+void client_end(struct client *c, enum close_reason reason);
+/* The same, but the last answer must arrive. */
+void client_end_gently(struct client *c, enum close_reason reason);
 void client_refuse(struct client *c, const struct problem *p, bool keep);
 void client_enter_http(struct client *c);
 void client_ignore_event(void *owner, enum stream_event event);

@@ -48,7 +48,7 @@ static void release(struct exchange *x)
     settle(x);
     later_cancel(&x->finish);
     if (x->up)
-        upstream_drop(x->up);
+        upstream_drop(x->up, x->end == EXCHANGE_LEFT ? CLOSE_CLIENT_LEFT : CLOSE_UNFINISHED);
     x->up = NULL;
     replay_done(&x->replay);
     buf_done(&x->inspected);
@@ -239,7 +239,7 @@ static void client_gone(void *owner, const struct leg_fault *fault)
     x->reason = "client_gone";
     x->status = x->status ? x->status : 499;
     h1_leg_free(x->client_leg);
-    exchange_finish(x, EXCHANGE_ABORTED);
+    exchange_finish(x, EXCHANGE_LEFT);
 }
 
 static const struct leg_events client_events = { client_head, client_data, client_end, client_space, client_gone };

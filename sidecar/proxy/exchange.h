@@ -16,7 +16,8 @@ struct exchange;
 enum exchange_end {
     EXCHANGE_REUSE,    /* both sides complete: the client leg may carry another request */
     EXCHANGE_CLOSE,    /* the answer is written; the client leg must be closed after it */
-    EXCHANGE_ABORTED,  /* the client leg is gone already (it was aborted or its peer left) */
+    EXCHANGE_ABORTED,  /* the answer was cut: the client leg is gone already */
+    EXCHANGE_LEFT,     /* the client left: the same */
     EXCHANGE_UPGRADED, /* 101 was written: see exchange_upgrade() */
 };
 /* Called once, never from inside exchange_new().  The exchange frees itself afterwards. */

@@ -99,7 +99,7 @@ void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault)
 void exchange_fail_inject(struct exchange *x, bool too_large)
 {
     if (x->up)
-        upstream_drop(x->up);
+        upstream_drop(x->up, CLOSE_REFUSED);
     x->up = NULL;
     exchange_fail(x, &(struct problem){
                          .status = too_large ? 431 : 503,

@@ -83,7 +83,7 @@ static bool put_credential(struct exchange *x)
     token = tokens_get(x->ctx->tokens, x->credential, clock_mono_ms());
     if (!token) { /* it ran out while the connection was made */
         static const struct token_refusal late = { MSG_TRANSIENT, 1000, "the token expired before it could be used" };
-        upstream_drop(x->up);
+        upstream_drop(x->up, CLOSE_TOKEN_EXPIRED);
         x->up = NULL;
         if (x->late_tokens++ < LATE_TOKENS_MAX)
             exchange_wait_token(x);
@@ -221,7 +221,7 @@ static void send_again(struct exchange *x, const char *action)
         if (x->request_done)
             upstream_give_back_unread(x->up);
         else
-            upstream_drop(x->up);
+            upstream_drop(x->up, CLOSE_EARLY_ANSWER);
         x->up = NULL;
     }
     exchange_resend(x);
@@ -369,7 +369,7 @@ static void end_answer(struct exchange *x, struct message *trailers)
     if (x->request_done)
         upstream_give_back(x->up);
     else
-        upstream_drop(x->up); /* the answer came before the upload was over */
+        upstream_drop(x->up, CLOSE_EARLY_ANSWER);
     x->up = NULL;
     exchange_finish(x, reuse ? EXCHANGE_REUSE : EXCHANGE_CLOSE);
 }
@@ -439,6 +439,7 @@ static bool may_try_fresh_connection(const struct exchange *x)
 void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)
 {
     struct upstream *up = x->up;
+    enum close_reason reason = close_reason_of_fault(fault);
     if (x->state == EXCHANGE_OVER)
         return;
     x->up = NULL;
@@ -451,7 +452,7 @@ void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)
         exchange_fail_upstream(x, fault);
     }
     if (up)
-        upstream_drop(up); /* last: the fault's text may be its own */
+        upstream_drop(up, reason); /* last: the fault's text may be its own */
 }
 
 static void up_gone(void *owner, const struct leg_fault *fault)
@@ -461,7 +462,7 @@ static void up_gone(void *owner, const struct leg_fault *fault)
         exchange_upstream_gone(x, fault);
         return;
     }
-    upstream_drop(x->up);
+    upstream_drop(x->up, close_reason_of_fault(fault));
     x->up = NULL;
     exchange_resend(x);
 }

@@ -2,6 +2,7 @@
 
 #include "base/process.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 static const double seconds_bounds[] = { .005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10 };
@@ -18,8 +19,21 @@ struct meter {
     size_t rule_count; /* the last one is for requests without a rule */
     struct histogram duration, overhead;
     double *gauges[3], *waiters;
+    double *closes[2][CLOSE_REASONS]; /* [METER_CLIENT or METER_UPSTREAM] */
     bool changed;
 };
+
+/* Every word is there from the start, at 0. */
+static void make_closes(struct meter *m)
+{
+    static const char series[] = "sidekey_closes_total{leg=\"%s\",reason=\"%s\"}";
+    for (enum close_reason r = 0; r < CLOSE_REASONS; r++) {
+        if (close_reason_of_client(r))
+            m->closes[METER_CLIENT][r] = metrics_at(m->metrics, series, "client", close_reason_word(r));
+        if (close_reason_of_upstream(r))
+            m->closes[METER_UPSTREAM][r] = metrics_at(m->metrics, series, "upstream", close_reason_word(r));
+    }
+}
 
 struct meter *meter_new(const struct rule *rules, size_t count)
 {
@@ -43,6 +57,7 @@ struct meter *meter_new(const struct rule *rules, size_t count)
     m->gauges[METER_UPSTREAM] = metrics_at(m->metrics, "sidekey_connections{leg=\"upstream\"}");
     m->gauges[METER_TUNNEL] = metrics_at(m->metrics, "sidekey_tunnels");
     m->waiters = metrics_at(m->metrics, "sidekey_refresh_waiters");
+    make_closes(m);
     m->changed = true;
     return m;
 }
@@ -95,6 +110,13 @@ void meter_unauthorized(struct meter *m, const struct rule *rule, const char *ac
 void meter_refused(struct meter *m, const char *reason)
 {
     *metrics_at(m->metrics, "sidekey_refused_total{reason=\"%s\"}", reason) += 1;
+    m->changed = true;
+}
+
+void meter_close(struct meter *m, enum meter_leg leg, enum close_reason reason)
+{
+    assert(leg != METER_TUNNEL && m->closes[leg][reason]);
+    *m->closes[leg][reason] += 1;
     m->changed = true;
 }
 

@@ -3,6 +3,7 @@
 #define SIDEKEY_PROXY_METER_H
 
 #include "base/metrics.h"
+#include "proxy/close_reason.h"
 #include "proxy/rule.h"
 
 struct meter;
@@ -21,6 +22,8 @@ void meter_overhead(struct meter *m, double seconds);
 void meter_unauthorized(struct meter *m, const struct rule *rule, const char *action);
 /* reason: a constant from a bounded set. */
 void meter_refused(struct meter *m, const char *reason);
+/* leg: METER_CLIENT or METER_UPSTREAM, which ends for this reason. */
+void meter_close(struct meter *m, enum meter_leg leg, enum close_reason reason);
 void meter_gauge(struct meter *m, enum meter_leg leg, double value);
 void meter_gauge_add(struct meter *m, enum meter_leg leg, double change);
 void meter_waiters(struct meter *m, double value);

@@ -12,12 +12,14 @@
 
 #define PLACES_MAX 1024
 
-struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits)
+struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits, struct meter *meter)
 {
     struct pool *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
-    *p = (struct pool){ .dialer = dialer, .limits = limits, .places = hash_new(), .identities = hash_new() };
+    *p = (struct pool){
+        .dialer = dialer, .limits = limits, .meter = meter, .places = hash_new(), .identities = hash_new()
+    };
     list_init(&p->unused);
     if (!p->places || !p->identities) {
         pool_free(p);
@@ -75,7 +77,7 @@ static struct upstream *pick(struct place *p, bool once)
         if (once && !is_recent(u))
             return NULL;
         if (h1_leg_started(u->leg) || (once && has_ended(u))) {
-            upstream_drop(u);
+            upstream_drop(u, h1_leg_started(u->leg) ? CLOSE_PROTOCOL : CLOSE_PEER_CLOSED);
             continue;
         }
         upstream_hand_over(u);
@@ -91,7 +93,7 @@ static bool make_room(struct place *p)
         return true;
     if (list_empty(&p->idle))
         return false;
-    upstream_drop(LIST_ENTRY(p->idle.prev, struct upstream, node)); /* too old for those who wait */
+    upstream_drop(LIST_ENTRY(p->idle.prev, struct upstream, node), CLOSE_CROWDED_OUT); /* too old for those who wait */
     return p->open < p->pool->limits->per_upstream;
 }
 
@@ -251,7 +253,7 @@ static void end_spare_attempt(struct place *p)
         struct upstream *u = LIST_ENTRY(n, struct upstream, node);
         if (u->warm || (u->state != UPSTREAM_DIAL && u->state != UPSTREAM_TLS))
             continue;
-        upstream_drop(u);
+        upstream_drop(u, CLOSE_NOT_NEEDED);
         return;
     }
 }
@@ -312,9 +314,9 @@ static void free_place(void *arg, struct slice key, void *value)
     (void)arg;
     (void)key;
     while (!list_empty(&p->idle))
-        upstream_drop(LIST_ENTRY(p->idle.next, struct upstream, node));
+        upstream_drop(LIST_ENTRY(p->idle.next, struct upstream, node), CLOSE_SHUTTING_DOWN);
     while (!list_empty(&p->others)) /* warm ones that are still on their way */
-        upstream_drop(LIST_ENTRY(p->others.next, struct upstream, node));
+        upstream_drop(LIST_ENTRY(p->others.next, struct upstream, node), CLOSE_SHUTTING_DOWN);
     later_cancel(&p->handout);
     free(p);
 }

@@ -27,9 +27,18 @@ static void upstream_enter(struct upstream *u, enum upstream_state next)
 
 /* --- one connection --- */
 
-void upstream_drop(struct upstream *u)
+static void report_drop(const struct upstream *u, enum close_reason reason)
+{
+    char host[AUTHORITY_TEXT_MAX];
+    meter_close(u->place->pool->meter, METER_UPSTREAM, reason);
+    log_debug(log_msg("upstream connection closed"), log_str("reason", close_reason_word(reason)),
+              log_str("host", authority_key(&u->place->a0, host)));
+}
+
+void upstream_drop(struct upstream *u, enum close_reason reason)
 {
     struct place *p = u->place;
+    report_drop(u, reason);
     if (u->state == UPSTREAM_DIAL || u->state == UPSTREAM_TLS)
         p->connecting--;
     p->open--;
@@ -48,7 +57,8 @@ void upstream_drop(struct upstream *u)
 
 static void on_idle_over(void *arg)
 {
-    upstream_drop(arg);
+    struct upstream *u = arg;
+    upstream_drop(u, u->state == UPSTREAM_UNREAD ? CLOSE_TIMEOUT : CLOSE_IDLE);
 }
 
 /* Before the server does it: a request that meets its close on the way may be lost.  What it says is cut by a fifth, as
@@ -88,19 +98,19 @@ void upstream_hand_over(struct upstream *u)
 static void idle_head(void *owner, struct message *head)
 {
     (void)head;
-    upstream_drop(owner); /* an answer that nobody asked for */
+    upstream_drop(owner, CLOSE_PROTOCOL); /* an answer that nobody asked for */
 }
 
 static void idle_data(void *owner, struct slice data)
 {
     (void)data;
-    upstream_drop(owner);
+    upstream_drop(owner, CLOSE_PROTOCOL);
 }
 
 static void idle_end(void *owner, struct message *trailers)
 {
     (void)trailers;
-    upstream_drop(owner);
+    upstream_drop(owner, CLOSE_PROTOCOL);
 }
 
 static void idle_space(void *owner)
@@ -110,8 +120,7 @@ static void idle_space(void *owner)
 
 static void idle_gone(void *owner, const struct leg_fault *fault)
 {
-    (void)fault;
-    upstream_drop(owner);
+    upstream_drop(owner, close_reason_of_fault(fault));
 }
 
 static const struct leg_events idle_events = { idle_head, idle_data, idle_end, idle_space, idle_gone };
@@ -127,7 +136,7 @@ static void unread_data(void *owner, struct slice data)
     struct upstream *u = owner;
     u->unread += data.len;
     if (u->unread > UNREAD_MAX)
-        upstream_drop(u);
+        upstream_drop(u, CLOSE_UNREAD);
 }
 
 static void unread_end(void *owner, struct message *trailers)
@@ -141,7 +150,7 @@ static const struct leg_events unread_events = { unread_head, unread_data, unrea
 void upstream_give_back(struct upstream *u)
 {
     if (!h1_leg_reusable(u->leg)) {
-        upstream_drop(u);
+        upstream_drop(u, CLOSE_ANSWERED);
         return;
     }
     u->reused = true;
@@ -175,14 +184,14 @@ struct stream *upstream_detach(struct upstream *u, struct buf *leftover)
 {
     struct stream *s = h1_leg_detach(u->leg, leftover);
     u->leg = NULL;
-    upstream_drop(u);
+    upstream_drop(u, s ? CLOSE_UPGRADED : CLOSE_OUT_OF_MEMORY);
     return s;
 }
 
 /* --- becoming connected --- */
 
 /* The attempt failed: so does the one who has waited longest; others have attempts of their own. */
-static void attempt_failed(struct upstream *u, const struct leg_fault *fault)
+static void attempt_failed(struct upstream *u, enum close_reason reason, const struct leg_fault *fault)
 {
     struct place *p = u->place;
     struct upstream_wait *w = upstream_wait_first(p);
@@ -191,7 +200,7 @@ static void attempt_failed(struct upstream *u, const struct leg_fault *fault)
     } else {
         log_debug(log_msg("warm upstream connection failed"), log_str("reason", fault->label));
     }
-    upstream_drop(u);
+    upstream_drop(u, reason);
 }
 
 static void connected(struct upstream *u)
@@ -205,7 +214,7 @@ static void connected(struct upstream *u)
     u->leg = h1_leg_new(s, H1_RESPONSES, &idle_events, u);
     if (!u->leg) {
         stream_free(s);
-        upstream_drop(u);
+        upstream_drop(u, CLOSE_OUT_OF_MEMORY);
         return;
     }
     h1_leg_limit(u->leg, u->place->pool->limits->fields, H1_LINE_BYTES);
@@ -224,17 +233,19 @@ static void on_handshake(void *owner, enum stream_event event)
     if (event == STREAM_SECURED)
         connected(u);
     else if (event == STREAM_FAILED)
-        attempt_failed(u, &(struct leg_fault){ .status = 502,
-                                               .verify = stream_verify_failed(u->stream),
-                                               .label = stream_error_label(u->stream),
-                                               .text = stream_error(u->stream) });
+        attempt_failed(u, CLOSE_TLS_FAILED,
+                       &(struct leg_fault){ .status = 502,
+                                            .verify = stream_verify_failed(u->stream),
+                                            .label = stream_error_label(u->stream),
+                                            .text = stream_error(u->stream) });
 }
 
 static void on_handshake_late(void *arg)
 {
-    attempt_failed(arg, &(struct leg_fault){ .status = 504,
-                                             .label = "connection_timeout",
-                                             .text = "the upstream's TLS handshake took too long" });
+    attempt_failed(arg, CLOSE_TIMEOUT,
+                   &(struct leg_fault){ .status = 504,
+                                        .label = "connection_timeout",
+                                        .text = "the upstream's TLS handshake took too long" });
 }
 
 /* Takes fd over.  Completes later, also for plain connections. */
@@ -245,7 +256,7 @@ void upstream_secure(struct upstream *u, int fd)
     u->stream = stream_new(fd, on_handshake, u);
     if (!u->stream) {
         close(fd);
-        attempt_failed(u,
+        attempt_failed(u, CLOSE_OUT_OF_MEMORY,
                        &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
         return;
     }
@@ -256,7 +267,7 @@ void upstream_secure(struct upstream *u, int fd)
     timer_init(&u->deadline, on_handshake_late, u);
     timer_set(&u->deadline, p->pool->limits->tls_ms);
     if (stream_connect_tls(u->stream, p->tls, p->a0.host, p->a0.kind != HOST_NAME, p->key) != 0)
-        attempt_failed(u,
+        attempt_failed(u, CLOSE_OUT_OF_MEMORY,
                        &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
 }
 
@@ -275,14 +286,15 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
         upstream_secure(u, fd);
     else
         attempt_failed(
-            u, &(struct leg_fault){ .status = dial_status(error), .label = dial_error_label(error), .text = text });
+            u, error == DIAL_TIMEOUT ? CLOSE_TIMEOUT : CLOSE_UNREACHABLE,
+            &(struct leg_fault){ .status = dial_status(error), .label = dial_error_label(error), .text = text });
 }
 
 /* Clients are counted, and each has one exchange at a time: only what nobody uses can pile up. */
 static void make_room(struct pool *pool)
 {
     while (pool->open >= pool->limits->connections && !list_empty(&pool->unused))
-        upstream_drop(LIST_ENTRY(pool->unused.next, struct upstream, unused));
+        upstream_drop(LIST_ENTRY(pool->unused.next, struct upstream, unused), CLOSE_CROWDED_OUT);
 }
 
 struct upstream *upstream_new(struct place *p)
@@ -306,5 +318,5 @@ void upstream_dial(struct upstream *u)
 {
     u->dial = dial_start(u->place->pool->dialer, &u->place->a0, on_dialled, u);
     if (!u->dial)
-        upstream_drop(u);
+        upstream_drop(u, CLOSE_OUT_OF_MEMORY);
 }

@@ -7,6 +7,7 @@
 #include "net/dial/dial.h"
 #include "net/timer.h"
 #include "proxy/h1_leg.h"
+#include "proxy/meter.h"
 #include "proxy/options.h"
 
 struct pool;
@@ -31,8 +32,8 @@ struct upstream_wait {
     void *arg;
 };
 
-/* Both are borrowed and must outlive it.  NULL when out of memory. */
-MUST_CHECK struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits);
+/* All three are borrowed and must outlive it.  NULL when out of memory. */
+MUST_CHECK struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits, struct meter *meter);
 /* Every exchange has ended; what is idle or still being dialled is closed. */
 void pool_free(struct pool *p);
 /* Makes the TLS context of a rule now, so that a missing file is told at start.  0; -1 with e. */
@@ -56,7 +57,8 @@ void pool_adopt(struct pool *p, const struct upstream_target *target, int fd);
 void upstream_give_back(struct upstream *u);
 /* The answer is not wanted: reads at most 64 KiB of it to keep the connection, else closes. */
 void upstream_give_back_unread(struct upstream *u);
-void upstream_drop(struct upstream *u);
+/* Closes it. */
+void upstream_drop(struct upstream *u, enum close_reason reason);
 struct h1_leg *upstream_leg(struct upstream *u);
 /* It had carried an exchange before: it may be stale. */
 bool upstream_reused(const struct upstream *u);

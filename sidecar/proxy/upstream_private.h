@@ -22,6 +22,7 @@ struct place { /* everything about one pool key; lives as long as the pool */
 struct pool {
     struct dialer *dialer;
     const struct worker_limits *limits;
+    struct meter *meter;
     struct hash *places, *identities;
     struct list unused; /* struct upstream.unused: all that are idle, oldest first */
     size_t open;

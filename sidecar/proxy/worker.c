@@ -393,7 +393,7 @@ static int build(struct worker *w, const struct worker_options *o, struct slice 
     if (o->hints_path && !(c->hints = hints_open(o->hints_path, e)))
         return -1;
     if (!(c->meter = meter_new(o->rules, o->rule_count)) || !(c->tokens = tokens_new(send_want, w))
-        || !(c->leaves = leaves_new(c->tls, send_want, w)) || !(c->pool = pool_new(c->dialer, &o->limits))
+        || !(c->leaves = leaves_new(c->tls, send_want, w)) || !(c->pool = pool_new(c->dialer, &o->limits, c->meter))
         || !(w->admin = admin_new(c)) || prepare_tokens(w) != 0)
         return -1;
     return prepare_upstreams(w, e);

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import socket
@@ -182,6 +183,18 @@ def test_7_a_handshake_that_fails_or_stalls_is_counted(scene, reason, sni, first
             sock.sendall(first)
             wire.read_to_end(sock)
     until("it is counted", lambda: refused(scene.sidekey, reason) == before + 1)
+
+
+def closes(sidekey):
+    lines = [line for line in sidekey.get_admin("/metrics")[1].splitlines() if line.startswith("sidekey_closes_total{")]
+    return {tuple(re.findall(r'"(\w+)"', line)): float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_7_why_connections_end_is_counted_and_all_words_are_there_from_the_start(scene):
+    before = closes(scene.sidekey)
+    assert {("client", "peer_closed"), ("client", "aborted"), ("upstream", "idle"), ("upstream", "upgraded")} <= set(before)
+    scene.sidekey.tunnel(timeout=5)[0].close()
+    until("it is counted", lambda: closes(scene.sidekey)[("client", "peer_closed")] >= before[("client", "peer_closed")] + 1)
 
 
 def test_7_a_handshake_of_the_upstream_that_stalls_is_504(scene):

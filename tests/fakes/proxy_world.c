@@ -77,7 +77,7 @@ int world_up(void **state)
     world.access = access_new(&world_options, &e);
     world.tokens = tokens_new(on_want, NULL);
     world.meter = meter_new(&world_rule, 1);
-    world.pool = pool_new(NULL, &world_options.limits);
+    world.pool = pool_new(NULL, &world_options.limits, world.meter);
     assert(world.access && world.tokens && world.meter && world.pool && tokens_credential(world.tokens, name));
     return 0;
 }

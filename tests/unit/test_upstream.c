@@ -71,7 +71,7 @@ static void a_connection_is_dialled_once_and_used_again(void **state)
     assert_true(pool_has(world.pool, &target));
     take(&t);
     assert_true(t.u && t.calls == 0 && upstream_reused(t.u) && fake_dial_pending() == 0);
-    upstream_drop(t.u);
+    upstream_drop(t.u, CLOSE_UNFINISHED);
     assert_int_equal(pool_open(world.pool), 0);
 }
 
@@ -133,8 +133,8 @@ static void what_cannot_be_sent_twice_gets_a_fresh_connection_or_one_in_use_a_mo
         while (fake_dial_pending())
             world_upstream();
         assert_true(t.u && other.u && (table[i].taken || !upstream_reused(t.u)));
-        upstream_drop(t.u);
-        upstream_drop(other.u);
+        upstream_drop(t.u, CLOSE_UNFINISHED);
+        upstream_drop(other.u, CLOSE_UNFINISHED);
     }
 }
 
@@ -152,7 +152,7 @@ static void a_connection_without_a_request_grows_old_too(void **state)
         take(&t);
         assert_true((t.u != NULL) == (age_ms < 250));
         if (t.u)
-            upstream_drop(t.u);
+            upstream_drop(t.u, CLOSE_UNFINISHED);
         else
             upstream_wait_cancel(&t.wait);
         close(pair[1]);
@@ -179,7 +179,7 @@ static void what_cannot_be_sent_twice_never_meets_a_connection_that_has_ended(vo
         t.u = pool_take(world.pool, &target, &t.wait, on_upstream, &t);
         assert_true((t.u != NULL) == (i == 0));
         if (t.u)
-            upstream_drop(t.u);
+            upstream_drop(t.u, CLOSE_UNFINISHED);
         else
             upstream_wait_cancel(&t.wait);
         world_turn();
@@ -206,7 +206,7 @@ static void the_limit_for_one_upstream_is_never_exceeded(void **state)
     close(pair[1]);
     world_upstream();
     assert_true(b.u && !upstream_reused(b.u));
-    upstream_drop(b.u);
+    upstream_drop(b.u, CLOSE_UNFINISHED);
     struct place *reserved = pool_reserve(world.pool, &target);
     assert_non_null(reserved);
     take(&a);
@@ -229,7 +229,7 @@ static void an_attempt_that_nobody_waits_for_ends(void **state)
     assert_int_equal(fake_dial_pending(), 1);
     world_upstream();
     assert_true(a.u && b.calls == 0);
-    upstream_drop(a.u);
+    upstream_drop(a.u, CLOSE_UNFINISHED);
     assert_int_equal(pool_open(world.pool), 0);
 }
 
@@ -305,7 +305,7 @@ static void each_one_who_waits_gets_an_attempt_and_its_failure(void **state)
     assert_string_equal(a.label, "connection_refused");
     world_upstream();
     assert_true(b.u && pool_open(world.pool) == 1);
-    upstream_drop(b.u);
+    upstream_drop(b.u, CLOSE_UNFINISHED);
 }
 
 static void beyond_the_limit_one_waits_for_what_is_given_back(void **state)
@@ -320,12 +320,12 @@ static void beyond_the_limit_one_waits_for_what_is_given_back(void **state)
     serve(&a, peer, OK);
     assert_true(b.u && b.calls == 1);
     take(&a);
-    upstream_drop(b.u); /* a broken one makes room too */
+    upstream_drop(b.u, CLOSE_UNFINISHED); /* a broken one makes room too */
     world_turn();
     assert_int_equal(fake_dial_pending(), 1);
     world_upstream();
     assert_non_null(a.u);
-    upstream_drop(a.u);
+    upstream_drop(a.u, CLOSE_UNFINISHED);
 }
 
 static void a_wait_has_an_end_and_can_be_left(void **state)
@@ -355,7 +355,7 @@ static void a_connection_that_was_dialled_for_connect_waits_for_the_first_reques
     assert_true(pool_has(world.pool, &target));
     take(&t);
     assert_true(t.u && !upstream_reused(t.u) && fake_dial_pending() == 0);
-    upstream_drop(t.u);
+    upstream_drop(t.u, CLOSE_UNFINISHED);
     close(pair[1]);
 }
 
@@ -389,7 +389,7 @@ static void in_all_there_are_so_many_and_the_longest_unused_makes_space(void **s
     }
     assert_int_equal(pool_open(world.pool), 4);
     for (int i = 0; i < 4; i++)
-        upstream_drop(busy[i].u);
+        upstream_drop(busy[i].u, CLOSE_UNFINISHED);
     world_options.limits.connections = before;
 }
 
@@ -431,7 +431,7 @@ static void a_pool_that_ends_takes_along_what_is_still_being_dialled(void **stat
     int peer = world_upstream();
     serve(&a, peer, OK); /* the second request gets that one, and its own attempt goes on */
     assert_non_null(b.u);
-    upstream_drop(b.u);
+    upstream_drop(b.u, CLOSE_UNFINISHED);
     assert_int_equal(fake_dial_pending(), 1);
     pool_free(world.pool);
     assert_int_equal(fake_dial_pending(), 0);
