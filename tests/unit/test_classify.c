@@ -114,8 +114,16 @@ static void test_what_providers_say_of_a_dead_refresh_token(void **s)
         { 400, "BAD_REFRESH_TOKEN", "missing or unknown refresh token", MSG_DEAD, false },     /* HubSpot */
         { 400, "invalid", "Bad Request RefreshToken refresh_token invalid", MSG_DEAD, false }, /* Strava */
         { 400, "invalid_grant", "Refresh token invalid: abc", MSG_DEAD, false },               /* Fitbit */
-        { 400, "", "Invalid refresh token", MSG_DEAD, false },                                 /* Twitch */
-        { 403, "unauthorized_client", "refresh_token is invalid", MSG_DEAD, false },           /* Atlassian */
+        { 401, "token_not_valid", "Token is blacklisted", MSG_DEAD, false },                   /* Django */
+        { 400, "INVALID_ARGUMENT", "TOKEN_EXPIRED", MSG_DEAD, false },                         /* Firebase */
+        { 400, "INVALID_ARGUMENT", "USER_DISABLED", MSG_DEAD, false },
+        { 400, "OAuthException", "Session has expired", MSG_DEAD, false },           /* Meta */
+        { 400, "invalid_request", "Invalid Token!", MSG_DEAD, true },                /* Zoom */
+        { 200, "20037", "refresh token expired", MSG_DEAD, false },                  /* Feishu */
+        { 200, "IllegalRefreshToken", "", MSG_DEAD, false },                         /* Lazada */
+        { 401, "", "Refresh token expired", MSG_DEAD, false },                       /* a plain text */
+        { 400, "", "Invalid refresh token", MSG_DEAD, false },                       /* Twitch */
+        { 403, "unauthorized_client", "refresh_token is invalid", MSG_DEAD, false }, /* Atlassian */
         { 400, "invalid_request", "The provided authorization grant or refresh token is invalid, expired or revoked.",
           MSG_DEAD, false }, /* LinkedIn */
         { 401, "invalid_token", "The token expired, was revoked, or the token ID is incorrect.", MSG_DEAD,

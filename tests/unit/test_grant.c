@@ -705,6 +705,27 @@ static void test_refusals_as_the_wild_has_them(void **s)
         /* Withings */
         { 200, "{\"status\":503,\"body\":{},\"error\":\"Invalid Params: invalid refresh_token\"}",
           "Invalid_Params__invalid_refresh_token", "Invalid Params: invalid refresh_token" },
+        /* Feishu, Lazada, AliExpress: with HTTP 200 */
+        { 200, "{\"code\":20037,\"msg\":\"refresh token expired\",\"data\":{}}", "20037", "refresh token expired" },
+        { 200, "{\"code\":\"IllegalRefreshToken\",\"type\":\"ISP\",\"message\":\"no\"}", "IllegalRefreshToken", "no" },
+        { 200, "{\"error_response\":{\"code\":15,\"msg\":\"Remote service error\"}}", "15", "Remote service error" },
+        /* what may be a success with tokens that nobody has found is no error */
+        { 200, "{\"code\":1,\"message\":\"ok\",\"at\":\"x\"}", "", "" },
+        { 200, "{\"code\":10000,\"message\":\"done\",\"payload\":{\"at\":\"x\"}}", "", "" },
+        { 200, "{\"code\":200,\"message\":\"fine\",\"at\":\"x\"}", "", "" },
+        { 200, "{\"code\":7,\"message\":\"no\",\"payload\":{\"refreshToken\":\"x\"}}", "", "" },
+        /* Firebase */
+        { 400, "{\"error\":{\"code\":400,\"message\":\"TOKEN_EXPIRED\",\"status\":\"INVALID_ARGUMENT\"}}",
+          "INVALID_ARGUMENT", "TOKEN_EXPIRED" },
+        { 401, "{\"detail\":\"Token is blacklisted\",\"code\":\"token_not_valid\"}", "token_not_valid",
+          "Token is blacklisted" }, /* Django REST framework */
+        { 400, "{\"error\":{\"error\":\"invalid_grant\",\"error_description\":\"x\"}}", "invalid_grant", "x" },
+        { 400, "{\"errors\":[\"The refresh token is no longer valid\"]}", "The_refresh_token_is_no_longer_valid",
+          "The refresh token is no longer valid" },
+        { 400, "{\"type\":\"https://x.test/e\",\"title\":\"Invalid refresh token\"}", "", "Invalid refresh token" },
+        { 400, "invalid_grant\r\n", "", "invalid_grant" },
+        { 401, "Refresh token expired", "", "Refresh token expired" },
+        { 400, "Jeton expir\xe9", "", "" },
         { 200, "{\"ok\":false}", "not_ok", "" },
         { 400, "{\"status\":\"error\",\"message\":\"no\"}", "", "no" },
         { 400, "{}", "", "" },
@@ -742,6 +763,7 @@ static void test_what_a_server_says_is_shown_without_secrets(void **s)
         { "AADSTS70008: expired. Trace ID: 0e1f2a3b-1111-2222-3333-444455556666", "rt",
           "AADSTS70008: expired. Trace ID: ************************************" },
         { "invalid_refresh_token_was_provided_here", "rt-1", "invalid_refresh_token_was_provided_here" },
+        { "INVALID_REFRESH_TOKEN_GIVEN", "rt-1", "INVALID_REFRESH_TOKEN_GIVEN" },
         { "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2ln", "", "*********************************************" },
         { "", "rt-1", "" },
     };

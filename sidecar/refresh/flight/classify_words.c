@@ -22,6 +22,8 @@ const struct classify_word classify_words[] = {
     { NULL, "too many requests", MSG_THROTTLE, 0 },  /* Zoho, with Access Denied */
     { NULL, "rate limit", MSG_THROTTLE, 0 },
     { NULL, "throttled", MSG_THROTTLE, 0 },
+    { "ApiCallLimit", NULL, MSG_THROTTLE, 0 },    /* Lazada */
+    { NULL, "frequency limit", MSG_THROTTLE, 0 }, /* Feishu */
 
     /* passing */
     { "temporarily_unavailable", NULL, MSG_TRANSIENT, 0 },
@@ -105,11 +107,19 @@ const struct classify_word classify_words[] = {
     { "invalid_token", "refresh token", MSG_DEAD, 0 },
     { "access_denied", "refresh token", MSG_DEAD, 0 },
 
+    { "token_not_valid", NULL, MSG_DEAD, 0 },             /* Django REST framework, HTTP 401 */
+    { "INVALID_ARGUMENT", "token expired", MSG_DEAD, 0 }, /* Google Identity Platform, Firebase */
+    { "INVALID_ARGUMENT", "user disabled", MSG_DEAD, 0 },
+    { "INVALID_ARGUMENT", "user not found", MSG_DEAD, 0 },
+    { "OAuthException", "session has expired", MSG_DEAD, 0 }, /* Meta */
+    { "IllegalRefreshToken", NULL, MSG_DEAD, 0 },             /* Lazada */
+
     /* words of resource servers: a gateway in front of the token endpoint uses them too */
     { "invalid_token", NULL, MSG_DEAD, LOOK_AGAIN },
     { "token_inactive", NULL, MSG_DEAD, LOOK_AGAIN },
     { "inactive_token", NULL, MSG_DEAD, LOOK_AGAIN },
-    { "expired_token", NULL, MSG_DEAD, LOOK_AGAIN }, /* Baidu */
+    { "expired_token", NULL, MSG_DEAD, LOOK_AGAIN },              /* Baidu */
+    { "invalid_request", "invalid token", MSG_DEAD, LOOK_AGAIN }, /* Zoom */
 
     /* the client again, by words */
     { NULL, "AADSTS700016", MSG_CONFIG_ERROR, 0 }, /* Entra, with unauthorized_client: no such application */

@@ -300,7 +300,7 @@ static enum grant_result take(const struct grant_input *in, json_t *object, stru
         ret->no_memory = true;
         return broken(why, "out of memory");
     }
-    if (refusal_read(good ? 200 : in->status, object, f.access.len || f.refresh, ret)) {
+    if (refusal_read(good ? 200 : in->status, object, f.access.len || f.refresh || answer_has_refresh(object), ret)) {
         snprintf(why, GRANT_WHY_BYTES, "error %s", ret->code);
         return GRANT_ERROR;
     }
@@ -321,6 +321,8 @@ enum grant_result grant_parse(const struct grant_input *in, struct grant_answer 
     ret->html = shape.html;
     ret->whole = object && shape.whole;
     ret->no_memory = shape.no_memory;
+    if (!object && in->status > 299 && !shape.html)
+        refusal_read_text(in->body, ret);
     if (!object && shape.empty)
         return broken(why, "the response has no readable body");
     if (!object)

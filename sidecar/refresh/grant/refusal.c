@@ -50,7 +50,7 @@ static bool number_code(const json_t *object, const char *name, struct grant_ans
  * {"ok": false} (Slack). */
 static bool oauth_code(const json_t *object, struct grant_answer *ret)
 {
-    static const char *const inner[] = { "code", "type", "status", "errorId", "reason", NULL };
+    static const char *const inner[] = { "error", "code", "type", "status", "errorId", "reason", NULL };
     const json_t *error = json_object_get(object, "error");
     struct slice code = text_of(object, "error");
     if (json_is_object(error)) {
@@ -115,6 +115,49 @@ static bool vendor_code(int status, const json_t *object, struct grant_answer *r
     return code.len > 0;
 }
 
+/* 0 and its like, and the words that go with them. */
+static bool is_success(struct slice word)
+{
+    static const char *const plain[] = { "0", "00000", "200", "ok", "success", "succeeded", "successful", NULL };
+    for (const char *const *p = plain; *p; p++)
+        if (word.len == strlen(*p) && strncasecmp(word.ptr, *p, word.len) == 0)
+            return true;
+    return false;
+}
+
+/* Tokens may lie in what we do not look into. */
+static bool holds_more(const json_t *object)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        (void)name;
+        if (json_object_size(value) || json_array_size(value))
+            return true;
+    }
+    return false;
+}
+
+/* An error under a status of success: WeChat; Feishu and Lazada (a code beside words); AliExpress (an object of its
+ * own). */
+static bool code_of_success(const json_t *object, struct grant_answer *ret)
+{
+    static const char *const words[] = { "message", "msg", "errmsg", "error_description", NULL };
+    const json_t *inner = json_object_get(object, "error_response"), *home = json_is_object(inner) ? inner : object;
+    struct slice code = text_of(home, "code"), said = first_text(home, words);
+    copy_code(listed_code(object), ret->code);
+    if (ret->code[0] || number_code(object, "errcode", ret))
+        return true;
+    if (said.len == 0 || is_success(said) || is_success(code) || holds_more(home))
+        return false;
+    copy_code(code, ret->code);
+    bool numbered = code.len == 0 && number_code(home, "code", ret) && !is_success(slice_str(ret->code));
+    if (code.len == 0 && !numbered)
+        ret->code[0] = '\0';
+    return code.len || numbered;
+}
+
 /* ---- the words ---- */
 
 static void add_said(struct grant_answer *ret, struct slice text)
@@ -144,10 +187,14 @@ static void read_said(const json_t *object, struct grant_answer *ret)
                                          "errmsg",
                                          "reason",
                                          "error_name",
+                                         "title",
                                          NULL };
     static const char *const listed[] = { "resource", "field", "code", "message", "detail", "title", NULL };
     const json_t *error = json_object_get(object, "error"), *one = first_error(object);
     add_said(ret, first_text(object, names));
+    add_said(ret, first_text(json_object_get(object, "error_response"), names));
+    if (json_is_string(one) && memchr(json_string_value(one), ' ', json_string_length(one)))
+        add_said(ret, listed_code(object));  /* a sentence */
     add_said(ret, first_text(error, names)); /* NULL or no object: nothing */
     for (const char *const *name = listed; *name; name++)
         add_said(ret, text_of(one, *name));
@@ -161,13 +208,24 @@ bool refusal_read(int status, const json_t *object, bool has_token, struct grant
     bool is_error = oauth_code(object, ret);
     if (!is_error && status > 299)
         is_error = vendor_code(status, object, ret);
-    else if (!is_error && !has_token) { /* WeChat; errors with 200 */
-        copy_code(listed_code(object), ret->code);
-        is_error = ret->code[0] || number_code(object, "errcode", ret);
-    }
+    else if (!is_error && !has_token)
+        is_error = code_of_success(object, ret);
     if (is_error || status > 299)
         read_said(object, ret);
     return is_error;
+}
+
+void refusal_read_text(struct slice body, struct grant_answer *ret)
+{
+    ret->said[0] = '\0';
+    while (body.len && (body.ptr[body.len - 1] == '\n' || body.ptr[body.len - 1] == '\r'))
+        body.len--;
+    if (body.len > GRANT_SAID_MAX)
+        return;
+    for (size_t i = 0; i < body.len; i++)
+        if (body.ptr[i] < ' ' || body.ptr[i] >= 0x7f)
+            return;
+    add_said(ret, body);
 }
 
 /* ---- what nobody may read ---- */
@@ -185,13 +243,14 @@ static void blot(char *text, size_t len)
 static void hide_words(char *said)
 {
     for (size_t at = 0; said[at];) {
-        size_t len = 0, digits = 0, capitals = 0;
+        size_t len = 0, digits = 0, capitals = 0, smalls = 0;
         while (said[at + len] && is_word_byte(said[at + len])) {
+            smalls += islower((unsigned char)said[at + len]) != 0;
             digits += isdigit((unsigned char)said[at + len]) != 0;
             capitals += isupper((unsigned char)said[at + len]) != 0;
             len++;
         }
-        if (len > WORD_BYTES && (digits > 1 || capitals > 5))
+        if (len > WORD_BYTES && (digits > 1 || (capitals > 5 && smalls)))
             blot(said + at, len);
         at += len ? len : 1;
     }

@@ -10,6 +10,8 @@
 /* Fills ret->code and ret->said from a parsed answer.  status: of HTTP.  true: it is an error (there is a code).
  * has_token: a token was found; such an answer of status 2xx is an error only by the members of OAuth and Slack. */
 bool refusal_read(int status, const json_t *object, bool has_token, struct grant_answer *ret);
+/* The words of a body that is one line of plain text; there is no code in it. */
+void refusal_read_text(struct slice body, struct grant_answer *ret);
 /* Replaces in said every part that could be a credential: long words that are no words of a language, and whatever it
  * has in common with secret (a refresh token that was sent; may be empty). */
 void refusal_hide(char *said, struct slice secret);
