@@ -165,7 +165,7 @@ void child_spawn(struct child *c)
     if (pid == 0) {
         close(ends[0]);
         int status = run_child(s, c, ends[1]);
-        log_flush();
+        log_close();
         exit(status);
     }
     close(ends[1]);

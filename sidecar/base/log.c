@@ -1,32 +1,25 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/log_out.h"
+#include "base/log_repeat.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
-#include <unistd.h>
-
-#define LINE_MAX_BYTES 4096 /* one pipe write below this is atomic (PIPE_BUF) */
 
 static struct {
     const char *proc;
     enum log_level least;
     enum log_format format;
-    int fd;
-} log_to = { "main", LOG_INFO, LOG_JSON, STDERR_FILENO };
-
-static struct {
-    bool on;
-    size_t len;
-    char bytes[32 * 1024];
-} waiting;
+    bool buffered;
+} log_to = { "main", LOG_INFO, LOG_JSON, false };
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 
 /* The last three bytes are kept for what must follow whatever was cut: quote, brace, newline. */
 struct line {
-    char bytes[LINE_MAX_BYTES];
+    char bytes[LOG_LINE_MAX_BYTES];
     size_t len;
     bool full; /* something did not fit: nothing is added any more */
 };
@@ -36,12 +29,15 @@ void log_setup(const char *proc, enum log_level least, enum log_format format, i
     log_to.proc = proc;
     log_to.least = least;
     log_to.format = format;
-    log_to.fd = fd;
+    log_out_to(fd);
+    log_repeat_forget();
 }
 
 void log_proc(const char *proc)
 {
     log_to.proc = proc;
+    log_out_forked();
+    log_repeat_forget();
 }
 
 bool log_enabled(enum log_level level)
@@ -62,30 +58,12 @@ int log_level_parse(struct slice text, enum log_level *ret)
 void log_buffer(bool on)
 {
     log_flush();
-    waiting.on = on;
+    log_to.buffered = on;
 }
 
-/* Whole lines, at most PIPE_BUF bytes: a pipe that several processes write to never mixes them. */
-static size_t batch_from(size_t done)
+uint64_t log_dropped(void)
 {
-    size_t n = waiting.len - done < LINE_MAX_BYTES ? waiting.len - done : LINE_MAX_BYTES;
-    while (n && waiting.bytes[done + n - 1] != '\n')
-        n--;
-    return n;
-}
-
-void log_flush(void)
-{
-    size_t done = 0, n;
-    while ((n = batch_from(done)) > 0) {
-        ssize_t put = write(log_to.fd, waiting.bytes + done, n);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            break; /* nobody reads: a log must not stop the proxy */
-        done += (size_t)put;
-    }
-    waiting.len = 0;
+    return log_out_dropped();
 }
 
 /* All of it or nothing: half an escape would break the line. */
@@ -169,25 +147,88 @@ static size_t stamp(char *out, size_t size)
     return n + (size_t)snprintf(out + n, size - n, ".%03dZ", (int)(now % 1000));
 }
 
-void log_write(enum log_level level, const struct log_field *fields)
+static void start_line(struct line *l, enum log_level level)
 {
-    struct line l = { .len = 0 };
     char ts[40];
     struct log_field head[] = { log_slice("ts", slice_of(ts, stamp(ts, sizeof ts))),
                                 log_str("level", level_names[level]), log_str("proc", log_to.proc) };
-    int saved = errno;
+    l->len = 0;
+    l->full = false;
     for (size_t i = 0; i < sizeof head / sizeof *head; i++)
-        put_field(&l, &head[i]);
-    for (; fields->key; fields++)
-        put_field(&l, fields);
+        put_field(l, &head[i]);
+}
+
+static void end_line(struct line *l)
+{
     if (log_to.format == LOG_JSON)
-        l.bytes[l.len++] = '}';
-    l.bytes[l.len++] = '\n';
-    if (waiting.len + l.len > sizeof waiting.bytes)
-        log_flush();
-    memcpy(waiting.bytes + waiting.len, l.bytes, l.len);
-    waiting.len += l.len;
-    if (!waiting.on || level >= LOG_WARN)
-        log_flush();
+        l->bytes[l->len++] = '}';
+    l->bytes[l->len++] = '\n';
+    log_out_add(l->bytes, l->len);
+}
+
+static void report_gap(void)
+{
+    struct line l;
+    uint64_t missing = log_out_gap();
+    struct log_field fields[] = { log_msg("lines of the log are missing: it could not be written for a while"),
+                                  log_int("dropped", (int64_t)missing) };
+    if (!missing)
+        return;
+    log_out_gap_reported();
+    start_line(&l, LOG_WARN);
+    put_field(&l, &fields[0]);
+    put_field(&l, &fields[1]);
+    end_line(&l);
+}
+
+static void report_repeat(const struct log_repeat *r)
+{
+    struct line l;
+    struct log_field count = log_int("repeated", (int64_t)r->held);
+    report_gap();
+    start_line(&l, (enum log_level)r->level);
+    put(&l, r->key, r->len);
+    put_field(&l, &count);
+    end_line(&l);
+}
+
+/* The fields that make two lines the same, as they stand behind the head of a line. */
+static bool is_held_back(enum log_level level, const struct log_field *fields)
+{
+    struct line key = { .bytes = { ' ' }, .len = 1 };
+    if (level < LOG_WARN)
+        return false;
+    for (; fields->key; fields++)
+        if (log_repeat_key_field(fields->key, fields->kind == LOG_FIELD_NUMBER))
+            put_field(&key, fields);
+    return log_repeat_held((int)level, slice_of(key.bytes + 1, key.len - 1), clock_mono_ms(), report_repeat);
+}
+
+void log_flush(void)
+{
+    if (log_repeat_waits())
+        log_repeat_flush(clock_mono_ms(), false, report_repeat);
+    log_out_flush();
+}
+
+void log_close(void)
+{
+    log_repeat_flush(clock_mono_ms(), true, report_repeat);
+    log_out_flush();
+}
+
+void log_write(enum log_level level, const struct log_field *fields)
+{
+    struct line l;
+    int saved = errno;
+    if (!is_held_back(level, fields)) {
+        report_gap();
+        start_line(&l, level);
+        for (; fields->key; fields++)
+            put_field(&l, fields);
+        end_line(&l);
+        if (!log_to.buffered || level >= LOG_WARN)
+            log_flush();
+    }
     errno = saved;
 }

@@ -1,6 +1,8 @@
-/* base/log.h: one event = one line on a file descriptor, JSON or logfmt.   Any process; one write(2) a line, so lines
- * never mix. Never given a token, header value, query string or body: there is no redaction to rely on, only fields by
- * name. log_warn(log_msg("refresh failed"), log_str("credential", name), log_int("status", 503));  */
+/* base/log.h: one event = one line on a file descriptor, JSON or logfmt.   Any process; one write a line, so lines
+ * never mix. A reader that stands still stops nobody: lines are dropped and counted (base/log_out). Warnings and errors
+ * that repeat are one line a second, and one with "repeated" (base/log_repeat). Never given a token, header value,
+ * query string or body: there is no redaction to rely on, only fields by name. log_warn(log_msg("refresh failed"),
+ * log_str("credential", name), log_int("status", 503));  */
 #ifndef SIDEKEY_BASE_LOG_H
 #define SIDEKEY_BASE_LOG_H
 
@@ -19,12 +21,17 @@ struct log_field {
 /* proc: name of this process in each line ("keeper"), borrowed for ever.  Before this call: info level, JSON, stderr.
  */
 void log_setup(const char *proc, enum log_level least, enum log_format format, int fd);
-/* Changes only the process name (after fork). */
+/* Changes the process name, after a fork: what waits is the parent's. */
 void log_proc(const char *proc);
 /* true: lines below warn wait in memory until log_flush(), a warning or 32 KiB: one write a turn of the loop instead of
  * one a line. */
 void log_buffer(bool on);
+/* Writes what waits, and the repeats whose second is over.  Once a turn of each loop. */
 void log_flush(void);
+/* The same before the process ends: repeats are reported at once. */
+void log_close(void);
+/* Lines that this process has dropped. */
+uint64_t log_dropped(void);
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const struct log_field *fields);
 /* Parses "debug" "info" "warn" "error".  Returns 0; -EINVAL. */

@@ -37,6 +37,7 @@ static const struct {
     { "sidekey_credential_state", "gauge", "1 for the state that the credential is in." },
     { "sidekey_lease_total", "counter", "Attempts to take the refresh lease, by result." },
     { "sidekey_leaves_total", "counter", "Leaf certificates asked for, by result." },
+    { "sidekey_log_dropped_total", "counter", "Lines of the log that were dropped because they could not be written." },
     { "sidekey_overhead_seconds", "histogram", "Time a request spent in sidekey before it went upstream." },
     { "sidekey_refresh_duration_seconds", "histogram", "Duration of token requests." },
     { "sidekey_refresh_waiters", "gauge", "Requests that wait for a token." },

@@ -1,5 +1,7 @@
 #include "base/process.h"
 
+#include "base/log.h"
+
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -39,6 +41,7 @@ void process_measure(struct metrics *m)
     double resident = resident_bytes(), fds = open_fds();
     if (getrusage(RUSAGE_SELF, &use) == 0)
         *metrics_at(m, "process_cpu_seconds_total") = seconds(use.ru_utime) + seconds(use.ru_stime);
+    *metrics_at(m, "sidekey_log_dropped_total") = (double)log_dropped();
     if (resident >= 0)
         *metrics_at(m, "process_resident_memory_bytes") = resident;
     if (fds >= 0)

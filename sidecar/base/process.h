@@ -5,8 +5,8 @@
 
 #include "base/metrics.h"
 
-/* Sets process_cpu_seconds_total, process_resident_memory_bytes and process_open_fds in m.  What cannot be read keeps
- * its value. */
+/* Sets sidekey_log_dropped_total, process_cpu_seconds_total, process_resident_memory_bytes and process_open_fds in m.
+ * What cannot be read keeps its value. */
 void process_measure(struct metrics *m);
 
 #endif

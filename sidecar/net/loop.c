@@ -12,6 +12,7 @@
 static struct ev_loop *the_loop;
 static struct list asked; /* later.node of everything that waits */
 static ev_timer batch_watcher;
+static ev_prepare flush_watcher;
 static bool in_batch;
 
 static void on_batch(struct ev_loop *loop, ev_timer *w, int revents)
@@ -31,6 +32,14 @@ static void on_batch(struct ev_loop *loop, ev_timer *w, int revents)
     }
 }
 
+static void on_flush(struct ev_loop *loop, ev_prepare *p, int revents)
+{
+    (void)loop;
+    (void)p;
+    (void)revents;
+    log_flush();
+}
+
 struct ev_loop *loop_get(void)
 {
     if (the_loop)
@@ -45,6 +54,10 @@ struct ev_loop *loop_get(void)
     list_init(&asked);
     ev_timer_init(&batch_watcher, on_batch, 0., 0.);
     ev_set_priority(&batch_watcher, EV_MINPRI);
+    ev_prepare_init(&flush_watcher, on_flush);
+    ev_set_priority(&flush_watcher, EV_MINPRI);
+    ev_prepare_start(the_loop, &flush_watcher);
+    ev_unref(the_loop); /* it alone keeps no loop going */
     return the_loop;
 }
 

@@ -40,7 +40,6 @@ struct worker {
     struct admin *admin;
     struct listener *listeners[WORKER_LISTENERS];
     struct timer stats;
-    ev_prepare flush;
     struct timer drain, trim;
     unsigned quiet_s; /* without a client */
     bool ready, over, last_words, hurried;
@@ -347,14 +346,6 @@ static void on_admin_local_accept(void *arg, int fd, const struct sockaddr *peer
 
 /* --- life --- */
 
-static void on_flush(struct ev_loop *loop, ev_prepare *p, int revents)
-{
-    (void)loop;
-    (void)p;
-    (void)revents;
-    log_flush();
-}
-
 static int prepare_tokens(struct worker *w)
 {
     for (size_t i = 0; i < w->ctx.options->rule_count; i++) {
@@ -458,9 +449,6 @@ int worker_run(const struct worker_options *options, const struct worker_sockets
     timer_init(&w.trim, on_trim, &w);
     timer_init(&w.stats, on_stats, &w);
     timer_set(&w.stats, STATS_EVERY_MS);
-    ev_prepare_init(&w.flush, on_flush);
-    ev_set_priority(&w.flush, EV_MINPRI);
-    ev_prepare_start(loop_get(), &w.flush);
     log_buffer(true);
     while (!w.over)
         ev_run(loop_get(), 0);

@@ -5,13 +5,17 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "tests/fakes/fake_clock.h"
 
 static int fd;
 static char text[1 << 17];
@@ -97,6 +101,7 @@ static void a_line_that_is_too_long_is_cut_where_it_stays_json(void **state)
             size_t unit = strlen(fillers[f]);
             for (size_t i = 0; i + unit <= len / (f == 1 ? 2 : f > 1 && f < 4 ? 6 : 1); i += unit)
                 memcpy(value + i, fillers[f], unit + 1);
+            fake_mono_ms += 1000;
             assert_int_equal(ftruncate(fd, 0), 0);
             assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
             log_error(log_msg("m"), log_str("a", value), log_str("b", value), log_int("n", 1234567), log_str("c", "x"),
@@ -145,6 +150,111 @@ static void levels_have_names(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, up, down)
 
+static ssize_t read_some(int from, char *to, size_t size)
+{
+    struct pollfd ready = { .fd = from, .events = POLLIN };
+    return poll(&ready, 1, 0) == 1 ? read(from, to, size) : 0;
+}
+
+/* What a pipe or a socket holds now; more than text has room for is read and forgotten. */
+static const char *drained(int from)
+{
+    size_t len = 0;
+    for (ssize_t n; (n = read_some(from, text + len, sizeof text - 1 - len)) > 0; len += (size_t)n)
+        if (len > sizeof text / 2)
+            len = 0;
+    text[len] = '\0';
+    return text;
+}
+
+static void a_reader_that_stands_still_stops_nobody_and_the_log_says_what_is_missing(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        int ends[2]; /* reading, writing */
+        uint64_t before = log_dropped();
+        assert_int_equal(kind ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) : pipe2(ends, O_CLOEXEC), 0);
+        log_setup("proc", LOG_INFO, LOG_JSON, ends[1]);
+        for (int i = 0; i < 20000; i++)
+            log_info(log_msg("a line among many"), log_int("i", i));
+        uint64_t missing = log_dropped() - before;
+        assert_true(missing > 0 && missing < 20000);
+        assert_int_equal(fcntl(ends[1], F_GETFL) & O_NONBLOCK, 0);
+        drained(ends[0]);
+        log_info(log_msg("and on"));
+        log_flush();
+        drained(ends[0]);
+        log_info(log_msg("and on"));
+        const char *rest = drained(ends[0]);
+        assert_int_equal(rest[0], '{');
+        assert_non_null(strstr(rest, "lines of the log are missing"));
+        assert_non_null(strstr(rest, "\"msg\":\"and on\""));
+        char number[64];
+        snprintf(number, sizeof number, "\"dropped\":%llu}", (unsigned long long)(log_dropped() - before));
+        assert_non_null(strstr(rest, number));
+        log_info(log_msg("once more"));
+        assert_null(strstr(drained(ends[0]), "are missing"));
+        log_setup("proc", LOG_INFO, LOG_JSON, fd);
+        close(ends[0]);
+        close(ends[1]);
+    }
+}
+
+static void a_log_that_cannot_be_written_is_counted(void **state)
+{
+    (void)state;
+    uint64_t before = log_dropped();
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    log_setup("proc", LOG_INFO, LOG_JSON, full);
+    log_info(log_msg("nowhere"));
+    assert_int_equal(log_dropped() - before, 1);
+    log_setup("proc", LOG_INFO, LOG_JSON, fd);
+    close(full);
+}
+
+static size_t count_of(const char *part)
+{
+    size_t count = 0;
+    for (const char *at = written(); (at = strstr(at, part)); at += strlen(part))
+        count++;
+    return count;
+}
+
+static void a_warning_that_repeats_is_one_line_a_second_and_a_count(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        log_warn(log_msg("request"), log_str("host", "a.test"), log_int("dur_ms", i), log_str("reason", "down"));
+        log_warn(log_msg("request"), log_str("host", "b.test"), log_int("dur_ms", i), log_str("reason", "down"));
+        log_info(log_msg("served"));
+    }
+    assert_int_equal(count_of("a.test"), 1);
+    assert_int_equal(count_of("b.test"), 1);
+    assert_int_equal(count_of("served"), 1000);
+    fake_mono_ms += 1000;
+    log_flush();
+    assert_int_equal(count_of("a.test"), 2);
+    assert_int_equal(count_of("\"msg\":\"request\",\"host\":\"a.test\",\"reason\":\"down\",\"repeated\":999}\n"), 1);
+    log_flush();
+    assert_int_equal(count_of("a.test"), 2);
+    log_warn(log_msg("request"), log_str("host", "a.test"), log_str("reason", "down"));
+    assert_int_equal(count_of("a.test"), 3);
+    log_warn(log_msg("request"), log_str("host", "a.test"), log_str("reason", "down"));
+    log_close();
+    assert_int_equal(count_of("\"repeated\":1}"), 1);
+}
+
+static void more_repeats_than_places_are_counted_all_the_same(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++)
+        for (int n = 0; n < 2; n++)
+            log_error(log_msg("m"), log_int("status", i), log_str("detail", n ? "x" : "y"));
+    log_close();
+    assert_int_equal(count_of("\"repeated\":1}"), 200);
+    assert_int_equal(count_of("\"msg\":\"m\""), 400);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +264,10 @@ int main(void)
         T(a_line_that_is_too_long_is_cut_where_it_stays_json),
         T(lines_wait_for_the_end_of_the_turn_and_a_warning_does_not),
         T(more_than_the_buffer_is_written_in_order_and_nothing_is_lost),
+        T(a_reader_that_stands_still_stops_nobody_and_the_log_says_what_is_missing),
+        T(a_log_that_cannot_be_written_is_counted),
+        T(a_warning_that_repeats_is_one_line_a_second_and_a_count),
+        T(more_repeats_than_places_are_counted_all_the_same),
         T(levels_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 #include "app/cmd/cmd.h"
+#include "base/log.h"
 
 #include "app/config/units.h"
 
@@ -85,8 +86,12 @@ static void print_report(void *arg, bool warning, const char *text)
 {
     struct cmd_config *c = arg;
     c->reported = c->reported || !warning;
-    if (!warning || !c->quiet)
+    if (warning && c->quiet)
+        return;
+    if (c->errors != CMD_TO_LOG)
         fprintf(stderr, "%s%s\n", warning ? "warning: " : "", text);
+    if (c->errors != CMD_TO_STDERR)
+        LOG_AT(warning ? LOG_WARN : LOG_ERROR, log_msg("configuration"), log_str("reason", text));
 }
 
 struct config *cmd_config_load(struct cmd_config *c, int *ret_exit)
@@ -99,7 +104,7 @@ struct config *cmd_config_load(struct cmd_config *c, int *ret_exit)
     *ret_exit = EX_SOFTWARE;
     struct config *config = config_load(&c->options, ret_exit, &e);
     if (!config && !c->reported) /* what is wrong inside the file was printed already */
-        fprintf(stderr, "%s\n", e.text);
+        print_report(c, false, e.text);
     if (config && config_take_env(config) != 0) {
         config_free(config);
         config = NULL;

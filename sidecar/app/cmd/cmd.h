@@ -28,8 +28,9 @@ struct cmd_config {
     struct config_options options;
     const char *set[65]; /* NULL-terminated */
     size_t set_count;
-    bool quiet;    /* warnings are not printed */
-    bool reported; /* the last load has printed an error */
+    bool quiet;                                             /* warnings are not printed */
+    bool reported;                                          /* the last load has printed an error */
+    enum { CMD_TO_STDERR, CMD_TO_BOTH, CMD_TO_LOG } errors; /* where errors and warnings go */
 };
 enum { CMD_SET = 256, CMD_INLINE, CMD_OWN }; /* a command's own long-only flags begin at CMD_OWN */
 #define CMD_CONFIG_SHORT "c:"
@@ -45,8 +46,8 @@ enum { CMD_SET = 256, CMD_INLINE, CMD_OWN }; /* a command's own long-only flags 
 int cmd_flag(int argc, char **argv, const char *flags, const struct option *long_flags);
 /* Takes a flag of CMD_CONFIG_LONG.  0; -1: not one of these; EX_USAGE, reported. */
 MUST_CHECK int cmd_config_flag(struct cmd_config *c, int flag, const char *value);
-/* Loads, takes {env: …} secrets out of the environment, prints every error and warning to stderr.  NULL: *ret_exit is
- * the exit status. */
+/* Loads, takes {env: …} secrets out of the environment, prints every error and warning where c->errors says.  NULL:
+ * *ret_exit is the exit status. */
 MUST_CHECK struct config *cmd_config_load(struct cmd_config *c, int *ret_exit);
 /* Prints "sidekey NAME: …" and where to read on.  Returns EX_USAGE. */
 int cmd_usage(const char *name, const char *format, ...) PRINTF_LIKE(2, 3);

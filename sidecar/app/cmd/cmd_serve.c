@@ -1,6 +1,7 @@
 #include "app/cmd/cmd.h"
 #include "app/notify.h"
 #include "app/supervisor.h"
+#include "base/log.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@ static int on_ready(void *arg, const struct listeners *listeners)
     int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s%s%s\n", listeners->proxy_text, listeners->admin_text,
                        local ? " socket=" : "", local ? listeners->local.path : "");
     (void)!write(STDERR_FILENO, line, (size_t)len); /* a closed stderr is no reason to stop */
+    log_info(log_msg("ready"), log_str("proxy", listeners->proxy_text), log_str("admin", listeners->admin_text),
+             log_str("socket", local ? listeners->local.path : ""));
     return 0;
 }
 
@@ -38,11 +41,17 @@ int cmd_serve(int argc, char **argv)
     }
     if (optind < argc)
         return cmd_usage(argv[0], "unexpected argument '%s'", argv[optind]);
+    bool terminal = isatty(STDOUT_FILENO);
+    log_setup("supervisor", LOG_INFO, terminal ? LOG_LOGFMT : LOG_JSON, STDOUT_FILENO);
+    c.errors = terminal ? CMD_TO_STDERR : CMD_TO_BOTH;
     struct config *config = cmd_config_load(&c, &status);
     if (!config)
         return status;
-    log_setup("supervisor", config->log_level, isatty(STDOUT_FILENO) ? LOG_LOGFMT : LOG_JSON, STDOUT_FILENO);
+    c.errors = CMD_TO_LOG;
+    log_setup("supervisor", config->log_level, terminal ? LOG_LOGFMT : LOG_JSON, STDOUT_FILENO);
     notify_begin();
-    return supervisor_run(
+    status = supervisor_run(
         &(struct supervisor_options){ .config = config, .reload = on_reload, .on_ready = on_ready, .arg = &c });
+    log_close();
+    return status;
 }

@@ -164,7 +164,7 @@ static _Noreturn void run_daemon(const struct run_daemon_options *options, struc
     int status = supervisor_run(&s);
     send_report(report, &(struct run_ready){ .status = status ? status : EX_SOFTWARE });
     run_dir_remove(options->dir);
-    log_flush();
+    log_close();
     _exit(status);
 }
 
