@@ -413,7 +413,9 @@ static void on_deadline(void *arg)
         client_connect_refused(c, DIAL_TIMEOUT, "the upstream was not reached in time");
         return;
     }
-    meter_refused(c->ctx->meter, c->state == CLIENT_TLS ? "client_tls_timeout" : "client_timeout");
+    /* what is kept while the first bytes are awaited is a part of a ClientHello */
+    bool tls = c->state == CLIENT_TLS || (c->state == CLIENT_SNIFF && c->early.len);
+    meter_refused(c->ctx->meter, tls ? "client_tls_timeout" : "client_timeout");
     client_end(c, CLOSE_TIMEOUT);
 }
 
