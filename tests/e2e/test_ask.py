@@ -139,7 +139,7 @@ def test_the_default_place_may_be_taken_or_too_long_and_a_named_one_may_not(quie
     third = start(deep)
     assert b"107 bytes" in third.out.read_bytes()
     by_port = {**deep, "listen": {"admin": f"127.0.0.1:{third.admin[1]}"}}
-    until("ready", lambda: ask_by(place, by_port, "healthcheck").returncode == 0)
+    assert ask_by(place, by_port, "status").returncode == 0
     named = make_config(listen={"proxy": "127.0.0.1:0", "admin": "127.0.0.1:0", "admin_socket": at})
     fourth = Sidekey(place, named, name="fourth")
     assert fourth.popen.wait(30) == 69

@@ -198,7 +198,7 @@ def test_each_process_holds_the_descriptors_of_its_role(home, serve):
     strange = set(worker) - {"/dev/null", "socket", "anon_inode", str(home / "victim.out"), str(home / "victim.err")}
     assert not strange, strange
     assert not [link for link in worker if "memfd" in link or link.startswith(str(home / "state"))], worker
-    assert len([link for link in worker if link == "socket"]) == 4, worker  # supervisor, keeper, proxy, admin
+    assert len([link for link in worker if link == "socket"]) == 5, worker  # supervisor, keeper, proxy, admin, its unix socket
     assert [link for link in keeper if link.startswith(str(home / "state"))], keeper
 
 
