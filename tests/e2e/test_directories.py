@@ -16,9 +16,9 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a 
 
 
 def volume_size(name):
-    """As examples/kubernetes/pod.yaml has it, in KiB."""
-    text = (ROOT / "examples/kubernetes/pod.yaml").read_text()
-    return int(re.search(rf"- name: {name}\b.*?\n\s+emptyDir: \{{.*?sizeLimit: (\d+)Mi", text, re.S)[1]) * 1024
+    """As examples/kubernetes/base/deployment.yaml has it, in KiB."""
+    text = (ROOT / "examples/kubernetes/base/deployment.yaml").read_text()
+    return int(re.search(rf"- name: sidekey-{name}\b.*?\n\s+emptyDir: \{{.*?sizeLimit: (\d+)Mi", text, re.S)[1]) * 1024
 
 
 def in_a_pod(state, ca, mode="2777"):
