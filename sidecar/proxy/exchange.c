@@ -391,7 +391,7 @@ static bool admit_rule(struct exchange *x)
     if (rule_overrides_allowed(x->rule, x->request))
         return true;
     return refuse_rule(x, "method_or_path_not_allowed",
-                       "the request asks by a field or _method for a method that its rule does not allow");
+                       "the request asks by a field or _method for a method or path that its rule does not allow");
 }
 
 /* Returns true when the request may go on. */

@@ -85,7 +85,7 @@ static bool allows(char *const *methods, struct slice method)
     return false;
 }
 
-bool rule_overrides_allowed(const struct rule *r, const struct message *request)
+static bool methods_allowed(const struct rule *r, const struct message *request)
 {
     static const char *const names[] = { "x-http-method-override", "x-http-method", "x-method-override" };
     struct slice query;
@@ -170,6 +170,35 @@ static bool path_matches(const struct rule *r, struct slice path)
     if (p.ambiguous)
         return path_weight(r, &p, RULE_ANY_PATH) > 0;
     return path_weight(r, &p, RULE_RAW) > 0 && path_weight(r, &p, RULE_PLAIN) > 0;
+}
+
+static bool is_for_all_paths(const struct rule *r)
+{
+    bool all = !r->paths;
+    for (char **p = r->paths; p && *p; p++)
+        all = all || strcmp(*p, "*") == 0 || strcmp(*p, "/*") == 0;
+    return all;
+}
+
+/* Some servers take the path from there (IIS, Symfony, Laminas). */
+static bool paths_allowed(const struct rule *r, const struct message *request)
+{
+    static const char *const names[] = { "x-original-url", "x-rewrite-url" };
+    if (is_for_all_paths(r))
+        return true;
+    for (size_t i = 0; i < request->field_count; i++)
+        for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+            struct slice path = slice_trim(message_value_at(request, i));
+            if (message_names_alike(message_name_at(request, i), slice_str(names[n]))
+                && (path.len > MESSAGE_LINE_MAX_BYTES || !path_matches(r, path)))
+                return false;
+        }
+    return true;
+}
+
+bool rule_overrides_allowed(const struct rule *r, const struct message *request)
+{
+    return methods_allowed(r, request) && paths_allowed(r, request);
 }
 
 const char *rule_mismatch(const struct rule *r, const struct authority *a0, struct slice method, struct slice path)

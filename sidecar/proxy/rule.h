@@ -67,8 +67,9 @@ enum rule_reading { RULE_RAW, RULE_PLAIN, RULE_ANY_PATH };
  * this method and path.  Precedence: longest literal path > order. */
 const struct rule *rule_best(const struct rule *const *rules, size_t count, struct slice method,
                              const struct rule_path *path, enum rule_reading reading);
-/* Methods that a request asks for beside its own (X-HTTP-Method-Override and its like, _method in the query): true when
- * the rule allows each of them too, or has no list of methods.  Frameworks fold their case, so it is folded here. */
+/* Methods and paths that a request asks for beside its own (X-HTTP-Method-Override and its like, _method in the query;
+ * X-Original-URL, X-Rewrite-URL): true when the rule allows each of them too, or has no list of them.  Frameworks fold
+ * their case, so it is folded here. */
 bool rule_overrides_allowed(const struct rule *r, const struct message *request);
 /* For "why": what keeps the rule from this request ("host", "port", "method", "path"), or NULL when it matches. */
 const char *rule_mismatch(const struct rule *r, const struct authority *a0, struct slice method, struct slice path);

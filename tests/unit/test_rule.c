@@ -324,6 +324,35 @@ static void a_method_that_is_asked_for_beside_is_judged_too(void **state)
     }
 }
 
+static void a_path_that_is_asked_for_beside_is_judged_too(void **state)
+{
+    (void)state;
+    static const struct rule limited = RULE("a.test", 443, v2, NULL), any = RULE("a.test", 443, all, NULL);
+    static const struct {
+        const char *name, *value;
+        bool allowed;
+    } rows[] = {
+        { "X-A", "/admin", true },
+        { "X-Original-URL", "/admin", false },
+        { "x_original_url", "/admin", false },
+        { "X-Rewrite-URL", "/admin?a=/v2/", false },
+        { "X-Rewrite-URL", "/v2/../admin", false },
+        { "X-Rewrite-URL", "", false },
+        { "X-Rewrite-URL", "http://a.test/v2/a", false },
+        { "X-Original-URL", "/v2/a?b", true },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct message m;
+        message_init(&m);
+        assert_int_equal(message_start_request(&m, SLICE("GET"), SLICE("/v2/a")), 0);
+        assert_int_equal(message_add(&m, slice_str(rows[i].name), slice_str(rows[i].value)), 0);
+        if (rule_overrides_allowed(&limited, &m) != rows[i].allowed)
+            fail_msg("%s: %s", rows[i].name, rows[i].value);
+        assert_true(rule_overrides_allowed(&any, &m));
+        message_done(&m);
+    }
+}
+
 static void no_rules_know_nothing(void **state)
 {
     (void)state;
@@ -408,6 +437,7 @@ int main(void)
         cmocka_unit_test(a_path_of_many_escapes_costs_one_pass),
         cmocka_unit_test(the_escapes_of_a_path_are_whole),
         cmocka_unit_test(a_method_that_is_asked_for_beside_is_judged_too),
+        cmocka_unit_test(a_path_that_is_asked_for_beside_is_judged_too),
         cmocka_unit_test(no_rules_know_nothing),
         cmocka_unit_test(a_look_up_sees_the_rules_of_its_host_only),
         cmocka_unit_test(the_reason_names_the_first_difference),
