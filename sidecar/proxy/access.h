@@ -27,8 +27,9 @@ struct access_client {
 MUST_CHECK struct access *access_new(const struct worker_options *o, struct err *e);
 void access_free(struct access *a);
 struct access_peer { /* at the other end of a connection, as the kernel knew it when the connection was made */
-    bool local;      /* on the unix socket; else all below is empty: nothing is believed of TCP */
+    bool local;      /* on the unix socket; else uid and who are empty */
     uid_t uid;
+    bool own;                        /* over TCP to the private proxy of "run", from a program of our own user */
     const struct access_client *who; /* whom that uid names; NULL: nobody */
 };
 
@@ -41,7 +42,8 @@ enum access_verdict {
 /* Whom the uid names (the first client that lists it); NULL: nobody. */
 const struct access_client *access_by_uid(const struct access *a, uid_t uid);
 /* May the sender of this request head use the proxy?  A password in it decides (RFC 7617 Basic in Proxy-Authorization;
- * compared in constant time), also when it is wrong; without one it is the peer's uid.  *ret: the client it is; NULL:
+ * compared in constant time), also when it is wrong; without one it is the peer's uid.  The private proxy of
+ * "run" wants no password from its own user: some programs cannot send one.  *ret: the client it is; NULL:
  * nobody in particular, who has all rules. */
 enum access_verdict access_check(const struct access *a, const struct message *head, const struct access_peer *peer,
                                  const struct access_client **ret);

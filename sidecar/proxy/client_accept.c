@@ -1,13 +1,20 @@
 /* How a client comes: over TCP, on the unix socket, or led here by the preload layer. */
 #include "base/log.h"
 #include "net/listen_unix.h"
+#include "net/peer_uid.h"
 #include "proxy/client_private.h"
+
+#include <errno.h>
+#include <unistd.h>
 
 void client_accept(struct context *ctx, int fd)
 {
     struct client *c = client_new(ctx, fd);
-    if (c)
-        client_enter_http(c);
+    uid_t uid;
+    if (!c)
+        return;
+    c->peer.own = ctx->options->proxy_password && peer_uid(fd, &uid) == 0 && uid == geteuid();
+    client_enter_http(c);
 }
 
 void client_accept_local(struct context *ctx, int fd)
@@ -29,6 +36,26 @@ void client_accept_local(struct context *ctx, int fd)
     client_enter_http(c);
 }
 
+/* No password comes on this way, so the kernel must say that the socket is of our own user.  false: it is ended. */
+static bool is_own_program(struct client *c, int fd)
+{
+    uid_t uid = 0;
+    int failed = peer_uid(fd, &uid);
+    if (failed == 0 && uid == geteuid())
+        return true;
+    meter_refused(c->ctx->meter, failed ? "peer_unknown" : "peer_not_allowed");
+    if (failed)
+        log_warn(log_msg("a connection of the preload layer is refused: the kernel does not say whose it is"),
+                 log_str("reason", strerror(-failed)),
+                 log_str("hint", "the kernel needs sock_diag for TCP (CONFIG_INET_DIAG); else use --layers env"));
+    else
+        log_warn(log_msg("a connection of the preload layer is refused: it is of another user"), log_int("uid", uid),
+                 log_int("own_uid", geteuid()),
+                 log_str("hint", "a program that changes its user comes through HTTPS_PROXY: use --layers env"));
+    client_end(c, false);
+    return false;
+}
+
 void client_accept_transparent(struct context *ctx, int fd)
 {
     struct sockaddr_storage local;
@@ -39,6 +66,8 @@ void client_accept_transparent(struct context *ctx, int fd)
     if (!c)
         return;
     c->transparent = true;
+    if (!is_own_program(c, fd))
+        return;
     if (!ctx->hints || getsockname(fd, (struct sockaddr *)&local, &len) != 0
         || hints_lookup(ctx->hints, (struct sockaddr *)&local, host, &port) != 0
         || authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {

@@ -1,12 +1,15 @@
 """sidekey run -- PROGRAM: a proxy of its own, the program's environment, its status; and the preload layer for programs that know no proxy."""
+import contextlib
 import fcntl
 import http.server
+import ipaddress
 import json
 import os
 import pathlib
 import shutil
 import signal
 import ssl
+import struct
 import subprocess
 import tempfile
 import textwrap
@@ -156,17 +159,55 @@ def test_the_program_gets_placeholders_and_none_of_our_secrets(make_config, plac
     assert "CRM_SECRET" not in told and auth.client_secret not in done.stdout.decode()
 
 
-def test_somebody_elses_program_cannot_use_the_private_proxy(config_file, place):
-    p = subprocess.Popen([SIDEKEY, "run", "-c", config_file, "--", "sh", "-c", "echo $HTTPS_PROXY; exec sleep 20"], env=environment(place), stdout=subprocess.PIPE)
+@contextlib.contextmanager
+def waiting_run(config_file, place, shell, *flags):
+    """A run whose program prints what shell says, then waits; gives the first line and the run."""
+    with open(place / "waiting.err", "wb") as err:
+        p = subprocess.Popen([SIDEKEY, "run", "-c", config_file, *flags, "--", "sh", "-c", f"{shell}; exec sleep 100"], env=environment(place), stdout=subprocess.PIPE, stderr=err)
     try:
-        proxy = p.stdout.readline().decode().strip()
-        open_url = "http://" + proxy.rpartition("@")[2]
-        argv = ["curl", "-sS", "-o", os.devnull, "-w", "%{http_connect}", "-k"]
-        assert run([*argv, "-x", open_url, URL], environment(place)).stdout == b"407"
-        assert run([*argv, "-x", proxy, URL], environment(place)).stdout == b"200"
+        yield p.stdout.readline().decode().strip(), p
     finally:
         p.terminate()
         p.wait(30)
+        p.stdout.close()
+
+
+def test_somebody_elses_program_cannot_use_the_private_proxy_and_ours_needs_no_password(config_file, place):
+    if os.geteuid():
+        pytest.skip("needs root to be somebody else")
+    somebody_else = ["setpriv", "--reuid=nobody", "--clear-groups"]
+    with waiting_run(config_file, place, "echo $HTTPS_PROXY") as (proxy, _):
+        open_url = "http://" + proxy.rpartition("@")[2]
+        wrong = "http://run:wrong@" + proxy.rpartition("@")[2]
+        argv = ["curl", "-sS", "-o", os.devnull, "-w", "%{http_connect}", "-k"]
+        assert run([*somebody_else, *argv, "-x", open_url, URL], environment(place)).stdout == b"407"
+        assert run([*argv, "-x", wrong, URL], environment(place)).stdout == b"407"
+        assert run([*argv, "-x", open_url, URL], environment(place)).stdout == b"200"
+        assert run([*somebody_else, *argv, "-x", proxy, URL], environment(place)).stdout == b"200"
+
+
+TABLE_DESTS, TABLE_READY = 4096 + 131072 * 256, 2  # preload/table.h
+
+
+def taken_token(table):
+    """The loopback address of the first destination in the table, which anybody could compute from the host's name."""
+    with open(table, "rb") as file:
+        file.seek(TABLE_DESTS)
+        number = next(i for i, (state, _) in enumerate(struct.iter_unpack("=I28s", file.read())) if state == TABLE_READY)
+    return ipaddress.ip_address("127.64.0.0") + number
+
+
+def test_somebody_elses_connection_to_the_preload_listener_gets_no_token(config_file, place):
+    if os.geteuid():
+        pytest.skip("needs root to be somebody else")
+    first = f"curl -sS -o /dev/null {URL}; echo $SIDEKEY_PRELOAD_TABLE $SIDEKEY_PRELOAD_PORT"
+    with waiting_run(config_file, place, first, "--layers", "preload") as (line, _):
+        table, port = line.split()
+        assert os.stat(table).st_mode & 0o777 == 0o600
+        argv = ["curl", "-sS", "-k", "-m", "10", "--connect-to", f"{API}:443:{taken_token(table)}:{port}", "-o", os.devnull, "-w", "%{http_code}", URL]
+        assert run(argv, environment(place)).stdout == b"200", "our own user may"
+        assert run(["setpriv", "--reuid=nobody", "--clear-groups", *argv], environment(place)).stdout == b"000"
+        assert "it is of another user" in (place / "waiting.err").read_text()
 
 
 def ours(place):

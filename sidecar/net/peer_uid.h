@@ -1,0 +1,14 @@
+/* net/peer_uid.h: whose socket is at the other end of a TCP connection within this machine, by the kernel's word
+ * (sock_diag(7), the exact pair of addresses).   Worker process; asks the kernel, waits for nobody. */
+#ifndef SIDEKEY_NET_PEER_UID_H
+#define SIDEKEY_NET_PEER_UID_H
+
+#include <sys/types.h>
+
+#include "base/slice.h"
+
+/* fd: an accepted TCP connection.  The user who made the socket that it came from.  0; -errno: the kernel does not say:
+ * -ENOENT when no process holds that socket any more, or it is none of this machine and network namespace. */
+MUST_CHECK int peer_uid(int fd, uid_t *ret);
+
+#endif
