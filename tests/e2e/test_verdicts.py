@@ -192,3 +192,18 @@ def test_a_server_that_does_not_decode_basic_is_told_and_basic_raw_serves_it(sta
     sidekey.file.write_text(json.dumps(config))
     sidekey.get_admin("/reload", "POST")
     until("a token", lambda: credential(sidekey)["state"] == "usable", seconds=20)
+
+
+def test_a_redirect_is_a_matter_of_configuration_and_its_host_is_named(start, server, config_for):
+    endpoint = server(answer=lambda form, headers: (302, "", {"Location": "https://login.elsewhere.test/hunter2?code=hunter3"}))
+    sidekey = start(config_for(endpoint, "t-1"))
+    until("the refusal", lambda: credential(sidekey)["last_error_class"] == "config")
+    said = credential(sidekey)["last_error"]
+    assert "HTTP 302" in said and "a redirect to login.elsewhere.test:443" in said and "hunter" not in said + sidekey.out.read_text(), said
+
+
+def test_the_user_agent_of_a_token_request_can_be_chosen(start, server, config_for):
+    endpoint = server(good=["t-1"])
+    sidekey = start(config_for(endpoint, "t-1", headers={"user-agent": "linux:app:v1 (by /u/me)"}))
+    until("a token", lambda: credential(sidekey)["generation"] == 1)
+    assert [r["user-agent"] for r in endpoint.requests] == ["linux:app:v1 (by /u/me)"]

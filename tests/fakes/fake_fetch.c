@@ -69,6 +69,11 @@ void fake_fetch_say_later(int status, const char *body, const char *retry_after)
         .status = status, .sent = true, .body = slice_str(body), .retry_after = slice_str(retry_after) });
 }
 
+void fake_fetch_redirect(int status, const char *host)
+{
+    say(&(struct fetch_answer){ .status = status, .sent = true, .redirect = host });
+}
+
 void fake_fetch_fail(bool sent, const char *error)
 {
     say(&(struct fetch_answer){ .sent = sent, .error = error });

@@ -19,6 +19,8 @@ extern struct fake_fetch fake_fetch;
 void fake_fetch_say(int status, const char *body);
 /* … with Retry-After. */
 void fake_fetch_say_later(int status, const char *body, const char *retry_after);
+/* A redirect to this host. */
+void fake_fetch_redirect(int status, const char *host);
 /* No answer: sent or not. */
 void fake_fetch_fail(bool sent, const char *error);
 

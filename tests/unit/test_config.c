@@ -839,6 +839,24 @@ static void check_looks_for_every_file_and_serve_only_for_certificates(void **st
     rmdir(folder);
 }
 
+static void a_token_request_may_have_its_own_user_agent_and_no_field_that_frames_it(void **state)
+{
+    static const char *const never[] = {
+        "Authorization", "Host",    "Content-Length",      "Transfer-Encoding", "Connection", "Keep-Alive", "TE",
+        "Upgrade",       "Trailer", "Proxy-Authorization", "Content-Type",      "Accept",     "Expect"
+    };
+    char text[256];
+    (void)state;
+    struct config *c = good(SPEC_IS("{" CLIENT "client_secret: {env: S}, headers: {User-Agent: 'app (me)'}}"));
+    assert_string_equal(c->credentials[0].headers[0].name, "user-agent");
+    assert_string_equal(c->credentials[0].headers[0].value, "app (me)");
+    config_free(c);
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
+        snprintf(text, sizeof text, SPEC_IS("{" CLIENT "client_secret: {env: S}, headers: {%s: x}}"), never[i]);
+        bad(text, "", never[i]);
+    }
+}
+
 static void check_refuses_a_secret_that_could_never_be_sent(void **state)
 {
     static const struct {
@@ -1106,6 +1124,7 @@ int main(void)
         cmocka_unit_test(a_parent_proxy_and_who_is_left_out_are_read),
         cmocka_unit_test(what_is_wrong_with_a_parent_proxy_is_said),
         cmocka_unit_test(what_a_later_version_will_do_is_called_so),
+        cmocka_unit_test(a_token_request_may_have_its_own_user_agent_and_no_field_that_frames_it),
         cmocka_unit_test(check_refuses_a_secret_that_could_never_be_sent),
         cmocka_unit_test(redis_needs_a_url_a_seal_key_and_no_password_in_sight),
         cmocka_unit_test(credentials_that_cannot_work_are_refused),

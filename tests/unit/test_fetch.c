@@ -115,7 +115,12 @@ static void serve(struct peer *p)
     bool known = p->ssl && SSL_get0_peer_certificate(p->ssl) && SSL_get_verify_result(p->ssl) == X509_V_OK;
     if (!path)
         return;
-    if (strncmp(path, "/redirect", 9) == 0)
+    if (strncmp(path, "/redirect-away", 14) == 0)
+        say(p, "HTTP/1.1 307 Away\r\nLocation: https://user:hunter2@Elsewhere.test/hunter3?code=hunter4\r\n"
+               "Content-Length: 0\r\n\r\n");
+    else if (strncmp(path, "/redirect-odd", 13) == 0)
+        say(p, "HTTP/1.1 302 Odd\r\nLocation: gopher://x\r\nContent-Length: 0\r\n\r\n");
+    else if (strncmp(path, "/redirect", 9) == 0)
         say(p, "HTTP/1.1 302 Found\r\nLocation: /echo\r\nContent-Length: 5\r\n\r\nthere");
     else if (strncmp(path, "/bytes/", 7) == 0)
         answer_with(p, strtoul(path + 7, NULL, 10));
@@ -234,7 +239,7 @@ static int teardown(void **state)
 struct seen {
     int calls, status;
     bool sent, cut, capped;
-    char body[4096], error[512], retry_after[16];
+    char body[4096], error[512], retry_after[16], redirect[272];
     size_t body_len;
     int64_t date_s, took_ms;
 };
@@ -252,6 +257,7 @@ static void on_answer(void *arg, const struct fetch_answer *a)
     snprintf(s->body, sizeof s->body, "%.*s", (int)(a->body.len < sizeof s->body ? a->body.len : sizeof s->body - 1),
              a->body.len ? a->body.ptr : "");
     snprintf(s->error, sizeof s->error, "%s", a->error ? a->error : "");
+    snprintf(s->redirect, sizeof s->redirect, "%s", a->redirect ? a->redirect : "");
     snprintf(s->retry_after, sizeof s->retry_after, "%.*s", (int)a->retry_after.len,
              a->retry_after.len ? a->retry_after.ptr : "");
 }
@@ -515,6 +521,33 @@ static void a_redirect_is_an_answer_and_not_followed(void **state)
     struct seen s = ask_url("https://login.test/redirect");
     assert_int_equal(s.status, 302);
     assert_string_equal(s.body, "there");
+    assert_string_equal(s.redirect, "login.test:443");
+}
+
+static void a_user_agent_of_the_configuration_takes_the_place_of_ours(void **state)
+{
+    struct credential_spec_param fields[] = { { (char *)(uintptr_t)"user-agent",
+                                                (char *)(uintptr_t)"app:v1 (by me)" } };
+    struct fetch_request r = request("https://login.test/token");
+    (void)state;
+    r.fields = fields;
+    r.field_count = 1;
+    struct seen s = ask(&r);
+    assert_non_null(strcasestr(s.body, "user-agent: app:v1 (by me)\r\n"));
+    assert_null(strstr(s.body, "sidekey/"));
+}
+
+static void of_a_redirect_the_host_is_named_and_no_more(void **state)
+{
+    (void)state;
+    struct seen s = ask_url("https://login.test/redirect-away");
+    assert_int_equal(s.status, 307);
+    assert_string_equal(s.redirect, "elsewhere.test:443");
+    s = ask_url("https://login.test/redirect-odd");
+    assert_int_equal(s.status, 302);
+    assert_string_equal(s.redirect, "");
+    s = ask_url("https://login.test/bytes/10");
+    assert_string_equal(s.redirect, "");
 }
 
 static void a_response_has_4_mib_at_most_and_what_came_before_is_kept(void **state)
@@ -670,6 +703,8 @@ int main(void)
         cmocka_unit_test(a_private_address_that_is_listed_is_dialled),
         cmocka_unit_test(a_metadata_server_may_be_asked_in_the_clear_and_nobody_else),
         cmocka_unit_test(a_redirect_is_an_answer_and_not_followed),
+        cmocka_unit_test(of_a_redirect_the_host_is_named_and_no_more),
+        cmocka_unit_test(a_user_agent_of_the_configuration_takes_the_place_of_ours),
         cmocka_unit_test(a_response_has_4_mib_at_most_and_what_came_before_is_kept),
         cmocka_unit_test(a_slow_answer_ends_at_the_deadline),
         cmocka_unit_test(an_answer_that_came_while_we_were_stopped_is_read),

@@ -799,6 +799,18 @@ static void test_a_refused_client_that_basic_encodes_is_told_what_to_try(void **
     }
 }
 
+static void test_a_redirect_is_told_with_the_host_that_it_leads_to(void **s)
+{
+    (void)s;
+    start(MSG_MISSING, 0, false, false);
+    settle();
+    fake_fetch_redirect(302, "elsewhere.test:443");
+    settle();
+    failed(MSG_CONFIG_ERROR);
+    assert_non_null(strstr(w.text, "HTTP 302"));
+    assert_non_null(strstr(w.text, "(a redirect to elsewhere.test:443, which is not followed: check token_url)"));
+}
+
 static void test_a_secret_with_bytes_that_no_token_has_is_not_sent(void **s)
 {
     static const char bad[] = "caf\xc3\xa9";
@@ -2990,6 +3002,7 @@ int main(void)
         T(a_request_that_cannot_start_was_not_sent),
         T(a_missing_secret_is_a_matter_of_configuration),
         T(a_refused_client_that_basic_encodes_is_told_what_to_try),
+        T(a_redirect_is_told_with_the_host_that_it_leads_to),
         T(a_secret_with_bytes_that_no_token_has_is_not_sent),
         T(a_program_that_prints_a_secret_is_waited_for_outside_the_loop),
         T(all_programs_of_a_request_run_together_and_one_that_fails_ends_the_others),

@@ -227,7 +227,7 @@ const char *value_claim(char **io_text)
 
 const char *value_request_field(char **io_text)
 {
-    static const char *const own[] = { "authorization", "accept", "content-type", "expect", "user-agent" };
+    static const char *const own[] = { "authorization", "accept", "content-type", "expect" };
     const char *wrong = value_field(io_text);
     for (size_t i = 0; !wrong && i < sizeof own / sizeof *own; i++)
         if (strcmp(*io_text, own[i]) == 0)

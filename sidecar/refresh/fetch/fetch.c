@@ -267,16 +267,16 @@ static void free_job(struct fetch_job *job)
 
 static void finish(struct fetch_job *job, CURLcode code)
 {
+    char to[272];
     long status = 0;
-    struct fetch_answer a = { .sent = anything_sent(job), .date_s = job->date_s };
+    struct fetch_answer a = { .sent = anything_sent(job), .date_s = job->date_s, .retry_after = job->retry_after };
     curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &status);
-    a.retry_after = job->retry_after;
     a.cut = code != CURLE_OK;
     a.capped = job->answer.too_large || head_refused(job, code);
-    if (a.cut)
-        a.error = error_text(job, code);
+    a.error = a.cut ? error_text(job, code) : NULL;
     if (!a.cut || ((job->headed || a.capped) && status > 0)) {
         a.status = (int)status;
+        a.redirect = fetch_url_redirect(job->easy, to, sizeof to);
         a.body = fetch_body_get(&job->answer, a.cut);
     }
     job->fn(job->arg, &a);

@@ -36,7 +36,8 @@ struct fetch_answer {
     bool capped;              /* … because of our own limit: asked again, the server would say the same */
     struct slice retry_after; /* field value; empty: none */
     int64_t date_s;           /* the server's Date, seconds since 1970; 0: none */
-    const char *error;        /* for people; no secret */
+    const char *redirect; /* of a 3xx: "host:port" that it leads to, never more of the URL; NULL: none, or unreadable */
+    const char *error;    /* for people; no secret */
 };
 
 typedef void fetch_fn(void *arg, const struct fetch_answer *answer);

@@ -4,6 +4,7 @@
 #include "refresh/fetch/fetch_curl.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static bool has_class(const char *host, enum address_class a, enum address_class b)
@@ -23,6 +24,13 @@ static bool names_loopback(const char *host)
 static bool names_metadata(const char *host)
 {
     return strcmp(host, "metadata.google.internal") == 0 || has_class(host, ADDRESS_METADATA, ADDRESS_LINK_LOCAL);
+}
+
+static void lower(char *host)
+{
+    for (char *c = host; *c; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c + 32);
 }
 
 static int copy_part(CURLU *u, CURLUPart part, unsigned flags, char *text, size_t size)
@@ -48,9 +56,7 @@ int fetch_url_read(const char *url, bool metadata, struct fetch_place *ret)
                  || copy_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, sizeof port)
                  || copy_part(u, CURLUPART_USER, 0, user, sizeof user) == 0;
     curl_url_cleanup(u);
-    for (char *c = p.host; *c; c++)
-        if (*c >= 'A' && *c <= 'Z')
-            *c = (char)(*c + 32);
+    lower(p.host);
     p.port = (uint16_t)strtoul(port, NULL, 10);
     p.loopback = names_loopback(p.host);
     bool plain = strcmp(p.scheme, "http") == 0 && (p.loopback || (metadata && names_metadata(p.host)));
@@ -68,4 +74,32 @@ int fetch_host(const char *url, char *text, size_t size)
         return failed;
     snprintf(text, size, "%s:%u", p.host, p.port);
     return 0;
+}
+
+/* 0; -EINVAL, -ENOMEM. */
+static int name_of(const char *url, char *text, size_t size)
+{
+    char scheme[8] = "", host[256] = "", port[8] = "";
+    CURLU *u = fetch_curl_load(NULL) == 0 ? curl_url() : NULL;
+    if (!u)
+        return -ENOMEM;
+    int failed = curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK
+                 || copy_part(u, CURLUPART_SCHEME, 0, scheme, sizeof scheme)
+                 || copy_part(u, CURLUPART_HOST, 0, host, sizeof host)
+                 || copy_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, sizeof port);
+    curl_url_cleanup(u);
+    lower(host);
+    for (const char *c = host; *c; c++)
+        failed |= *c <= ' ' || *c > '~' || *c == '"';
+    if (failed || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0)
+        || snprintf(text, size, "%s:%s", host, port) >= (int)size)
+        return -EINVAL;
+    return 0;
+}
+
+const char *fetch_url_redirect(void *easy, char *text, size_t size)
+{
+    char *url = NULL;
+    bool there = curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &url) == CURLE_OK && url;
+    return there && name_of(url, text, size) == 0 ? text : NULL;
 }

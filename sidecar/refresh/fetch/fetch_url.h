@@ -18,4 +18,8 @@ MUST_CHECK int fetch_url_read(const char *url, bool metadata, struct fetch_place
  * not on loopback). */
 MUST_CHECK int fetch_host(const char *url, char *text, size_t size);
 
+/* Where the 3xx that easy has received leads to, "host:port" in printable ASCII.  text; NULL: nowhere, or not by http.
+ */
+const char *fetch_url_redirect(void *easy, char *text, size_t size);
+
 #endif

@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "refresh/flight/classify.h"
-#include "refresh/grant/refusal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -258,42 +257,6 @@ static enum step sign_again(struct flight *f)
     return flight_enter(f, FLIGHT_SLOT);
 }
 
-/* What may be done about it; "": nothing is known.  Servers name the client in many ways, or with 401 alone. */
-static const char *advice(const struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer)
-{
-    bool client = a->status == 401 || strcasestr(answer->code, "client") || strcasestr(answer->said, "client");
-    if (f->encoded && !f->impersonating && client && a->status >= 400 && a->status < 500)
-        return " (the client's id or secret has characters that Basic encodes: try client_auth: body, or basic_raw)";
-    return "";
-}
-
-/* What went wrong, for people: with the server's words, which may quote what they were sent. */
-static void explain(const struct flight *f, const struct fetch_answer *a, struct grant_answer *answer, bool foreign,
-                    char *why, char *text, size_t size)
-{
-    const char *who, *heard = a->cut && a->body.len == 0 ? "" : why; /* of what did not come there is nothing to say */
-    if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
-        who = "command";
-    else if (f->impersonating)
-        who = "impersonation";
-    else
-        who = "token endpoint";
-    refusal_hide(why, secret_peek(&f->spent));
-    refusal_hide(answer->said, secret_peek(&f->spent));
-    int len;
-    if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
-        len = snprintf(text, size, "%s: %s", who, a->status ? why : a->error);
-    else if (a->status)
-        len = snprintf(text, size, "%s: HTTP %d, %s%s%s%s%s%s%s%s", who, a->status, a->cut ? a->error : "",
-                       a->cut && heard[0] ? "; " : "", heard, advice(f, a, answer), answer->said[0] ? ": \"" : "",
-                       answer->said, answer->said[0] ? "\"" : "",
-                       foreign ? " (foreign_rotation: somebody else has spent it)" : "");
-    else
-        len = snprintf(text, size, "%s: %s", who, a->error ? a->error : "no answer");
-    if (len >= (int)size)
-        memcpy(text + size - 4, "...", 4);
-}
-
 /* A refusal that nobody knows: so many of them are a verdict. */
 static enum msg_class count_refusal(struct flight *f, const struct classify_verdict *v, bool page)
 {
@@ -320,7 +283,7 @@ static enum step refused(struct flight *f, const struct fetch_answer *a, struct 
     /* told to come later by a server that may have acted before it said so */
     f->outcome_unknown =
         f->outcome_unknown || (in.spends_token && v.failure == MSG_THROTTLE && (a->status >= 500 || a->status == 408));
-    explain(f, a, answer, f->foreign, why, text, sizeof text);
+    flight_explain(f, a, answer, f->foreign, why, text, sizeof text);
     enum msg_class failure = count_refusal(f, &v, answer->html);
     /* an error that came whole, as a success: the server knows what it did, and we know that it has said no */
     bool known = failure == MSG_AMBIGUOUS && a->status >= 200 && a->status < 300 && in.spends_token;
@@ -340,7 +303,7 @@ static enum step look_at_success(struct flight *f, const struct fetch_answer *a,
     char text[256];
     if (answer->no_memory) /* what was sealed is read again when there is some */
         return flight_fail(f, MSG_TRANSIENT, "out of memory with the answer in hand");
-    explain(f, a, answer, false, why, text, sizeof text);
+    flight_explain(f, a, answer, false, why, text, sizeof text);
     if (!secret_empty(&answer->refresh_token) || (result == GRANT_TOKEN && !end_is_lost(a, answer)))
         return flight_keep(f, answer, text);
     if (end_is_lost(a, answer))

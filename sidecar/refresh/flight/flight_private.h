@@ -163,6 +163,11 @@ void flight_renew(void *arg);
 void flight_stop_renewal(struct flight *f);
 enum step flight_renewed(struct flight *f, const struct store_answer *answer);
 
+/* flight_explain.c */
+/* What went wrong, for people: with the server's words, which may quote what they were sent, and what may be done. */
+void flight_explain(const struct flight *f, const struct fetch_answer *a, struct grant_answer *answer, bool foreign,
+                    char *why, char *text, size_t size);
+
 /* flight_answer.c */
 /* A 2xx response to a refresh, before anybody looks at it. */
 void flight_seal_response(struct flight *f, const struct fetch_answer *a);
