@@ -200,7 +200,26 @@ static void an_error_is_told_with_its_way_out_and_never_quoted(void **state)
         { "-NOAUTH Authentication required.\r\n", "set store.redis.password" },
         { "-READONLY You can't write\r\n", "is a replica" },
         { "-LOADING Redis is loading\r\n", "loading" },
-        { "-NOPERM this user has no permissions\r\n", "ACL" },
+        { "-NOPERM this user has no permissions\r\n", "does not let this user do that: the ACL in" },
+        { "-NOPERM this user has no permissions to run the 'config|get' command\r\n",
+          "run the command config|get: the ACL" },
+        { "-NOPERM this user has no permissions to run the 'hunter2' command\r\n", "do that: the ACL" },
+        { "-NOPERM this user has no permissions to access one of the keys used as arguments\r\n",
+          "use keys that begin with \"{sidekey:\": the ACL" },
+        { "-NOPERM this user has no permissions to access one of the channels used as arguments\r\n",
+          "use channels that begin with \"{sidekey:\": the ACL" },
+        { "-ERR The user executing the script can't run this command or subcommand script: 6b9f, on "
+          "@user_script:1.\r\n",
+          "run a command of sidekey's script: the ACL" },
+        { "-ERR The user executing the script can't access at least one of the keys mentioned in the command arguments "
+          "script: 17dc, on @user_script:1.\r\n",
+          "use keys that begin with \"{sidekey:\": the ACL" },
+        { "-ERR The user executing the script can't publish to the channel mentioned in the command script: 4d, on "
+          "@user_script:1.\r\n",
+          "use channels that begin with \"{sidekey:\": the ACL" },
+        { "-ERR ACL failure in script: User hunter2 has no permissions to run the 'hset' command script: 6b, on "
+          "@user_script:1.\r\n",
+          "run the command hset: the ACL" },
         { "-OOM command not allowed\r\n", "maxmemory" },
         { "-ERR max number of clients reached\r\n", "maxclients" },
         { "-ERR unknown command `AUTH`, with args beginning with: `hunter2`\r\n", "does not know a command" },

@@ -136,8 +136,6 @@ static const struct {
 } errors[] = {
     { "WRONGPASS", "refuses the user name or the password: check store.redis.username and store.redis.password" },
     { "NOAUTH", "wants a password: set store.redis.password" },
-    { "NOPERM",
-      "does not let this user do that: the ACL in docs/configuration.md (store.redis) is what sidekey needs" },
     { "READONLY", "is a replica: let store.redis.url name the primary, or set store.redis.sentinel" },
     { "LOADING", "is still loading its data: it will answer when it has" },
     { "BUSY", "is busy with somebody's script: see SCRIPT KILL" },
@@ -153,8 +151,45 @@ static const struct {
     { "WRONGTYPE", "holds something else under a key of sidekey's: another program uses the prefix {sidekey:" },
 };
 
+/* The name of a command in what ACLs say, "run the 'hset' command"; 0 bytes: none. */
+static struct slice refused_command(const char *text)
+{
+    const char *name = strstr(text, "run the '");
+    name = name ? name + 9 : "";
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz|_-");
+    return slice_of(name, len <= 32 && name[len] == '\'' ? len : 0);
+}
+
+/* What a user may not do; NULL: it is something else.  Inside a script it comes as ERR, in the words of Redis 6 and 7,
+ * or of Redis 7.2 and Valkey. */
+static const char *refused_by_acl(const redisReply *r)
+{
+    if (!r || r->type != REDIS_REPLY_ERROR)
+        return NULL;
+    if (!redis_reply_is(r, "NOPERM") && !strstr(r->str, "user executing the script can't")
+        && !strstr(r->str, "ACL failure in script"))
+        return NULL;
+    if (strstr(r->str, "the keys"))
+        return "use keys that begin with \"{sidekey:\"";
+    if (strstr(r->str, "channel"))
+        return "use channels that begin with \"{sidekey:\"";
+    return strstr(r->str, "run this command") ? "run a command of sidekey's script" : "do that";
+}
+
+static int explain_acl(struct err *e, const char *server, const redisReply *r)
+{
+    struct slice command = refused_command(r->str);
+    const char *way_out = "the ACL in docs/configuration.md (store.redis) is what sidekey needs (NOPERM)";
+    if (command.len)
+        return err_set(e, "%s does not let this user run the command %.*s: %s", server, (int)command.len, command.ptr,
+                       way_out);
+    return err_set(e, "%s does not let this user %s: %s", server, refused_by_acl(r), way_out);
+}
+
 int redis_explain(struct err *e, const char *server, const redisReply *r)
 {
+    if (refused_by_acl(r))
+        return explain_acl(e, server, r);
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
         if (redis_reply_is(r, errors[i].code))
             return err_set(e, "%s %s (%s)", server, errors[i].meaning, errors[i].code);
