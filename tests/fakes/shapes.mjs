@@ -67,6 +67,7 @@ const used = {
   chunked_in_name_only: (json) => chunked(text(json)),
   chunk_too_short: (json) => chunked(`10\r\n${text(json)}\r\n0\r\n\r\n`),
   chunk_too_long: (json) => chunked(`ffff\r\n${text(json)}`),
+  another_behind: (json) => bytes(http(text(json)), http(text({ error: 'server_error' }))),
   no_last_chunk: (json) => chunked(chunk(text(json))),
   cut_behind_the_tokens: ({ access_token, refresh_token, ...rest }) => {
     const body = text({ access_token, refresh_token, ...rest });
@@ -155,21 +156,21 @@ const access = {
   refresh_object: [({ access_token, refresh_token: token }) => http(text({ access_token, refresh_token: { token } })), 'the new refresh token cannot be used'],
 };
 const none = {
-  empty: [() => http(''), 'the response has no readable body'],
-  no_content: [() => bytes('HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n'), 'the response has no readable body'],
+  empty: [() => http(''), 'the response is empty or unreadable'],
+  no_content: [() => bytes('HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n'), 'the response is empty or unreadable'],
   page: [() => http('<html>Welcome</html>'), 'a web page'],
   other_names: [({ access_token: at, refresh_token: rt, expires_in: ttl }) => http(text({ payload: { at, rt, ttl } })), 'members: payload'],
   two_objects: [(json) => http(`${text(json)}\n${text({ event: 'done' })}`), 'neither one JSON object nor a form'],
   quote_without_partner: [(json) => http(inside(json, '"name":"Bob "the" Builder",')), 'neither one JSON object nor a form'],
   half_of_the_json: [({ access_token }) => http(`{"access_token":"${access_token.slice(0, 5)}`), 'neither one JSON object nor a form'],
   refresh_twice: [({ refresh_token }) => http(`{"refresh_token":"a","refresh_token":"${refresh_token}"}`), 'no access_token'],
-  length_word: [(json) => http(text(json), { length: 'abc' }), 'the response has no readable body'],
-  length_negative: [(json) => http(text(json), { length: '-1' }), 'the response has no readable body'],
-  length_zero: [(json) => http(text(json), { length: 0 }), 'the response has no readable body'],
-  field_without_colon: [(json) => bytes('HTTP/1.1 200 OK\r\nbroken field\r\nconnection: close\r\n\r\n', text(json)), 'the response has no readable body'],
-  field_with_nul: [(json) => bytes('HTTP/1.1 200 OK\r\nx-a: b\0c\r\nconnection: close\r\n\r\n', text(json)), 'the response has no readable body'],
-  large_field: [(json) => http(text(json), { headers: { 'set-cookie': 'x'.repeat(120 * 1024) } }), 'the response has no readable body'],
-  large_head: [(json) => http(text(json), { headers: Object.fromEntries([...Array(40).keys()].map((i) => [`x-${i}`, 'x'.repeat(10240)])) }), 'the response has no readable body'],
+  length_word: [(json) => http(text(json), { length: 'abc' }), 'the response is empty or unreadable'],
+  length_negative: [(json) => http(text(json), { length: '-1' }), 'the response is empty or unreadable'],
+  length_zero: [(json) => http(text(json), { length: 0 }), 'the response is empty or unreadable'],
+  field_without_colon: [(json) => bytes('HTTP/1.1 200 OK\r\nbroken field\r\nconnection: close\r\n\r\n', text(json)), 'the response is empty or unreadable'],
+  field_with_nul: [(json) => bytes('HTTP/1.1 200 OK\r\nx-a: b\0c\r\nconnection: close\r\n\r\n', text(json)), 'the response is empty or unreadable'],
+  large_field: [(json) => http(text(json), { headers: { 'set-cookie': 'x'.repeat(120 * 1024) } }), 'the response is empty or unreadable'],
+  large_head: [(json) => http(text(json), { headers: Object.fromEntries([...Array(40).keys()].map((i) => [`x-${i}`, 'x'.repeat(10240)])) }), 'the response is empty or unreadable'],
   form_lines: [(json) => http(Object.entries(json).map(([k, v]) => `${k}=${v}`).join('\n')), 'no header may carry'],
 };
 

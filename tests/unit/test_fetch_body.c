@@ -18,6 +18,9 @@ static void what_libcurl_gave_up_is_taken_from_the_bytes(void **state)
     } rows[] = {
         { false, false, "{\"a\":1}", "{\"a\":1}", "{\"a\":1}" },
         { false, false, "{\"a\"", "{\"a\":1}", "{\"a\":1}" }, /* Content-Length too short */
+        { false, false, "{\"a\":1}\r\n", "{\"a\":1}\r\nHTTP/1.1 200 OK",
+          "{\"a\":1}\r\n" }, /* more than was asked for */
+        { false, false, "a=1", "a=1&b=2", "a=1&b=2" },
         { false, true, "{\"a\":1}", "", "{\"a\":1}" },
         { true, false, "{\"a\":1}", "7\r\n{\"a\":1}\r\n0\r\n\r\n", "{\"a\":1}" },
         { true, true, "", "{\"a\":1}", "{\"a\":1}" },                                      /* no chunks at all */

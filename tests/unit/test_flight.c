@@ -2668,8 +2668,8 @@ static void test_a_response_that_nobody_understands_is_kept_and_nothing_is_sent_
         int status;
         const char *body, *why;
     } rows[] = {
-        { 200, "", "the response has no readable body" },
-        { 204, "", "the response has no readable body" },
+        { 200, "", "the response is empty or unreadable" },
+        { 204, "", "the response is empty or unreadable" },
         { 200, "<html>Welcome</html>", "the response is a web page" },
         { 202, "{\"ticket\":\"secret-1\"}", "members: ticket" },
         { 200, "{\"access_token\": \"half-an-answer\", \"expires_", "neither one JSON object nor a form" },

@@ -238,7 +238,7 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
     if (*job->trust.refusal)
         text = job->trust.refusal;
     if (head_refused(job, code)) {
-        snprintf(job->text, sizeof job->text, "the response has no readable body: %s",
+        snprintf(job->text, sizeof job->text, "the response is empty or unreadable: %s",
                  code == CURLE_OUT_OF_MEMORY ? "a field is too long" : text);
         return job->text;
     }

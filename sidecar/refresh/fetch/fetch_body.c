@@ -76,9 +76,19 @@ static void mend(struct fetch_body *b)
     (void)!add_some(&b->mended, rest);
 }
 
+/* It ends as JSON does: what came behind it is something else. */
+static bool is_closed(struct slice body)
+{
+    while (body.len && memchr(" \t\r\n", body.ptr[body.len - 1], 4))
+        body.len--;
+    return body.len && memchr("}]", body.ptr[body.len - 1], 2);
+}
+
 struct slice fetch_body_get(struct fetch_body *b, bool broken)
 {
     struct slice decoded = buf_slice(&b->decoded), other = SLICE("");
+    if (!broken && is_closed(decoded))
+        return decoded;
     if (!b->chunked)
         other = buf_slice(&b->raw);
     else if (broken) {

@@ -324,7 +324,7 @@ enum grant_result grant_parse(const struct grant_input *in, struct grant_answer 
     if (!object && in->status > 299 && !shape.html)
         refusal_read_text(in->body, ret);
     if (!object && shape.empty)
-        return broken(why, "the response has no readable body");
+        return broken(why, "the response is empty or unreadable");
     if (!object)
         return broken(why,
                       shape.html ? "the response is a web page" : "the response is neither one JSON object nor a form");
