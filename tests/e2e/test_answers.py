@@ -136,3 +136,27 @@ def test_a_machine_that_shares_the_store_does_not_send_it_either(start, scene, a
     second = start({**config, "ca": {"publish": str(place / "ca2")}, "store": {**config["store"], "file": str(place / "state2")}}, name="second")
     assert "the machine that asked keeps it sealed" in harness.problem(ask(second, "other_names"))["detail"]
     assert auth.healthy()["token_requests"] == 1
+
+
+@pytest.mark.parametrize("way", ["a new refresh token", "reset"])
+def test_what_nobody_understood_comes_back_with_a_new_refresh_token_or_a_reset(start, scene, auth, make_config, place, way):
+    """A web page with 200: the provider's maintenance, or a portal.  What was spent is not sent again before somebody says so."""
+    config = scene(["page"])
+    sidekey = start(config)
+    members = harness.problem(ask(sidekey, "page"))
+    assert "a web page" in members["detail"] and "new refresh token" in members["hint"], members
+    if way == "reset":
+        asked = {**config, "listen": {**config["listen"], "admin": f"{sidekey.admin[0]}:{sidekey.admin[1]}"}}
+        (place / "ask.yaml").write_text(json.dumps(asked))
+        assert auth.healthy()["token_requests"] == 1
+        done = harness.run([harness.SIDEKEY, "reset", "-c", place / "ask.yaml", "page"], harness.environment(place))
+        assert done.returncode == 0, done
+        until("it is asked for again", lambda: auth.counts["token_requests"] > 1)
+        return
+    beside = place / "rt-page.new"
+    beside.write_text(auth.mint()["refresh_token"])
+    beside.chmod(0o600)
+    beside.rename(place / "rt-page")
+    until("the new one is taken", lambda: status_of(sidekey, "page")["state"] == "usable", 30)
+    assert ask(sidekey, "page")[0] == 200
+    assert auth.healthy()["token_requests"] == 2

@@ -1554,6 +1554,20 @@ static void test_while_another_owner_may_store_a_refusal_is_no_verdict(void **s)
     assert_int_equal(w.store.commits, 0);
 }
 
+/* The server has taken it, and the store must know before the hold ends. */
+static void test_what_nobody_understood_is_stored_at_once_whoever_has_the_lease(void **s)
+{
+    (void)s;
+    to_fetch();
+    fake_timer_run(20000);
+    fake_store_say(&w.store, &(struct store_answer){ .result = STORE_LOST });
+    fake_fetch_say(200, "{\"ticket\":\"x\"}");
+    settle();
+    failed(MSG_DEAD);
+    assert_string_not_equal(w.store.stored.unread_fp, "");
+    assert_in_range(fake_mono_ms, 1000000, 1000000 + LEASE_MS);
+}
+
 static void test_after_the_maximum_hold_the_verdict_falls(void **s)
 {
     (void)s;
@@ -3044,6 +3058,7 @@ int main(void)
         T(a_refused_token_that_is_still_the_stored_one_is_buried_by_compare_and_swap),
         T(a_refused_token_that_has_a_stored_successor_is_a_recovered_race),
         T(while_another_owner_may_store_a_refusal_is_no_verdict),
+        T(what_nobody_understood_is_stored_at_once_whoever_has_the_lease),
         T(after_the_maximum_hold_the_verdict_falls),
         T(a_verdict_never_overwrites_a_newer_generation),
         T(a_verdict_that_the_store_does_not_take_stands_in_memory),

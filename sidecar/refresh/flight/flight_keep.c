@@ -194,9 +194,11 @@ static enum step after_ambiguous(struct flight *f)
 
 static enum step after_refusal(struct flight *f)
 {
-    if (others_may_store(f) && !f->draining)
+    /* a token that our own response has taken the place of is spent: that is stored at once, for all to know */
+    bool early = others_may_store(f) && !f->unread;
+    if (early && !f->draining)
         return flight_enter(f, FLIGHT_RECOVER_WAIT);
-    if (f->draining && others_may_store(f))
+    if (early)
         return flight_end_as(f, FLIGHT_FAILED, f->text);
     if (!f->unread && !f->alt_tried && !f->seeded && !secret_empty(&f->base.alt_refresh) && !f->draining) {
         f->alt_tried = true;
