@@ -42,7 +42,7 @@ static size_t decode(struct slice from, char *to)
     return len;
 }
 
-/* Sequences of UTF-8 that some servers turn into a dot or a slash: overlong forms of two to four bytes, and the
+/* Sequences of UTF-8 that some servers turn into a dot or a slash: overlong forms of two to five bytes, and the
  * compatible characters that best-fit tables know.  *ret gets the ASCII that it may become; 0: something else. */
 static size_t fold(struct slice text, char *ret)
 {
@@ -50,10 +50,26 @@ static size_t fold(struct slice text, char *ret)
         const char *bytes;
         char means;
     } forms[] = {
-        { "\xc0\xae", '.' },         { "\xe0\x80\xae", '.' },     { "\xf0\x80\x80\xae", '.' }, { "\xc0\xaf", '/' },
-        { "\xe0\x80\xaf", '/' },     { "\xf0\x80\x80\xaf", '/' }, { "\xc1\x9c", '/' },         { "\xe0\x81\x9c", '/' },
-        { "\xf0\x80\x81\x9c", '/' }, { "\xef\xbc\x8e", '.' },     { "\xe2\x80\xa4", '.' },     { "\xef\xbc\x8f", '/' },
-        { "\xef\xbc\xbc", '/' },     { "\xe2\x88\x95", '/' },     { "\xe2\x81\x84", '/' },     { "\xe2\x88\x96", '/' },
+        { "\xc0\xae", '.' },
+        { "\xe0\x80\xae", '.' },
+        { "\xf0\x80\x80\xae", '.' },
+        { "\xc0\xaf", '/' },
+        { "\xe0\x80\xaf", '/' },
+        { "\xf0\x80\x80\xaf", '/' },
+        { "\xc1\x9c", '/' },
+        { "\xe0\x81\x9c", '/' },
+        { "\xf0\x80\x81\x9c", '/' },
+        { "\xef\xbc\x8e", '.' },
+        { "\xe2\x80\xa4", '.' },
+        { "\xef\xbc\x8f", '/' },
+        { "\xef\xb9\x92", '.' },
+        { "\xef\xb9\xa8", '/' },
+        { "\xf8\x80\x80\x80\xae", '.' },
+        { "\xf8\x80\x80\x80\xaf", '/' },
+        { "\xef\xbc\xbc", '/' },
+        { "\xe2\x88\x95", '/' },
+        { "\xe2\x81\x84", '/' },
+        { "\xe2\x88\x96", '/' },
     };
     *ret = text.ptr[0] == '\\' ? '/' : text.ptr[0];
     if ((unsigned char)text.ptr[0] < 0x80)
