@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "net/ipc/msg_parts.h"
 #include "net/timer.h"
+#include "proxy/h1_leg.h"
 #include "proxy/problem.h"
 
 #include <stdio.h>

@@ -160,7 +160,7 @@ static void on_exchange_done(void *owner, enum exchange_end how)
             client_end_gently(c, CLOSE_DRAINING);
             return;
         } /* after a reload: it was promised one more request */
-        h1_leg_own(c->leg, &client_events, c);
+        leg_own(h1_leg_base(c->leg), &client_events, c);
         leg_next(h1_leg_base(c->leg));
         serve(c);
         return;
@@ -178,7 +178,7 @@ static void start_exchange(struct client *c, struct message *head, const struct 
 {
     client_enter(c, CLIENT_EXCHANGE);
     (void)!client_slot_settle(c, NULL);
-    c->exchange = exchange_new(c->ctx, c->leg, head, a0, c->who, on_exchange_done, c);
+    c->exchange = exchange_new(c->ctx, h1_leg_base(c->leg), head, a0, c->who, on_exchange_done, c);
     if (!c->exchange)
         client_end(c, CLOSE_OUT_OF_MEMORY);
 }
@@ -451,7 +451,7 @@ void clients_drain(struct context *ctx)
     for (struct list *n = ctx->clients.next, *next; n != &ctx->clients; n = next) {
         struct client *c = LIST_ENTRY(n, struct client, node);
         next = n->next;
-        if ((c->state != CLIENT_SERVE && c->state != CLIENT_PROXY) || h1_leg_started(c->leg))
+        if ((c->state != CLIENT_SERVE && c->state != CLIENT_PROXY) || leg_started(h1_leg_base(c->leg)))
             continue;
         if (c->served && ctx->drain_idle_ms == 0) {
             client_end(c, CLOSE_DRAINING);
@@ -468,7 +468,7 @@ void clients_hurry(struct context *ctx)
         struct client *c = LIST_ENTRY(n, struct client, node);
         bool between = c->state == CLIENT_SERVE || c->state == CLIENT_PROXY;
         next = n->next;
-        if (c->tunnel || (between && !h1_leg_started(c->leg)))
+        if (c->tunnel || (between && !leg_started(h1_leg_base(c->leg))))
             client_end_gently(c, CLOSE_DRAINING);
     }
 }

@@ -7,6 +7,7 @@
 #include "proxy/client.h"
 #include "proxy/close_reason.h"
 #include "proxy/exchange.h"
+#include "proxy/h1_leg.h"
 #include "proxy/problem.h"
 #include "proxy/tunnel.h"
 

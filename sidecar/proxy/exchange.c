@@ -114,11 +114,11 @@ void exchange_respond(struct exchange *x, struct message *m, struct slice body)
 {
     m->minor = x->client_minor;
     rules_add_date(m, (time_t)ev_now(loop_get()));
-    int failed = leg_head(x->client, m, x->head_only);
+    int failed = leg_head(x->client_leg, m, x->head_only);
     if (failed == 0 && !x->head_only)
-        failed = leg_data(x->client, body);
+        failed = leg_data(x->client_leg, body);
     if (failed == 0)
-        failed = leg_end(x->client, NULL);
+        failed = leg_end(x->client_leg, NULL);
     x->status = m->status;
     exchange_finish(x, failed || !m->keep_alive ? EXCHANGE_CLOSE : EXCHANGE_REUSE);
 }
@@ -155,7 +155,7 @@ void exchange_fail(struct exchange *x, const struct problem *p)
  * send the request again.  False: some of the answer has gone out. */
 bool exchange_retract(struct exchange *x)
 {
-    if (!leg_retract(x->client))
+    if (!leg_retract(x->client_leg))
         return false;
     x->status = 0;
     x->answer = NULL;
@@ -165,7 +165,7 @@ bool exchange_retract(struct exchange *x)
 
 void exchange_abort_client(struct exchange *x)
 {
-    leg_abort(x->client);
+    leg_abort(x->client_leg);
     exchange_finish(x, EXCHANGE_ABORTED);
 }
 
@@ -186,7 +186,7 @@ static void client_data(void *owner, struct slice data)
     replay_add(&x->replay, data, clock_mono_ms());
     if (x->state == EXCHANGE_HELD || x->state == EXCHANGE_CONNECT) { /* it goes out with the second send */
         if (replay_space(&x->replay, LEG_READ_BYTES, clock_mono_ms()) < LEG_READ_BYTES)
-            leg_want(x->client, false);
+            leg_want(x->client_leg, false);
         return;
     }
     if (x->state != EXCHANGE_RELAY || !x->up)
@@ -199,7 +199,7 @@ static void client_data(void *owner, struct slice data)
     }
     exchange_progress(x);
     if (leg_space(exchange_up(x)) < LEG_READ_BYTES)
-        leg_want(x->client, false);
+        leg_want(x->client_leg, false);
 }
 
 static void client_end(void *owner, struct message *trailers)
@@ -238,7 +238,7 @@ static void client_gone(void *owner, const struct leg_fault *fault)
     }
     x->reason = "client_gone";
     x->status = x->status ? x->status : 499;
-    h1_leg_free(x->client_leg);
+    leg_free(x->client_leg);
     exchange_finish(x, EXCHANGE_LEFT);
 }
 
@@ -292,7 +292,7 @@ static void need_upstream(struct exchange *x)
     exchange_enter(x, EXCHANGE_CONNECT);
     timer_stop(&x->continue_timer);
     if (!x->request_done) /* the body waits for the connection; the hang-up of a client without one is heard */
-        leg_want(x->client, has_no_body(x->request));
+        leg_want(x->client_leg, has_no_body(x->request));
     struct upstream *u = pool_take(x->ctx->pool, &target, &x->upstream_wait, on_upstream, x);
     if (u) {
         x->up = u;
@@ -377,7 +377,7 @@ static bool admit_credential(struct exchange *x)
 static bool admit_rule(struct exchange *x)
 {
     const struct worker_options *o = x->ctx->options;
-    switch (access_find_rule(x->ctx->access, x->who, &x->a0, message_method(x->request), message_target(x->request),
+    switch (access_find_rule(x->ctx->access, x->client, &x->a0, message_method(x->request), message_target(x->request),
                              &x->rule)) {
     case RULE_REFUSED:
         return refuse_rule(x, "method_or_path_not_allowed",
@@ -402,7 +402,7 @@ static bool admit(struct exchange *x)
     if (v.status == 0) {
         if (!admit_rule(x))
             return false;
-        leg_half_close(x->client, x->rule && x->rule->half_close);
+        leg_half_close(x->client_leg, x->rule && x->rule->half_close);
         v = rules_forward_request(x->request, &x->a0, x->ctx->options->via,
                                   x->rule ? (const char *const *)x->rule->upgrades : NULL);
     }
@@ -427,7 +427,7 @@ static void start(struct exchange *x)
 {
     if (!admit(x))
         return;
-    replay_init(&x->replay, &x->ctx->replay, x->who ? x->who->replays : NULL,
+    replay_init(&x->replay, &x->ctx->replay, x->client ? x->client->replays : NULL,
                 injects(x) && x->rule->replay ? x->rule->replay_max_bytes : LEG_READ_BYTES);
     if (!injects(x) || !inject_wanted(x->rule, x->request)) {
         need_upstream(x);
@@ -460,19 +460,18 @@ static void on_deadline(void *arg)
                                 .text = "the upstream did not answer in time" });
 }
 
-struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct message *request,
-                              const struct authority *a0, const struct access_client *who, exchange_done_fn *done,
+struct exchange *exchange_new(struct context *ctx, struct leg *client_leg, struct message *request,
+                              const struct authority *a0, const struct access_client *client, exchange_done_fn *done,
                               void *owner)
 {
     struct exchange *x = calloc(1, sizeof *x);
     if (!x)
         return NULL;
     *x = (struct exchange){ .ctx = ctx,
-                            .client_leg = client,
-                            .client = h1_leg_base(client),
+                            .client_leg = client_leg,
                             .request = request,
                             .a0 = *a0,
-                            .who = who,
+                            .client = client,
                             .done = done,
                             .owner = owner,
                             .started_ms = clock_mono_ms(),
@@ -486,8 +485,8 @@ struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct
     timer_init(&x->continue_timer, exchange_continue, x);
     message_init(&x->trailers);
     buf_init(&x->inspected, EXCHANGE_INSPECT_MAX);
-    h1_leg_own(client, &client_events, x);
-    leg_want(x->client, has_no_body(request)); /* its end comes now; a body waits until it can go on */
+    leg_own(client_leg, &client_events, x);
+    leg_want(x->client_leg, has_no_body(request)); /* its end comes now; a body waits until it can go on */
     start(x);
     return x;
 }

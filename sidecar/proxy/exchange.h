@@ -23,10 +23,10 @@ enum exchange_end {
 /* Called once, never from inside exchange_new().  The exchange frees itself afterwards. */
 typedef void exchange_done_fn(void *owner, enum exchange_end end);
 
-/* Takes the client leg's events until done.  request: the leg's head, just delivered.  a0: copied.  who: whose rules
- * count (NULL: everyone's), borrowed. NULL when out of memory. */
-MUST_CHECK struct exchange *exchange_new(struct context *ctx, struct h1_leg *client, struct message *request,
-                                         const struct authority *a0, const struct access_client *who,
+/* Takes the client leg's events until done.  request: the leg's head, just delivered.  a0: copied.  client: whose rules
+ * count (NULL: everyone's), borrowed.  NULL when out of memory. */
+MUST_CHECK struct exchange *exchange_new(struct context *ctx, struct leg *client_leg, struct message *request,
+                                         const struct authority *a0, const struct access_client *client,
                                          exchange_done_fn *done, void *owner);
 /* Ends it at once (the client is being closed): the upstream is dropped, done is not called. */
 void exchange_cancel(struct exchange *x);

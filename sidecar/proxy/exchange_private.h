@@ -20,11 +20,10 @@ enum exchange_state {
 
 struct exchange {
     struct context *ctx;
-    struct h1_leg *client_leg;
-    struct leg *client;
+    struct leg *client_leg;
     struct message *request; /* the client leg's */
     struct authority a0;
-    const struct access_client *who; /* NULL: nobody in particular */
+    const struct access_client *client; /* whose rules count; NULL: everyone's */
     exchange_done_fn *done;
     void *owner;
     enum exchange_state state;
@@ -62,7 +61,7 @@ struct exchange {
 
 static inline struct leg *exchange_up(struct exchange *x)
 {
-    return h1_leg_base(upstream_leg(x->up));
+    return upstream_leg(x->up);
 }
 
 /* exchange.c */

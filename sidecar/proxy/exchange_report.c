@@ -17,7 +17,7 @@ void exchange_account(struct exchange *x, int status)
            log_str("host", authority_key(&x->a0, host)), log_int("status", status),
            log_int("dur_ms", clock_mono_ms() - x->started_ms), log_int("gen", (int64_t)x->generation),
            log_int("sends", x->sends), log_str("reason", x->reason ? x->reason : ""),
-           log_str("client", x->who ? x->who->name : ""));
+           log_str("client", x->client ? x->client->name : ""));
 }
 
 static const struct {

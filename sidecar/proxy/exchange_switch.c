@@ -27,7 +27,7 @@ void exchange_switch(struct exchange *x, struct message *head)
                                &(struct leg_fault){ .status = 502, .label = "http_upgrade_failed", .text = refused });
         return;
     }
-    if (leg_head(x->client, head, false) != 0) {
+    if (leg_head(x->client_leg, head, false) != 0) {
         exchange_abort_client(x);
         return;
     }

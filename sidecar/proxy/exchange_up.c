@@ -62,7 +62,7 @@ static void push_replay(struct exchange *x)
     x->resending = false;
     if (x->request_done)
         exchange_end_upload(x);
-    leg_want(x->client, true);
+    leg_want(x->client_leg, true);
 }
 
 /* A rule may also change a head without adding a credential. */
@@ -115,7 +115,7 @@ void exchange_continue(void *exchange)
     int failed = message_start_response(&go, 100, SLICE("Continue"));
     go.minor = 1;
     if (failed == 0)
-        failed = leg_head(x->client, &go, false);
+        failed = leg_head(x->client_leg, &go, false);
     message_done(&go);
     x->continued = true;
     if (failed)
@@ -136,7 +136,6 @@ static const struct leg_events up_events;
 
 void exchange_send(struct exchange *x)
 {
-    struct h1_leg *leg = upstream_leg(x->up);
     if (x->sends && !x->replay.whole) {
         exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
                                                        .label = "proxy_internal_error",
@@ -150,8 +149,8 @@ void exchange_send(struct exchange *x)
     exchange_enter(x, EXCHANGE_RELAY);
     x->request->keep_alive = true;
     x->replayed = 0;
-    h1_leg_own(leg, &up_events, x);
-    h1_leg_expect(leg, message_method(x->request));
+    leg_own(exchange_up(x), &up_events, x);
+    leg_expect(exchange_up(x), message_method(x->request));
     if (leg_head(exchange_up(x), x->request, false) != 0) {
         exchange_fail_inject(x, true);
         return;
@@ -159,7 +158,7 @@ void exchange_send(struct exchange *x)
     leg_want(exchange_up(x), true);
     x->resending = x->replay.bytes.len > 0;
     if (x->resending) {
-        leg_want(x->client, false);
+        leg_want(x->client_leg, false);
         push_replay(x);
         return;
     }
@@ -171,7 +170,7 @@ void exchange_send(struct exchange *x)
     /* Also when the request is whole: a client that hangs up is heard.  A head may have filled the queue: then
      * up_space() goes on. */
     if (x->request_done || (x->up && leg_space(exchange_up(x)) >= LEG_READ_BYTES))
-        leg_want(x->client, true);
+        leg_want(x->client_leg, true);
 }
 
 /* --- 401 --- */
@@ -208,7 +207,7 @@ static void pass_held(struct exchange *x, const char *action)
     }
     answer(x, head);
     if (!x->request_done)
-        leg_want(x->client, true); /* it is dropped, so that the client gets to reading the answer */
+        leg_want(x->client_leg, true); /* it is dropped, so that the client gets to reading the answer */
 }
 
 static void send_again(struct exchange *x, const char *action)
@@ -263,7 +262,7 @@ static bool hold(struct exchange *x, struct message *head)
     tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_REJECTED, x->generation,
                 x->ctx->options->limits.token_wait_ms, on_newer_token, x);
     if (!x->request_done && replay_space(&x->replay, LEG_READ_BYTES, clock_mono_ms()) >= LEG_READ_BYTES)
-        leg_want(x->client, true); /* go on reading the upload into the buffer */
+        leg_want(x->client_leg, true); /* go on reading the upload into the buffer */
     return true;
 }
 
@@ -293,7 +292,7 @@ static void answer(struct exchange *x, struct message *head)
         replay_done(&x->replay); /* long answers are many: the memory is for those that may be sent again */
     frame_answer(x, head);
     rules_add_date(head, (time_t)ev_now(loop_get()));
-    if (v.status || leg_head(x->client, head, head_only) != 0) {
+    if (v.status || leg_head(x->client_leg, head, head_only) != 0) {
         exchange_fail(x, &(struct problem){ .status = 502,
                                             .error = "http_response_header_section_size",
                                             .reason = "response_head",
@@ -319,7 +318,7 @@ static void up_head(void *owner, struct message *head)
     bool late = is_late_100(x, head);
     if (head->status < 200) {
         if (!late && rules_forward_response(head, x->ctx->options->via).status == 0 && x->client_minor > 0
-            && leg_head(x->client, head, false) != 0)
+            && leg_head(x->client_leg, head, false) != 0)
             exchange_abort_client(x);
         return;
     }
@@ -348,12 +347,12 @@ static void up_data(void *owner, struct slice data)
         look(x, data);
     if (x->state != EXCHANGE_RELAY || !x->status)
         return;
-    if (leg_data(x->client, data) != 0) {
+    if (leg_data(x->client_leg, data) != 0) {
         exchange_abort_client(x);
         return;
     }
     exchange_progress(x);
-    if (leg_space(x->client) < LEG_READ_BYTES)
+    if (leg_space(x->client_leg) < LEG_READ_BYTES)
         leg_want(exchange_up(x), false);
 }
 
@@ -362,7 +361,7 @@ static void end_answer(struct exchange *x, struct message *trailers)
     bool reuse = x->client_keeps && x->request_done && !x->answer_eof;
     if (trailers)
         rules_filter_trailers(trailers, x->answer, NULL);
-    if (leg_end(x->client, trailers) != 0) {
+    if (leg_end(x->client_leg, trailers) != 0) {
         exchange_abort_client(x);
         return;
     }
@@ -380,7 +379,7 @@ static void answer_inspected(struct exchange *x, struct message *head)
     answer(x, head);
     if (x->state != EXCHANGE_RELAY)
         return;
-    if (leg_data(x->client, buf_slice(&x->inspected)) != 0)
+    if (leg_data(x->client_leg, buf_slice(&x->inspected)) != 0)
         exchange_abort_client(x);
     else
         end_answer(x, NULL);
@@ -417,7 +416,7 @@ static void up_space(void *owner)
     if (x->resending)
         push_replay(x);
     else
-        leg_want(x->client, true);
+        leg_want(x->client_leg, true);
 }
 
 /* RFC 9110 §9.2.2: idempotent methods. */
@@ -432,7 +431,7 @@ bool exchange_idempotent(const struct exchange *x)
 
 static bool may_try_fresh_connection(const struct exchange *x)
 {
-    return x->up && upstream_reused(x->up) && !x->status && x->sends < 2 && !h1_leg_started(upstream_leg(x->up))
+    return x->up && upstream_reused(x->up) && !x->status && x->sends < 2 && !leg_started(upstream_leg(x->up))
            && x->replay.whole && exchange_idempotent(x);
 }
 

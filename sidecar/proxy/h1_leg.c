@@ -84,12 +84,6 @@ struct stream *h1_leg_stream(struct h1_leg *l)
     return l->stream;
 }
 
-void h1_leg_own(struct h1_leg *l, const struct leg_events *events, void *owner)
-{
-    l->base.events = events;
-    l->base.owner = owner;
-}
-
 int h1_leg_preload(struct h1_leg *l, struct slice bytes)
 {
     return buf_add(&l->rest, bytes);
@@ -113,16 +107,6 @@ struct stream *h1_leg_detach(struct h1_leg *l, struct buf *leftover)
     }
     free_later(l);
     return s;
-}
-
-void h1_leg_expect(struct h1_leg *l, struct slice method)
-{
-    h1_expect(l->parser, method);
-}
-
-bool h1_leg_started(const struct h1_leg *l)
-{
-    return l->started_ms != 0;
 }
 
 int64_t h1_leg_started_ms(const struct h1_leg *l)
@@ -396,6 +380,21 @@ static void h1_abort(struct leg *base)
     free_later(l);
 }
 
+static void expect_method(struct leg *base, struct slice method)
+{
+    h1_expect(((struct h1_leg *)base)->parser, method);
+}
+
+static bool has_started(const struct leg *base)
+{
+    return ((const struct h1_leg *)base)->started_ms != 0;
+}
+
+static void free_leg(struct leg *base)
+{
+    h1_leg_free((struct h1_leg *)base);
+}
+
 static const struct leg_ops h1_ops = {
     .head = h1_leg_write_head,
     .data = h1_leg_write_data,
@@ -405,5 +404,8 @@ static const struct leg_ops h1_ops = {
     .next = h1_go_on,
     .retract = h1_leg_retract,
     .half_close = h1_half_close,
+    .expect = expect_method,
+    .started = has_started,
     .abort = h1_abort,
+    .free = free_leg,
 };

@@ -13,25 +13,19 @@ struct h1_leg;
  * out of memory. */
 MUST_CHECK struct h1_leg *h1_leg_new(struct stream *s, enum h1_role reads, const struct leg_events *events,
                                      void *owner);
-/* Flushes what the socket takes and closes. */
+/* As leg_free(); accepts NULL. */
 void h1_leg_free(struct h1_leg *l);
 /* As free, but lets the peer read the last answer first (stream_linger). */
 void h1_leg_free_gently(struct h1_leg *l);
 /* As h1_limit(). */
 void h1_leg_limit(struct h1_leg *l, unsigned fields, unsigned line_bytes);
 struct leg *h1_leg_base(struct h1_leg *l);
-/* Changes hands (pool ↔ exchange). */
-void h1_leg_own(struct h1_leg *l, const struct leg_events *events, void *owner);
 /* Bytes that were read before the stream came here.  0; -ENOMEM. */
 MUST_CHECK int h1_leg_preload(struct h1_leg *l, struct slice bytes);
 /* Frees the leg, also inside one of its events; returns its stream, and what was read and not used is appended to
  * leftover.  NULL: out of memory, all is closed. */
 struct stream *h1_leg_detach(struct h1_leg *l, struct buf *leftover);
 struct stream *h1_leg_stream(struct h1_leg *l);
-/* Upstream: the method of the request that goes out next (its answer to HEAD has no body). */
-void h1_leg_expect(struct h1_leg *l, struct slice method);
-/* Any byte of the message that is being waited for has come. */
-bool h1_leg_started(const struct h1_leg *l);
 /* When its first byte came (clock_mono_ms); 0: not yet. */
 int64_t h1_leg_started_ms(const struct h1_leg *l);
 /* Both directions are between messages and the peer keeps the connection: it may carry another exchange. */

@@ -39,7 +39,10 @@ struct leg_ops {
     void (*next)(struct leg *);
     bool (*retract)(struct leg *);
     void (*half_close)(struct leg *, bool);
+    void (*expect)(struct leg *, struct slice method);
+    bool (*started)(const struct leg *);
     void (*abort)(struct leg *);
+    void (*free)(struct leg *);
 };
 
 struct leg {
@@ -77,6 +80,22 @@ static inline void leg_next(struct leg *l)
 {
     l->ops->next(l);
 }
+/* Changes hands (client or pool ↔ exchange): the events go to owner from now on. */
+static inline void leg_own(struct leg *l, const struct leg_events *events, void *owner)
+{
+    l->events = events;
+    l->owner = owner;
+}
+/* Upstream: the method of the request that goes out next (its answer to HEAD has no body). */
+static inline void leg_expect(struct leg *l, struct slice method)
+{
+    l->ops->expect(l, method);
+}
+/* Any byte of the message that is being waited for has come. */
+static inline bool leg_started(const struct leg *l)
+{
+    return l->ops->started(l);
+}
 /* Takes back the message that is being written.  false: some of it has gone out. */
 static inline bool leg_retract(struct leg *l)
 {
@@ -92,6 +111,11 @@ static inline void leg_half_close(struct leg *l, bool allowed)
 static inline void leg_abort(struct leg *l)
 {
     l->ops->abort(l);
+}
+/* Flushes what the socket takes and closes; half an answer is aborted.  Safe inside any event of the leg. */
+static inline void leg_free(struct leg *l)
+{
+    l->ops->free(l);
 }
 
 #endif

@@ -57,7 +57,7 @@ struct upstream_wait *upstream_wait_first(struct place *p)
 static bool has_ended(const struct upstream *u)
 {
     char byte;
-    return h1_leg_started(u->leg)
+    return leg_started(h1_leg_base(u->leg))
            || (u->reused
                && (recv(stream_fd(h1_leg_stream(u->leg)), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN));
 }
@@ -76,8 +76,8 @@ static struct upstream *pick(struct place *p, bool once)
         struct upstream *u = LIST_ENTRY(p->idle.next, struct upstream, node);
         if (once && !is_recent(u))
             return NULL;
-        if (h1_leg_started(u->leg) || (once && has_ended(u))) {
-            upstream_drop(u, h1_leg_started(u->leg) ? CLOSE_PROTOCOL : CLOSE_PEER_CLOSED);
+        if (leg_started(h1_leg_base(u->leg)) || (once && has_ended(u))) {
+            upstream_drop(u, leg_started(h1_leg_base(u->leg)) ? CLOSE_PROTOCOL : CLOSE_PEER_CLOSED);
             continue;
         }
         upstream_hand_over(u);

@@ -75,7 +75,7 @@ static void park(struct upstream *u)
     upstream_enter(u, UPSTREAM_IDLE);
     u->unused_ms = clock_mono_ms();
     list_remove(&u->node);
-    h1_leg_own(u->leg, &idle_events, u);
+    leg_own(h1_leg_base(u->leg), &idle_events, u);
     leg_next(h1_leg_base(u->leg));
     leg_want(h1_leg_base(u->leg), true); /* readable while idle = of no more use */
     list_unshift(&p->idle, &u->node);
@@ -165,14 +165,14 @@ void upstream_give_back_unread(struct upstream *u)
     }
     upstream_enter(u, UPSTREAM_UNREAD);
     u->unread = 0;
-    h1_leg_own(u->leg, &unread_events, u);
+    leg_own(h1_leg_base(u->leg), &unread_events, u);
     timer_set(&u->deadline, u->place->pool->limits->upstream_idle_ms);
     leg_want(h1_leg_base(u->leg), true);
 }
 
-struct h1_leg *upstream_leg(struct upstream *u)
+struct leg *upstream_leg(struct upstream *u)
 {
-    return u->leg;
+    return h1_leg_base(u->leg);
 }
 
 bool upstream_reused(const struct upstream *u)

@@ -5,8 +5,8 @@
 #define SIDEKEY_PROXY_UPSTREAM_H
 
 #include "net/dial/dial.h"
+#include "net/stream.h"
 #include "net/timer.h"
-#include "proxy/h1_leg.h"
 #include "proxy/meter.h"
 #include "proxy/options.h"
 
@@ -59,7 +59,8 @@ void upstream_give_back(struct upstream *u);
 void upstream_give_back_unread(struct upstream *u);
 /* Closes it. */
 void upstream_drop(struct upstream *u, enum close_reason reason);
-struct h1_leg *upstream_leg(struct upstream *u);
+/* The caller owns its events (leg_own()) until it gives the connection back or drops it. */
+struct leg *upstream_leg(struct upstream *u);
 /* It had carried an exchange before: it may be stale. */
 bool upstream_reused(const struct upstream *u);
 /* For a protocol switch: the pool forgets it; leftover gets unread bytes.  NULL: out of memory, closed. */

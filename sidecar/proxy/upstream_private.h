@@ -4,6 +4,7 @@
 #define SIDEKEY_PROXY_UPSTREAM_PRIVATE_H
 
 #include "net/timer.h"
+#include "proxy/h1_leg.h"
 #include "proxy/upstream.h"
 
 struct place { /* everything about one pool key; lives as long as the pool */
