@@ -6,6 +6,7 @@ As a program: reads "NAME<tab>REASON" lines, prints "REASON: NAME" for those tha
 import functools
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -45,6 +46,11 @@ def no_own_name():
     return False
 
 
+def not_offered(package):
+    """No release here has it, and so tests/tools/deps could not install it."""
+    return lambda: not shutil.which("apt-cache") or subprocess.run(["apt-cache", "show", package], capture_output=True, check=False).returncode != 0
+
+
 # (name of the test, when it may be skipped, what the closing lines say)
 ROWS = [
     (r"test_listen_unix.*a_group_that_may_not_be_given_leaves_nothing_behind", lambda: os.geteuid() == 0, "root may give any group"),
@@ -52,6 +58,8 @@ ROWS = [
     (r"ipv6|IPv6|loopback_needs_no_allow_http|ip_literal|::1|has_no_::1", no_ipv6, "this machine has no IPv6"),
     (r"the_hosts_file_comes_before", no_host_named, "this machine's /etc/hosts names no host"),
     (r"does not know its own name", no_own_name, "this machine does not know its own name"),
+    *((rf"there is no package {package}$", not_offered(package), f"this release has no package {package}")
+      for package in ("python3-authlib", "python3-django-oauth-toolkit")),
     (r"namespace", no_user_namespaces, "this machine has no user namespaces"),
     (r"mount", no_mounts, "this machine allows no mounts"),
     (r"root|becomes other users", lambda: os.geteuid() != 0, "needs root"),

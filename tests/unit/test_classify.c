@@ -127,7 +127,10 @@ static void test_what_providers_say_of_a_dead_refresh_token(void **s)
         { 400, "invalid_request", "The provided authorization grant or refresh token is invalid, expired or revoked.",
           MSG_DEAD, false }, /* LinkedIn */
         { 401, "invalid_token", "The token expired, was revoked, or the token ID is incorrect.", MSG_DEAD,
-          false },                                                                            /* UAA */
+          false },                                                                          /* UAA */
+        { 400, "invalid_request", "Token has been revoked", MSG_DEAD, false },              /* @jmondi/oauth2-server */
+        { 400, "invalid_request", "Cannot verify the refresh token", MSG_DEAD, false },     /* the same */
+        { 400, "invalid_request", "Check the `scope` parameter", MSG_CONFIG_ERROR, false }, /* the same */
         { 400, "NotAuthorizedException", "Refresh Token has been revoked", MSG_DEAD, false }, /* Cognito */
         { 400, "invalid_grant", "AADSTS70008: The refresh token has expired due to inactivity.", MSG_DEAD, false },
         { 200, "42002", "refresh_token expired", MSG_DEAD, false },                        /* WeChat */

@@ -103,6 +103,10 @@ const struct classify_word classify_words[] = {
     { NULL, "refresh token reused", MSG_DEAD, REUSED },
     { "invalid_request", "grant or refresh token is invalid expired or revoked", MSG_DEAD, 0 }, /* LinkedIn */
     { "invalid_request", "authorization grant is invalid", MSG_DEAD, 0 },
+    { "invalid_request", "token has been revoked", MSG_DEAD, 0 }, /* these four: @jmondi/oauth2-server */
+    { "invalid_request", "token has expired", MSG_DEAD, 0 },
+    { "invalid_request", "cannot verify the refresh token", MSG_DEAD, 0 },
+    { "invalid_request", "cannot decrypt the refresh token", MSG_DEAD, 0 },
     { "invalid_token", "token expired was revoked or the token id is incorrect", MSG_DEAD, 0 }, /* UAA, HTTP 401 */
     { "invalid_token", "refresh token", MSG_DEAD, 0 },
     { "access_denied", "refresh token", MSG_DEAD, 0 },
