@@ -40,6 +40,7 @@ static const struct {
     { "sidekey_log_dropped_total", "counter", "Lines of the log that were dropped because they could not be written." },
     { "sidekey_overhead_seconds", "histogram", "Time a request spent in sidekey before it went upstream." },
     { "sidekey_refresh_duration_seconds", "histogram", "Duration of token requests." },
+    { "sidekey_refresh_token_expiry_timestamp_seconds", "gauge", "When the current refresh token expires." },
     { "sidekey_refresh_waiters", "gauge", "Requests that wait for a token." },
     { "sidekey_refresh_events_total", "counter", "What happened to refreshes and is worth a look, by event." },
     { "sidekey_refreshes_total", "counter", "Refreshes by trigger and result." },
@@ -108,6 +109,17 @@ double *metrics_at(struct metrics *m, const char *format, ...)
     return at(m, slice_of(name, (size_t)len));
 }
 
+void metrics_drop(struct metrics *m, const char *format, ...)
+{
+    char name[NAME_MAX_BYTES];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    if (len > 0 && (size_t)len < sizeof name)
+        free(hash_remove(m->by_name, slice_of(name, (size_t)len)));
+}
+
 struct collect {
     const struct series **list;
     size_t count;
@@ -118,16 +130,6 @@ static void collect_one(void *arg, struct slice key, void *value)
     struct collect *c = arg;
     (void)key;
     c->list[c->count++] = value;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    const struct series *x = *(const struct series *const *)a, *y = *(const struct series *const *)b;
-    size_t shorter = x->family_len < y->family_len ? x->family_len : y->family_len;
-    int order = memcmp(x->name, y->name, shorter);
-    if (order == 0 && x->family_len != y->family_len)
-        return x->family_len < y->family_len ? -1 : 1;
-    return order ? order : strcmp(x->name, y->name);
 }
 
 /* The family of a histogram's series is its name without the suffix. */
@@ -145,6 +147,49 @@ static struct slice family_of(const struct series *s)
         }
     }
     return name;
+}
+
+/* A series taken apart for its place: family, labels without "le", then bucket by bucket. */
+struct place {
+    struct slice family, labels, suffix;
+    double le;
+};
+
+static struct place place_of(const struct series *s)
+{
+    struct slice name = slice_str(s->name), labels = slice_skip(name, s->family_len);
+    struct place p = { .family = family_of(s), .le = 0 };
+    p.suffix = slice_skip(slice_of(name.ptr, s->family_len), p.family.len);
+    if (labels.len >= 2) /* without the braces */
+        labels = slice_of(labels.ptr + 1, labels.len - 2);
+    size_t at = labels.len;
+    while (at > 0 && strncmp(labels.ptr + at - 1, "le=\"", 4) != 0)
+        at--;
+    if (p.suffix.len && at > 0) {
+        p.le = strtod(labels.ptr + at + 3, NULL); /* "+Inf" is infinity */
+        labels.len = at > 1 ? at - 2 : 0;         /* nor the comma */
+    }
+    p.labels = labels;
+    return p;
+}
+
+static int compare(struct slice a, struct slice b)
+{
+    size_t shorter = a.len < b.len ? a.len : b.len;
+    int order = shorter ? memcmp(a.ptr, b.ptr, shorter) : 0;
+    return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+/* Families together, in a histogram what belongs to one set of labels, and its buckets by number. */
+static int by_place(const void *a, const void *b)
+{
+    struct place x = place_of(*(const struct series *const *)a), y = place_of(*(const struct series *const *)b);
+    int order = compare(x.family, y.family);
+    if (order == 0)
+        order = compare(x.labels, y.labels);
+    if (order == 0)
+        order = compare(x.suffix, y.suffix);
+    return order ? order : (x.le > y.le) - (x.le < y.le);
 }
 
 static int write_header(struct slice family, bool openmetrics, struct buf *out)
@@ -169,7 +214,7 @@ int metrics_write(const struct metrics *m, bool openmetrics, struct buf *out)
     int failed = c.list ? 0 : -ENOMEM;
     if (failed == 0) {
         hash_each(m->by_name, collect_one, &c);
-        qsort(c.list, c.count, sizeof *c.list, by_name);
+        qsort(c.list, c.count, sizeof *c.list, by_place);
     }
     for (size_t i = 0; i < c.count && failed == 0; i++) {
         struct slice mine = family_of(c.list[i]);
@@ -250,8 +295,12 @@ struct histogram metrics_histogram(struct metrics *m, const char *name, const ch
     const char *comma = *labels ? "," : "";
     const char *open = *labels ? "{" : "", *shut = *labels ? "}" : "";
     struct histogram h = { .bounds = bounds, .bound_count = count < 19 ? count : 19 };
-    for (size_t i = 0; i < h.bound_count; i++)
-        h.buckets[i] = metrics_at(m, "%s_bucket{%s%sle=\"%g\"}", name, labels, comma, bounds[i]);
+    for (size_t i = 0; i < h.bound_count; i++) {
+        char bound[32]; /* OpenMetrics 1.0, "Considerations: Canonical Numbers": 1 is "1.0" */
+        snprintf(bound, sizeof bound, "%g", bounds[i]);
+        h.buckets[i] =
+            metrics_at(m, "%s_bucket{%s%sle=\"%s%s\"}", name, labels, comma, bound, strpbrk(bound, ".e") ? "" : ".0");
+    }
     h.buckets[h.bound_count] = metrics_at(m, "%s_bucket{%s%sle=\"+Inf\"}", name, labels, comma);
     h.sum = metrics_at(m, "%s_sum%s%s%s", name, open, labels, shut);
     h.count = metrics_at(m, "%s_count%s%s%s", name, open, labels, shut);

@@ -17,8 +17,10 @@ MUST_CHECK struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
 /* The value of the series, made at 0 at the first call; valid until metrics_free().  Never NULL. */
 double *metrics_at(struct metrics *m, const char *format, ...) PRINTF_LIKE(2, 3);
-/* Appends every series, a line each, sorted (families together). openmetrics: ends with "# EOF".  With # TYPE and #
- * HELP lines from the table of known families in metrics.c. */
+/* The series ends: a gauge that has no value.  Its pointer is not valid any more. */
+void metrics_drop(struct metrics *m, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Appends every series, a line each, sorted (families together, buckets by number). openmetrics: ends with "# EOF".
+ * With # TYPE and # HELP lines from the table of known families in metrics.c. */
 MUST_CHECK int metrics_write(const struct metrics *m, bool openmetrics, struct buf *out);
 /* Adds what another process wrote (lines "name value"; comments skipped) to m: counters and gauges are summed.  Lines
  * that do not parse are skipped. */

@@ -35,6 +35,118 @@ static void make_closes(struct meter *m)
     }
 }
 
+static const char *name_of(const struct rule *rule)
+{
+    return rule ? rule->name : "none";
+}
+
+#define RULES_FROM_THE_START 100 /* the series of more rules appear when they are first counted */
+
+/* docs/metrics.md, "Reasons"; whoever refuses has the word as well. */
+static const char *const reasons[] = { "proxy_auth",
+                                       "peer_not_allowed",
+                                       "peer_unknown",
+                                       "not_a_proxy_request",
+                                       "no_hint",
+                                       "client_share",
+                                       "crowded_out",
+                                       "connect_target",
+                                       "connect_inside",
+                                       "port_not_allowed",
+                                       "host_not_allowed",
+                                       "method_or_path_not_allowed",
+                                       "address_not_allowed",
+                                       "plain_http",
+                                       "absolute_https",
+                                       "browser_request",
+                                       "trace_refused",
+                                       "target_escape",
+                                       "max_forwards_invalid",
+                                       "loop",
+                                       "host_missing",
+                                       "host_repeated",
+                                       "host_malformed",
+                                       "host_differs",
+                                       "target_malformed",
+                                       "target_differs",
+                                       "length_with_transfer_encoding",
+                                       "content_length_repeated",
+                                       "content_length_invalid",
+                                       "transfer_encoding_invalid",
+                                       "connect_with_body",
+                                       "chunk_size_invalid",
+                                       "chunk_size_overflow",
+                                       "chunk_extension_invalid",
+                                       "chunk_extensions_too_long",
+                                       "chunk_end_invalid",
+                                       "data_after_close",
+                                       "start_line_invalid",
+                                       "method_unknown",
+                                       "target_invalid",
+                                       "version_unsupported",
+                                       "request_line_too_long",
+                                       "field_name_invalid",
+                                       "field_value_invalid",
+                                       "control_character",
+                                       "bare_cr",
+                                       "bare_lf",
+                                       "folded_line",
+                                       "too_many_fields",
+                                       "head_too_large",
+                                       "head_invalid",
+                                       "client_tls",
+                                       "client_tls_timeout",
+                                       "no_leaf",
+                                       "head_timeout",
+                                       "body_timeout",
+                                       "client_timeout",
+                                       "token_unavailable",
+                                       "token_throttled",
+                                       "token_clock",
+                                       "token_incomplete",
+                                       "credential_misconfigured",
+                                       "credential_dead",
+                                       "credential_unknown",
+                                       "store_unavailable",
+                                       "unauthorized_lost",
+                                       "upstream_unreachable",
+                                       "upstream_timeout",
+                                       "upstream_certificate",
+                                       "upstream_protocol",
+                                       "upstream_renegotiation",
+                                       "shutting_down",
+                                       "response_head",
+                                       "out_of_memory" };
+
+static double *requests(const struct meter *m, const struct rule *rule, int class, enum meter_injected injected)
+{
+    return metrics_at(m->metrics, "sidekey_requests_total{rule=\"%s\",code_class=\"%dxx\",injected=\"%s\"}",
+                      name_of(rule), class, injected == METER_YES ? "yes" : "no");
+}
+
+static double *unauthorized(const struct meter *m, const struct rule *rule, const char *action)
+{
+    return metrics_at(m->metrics, "sidekey_unauthorized_total{rule=\"%s\",action=\"%s\"}", name_of(rule), action);
+}
+
+/* A rate needs the value before the first one. */
+static void meet_counters(struct meter *m)
+{
+    static const char *const actions[] = { "replayed", "refreshed", "passed", "too_large" };
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        (void)metrics_at(m->metrics, "sidekey_refused_total{reason=\"%s\"}", reasons[i]);
+    for (size_t i = 0; i < m->rule_count && m->rule_count <= RULES_FROM_THE_START; i++) {
+        const struct rule *rule = m->rules[i].rule;
+        for (int class = 2; class <= 5; class ++) {
+            (void)requests(m, rule, class, METER_NO);
+            if (rule)
+                (void)requests(m, rule, class, METER_YES);
+        }
+        for (size_t k = 0; rule && k < sizeof actions / sizeof *actions; k++)
+            (void)unauthorized(m, rule, actions[k]);
+    }
+}
+
 struct meter *meter_new(const struct rule *rules, size_t count)
 {
     struct meter *m = calloc(1, sizeof *m);
@@ -58,6 +170,7 @@ struct meter *meter_new(const struct rule *rules, size_t count)
     m->gauges[METER_TUNNEL] = metrics_at(m->metrics, "sidekey_tunnels");
     m->waiters = metrics_at(m->metrics, "sidekey_refresh_waiters");
     make_closes(m);
+    meet_counters(m);
     m->changed = true;
     return m;
 }
@@ -69,11 +182,6 @@ void meter_free(struct meter *m)
     metrics_free(m->metrics);
     free(m->rules);
     free(m);
-}
-
-static const char *name_of(const struct rule *rule)
-{
-    return rule ? rule->name : "none";
 }
 
 static struct per_rule *find(struct meter *m, const struct rule *rule)
@@ -89,8 +197,7 @@ void meter_request(struct meter *m, const struct rule *rule, int status, enum me
     int class = status >= 600 ? 5 : status / 100; /* RFC 9110 §15: an unknown class is a 5xx */
     double **at = &find(m, rule)->by_class[class][injected];
     if (!*at)
-        *at = metrics_at(m->metrics, "sidekey_requests_total{rule=\"%s\",code_class=\"%dxx\",injected=\"%s\"}",
-                         name_of(rule), class, injected == METER_YES ? "yes" : "no");
+        *at = requests(m, rule, class, injected);
     **at += 1;
     histogram_observe(&m->duration, seconds < 0 ? 0 : seconds); /* the clock on the wall may have been set back */
     m->changed = true;
@@ -103,7 +210,7 @@ void meter_overhead(struct meter *m, double seconds)
 
 void meter_unauthorized(struct meter *m, const struct rule *rule, const char *action)
 {
-    *metrics_at(m->metrics, "sidekey_unauthorized_total{rule=\"%s\",action=\"%s\"}", name_of(rule), action) += 1;
+    *unauthorized(m, rule, action) += 1;
     m->changed = true;
 }
 

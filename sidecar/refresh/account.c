@@ -196,6 +196,7 @@ int account_init(struct account *a, const struct credential_spec *spec, const st
     timer_init(&a->reload, on_reload, a);
     if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)
         a->host[0] = '\0';
+    account_meet_counters(a);
     return account_watch_secrets(a);
 }
 
@@ -281,6 +282,15 @@ bool account_busy(const struct account *a)
     return a->flight != NULL;
 }
 
+/* What has no end has no series: 0 would be an end long ago. */
+static void gauge_of_end(struct metrics *m, const char *name, const char *credential, int64_t end_wall_ms)
+{
+    if (end_wall_ms > 0)
+        *metrics_at(m, "%s{credential=\"%s\"}", name, credential) = (double)(end_wall_ms / 1000);
+    else
+        metrics_drop(m, "%s{credential=\"%s\"}", name, credential);
+}
+
 void account_gauges(const struct account *a)
 {
     struct metrics *m = a->env->metrics;
@@ -289,9 +299,7 @@ void account_gauges(const struct account *a)
         *metrics_at(m, "sidekey_credential_state{credential=\"%s\",state=\"%s\"}", name, msg_state_name(s)) =
             account_state(a) == s;
     *metrics_at(m, "sidekey_token_generation{credential=\"%s\"}", name) = (double)a->state.generation;
-    *metrics_at(m, "sidekey_token_expiry_timestamp_seconds{credential=\"%s\"}", name) =
-        (double)(a->state.expires_wall_ms / 1000);
-    *metrics_at(m, "sidekey_refresh_token_expiry_timestamp_seconds{credential=\"%s\"}", name) =
-        (double)(a->state.refresh_expires_wall_ms / 1000);
+    gauge_of_end(m, "sidekey_token_expiry_timestamp_seconds", name, a->state.expires_wall_ms);
+    gauge_of_end(m, "sidekey_refresh_token_expiry_timestamp_seconds", name, a->state.refresh_expires_wall_ms);
     *metrics_at(m, "sidekey_refresh_waiters{credential=\"%s\"}", name) = a->waiters;
 }

@@ -24,6 +24,7 @@ struct account_env { /* borrowed, one for all accounts */
     /* A flight has ended while draining. */
     void (*idle)(void *arg);
     void *arg;
+    bool many; /* more accounts than have all their series from the start: they appear when they are first counted */
 };
 
 struct account {

@@ -7,7 +7,24 @@
 
 #include <stdio.h>
 
+#define REQUIRED_MS 10000 /* longest pause while a required credential has no usable token */
+
 static const double seconds[] = { .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60 };
+
+static double *leases(const struct account *a, enum store_result result)
+{
+    static const char *const names[] = {
+        [STORE_FRESH] = "fresh", [STORE_WON] = "won",   [STORE_BUSY] = "busy",  [STORE_OK] = "ok",
+        [STORE_STALE] = "stale", [STORE_LOST] = "lost", [STORE_ERROR] = "error"
+    };
+    return metrics_at(a->env->metrics, "sidekey_lease_total{result=\"%s\"}", names[result]);
+}
+
+static double *events(const struct account *a, enum flight_event event)
+{
+    return metrics_at(a->env->metrics, "sidekey_refresh_events_total{credential=\"%s\",event=\"%s\"}", a->spec->name,
+                      flight_event_name(event));
+}
 
 static const char *trigger_name(const struct account *a)
 {
@@ -17,19 +34,47 @@ static const char *trigger_name(const struct account *a)
     return a->need.background ? "background" : names[a->need.reason];
 }
 
+static const char *const ends[] = {
+    [FLIGHT_REFRESHED] = "refreshed", [FLIGHT_ADOPTED] = "adopted", [FLIGHT_SKIPPED] = "skipped"
+};
+
+static double *refreshes(const struct account *a, const char *trigger, const char *result)
+{
+    return metrics_at(a->env->metrics, "sidekey_refreshes_total{credential=\"%s\",trigger=\"%s\",result=\"%s\"}",
+                      a->spec->name, trigger, result);
+}
+
+static struct histogram durations(const struct account *a)
+{
+    char labels[128];
+    snprintf(labels, sizeof labels, "credential=\"%s\"", a->spec->name);
+    return metrics_histogram(a->env->metrics, "sidekey_refresh_duration_seconds", labels, seconds,
+                             sizeof seconds / sizeof *seconds);
+}
+
+void account_meet_counters(struct account *a)
+{
+    static const char *const triggers[] = { "background", "expiring", "missing", "rejected", "forced" };
+    if (a->env->many)
+        return;
+    for (size_t i = 0; i < sizeof triggers / sizeof *triggers; i++) {
+        for (enum flight_end end = FLIGHT_REFRESHED; end < FLIGHT_FAILED; end++)
+            (void)refreshes(a, triggers[i], ends[end]);
+        for (enum msg_class c = MSG_TRANSIENT; c <= MSG_STORE; c++)
+            (void)refreshes(a, triggers[i], msg_class_name(c));
+    }
+    for (enum flight_event event = 0; event < FLIGHT_EVENTS; event++)
+        (void)events(a, event);
+    for (enum store_result result = 0; result <= STORE_ERROR; result++)
+        (void)leases(a, result);
+    (void)durations(a);
+}
+
 static void count_end(struct account *a, const struct flight_result *r)
 {
-    static const char *const ends[] = {
-        [FLIGHT_REFRESHED] = "refreshed", [FLIGHT_ADOPTED] = "adopted", [FLIGHT_SKIPPED] = "skipped"
-    };
-    char labels[128];
     double took = (double)(clock_mono_ms() - a->flight_ms) / 1000;
-    (*metrics_at(a->env->metrics, "sidekey_refreshes_total{credential=\"%s\",trigger=\"%s\",result=\"%s\"}",
-                 a->spec->name, trigger_name(a),
-                 r->end == FLIGHT_FAILED ? msg_class_name(r->failure) : ends[r->end]))++;
-    snprintf(labels, sizeof labels, "credential=\"%s\"", a->spec->name);
-    struct histogram h = metrics_histogram(a->env->metrics, "sidekey_refresh_duration_seconds", labels, seconds,
-                                           sizeof seconds / sizeof *seconds);
+    (*refreshes(a, trigger_name(a), r->end == FLIGHT_FAILED ? msg_class_name(r->failure) : ends[r->end]))++;
+    struct histogram h = durations(a);
     if (r->requested)
         histogram_observe(&h, took);
 }
@@ -59,18 +104,12 @@ static void on_state(void *arg, const struct state *state)
 
 static void on_lease(void *arg, enum store_result result)
 {
-    static const char *const names[] = {
-        [STORE_FRESH] = "fresh", [STORE_WON] = "won",   [STORE_BUSY] = "busy",  [STORE_OK] = "ok",
-        [STORE_STALE] = "stale", [STORE_LOST] = "lost", [STORE_ERROR] = "error"
-    };
-    struct account *a = arg;
-    (*metrics_at(a->env->metrics, "sidekey_lease_total{result=\"%s\"}", names[result]))++;
+    (*leases(arg, result))++;
 }
 
 void account_event(struct account *a, enum flight_event event)
 {
-    (*metrics_at(a->env->metrics, "sidekey_refresh_events_total{credential=\"%s\",event=\"%s\"}", a->spec->name,
-                 flight_event_name(event)))++;
+    (*events(a, event))++;
 }
 
 bool account_needed(const struct account *a, const struct schedule_need *need)
@@ -97,6 +136,14 @@ static void refuse(struct account *a, enum msg_class failure, const char *text)
     a->env->refuse(a->env->arg, a, failure, after_ms, text);
 }
 
+/* The readiness of the whole program hangs on this token: an outage is not outlasted by our pause (rule 4.9). */
+static void keep_asking(struct account *a, const struct flight_result *r, uint64_t random)
+{
+    bool outage = r->failure == MSG_TRANSIENT || r->failure == MSG_AMBIGUOUS || r->failure == MSG_STORE;
+    if (a->spec->required && !account_usable(a) && outage && r->retry_after_ms <= 0)
+        schedule_hurry(&a->tries, REQUIRED_MS / 2 + (int64_t)(random % (REQUIRED_MS / 2)), clock_mono_ms());
+}
+
 static void note_failure(struct account *a, const struct flight_result *r)
 {
     int64_t now_ms = clock_mono_ms();
@@ -108,6 +155,8 @@ static void note_failure(struct account *a, const struct flight_result *r)
         schedule_throttled(&a->tries, now_ms + r->retry_after_ms);
     else
         schedule_failed(&a->tries, r->failure, r->retry_after_ms, counts, random, now_ms);
+    keep_asking(a, r, random);
+    schedule_hold(&a->tries, a->throttled_ms);
     if (r->failure == MSG_THROTTLE)
         a->throttled_ms = now_ms + r->retry_after_ms; /* the flight has told the store, or was told by it */
     snprintf(a->last_error, sizeof a->last_error, "%s", r->text ? r->text : "");

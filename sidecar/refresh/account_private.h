@@ -31,6 +31,8 @@ bool account_seed_may_be_new(const struct account *a);
 bool account_needed(const struct account *a, const struct schedule_need *need);
 /* Starts a flight; there is none under way. */
 void account_fly(struct account *a, const struct schedule_need *need);
+/* Makes the series of what may happen, at 0: a rate needs the value before the first one. */
+void account_meet_counters(struct account *a);
 /* Counts an event. */
 void account_event(struct account *a, enum flight_event event);
 

@@ -26,6 +26,7 @@
 
 #define DRAIN_MS 20000 /* below the supervisor's patience: what is not stored by then is in the journal */
 #define REST_EVERY_MS 30000
+#define SERIES_FROM_THE_START 100 /* credentials: a hundred series each, 90 bytes of the 4 MiB that an answer has */
 #define LEASE_MS 60000
 #define REQUEST_MS 30000
 
@@ -199,7 +200,14 @@ static int open_accounts(struct keeper *k, struct err *e)
                                       (unsigned)rand_below(SCHEDULE_JITTER_MAX + 1),
                                       k->clocks,
                                       { .held = 0 } };
-    k->env = (struct account_env){ &k->flights, k->metrics, keeper_publish, keeper_refuse, on_throttled, on_idle, k };
+    k->env = (struct account_env){ &k->flights,
+                                   k->metrics,
+                                   keeper_publish,
+                                   keeper_refuse,
+                                   on_throttled,
+                                   on_idle,
+                                   k,
+                                   o->spec_count > SERIES_FROM_THE_START };
     k->accounts = calloc(o->spec_count ? o->spec_count : 1, sizeof *k->accounts);
     for (size_t i = 0; k->accounts && i < o->spec_count; i++) {
         k->account_count = i + 1;

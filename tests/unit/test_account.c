@@ -104,7 +104,8 @@ static int setup(void **state)
                                        .forced_floor_ms = 30 * S };
     w.flights = (struct flight_env){ .store = &w.store.store, .lease_ms = M, .request_timeout_ms = 30 * S };
     w.flights.ring = seal_ring_new(SLICE("0123456789abcdef0123456789abcdef"), SLICE(""), &e);
-    w.env = (struct account_env){ &w.flights, metrics_new(), on_publish, on_refuse, on_throttled, on_idle, NULL };
+    w.env =
+        (struct account_env){ &w.flights, metrics_new(), on_publish, on_refuse, on_throttled, on_idle, NULL, false };
     /* it is new: its window begins in 48 minutes */
     fake_store_put(&w.store, 5, "at-old", "rt-old", fake_wall_ms + 60 * M);
     return w.flights.ring && w.env.metrics ? account_init(&w.account, &w.spec, &w.env) : -1;
@@ -372,6 +373,49 @@ static void a_failure_is_remembered_until_its_pause_is_over(void **s)
     assert_int_equal(fake_fetch.starts, 2);
 }
 
+/* An hour of outage, and then the pause that is left. */
+static int64_t pause_after_an_outage(void)
+{
+    int64_t before_ms = fake_mono_ms;
+    w.store.stored.expires_wall_ms = fake_wall_ms - 1;
+    begin();
+    while (fake_mono_ms - before_ms < 60 * M) {
+        if (fake_fetch.pending)
+            fake_fetch_fail(false, "no route");
+        run(S);
+    }
+    while (fake_fetch.pending) {
+        fake_fetch_fail(false, "no route");
+        run(0);
+    }
+    return account_next_ms(&w.account) - fake_mono_ms;
+}
+
+static void after_an_outage_a_required_credential_is_asked_for_within_ten_seconds(void **s)
+{
+    (void)s;
+    int64_t longest_ms = 0;
+    for (int i = 0; i < 10; i++) {
+        teardown(NULL);
+        setup(NULL);
+        w.spec.required = true;
+        int64_t pause_ms = pause_after_an_outage();
+        longest_ms = pause_ms > longest_ms ? pause_ms : longest_ms;
+    }
+    assert_in_range(longest_ms, 1, 10 * S);
+}
+
+static void a_required_credential_keeps_to_a_pause_that_was_asked_for(void **s)
+{
+    (void)s;
+    w.spec.required = true;
+    w.store.stored.expires_wall_ms = fake_wall_ms - 1;
+    begin();
+    fake_fetch_say_later(429, "{}", "120");
+    run(0);
+    assert_true(account_next_ms(&w.account) - fake_mono_ms >= 119 * S);
+}
+
 /* ---- what only a person can mend ---- */
 
 static void a_wrong_client_is_tried_again_in_5_to_15_minutes_or_when_its_secret_changes(void **s)
@@ -516,6 +560,8 @@ int main(void)
         T(who_joins_after_the_answer_is_told_so_and_the_floor_counts_from_there),
         T(refusals_of_one_generation_cost_one_refresh_and_further_ones_are_passed),
         T(a_failure_is_remembered_until_its_pause_is_over),
+        T(after_an_outage_a_required_credential_is_asked_for_within_ten_seconds),
+        T(a_required_credential_keeps_to_a_pause_that_was_asked_for),
         T(a_wrong_client_is_tried_again_in_5_to_15_minutes_or_when_its_secret_changes),
         T(a_dead_credential_asks_once_an_hour),
         T(a_new_refresh_token_in_its_file_is_tried_at_once_whatever_the_class),

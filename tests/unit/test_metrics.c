@@ -73,11 +73,54 @@ static void a_histogram_counts_upwards(void **state)
     for (size_t i = 0; i < 5; i++)
         histogram_observe(&h, values[i]);
     const char *all = text(false);
-    static const char *const lines[] = { "d_bucket{rule=\"a\",le=\"0.1\"} 2\n", "d_bucket{rule=\"a\",le=\"1\"} 3\n",
-                                         "d_bucket{rule=\"a\",le=\"10\"} 4\n",  "d_bucket{rule=\"a\",le=\"+Inf\"} 5\n",
-                                         "d_sum{rule=\"a\"} 55.65\n",           "d_count{rule=\"a\"} 5\n" };
+    static const char *const lines[] = { "d_bucket{rule=\"a\",le=\"0.1\"} 2\n",
+                                         "d_bucket{rule=\"a\",le=\"1.0\"} 3\n",
+                                         "d_bucket{rule=\"a\",le=\"10.0\"} 4\n",
+                                         "d_bucket{rule=\"a\",le=\"+Inf\"} 5\n",
+                                         "d_sum{rule=\"a\"} 55.65\n",
+                                         "d_count{rule=\"a\"} 5\n" };
     for (size_t i = 0; i < 6; i++)
         assert_non_null(strstr(all, lines[i]));
+}
+
+static void buckets_stand_by_number_beside_their_sum_and_count(void **state)
+{
+    static const double bounds[] = { .00005, .25, 2.5, 10, 30 };
+    (void)state;
+    (void)metrics_histogram(m, "sidekey_refresh_duration_seconds", "credential=\"b\"", bounds, 5);
+    (void)metrics_histogram(m, "sidekey_refresh_duration_seconds", "credential=\"a\"", bounds, 5);
+    (void)metrics_histogram(m, "sidekey_overhead_seconds", "", bounds, 5);
+    static const char *const order[] = { "sidekey_overhead_seconds_bucket{le=\"5e-05\"}",
+                                         "_bucket{le=\"0.25\"}",
+                                         "_bucket{le=\"2.5\"}",
+                                         "_bucket{le=\"10.0\"}",
+                                         "_bucket{le=\"30.0\"}",
+                                         "_bucket{le=\"+Inf\"}",
+                                         "sidekey_overhead_seconds_count ",
+                                         "sidekey_overhead_seconds_sum ",
+                                         "{credential=\"a\",le=\"5e-05\"}",
+                                         "{credential=\"a\",le=\"30.0\"}",
+                                         "{credential=\"a\",le=\"+Inf\"}",
+                                         "_count{credential=\"a\"}",
+                                         "_sum{credential=\"a\"}",
+                                         "{credential=\"b\",le=\"5e-05\"}",
+                                         "_sum{credential=\"b\"}" };
+    const char *at = text(true);
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+        const char *found = strstr(at, order[i]);
+        if (!found)
+            fail_msg("%s is not in its place: %s", order[i], at);
+        at = found;
+    }
+}
+
+static void a_series_that_was_dropped_is_not_written(void **state)
+{
+    (void)state;
+    *metrics_at(m, "x{a=\"%s\"}", "b") = 1;
+    metrics_drop(m, "x{a=\"%s\"}", "b");
+    metrics_drop(m, "x{a=\"%s\"}", "b");
+    assert_null(strstr(text(false), "x{"));
 }
 
 static void what_others_counted_is_added_and_garbage_skipped(void **state)
@@ -164,6 +207,8 @@ int main(void)
         T(a_series_is_one_line_and_its_pointer_stays),
         T(families_stand_together_under_one_header),
         T(a_histogram_counts_upwards),
+        T(buckets_stand_by_number_beside_their_sum_and_count),
+        T(a_series_that_was_dropped_is_not_written),
         T(what_others_counted_is_added_and_garbage_skipped),
         T(series_beyond_the_limit_share_one_and_do_no_harm),
         T(lines_of_unknown_families_are_left_out),
