@@ -56,11 +56,12 @@ static struct schedule_life life_of(const struct state *s)
                                    s->refresh_expires_wall_ms };
 }
 
-static void recompute(struct account *a, bool same_token, const struct schedule_life *old, bool first)
+/* old: the life of a token that we have already; NULL: this is another one. */
+static void recompute(struct account *a, const struct schedule_life *old, bool first)
 {
     const struct schedule_life life = life_of(&a->state);
     /* The end of a token that we have already is known by the monotonic clock: the wall clock may have jumped since. */
-    if (!same_token || life.expires_wall_ms != old->expires_wall_ms
+    if (!old || life.expires_wall_ms != old->expires_wall_ms
         || life.refresh_expires_wall_ms != old->refresh_expires_wall_ms)
         a->times = schedule_times(&life, a->env->flights->jitter, clock_mono_ms(), wall_ms(a));
     /* what a process finds at its start is of any age; what comes later is new when it comes */
@@ -70,7 +71,7 @@ static void recompute(struct account *a, bool same_token, const struct schedule_
         schedule_times_end(&a->times, clock_mono_ms());
     }
     /* an answer, not a note about its refresh token */
-    if (same_token && life.expires_wall_ms <= old->expires_wall_ms && life.obtained_wall_ms != old->obtained_wall_ms)
+    if (old && life.expires_wall_ms <= old->expires_wall_ms && life.obtained_wall_ms != old->obtained_wall_ms)
         schedule_times_same(&a->times, clock_mono_ms());
 }
 
@@ -94,7 +95,7 @@ void account_take(struct account *a, const struct state *state)
     }
     if (!same || first || state->obtained_wall_ms != old.obtained_wall_ms)
         a->token_gen = state->generation;
-    recompute(a, same && !secret_empty(&state->access_token), &old, first);
+    recompute(a, same && !secret_empty(&state->access_token) ? &old : NULL, first);
     if (was_dead && !a->state.dead_fp[0])
         account_unstick(a);
     a->env->publish(a->env->arg, a);
@@ -191,7 +192,7 @@ int account_init(struct account *a, const struct credential_spec *spec, const st
     a->env = env;
     a->clock = token_clocks_at(env->flights->clocks, spec->token_url);
     state_init(&a->state);
-    recompute(a, false, NULL, false);
+    recompute(a, NULL, false);
     timer_init(&a->timer, on_time, a);
     timer_init(&a->reload, on_reload, a);
     if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)

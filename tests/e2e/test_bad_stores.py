@@ -183,7 +183,7 @@ def test_a_redis_whose_certificate_becomes_anothers_is_left_until_it_has_its_own
 @pytest.mark.slow
 def test_a_state_in_redis_that_another_key_sealed_is_neither_used_nor_overwritten(redis_server, machines, auth, make_config, start, place):
     redis, elsewhere = redis_server(), redis_server("elsewhere")
-    stranger = machines(1, {"url": elsewhere.url}, {"seal_key": make_config.write("seal2", "ab" * 32)})[0]
+    stranger = machines(1, {"url": elsewhere.url}, {"seal_key": make_config.write("seal2", "c0ffee0123456789" * 3 + "0f1e2d3c4b5a6978")})[0]
     assert stranger.request()[0] == 200
     until("it is stored", lambda: elsewhere.field("crm", "gen") == "1")
     stranger.stop()

@@ -74,16 +74,16 @@ def foreign(idp, name):
 
 
 def test_another_token_authority_gets_none_of_the_first_ones_tokens_and_the_way_back_finds_them(idps, make_config, pki, store, secret, start):
-    a, b = idps(pki, name="a"), idps(pki, name="b")
+    a, b, other = idps(pki, name="a"), idps(pki, name="b"), secret.with_name("rt-b")
     put(secret, a.mint())
+    put(other, b.mint())
     served(start, configured(make_config, pki, store, a.url(), secret))
-    put(secret, b.mint())
-    served(start, configured(make_config, pki, store, b.url(), secret))
+    served(start, configured(make_config, pki, store, b.url(), other))
     assert len(b.asked) == 2 and foreign(b, "b") == []
     before = len(a.asked)
     served(start, configured(make_config, pki, store, a.url("/oauth2/v2.0/token"), secret))  # the path is not the authority
     assert len(a.asked) == before + 1 and foreign(a, "a") == []  # it goes on where it was
-    served(start, configured(make_config, pki, store, b.url(), secret))
+    served(start, configured(make_config, pki, store, b.url(), other))
     assert (a.reuse, b.reuse) == (0, 0) and foreign(b, "b") == []
 
 
@@ -92,12 +92,13 @@ def test_another_client_gets_none_of_the_first_ones_tokens(idps, make_config, pk
     put(secret, a.mint())
     served(start, configured(make_config, pki, store, a.url(), secret))
     used = {token for _, token, _ in a.asked} | a.live
-    put(secret, a.mint())
-    served(start, configured(make_config, pki, store, a.url(), secret, client_id="another"))
+    other = secret.with_name("rt-another")
+    put(other, a.mint())
+    served(start, configured(make_config, pki, store, a.url(), other, client_id="another"))
     assert not used & {token for _, token, form in a.asked if form["client_id"] == "another"}
-    put(secret, "not-used-at-all")
+    before = len(a.asked)
     served(start, configured(make_config, pki, store, a.url(), secret))
-    assert a.reuse == 0 and "not-used-at-all" not in [token for _, token, _ in a.asked]
+    assert a.reuse == 0 and len(a.asked) == before + 1  # the first client goes on where it was
 
 
 def test_two_replicas_with_different_authorities_keep_a_line_each(idps, make_config, pki, secret, start, redis_server):

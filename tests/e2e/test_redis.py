@@ -218,7 +218,7 @@ def test_another_seal_key_is_named_and_keeps_no_lease(redis_server, machines, au
     first = machines(1, {"url": redis.url})[0]
     echo(first)
     config = json.loads(json.dumps(first.config))
-    config["store"].update(seal_key=make_config.write("seal2", "ab" * 32), on_lock_error="fail")
+    config["store"].update(seal_key=make_config.write("seal2", "c0ffee0123456789" * 3 + "0f1e2d3c4b5a6978"), on_lock_error="fail")
     first.stop()
     stranger = first.__class__(first.folder, config, name="stranger").ready()
     try:

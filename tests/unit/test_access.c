@@ -22,6 +22,7 @@ static struct client_spec specs[] = {
 static void renew(void)
 {
     struct err e;
+    clients_close(&world); /* they hold what they were admitted as */
     access_free(world.access);
     world.access = access_new(&world_options, &e);
     assert_non_null(world.access);
