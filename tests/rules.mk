@@ -133,7 +133,7 @@ $(READER): $(READER).o $(filter $(BUILD)/llhttp/%,$(OBJ))
 # E2E_JOBS tests at a time: they wait more than they compute.  Each has its own ports and folders; those of one file that share a scene stay together.
 E2E_JOBS ?= $(shell expr 4 \* $(JOBS))
 BESIDE    = -n $(E2E_JOBS) --dist loadgroup
-pytest    = BUILD=$(1) SIDEKEY_NODE=$(BUILD)/node PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider -rfE --strict-markers $(PYTEST_ARGS)
+pytest    = BUILD=$(1) SIDEKEY_NODE=$(BUILD)/node PYTHONDONTWRITEBYTECODE=1 PYTHON=$(PYTHON) tests/tools/e2e $(PYTEST_ARGS)
 e2e: all node $(READER) ## the real program against real servers and clients (E2E=tests/e2e/test_x.py::name for some, one at a time)
 	@$(call pytest,$(BUILD)) $(if $(E2E),$(E2E),$(BESIDE) -m "not serial and not world" tests/e2e)
 

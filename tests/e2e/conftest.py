@@ -72,6 +72,10 @@ def pytest_terminal_summary(terminalreporter):
     skipped = [f"{why} ({report.nodeid})" for report in terminalreporter.stats.get("skipped", []) for name, why in report.user_properties if name == "skip"]
     for line in skipped:
         terminalreporter.write_line(f"skipped: {line}")
+    if os.environ.get("FAILED_LIST"):  # for tests/tools/e2e
+        names = {report.nodeid.partition("@")[0] for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])}
+        with open(os.environ["FAILED_LIST"], "w", encoding="utf-8") as listed:
+            listed.writelines(f"{name}\n" for name in sorted(names))
     if os.environ.get("TALLY"):
         count = lambda *names: sum(len(terminalreporter.stats.get(n, [])) for n in names)
         with open(os.environ["TALLY"], "w", encoding="utf-8") as tally:

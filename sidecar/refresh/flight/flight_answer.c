@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "refresh/flight/state_from_answer.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -217,8 +218,12 @@ bool flight_reread(struct flight *f, enum step *ret)
 {
     struct journal_response r = { 0 };
     struct err e;
-    if (journal_response_read(f->env->journal, f->spec->name, &r, &e) != 0) {
+    int failed = journal_response_read(f->env->journal, f->spec->name, &r, &e);
+    if (failed)
         log_warn(log_msg("journal unreadable"), log_str("credential", f->spec->name), log_str("reason", e.text));
+    if ((failed == -EBADMSG || failed == -ENOKEY) && flight_read_lost(f)) /* put aside, and noted as lost */
+        return false;
+    if (failed) {
         *ret = flight_fail(f, MSG_STORE, "the journal cannot be read: the refresh token is not spent");
         return true;
     }

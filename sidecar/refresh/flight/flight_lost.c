@@ -12,6 +12,18 @@ void flight_note_lost(struct flight *f, const struct journal_entry *entry)
     memcpy(f->lost_fp, entry->refresh_fp, sizeof f->lost_fp);
 }
 
+bool flight_read_lost(struct flight *f)
+{
+    struct journal_entry entry;
+    struct err e;
+    if (journal_read(f->env->journal, f->spec->name, &entry, &e) != 0)
+        return false;
+    if (entry.kind == JOURNAL_LOST)
+        flight_note_lost(f, &entry);
+    journal_entry_done(&entry);
+    return f->lost;
+}
+
 static void forget_lost(struct flight *f)
 {
     int failed = journal_lost_forget(f->env->journal, f->spec->name);

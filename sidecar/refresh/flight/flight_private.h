@@ -188,6 +188,8 @@ bool flight_reread(struct flight *f, enum step *ret);
 /* flight_lost.c */
 /* Takes what the journal says of a damaged answer. */
 void flight_note_lost(struct flight *f, const struct journal_entry *entry);
+/* Reads that note.  False: there is none. */
+bool flight_read_lost(struct flight *f);
 /* The token with this fingerprint is about to be spent.  True: it must not go out, it is dead, and f->text says why.
  * Where the server is known not to rotate, one try more cannot hurt. */
 bool flight_lost_forbids(struct flight *f, const char *fp, bool rotates);
