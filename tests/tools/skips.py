@@ -51,6 +51,10 @@ def not_offered(package):
     return lambda: not shutil.which("apt-cache") or subprocess.run(["apt-cache", "show", package], capture_output=True, check=False).returncode != 0
 
 
+def no_history():
+    return subprocess.run(["git", "cat-file", "-e", "46df1c4^{commit}"], cwd=os.path.dirname(__file__), capture_output=True, check=False).returncode != 0
+
+
 # (name of the test, when it may be skipped, what the closing lines say)
 ROWS = [
     (r"test_listen_unix.*a_group_that_may_not_be_given_leaves_nothing_behind", lambda: os.geteuid() == 0, "root may give any group"),
@@ -62,6 +66,7 @@ ROWS = [
       for package in ("python3-authlib", "python3-django-oauth-toolkit")),
     (r"namespace", no_user_namespaces, "this machine has no user namespaces"),
     (r"mount", no_mounts, "this machine allows no mounts"),
+    (r"test_versions", no_history, "the history of this copy does not reach back to the first release"),
     (r"root|becomes other users", lambda: os.geteuid() != 0, "needs root"),
 ]
 
