@@ -76,10 +76,9 @@ def test_a_publish_directory_that_is_full_keeps_the_old_files_and_the_old_ca(pod
     ca = pathlib.Path(f"/proc/{sidekey.pid}/root/{place}/ca")
     before = {p.name: p.read_bytes() for p in ca.iterdir()}
     context = ssl.create_default_context(cadata=before["ca.pem"].decode())
-    with open(ca / "filler", "wb") as filler, pytest.raises(OSError):
+    with open(ca / "filler", "wb", buffering=0) as filler, pytest.raises(OSError):
         while True:
             filler.write(b"x" * 65536)
-            filler.flush()
     status, text = sidekey.get_admin("/ca/rotate?now", "POST")
     assert status == 503 and "No space left" in text, text
     assert {p.name: p.read_bytes() for p in ca.iterdir() if p.name != "filler"} == before

@@ -15,12 +15,11 @@ static void check(int status, struct slice body, bool cut)
     const struct grant_input in = { .status = status, .body = body, .cut = cut };
     enum grant_result result = grant_parse(&in, &a, why);
     struct slice token = secret_peek(&a.access_token);
-    if (status > 299 && !secret_empty(&a.refresh_token))
-        abort();
     if (result == GRANT_TOKEN) {
         struct state parent, next;
-        if (status > 299 || token.len == 0 || token.len > GRANT_TOKEN_MAX || a.lifetime_ms < 0 || a.expires_wall_ms < 0
-            || a.refresh_in_ms < 0)
+        /* under a status of failure an access token counts only with a refresh token beside it */
+        if ((status > 299 && secret_empty(&a.refresh_token) && !a.refresh_unfit) || token.len == 0
+            || token.len > GRANT_TOKEN_MAX || a.lifetime_ms < 0 || a.expires_wall_ms < 0 || a.refresh_in_ms < 0)
             abort();
         for (size_t i = 0; i < token.len; i++)
             if (token.ptr[i] <= ' ' || token.ptr[i] >= 0x7f)
