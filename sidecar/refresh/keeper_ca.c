@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/tls/tls.h"
 #include "certs/bundle.h"
 #include "net/ipc/msg_parts.h"
 #include "refresh/store/ca_file.h"
@@ -16,7 +17,6 @@
 
 #define LOOK_EVERY_MS (10 * 60 * 1000)
 #define AGAIN_MS 60000 /* after something could not be published */
-#define MINT_BY_RSA 2  /* MINT's tag: TLS_LEAF_RSA_BY_RSA of net/tls/tls.h */
 #define LEAF_MAX_BYTES 16384
 
 enum change { CHANGE_DUE, CHANGE_ROTATE, CHANGE_ROTATE_NOW };
@@ -274,7 +274,7 @@ void keeper_ca_mint(struct worker_link *w, const struct msg *m)
     struct err e = { "" };
     buf_init(&der, LEAF_MAX_BYTES);
     keeper_ca_look(k);
-    bool by_rsa = m->tag == MINT_BY_RSA, ok = false;
+    bool by_rsa = m->tag == TLS_LEAF_RSA_BY_RSA, ok = false;
     if (by_rsa && !k->options->ca_rsa)
         err_set(&e, "the client takes no ECDSA signature; set ca.rsa: true, then its trust store needs ca.pem anew");
     else
