@@ -8,6 +8,8 @@ import threading
 import time
 import urllib.parse
 
+import pytest
+
 
 class Idp(http.server.ThreadingHTTPServer):
     """Idp(pki) speaks https on 127.0.0.1, Idp() http.  Each has tokens of its own: NAME-rt-N, NAME-at-N."""
@@ -158,3 +160,17 @@ class TlsFront:
                 back.sendall(data)
             back.shutdown(socket.SHUT_WR)
             answers.join()
+
+
+@pytest.fixture
+def idps(pki):
+    """idps(pki, name=…, …): a token endpoint that ends with the test."""
+    made = []
+
+    def make(*args, **kw):
+        made.append(Idp(*args, **kw))
+        return made[-1]
+    yield make
+    for one in made:
+        one.shutdown()
+        one.server_close()

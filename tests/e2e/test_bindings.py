@@ -8,21 +8,8 @@ import time
 
 import pytest
 from harness import until
-from idp import Idp
+from idp import idps  # noqa: F401 (fixture)
 from redis_fixture import redis_server  # noqa: F401 (fixture)
-
-
-@pytest.fixture
-def idps(pki):
-    made = []
-
-    def make(*args, **kw):
-        made.append(Idp(*args, **kw))
-        return made[-1]
-    yield make
-    for one in made:
-        one.shutdown()
-        one.server_close()
 
 
 @pytest.fixture

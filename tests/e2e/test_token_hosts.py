@@ -3,22 +3,9 @@ import time
 
 import pytest
 from harness import until
-from idp import Idp
+from idp import idps  # noqa: F401 (fixture)
 
 DAY = 86400
-
-
-@pytest.fixture
-def idps(pki):
-    made = []
-
-    def make(*args, **kw):
-        made.append(Idp(*args, **kw))
-        return made[-1]
-    yield make
-    for one in made:
-        one.shutdown()
-        one.server_close()
 
 
 def spends(idp, make_config, pki, name, **more):
