@@ -3,7 +3,8 @@
 // Certificates come from a folder made by pki.py, chosen by the name asked for (SNI): expired.*, selfsigned.*, wrong.* get the bad ones.
 //   /v2/echo           what it saw, as JSON                     /upload       counts and hashes the body
 //   /big?bytes=N       N bytes                                  /status/NNN   that status
-//   /sse?n=&every_ms=  events, each with the time it left       /chunked?n=   chunks of different sizes
+//   /sse?n=&every_ms=  events at that pace                      /chunked?n=   chunks of different sizes
+//   /steps?n=          events, the first at once, each other one only when somebody asks for /step
 //   /eof?bytes=N&cut=1 a body that ends with the connection (cut: without close_notify)
 //   /slow?ms=N         a late answer                            /early?status= answers before it reads the body
 //   /hints             103 before the answer                    /redirect?to=
@@ -73,8 +74,24 @@ export async function startApi({ isLive, judge, pki, www, port = 0 }) {
     more();
   }
 
+  const EVENTS = { 'content-type': 'text/event-stream', 'cache-control': 'no-store' };
+
+  let step = () => false;
+  function steps(res, n) {
+    res.writeHead(200, EVENTS);
+    let i = 0;
+    step = () => {
+      if (i === n) return false;
+      res.write(`data: ${i}\n\n`);
+      i += 1;
+      if (i === n) res.end();
+      return true;
+    };
+    step();
+  }
+
   function sse(res, n, everyMs) {
-    res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+    res.writeHead(200, EVENTS);
     let i = 0;
     const timer = setInterval(() => {
       res.write(`data: ${JSON.stringify({ i, at_ms: Date.now() })}\n\n`);
@@ -104,6 +121,8 @@ export async function startApi({ isLive, judge, pki, www, port = 0 }) {
       pour(res, bytes);
     },
     '/sse': (req, res, q) => sse(res, Number(q.get('n') ?? 5), Number(q.get('every_ms') ?? 100)),
+    '/steps': (req, res, q) => steps(res, Number(q.get('n') ?? 5)),
+    '/step': (req, res) => json(res, step() ? 200 : 409, {}),
     '/chunked': (req, res, q) => {
       const n = Number(q.get('n') ?? 10);
       res.writeHead(200, { 'content-type': 'text/plain', trailer: 'x-checksum' });
