@@ -13,7 +13,7 @@ import harness  # noqa: E402
 import pki as pki_maker  # noqa: E402
 import skips  # noqa: E402
 
-TEST_SECONDS = 150
+TEST_SECONDS = 300
 
 
 def pytest_configure(config):

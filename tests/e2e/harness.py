@@ -20,11 +20,12 @@ NODE_DIR = (ROOT / os.environ.get("SIDEKEY_NODE", "build/node")).resolve()
 SIDEKEY = BUILD / "sidekey"
 SANITIZED = "asan" in BUILD.name
 API = "api.sidekey.test"
+PATIENCE_S = 60.0  # how long a test waits for what must come: only a failure takes that long, however slow the machine is
 PLACEHOLDER = "Bearer placeholder-held-by-the-program"
 SANITIZER = re.compile(rb"ERROR: \w+Sanitizer|runtime error:|SUMMARY: \w+Sanitizer|Assertion .* failed")
 
 
-def until(what, check, seconds=10.0, every=0.02):
+def until(what, check, seconds=PATIENCE_S, every=0.02):
     """Calls check until it answers something true, and gives that back."""
     end = time.monotonic() + seconds
     while True:
@@ -51,7 +52,7 @@ class Process:
     def logs(self):
         return {str(p.name): p.read_bytes() for p in (self.out, self.err) if p.exists()}
 
-    def wait_line(self, pattern, path, seconds=15.0):
+    def wait_line(self, pattern, path, seconds=PATIENCE_S):
         """The first line of the file that matches."""
         def look():
             found = re.search(pattern, path.read_bytes().decode("utf-8", "replace"), re.M)
@@ -60,7 +61,7 @@ class Process:
             return found
         return until(f"{self.name} prints {pattern}", look, seconds, every=0.002)
 
-    def stop(self, sig=signal.SIGTERM, seconds=15.0):
+    def stop(self, sig=signal.SIGTERM, seconds=PATIENCE_S):
         """Exit status; killed (and an error) when it does not end in time."""
         if self.popen.poll() is None:
             self.popen.send_signal(sig)
@@ -79,14 +80,14 @@ class AuthServer(Process):
         env = {**os.environ, "SIDEKEY_NODE": str(NODE_DIR), "NODE_NO_WARNINGS": "1"}
         settings = {"pki": str(pki), "www": str(www) if www else None, **options}
         super().__init__("authserver", ["node", ROOT / "tests/fakes/authserver.mjs", json.dumps(settings)], folder, env, subprocess.PIPE)
-        ready = json.loads(self.wait_line(r"^\{.*\}$", self.out, 90)[0])  # many start at once
+        ready = json.loads(self.wait_line(r"^\{.*\}$", self.out, 2 * PATIENCE_S)[0])  # many start at once
         self.token_url, self.control, self.api_port = ready["token_url"], ready["control"], ready["api_port"]
         self.client_id, self.client_secret = ready["client_id"], ready["client_secret"]
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
-        with self.opener.open(urllib.request.Request(self.control + path, data), timeout=10) as answer:
+        with self.opener.open(urllib.request.Request(self.control + path, data), timeout=PATIENCE_S) as answer:
             return json.load(answer)
 
     def mint(self, **kw):
@@ -139,7 +140,7 @@ class Sidekey(Process):
         super().__init__(name, [*before, SIDEKEY, "serve", "-c", self.file, *args], folder, environment(folder, env))
         self.proxy = self.admin = None
 
-    def ready(self, seconds=15.0):
+    def ready(self, seconds=PATIENCE_S):
         found = self.wait_line(r"ready proxy=(\S+)(?: admin=(\S+))?(?: socket=(\S+))?", self.err, seconds)
         self.ready_ms = (time.monotonic() - self.exec_at) * 1000
         self.proxy, self.admin, self.socket = split_address(found[1]), split_address(found[2]), found[3]
@@ -161,18 +162,18 @@ class Sidekey(Process):
         return ssl.create_default_context(cafile=self.ca)
 
     def get_admin(self, path, method="GET"):
-        connection = http.client.HTTPConnection(*self.admin, timeout=10)
+        connection = http.client.HTTPConnection(*self.admin, timeout=PATIENCE_S)
         connection.request(method, path)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
-    def connection(self, host=API, port=443, context=None, timeout=30):
+    def connection(self, host=API, port=443, context=None, timeout=PATIENCE_S):
         """An http.client connection through the proxy, with TLS verified against sidekey's CA."""
         connection = http.client.HTTPSConnection(*self.proxy, timeout=timeout, context=context or self.context())
         connection.set_tunnel(host, port)
         return connection
 
-    def request(self, method="GET", path="/v2/echo", host=API, body=None, headers=None, timeout=30, connection=None):
+    def request(self, method="GET", path="/v2/echo", host=API, body=None, headers=None, timeout=PATIENCE_S, connection=None):
         """One request as a program would make it: it holds a placeholder.  (status, headers, body)"""
         own = connection or self.connection(host, timeout=timeout)
         try:
@@ -183,19 +184,19 @@ class Sidekey(Process):
             if not connection:
                 own.close()
 
-    def tunnel(self, authority=f"{API}:443", timeout=20, extra=""):
+    def tunnel(self, authority=f"{API}:443", timeout=PATIENCE_S, extra=""):
         """A plain socket after CONNECT, and the head of its answer."""
         sock = socket.create_connection(self.proxy, timeout=timeout)
         sock.sendall(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{extra}\r\n".encode("latin-1"))
         return sock, read_head(sock)
 
-    def tls(self, host=API, context=None, timeout=20):
+    def tls(self, host=API, context=None, timeout=PATIENCE_S):
         """A TLS socket to host through the proxy, for bytes written by hand."""
         sock, head = self.tunnel(f"{host}:443", timeout)
         assert head.startswith(b"HTTP/1.1 200"), head
         return (context or self.context()).wrap_socket(sock, server_hostname=host)
 
-    def raw(self, payload, host=API, timeout=20):
+    def raw(self, payload, host=API, timeout=PATIENCE_S):
         """What comes back for bytes written by hand inside the tunnel, up to the end or the first pause."""
         with self.tls(host, timeout=timeout) as sock:
             sock.sendall(payload)
@@ -321,7 +322,7 @@ class AsyncClient:
         if body:
             lines.append(f"Content-Length: {len(body)}")
         self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-        return await asyncio.wait_for(self.answer(), 30)
+        return await asyncio.wait_for(self.answer(), PATIENCE_S)
 
     async def answer(self):
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -362,7 +363,7 @@ async def start_tls(reader, writer, context, host):
     protocol._over_ssl = True
 
 
-def run(argv, env=None, seconds=60, cwd=None, stdin=b""):
+def run(argv, env=None, seconds=2 * PATIENCE_S, cwd=None, stdin=b""):
     """A client program to its end, with everything that it said."""
     return subprocess.run([str(a) for a in argv], env=env, cwd=cwd, input=stdin, capture_output=True, timeout=seconds, check=False)
 

@@ -9,7 +9,7 @@ import subprocess
 import threading
 
 import pytest
-from harness import Process, until
+from harness import PATIENCE_S, Process, until
 
 PASSWORD = "redis-pass-5f1e9c"
 
@@ -75,7 +75,7 @@ class Talk:
     """A connection that speaks just enough RESP."""
 
     def __init__(self, port, password=None, tls=None):
-        sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+        sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         if tls:
             sock = tls.wrap_socket(sock, server_hostname="127.0.0.1")
         self.sock, self.file = sock, sock.makefile("rb")
@@ -130,7 +130,7 @@ class Monitor:
 
     def __exit__(self, *_):
         self.talk.sock.shutdown(socket.SHUT_RDWR)
-        self.thread.join(5)
+        self.thread.join(PATIENCE_S)
 
     def of(self, *commands):
         return {who: kept for who, all_ in self.asked.items() if (kept := [c for c in all_ if c in commands])}
@@ -184,7 +184,7 @@ def make_sentinels(redis_server, primary, count=3):
         file.write_text(text)
         made.append(redis_server(f"sentinel{i}", port=port, mode=[file, "--sentinel"]))
     until("the sentinels know each other", lambda: all(
-        int(dict(zip(*[iter(s.ask("SENTINEL", "master", "main"))] * 2))["num-other-sentinels"]) == count - 1 for s in made), 20)
+        int(dict(zip(*[iter(s.ask("SENTINEL", "master", "main"))] * 2))["num-other-sentinels"]) == count - 1 for s in made))
     return made
 
 
@@ -194,5 +194,5 @@ def make_cluster(redis_server, count=3):
     done = subprocess.run(["redis-cli", "--cluster", "create", *[f"127.0.0.1:{n.port}" for n in nodes], "--cluster-yes"],
                           capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    until("the cluster is up", lambda: all("cluster_state:ok" in n.ask("CLUSTER", "INFO") for n in nodes), 20)
+    until("the cluster is up", lambda: all("cluster_state:ok" in n.ask("CLUSTER", "INFO") for n in nodes))
     return nodes

@@ -157,6 +157,6 @@ def test_what_nobody_understood_comes_back_with_a_new_refresh_token_or_a_reset(s
     beside.write_text(auth.mint()["refresh_token"])
     beside.chmod(0o600)
     beside.rename(place / "rt-page")
-    until("the new one is taken", lambda: status_of(sidekey, "page")["state"] == "usable", 30)
+    until("the new one is taken", lambda: status_of(sidekey, "page")["state"] == "usable")
     assert ask(sidekey, "page")[0] == 200
     assert auth.healthy()["token_requests"] == 2

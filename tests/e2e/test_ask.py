@@ -5,7 +5,7 @@ import signal
 import stat
 
 import pytest
-from harness import SIDEKEY, Sidekey, environment, run, until
+from harness import PATIENCE_S, SIDEKEY, Sidekey, environment, run, until
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_the_default_place_may_be_taken_or_too_long_and_a_named_one_may_not(quie
     assert ask_by(place, by_port, "status").returncode == 0
     named = make_config(listen={"proxy": "127.0.0.1:0", "admin": "127.0.0.1:0", "admin_socket": at})
     fourth = Sidekey(place, named, name="fourth")
-    assert fourth.popen.wait(30) == 69
+    assert fourth.popen.wait(PATIENCE_S) == 69
     assert b"listen.admin_socket" in fourth.out.read_bytes()
 
 

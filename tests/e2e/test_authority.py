@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 import wire
-from harness import API, PLACEHOLDER, until
+from harness import API, PATIENCE_S, PLACEHOLDER, until
 from wire import OTHER_TOKEN, TOKEN, exchange, status_of, tls_in
 
 EVIL, OTHER, BARE, PUNY, PLAIN, KEYED = (f"{name}.sidekey.test" for name in ("evil", "other", "bare", "xn--bcher-kva", "plain", "keyed"))
@@ -49,7 +49,7 @@ class Scene:
         return server.requests[self.count[server]:]
 
     def tunnel(self, connect=f"{API}:443", sni=API):
-        sock, head = self.sidekey.tunnel(connect, 10)
+        sock, head = self.sidekey.tunnel(connect)
         assert status_of(head) == 200, head
         return self.context.wrap_socket(sock, server_hostname=sni)
 
@@ -142,7 +142,7 @@ def test_1_4_a_ticket_of_one_host_opens_no_other(scene):
         wire.read_message(sock)
         session = sock.session
     for connect, sni, expected in ((f"{OTHER}:443", API, None), (f"{OTHER}:443", OTHER, OTHER), (f"{API}:443", OTHER, None)):
-        sock, _ = scene.sidekey.tunnel(connect, 10)
+        sock, _ = scene.sidekey.tunnel(connect)
         scene.marks()
         if expected is None:
             with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
@@ -176,7 +176,7 @@ def test_1_2_connect_inside_a_tunnel_is_refused(scene):
                                      f"{API}:+443", f"{API}..:443", "\xc3\xa4.sidekey.test:443", f"{API}#:443", f"{API}?:443", f"{API},{EVIL}:443", "0x7f000001:443", "127.0.0.1.evil.0x1:443"])
 def test_1_1_connect_takes_only_a_canonical_authority(scene, connect):
     scene.marks()
-    sock, head = scene.sidekey.tunnel(connect, 10)
+    sock, head = scene.sidekey.tunnel(connect)
     sock.close()
     assert status_of(head) == 400, head
     scene.silent(*scene.before)
@@ -196,7 +196,7 @@ def test_1_1_punycode_is_a_name_like_any_other(scene):
 def test_1_6_a_rule_pins_the_port(scene):
     """api:8443 is not api:443: an unmatched tunnel, from end to end, with nothing of ours in it."""
     scene.marks()
-    sock, head = scene.sidekey.tunnel(f"{API}:8443", 10)
+    sock, head = scene.sidekey.tunnel(f"{API}:8443")
     assert status_of(head) == 200
     theirs = ssl.create_default_context(cafile=scene.world.pki / "ca.pem")
     with theirs.wrap_socket(sock, server_hostname=API) as secured:
@@ -263,7 +263,7 @@ def test_1_8_redirects_are_passed_and_never_followed(scene):
 
 
 def plainly(scene, payload):
-    with socket.create_connection(scene.sidekey.proxy, timeout=10) as sock:
+    with socket.create_connection(scene.sidekey.proxy, timeout=PATIENCE_S) as sock:
         sock.sendall(payload)
         return b"%s\r\n\r\n%s" % wire.read_message(sock)
 
@@ -345,7 +345,7 @@ def test_1_4_an_ip_literal_needs_no_sni_and_gets_none_sent(folder, pki, literal)
     context.check_hostname = False
 
     def send(host, sni=None):
-        sock, head = sidekey.tunnel(f"{literal}:{port}", 10)
+        sock, head = sidekey.tunnel(f"{literal}:{port}")
         assert status_of(head) == 200, head
         with context.wrap_socket(sock, server_hostname=sni) as secured:
             secured.sendall(request("/", f"Host: {host}", "Connection: close"))

@@ -11,7 +11,7 @@ import ssl
 import time
 
 import pytest
-from harness import Process, Sidekey, until
+from harness import PATIENCE_S, Process, Sidekey, until
 from redis_fixture import PASSWORD, machines, redis_server  # noqa: F401 (fixtures)
 
 LIFE = 8
@@ -77,7 +77,7 @@ class Trouble:
             assert "[-]store" in self.sidekey.get_admin("/readyz")[1]
         assert self.auth.counts["token_requests"] == self.asked  # nothing is spent that could not be stored
 
-    def recovers(self, seconds=40):
+    def recovers(self, seconds=PATIENCE_S):
         """Having been mended."""
         self.auth.access_ttl(3600)
         until("tokens come again", lambda: self.sidekey.request()[0] == 200, seconds)
@@ -238,7 +238,7 @@ def generation(state):
 
 def ends_with(place, config, status, *words):
     process = Sidekey(place, config, name="fails")
-    assert process.popen.wait(20) == status
+    assert process.popen.wait(PATIENCE_S) == status
     for word in words:
         assert word in log(process), (word, log(process))
 
@@ -272,7 +272,7 @@ def test_a_broken_state_file_is_named_kept_and_taken_again_when_a_good_copy_is_p
     state.write_bytes(good)
     auth.access_ttl(3600)
     again = start(config, name="again")
-    until("tokens come again", lambda: again.request()[0] == 200, 20)
+    until("tokens come again", lambda: again.request()[0] == 200)
     until("and are stored", lambda: generation(state) == "3")
     assert metric(again, "sidekey_store_up") == 1
     auth.healthy()
@@ -341,7 +341,7 @@ def test_an_answer_that_no_disk_takes_is_served_and_stored_when_there_is_room_ag
         for _ in range(5):
             assert sidekey.request()[0] == 200
         assert generation(state) == "1"
-    until("it is stored", lambda: generation(state) == "2", 30)
+    until("it is stored", lambda: generation(state) == "2")
     until("all is well", lambda: sidekey.get_admin("/readyz")[0] == 200)
     assert not list((place / "state").rglob("*.tmp"))
     auth.revoke_access()
@@ -404,7 +404,7 @@ def test_an_answer_that_only_the_journal_has_room_for_survives_the_keeper(start,
     until("the new keeper serves the journalled token", lambda: sidekey.request()[0] == 200)
     assert generation(state) == "1" and auth.counts["token_requests"] == asked
     filler.unlink()
-    until("it is stored", lambda: generation(state) == "2", 30)
+    until("it is stored", lambda: generation(state) == "2")
     until("the journal has done its part", lambda: not list((place / "state" / "journal").glob("*.answer")))
     until("all is well", lambda: sidekey.get_admin("/readyz")[0] == 200)
     auth.revoke_access()

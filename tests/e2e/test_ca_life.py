@@ -71,7 +71,7 @@ class Program(harness.Process):
         before = self.out.read_text().count("\n")
         self.popen.stdin.write(b"\n")
         self.popen.stdin.flush()
-        until(f"an answer to {self.name}", lambda: self.out.read_text().count("\n") > before or self.popen.poll() is not None, 30)
+        until(f"an answer to {self.name}", lambda: self.out.read_text().count("\n") > before or self.popen.poll() is not None)
         lines = self.out.read_text().split("\n")
         return lines[before] if len(lines) > before + 1 else self.err.read_text()[-500:]
 

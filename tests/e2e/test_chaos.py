@@ -319,7 +319,7 @@ def test_the_judge_of_chaos_sees_each_thing_that_must_not_be(auth, pki):
     until = time.monotonic() + 1.5
 
     def send(label, bearer, host=harness.API):
-        connection = http.client.HTTPSConnection("127.0.0.1", auth.api_port, context=ssl._create_unverified_context(), timeout=10)
+        connection = http.client.HTTPSConnection("127.0.0.1", auth.api_port, context=ssl._create_unverified_context(), timeout=harness.PATIENCE_S)
         connection.request("GET", "/v2/echo", headers={"Host": host, "Authorization": f"Bearer {bearer}", "X-Request-Id": label})
         status = connection.getresponse().status
         connection.close()
@@ -355,6 +355,6 @@ def test_a_machine_that_stands_still_with_its_answer_in_the_socket_loses_nothing
         os.kill(keeper, signal.SIGCONT)
         auth.ask("/watch_askers", {"on": False})
     for sidekey in pair:
-        harness.until("it has the token", lambda s=sidekey: s.request()[0] == 200, 15, every=0.1)
+        harness.until("it has the token", lambda s=sidekey: s.request()[0] == 200, every=0.1)
     assert len(asked()) == first + 1
     auth.healthy()

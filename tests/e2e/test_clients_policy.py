@@ -6,6 +6,7 @@ import time
 
 import pytest
 import wire
+from harness import PATIENCE_S
 from wire import TOKEN
 
 ONE, OTHER, BAND, ONCE = (f"{name}.sidekey.test" for name in ("one", "other", "band", "once"))
@@ -52,7 +53,7 @@ class Scene:
 
     def get(self, host, client=None, password=None):
         """(status, body); the status of the CONNECT when that is refused."""
-        connection = http.client.HTTPSConnection(*self.sidekey.proxy, timeout=10, context=self.sidekey.context())
+        connection = http.client.HTTPSConnection(*self.sidekey.proxy, timeout=PATIENCE_S, context=self.sidekey.context())
         word = base64.b64encode(f"{client}:{password or CLIENTS.get(client)}".encode()).decode()
         connection.set_tunnel(host, 443, {"Proxy-Authorization": f"Basic {word}"} if client else {})
         try:

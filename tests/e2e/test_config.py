@@ -15,7 +15,7 @@ def serve(place, config, text=None, args=(), env=None):
     """The end of a `sidekey serve` that cannot start."""
     path = place / "broken.yaml"
     path.write_text(text if text is not None else json.dumps(config, indent=1))
-    done = run([SIDEKEY, "serve", "-c", path, *args], environment(place, env), seconds=20)
+    done = run([SIDEKEY, "serve", "-c", path, *args], environment(place, env), seconds=harness.PATIENCE_S)
     return done.returncode, (done.stderr + done.stdout).decode()
 
 

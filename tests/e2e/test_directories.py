@@ -93,7 +93,7 @@ def test_a_publish_directory_that_is_full_keeps_the_old_files_and_the_old_ca(pod
 def refused(place, config, env=None, status=77):
     path = place / "refused.yaml"
     path.write_text(json.dumps(config))
-    done = harness.run([harness.SIDEKEY, "serve", "-c", path], harness.environment(place, env), seconds=20)
+    done = harness.run([harness.SIDEKEY, "serve", "-c", path], harness.environment(place, env), seconds=harness.PATIENCE_S)
     assert done.returncode == status, done
     return (done.stdout + done.stderr).decode()
 
@@ -190,5 +190,5 @@ def test_run_in_a_fresh_home_works(make_config, place):
     (place / "home").mkdir()
     path = place / "run.yaml"
     path.write_text(json.dumps(config))
-    done = subprocess.run([harness.SIDEKEY, "run", "-c", path, "--", "true"], env=harness.environment(place, {"HOME": str(place / "home")}), capture_output=True, timeout=30)
+    done = subprocess.run([harness.SIDEKEY, "run", "-c", path, "--", "true"], env=harness.environment(place, {"HOME": str(place / "home")}), capture_output=True, timeout=harness.PATIENCE_S)
     assert done.returncode == 0, done

@@ -12,6 +12,7 @@ import time
 
 import pytest
 import wire
+from harness import PATIENCE_S
 from wire import field_of, status_of
 
 A, AAAA = 1, 28
@@ -95,7 +96,7 @@ class Scene:
     def connect(self, name):
         """(status, head, seconds)"""
         began = time.monotonic()
-        sock, head = self.sidekey.tunnel(f"{name}:{self.port}", 10)
+        sock, head = self.sidekey.tunnel(f"{name}:{self.port}")
         with sock:
             if status_of(head) == 200:
                 assert sock.recv(10) == b"good"
@@ -158,7 +159,7 @@ def test_6_one_name_is_asked_for_once_however_many_wait(scene):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     scene.names.delay_s = 0
     assert statuses == [200] * 20
     assert scene.names.asked["crowd.test", A] == scene.names.asked["crowd.test", AAAA] == 1

@@ -244,7 +244,7 @@ def test_the_image_runs_in_a_chroot_without_a_network(image):
     done = run([shutil.which("unshare"), "--net", shutil.which("chroot"), into, "/usr/bin/sidekey", "check", "-c", "/tmp/sidekey.yaml"], {})
     assert done.returncode == 0, done
     served = subprocess.run(["timeout", "-s", "TERM", "3", shutil.which("unshare"), "--net", shutil.which("chroot"), into, "/usr/bin/sidekey", "serve", "-c", "/tmp/sidekey.yaml"],
-                            capture_output=True, timeout=30, check=False)
+                            capture_output=True, timeout=harness.PATIENCE_S, check=False)
     assert b"ready proxy=" in served.stderr, (served.stdout, served.stderr)
 
 

@@ -96,7 +96,7 @@ class Server(harness.Process):
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(self, path, **body):
-        with self.opener.open(urllib.request.Request(self.control + path, json.dumps(body).encode()), timeout=30) as answer:
+        with self.opener.open(urllib.request.Request(self.control + path, json.dumps(body).encode()), timeout=harness.PATIENCE_S) as answer:
             return json.load(answer)
 
     def mint(self):
@@ -159,7 +159,7 @@ def test_twenty_five_rotations_and_a_keeper_that_is_killed_after_each(start, ser
         for _ in range(LIFE):
             until("a rotation", lambda: rotate(sidekey), seconds=90)
             sidekey.kill_child("keeper")
-        until("the keeper is there", lambda: credential(sidekey)["state"] == "usable", seconds=30)
+        until("the keeper is there", lambda: credential(sidekey)["state"] == "usable")
         if lives < ROTATIONS // LIFE - 1:
             assert sidekey.stop() == 0
             sidekey.expected_dead = True
@@ -175,10 +175,10 @@ def test_a_dead_token_is_known_and_a_new_one_in_the_file_brings_it_back(start, s
     until("the first token", lambda: credential(sidekey)["generation"] == 1)
     server.ask("/end", refresh_token=config_token(config))
     assert not rotate(sidekey)
-    until("the verdict", lambda: credential(sidekey)["state"] == "reauth_required", seconds=20)
+    until("the verdict", lambda: credential(sidekey)["state"] == "reauth_required")
     put(config, server.mint())
-    until("the new token", lambda: credential(sidekey)["state"] == "usable" and credential(sidekey)["last_error"] is None, seconds=30)
-    until("a rotation", lambda: rotate(sidekey), seconds=30)
+    until("the new token", lambda: credential(sidekey)["state"] == "usable" and credential(sidekey)["last_error"] is None)
+    until("a rotation", lambda: rotate(sidekey))
     assert set(server.relay.sent().values()) == {1}
 
 
@@ -194,7 +194,7 @@ def test_the_judge_counts_a_token_that_comes_twice(server):
     def redeem(token):
         data = urllib.parse.urlencode({**form, "refresh_token": token}).encode()
         try:
-            with server.opener.open(server.token_url, data, timeout=30) as answer:
+            with server.opener.open(server.token_url, data, timeout=harness.PATIENCE_S) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as refused:
             return json.load(refused)
@@ -209,7 +209,7 @@ def test_a_client_secret_of_difficult_letters(start, server, config_for, auth_wa
     """What the server cannot read is a matter of configuration: the token lives, and the message has the way out."""
     token = server.mint()
     sidekey = start(config_for(token, client_auth=auth_way))
-    until("an answer", lambda: credential(sidekey)["generation"] or credential(sidekey)["last_error"], seconds=30)
+    until("an answer", lambda: credential(sidekey)["generation"] or credential(sidekey)["last_error"])
     now = credential(sidekey)
     if not now["generation"]:
         assert server.name not in WORKS[auth_way]

@@ -13,7 +13,7 @@ import time
 
 import pytest
 import wire
-from harness import API, until
+from harness import API, PATIENCE_S, until
 from wire import TOKEN, status_of
 
 PLAIN, AGAIN, QUITS = "plain.sidekey.test", "again.sidekey.test", "quits.sidekey.test"
@@ -76,7 +76,7 @@ class Clear:
     """A connection of plain http:// requests."""
 
     def __init__(self, sidekey, host=PLAIN):
-        self.sock = socket.create_connection(sidekey.proxy, timeout=10)
+        self.sock = socket.create_connection(sidekey.proxy, timeout=PATIENCE_S)
         self.origin, self.host = f"http://{host}", host
 
     def request(self, method="GET", path="/", fields="", body=b"", version="1.1"):
@@ -103,7 +103,7 @@ class Half(Clear):
     """TLS in a tunnel, with the bytes in our hands: ssl.SSLSocket cannot say close_notify and read on."""
 
     def __init__(self, sidekey, host, fin):
-        self.sock, head = sidekey.tunnel(f"{host}:443", 10)
+        self.sock, head = sidekey.tunnel(f"{host}:443")
         assert status_of(head) == 200
         self.origin, self.host, self.fin = "", host, fin
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -174,7 +174,7 @@ def test_a_whole_request_is_answered_after_its_end(scene, how, version, body):
 
     def script(peer):
         peer.read()
-        assert gate.wait(10)
+        assert gate.wait(PATIENCE_S)
         peer.send(wire.OK)
     with scene.playing(script):
         client = scene.open(how)
@@ -205,7 +205,7 @@ def test_a_request_that_was_cut_is_no_request(scene, how, fields, part):
         client.send(client.request("POST", "/", fields, part))
         until("its head is upstream", lambda: scene.server(how).requests)
         client.finish()
-        assert ended.wait(2), "the upstream is still held"
+        assert ended.wait(PATIENCE_S), "the upstream is still held"
         assert client.read_to_end()[0] == b""
         client.close()
 
@@ -259,8 +259,8 @@ def test_a_401_is_still_refreshed_and_sent_again_after_the_end(scene, fin):
     assert len(seen) == 2 and seen[0][1] == seen[1][1] == b"whole" and seen[0][0] != seen[1][0], seen
 
 
-def held(scene, how, act, host=API):
-    """An upstream that does not answer, and a client with a whole request that then does what act says: whether the upstream is let go within a second."""
+def held(scene, how, act, host=API, seconds=PATIENCE_S):
+    """An upstream that does not answer, and a client with a whole request that then does what act says: whether the upstream is let go in that time."""
     let_go = threading.Event()
 
     def script(peer):
@@ -274,7 +274,7 @@ def held(scene, how, act, host=API):
         client.send(client.request())
         until("it is upstream", lambda: scene.server(how).requests)
         act(client)
-        found = let_go.wait(1)
+        found = let_go.wait(seconds)
         client.close()
     return found
 
@@ -297,7 +297,7 @@ def test_an_end_without_close_notify_is_a_death_and_frees_the_upstream(scene):
 
 @pytest.mark.parametrize("how", WIRES)
 def test_an_end_alone_keeps_the_upstream_where_the_rule_says_so(scene, how):
-    assert not held(scene, how, lambda client: client.finish())
+    assert not held(scene, how, lambda client: client.finish(), seconds=1)
 
 
 GIVE_UP = {"an end": lambda client: client.finish(), "a close": lambda client: (client.finish(), client.close()), "a reset": lambda client: client.reset(),
@@ -328,7 +328,7 @@ def test_a_client_that_gives_up_frees_the_upstream_in_the_middle_of_a_stream(sce
         until("an event is here", lambda: select.select([client.sock], [], [], 1)[0])
         time.sleep(0.1)
         GIVE_UP[act](client)
-        assert let_go.wait(1), "the upstream still talks to nobody"
+        assert let_go.wait(PATIENCE_S), "the upstream still talks to nobody"
         client.close()
 
 
@@ -345,7 +345,7 @@ def test_a_stream_to_one_who_is_gone_ends_with_a_write_and_costs_no_time_before(
     def script(peer):
         peer.read()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata:0\n\n\r\n")
-        assert more.wait(10)
+        assert more.wait(PATIENCE_S)
         with contextlib.suppress(OSError):
             peer.send(b"8\r\ndata:1\n\n\r\n")
             while peer.fill():
@@ -369,14 +369,14 @@ def test_a_stream_to_one_who_is_gone_ends_with_a_write_and_costs_no_time_before(
         assert spent < 0.2, f"{spent} s of CPU in a second of waiting"
         assert not ended.is_set()
         more.set()
-        assert ended.wait(1), "the upstream still talks to nobody"
+        assert ended.wait(PATIENCE_S), "the upstream still talks to nobody"
 
 
 def test_on_the_unix_socket_a_close_is_told_from_an_end(scene):
     def unix(client):
         client.sock.close()
         client.sock = socket.socket(socket.AF_UNIX)
-        client.sock.settimeout(10)
+        client.sock.settimeout(PATIENCE_S)
         client.sock.connect(scene.sidekey.socket)
         return client
     with scene.playing(wire.serve):
@@ -398,11 +398,11 @@ def test_on_the_unix_socket_a_close_is_told_from_an_end(scene):
         client.send(client.request())
         until("it is upstream", lambda: scene.clear.requests)
         client.close()
-        assert let_go.wait(1)
+        assert let_go.wait(PATIENCE_S)
 
 
 def test_the_admin_port_answers_after_the_end_too(scene):
-    with socket.create_connection(scene.sidekey.admin, timeout=10) as sock:
+    with socket.create_connection(scene.sidekey.admin, timeout=PATIENCE_S) as sock:
         sock.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
         sock.shutdown(socket.SHUT_WR)
         answer, end = wire.read_to_end(sock)

@@ -97,7 +97,7 @@ def drip(sock, data, every_s=0.05):
             with contextlib.suppress(TimeoutError, socket.timeout):
                 got = sock.recv(65536)
                 break
-    sock.settimeout(5)
+    sock.settimeout(harness.PATIENCE_S)
     rest, end = wire.read_to_end(sock)
     return got + rest, end
 
@@ -117,24 +117,24 @@ LONG = b"X-Long: " + b"v" * 1000
 
 
 def test_7_a_head_of_connect_that_drips_is_cut(scene):
-    with socket.create_connection(scene.sidekey.proxy, timeout=5) as sock, within(SHORT_S * 0.8, SHORT_S * 3):
+    with socket.create_connection(scene.sidekey.proxy, timeout=harness.PATIENCE_S) as sock, within(SHORT_S * 0.8, SHORT_S * 3):
         answer, end = drip(sock, f"CONNECT {API}:443 HTTP/1.1\r\n".encode() + LONG)
         assert status_of(answer) == 408 and end != "open"
 
 
 def test_7_a_connection_without_a_word_is_ended(scene):
-    with socket.create_connection(scene.sidekey.proxy, timeout=5) as sock, within(SHORT_S * 0.8, SHORT_S * 4):
+    with socket.create_connection(scene.sidekey.proxy, timeout=harness.PATIENCE_S) as sock, within(SHORT_S * 0.8, SHORT_S * 4):
         assert wire.read_to_end(sock) == (b"", "eof")
 
 
 def test_7_a_head_inside_the_tunnel_that_drips_is_cut(scene):
-    with scene.sidekey.tls(timeout=5) as sock, within(SHORT_S * 0.8, SHORT_S * 3):
+    with scene.sidekey.tls() as sock, within(SHORT_S * 0.8, SHORT_S * 3):
         assert status_of(drip(sock, f"GET / HTTP/1.1\r\n{HOST}".encode() + LONG)[0]) == 408
 
 
 def test_7_a_head_is_not_given_new_time_by_an_answer_before_it(scene):
     """Keep-alive: the second head drips."""
-    with scene.sidekey.tls(timeout=5) as sock:
+    with scene.sidekey.tls() as sock:
         sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
         assert status_of(read_message(sock)[0]) == 200
         with within(SHORT_S * 0.8, SHORT_S * 3):
@@ -142,7 +142,7 @@ def test_7_a_head_is_not_given_new_time_by_an_answer_before_it(scene):
 
 
 def test_7_an_idle_client_connection_is_ended(scene):
-    with scene.sidekey.tls(timeout=5) as sock:
+    with scene.sidekey.tls() as sock:
         sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
         assert status_of(read_message(sock)[0]) == 200
         with within(SHORT_S * 0.8, SHORT_S * 3):
@@ -151,7 +151,7 @@ def test_7_an_idle_client_connection_is_ended(scene):
 
 @pytest.mark.parametrize("first", [b"", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 40])
 def test_7_a_handshake_of_the_client_that_stalls_is_ended(scene, first):
-    sock, head = scene.sidekey.tunnel(timeout=5)
+    sock, head = scene.sidekey.tunnel()
     assert status_of(head) == 200
     with sock, within(SHORT_S * 0.8, SHORT_S * 3.5):
         sock.sendall(first)
@@ -159,7 +159,7 @@ def test_7_a_handshake_of_the_client_that_stalls_is_ended(scene, first):
 
 
 def test_7_a_handshake_of_the_client_that_drips_is_ended(scene):
-    sock, _ = scene.sidekey.tunnel(timeout=5)
+    sock, _ = scene.sidekey.tunnel()
     with sock, within(SHORT_S * 0.8, SHORT_S * 3.5):
         assert drip(sock, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 400)[1] != "open"
 
@@ -173,7 +173,7 @@ def refused(sidekey, reason):
                                                 ("client_timeout", None, b"")])
 def test_7_a_handshake_that_fails_or_stalls_is_counted(scene, reason, sni, first):
     before = refused(scene.sidekey, reason)
-    sock, _ = scene.sidekey.tunnel(timeout=5)
+    sock, _ = scene.sidekey.tunnel()
     with sock, contextlib.suppress(OSError):
         if sni:
             context = scene.sidekey.context()
@@ -193,12 +193,12 @@ def closes(sidekey):
 def test_7_why_connections_end_is_counted_and_all_words_are_there_from_the_start(scene):
     before = closes(scene.sidekey)
     assert {("client", "peer_closed"), ("client", "aborted"), ("upstream", "idle"), ("upstream", "upgraded")} <= set(before)
-    scene.sidekey.tunnel(timeout=5)[0].close()
+    scene.sidekey.tunnel()[0].close()
     until("it is counted", lambda: closes(scene.sidekey)[("client", "peer_closed")] >= before[("client", "peer_closed")] + 1)
 
 
 def test_7_a_handshake_of_the_upstream_that_stalls_is_504(scene):
-    with scene.sidekey.tls("silent.sidekey.test", timeout=8) as sock, within(SHORT_S * 0.5, SHORT_S * 4):
+    with scene.sidekey.tls("silent.sidekey.test") as sock, within(SHORT_S * 0.5, SHORT_S * 4):
         sock.sendall(b"GET / HTTP/1.1\r\nHost: silent.sidekey.test\r\n\r\n")
         head, body = read_message(sock)
     assert status_of(head) == 504 and "; error=connection_timeout" in field_of(head, "proxy-status"), (head, body)
@@ -207,7 +207,7 @@ def test_7_a_handshake_of_the_upstream_that_stalls_is_504(scene):
 
 def test_7_an_upstream_that_cannot_be_reached_in_time_is_504_on_connect(scene):
     with within(SHORT_S * 0.8, SHORT_S * 4 + 1):
-        sock, head = scene.sidekey.tunnel("full.sidekey.test:443", 8)
+        sock, head = scene.sidekey.tunnel("full.sidekey.test:443")
         sock.close()
     assert status_of(head) == 504, head
     assert field_of(head, "proxy-status").startswith("sidekey; error=connection_timeout"), head
@@ -234,7 +234,7 @@ def drip_body(peer):
 
 def test_7_an_answer_that_does_not_begin_is_504(scene):
     scene.playing(stall_before)
-    with scene.sidekey.tls(timeout=5) as sock, within(SHORT_S * 0.8, SHORT_S * 3):
+    with scene.sidekey.tls() as sock, within(SHORT_S * 0.8, SHORT_S * 3):
         sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
         head, body = read_message(sock)
     assert status_of(head) == 504 and "; error=http_response_timeout" in field_of(head, "proxy-status")
@@ -243,7 +243,7 @@ def test_7_an_answer_that_does_not_begin_is_504(scene):
 
 def test_7_an_answer_that_stops_in_the_middle_is_cut_visibly(scene):
     scene.playing(stall_in_body)
-    sock, _ = scene.sidekey.tunnel(timeout=5)
+    sock, _ = scene.sidekey.tunnel()
     with scene.sidekey.context().wrap_socket(sock, server_hostname=API, suppress_ragged_eofs=False) as secured, within(SHORT_S * 0.8, SHORT_S * 3):
         secured.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
         answer, end = wire.read_to_end(secured)
@@ -253,21 +253,21 @@ def test_7_an_answer_that_stops_in_the_middle_is_cut_visibly(scene):
 def test_7_an_answer_that_is_only_slow_passes_whole(scene):
     """Idle is the time between two bytes, not the time for all."""
     scene.playing(drip_body)
-    with scene.sidekey.tls(timeout=5) as sock, within(SHORT_S * 2, SHORT_S * 8):
+    with scene.sidekey.tls() as sock, within(SHORT_S * 2, SHORT_S * 8):
         sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
         assert read_message(sock)[1] == b"x" * 20
 
 
 def test_7_an_upload_that_stops_in_the_middle_is_ended(scene):
     scene.playing(wire.serve)
-    with scene.sidekey.tls(timeout=5) as sock, within(SHORT_S * 0.8, SHORT_S * 4):
+    with scene.sidekey.tls() as sock, within(SHORT_S * 0.8, SHORT_S * 4):
         sock.sendall(f"POST / HTTP/1.1\r\n{HOST}Content-Length: 100\r\n\r\nhalf".encode())
         answer, end = wire.read_to_end(sock)
     assert end != "open" and status_of(answer) in (None, 408, 504), answer
 
 
 def test_7_an_idle_tunnel_is_ended_and_a_busy_one_is_not(scene):
-    sock, head = scene.sidekey.tunnel(f"{TUNNEL}:443", 5)
+    sock, head = scene.sidekey.tunnel(f"{TUNNEL}:443")
     assert status_of(head) == 200
     with sock:
         for n in range(8):
@@ -328,10 +328,10 @@ def test_7_who_reads_slowly_stops_the_writer_and_costs_little_memory(roomy, dire
     before, socks, sent = worker_kib(sidekey), [], 0
     for _ in range(SLOW):
         if direction == "tunnel":
-            sock, _ = sidekey.tunnel(f"{TUNNEL}:443", 5)
+            sock, _ = sidekey.tunnel(f"{TUNNEL}:443")
             sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
         else:
-            sock = sidekey.tls(timeout=5)
+            sock = sidekey.tls()
             sock.sendall(f"{'GET' if direction == 'down' else 'POST'} / HTTP/1.1\r\n{HOST}{'' if direction == 'down' else f'Content-Length: {LARGE}' + chr(13) + chr(10)}\r\n".encode())
         socks.append(sock)
     if direction != "down":
@@ -365,7 +365,7 @@ def test_7_who_reads_slowly_gets_every_byte(roomy, direction):
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     roomy.upstream.script = script
     roomy.upstream.hang_up()
-    with roomy.sidekey.tls(timeout=20) as sock:
+    with roomy.sidekey.tls() as sock:
         sock.sendall(f"{'POST' if direction == 'up' else 'GET'} / HTTP/1.1\r\n{HOST}{f'Content-Length: {len(body)}' + chr(13) + chr(10) if direction == 'up' else ''}\r\n".encode())
         if direction == "up":
             sock.sendall(body)
@@ -378,7 +378,7 @@ def test_7_who_reads_slowly_gets_every_byte(roomy, direction):
 
 
 def ask(sidekey):
-    with sidekey.tls(timeout=10) as sock:
+    with sidekey.tls() as sock:
         sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
         return read_message(sock)[0]
 
@@ -460,10 +460,10 @@ def test_7_without_file_descriptors_it_waits_and_never_spins(folder, pki):
     sidekey = world.start(world.config(world.server()))
     assert status_of(ask(sidekey)) == 200
     worker = sidekey.child("worker")
-    kept = sidekey.tls(timeout=10)
+    kept = sidekey.tls()
     used = len(os.listdir(f"/proc/{worker}/fd"))
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 6, used + 6))
-    crowd = [socket.create_connection(sidekey.proxy, timeout=5) for _ in range(40)]
+    crowd = [socket.create_connection(sidekey.proxy, timeout=harness.PATIENCE_S) for _ in range(40)]
     time.sleep(0.3)
     before = cpu_seconds(worker)
     time.sleep(1.0)
@@ -473,7 +473,7 @@ def test_7_without_file_descriptors_it_waits_and_never_spins(folder, pki):
     assert status_of(read_message(kept)[0]) in (200, 502), "who is in is served as far as descriptors go"
     for sock in crowd:
         sock.close()
-    until("it serves again", lambda: quietly(lambda: status_of(ask(sidekey)) == 200), 8)
+    until("it serves again", lambda: quietly(lambda: status_of(ask(sidekey)) == 200))
     kept.close()
     world.close()
 
@@ -488,7 +488,7 @@ def quietly(check):
 def test_7_beyond_the_limit_of_connections_new_ones_wait_outside(folder, pki):
     world = wire.World(folder / "crowd", pki, "crowd")
     sidekey = world.start(world.config(world.server(), limits={"connections": 4}))
-    inside = [sidekey.tls(timeout=5) for _ in range(4)]
+    inside = [sidekey.tls() for _ in range(4)]
     for sock in inside: # an answer proves that the worker has counted it
         sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
         assert status_of(read_message(sock)[0]) == 200
@@ -498,7 +498,7 @@ def test_7_beyond_the_limit_of_connections_new_ones_wait_outside(folder, pki):
             late.recv(1)
         assert sidekey.get_admin("/livez")[0] == 200, "operators are not clients"
         inside.pop().close()
-        late.settimeout(5)
+        late.settimeout(harness.PATIENCE_S)
         assert status_of(harness.read_head(late)) == 200
     for sock in inside:
         sock.close()
@@ -512,11 +512,11 @@ def test_7_silent_strangers_keep_nobody_out(folder, pki, first):
     sidekey = world.start(world.config(world.server(), limits={"connections": 20}))
     silent = []
     for _ in range(200):
-        silent.append(socket.create_connection(sidekey.proxy, timeout=5))
+        silent.append(socket.create_connection(sidekey.proxy, timeout=harness.PATIENCE_S))
         silent[-1].sendall(first.encode())
     begun = time.monotonic()
     for _ in range(3):
-        with sidekey.tls(timeout=5) as sock:
+        with sidekey.tls() as sock:
             sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
             assert status_of(read_message(sock)[0]) == 200
     assert time.monotonic() - begun < 5
@@ -534,7 +534,7 @@ def test_7_a_client_has_its_share_of_the_connections(folder, pki):
     sidekey = world.start(world.config(world.server(), limits={"connections": 8}, clients=clients))
 
     def connect(name):
-        sock = socket.create_connection(sidekey.proxy, timeout=5)
+        sock = socket.create_connection(sidekey.proxy, timeout=harness.PATIENCE_S)
         word = base64.b64encode(f"{name}:{words[name]}".encode()).decode()
         sock.sendall(f"CONNECT {API}:443 HTTP/1.1\r\nHost: {API}:443\r\nProxy-Authorization: Basic {word}\r\n\r\n".encode())
         return sock, status_of(harness.read_head(sock))
@@ -560,20 +560,20 @@ class Leaving:
         self.world = wire.World(folder, pki, "leaving")
         server = self.world.server(self.script)
         self.sidekey = self.world.start(self.world.config(server, limits={"drain": drain}))
-        self.idle = self.sidekey.tls(timeout=10)
+        self.idle = self.sidekey.tls()
         self.idle.sendall(f"GET /quick HTTP/1.1\r\n{HOST}\r\n".encode())
         read_message(self.idle)
-        self.fresh = self.sidekey.tls(timeout=10)
-        self.busy = self.sidekey.tls(timeout=10)
+        self.fresh = self.sidekey.tls()
+        self.busy = self.sidekey.tls()
         self.busy.sendall(f"GET /slow HTTP/1.1\r\n{HOST}\r\n".encode())
-        assert self.begun.wait(5)
+        assert self.begun.wait(harness.PATIENCE_S)
 
     def script(self, peer):
         while request := peer.read():
             if request.target == "/slow":
                 self.begun.set()
                 peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf" if self.half else b"")
-                self.gate.wait(10)
+                self.gate.wait(harness.PATIENCE_S)
                 peer.send(b"half" if self.half else wire.OK)
             else:
                 peer.send(wire.OK)
@@ -585,7 +585,7 @@ class Leaving:
 
     def refuses(self):
         try:
-            socket.create_connection(self.sidekey.proxy, timeout=1).close()
+            socket.create_connection(self.sidekey.proxy, timeout=harness.PATIENCE_S).close()
             return False
         except OSError:
             return True
@@ -620,7 +620,7 @@ def test_7_sigterm_lets_the_request_in_flight_end_and_takes_no_other(leaving):
     assert status_of(head) == 200 and body == b"ok" and field_of(head, "connection") == "close"
     assert wire.read_to_end(scene.busy) == (b"", "eof")
     with within(0, 4):
-        assert scene.sidekey.popen.wait(5) == 0
+        assert scene.sidekey.popen.wait(harness.PATIENCE_S) == 0
 
 
 def test_7_who_drains_is_alive_and_not_ready(leaving):
@@ -635,15 +635,15 @@ def test_7_who_drains_is_alive_and_not_ready(leaving):
     assert "sidekey_connections" in scene.sidekey.get_admin("/metrics")[1]
     scene.gate.set()
     assert status_of(read_message(scene.busy)[0]) == 200, "what was in flight is finished all the same"
-    assert scene.sidekey.popen.wait(5) == 0
+    assert scene.sidekey.popen.wait(harness.PATIENCE_S) == 0
 
 
 def test_7_an_operator_who_says_nothing_delays_the_end_by_a_second_at_most(folder, pki):
     world = wire.World(folder / "mute", pki, "mute")
     sidekey = world.start(world.config(world.server(), limits={"drain": "20s"}))
-    with socket.create_connection(sidekey.admin, timeout=5), within(0, 3):
+    with socket.create_connection(sidekey.admin, timeout=harness.PATIENCE_S), within(0, 3):
         os.kill(sidekey.pid, signal.SIGTERM)
-        assert sidekey.popen.wait(10) == 0
+        assert sidekey.popen.wait(harness.PATIENCE_S) == 0
     world.close()
 
 
@@ -653,7 +653,7 @@ def test_7_a_second_sigterm_ends_at_once(leaving):
     until("new connections are refused", scene.refuses)
     with within(0, 2):
         scene.tell()
-        scene.sidekey.popen.wait(5)
+        scene.sidekey.popen.wait(harness.PATIENCE_S)
     assert wire.read_to_end(scene.busy)[1] in ("eof", "broken")
 
 
@@ -661,6 +661,6 @@ def test_7_after_the_time_for_draining_what_still_runs_is_cut(leaving):
     scene = leaving("700ms")
     with within(0.5, 3):
         scene.tell()
-        assert scene.sidekey.popen.wait(5) == 0
+        assert scene.sidekey.popen.wait(harness.PATIENCE_S) == 0
     answer, _ = wire.read_to_end(scene.busy)
     assert b"200" not in answer

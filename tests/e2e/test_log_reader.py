@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import API, SIDEKEY, Sidekey, environment, split_address, until
+from harness import API, PATIENCE_S, SIDEKEY, Sidekey, environment, split_address, until
 
 
 class Unread(Sidekey):
@@ -55,7 +55,7 @@ def test_a_log_reader_that_stands_still_stops_nothing(make_config, place, auth, 
             for _ in range(100):
                 assert sidekey.request(connection=connection)[0] == 200
             return re.search(r"^sidekey_log_dropped_total ([1-9]\d*)", sidekey.get_admin("/metrics")[1], re.M)
-        until("lines are dropped and counted", dropped, 60)
+        until("lines are dropped and counted", dropped)
         assert sidekey.get_admin("/livez")[0] == 200
         sidekey.read()
 
@@ -63,10 +63,10 @@ def test_a_log_reader_that_stands_still_stops_nothing(make_config, place, auth, 
             assert sidekey.request(connection=connection)[0] == 200
             return re.search(r'"lines of the log are missing[^\n]*"dropped":[1-9]\d*}$', sidekey.read(), re.M)
         until("the log goes on, and says so", reported)
-        until("lines are dropped again", dropped, 60)
+        until("lines are dropped again", dropped)
     finally:
         sidekey.popen.send_signal(signal.SIGTERM)
-        assert sidekey.popen.wait(20) == 0
+        assert sidekey.popen.wait(PATIENCE_S) == 0
         os.close(sidekey.reader)
 
 
@@ -98,7 +98,7 @@ def test_stdout_is_json_from_the_first_line_to_the_last(start, make_config):
 
 def test_a_configuration_that_is_wrong_is_a_line_of_json_too(place):
     (place / "bad.yaml").write_text("nothing: here\n")
-    done = subprocess.run([SIDEKEY, "serve", "-c", place / "bad.yaml"], capture_output=True, text=True, env=environment(place), timeout=30)
+    done = subprocess.run([SIDEKEY, "serve", "-c", place / "bad.yaml"], capture_output=True, text=True, env=environment(place), timeout=PATIENCE_S)
     lines = [json.loads(x) for x in done.stdout.splitlines()]
     assert done.returncode == 78 and "nothing" in done.stderr
     assert any(x["level"] == "error" and "nothing" in x["reason"] for x in lines)

@@ -37,11 +37,11 @@ def test_after_eight_refreshes_no_spent_refresh_token_is_in_the_keepers_memory(m
     config["credentials"]["crm"] = {"grant": "refresh_token", "token_url": idp.url(), "client_id": "me", "client_auth": "none", "required": True,
                                     "refresh_token": make_config.write("rt", idp.mint()), "tls": {"ca_file": str(pki / "ca.pem")}}
     sidekey = start(config)
-    until("eight refreshes", lambda: len(idp.spent) >= 9, 40)
+    until("eight refreshes", lambda: len(idp.spent) >= 9)
     keeper = sidekey.child("keeper")
     idp.answer = {"expires_in": 3600}
     before = len(idp.spent)
-    until("one more, which lives long", lambda: len(idp.spent) > before, 10)
+    until("one more, which lives long", lambda: len(idp.spent) > before)
     time.sleep(0.5)
     spent = [token.encode() for token in idp.spent[:-1]]  # the last one is kept for one generation
     found = {token for part in memory(keeper) for token in spent if token in part}

@@ -1,7 +1,7 @@
 """What /metrics says, read by the parsers of the Prometheus project's own client library."""
 import urllib.request
 
-from harness import until
+from harness import PATIENCE_S, until
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client import parser as prometheus
 
@@ -9,7 +9,7 @@ from prometheus_client import parser as prometheus
 def families(sidekey, accept):
     host, port = sidekey.admin
     request = urllib.request.Request(f"http://{host}:{port}/metrics", headers={"Accept": accept})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         kind, text = answer.headers["content-type"], answer.read().decode()
     read = openmetrics if "openmetrics" in accept else prometheus
     assert kind.startswith(accept), kind

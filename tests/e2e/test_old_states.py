@@ -32,15 +32,15 @@ def configured(make_config, pki, place, idp):
 
 
 def ready(sidekey):
-    until("ready", lambda: sidekey.get_admin("/readyz")[0] == 200, 30)
+    until("ready", lambda: sidekey.get_admin("/readyz")[0] == 200)
     return sidekey
 
 
 def refresh(sidekey, idp):
     """Forces one; within a second of the last one it is refused."""
     before = len(idp.asked)
-    until("a forced refresh is taken", lambda: sidekey.get_admin("/refresh/crm", "POST")[0] in (200, 202), 30, every=0.3)
-    until("refreshed", lambda: len(idp.asked) > before, 30)
+    until("a forced refresh is taken", lambda: sidekey.get_admin("/refresh/crm", "POST")[0] in (200, 202), every=0.3)
+    until("refreshed", lambda: len(idp.asked) > before)
 
 
 def run(start, config, redis, idp, generations):
@@ -49,7 +49,7 @@ def run(start, config, redis, idp, generations):
     for generation in range(1, generations + 1):
         if generation > 1:
             refresh(sidekey, idp)
-        until(f"generation {generation}", lambda g=generation: redis.field("crm", "gen") == str(g), 30)
+        until(f"generation {generation}", lambda g=generation: redis.field("crm", "gen") == str(g))
         if generation == 1:
             assert redis.ask("COPY", STATE, "{sidekey:crm}:old") == 1
     assert sidekey.stop() == 0
@@ -64,7 +64,7 @@ def test_what_redis_lost_while_no_keeper_ran_is_written_back_from_the_state_dire
     sidekey = ready(start(configured(redis)))
     assert redis.field("crm", "gen") == "3"
     refresh(sidekey, idp)
-    until("generation 4", lambda: redis.field("crm", "gen") == "4", 30)
+    until("generation 4", lambda: redis.field("crm", "gen") == "4")
     assert idp.reuse == 0 and len(idp.asked) == 4
     assert b"is written back" in b"".join(sidekey.logs().values())
 
@@ -75,12 +75,12 @@ def test_of_two_machines_that_differ_the_newer_one_is_followed(start, configured
     redis.ask("COPY", STATE, "{sidekey:crm}:two")
     two = ready(start(configured(redis, "two")))
     refresh(two, idp)
-    until("generation 3", lambda: redis.field("crm", "gen") == "3", 30)
+    until("generation 3", lambda: redis.field("crm", "gen") == "3")
     redis.ask("COPY", "{sidekey:crm}:two", STATE, "REPLACE")
     one = ready(start(configured(redis, "one"), name="one"))  # it knows generation 2 itself
-    until("generation 3 is back", lambda: redis.field("crm", "gen") == "3", 60)
+    until("generation 3 is back", lambda: redis.field("crm", "gen") == "3")
     refresh(one, idp)
-    until("generation 4", lambda: redis.field("crm", "gen") == "4", 30)
+    until("generation 4", lambda: redis.field("crm", "gen") == "4")
     two.get_admin("/refresh/crm", "POST")
     assert idp.reuse == 0 and not idp.revoked
 
@@ -96,6 +96,6 @@ def test_a_kept_state_that_somebody_damaged_is_reported_and_redis_is_believed(st
     sidekey = ready(start(configured(redis)))
     until("reported", lambda: b"of no use" in b"".join(sidekey.logs().values()))
     refresh(sidekey, idp)
-    until("generation 3", lambda: redis.field("crm", "gen") == "3", 30)
-    until("kept again", lambda: kept.read_bytes().startswith(b"sidekey-kept 1 3\n"), 10)
+    until("generation 3", lambda: redis.field("crm", "gen") == "3")
+    until("kept again", lambda: kept.read_bytes().startswith(b"sidekey-kept 1 3\n"))
     assert idp.reuse == 0

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from harness import SIDEKEY, environment, run
+from harness import PATIENCE_S, SIDEKEY, environment, run
 
 STRANGER = 52343
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can play another user")
@@ -34,15 +34,15 @@ def test_a_configuration_of_another_user_in_the_current_directory_is_refused(pla
     (there / "sidekey.yaml").chmod(0o666)
     os.chown(there / "sidekey.yaml", STRANGER, STRANGER)
     os.chown(there, STRANGER, STRANGER)
-    done = run([SIDEKEY, *command], environment(place), cwd=there, seconds=10)
+    done = run([SIDEKEY, *command], environment(place), cwd=there, seconds=PATIENCE_S)
     assert done.returncode == 77, done
     assert f"belongs to uid {STRANGER}".encode() in done.stderr and b"chown" in done.stderr
     os.chown(there, 0, 0)
     (there / "sidekey.yaml").chmod(0o644)
-    assert run([SIDEKEY, *command], environment(place), cwd=there, seconds=10).returncode == 77
+    assert run([SIDEKEY, *command], environment(place), cwd=there, seconds=PATIENCE_S).returncode == 77
     os.chown(there / "sidekey.yaml", 0, 0)
     (there / "sidekey.yaml").chmod(0o666)
-    done = run([SIDEKEY, *command], environment(place), cwd=there, seconds=10)
+    done = run([SIDEKEY, *command], environment(place), cwd=there, seconds=PATIENCE_S)
     assert done.returncode == 77 and b"chmod go-w" in done.stderr
     assert not marker.exists()
 
@@ -63,12 +63,12 @@ def test_a_fifo_a_device_and_a_huge_file_are_refused_at_once(make_config, place)
         config["store"]["seal_key"] = {"file": name}
         (place / "sidekey.yaml").write_text(json.dumps(config))
         began = time.monotonic()
-        done = run([SIDEKEY, "serve", "-c", place / "sidekey.yaml"], environment(place), seconds=20)
+        done = run([SIDEKEY, "serve", "-c", place / "sidekey.yaml"], environment(place), seconds=PATIENCE_S)
         assert done.returncode in (77, 78), done
         assert time.monotonic() - began < 5
         assert name.encode() in done.stdout + done.stderr
     began = time.monotonic()
-    assert run([SIDEKEY, "check", "-c", place / "fifo"], environment(place), seconds=20).returncode == 74
+    assert run([SIDEKEY, "check", "-c", place / "fifo"], environment(place), seconds=PATIENCE_S).returncode == 74
     assert time.monotonic() - began < 5
 
 
@@ -80,7 +80,7 @@ def test_a_secret_that_another_user_can_write_stops_the_start(make_config, place
     (place / "sidekey.yaml").write_text(json.dumps(config))
     os.chown(secret, STRANGER, STRANGER)
     for command in (["serve"], ["check"]):
-        done = run([SIDEKEY, *command, "-c", place / "sidekey.yaml"], environment(place), seconds=20)
+        done = run([SIDEKEY, *command, "-c", place / "sidekey.yaml"], environment(place), seconds=PATIENCE_S)
         assert done.returncode == 77, done
         assert b"credentials.crm.client_secret" in done.stderr and f"uid {STRANGER}".encode() in done.stderr
 
@@ -115,7 +115,7 @@ def test_volumes_of_kubernetes_and_credentials_of_systemd_are_taken(place, seal)
     (place / "c.yaml").write_text(json.dumps({
         "listen": {"proxy": "127.0.0.1:0"}, "store": {"file": "/tmp/none", "seal_key": {"file": str(at / seal)}}, "credentials": {}, "rules": []}))
     script = KUBELET.format(at=at, config=place / "c.yaml", seal="9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28", sidekey=SIDEKEY, more="")
-    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, timeout=30, check=False, env=environment(place))
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, timeout=PATIENCE_S, check=False, env=environment(place))
     if b"unshare failed" in done.stderr or b"mount:" in done.stderr and b"denied" in done.stderr:
         pytest.skip("no mount namespace here")
     assert done.returncode == 0, (done.stdout, done.stderr)

@@ -9,7 +9,7 @@ import urllib.parse
 
 import pytest
 import wire
-from harness import API, until
+from harness import API, PATIENCE_S, until
 
 LOGIN = "login.sidekey.test"
 USER, PASSWORD = "me", "pa:ss word"
@@ -73,7 +73,7 @@ class Parent:
 
     def run(self, sock):
         with contextlib.suppress(OSError), sock:
-            sock.settimeout(30)
+            sock.settimeout(PATIENCE_S)
             if found := self.open(sock):
                 with socket.create_connection(("127.0.0.1", self.places[found[0]])) as there:
                     sock.sendall(found[1])
@@ -182,5 +182,5 @@ def test_tokens_are_asked_for_by_the_parent_and_its_refusal_costs_no_grant(auth,
     assert status == 503 and f"parent proxy {one.url}" in json.loads(body)["detail"], (status, body)
     assert one.asked and set(one.asked) <= {f"{LOGIN}:443", "refused"}
     one.login = (USER, PASSWORD)
-    until("a token came by the parent", lambda: sidekey.request()[0] == 200, 60)
+    until("a token came by the parent", lambda: sidekey.request()[0] == 200)
     assert one.asked[-1] == f"{LOGIN}:443"

@@ -54,7 +54,7 @@ class Pod:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(harness.PATIENCE_S)
 
 
 @pytest.fixture

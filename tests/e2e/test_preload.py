@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from harness import PATIENCE_S
 
 TOP = Path(__file__).resolve().parents[2]
 LIB = (TOP / os.environ.get("BUILD", "build") / "libsidekey-preload.so").resolve()
@@ -90,7 +91,7 @@ class Server:
 
     def serve(self, s):
         try:
-            s.settimeout(10)
+            s.settimeout(PATIENCE_S)
             host, port = self.hint(s.getsockname()[0])
             with self.lock:
                 self.seen.append((host, port))
@@ -215,7 +216,7 @@ def test_loopback_is_left_alone(server, client):
         port = local.getsockname()[1]
         threading.Thread(target=lambda: local.accept()[0].sendall(b"HTTP/1.0 200 OK\r\n\r\nlocal"), daemon=True).start()
         p = subprocess.Popen([client, "literal", "127.0.0.1", str(port)], env=environment(server, SIDEKEY_PRELOAD_PORTS=port), stdout=subprocess.PIPE)
-        out = p.communicate(timeout=20)[0]
+        out = p.communicate(timeout=PATIENCE_S)[0]
     assert b"FAIL line" not in out and server.seen == []
 
 
@@ -311,7 +312,7 @@ def test_a_bypassed_name_connects_directly_and_nothing_else_does(server):
     hosts = server.dir / "hosts"
     hosts.write_text("127.0.0.1 localhost\n192.0.2.50 direct.example.test other.example.test\n")
     env = environment(server, LD_PRELOAD="", OBJECT=LIB, HOSTS=hosts, SIDEKEY_PRELOAD_BYPASS="direct.example.test")
-    p = subprocess.run(["unshare", "-Urnm", "sh", "-c", DIRECT], env=env, capture_output=True, text=True, timeout=30)
+    p = subprocess.run(["unshare", "-Urnm", "sh", "-c", DIRECT], env=env, capture_output=True, text=True, timeout=PATIENCE_S)
     if p.returncode != 0 and ("unshare" in p.stderr or p.returncode == 77):
         pytest.skip("no user namespaces here: " + p.stderr.strip())
     # No worker in that network: what is redirected is refused (111).

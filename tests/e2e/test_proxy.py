@@ -286,7 +286,7 @@ def test_early_hints_pass(sidekey):
 
 
 def test_an_answer_that_comes_during_the_upload_is_relayed_at_once(sidekey):
-    with sidekey.tls(timeout=10) as sock:
+    with sidekey.tls() as sock:
         sock.sendall(f"POST /early?status=413 HTTP/1.1\r\n{host()}Content-Length: 1000000\r\n\r\npart".encode())
         assert harness.read_head(sock).startswith(b"HTTP/1.1 413")
 
@@ -300,7 +300,7 @@ def test_each_event_of_a_stream_arrives_when_it_is_sent(sidekey):
         client.writer.write(f"GET /steps?n=8 HTTP/1.1\r\n{host()}\r\n".encode())
         await client.reader.readuntil(b"\r\n\r\n")
         for i in range(8):
-            event = await asyncio.wait_for(client.reader.readuntil(b"\n\n"), 20)
+            event = await asyncio.wait_for(client.reader.readuntil(b"\n\n"), harness.PATIENCE_S)
             assert event.endswith(f"data: {i}\n\n".encode())
             assert (await other.request("GET", "/step"))[0] == (200 if i < 7 else 409)
         client.close()

@@ -14,7 +14,7 @@ HOST = f"Host: {API}\r\n"
 
 
 def connect(sidekey, authority):
-    sock, head = sidekey.tunnel(authority, 10)
+    sock, head = sidekey.tunnel(authority)
     sock.close()
     return head
 
@@ -47,7 +47,7 @@ def test_6_addresses_of_these_classes_are_not_dialled(guarded, host):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "169.254.169.254", "localhost", "[::ffff:127.0.0.1]", "[::1]"])
 def test_6_nor_are_they_by_plain_http(guarded, host):
-    with socket.create_connection(guarded.sidekey.proxy, timeout=10) as sock:
+    with socket.create_connection(guarded.sidekey.proxy, timeout=harness.PATIENCE_S) as sock:
         sock.sendall(f"GET http://{host}:{guarded.plain.port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert status_of(read_message(sock)[0]) == 403
     assert guarded.plain.peers == []
@@ -114,7 +114,7 @@ def test_6_hosts_without_a_rule(folder, pki, policy):
     sidekey = world.start(world.config(world.server(), unmatched=policy, resolve={
         "other.sidekey.test:443": f"127.0.0.1:{other.port}", "other.sidekey.test:80": f"127.0.0.1:{plain.port}"}))
     sock, head = sidekey.tunnel("other.sidekey.test:443")
-    with sock, socket.create_connection(sidekey.proxy, timeout=10) as simple:
+    with sock, socket.create_connection(sidekey.proxy, timeout=harness.PATIENCE_S) as simple:
         simple.sendall(b"GET http://other.sidekey.test/ HTTP/1.1\r\nHost: x\r\n\r\n")
         answer, _ = read_message(simple)
         if policy == "deny":
@@ -124,7 +124,7 @@ def test_6_hosts_without_a_rule(folder, pki, policy):
         else:
             assert status_of(head) == 200 and sock.recv(100) == b"hello from elsewhere" and status_of(answer) == 200
     if policy == "report":
-        harness.until("the log names it", lambda: b"other.sidekey.test" in b"".join(sidekey.logs().values()), 3)
+        harness.until("the log names it", lambda: b"other.sidekey.test" in b"".join(sidekey.logs().values()))
     world.close()
 
 
@@ -134,12 +134,12 @@ def test_6_beyond_the_limit_for_one_upstream_requests_wait_and_have_a_deadline(f
     def script(peer):
         while request := peer.read():
             if request.target == "/slow":
-                gate.wait(10)
+                gate.wait(harness.PATIENCE_S)
             peer.send(wire.OK)
     world = wire.World(folder / "pool", pki, "pool")
     server = world.server(script)
     sidekey = world.start(world.config(server, limits={"per_upstream": 2, "dial": "400ms", "tls": "400ms"}))
-    socks = [sidekey.tls(timeout=10) for _ in range(4)]
+    socks = [sidekey.tls() for _ in range(4)]
     for sock in socks[:2]:
         sock.sendall(f"GET /slow HTTP/1.1\r\n{HOST}\r\n".encode())
     harness.until("two are busy", lambda: len(server.requests) == 2)
@@ -190,7 +190,7 @@ def test_4_an_idle_connection_is_closed_before_its_server_would(folder, pki, sai
         sock.sendall(f"GET / HTTP/1.1\r\n{HOST}\r\n".encode())
         head, _ = read_message(sock)
         assert status_of(head) == 200 and field_of(head, "keep-alive") is None
-        assert least < ended.get(timeout=8) < most
+        assert least < ended.get(timeout=harness.PATIENCE_S) < most
     world.close()
 
 

@@ -67,12 +67,12 @@ def scene(folder, pki):
 
 
 def to_port(sidekey):
-    return socket.create_connection(sidekey.proxy, timeout=10)
+    return socket.create_connection(sidekey.proxy, timeout=harness.PATIENCE_S)
 
 
 def to_socket(path):
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(10)
+    sock.settimeout(harness.PATIENCE_S)
     sock.connect(path)
     return sock
 

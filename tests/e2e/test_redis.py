@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from harness import AsyncClient, until
+from harness import PATIENCE_S, AsyncClient, until
 from redis_fixture import PASSWORD, Monitor, Talk, free_port, machines, make_cluster, make_sentinels, redis_server  # noqa: F401 (fixtures)
 
 
@@ -35,14 +35,14 @@ def error_log(sidekey):
 
 def stored(redis, generation):
     """A token is served before it is stored."""
-    until(f"generation {generation} is stored", lambda: redis.field("crm", "gen") == generation, 15)
+    until(f"generation {generation} is stored", lambda: redis.field("crm", "gen") == generation)
 
 
 def clients(talk):
     return [dict(word.partition("=")[::2] for word in line.split()) for line in talk.ask("CLIENT", "LIST").splitlines()]
 
 
-def wait_log(sidekey, text, seconds=10):
+def wait_log(sidekey, text, seconds=PATIENCE_S):
     until(f"{sidekey.name} logs {text!r}", lambda: text in error_log(sidekey), seconds)
 
 
@@ -108,10 +108,10 @@ def test_cached_tokens_are_served_while_redis_is_away_and_it_is_found_again(redi
     redis.kill()
     for _ in range(20):
         assert echo(sidekey) == token
-    until("/readyz tells", lambda: "[-]store" in sidekey.get_admin("/readyz")[1], 10)
+    until("/readyz tells", lambda: "[-]store" in sidekey.get_admin("/readyz")[1])
     assert "sidekey_store_up 0" in sidekey.get_admin("/metrics")[1]
     redis.again()
-    until("/readyz is good again", lambda: sidekey.get_admin("/readyz")[0] == 200, 10)
+    until("/readyz is good again", lambda: sidekey.get_admin("/readyz")[0] == 200)
     auth.revoke_access()
     assert echo(sidekey) != token
     assert auth.healthy()["refreshes"] == 2
@@ -124,7 +124,7 @@ def test_a_redis_that_forgot_everything_gets_the_state_back(redis_server, machin
     assert echo(pair[0]) == echo(pair[1])
     redis.kill()
     redis.again()
-    assert until("the state is back", lambda: redis.field("crm", "gen"), 15) == "1"
+    assert until("the state is back", lambda: redis.field("crm", "gen")) == "1"
     auth.revoke_access()
     assert echo(pair[0]) == echo(pair[1])
     assert auth.healthy()["refreshes"] == 2
@@ -158,7 +158,7 @@ def test_a_refresh_token_is_never_spent_without_redis(redis_server, machines, au
     assert auth.counts["token_requests"] == asked
     redis.again()
     auth.access_ttl(3600)
-    until("tokens come again", lambda: sidekey.request()[0] == 200, 30)
+    until("tokens come again", lambda: sidekey.request()[0] == 200)
     auth.healthy()
 
 
@@ -171,7 +171,7 @@ def test_a_wrong_password_is_named_and_a_right_one_is_taken_without_a_restart(re
     assert sidekey.request()[0] == 503 and auth.counts["token_requests"] == 0
     assert "[-]store" in sidekey.get_admin("/readyz")[1]
     make_config.write("redis-password", PASSWORD)
-    until("tokens come", lambda: sidekey.request()[0] == 200, 30)
+    until("tokens come", lambda: sidekey.request()[0] == 200)
     for secret in (PASSWORD, "nobody-knows-it"):
         assert secret not in error_log(sidekey)
 
@@ -233,15 +233,15 @@ def test_another_seal_key_is_named_and_keeps_no_lease(redis_server, machines, au
 def test_a_sentinel_failover_loses_no_refresh(redis_server, machines, auth):
     primary = redis_server("primary")
     replica = redis_server("replica", "--replicaof", "127.0.0.1", primary.port, "--repl-diskless-sync-delay", "0")
-    until("the replica follows", lambda: "master_link_status:up" in replica.ask("INFO", "replication"), 20)
+    until("the replica follows", lambda: "master_link_status:up" in replica.ask("INFO", "replication"))
     sentinels = make_sentinels(redis_server, primary)
     nodes = [f"127.0.0.1:{s.port}" for s in sentinels]
     pair = machines(2, {"url": "redis://unused", "sentinel": {"master": "main", "nodes": [f"127.0.0.1:{free_port()}", *nodes]}}, {"on_lock_error": "wait"})
     assert echo(pair[0]) == echo(pair[1])
     stored(replica, "1")
     primary.kill()
-    until("the replica is primary", lambda: replica.ask("ROLE")[0] == "master", 30)
-    until("both have found it", lambda: all(s.get_admin("/readyz")[0] == 200 for s in pair), 30)
+    until("the replica is primary", lambda: replica.ask("ROLE")[0] == "master")
+    until("both have found it", lambda: all(s.get_admin("/readyz")[0] == 200 for s in pair))
     auth.revoke_access()
     assert echo(pair[0]) == echo(pair[1])
     assert auth.healthy()["refreshes"] == 2
@@ -252,7 +252,7 @@ def test_a_sentinel_failover_loses_no_refresh(redis_server, machines, auth):
 def test_a_primary_that_is_cut_off_from_its_sentinels_is_left_although_it_answers(redis_server, machines, auth, make_config):
     primary = redis_server("primary")
     replica = redis_server("replica", "--replicaof", "127.0.0.1", primary.port, "--repl-diskless-sync-delay", "0")
-    until("the replica follows", lambda: "master_link_status:up" in replica.ask("INFO", "replication"), 20)
+    until("the replica follows", lambda: "master_link_status:up" in replica.ask("INFO", "replication"))
     sentinels = make_sentinels(redis_server, primary)
     rules = [line for line in open("docs/configuration.md", encoding="utf-8") if line.startswith("ACL SETUSER sidekey") and "switch-master" in line]
     assert all(s.ask(*rules[0].replace(">PASSWORD", f">{PASSWORD}").split()) == "OK" for s in sentinels)
@@ -262,13 +262,13 @@ def test_a_primary_that_is_cut_off_from_its_sentinels_is_left_although_it_answer
     assert echo(pair[0]) == echo(pair[1])
     stored(replica, "1")
     until("both listen to all sentinels", lambda: all(len([c for c in clients(s.connect()) if c["name"] == "sidekey" and c["sub"] == "1"]) == 2
-                                                      for s in sentinels), 20)
+                                                      for s in sentinels))
     talk = primary.connect()  # who is logged in stays logged in; who comes anew is refused
     talk.ask("CONFIG", "SET", "requirepass", PASSWORD)
     for client in clients(talk):
         if client["name"].startswith("sentinel-"):
             talk.ask("CLIENT", "KILL", "ID", client["id"])
-    until("the replica is primary", lambda: replica.ask("ROLE")[0] == "master", 30)
+    until("the replica is primary", lambda: replica.ask("ROLE")[0] == "master")
     assert talk.ask("ROLE")[0] == "master"  # two of them: nobody could tell the old one
     for sidekey in pair:
         wait_log(sidekey, f"the primary is 127.0.0.1:{replica.port} now, says a sentinel")

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from harness import API, read_answer, until
+from harness import API, PATIENCE_S, read_answer, until
 
 
 def rewrite(sidekey, change):
@@ -83,12 +83,12 @@ def test_a_program_that_trusts_the_ca_since_before_outlives_the_keeper(sidekey):
 
 def test_a_request_in_flight_ends_as_it_began(sidekey):
     answers = []
-    slow = threading.Thread(target=lambda: answers.append(sidekey.request(path="/slow?ms=1500", timeout=20)[0]))
+    slow = threading.Thread(target=lambda: answers.append(sidekey.request(path="/slow?ms=1500")[0]))
     slow.start()
     until("the slow request is under way", lambda: sidekey.get_admin("/metrics")[1].find('sidekey_connections{leg="client"} 1') > 0)
     sidekey.get_admin("/reload", "POST")
     assert sidekey.request()[0] == 200
-    slow.join(20)
+    slow.join(PATIENCE_S)
     assert answers == [200]
     until("the old processes are gone", lambda: len(sidekey.children()) == 2)
 
@@ -96,13 +96,13 @@ def test_a_request_in_flight_ends_as_it_began(sidekey):
 def test_a_reload_is_no_moment_without_readiness(sidekey):
     """The old worker drains with a request in flight; whoever asks meanwhile hears the new one."""
     assert sidekey.request()[0] == 200
-    slow = threading.Thread(target=lambda: sidekey.request(path="/slow?ms=8000", timeout=20))
+    slow = threading.Thread(target=lambda: sidekey.request(path="/slow?ms=8000"))
     slow.start()
     until("the slow request is under way", lambda: sidekey.get_admin("/metrics")[1].find('sidekey_connections{leg="client"} 1') > 0)
     assert sidekey.get_admin("/reload", "POST")[0] == 200
     answers = {sidekey.get_admin("/readyz")[0] for _ in range(50)}
     assert slow.is_alive() and answers == {200}
-    slow.join(20)
+    slow.join(PATIENCE_S)
 
 
 def test_reloads_in_a_row_leave_no_process_behind(sidekey):
@@ -120,7 +120,7 @@ def test_a_client_that_was_wrong_is_tried_at_once_after_a_reload(make_config, st
     asked = auth.counts["token_requests"]
     rewrite(sidekey, lambda c: c["credentials"]["crm"].update(client_id=auth.client_id))
     os.kill(sidekey.pid, signal.SIGHUP)
-    until("a token", lambda: sidekey.request()[0] == 200, 5)
+    until("a token", lambda: sidekey.request()[0] == 200)
     assert auth.counts["token_requests"] - asked in (1, 2)  # one may still have been the old client's: a request that came before the reload
 
 
@@ -149,7 +149,7 @@ def test_a_kept_connection_that_stays_idle_is_closed_late_and_in_good_form(sidek
         assert b" 200 " in read_answer(sock)
         begun = time.monotonic()
         sidekey.get_admin("/reload", "POST")
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE_S)
         assert sock.recv(100) == b""
         assert 2 < time.monotonic() - begun < 9
 
@@ -157,13 +157,13 @@ def test_a_kept_connection_that_stays_idle_is_closed_late_and_in_good_form(sidek
 def test_a_long_answer_goes_on_over_a_reload_and_beyond_the_drain(make_config, start):
     sidekey = start(make_config(limits={"drain": "1s"}))
     answers = []
-    slow = threading.Thread(target=lambda: answers.append(sidekey.request(path="/slow?ms=4000", timeout=20)[0]))
+    slow = threading.Thread(target=lambda: answers.append(sidekey.request(path="/slow?ms=4000")[0]))
     slow.start()
     until("the slow request is under way", lambda: sidekey.get_admin("/metrics")[1].find('sidekey_connections{leg="client"} 1') > 0)
     for _ in range(3):
         sidekey.get_admin("/reload", "POST")
         time.sleep(0.3)
-    slow.join(20)
+    slow.join(PATIENCE_S)
     assert answers == [200]
     until("the old processes are gone", lambda: len(sidekey.children()) == 2)
 
@@ -223,7 +223,7 @@ def test_a_second_signal_ends_old_processes_too(make_config, start):
     time.sleep(0.5)
     begun = time.monotonic()
     sidekey.popen.send_signal(signal.SIGTERM)
-    sidekey.popen.wait(10)
+    sidekey.popen.wait(PATIENCE_S)
     assert time.monotonic() - begun < 8, "drain is 30 s"
     assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}/stat") and open(f"/proc/{pid}/stat").read().split()[2] != "Z"]
     for sock in held:
@@ -253,9 +253,9 @@ def test_no_request_is_lost_over_reloads(sidekey):
         thread.start()
     for n in range(40):
         assert sidekey.get_admin("/reload", "POST")[0] == 200
-        until("requests between the reloads", lambda n=n: lost or len(done) > 3 * n, 30)
+        until("requests between the reloads", lambda n=n: lost or len(done) > 3 * n)
         time.sleep(0.1)
     stop.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_S)
     assert lost == [] and set(done) == {200}, (lost[:5], len(done))

@@ -17,7 +17,7 @@ import threading
 import time
 
 import pytest
-from harness import API, PLACEHOLDER, SIDEKEY, environment, process_name, run, until
+from harness import API, PATIENCE_S, PLACEHOLDER, SIDEKEY, environment, process_name, run, until
 
 URL = f"https://{API}/v2/echo"
 FAKE = ("198.18.", "198.19.")
@@ -115,7 +115,7 @@ def test_the_programs_exit_status_is_ours(argv, status, runs):
 
 
 def test_stdin_and_stdout_belong_to_the_program(config_file, place):
-    done = subprocess.run([SIDEKEY, "run", "-c", config_file, "--", "cat"], env=environment(place), input=b"to and fro\n", capture_output=True, timeout=30, check=False)
+    done = subprocess.run([SIDEKEY, "run", "-c", config_file, "--", "cat"], env=environment(place), input=b"to and fro\n", capture_output=True, timeout=PATIENCE_S, check=False)
     assert done.stdout == b"to and fro\n" and done.returncode == 0
 
 
@@ -124,7 +124,7 @@ def test_a_signal_for_us_is_passed_on_and_the_program_decides(config_file, place
     p = subprocess.Popen([SIDEKEY, "run", "-c", config_file, "--", "sh", "-c", code], env=environment(place), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert p.stdout.readline() == b"up\n"
     p.send_signal(signal.SIGTERM)
-    out, err = p.communicate(timeout=30)
+    out, err = p.communicate(timeout=PATIENCE_S)
     assert (p.returncode, out) == (9, b"caught\n"), err
 
 
@@ -168,7 +168,7 @@ def waiting_run(config_file, place, shell, *flags):
         yield p.stdout.readline().decode().strip(), p
     finally:
         p.terminate()
-        p.wait(30)
+        p.wait(PATIENCE_S)
         p.stdout.close()
 
 
@@ -224,7 +224,7 @@ def ours(place):
     return found
 
 
-def gone(place, seconds=4):
+def gone(place, seconds=PATIENCE_S):
     until(f"the private sidekey ends: {ours(place)}", lambda: not ours(place), seconds=seconds)
 
 
@@ -242,7 +242,7 @@ def begin(config_file, place):
     for p in started:
         if p.poll() is None:
             p.kill()
-        p.communicate(timeout=20)
+        p.communicate(timeout=PATIENCE_S)
     gone(place)
 
 
@@ -259,7 +259,7 @@ def test_a_killed_program_takes_the_private_sidekey_along(begin, place):
     folder = os.path.dirname(p.stdout.readline().decode().strip())
     assert len(ours(place)) == 3, ours(place)
     p.kill()
-    p.wait(10)
+    p.wait(PATIENCE_S)
     gone(place)
     assert not os.path.exists(folder)
 
@@ -275,7 +275,7 @@ def test_every_signal_is_the_programs(number, begin, place):
     p = begin(f"trap 'echo caught; exit 9' {number.name[3:]}; echo up; while :; do sleep 0.05; done")
     assert p.stdout.readline() == b"up\n"
     p.send_signal(number)
-    out, err = p.communicate(timeout=30)
+    out, err = p.communicate(timeout=PATIENCE_S)
     assert (p.returncode, out) == (9, b"caught\n"), err
 
 
@@ -288,7 +288,7 @@ def test_the_programs_last_calls_work_when_a_signal_hits_all_processes(number, b
     for pid in ours(place):
         os.kill(pid, number)
     p.send_signal(number)
-    out, err = p.communicate(timeout=30)
+    out, err = p.communicate(timeout=PATIENCE_S)
     assert (p.returncode, out) == (9, b"200"), err
 
 
@@ -297,7 +297,7 @@ def test_a_signal_before_the_program_has_started_is_never_success(config_file, p
         p = subprocess.Popen([SIDEKEY, "run", "-c", config_file, "--", "sleep", "20"], env=environment(place), stderr=subprocess.PIPE)
         time.sleep(delay)
         p.terminate()
-        assert p.wait(20) != 0
+        assert p.wait(PATIENCE_S) != 0
         p.stderr.close()
     gone(place)
 
@@ -317,7 +317,7 @@ def test_without_the_private_sidekey_calls_are_refused_and_never_direct(begin, p
     for pid in ours(place):
         os.kill(pid, signal.SIGKILL)
     gone(place)
-    out, err = p.communicate(b"go\n", timeout=30)
+    out, err = p.communicate(b"go\n", timeout=PATIENCE_S)
     assert out.strip() in (b"7", b"97"), (out, err)
 
 
@@ -341,7 +341,7 @@ def test_as_an_init_it_forwards_every_signal_and_reaps(before, begin, place):
     os.kill(inner, signal.SIGUSR1)
     assert p.stdout.readline() == b"usr\n"
     os.kill(inner, signal.SIGTERM)
-    out, err = p.communicate(timeout=30)
+    out, err = p.communicate(timeout=PATIENCE_S)
     assert (out, p.returncode) == (b"term\n", 7), err
 
 

@@ -57,7 +57,7 @@ def at(folder, pki, request):
     made.close()
 
 
-def dial(path, timeout=10):
+def dial(path, timeout=harness.PATIENCE_S):
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(timeout)
     try:
@@ -111,7 +111,7 @@ def get_as(uid, sidekey, path, host=API, word=None, gid=None):
     """What get() gives to another user, or the name of the error that connecting met."""
     extra = f"Proxy-Authorization: Basic {base64.b64encode(word.encode()).decode()}\r\n" if word else ""
     done = subprocess.run([sys.executable, "-c", AS_ANOTHER, str(path), host, extra], input=sidekey.ca.read_text(), capture_output=True, text=True,
-                          user=uid, group=gid or uid, extra_groups=[], cwd="/", timeout=30, check=True)
+                          user=uid, group=gid or uid, extra_groups=[], cwd="/", timeout=harness.PATIENCE_S, check=True)
     word = done.stdout.strip()
     return int(word) if word.isdigit() else word
 
@@ -206,7 +206,7 @@ def test_its_permissions_are_never_wider_than_asked(at):
     after = [line.split("(")[0] for line in seen[bind + 1:bind + 5]]
     assert after == ["umask", "chmod", "fchownat", "chmod"], seen[bind:bind + 6]
     os.kill(int(trace.read_text().split()[0]), signal.SIGTERM)
-    process.popen.wait(15)
+    process.popen.wait(harness.PATIENCE_S)
 
 
 def test_all_workers_share_it_and_none_takes_it_along(at):
@@ -243,7 +243,7 @@ def test_it_survives_a_reload(at):
 
 def test_a_reload_with_another_path_moves_it_and_lets_run_what_came_by_the_old(at):
     gate = threading.Event()
-    at.upstream.answer = lambda request: gate.wait(10) and wire.OK
+    at.upstream.answer = lambda request: gate.wait(harness.PATIENCE_S) and wire.OK
     sidekey = at.start()
     sock, _ = connect(at.path)
     secured = sidekey.context().wrap_socket(sock, server_hostname=API)
@@ -277,7 +277,7 @@ def test_a_reload_to_where_it_cannot_go_changes_nothing(at):
 def fails_to_start(at, name, why):
     process = harness.Sidekey(at.world.folder, at.config(ca={"publish": str(at.world.folder / name)}, store={"file": str(at.world.folder / (name + "-state"))}),
                               name=name)
-    assert process.popen.wait(10) == 69
+    assert process.popen.wait(harness.PATIENCE_S) == 69
     said = process.out.read_text()
     assert why in said and at.path in said, said
 
@@ -303,8 +303,8 @@ def test_what_is_no_socket_is_never_touched(at):
 
 def test_at_the_end_it_refuses_lets_run_and_is_gone(at):
     gate = threading.Event()
-    at.upstream.answer = lambda request: gate.wait(10) and wire.OK
-    sidekey = at.start(limits={"drain": "8s"})
+    at.upstream.answer = lambda request: gate.wait(harness.PATIENCE_S) and wire.OK
+    sidekey = at.start(limits={"drain": "2m"})
     sock, _ = connect(at.path)
     secured = sidekey.context().wrap_socket(sock, server_hostname=API)
     secured.sendall(f"GET / HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
@@ -320,7 +320,7 @@ def test_at_the_end_it_refuses_lets_run_and_is_gone(at):
     gate.set()
     assert status_of(read_message(secured)[0]) == 200
     secured.close()
-    assert sidekey.popen.wait(10) == 0
+    assert sidekey.popen.wait(harness.PATIENCE_S) == 0
     assert not os.path.exists(at.path)
 
 

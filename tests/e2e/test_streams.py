@@ -35,7 +35,7 @@ class Scene:
             self.script = wire.serve
             self.upstream.hang_up()
 
-    def tls(self, timeout=10):
+    def tls(self, timeout=harness.PATIENCE_S):
         sock, head = self.sidekey.tunnel(timeout=timeout)
         assert status_of(head) == 200
         secured = self.sidekey.context().wrap_socket(sock, server_hostname=API, suppress_ragged_eofs=False)
@@ -64,7 +64,7 @@ def test_3_each_interim_answer_arrives_before_the_next_is_sent(scene):
         peer.read()
         for status in (102, 103, 103, 199):
             peer.send(f"HTTP/1.1 {status} Soon\r\nLink: </{status}>; rel=preload\r\nConnection: X-Hop\r\nX-Hop: 1\r\nAlt-Svc: h3\r\n\r\n".encode())
-            assert seen.get(timeout=5) == status
+            assert seen.get(timeout=harness.PATIENCE_S) == status
         peer.send(wire.OK)
     with scene.playing(script), scene.tls() as sock:
         get(sock)
@@ -209,7 +209,7 @@ def test_3_each_chunk_of_an_upload_is_there_before_the_next_is_sent(scene):
         for n in range(30):
             piece = f"piece {n}".encode()
             sock.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
-            assert got.get(timeout=5) == piece
+            assert got.get(timeout=harness.PATIENCE_S) == piece
         sock.sendall(b"0\r\n\r\n")
         assert status_of(read_message(sock)[0]) == 200
 
@@ -244,7 +244,7 @@ def events(peer, n, heard, sent):
     for i in range(n):
         sent.append(time.perf_counter())
         peer.send(b"data: %d\n\n" % i)
-        heard.get(timeout=5)
+        heard.get(timeout=harness.PATIENCE_S)
     peer.end()
 
 
@@ -340,7 +340,7 @@ def test_3_pipelined_requests_go_upstream_one_after_the_other(scene):
             peer.sock.settimeout(0.02)
             with contextlib.suppress(TimeoutError, socket.timeout, ssl.SSLError):
                 early.append(peer.sock.recv(1))
-            peer.sock.settimeout(10)
+            peer.sock.settimeout(harness.PATIENCE_S)
             peer.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(request.target)}\r\n\r\n{request.target}".encode())
     wanted = [f"/{n}" for n in range(12)]
     with scene.playing(script), scene.tls() as sock:
@@ -487,7 +487,7 @@ def test_3_over_plain_http_a_clean_end_is_whole_and_a_reset_is_not(folder, pki, 
     world = wire.World(folder / f"plain-{how}", pki, "plain")
     plain = world.server(script, tls=False)
     sidekey = world.start(world.config(world.server(), resolve={"plain.sidekey.test:80": f"127.0.0.1:{plain.port}"}))
-    with socket.create_connection(sidekey.proxy, timeout=10) as sock:
+    with socket.create_connection(sidekey.proxy, timeout=harness.PATIENCE_S) as sock:
         sock.sendall(b"GET http://plain.sidekey.test/ HTTP/1.1\r\nHost: plain.sidekey.test\r\n\r\n")
         answer, _ = wire.read_to_end(sock, 1)
     assert status_of(answer) == 200 and answer.endswith(b"\r\n0\r\n\r\n") == whole
@@ -516,7 +516,7 @@ class Talker:
         with contextlib.suppress(OSError):
             self.process.stdin.close()
         try:
-            self.process.wait(5)
+            self.process.wait(harness.PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -648,12 +648,12 @@ def test_3_an_upgraded_connection_may_be_half_closed(scene):
             assert status_of(harness.read_head(sock)) == 101
             sock.sendall(b"you1")
             assert wire.read_to_end(sock) == (b"last words", "eof")
-        assert heard.get(timeout=5) == "ended"
+        assert heard.get(timeout=harness.PATIENCE_S) == "ended"
         with scene.tls() as sock:
             get(sock, "/", *UPGRADE)
             assert status_of(harness.read_head(sock)) == 101
             sock.sendall(b"you2 and more!")
-            assert heard.get(timeout=5) == b" and more!"
+            assert heard.get(timeout=harness.PATIENCE_S) == b" and more!"
             assert wire.read_to_end(sock)[1] == "eof"
 
 

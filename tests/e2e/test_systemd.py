@@ -5,7 +5,7 @@ import socket
 import time
 
 import pytest
-from harness import Sidekey, until
+from harness import PATIENCE_S, Sidekey, until
 
 
 class Listener:
@@ -28,7 +28,7 @@ class Listener:
             pass
         return next((m for m in self.messages if any(line.startswith(word) for line in m.split("\n"))), None)
 
-    def wait(self, word, seconds=15):
+    def wait(self, word, seconds=PATIENCE_S):
         return until(f"systemd is told {word}", lambda: self.heard(word), seconds)
 
     def forget(self):
@@ -99,4 +99,4 @@ def test_usr1_is_ignored_usr2_logs_the_status_and_quit_drains(start):
     assert '"credential":"crm"' in line and '"state":"usable"' in line
     assert sidekey.request()[0] == 200
     os.kill(sidekey.pid, signal.SIGQUIT)
-    assert sidekey.popen.wait(15) == 0
+    assert sidekey.popen.wait(PATIENCE_S) == 0

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import wire
-from harness import API, until
+from harness import API, PATIENCE_S, until
 from wire import status_of
 
 MIB = 1 << 20
@@ -49,7 +49,7 @@ POST = f"POST / HTTP/1.1\r\nHost: {API}\r\nContent-Length: 4\r\n\r\nbody".encode
 def served_before(scene):
     """A client connection that has had an answer: a close without a byte would look like a stale one, and the request would be sent again."""
     scene.script, script = wire.serve, scene.script
-    sock = scene.sidekey.tls(timeout=20)
+    sock = scene.sidekey.tls()
     sock.sendall(GET)
     assert status_of(wire.read_message(sock)[0]) == 200
     scene.script = script
@@ -96,7 +96,7 @@ def test_a_fault_in_the_same_write_as_the_head_is_502_and_the_post_is_sent_once(
         peer.fill()
     with scene.playing(script):
         for path in ("", " after the first answer"):
-            sock = served_before(scene) if path else scene.sidekey.tls(timeout=20)
+            sock = served_before(scene) if path else scene.sidekey.tls()
             sock.sendall(POST)
             head, _ = wire.read_message(sock)
             sock.close()
@@ -194,7 +194,7 @@ def test_a_slow_upload_still_sees_its_413(scene):
         while peer.fill():
             pass
     with scene.playing(script):
-        sock = scene.sidekey.tls(timeout=20)
+        sock = scene.sidekey.tls()
         sock.sendall(f"POST / HTTP/1.1\r\nHost: {API}\r\nContent-Length: 8000000\r\n\r\n".encode())
         for pause in (0.1, 2.5, 2.5, 0):
             sock.sendall(bytes(2000000))
@@ -342,9 +342,9 @@ def test_calls_that_were_given_up_on_a_stuck_path_stop_no_other(folder, pki):
     time.sleep(0.3)
     for _ in range(8):
         begun = time.monotonic()
-        status, _, body = sidekey.request("POST", "/healthy", body="x", timeout=10)
+        status, _, body = sidekey.request("POST", "/healthy", body="x")
         assert (status, body) == (200, b"ok") and time.monotonic() - begun < 1
-    until("all are let go", lambda: open_connections(upstream) <= 1, 3)
+    until("all are let go", lambda: open_connections(upstream) <= 1)
     assert max(most) <= 4
     world.close()
 
@@ -419,7 +419,7 @@ def test_a_client_that_leaves_at_any_step_leaves_nothing_behind(crossing, step, 
     script[0] = answer
     held = None
     if kind == "CONNECT":
-        sock = socket.create_connection(sidekey.proxy, timeout=10)
+        sock = socket.create_connection(sidekey.proxy, timeout=PATIENCE_S)
         sock.sendall(b"CONNECT hole.sidekey.test:443 HTTP/1.1\r\nHost: hole.sidekey.test:443\r\n\r\n")
     else:
         if kind == "queue":
@@ -438,7 +438,7 @@ def test_a_client_that_leaves_at_any_step_leaves_nothing_behind(crossing, step, 
         assert open_connections(upstream) == 1
         held.close()
     until("nothing is left", lambda: gauge(sidekey, 'sidekey_connections{leg="client"}') == 0
-          and gauge(sidekey, 'sidekey_connections{leg="upstream"}') == 0 and gauge(sidekey, "sidekey_refresh_waiters") == 0, 3, 0.1)
+          and gauge(sidekey, 'sidekey_connections{leg="upstream"}') == 0 and gauge(sidekey, "sidekey_refresh_waiters") == 0, every=0.1)
 
 
 def test_the_limits_of_a_head_can_be_set(folder, pki):
@@ -448,10 +448,10 @@ def test_the_limits_of_a_head_can_be_set(folder, pki):
     config["limits"].update({"fields": 20, "request_line": "2KiB"})
     sidekey = world.start(config)
     for fields, line, status in ((19, 2000, 200), (20, 100, 431), (1, 2100, 414)):
-        head = f"GET /{'a' * (line - 20)} HTTP/1.1\r\nHost: {API}\r\n" + "".join(f"X-{i}: v\r\n" for i in range(fields)) + "\r\n"
-        assert status_of(wire.exchange(sidekey, head.encode(), timeout=2)[0]) == status
+        head = f"GET /{'a' * (line - 20)} HTTP/1.1\r\nHost: {API}\r\nConnection: close\r\n" + "".join(f"X-{i}: v\r\n" for i in range(fields - 1)) + "\r\n"
+        assert status_of(wire.exchange(sidekey, head.encode())[0]) == status
     upstream.answer = lambda request: b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20 + b"Content-Length: 0\r\n\r\n"
-    assert status_of(wire.exchange(sidekey, GET, timeout=2)[0]) == 502
+    assert status_of(wire.exchange(sidekey, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))[0]) == 502
     world.close()
 
 

@@ -28,7 +28,7 @@ def careless(folder):
 
 def get(sidekey, host=API, port=443, path="/", context=None):
     """One request on a connection of its own: (head, body)."""
-    sock, head = sidekey.tunnel(f"{host}:{port}", 10)
+    sock, head = sidekey.tunnel(f"{host}:{port}")
     if status_of(head) != 200:
         return head, b""
     context = context or sidekey.context()
@@ -216,7 +216,7 @@ def test_5_nginx_that_staples_is_believed_and_refused_as_anyone(folder, pki, sta
     (web / "nginx.conf").write_text(NGINX.format(dir=web, servers=servers))
     nginx = harness.Process("nginx-itself", ["nginx", "-p", web, "-c", web / "nginx.conf"], web)
     try:
-        harness.until("nginx listens", lambda: not socket.socket().connect_ex(("127.0.0.1", ports[cases[-1]])), 10)
+        harness.until("nginx listens", lambda: not socket.socket().connect_ex(("127.0.0.1", ports[cases[-1]])))
         hosts = {case: f"{case[1]}-{case[0]}.staple.test" for case in cases}
         config = world.config(world.server(), hosts=list(hosts.values()), resolve={f"{hosts[case]}:443": f"127.0.0.1:{port}" for case, port in ports.items()},
                               network={"allow_private": ["127.0.0.0/8"]})
@@ -259,7 +259,7 @@ def test_5_a_token_endpoint_is_asked_for_a_staple_too(folder, pki, staples):
         sidekey = world.start(config)
         for name, server in servers.items():
             refusal = words.get(name)
-            body = harness.until(f"{name} says {refusal}", lambda: told(sidekey, hosts[name], refusal), 40)
+            body = harness.until(f"{name} says {refusal}", lambda: told(sidekey, hosts[name], refusal))
             server.process.wait_line("<<< .*Alert.*bad_certificate_status_response" if refusal else "<<< .*Handshake.*Finished", server.process.out)
             assert refusal or not re.search("revoked|must-staple|certificate", body), (name, body)
     finally:
@@ -374,7 +374,7 @@ def resumed(sidekey, context, session, n):
     """How many of n connections resumed the session."""
     count = 0
     for _ in range(n):
-        sock, _ = sidekey.tunnel(timeout=10)
+        sock, _ = sidekey.tunnel()
         with context.wrap_socket(sock, server_hostname=API, session=session) as secured:
             secured.sendall(f"GET / HTTP/1.1\r\nHost: {API}\r\nConnection: close\r\n\r\n".encode())
             assert status_of(wire.read_message(secured)[0]) == 200
@@ -386,7 +386,7 @@ def resumed(sidekey, context, session, n):
 def test_5_tickets_are_good_at_every_worker_and_after_the_death_of_one(calm, version):
     context = calm.context()
     context.minimum_version = context.maximum_version = version
-    sock, _ = calm.tunnel(timeout=10)
+    sock, _ = calm.tunnel()
     with context.wrap_socket(sock, server_hostname=API) as secured:
         secured.sendall(f"GET / HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
         wire.read_message(secured)
@@ -509,7 +509,7 @@ def test_5_a_hello_may_be_large_and_come_in_several_segments_and_records(calm, a
     context.set_alpn_protocols([*["x" * 250] * (alpn_bytes // 251), "http/1.1"])
     client, inside, outside, hello = hello_bytes(context)
     hello = in_records(hello, record) if record else hello
-    sock, _ = calm.tunnel(timeout=10)
+    sock, _ = calm.tunnel()
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sock:
         for at in range(0, len(hello), segment or len(hello)):
@@ -525,7 +525,7 @@ def test_5_alpn_is_chosen_from_what_the_client_offers(calm, offer, chosen):
     context = calm.context()
     if offer:
         context.set_alpn_protocols(offer)
-    sock, _ = calm.tunnel(timeout=10)
+    sock, _ = calm.tunnel()
     with context.wrap_socket(sock, server_hostname=API) as secured:
         assert secured.selected_alpn_protocol() == chosen
         secured.sendall(f"GET / HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
@@ -537,7 +537,7 @@ def test_5_an_offer_without_ours_is_answered_in_http_1(calm, offer):
     """RFC 7301: a server may choose none."""
     context = calm.context()
     context.set_alpn_protocols(offer)
-    sock, _ = calm.tunnel(timeout=10)
+    sock, _ = calm.tunnel()
     with context.wrap_socket(sock, server_hostname=API) as secured:
         assert secured.selected_alpn_protocol() is None
         secured.sendall(f"GET / HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
@@ -547,7 +547,7 @@ def test_5_an_offer_without_ours_is_answered_in_http_1(calm, offer):
 def test_5_http_2_that_was_not_chosen_is_refused_in_words(calm):
     context = calm.context()
     context.set_alpn_protocols(["h2"])
-    sock, _ = calm.tunnel(timeout=10)
+    sock, _ = calm.tunnel()
     with context.wrap_socket(sock, server_hostname=API) as secured:
         secured.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         assert status_of(wire.read_message(secured)[0]) == 400
@@ -579,7 +579,7 @@ def test_5_tls_1_1_is_refused(calm):
     context.set_ciphers(EASY)
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.maximum_version = ssl.TLSVersion.TLSv1_1
-    sock, _ = calm.tunnel(timeout=10)
+    sock, _ = calm.tunnel()
     with sock, pytest.raises(ssl.SSLError, match="(?i)protocol.version"):
         context.wrap_socket(sock, server_hostname=API)
 
@@ -587,7 +587,7 @@ def test_5_tls_1_1_is_refused(calm):
 def test_5_the_hello_may_come_with_the_connect_in_one_segment(calm):
     """A client that does not wait for the 200: the bytes behind the head are the hello."""
     client, inside, outside, hello = hello_bytes(calm.context())
-    with socket.create_connection(calm.proxy, timeout=10) as sock:
+    with socket.create_connection(calm.proxy, timeout=harness.PATIENCE_S) as sock:
         sock.sendall(f"CONNECT {API}:443 HTTP/1.1\r\nHost: {API}:443\r\n\r\n".encode() + hello)
         assert status_of(harness.read_head(sock)) == 200
         assert status_of(finish(sock, client, inside, outside)) == 200
@@ -596,7 +596,7 @@ def test_5_the_hello_may_come_with_the_connect_in_one_segment(calm):
 def test_5_a_client_that_leaves_in_the_handshake_harms_nobody(calm):
     _, _, _, hello = hello_bytes(calm.context())
     for n in (1, 5, 6, 40, len(hello) - 1, len(hello)):
-        sock, _ = calm.tunnel(timeout=10)
+        sock, _ = calm.tunnel()
         sock.sendall(hello[:n])
         sock.close()
     assert status_of(get(calm)[0]) == 200

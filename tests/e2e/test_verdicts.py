@@ -73,7 +73,7 @@ def test_what_a_gateway_may_have_said_is_asked_once_more(start, server, config_f
     endpoint = server(good=["t-old"])
     endpoint.answer = lambda form, headers: next(said, None) or endpoint.rotate(form, headers)
     sidekey = start(config_for(endpoint, "t-old"))
-    until("a token", lambda: credential(sidekey)["state"] == "usable", seconds=20)
+    until("a token", lambda: credential(sidekey)["state"] == "usable")
     assert endpoint.sent() == ["t-old", "t-old"]
 
 
@@ -86,11 +86,11 @@ def test_a_new_refresh_token_in_the_file_is_taken_whatever_the_words(start, serv
     sidekey = start(config)
     until("the first token", lambda: credential(sidekey)["generation"] >= 1)
     endpoint.good.clear()
-    until("a refusal", lambda: credential(sidekey)["last_error_class"] in ("dead", "config"), seconds=20)
+    until("a refusal", lambda: credential(sidekey)["last_error_class"] in ("dead", "config"))
     endpoint.good.add("t-2")
     endpoint.lifetime = 3600
     put(config, "t-2")
-    until("the new token", lambda: credential(sidekey)["state"] == "usable" and credential(sidekey)["last_error"] is None, seconds=20)
+    until("the new token", lambda: credential(sidekey)["state"] == "usable" and credential(sidekey)["last_error"] is None)
     assert endpoint.sent().count("t-2") == 1
 
 
@@ -119,7 +119,7 @@ def test_a_bad_new_refresh_token_does_no_harm(start, server, config_for):
     sidekey = start(config)
     until("the first token", lambda: credential(sidekey)["generation"] == 1)
     put(config, "t-bad")
-    until("its refusal", lambda: "t-bad" in endpoint.sent(), seconds=20)
+    until("its refusal", lambda: "t-bad" in endpoint.sent())
     until("its end", lambda: credential(sidekey)["generation"] == 2)
     assert credential(sidekey)["state"] == "usable"
     assert sidekey.get_admin("/refresh/crm", "POST")[0] == 200
@@ -133,7 +133,7 @@ def test_a_restart_sends_no_tried_token_again_and_reset_does(start, server, conf
     until("the first token", lambda: credential(sidekey)["generation"] == 1)
     endpoint.good.clear()
     put(config, "t-2")
-    until("its refusal", lambda: credential(sidekey)["generation"] == 2, seconds=20)
+    until("its refusal", lambda: credential(sidekey)["generation"] == 2)
     assert sidekey.get_admin("/refresh/crm", "POST")[0] == 503
     until("the verdict", lambda: credential(sidekey)["state"] == "reauth_required")
     sent = ["t-1", "t-2", "t-1.1"]
@@ -191,7 +191,7 @@ def test_a_server_that_does_not_decode_basic_is_told_and_basic_raw_serves_it(sta
     config["credentials"]["crm"]["client_auth"] = "basic_raw"
     sidekey.file.write_text(json.dumps(config))
     sidekey.get_admin("/reload", "POST")
-    until("a token", lambda: credential(sidekey)["state"] == "usable", seconds=20)
+    until("a token", lambda: credential(sidekey)["state"] == "usable")
 
 
 def test_a_redirect_is_a_matter_of_configuration_and_its_host_is_named(start, server, config_for):

@@ -79,7 +79,7 @@ def configured(make_config, pki, place):
 
 
 def ready(sidekey):
-    until("ready", lambda: sidekey.get_admin("/readyz")[0] == 200, 60)
+    until("ready", lambda: sidekey.get_admin("/readyz")[0] == 200)
     return sidekey
 
 
@@ -90,7 +90,7 @@ def post(sidekey):
 
 def refresh(sidekey, idp):
     before = len(idp.asked)
-    until("a forced refresh is sent", lambda: post(sidekey) or len(idp.asked) > before, 60, every=0.5)
+    until("a forced refresh is sent", lambda: post(sidekey) or len(idp.asked) > before, every=0.5)
 
 
 def turn(begin, version, config, idp):
@@ -162,7 +162,7 @@ def test_a_token_whose_answer_nobody_understood_is_not_sent_by_the_old_version(b
     redeem = idp.redeem
     idp.redeem = lambda form: (redeem(form)[0], {"strange": True})
     refresh(sidekey, idp)
-    until("dead", lambda: b"reauthorisation required" in b"".join(sidekey.logs().values()), 60)
+    until("dead", lambda: b"reauthorisation required" in b"".join(sidekey.logs().values()))
     assert sidekey.stop() == 0
     idp.redeem = redeem
     for version in ("old", "new", "old"):
@@ -182,8 +182,8 @@ def test_an_answer_that_waits_in_the_journal_is_stored_by_the_old_version(begin,
     until("stored", lambda: redis.field("crm", "gen") == "1")
     idp.on_request = lambda *_: redis.ask("CONFIG", "SET", "min-replicas-to-write", "1") and None
     answer = place / "state-one" / "journal" / "crm.answer"
-    threading.Thread(target=lambda: until("in the journal", lambda: post(sidekey) or answer.exists(), 60, every=0.5), daemon=True).start()
-    until("the answer is in the journal", answer.exists, 60)
+    threading.Thread(target=lambda: until("in the journal", lambda: post(sidekey) or answer.exists(), every=0.5), daemon=True).start()
+    until("the answer is in the journal", answer.exists)
     sidekey.expected_dead = True
     for pid in [sidekey.pid, *sidekey.children()]:
         os.kill(pid, 9)

@@ -154,7 +154,7 @@ class Server:
 
     def run(self, sock):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(60)
+        sock.settimeout(4 * harness.PATIENCE_S)
         peer = Peer(self, sock)
         self.peers.append(peer)
         try:
@@ -191,7 +191,7 @@ class Server:
         self.open = False
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
-        self.acceptor.join(5)
+        self.acceptor.join(harness.PATIENCE_S)
         assert not self.acceptor.is_alive(), "the accepting thread did not end"
         self.listener.close()
         for peer in self.peers:
@@ -291,7 +291,7 @@ def tls_in(sidekey, sock, sni=API, alpn=None, context=None, session=None, **kw):
     return context.wrap_socket(sock, server_hostname=sni, session=session, **kw)
 
 
-def exchange(sidekey, payload, host=API, timeout=10):
+def exchange(sidekey, payload, host=API, timeout=harness.PATIENCE_S):
     """Bytes written by hand inside a tunnel; (what came back, whether the connection was then closed)."""
     with sidekey.tls(host, timeout=timeout) as sock:
         with contextlib.suppress(OSError):
@@ -299,7 +299,7 @@ def exchange(sidekey, payload, host=API, timeout=10):
         return read_to_end(sock)
 
 
-def talk(sock, data, enough, seconds=10):
+def talk(sock, data, enough, seconds=harness.PATIENCE_S):
     """Sends data and reads meanwhile, from one thread (an ssl socket is not for two), until enough(what came); returns what came."""
     got, left, end = b"", memoryview(data), time.monotonic() + seconds
     sock.setblocking(False)
@@ -421,7 +421,7 @@ class Reader:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(harness.PATIENCE_S)
 
 
 class PlainReader(Reader):
