@@ -44,8 +44,9 @@ static const struct command {
     { "k8s", cmd_k8s, "print Kubernetes manifests for the configuration",
       "Example: sidekey k8s -c sidekey.yaml --name my-app --image registry.example/my-app:1.0 | kubectl apply -f -\n\n"
       "  KIND                      deployment, networkpolicy and pdb without one; or job, sidecar, volumes, redis,\n"
-      "                            podmonitor, rules\n"
+      "                            podmonitor, rules, prometheusrule, dashboard, component, policy, helm\n"
       "  --name NAME               of the app; default my-app\n"
+      "  --container NAME          of the app's container; default app\n"
       "  --image IMAGE             of the app\n"
       "  --sidekey-image IMAGE     of sidekey\n"
       "  --replicas N              default 2\n" CONFIG_HELP },

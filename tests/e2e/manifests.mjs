@@ -33,8 +33,15 @@ function walk(value, type, where) {
   }
 }
 
+// v1 since Kubernetes 1.36; neither package has it yet.  Its fields are those of v1beta1.
+const NEWER = ['MutatingAdmissionPolicy', 'MutatingAdmissionPolicyBinding'];
+
 async function check(doc, file) {
   const version = doc.apiVersion.split('/').pop();
+  if (NEWER.includes(doc.kind) && !client[`V1${doc.kind}`]) {
+    walk(doc, `V1beta1${doc.kind}`, `${file}: ${doc.kind}`);
+    return;
+  }
   walk(doc, version.replace(/^v/, 'V') + doc.kind, `${file}: ${doc.kind}`);
   const models = await import(require.resolve(`kubernetes-models/${doc.apiVersion}/${doc.kind}`));
   const Model = models[doc.kind] ?? models.default?.[doc.kind];

@@ -64,6 +64,7 @@ ROWS = [
     (r"does not know its own name", no_own_name, "this machine does not know its own name"),
     *((rf"there is no package {package}$", not_offered(package), f"this release has no package {package}")
       for package in ("python3-authlib", "python3-django-oauth-toolkit")),
+    (r"there is no kustomize", not_offered("kustomize"), "this release has no kustomize"),
     (r"namespace", no_user_namespaces, "this machine has no user namespaces"),
     (r"mount", no_mounts, "this machine allows no mounts"),
     (r"test_versions", no_history, "the history of this copy does not reach back to the first release"),

@@ -16,15 +16,15 @@
 #define PORTS_MAX 32
 #define DEPTH_MAX 4 /* blocks inside blocks */
 
-enum { K8S_NAME = CMD_OWN, K8S_IMAGE, K8S_SIDEKEY_IMAGE, K8S_REPLICAS };
+enum { K8S_NAME = CMD_OWN, K8S_IMAGE, K8S_SIDEKEY_IMAGE, K8S_REPLICAS, K8S_CONTAINER };
 
 struct k8s {
     struct cmd_config load;
     const struct config *config;
-    const char *app, *image, *sidekey_image, *replicas;
+    const char *app, *container, *image, *sidekey_image, *replicas;
     char admin_port[8], proxy_port[8];
     const char *ca_dir, *state_dir;
-    struct buf env, ports; /* blocks that are made here */
+    struct buf env, env_cel, ports, port_numbers; /* blocks that are made here */
 };
 
 static const struct kind {
@@ -40,6 +40,11 @@ static const struct kind {
     { "redis", "redis.yaml", "a Redis for the state of all replicas", false },
     { "podmonitor", "podmonitor.yaml", "a PodMonitor for the Prometheus operator", false },
     { "rules", "rules.yaml", "alert rules for Prometheus", false },
+    { "prometheusrule", "prometheusrule.yaml", "the same for the Prometheus operator", false },
+    { "dashboard", "dashboard.json", "a Grafana dashboard", false },
+    { "component", "component.yaml", "a Kustomize component that adds the sidecar to Deployments of yours", false },
+    { "policy", "policy.yaml", "a MutatingAdmissionPolicy that adds it to labelled pods", false },
+    { "helm", "helm.yaml", "values for the Helm chart", false },
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -59,6 +64,12 @@ static int add_variable(void *arg, const char *name, const char *value)
     int failed = buf_printf(&k->env, "- {name: %s, value: ", name);
     if (!failed)
         failed = str_add_json(&k->env, slice_str(value));
+    if (!failed)
+        failed = buf_printf(&k->env_cel, "%s[\"%s\", ", k->env_cel.len ? ",\n" : "", name);
+    if (!failed)
+        failed = str_add_json(&k->env_cel, slice_str(value)); /* CEL knows the escapes of JSON */
+    if (!failed)
+        failed = buf_add_str(&k->env_cel, "]");
     return failed ? failed : buf_add_str(&k->env, "}\n");
 }
 
@@ -108,24 +119,32 @@ static int make_ports(struct k8s *k)
         add_port(ports, &count, port > 0 && port < 65536 ? (uint16_t)port : 6379);
     }
     for (size_t i = 0; i < count && !failed; i++)
-        failed = buf_printf(&k->ports, "- {protocol: TCP, port: %u}\n", ports[i]);
+        failed = buf_printf(&k->ports, "- {protocol: TCP, port: %u}\n", ports[i])
+                 || buf_printf(&k->port_numbers, "- %u\n", ports[i]);
     return failed;
 }
 
 /* False: there is no such block. */
 static bool block(const struct k8s *k, struct slice name, struct slice *ret)
 {
-    if (slice_eq(name, SLICE("env")))
-        *ret = buf_slice(&k->env);
-    else if (slice_eq(name, SLICE("egress_ports")))
-        *ret = buf_slice(&k->ports);
-    else if (slice_eq(name, SLICE("sidecar")))
-        *ret = slice_str(template_of("sidecar.yaml"));
-    else if (slice_eq(name, SLICE("volumes")))
-        *ret = slice_str(template_of("volumes.yaml"));
-    else
-        return false;
-    return true;
+    const struct {
+        const char *name;
+        struct slice text;
+    } blocks[] = {
+        { "env", buf_slice(&k->env) },
+        { "env_cel", buf_slice(&k->env_cel) },
+        { "egress_ports", buf_slice(&k->ports) },
+        { "egress_numbers", buf_slice(&k->port_numbers) },
+        { "sidecar", slice_str(template_of("sidecar.yaml")) },
+        { "volumes", slice_str(template_of("volumes.yaml")) },
+        { "rules", slice_str(template_of("rules.yaml")) },
+    };
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        if (slice_eq(name, slice_str(blocks[i].name))) {
+            *ret = blocks[i].text;
+            return true;
+        }
+    return false;
 }
 
 static const char *word(const struct k8s *k, struct slice name)
@@ -134,6 +153,7 @@ static const char *word(const struct k8s *k, struct slice name)
         const char *name, *value;
     } words[] = {
         { "app", k->app },
+        { "container", k->container },
         { "image", k->image },
         { "sidekey_image", k->sidekey_image },
         { "replicas", k->replicas },
@@ -265,6 +285,7 @@ static int take_flag(struct k8s *k, int flag)
 {
     switch (flag) {
     case K8S_NAME: k->app = optarg; return 0;
+    case K8S_CONTAINER: k->container = optarg; return 0;
     case K8S_IMAGE: k->image = optarg; return 0;
     case K8S_SIDEKEY_IMAGE: k->sidekey_image = optarg; return 0;
     case K8S_REPLICAS: k->replicas = optarg; return 0;
@@ -289,6 +310,7 @@ static int read_flags(int argc, char **argv, struct k8s *k)
 {
     static const struct option flags[] = { CMD_CONFIG_LONG,
                                            { "name", required_argument, NULL, K8S_NAME },
+                                           { "container", required_argument, NULL, K8S_CONTAINER },
                                            { "image", required_argument, NULL, K8S_IMAGE },
                                            { "sidekey-image", required_argument, NULL, K8S_SIDEKEY_IMAGE },
                                            { "replicas", required_argument, NULL, K8S_REPLICAS },
@@ -298,8 +320,8 @@ static int read_flags(int argc, char **argv, struct k8s *k)
         failed = flag == '?' ? EX_USAGE : take_flag(k, flag);
     if (failed)
         return failed;
-    if (!is_label(k->app))
-        return cmd_usage("k8s", "--name needs lower-case letters, digits and '-', at most 50");
+    if (!is_label(k->app) || !is_label(k->container))
+        return cmd_usage("k8s", "--name and --container need lower-case letters, digits and '-', at most 50");
     if (!is_image(k->image) || !is_image(k->sidekey_image))
         return cmd_usage("k8s", "an image is written like registry.example/app:1.0");
     if (k->replicas[strspn(k->replicas, "0123456789")] || strlen(k->replicas) > 4 || !*k->replicas)
@@ -313,6 +335,7 @@ int cmd_k8s(int argc, char **argv)
     struct k8s k = { .load.quiet = true,
                      .load.options.files = SCHEMA_FILES_NONE,
                      .app = "my-app",
+                     .container = "app",
                      .image = "my-app:1.0.0",
                      .sidekey_image = "sidekey:" SIDEKEY_VERSION,
                      .replicas = "2" };
@@ -328,13 +351,14 @@ int cmd_k8s(int argc, char **argv)
     struct config *c = cmd_config_load(&k.load, &status);
     if (!c)
         return status;
-    buf_init(&k.env, TEXT_MAX);
-    buf_init(&k.ports, TEXT_MAX);
+    struct buf *made[] = { &k.env, &k.env_cel, &k.ports, &k.port_numbers };
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        buf_init(made[i], TEXT_MAX);
     status = prepare(&k, c);
     if (!status && (kind ? print_kind(&k, kind) : print_all(&k)))
         status = cmd_fail(EX_SOFTWARE, "k8s", "out of memory");
-    buf_done(&k.env);
-    buf_done(&k.ports);
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        buf_done(made[i]);
     config_free(c);
     return status || fflush(stdout) == 0 ? status : cmd_fail(EX_IOERR, "k8s", "cannot write");
 }
