@@ -1,5 +1,19 @@
 # bash completion for sidekey(1)
 
+# The names of credentials in the configuration that the line names.
+_sidekey_credentials()
+{
+    local config=() i file
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        if [[ ${COMP_WORDS[i]} == -c || ${COMP_WORDS[i]} == --config ]]; then
+            file=${COMP_WORDS[i+1]}
+            [[ $file != = ]] || file=${COMP_WORDS[i+2]} # --config=FILE comes as three words
+            config=(-c "${file/#\~/$HOME}")
+        fi
+    done
+    "${COMP_WORDS[0]}" check --names "${config[@]}" 2>/dev/null
+}
+
 _sidekey()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command='' i
@@ -7,7 +21,8 @@ _sidekey()
     local config='--config --set --allow-inline-secrets --help'
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        -*) ;;
+        -c | --config | --set) ((i++)) ;; # flags may stand before the command
+        -* | =) ;;
         *)
             command=${COMP_WORDS[i]}
             break
@@ -15,7 +30,7 @@ _sidekey()
         esac
     done
     COMPREPLY=()
-    if [[ -z $command ]]; then
+    if [[ -z $command && ! $before =~ ^(-c|--config|--set|=)$ ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands --help --version" -- "$word")
         return
     fi
@@ -49,10 +64,15 @@ _sidekey()
         mapfile -t COMPREPLY < <(compgen -W 'env preload env,preload' -- "$word")
         return
         ;;
-    --set | --proxy | --placeholder) return ;;
+    --set | --proxy | --placeholder | --name | --container | --image | --sidekey-image | --replicas) return ;;
     esac
     case $command in
     env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir $config" -- "$word") ;;
+    k8s)
+        mapfile -t COMPREPLY < <(compgen -W "deployment networkpolicy pdb job sidecar volumes redis podmonitor rules prometheusrule dashboard component policy helm \
+            --name --container --image --sidekey-image --replicas $config" -- "$word")
+        ;;
+    refresh | reset) mapfile -t COMPREPLY < <(compgen -W "$(_sidekey_credentials) $config" -- "$word") ;;
     run) mapfile -t COMPREPLY < <(compgen -W "--layers --placeholder --java --verbose -- $config" -- "$word") ;;
     ca) mapfile -t COMPREPLY < <(compgen -W "show rotate --now $config" -- "$word") ;;
     version) mapfile -t COMPREPLY < <(compgen -W '--verbose --help' -- "$word") ;;

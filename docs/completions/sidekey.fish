@@ -3,6 +3,21 @@
 set -l commands serve run env k8s check why ca status refresh reset reload healthcheck version help
 set -l configured serve run env k8s check why ca status refresh reset reload healthcheck
 
+# The names of credentials in the configuration that the line names.
+function __sidekey_credentials
+    set -l line (commandline -opc)
+    set -l config
+    for i in (seq 2 (count $line))
+        switch $line[$i]
+            case -c --config
+                set config -c $line[(math $i + 1)]
+            case '--config=*'
+                set config -c (string replace -- '--config=' '' $line[$i])
+        end
+    end
+    sidekey check --names $config 2>/dev/null
+end
+
 complete -c sidekey -f
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the proxy'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a run -d 'run a program behind a proxy of its own'
@@ -18,7 +33,7 @@ complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a reload -d 
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a healthcheck -d 'ask a running proxy whether it is ready'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a version -d 'print the version'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a help -d 'print the commands, or the help of one'
-complete -c sidekey -n "__fish_seen_subcommand_from $configured" -s c -l config -r -F -d 'configuration'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands; or __fish_seen_subcommand_from $configured" -s c -l config -r -F -d 'configuration'
 complete -c sidekey -n "__fish_seen_subcommand_from $configured" -l set -x -d 'a single value: section.key=value'
 complete -c sidekey -n "__fish_seen_subcommand_from $configured" -l allow-inline-secrets -d 'take literal secrets in the file'
 complete -c sidekey -n '__fish_seen_subcommand_from env' -s f -l format -x -a 'sh docker k8s json' -d 'format'
@@ -28,6 +43,13 @@ complete -c sidekey -n '__fish_seen_subcommand_from env' -l ca-dir -x -a '(__fis
 complete -c sidekey -n '__fish_seen_subcommand_from why' -a 'GET POST PUT PATCH DELETE HEAD OPTIONS'
 complete -c sidekey -n '__fish_seen_subcommand_from ca' -a 'show rotate'
 complete -c sidekey -n '__fish_seen_subcommand_from ca' -l now -d 'it signs at once'
+complete -c sidekey -n '__fish_seen_subcommand_from refresh reset' -a '(__sidekey_credentials)'
+complete -c sidekey -n '__fish_seen_subcommand_from k8s' -a 'deployment networkpolicy pdb job sidecar volumes redis podmonitor rules prometheusrule dashboard component policy helm'
+complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l name -x -d 'of the app'
+complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l container -x -d 'the container of the app'
+complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l image -x -d 'of the app'
+complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l sidekey-image -x -d 'of sidekey'
+complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l replicas -x -d 'of the app'
 complete -c sidekey -n '__fish_seen_subcommand_from version' -s v -l verbose -d 'with the versions of the libraries'
 complete -c sidekey -n '__fish_seen_subcommand_from help' -a "$commands"
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l layers -x -a 'env preload env,preload' -d 'how the program is told'

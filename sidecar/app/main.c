@@ -138,6 +138,37 @@ static bool is_help(const char *word)
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+/* How many words argv[at] takes as a flag that every command knows (-c FILE, -cFILE, --set=S.K=V); 0: it is none. */
+static int flag_words(const char *word)
+{
+    static const char *const with_value[] = { "-c", "--config", "--set" };
+    if (strcmp(word, "--allow-inline-secrets") == 0)
+        return 1;
+    for (size_t i = 0; i < sizeof with_value / sizeof *with_value; i++) {
+        size_t len = strlen(with_value[i]);
+        if (strcmp(word, with_value[i]) == 0)
+            return 2;
+        if (strncmp(word, with_value[i], len) == 0 && (len == 2 || word[len] == '='))
+            return 1;
+    }
+    return 0;
+}
+
+/* sidekey -c FILE serve: the command comes to the front, as the commands want it.  Returns where what followed it is
+ * now; argc: there is no command. */
+static int command_first(int argc, char **argv)
+{
+    int at = 1;
+    for (int words; at < argc && (words = flag_words(argv[at])) > 0;)
+        at += words;
+    if (at >= argc)
+        return argc;
+    char *command = argv[at];
+    memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof *argv);
+    argv[1] = command;
+    return at + 1;
+}
+
 /* Before anything is read: nobody of the same user may look into this process, and no variable leads a library of ours
  * astray.  A program that is started by exec() is open again. */
 static void protect(void)
@@ -153,14 +184,19 @@ int main(int argc, char **argv)
         print_overview(stderr);
         return EX_USAGE;
     }
+    int rest = command_first(argc, argv);
     if (is_help(argv[1]))
         return cmd_help(1, argv);
+    if (rest == argc && flag_words(argv[1])) {
+        fputs("sidekey: a command is missing after the flags, such as serve: see sidekey help\n", stderr);
+        return EX_USAGE;
+    }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
         return cmd_version(1, argv + 1);
     const struct command *c = find(argv[1]);
     if (!c)
         return unknown(argv[1]);
-    if (argc > 2 && is_help(argv[2]))
+    if (argc > rest && is_help(argv[rest]))
         return print_help(c);
     return c->run(argc - 1, argv + 1);
 }

@@ -90,6 +90,19 @@ def test_an_unknown_command_or_option_is_a_usage_error(place):
         assert done.stderr
 
 
+def test_flags_may_stand_before_the_command(place, make_config):
+    path = place / "before.yaml"
+    path.write_text(json.dumps(make_config()))
+    for before in (["-c", path], [f"-c{path}"], ["--config", path], [f"--config={path}"], ["-c", path, "--set", "workers=2"], ["--set=workers=2", "--allow-inline-secrets", "-c", path]):
+        done = run([SIDEKEY, *before, "check"], environment(place))
+        assert done.returncode == 0 and b": ok: " in done.stdout, (before, done)
+    assert run([SIDEKEY, "-c", path, "check", "--help"], environment(place)).stdout.startswith(b"sidekey check: ")
+    for alone in (["-c"], ["-c", path], ["--set", "workers=2"]):
+        done = run([SIDEKEY, *alone], environment(place))
+        assert done.returncode == EX_USAGE and b"a command is missing" in done.stderr, (alone, done)
+    assert run([SIDEKEY, "-c", path, "--no-such-flag", "check"], environment(place)).returncode == EX_USAGE
+
+
 def test_a_port_in_use_is_named(place, make_config):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,6 +1,7 @@
 """The examples are read, checked and run, so that none of them goes stale."""
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -288,6 +289,29 @@ def test_a_completion_file_parses(shell, name):
         pytest.skip(f"{shell} is not installed")
     done = run([shell, "-n", ROOT / "docs/completions" / name])
     assert done.returncode == 0, done.stderr
+
+
+COMPLETED = {  # what the shell makes of a line; the cursor is at its end
+    "bash": """. {file}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _sidekey; printf '%s\\n' "${{COMPREPLY[@]}}" """,
+    "fish": "source {file}; complete -C '{line}' | string replace -r '\\t.*' ''",
+    # zsh completes only in its line editor: the function is run with a compadd of our own
+    "zsh": """functions[compadd]='print -rl -- ${{names}}'; functions[_arguments]='' ; source {file} 2>/dev/null; words=({words}); _sidekey_credentials""",
+}
+
+
+@pytest.mark.parametrize("shell", list(COMPLETED))
+@pytest.mark.parametrize("line", ["sidekey -c {config} refresh ", "sidekey refresh --config {config} ", "sidekey reset -c {config} "])
+def test_names_of_credentials_are_completed(shell, line, place, make_config):
+    config = make_config()
+    config["credentials"]["second-one"] = config["credentials"]["crm"]
+    (place / "names.yaml").write_text(json.dumps(config))
+    (place / "bin").mkdir()
+    (place / "bin/sidekey").symlink_to(pathlib.Path(harness.SIDEKEY).resolve())
+    line = line.format(config=place / "names.yaml")
+    name = {"bash": "sidekey.bash", "zsh": "_sidekey", "fish": "sidekey.fish"}[shell]
+    script = COMPLETED[shell].format(file=ROOT / "docs/completions" / name, line=line, words=line + '""')
+    done = run([shell, "-c", script], {**environment(place), "PATH": f"{place}/bin:{os.environ['PATH']}"})
+    assert {"crm", "second-one"} <= set(done.stdout.decode().split()), done
 
 
 # --- the README -------------------------------------------------------------------------------------------------------------------------
