@@ -52,7 +52,7 @@ static bool is_own_program(struct client *c, int fd)
         log_warn(log_msg("a connection of the preload layer is refused: it is of another user"), log_int("uid", uid),
                  log_int("own_uid", geteuid()),
                  log_str("hint", "a program that changes its user comes through HTTPS_PROXY: use --layers env"));
-    client_end(c, false);
+    client_end(c, CLOSE_REFUSED);
     return false;
 }
 

@@ -37,7 +37,7 @@ WINGS = {
 FLIGHT, FLIGHT_USERS = "sidecar/refresh/flight", ("sidecar/refresh/flight", "sidecar/refresh/account")
 # Files that call each other in circles are one family, and a family is at most so large.  Those that are larger still, by their first file: they may only shrink.
 FAMILY = 4
-LARGER = {"sidecar/proxy/client.c": 6, "sidecar/refresh/flight/flight.c": 5}
+LARGER = {"sidecar/refresh/flight/flight.c": 5}
 C_LINES = 500
 FUNCTION_LINES = 60
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]')

@@ -1,23 +1,30 @@
-#include "base/log.h"
+/* Why an exchange fails, as a problem that a person can act on. */
 #include "proxy/exchange_private.h"
 
 #include <stdio.h>
+#include <string.h>
 
-#define METHOD_SHOWN 32
-
-void exchange_account(struct exchange *x, int status)
+void exchange_fail(struct exchange *x, const struct problem *p)
 {
-    char host[AUTHORITY_TEXT_MAX];
-    struct slice method = message_method(x->request); /* any token, as long as a line may be */
-    enum log_level level = x->reason || status >= 500 ? LOG_WARN : LOG_INFO;
-    meter_request(x->ctx->meter, x->rule, status, x->injected ? METER_YES : METER_NO, ev_now(loop_get()) - x->started);
-    LOG_AT(level, log_msg("request"), log_str("rule", x->rule ? x->rule->name : "none"),
-           log_str("credential", x->credential ? credential_name(x->credential) : ""),
-           log_slice("method", slice_of(method.ptr, method.len < METHOD_SHOWN ? method.len : METHOD_SHOWN)),
-           log_str("host", authority_key(&x->a0, host)), log_int("status", status),
-           log_int("dur_ms", clock_mono_ms() - x->started_ms), log_int("gen", (int64_t)x->generation),
-           log_int("sends", x->sends), log_str("reason", x->reason ? x->reason : ""),
-           log_str("client", x->client ? x->client->name : ""));
+    struct message m;
+    struct buf body;
+    bool reuse = exchange_may_reuse(x) && p->status != 400;
+    meter_refused(x->ctx->meter, p->reason);
+    x->reason = p->reason;
+    if (x->status && !exchange_retract(x)) { /* an answer is under way: all that is left is to make its end visible */
+        exchange_abort_client(x);
+        return;
+    }
+    message_init(&m);
+    buf_init(&body, 16 * 1024);
+    if (problem_build(p, reuse, &m, &body) == 0) {
+        exchange_respond(x, &m, buf_slice(&body));
+    } else {
+        x->status = p->status;
+        exchange_finish(x, EXCHANGE_CLOSE);
+    }
+    buf_done(&body);
+    message_done(&m);
 }
 
 static const struct {
@@ -110,43 +117,21 @@ void exchange_fail_inject(struct exchange *x, bool too_large)
                                              : "the rule's format names a value that the token answer did not have" });
 }
 
-/* RFC 9110 §9.3.8: what TRACE shows of the request here: nothing that could be a secret. */
-static int reflect(const struct message *request, struct buf *out)
+void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)
 {
-    static const char *const shown[] = { "host", "via", "max-forwards", "user-agent" };
-    int failed = buf_add(out, message_method(request));
-    if (failed || (failed = buf_add_str(out, " ")) || (failed = buf_add(out, message_target(request)))
-        || (failed = buf_add_str(out, " HTTP/1.1\r\n")))
-        return failed;
-    for (size_t i = 0; i < request->field_count && failed == 0; i++)
-        for (size_t n = 0; n < sizeof shown / sizeof *shown && failed == 0; n++)
-            if (slice_ieq(message_name_at(request, i), slice_str(shown[n])))
-                (void)!((failed = buf_add(out, message_name_at(request, i))) || (failed = buf_add_str(out, ": "))
-                        || (failed = buf_add(out, message_value_at(request, i)))
-                        || (failed = buf_add_str(out, "\r\n")));
-    return failed ? failed : buf_add_str(out, "\r\n");
-}
-
-/* RFC 9110 §7.6.2: Max-Forwards is 0, so the request is answered by the first that reads it. */
-void exchange_last_hop(struct exchange *x)
-{
-    struct message m;
-    struct buf body;
-    bool trace = slice_ieq(message_method(x->request), SLICE("TRACE"));
-    message_init(&m);
-    buf_init(&body, 2 * MESSAGE_HEAD_MAX_BYTES);
-    int failed = message_start_response(&m, 200, SLICE("OK"));
-    if (failed == 0 && trace && (failed = message_add(&m, SLICE("Content-Type"), SLICE("message/http"))) == 0)
-        failed = reflect(x->request, &body);
-    if (failed == 0 && x->ctx->options->via)
-        failed = message_add(&m, SLICE("Via"), SLICE("1.1 sidekey"));
-    m.framing = FRAMING_LENGTH;
-    m.length = body.len;
-    m.keep_alive = exchange_may_reuse(x);
-    if (failed == 0)
-        exchange_respond(x, &m, buf_slice(&body));
-    else
-        exchange_fail(x, &(struct problem){ .status = 503, .reason = "out_of_memory" });
-    buf_done(&body);
-    message_done(&m);
+    struct upstream *up = x->up;
+    enum close_reason reason = close_reason_of_fault(fault);
+    if (x->state == EXCHANGE_OVER)
+        return;
+    x->up = NULL;
+    if (x->state == EXCHANGE_HELD) {
+        /* the token decides; pass_held() knows what to say */
+    } else if (x->status && !exchange_retract(x)) {
+        x->reason = fault->label;
+        exchange_abort_client(x);
+    } else {
+        exchange_fail_upstream(x, fault);
+    }
+    if (up)
+        upstream_drop(up, reason); /* last: the fault's text may be its own */
 }

@@ -1,0 +1,156 @@
+/* May the request go on?  Its authority and framing, its rule, what a credential demands of it, Max-Forwards. */
+#include "http/rules.h"
+#include "proxy/exchange_private.h"
+#include "proxy/rule_path.h"
+
+static void refuse_head(struct exchange *x, struct rules_verdict v)
+{
+    struct problem p = { .status = v.status,
+                         .reason = v.reason,
+                         .detail = "the request's authority or framing is not acceptable",
+                         .hint = "Host, SNI and CONNECT must name the same host and port" };
+    if (v.status == 508) {
+        p.error = "proxy_loop_detected"; /* RFC 9209 §2.3.32 */
+        p.detail = "the request has come through sidekey before";
+        p.hint = "its upstream, or a proxy on the way, must not lead back here";
+    }
+    x->client_keeps = x->client_keeps && v.status == 421;
+    exchange_fail(x, &p);
+}
+
+static bool refuse_rule(struct exchange *x, const char *reason, const char *detail)
+{
+    exchange_fail(x, &(struct problem){ .status = 403,
+                                        .error = "http_request_denied",
+                                        .reason = reason,
+                                        .detail = detail,
+                                        .hint = "sidekey why METHOD URL shows which rule is tried" });
+    return false;
+}
+
+static bool is_loopback(const struct authority *a0)
+{
+    return slice_eq(slice_str(a0->host), SLICE("localhost")) || slice_eq(slice_str(a0->host), SLICE("::1"))
+           || (a0->kind == HOST_IPV4 && slice_starts(slice_str(a0->host), SLICE("127.")));
+}
+
+/* What a credential demands of the request that carries it. */
+static bool admit_credential(struct exchange *x)
+{
+    if (!exchange_injects(x))
+        return true;
+    if (slice_ieq(message_method(x->request), SLICE("TRACE"))) {
+        exchange_fail(x, &(struct problem){ .status = 405,
+                                            .error = "http_request_denied",
+                                            .reason = "trace_refused",
+                                            .detail = "TRACE would echo the credential" });
+        return false;
+    }
+    if (!rule_path_escapes_valid(message_target(x->request))) {
+        exchange_fail(x, &(struct problem){ .status = 400,
+                                            .reason = "target_escape",
+                                            .detail = "the path has a percent sign without two hex digits behind it",
+                                            .hint = "write a percent sign as %25" });
+        return false;
+    }
+    if (x->a0.scheme == SCHEME_HTTP && !x->rule->allow_http && !is_loopback(&x->a0)) {
+        exchange_fail(x, &(struct problem){ .status = 403,
+                                            .error = "http_request_denied",
+                                            .reason = "plain_http",
+                                            .credential = x->rule->credential,
+                                            .detail = "a credential is not sent over plain http",
+                                            .hint = "use https, or set allow_http: true in the rule" });
+        return false;
+    }
+    return true;
+}
+
+/* Which rule is it, and does it take this method, path and what may stand for the method? */
+static bool admit_rule(struct exchange *x)
+{
+    const struct worker_options *o = x->ctx->options;
+    switch (access_find_rule(x->ctx->access, x->client, &x->a0, message_method(x->request), message_target(x->request),
+                             &x->rule)) {
+    case RULE_REFUSED:
+        return refuse_rule(x, "method_or_path_not_allowed",
+                           "rules know this host, but none allows this method and path");
+    case RULE_NONE:
+        if (o->unmatched == UNMATCHED_DENY)
+            return refuse_rule(x, "host_not_allowed", "no rule knows this host, and unmatched is deny");
+        return true;
+    case RULE_FOUND: break;
+    }
+    if (rule_overrides_allowed(x->rule, x->request))
+        return true;
+    return refuse_rule(x, "method_or_path_not_allowed",
+                       "the request asks by a field or _method for a method or path that its rule does not allow");
+}
+
+/* RFC 9110 §9.3.8: what TRACE shows of the request here: nothing that could be a secret. */
+static int reflect(const struct message *request, struct buf *out)
+{
+    static const char *const shown[] = { "host", "via", "max-forwards", "user-agent" };
+    int failed = buf_add(out, message_method(request));
+    if (failed || (failed = buf_add_str(out, " ")) || (failed = buf_add(out, message_target(request)))
+        || (failed = buf_add_str(out, " HTTP/1.1\r\n")))
+        return failed;
+    for (size_t i = 0; i < request->field_count && failed == 0; i++)
+        for (size_t n = 0; n < sizeof shown / sizeof *shown && failed == 0; n++)
+            if (slice_ieq(message_name_at(request, i), slice_str(shown[n])))
+                (void)!((failed = buf_add(out, message_name_at(request, i))) || (failed = buf_add_str(out, ": "))
+                        || (failed = buf_add(out, message_value_at(request, i)))
+                        || (failed = buf_add_str(out, "\r\n")));
+    return failed ? failed : buf_add_str(out, "\r\n");
+}
+
+/* RFC 9110 §7.6.2: Max-Forwards is 0, so the request is answered by the first that reads it. */
+static void answer_last_hop(struct exchange *x)
+{
+    struct message m;
+    struct buf body;
+    bool trace = slice_ieq(message_method(x->request), SLICE("TRACE"));
+    message_init(&m);
+    buf_init(&body, 2 * MESSAGE_HEAD_MAX_BYTES);
+    int failed = message_start_response(&m, 200, SLICE("OK"));
+    if (failed == 0 && trace && (failed = message_add(&m, SLICE("Content-Type"), SLICE("message/http"))) == 0)
+        failed = reflect(x->request, &body);
+    if (failed == 0 && x->ctx->options->via)
+        failed = message_add(&m, SLICE("Via"), SLICE("1.1 sidekey"));
+    m.framing = FRAMING_LENGTH;
+    m.length = body.len;
+    m.keep_alive = exchange_may_reuse(x);
+    if (failed == 0)
+        exchange_respond(x, &m, buf_slice(&body));
+    else
+        exchange_fail(x, &(struct problem){ .status = 503, .reason = "out_of_memory" });
+    buf_done(&body);
+    message_done(&m);
+}
+
+bool exchange_admit(struct exchange *x)
+{
+    struct rules_verdict v = rules_check_authority(x->request, &x->a0);
+    bool bad_hops;
+    if (v.status == 0) {
+        if (!admit_rule(x))
+            return false;
+        leg_half_close(x->client_leg, x->rule && x->rule->half_close);
+        v = rules_forward_request(x->request, &x->a0, x->ctx->options->via,
+                                  x->rule ? (const char *const *)x->rule->upgrades : NULL);
+    }
+    if (v.status) {
+        refuse_head(x, v);
+        return false;
+    }
+    if (!admit_credential(x))
+        return false;
+    if (rules_hops_left(x->request, &bad_hops) != 0 && !bad_hops)
+        return true;
+    if (bad_hops)
+        exchange_fail(x, &(struct problem){ .status = 400,
+                                            .reason = "max_forwards_invalid",
+                                            .detail = "Max-Forwards is one whole number" });
+    else
+        answer_last_hop(x);
+    return false;
+}

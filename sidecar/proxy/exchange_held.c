@@ -1,0 +1,83 @@
+/* A response that refused the token is held: a newer token sends the request again, once; else the client gets it. */
+#include "base/clock.h"
+#include "proxy/exchange_private.h"
+
+static void pass_held(struct exchange *x, const char *action)
+{
+    struct message *head = x->held;
+    x->held = NULL;
+    exchange_enter(x, EXCHANGE_RELAY);
+    x->upload_cut = true; /* what came meanwhile was not sent on */
+    meter_unauthorized(x->ctx->meter, x->rule, action);
+    if (!x->up) { /* its connection broke meanwhile: the head is gone with it */
+        exchange_fail(
+            x, &(struct problem){ .status = 502,
+                                  .error = "connection_terminated",
+                                  .reason = "unauthorized_lost",
+                                  .credential = x->rule->credential,
+                                  .detail = "the upstream answered 401 and closed; no newer token could be had" });
+        return;
+    }
+    if (x->inspected_whole) {
+        exchange_forward_inspected(x, head);
+        return;
+    }
+    exchange_forward(x, head);
+    if (!x->request_done)
+        leg_want(x->client_leg, true); /* it is dropped, so that the client gets to reading the answer */
+}
+
+static void send_again(struct exchange *x, const char *action)
+{
+    meter_unauthorized(x->ctx->meter, x->rule, action);
+    x->held = NULL;
+    x->inspected_whole = false;
+    buf_done(&x->inspected);
+    if (x->up) {
+        if (x->request_done)
+            upstream_give_back_unread(x->up);
+        else
+            upstream_drop(x->up, CLOSE_EARLY_ANSWER);
+        x->up = NULL;
+    }
+    exchange_resend(x);
+}
+
+static void on_newer_token(void *arg, enum token_verdict verdict, const struct token_refusal *refusal)
+{
+    struct exchange *x = arg;
+    (void)refusal;
+    if (verdict == TOKEN_OK && x->replay.whole)
+        send_again(x, "refreshed");
+    else
+        pass_held(x, verdict == TOKEN_OK ? "too_large" : "passed");
+}
+
+bool exchange_hold(struct exchange *x, struct message *head)
+{
+    const struct token *token;
+    if (!x->rule->replay) {
+        tokens_reject(x->ctx->tokens, x->credential, x->generation,
+                      clock_mono_ms() + x->ctx->options->limits.token_wait_ms);
+        meter_unauthorized(x->ctx->meter, x->rule, "passed");
+        return false;
+    }
+    if (x->sends >= 2 || !x->replay.whole) {
+        meter_unauthorized(x->ctx->meter, x->rule, x->replay.whole ? "passed" : "too_large");
+        return false;
+    }
+    leg_want(exchange_up(x), false);
+    x->held = head;
+    exchange_enter(x, EXCHANGE_HELD);
+    x->replay.pinned = true;
+    token = tokens_get(x->ctx->tokens, x->credential, clock_mono_ms());
+    if (token && token->generation > x->generation) {
+        send_again(x, "replayed");
+        return true;
+    }
+    tokens_wait(x->ctx->tokens, x->credential, &x->token_wait, MSG_REJECTED, x->generation, exchange_deadline_ms(x),
+                on_newer_token, x);
+    if (!x->request_done && replay_space(&x->replay, LEG_READ_BYTES, clock_mono_ms()) >= LEG_READ_BYTES)
+        leg_want(x->client_leg, true); /* go on reading the upload into the buffer */
+    return true;
+}
