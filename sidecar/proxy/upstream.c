@@ -9,20 +9,41 @@
 
 static const struct leg_events idle_events, unread_events;
 
-/* Every state has a deadline. */
-static const char *const state_names[] = {
-    [UPSTREAM_DIAL] = "dial",     /* the dialler's: limits.dial */
-    [UPSTREAM_TLS] = "tls",       /* limits.tls */
-    [UPSTREAM_IDLE] = "idle",     /* idle_ms() */
-    [UPSTREAM_BUSY] = "busy",     /* its exchange's */
-    [UPSTREAM_UNREAD] = "unread", /* limits.upstream_idle */
+static int64_t tls_ms(const struct upstream *u);
+static int64_t idle_ms(const struct upstream *u);
+static int64_t unread_ms(const struct upstream *u);
+static void tls_late(struct upstream *u);
+static void idle_over(struct upstream *u);
+static void unread_late(struct upstream *u);
+
+/* Every state has a deadline: after deadline_ms, late.  NULL: somebody else keeps the time. */
+static const struct {
+    const char *name;
+    int64_t (*deadline_ms)(const struct upstream *u);
+    void (*late)(struct upstream *u);
+} states[] = {
+    [UPSTREAM_DIAL] = { "dial", NULL, NULL },                 /* the dialler: limits.dial */
+    [UPSTREAM_TLS] = { "tls", tls_ms, tls_late },             /* limits.tls */
+    [UPSTREAM_IDLE] = { "idle", idle_ms, idle_over },         /* limits.upstream_idle, or what its server says */
+    [UPSTREAM_BUSY] = { "busy", NULL, NULL },                 /* its exchange */
+    [UPSTREAM_UNREAD] = { "unread", unread_ms, unread_late }, /* limits.upstream_idle */
 };
 
-/* The one writer of the state. */
+/* The one writer of the state, and of the deadline. */
 static void upstream_enter(struct upstream *u, enum upstream_state next)
 {
-    log_debug(log_msg("upstream"), log_str("from", state_names[u->state]), log_str("to", state_names[next]));
+    log_debug(log_msg("upstream"), log_str("from", states[u->state].name), log_str("to", states[next].name));
     u->state = next;
+    if (states[next].deadline_ms)
+        timer_set(&u->deadline, states[next].deadline_ms(u));
+    else
+        timer_stop(&u->deadline);
+}
+
+static void on_deadline(void *arg)
+{
+    struct upstream *u = arg;
+    states[u->state].late(u);
 }
 
 /* --- one connection --- */
@@ -55,10 +76,9 @@ void upstream_drop(struct upstream *u, enum close_reason reason)
         later_ask(&p->handout);
 }
 
-static void on_idle_over(void *arg)
+static void idle_over(struct upstream *u)
 {
-    struct upstream *u = arg;
-    upstream_drop(u, u->state == UPSTREAM_UNREAD ? CLOSE_TIMEOUT : CLOSE_IDLE);
+    upstream_drop(u, CLOSE_IDLE);
 }
 
 /* Before the server does it: a request that meets its close on the way may be lost.  What it says is cut by a fifth, as
@@ -80,7 +100,6 @@ static void park(struct upstream *u)
     leg_want(h1_leg_base(u->leg), true); /* readable while idle = of no more use */
     list_unshift(&p->idle, &u->node);
     list_push(&p->pool->unused, &u->unused);
-    timer_set(&u->deadline, idle_ms(u));
     if (!list_empty(&p->waits))
         later_ask(&p->handout);
 }
@@ -90,7 +109,6 @@ void upstream_hand_over(struct upstream *u)
     list_remove(&u->node);
     list_remove(&u->unused);
     list_push(&u->place->others, &u->node);
-    timer_stop(&u->deadline);
     upstream_enter(u, UPSTREAM_BUSY);
     leg_want(h1_leg_base(u->leg), false);
 }
@@ -124,6 +142,16 @@ static void idle_gone(void *owner, const struct leg_fault *fault)
 }
 
 static const struct leg_events idle_events = { idle_head, idle_data, idle_end, idle_space, idle_gone };
+
+static int64_t unread_ms(const struct upstream *u)
+{
+    return u->place->pool->limits->upstream_idle_ms;
+}
+
+static void unread_late(struct upstream *u)
+{
+    upstream_drop(u, CLOSE_TIMEOUT);
+}
 
 static void unread_head(void *owner, struct message *head)
 {
@@ -166,7 +194,6 @@ void upstream_give_back_unread(struct upstream *u)
     upstream_enter(u, UPSTREAM_UNREAD);
     u->unread = 0;
     leg_own(h1_leg_base(u->leg), &unread_events, u);
-    timer_set(&u->deadline, u->place->pool->limits->upstream_idle_ms);
     leg_want(h1_leg_base(u->leg), true);
 }
 
@@ -209,8 +236,6 @@ static void connected(struct upstream *u)
     u->place->connecting--;
     upstream_enter(u, UPSTREAM_BUSY);
     u->stream = NULL;
-    timer_stop(&u->deadline);
-    timer_init(&u->deadline, on_idle_over, u); /* it was the handshake's */
     u->leg = h1_leg_new(s, H1_RESPONSES, &idle_events, u);
     if (!u->leg) {
         stream_free(s);
@@ -240,9 +265,14 @@ static void on_handshake(void *owner, enum stream_event event)
                                             .text = stream_error(u->stream) });
 }
 
-static void on_handshake_late(void *arg)
+static int64_t tls_ms(const struct upstream *u)
 {
-    attempt_failed(arg, CLOSE_TIMEOUT,
+    return u->place->pool->limits->tls_ms;
+}
+
+static void tls_late(struct upstream *u)
+{
+    attempt_failed(u, CLOSE_TIMEOUT,
                    &(struct leg_fault){ .status = 504,
                                         .label = "connection_timeout",
                                         .text = "the upstream's TLS handshake took too long" });
@@ -264,8 +294,6 @@ void upstream_secure(struct upstream *u, int fd)
         connected(u);
         return;
     }
-    timer_init(&u->deadline, on_handshake_late, u);
-    timer_set(&u->deadline, p->pool->limits->tls_ms);
     if (stream_connect_tls(u->stream, p->tls, p->a0.host, p->a0.kind != HOST_NAME, p->key) != 0)
         attempt_failed(u, CLOSE_OUT_OF_MEMORY,
                        &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
@@ -305,9 +333,9 @@ struct upstream *upstream_new(struct place *p)
     make_room(p->pool);
     u->place = p;
     list_init(&u->unused);
+    timer_init(&u->deadline, on_deadline, u);
     upstream_enter(u, UPSTREAM_DIAL);
     list_push(&p->others, &u->node);
-    timer_init(&u->deadline, on_idle_over, u);
     p->open++;
     p->connecting++;
     p->pool->open++;
