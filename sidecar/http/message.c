@@ -97,7 +97,7 @@ int message_add_parts(struct message *m, struct message_part name, struct messag
         return -ENOBUFS;
     if (m->field_count == m->field_space && grow_fields(m, m->field_space ? 2 * m->field_space : FIRST_FIELDS) != 0)
         return -ENOMEM;
-    m->fields[m->field_count++] = (struct message_field){ name, value };
+    m->fields[m->field_count++] = (struct message_field){ name, value, false };
     return 0;
 }
 

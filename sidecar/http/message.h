@@ -25,6 +25,7 @@ struct message_part { /* a place in message.text: survives growth */
 };
 struct message_field {
     struct message_part name, value;
+    bool sensitive; /* h2: never in a compression table (RFC 7541 §6.2.3) */
 };
 
 struct message {
@@ -43,6 +44,7 @@ struct message {
     struct message_part connection;
     bool expect_100; /* request: Expect: 100-continue */
     bool upgrade;    /* request: has an Upgrade field that Connection names; response: status 101 */
+    bool http2;      /* it came by HTTP/2 */
 };
 
 /* Empty, without memory; message_done() frees what it has and may be called again. */
