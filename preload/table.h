@@ -33,6 +33,7 @@ enum table_state { TABLE_EMPTY = 0, TABLE_CLAIMED = 1, TABLE_READY = 2 };
 enum table_kind {
     TABLE_VIA_US = 1, /* a destination behind a token */
     TABLE_DIRECT = 2, /* an address of a name that goes direct; port 0 */
+    TABLE_PROXY = 3,  /* as VIA_US; the place is another proxy, which may be asked for the host of a rule */
 };
 
 struct table_name {

@@ -132,7 +132,7 @@ enum access_verdict access_check(const struct access *a, const struct message *h
     *ret = NULL;
     if (!a->count && !a->options->proxy_password)
         return ACCESS_GRANTED;
-    if (!count && peer->own && a->options->proxy_password)
+    if ((!count || peer->led) && peer->own && a->options->proxy_password)
         return ACCESS_GRANTED;
     if (count || !peer->local)
         return check_basic(a, credentials, ret) ? ACCESS_GRANTED : ACCESS_ASK;
@@ -170,4 +170,12 @@ enum rule_match access_find_rule(const struct access *a, const struct access_cli
 bool access_has_credential(const struct access *a, const struct authority *a0)
 {
     return rule_index_has_credential(a->everyone, a0);
+}
+
+bool access_knows_port(const struct access *a, uint16_t port)
+{
+    for (size_t i = 0; i < a->options->rule_count; i++)
+        if (a->options->rules[i].port == port)
+            return true;
+    return false;
 }

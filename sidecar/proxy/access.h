@@ -30,6 +30,7 @@ struct access_peer { /* at the other end of a connection, as the kernel knew it 
     bool local;      /* on the unix socket; else uid and who are empty */
     uid_t uid;
     bool own;                        /* over TCP to the private proxy of "run", from a program of our own user */
+    bool led;                        /* own, and what it says is meant for another proxy: its password is not for us */
     const struct access_client *who; /* whom that uid names; NULL: nobody */
 };
 
@@ -53,6 +54,8 @@ const struct rule *access_first_rule(const struct access *a, const struct access
 /* As rule_index_find() among the rules of who. */
 enum rule_match access_find_rule(const struct access *a, const struct access_client *who, const struct authority *a0,
                                  struct slice method, struct slice path, const struct rule **ret);
+/* Does any rule speak of this port? */
+bool access_knows_port(const struct access *a, uint16_t port);
 /* Does any client have a credential for this host and port? */
 bool access_has_credential(const struct access *a, const struct authority *a0);
 

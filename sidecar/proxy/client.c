@@ -29,6 +29,7 @@ void client_enter(struct client *c, enum client_state next)
         [CLIENT_PROXY] = before_parking(l->connect_head_ms),
         [CLIENT_DIAL] = l->dial_ms + 1000,
         [CLIENT_SNIFF] = l->connect_head_ms,
+        [CLIENT_LOOKUP] = l->dial_ms + 1000,
         [CLIENT_LEAF] = l->tls_ms,
         [CLIENT_TLS] = l->tls_ms,
         [CLIENT_SERVE] = before_parking(l->head_ms),
@@ -67,6 +68,7 @@ static void end(struct client *c, enum close_reason reason, void (*free_leg)(str
     client_enter(c, CLIENT_OVER);
     report_end(c, reason);
     dial_cancel(c->dial);
+    dial_lookup_cancel(c->lookup);
     leaf_wait_cancel(&c->leaf_wait);
     if (c->exchange)
         exchange_cancel(c->exchange);
@@ -411,6 +413,10 @@ static void on_deadline(void *arg)
     }
     if (c->state == CLIENT_DIAL && !c->transparent) {
         client_connect_refused(c, DIAL_TIMEOUT, "the upstream was not reached in time");
+        return;
+    }
+    if (c->state == CLIENT_SNIFF && !c->rule && !c->early.len && c->up_fd >= 0) {
+        client_tunnel(c); /* its server speaks first */
         return;
     }
     /* what is kept while the first bytes are awaited is a part of a ClientHello */

@@ -65,11 +65,11 @@ void client_accept_transparent(struct context *ctx, int fd)
     uint16_t port;
     if (!c)
         return;
-    c->transparent = true;
+    c->transparent = c->peer.own = true;
     if (!is_own_program(c, fd))
         return;
     if (!ctx->hints || getsockname(fd, (struct sockaddr *)&local, &len) != 0
-        || hints_lookup(ctx->hints, (struct sockaddr *)&local, host, &port) != 0
+        || hints_lookup(ctx->hints, (struct sockaddr *)&local, host, &port, &c->other_proxy) != 0
         || authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {
         meter_refused(ctx->meter, "no_hint");
         log_warn(log_msg("transparent connection without a valid hint"));
@@ -78,6 +78,10 @@ void client_accept_transparent(struct context *ctx, int fd)
     }
     c->a0.port = port;
     c->rule = access_first_rule(ctx->access, NULL, &c->a0);
+    if (c->other_proxy && !c->rule) {
+        client_sniff(c);
+        return;
+    }
     if (!c->rule && ctx->options->unmatched == UNMATCHED_DENY) {
         meter_refused(ctx->meter, "host_not_allowed");
         client_end(c, CLOSE_REFUSED);

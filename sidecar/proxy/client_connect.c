@@ -2,6 +2,7 @@
 #include "http/rules.h"
 #include "net/tls/tls_hello.h"
 #include "proxy/client_private.h"
+#include "proxy/lead.h"
 
 #include <unistd.h>
 
@@ -35,7 +36,7 @@ void client_ignore_event(void *owner, enum stream_event event)
     (void)event;
 }
 
-static void tunnel_to_dialled(struct client *c)
+void client_tunnel(struct client *c)
 {
     struct stream *up = stream_new(c->up_fd, client_ignore_event, NULL);
     if (!up) {
@@ -106,20 +107,14 @@ static void warm_upstream(struct client *c)
     pool_adopt(c->ctx->pool, &target, fd);
 }
 
-static void judge_first_bytes(struct client *c)
+/* c->rule is set. */
+static void intercept(struct client *c)
 {
     bool tls = buf_slice(&c->early).ptr[0] == 0x16; /* RFC 8446 §5.1: handshake record */
     enum tls_leaf_kind kind = TLS_LEAF_ECDSA;
-    if (tls && !tls_hello_leaf(buf_slice(&c->early), &kind)) {
-        stream_want_read(c->stream, true); /* the rest of its ClientHello */
-        return;
-    }
-    stream_want_read(c->stream, false);
     c->a0.scheme = tls ? SCHEME_HTTPS : SCHEME_HTTP;
-    if (!c->rule && c->transparent) {
-        tunnel_to_dialled(c);
-        return;
-    }
+    if (tls)
+        (void)!tls_hello_leaf(buf_slice(&c->early), &kind);
     warm_upstream(c);
     if (!tls) {
         client_enter_http(c);
@@ -134,6 +129,102 @@ static void judge_first_bytes(struct client *c)
     stream_want_hangup(c->stream, STREAM_HANGUP_END);
     if (leaves_wait(c->ctx->leaves, kind, c->a0.host, &c->leaf_wait, c->ctx->options->limits.tls_ms, on_leaf, c) != 0)
         client_end(c, CLOSE_OUT_OF_MEMORY);
+}
+
+/* --- no rule names the place --- */
+
+static bool lead_possible(const struct client *c)
+{
+    if (c->judged)
+        return false;
+    return c->other_proxy
+           || ((c->transparent || c->a0.kind != HOST_NAME) && access_knows_port(c->ctx->access, c->a0.port));
+}
+
+/* RFC 8446 §6.2: unrecognized_name, fatal.  RFC 9110 §15.5.20. */
+static void refuse_name(struct client *c, const struct authority *name)
+{
+    bool tls = buf_slice(&c->early).ptr[0] == 0x16;
+    static const char alert[] = "\x15\x03\x01\x00\x02\x02\x70";
+    static const char plain[] = "HTTP/1.1 421 Misdirected Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    char host[AUTHORITY_TEXT_MAX], at[AUTHORITY_TEXT_MAX];
+    meter_refused(c->ctx->meter, "name_elsewhere");
+    log_warn(log_msg("a connection to an address asks for the host of a rule, and our look-up of that host gives "
+                     "another address: refused, or its placeholder would go out"),
+             log_str("host", authority_key(name, host)), log_str("address", authority_key(&c->a0, at)),
+             log_str("hint", "let the program connect by name, or give that address in network.resolve"));
+    if (stream_write(c->stream, tls ? slice_of(alert, sizeof alert - 1) : slice_of(plain, sizeof plain - 1)) == 0) {
+        stream_linger(c->stream);
+        c->stream = NULL;
+    }
+    client_end(c, CLOSE_REFUSED);
+}
+
+static void on_looked_up(void *arg, bool leads_there)
+{
+    struct client *c = arg;
+    struct authority name;
+    c->lookup = NULL;
+    enum lead lead = lead_of(c->ctx->access, c->who, &c->a0, buf_slice(&c->early), &name);
+    if (lead != LEAD_NAMED || !leads_there) {
+        refuse_name(c, &name);
+        return;
+    }
+    c->a0 = name;
+    c->rule = access_first_rule(c->ctx->access, c->who, &c->a0);
+    if (c->up_fd >= 0)
+        close(c->up_fd); /* made for bytes without a token */
+    c->up_fd = -1;
+    intercept(c);
+}
+
+static void look_up(struct client *c, const struct authority *name)
+{
+    client_enter(c, CLIENT_LOOKUP);
+    if (!(c->lookup = dial_lookup_start(c->ctx->dialer, name, &c->a0, on_looked_up, c)))
+        client_end(c, CLOSE_OUT_OF_MEMORY);
+}
+
+static void follow_lead(struct client *c)
+{
+    struct authority name;
+    switch (lead_of(c->ctx->access, c->who, &c->a0, buf_slice(&c->early), &name)) {
+    case LEAD_MORE: stream_want_read(c->stream, true); return;
+    case LEAD_CONNECT:
+        if (!c->other_proxy)
+            break;
+        c->transparent = c->in_tunnel = false;
+        c->peer.led = true;
+        client_enter_http(c);
+        return;
+    case LEAD_NAMED:
+        if (c->a0.kind == HOST_NAME)
+            refuse_name(c, &name);
+        else
+            look_up(c, &name);
+        return;
+    case LEAD_NOWHERE: break;
+    }
+    c->judged = true;
+    if (c->up_fd >= 0)
+        client_tunnel(c);
+    else
+        client_reach(c);
+}
+
+static void judge_first_bytes(struct client *c)
+{
+    enum tls_leaf_kind kind;
+    bool tls = buf_slice(&c->early).ptr[0] == 0x16;
+    if (tls && !tls_hello_leaf(buf_slice(&c->early), &kind)) {
+        stream_want_read(c->stream, true); /* the rest of its ClientHello */
+        return;
+    }
+    stream_want_read(c->stream, false);
+    if (c->rule)
+        intercept(c);
+    else
+        follow_lead(c);
 }
 
 static void on_sniff(void *owner, enum stream_event event)
@@ -161,7 +252,7 @@ static void on_sniff(void *owner, enum stream_event event)
     judge_first_bytes(c);
 }
 
-static void sniff(struct client *c)
+void client_sniff(struct client *c)
 {
     client_enter(c, CLIENT_SNIFF);
     c->in_tunnel = true;
@@ -217,10 +308,10 @@ static void connect_ready(struct client *c)
             return;
         }
     }
-    if (c->rule || c->transparent)
-        sniff(c);
+    if (c->rule || lead_possible(c))
+        client_sniff(c);
     else
-        tunnel_to_dialled(c);
+        client_tunnel(c);
 }
 
 static void on_dialled(void *arg, int fd, enum dial_error error, const char *text)
@@ -252,7 +343,7 @@ void client_reach(struct client *c)
         connect_ready(c);
         return;
     }
-    c->dial = dial_start(c->ctx->dialer, &c->a0, on_dialled, c);
+    c->dial = (c->rule ? dial_start : dial_start_bare)(c->ctx->dialer, &c->a0, on_dialled, c);
     if (!c->dial)
         client_end(c, CLOSE_OUT_OF_MEMORY);
 }

@@ -15,6 +15,7 @@ enum client_state {
     CLIENT_PROXY,    /* reads CONNECT or absolute-form requests */
     CLIENT_DIAL,     /* CONNECT: waits for the upstream's TCP connection */
     CLIENT_SNIFF,    /* tunnel is open: the first byte tells TLS from plain HTTP */
+    CLIENT_LOOKUP,   /* waits for where the name in its first bytes leads */
     CLIENT_LEAF,     /* waits for the leaf certificate */
     CLIENT_TLS,      /* handshake with the client */
     CLIENT_SERVE,    /* between requests inside the tunnel */
@@ -39,7 +40,10 @@ struct client {
     /* the first that knows a0's host: its TLS identity warms the upstream; NULL: not intercepted */
     const struct rule *rule;
     bool transparent, in_tunnel, counted; /* counted: in the gauge of tunnels */
-    bool served;                          /* an exchange was completed */
+    bool other_proxy;                     /* a0 is a proxy of before, by the preload layer's word */
+    bool judged;                          /* its first bytes ask for no host of a rule */
+    struct dial_lookup *lookup;
+    bool served; /* an exchange was completed */
     struct dial *dial;
     int up_fd;              /* dialled, not yet used */
     struct place *reserved; /* … its place in the pool; NULL: none */
@@ -70,6 +74,10 @@ struct client *client_slot_arrive(struct client *c);
 bool client_slot_settle(struct client *c, const struct access_client *who);
 void client_slot_leave(struct client *c);
 /* client_connect.c */
+/* Reads the first bytes. */
+void client_sniff(struct client *c);
+/* Bytes, both ways, over the connection that was dialled. */
+void client_tunnel(struct client *c);
 void client_connect(struct client *c, const struct message *head);
 bool client_may_reach(struct client *c);
 void client_report_unmatched(const struct client *c);

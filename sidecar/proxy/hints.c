@@ -122,7 +122,8 @@ static int name_host(const struct hints *h, uint32_t index, char host[HINTS_HOST
     return 0;
 }
 
-int hints_lookup(const struct hints *h, const struct sockaddr *local, char host[HINTS_HOST_SIZE], uint16_t *ret_port)
+int hints_lookup(const struct hints *h, const struct sockaddr *local, char host[HINTS_HOST_SIZE], uint16_t *ret_port,
+                 bool *ret_proxy)
 {
     struct table_dest d; /* a copy: what is checked is what is used */
     char found[HINTS_HOST_SIZE];
@@ -132,8 +133,8 @@ int hints_lookup(const struct hints *h, const struct sockaddr *local, char host[
     int rc = read_at(h->fd, &d, sizeof d, offsetof(struct table, dests) + (size_t)index * sizeof d);
     if (rc != 0)
         return rc;
-    if (d.state != TABLE_READY || d.kind != TABLE_VIA_US)
-        return d.state <= TABLE_READY && d.kind <= TABLE_DIRECT ? -ENOENT : -EBADMSG;
+    if (d.state != TABLE_READY || (d.kind != TABLE_VIA_US && d.kind != TABLE_PROXY))
+        return d.state <= TABLE_READY && d.kind <= TABLE_PROXY ? -ENOENT : -EBADMSG;
     if (d.port == 0 || (d.family != 4 && d.family != 6))
         return -EBADMSG;
     rc = d.name == TABLE_NO_NAME ? address_host(&d, found) : name_host(h, d.name, found);
@@ -141,5 +142,6 @@ int hints_lookup(const struct hints *h, const struct sockaddr *local, char host[
         return rc;
     memcpy(host, found, strlen(found) + 1);
     *ret_port = d.port;
+    *ret_proxy = d.kind == TABLE_PROXY;
     return 0;
 }

@@ -28,9 +28,9 @@ MUST_CHECK struct hints *hints_open(const char *path, struct err *e);
 void hints_close(struct hints *h);
 /* local: getsockname() of the accepted connection.  host: a lower-case name without trailing dot, or an address as
  * inet_ntop writes it (no brackets); port: never 0.  Returns 0; -ENOENT (no token address, or an unused token),
- * -EBADMSG (the slot does not hold what it should), or the error of reading.  On failure host and *ret_port are
- * untouched. */
+ * -EBADMSG (the slot does not hold what it should), or the error of reading.  *ret_proxy: the place is another proxy.
+ * On failure host, *ret_port and *ret_proxy are untouched. */
 MUST_CHECK int hints_lookup(const struct hints *h, const struct sockaddr *local, char host[HINTS_HOST_SIZE],
-                            uint16_t *ret_port);
+                            uint16_t *ret_port, bool *ret_proxy);
 
 #endif

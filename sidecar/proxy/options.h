@@ -9,6 +9,8 @@
 #include "proxy/rule.h"
 
 enum unmatched { UNMATCHED_TUNNEL, UNMATCHED_DENY, UNMATCHED_REPORT };
+/* Where the hosts that no rule names are private ones; nobody said it: refuse, but "run" allows. */
+enum unmatched_private { UNMATCHED_PRIVATE_REFUSE, UNMATCHED_PRIVATE_ALLOW, UNMATCHED_PRIVATE_UNSAID };
 
 struct worker_limits {
     int64_t connect_head_ms, tls_ms, head_ms, dial_ms, first_byte_ms, idle_ms, tunnel_idle_ms; /* docs/http.md §7 */

@@ -184,6 +184,7 @@ static struct place *place_new(struct pool *p, const struct upstream_target *t, 
     place->pool = p;
     place->a0 = *t->a0;
     place->tls = tls;
+    place->bare = !t->rule;
     memcpy(place->key, key.ptr, key.len);
     list_init(&place->idle);
     list_init(&place->others);
@@ -201,9 +202,9 @@ static struct place *place_of(struct pool *p, const struct upstream_target *t)
     char text[AUTHORITY_TEXT_MAX], key[AUTHORITY_TEXT_MAX + 1100];
     const struct rule *r = t->rule;
     bool tls = t->a0->scheme == SCHEME_HTTPS;
-    int len = snprintf(key, sizeof key, "%s%s|%s|%s|%s", tls ? "s:" : "p:", authority_key(t->a0, text),
-                       r && tls ? or_empty(r->ca_file) : "", r && tls ? or_empty(r->cert_file) : "",
-                       r && tls ? or_empty(r->key_file) : "");
+    int len = snprintf(key, sizeof key, "%s%s%s|%s|%s|%s", r ? "" : "bare ",
+                       tls ? "s:" : "p:", authority_key(t->a0, text), r && tls ? or_empty(r->ca_file) : "",
+                       r && tls ? or_empty(r->cert_file) : "", r && tls ? or_empty(r->key_file) : "");
     if (len < 0 || (size_t)len >= sizeof key)
         return NULL;
     struct place *place = hash_get(p->places, slice_of(key, (size_t)len));

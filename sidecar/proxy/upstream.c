@@ -344,7 +344,7 @@ struct upstream *upstream_new(struct place *p)
 
 void upstream_dial(struct upstream *u)
 {
-    u->dial = dial_start(u->place->pool->dialer, &u->place->a0, on_dialled, u);
+    u->dial = (u->place->bare ? dial_start_bare : dial_start)(u->place->pool->dialer, &u->place->a0, on_dialled, u);
     if (!u->dial)
         upstream_drop(u, CLOSE_OUT_OF_MEMORY);
 }

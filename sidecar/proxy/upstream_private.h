@@ -11,6 +11,7 @@ struct place { /* everything about one pool key; lives as long as the pool */
     struct pool *pool;
     struct authority a0;
     struct tls_client *tls;  /* NULL: plain */
+    bool bare;               /* no rule: no token ever goes through it */
     struct list idle;        /* struct upstream, most recently used first */
     struct list others;      /* struct upstream: on the way, with an exchange, or being read empty */
     struct list waits;       /* struct upstream_wait */

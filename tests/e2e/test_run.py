@@ -488,6 +488,29 @@ def test_a_program_that_changes_its_user_reads_the_bundle_and_uses_the_proxy(run
     saw_live_token(runs(["setpriv", "--reuid=nobody", "--clear-groups", *argv_of("curl", place)]), auth)
 
 
+PRIVATE = """
+    ip link set lo up && ip address add 10.9.8.7/32 dev lo && ip address add 169.254.169.254/32 dev lo || exit 77
+    cd "$WWW" && python3 -m http.server 8000 >/dev/null 2>&1 & server=$!
+    for i in $(seq 100); do curl -so /dev/null http://10.9.8.7:8000/ && break; sleep 0.05; done
+    $SIDEKEY run -c $CONFIG --layers env $SET -- sh -c '
+        unset no_proxy NO_PROXY
+        for address in 10.9.8.7 127.0.0.9 169.254.169.254; do
+            curl -so /dev/null -w "%{http_code} " http://$address:8000/; curl -spo /dev/null -w "%{http_code} " http://$address:8000/
+        done'
+    kill $server
+"""
+
+
+@pytest.mark.parametrize("said, reached", [("", b"200 200 403 000 403 000 "), ("--set unmatched_private=refuse", b"403 000 403 000 403 000 ")], ids=["default", "refuse"])
+def test_hosts_without_a_rule_may_be_private_and_nothing_else(said, reached, config_file, place):
+    """By a plain request and by CONNECT."""
+    env = environment(place, {"SIDEKEY": str(SIDEKEY), "CONFIG": str(config_file), "WWW": str(place), "SET": said})
+    done = run(["unshare", "--net", *([] if os.geteuid() == 0 else ["-Ur"]), "sh", "-c", textwrap.dedent(PRIVATE)], env)
+    if done.returncode == 77 or b"unshare" in done.stderr:
+        pytest.skip("no network namespaces here: " + done.stderr.decode())
+    assert done.stdout == reached, done
+
+
 # --- no room ---
 
 def test_a_full_file_system_fails_the_connection_and_kills_nobody(config_file, place):

@@ -41,6 +41,11 @@ struct dial *dial_start(struct dialer *dialer, const struct authority *to, dial_
     return d;
 }
 
+struct dial *dial_start_bare(struct dialer *dialer, const struct authority *to, dial_fn *fn, void *arg)
+{
+    return dial_start(dialer, to, fn, arg);
+}
+
 void dial_cancel(struct dial *d)
 {
     if (!d)
@@ -90,4 +95,16 @@ int fake_dial_accept(void)
 void fake_dial_fail(enum dial_error error, const char *text)
 {
     end(-1, error, text);
+}
+
+struct dial_lookup *dial_lookup_start(struct dialer *d, const struct authority *name, const struct authority *at,
+                                      dial_lookup_fn *fn, void *arg)
+{
+    (void)d, (void)name, (void)at, (void)fn, (void)arg;
+    return NULL;
+}
+
+void dial_lookup_cancel(struct dial_lookup *l)
+{
+    (void)l;
 }

@@ -56,14 +56,16 @@ static void put_dest(uint32_t index, struct table_dest d)
     assert_int_equal(pwrite(raw, &d, sizeof d, (off_t)(offsetof(struct table, dests) + index * sizeof d)), sizeof d);
 }
 
+static bool is_proxy; /* what the last look-up said */
+
 static int look_up(const char *local, char host[HINTS_HOST_SIZE], uint16_t *ret_port)
 {
     struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(8443) };
     struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(8443) };
     if (inet_pton(AF_INET, local, &in.sin_addr) == 1)
-        return hints_lookup(hints, (struct sockaddr *)&in, host, ret_port);
+        return hints_lookup(hints, (struct sockaddr *)&in, host, ret_port, &is_proxy);
     assert_int_equal(inet_pton(AF_INET6, local, &in6.sin6_addr), 1);
-    return hints_lookup(hints, (struct sockaddr *)&in6, host, ret_port);
+    return hints_lookup(hints, (struct sockaddr *)&in6, host, ret_port, &is_proxy);
 }
 
 static const char *token_text(uint32_t index)
@@ -196,7 +198,7 @@ static void an_address_that_is_no_token_is_not_found(void **state)
     for (size_t i = 0; i < sizeof locals / sizeof locals[0]; i++)
         assert_int_equal(look_up(locals[i], host, &port), -ENOENT);
     struct sockaddr local = { .sa_family = AF_UNIX };
-    assert_int_equal(hints_lookup(hints, &local, host, &port), -ENOENT);
+    assert_int_equal(hints_lookup(hints, &local, host, &port, &is_proxy), -ENOENT);
 }
 
 static void a_slot_that_is_not_finished_is_not_found(void **state)

@@ -186,6 +186,8 @@ static struct config *load(struct run *r, int *ret_status)
     if (c) { /* the socket is for "serve", which may be running beside us */
         free(c->listen_socket);
         c->listen_socket = NULL;
+        if (c->unmatched_private == UNMATCHED_PRIVATE_UNSAID)
+            c->unmatched_private = UNMATCHED_PRIVATE_ALLOW;
         c->limits.drain_ms = r->linger ? LINGER_MS : DRAIN_MS;
         if (run_roots_add(c) != 0) {
             config_free(c);

@@ -131,6 +131,7 @@ static struct dial_options network(const struct config *c)
         .override_count = c->override_count,
         .parent = c->parent.url ? &c->parent : NULL,
         .timeout_ms = c->limits.dial_ms,
+        .bare_private = c->unmatched_private == UNMATCHED_PRIVATE_ALLOW,
     };
 }
 

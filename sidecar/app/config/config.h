@@ -36,6 +36,7 @@ struct config {
     struct worker_limits limits;
     uint64_t replay_body_bytes; /* limits.replay_body: what rules take that say nothing of their own */
     enum unmatched unmatched;
+    enum unmatched_private unmatched_private;
     uint16_t *connect_ports; /* 0-terminated; NULL: any */
     bool via;
     struct address *allow_private;

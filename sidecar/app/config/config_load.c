@@ -217,6 +217,8 @@ static struct config *parse(struct slice text, const char *name, const struct co
     const struct config_options *o = options ? options : &none;
     struct err why = { "out of memory" };
     struct config *c = calloc(1, sizeof *c);
+    if (c)
+        c->unmatched_private = UNMATCHED_PRIVATE_UNSAID;
     bool ready = c && (c->path = strdup(name));
     struct schema s = {
         .tree = ready ? tree_parse(text, &why) : NULL,

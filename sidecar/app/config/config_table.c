@@ -16,6 +16,7 @@
 
 static const char *const off[] = { "off", NULL };
 static const char *const unmatched[] = { "tunnel", "deny", "report", NULL };
+static const char *const unmatched_private[] = { "refuse", "allow", NULL };
 static const char *const on_lock_error[] = { "proceed", "wait", "fail", NULL };
 static const char *const grants[] = { "static",     "refresh_token",  "client_credentials",
                                       "jwt_bearer", "token_exchange", "github_app",
@@ -459,6 +460,10 @@ static const struct field config_fields[] = {
     { "ca", FIELD_OBJECT, .table = &ca_table, .about = "The local certificate authority." },
     { "unmatched", FIELD_ENUM, FIELD_ENV, .at = CONFIG(unmatched), .initial = "tunnel", .words = unmatched,
       .about = "Hosts that no rule names: tunnel (bytes only), deny, or report (tunnel and log)." },
+    { "unmatched_private", FIELD_ENUM, FIELD_ENV, .at = CONFIG(unmatched_private), .words = unmatched_private,
+      .about = "Whether hosts that no rule names may have private addresses (RFC 1918, fc00::/7), reached without a "
+               "token: refuse or allow; default refuse, in \"sidekey run\" allow. Requests with a token need "
+               "network.allow_private." },
     { "connect_ports", FIELD_CUSTOM, .read = cross_read_ports,
       .about = "Ports that CONNECT may name besides those of the rules, or any (the default); other ports are refused "
                "with 403.",

@@ -1,4 +1,4 @@
-#include "net/dial/dial.h"
+#include "net/dial/dial_private.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -23,15 +23,10 @@ struct attempt {
     const struct address *to;
 };
 
-struct dialer {
-    struct resolver *resolver;
-    struct dial_options options;
-    struct parent parent;
-};
-
 struct dial {
     struct dialer *dialer;
     struct authority to;
+    bool bare;                   /* no token goes with it */
     const struct parent *parent; /* the way leads through it; NULL: straight to the target */
     dial_fn *fn;
     void *arg;
@@ -346,8 +341,7 @@ static uint16_t port_of(const struct address *a)
                                             : ((const struct sockaddr_in6 *)(const void *)&a->sa)->sin6_port);
 }
 
-/* The entry that names the port comes before the one for any port. */
-static const struct dial_override *override_of(const struct dialer *d, const struct authority *to)
+const struct dial_override *dialer_override(const struct dialer *d, const struct authority *to)
 {
     const struct dial_override *any = NULL;
     for (size_t i = 0; i < d->options.override_count; i++) {
@@ -361,6 +355,14 @@ static const struct dial_override *override_of(const struct dialer *d, const str
     return any;
 }
 
+/* Judged on the very bytes that connect() gets. */
+static bool may_dial(const struct dial *d, const struct address *a)
+{
+    const struct sockaddr *sa = (const struct sockaddr *)&a->sa;
+    bool bare_private = d->bare && d->dialer->options.bare_private && address_class_of(sa) == ADDRESS_PRIVATE;
+    return bare_private || address_allowed(&d->dialer->options.policy, sa);
+}
+
 static void refuse(struct dial *d, const struct address *a)
 {
     char what[128];
@@ -371,7 +373,6 @@ static void refuse(struct dial *d, const struct address *a)
     note(d, DIAL_FORBIDDEN, what, a);
 }
 
-/* Judged here, on the very bytes that connect() gets. */
 static void take(struct dial *d, const struct address *addresses, size_t count, bool listed)
 {
     uint16_t port = d->parent ? d->parent->at.port : d->to.port;
@@ -379,7 +380,7 @@ static void take(struct dial *d, const struct address *addresses, size_t count, 
         struct address a = addresses[i];
         if (!listed || port_of(&a) == 0)
             set_port(&a, port);
-        if (listed || d->parent || address_allowed(&d->dialer->options.policy, (const struct sockaddr *)&a.sa))
+        if (listed || d->parent || may_dial(d, &a))
             d->addresses[d->count++] = a;
         else
             refuse(d, &a);
@@ -427,18 +428,19 @@ static bool may_ask_parent(struct dial *d)
         note(d, DIAL_FAILED, "no address", NULL);
         return false;
     }
-    if (address_allowed(&d->dialer->options.policy, (const struct sockaddr *)&a.sa))
+    if (may_dial(d, &a))
         return true;
     refuse(d, &a);
     return false;
 }
 
-struct dial *dial_start(struct dialer *dialer, const struct authority *to, dial_fn *fn, void *arg)
+static struct dial *start(struct dialer *dialer, const struct authority *to, bool bare, dial_fn *fn, void *arg)
 {
-    const struct dial_override *override = override_of(dialer, to);
+    const struct dial_override *override = dialer_override(dialer, to);
     struct dial *d = dial_new(dialer, to, fn, arg);
     if (!d)
         return NULL;
+    d->bare = bare;
     timer_set(&d->deadline, dialer->options.timeout_ms);
     if (!override && parent_serves(dialer->options.parent, to)) {
         if (!may_ask_parent(d)) {
@@ -447,7 +449,7 @@ struct dial *dial_start(struct dialer *dialer, const struct authority *to, dial_
         }
         d->parent = &dialer->parent;
         to = &dialer->parent.at;
-        override = override_of(dialer, to);
+        override = dialer_override(dialer, to);
     }
     if (override) {
         take(d, &override->to, 1, true);
@@ -456,4 +458,14 @@ struct dial *dial_start(struct dialer *dialer, const struct authority *to, dial_
         return NULL;
     }
     return d;
+}
+
+struct dial *dial_start(struct dialer *d, const struct authority *to, dial_fn *fn, void *arg)
+{
+    return start(d, to, false, fn, arg);
+}
+
+struct dial *dial_start_bare(struct dialer *d, const struct authority *to, dial_fn *fn, void *arg)
+{
+    return start(d, to, true, fn, arg);
 }

@@ -36,6 +36,7 @@ struct dial_options {
     int64_t timeout_ms;                  /* in all; 0: 10 s */
     const struct parent_options *parent; /* borrowed likewise; NULL: none */
     const char *name_servers;            /* "127.0.0.1:53,[::1]:5353" instead of resolv.conf's; NULL: those */
+    bool bare_private;                   /* unmatched_private: allow (dial_start_bare) */
 };
 
 /* fd >= 0 (the callee owns it, non-blocking, TCP_NODELAY) and DIAL_OK, or -1 and why; text is for people. */
@@ -47,8 +48,20 @@ MUST_CHECK struct dialer *dialer_new(const struct dial_options *options, struct 
 void dialer_free(struct dialer *d);
 /* fn is called later, never from inside this call.  NULL when out of memory. */
 MUST_CHECK struct dial *dial_start(struct dialer *d, const struct authority *to, dial_fn *fn, void *arg);
+/* As dial_start(), for bytes that no token goes with (docs/http.md 6.1b): private addresses too where the options say
+ * so; loopback, link-local and metadata never. */
+MUST_CHECK struct dial *dial_start_bare(struct dialer *d, const struct authority *to, dial_fn *fn, void *arg);
 /* fn will not be called.  Accepts NULL; not for a dial whose fn was called. */
 void dial_cancel(struct dial *d);
+
+struct dial_lookup; /* one question: does a name lead to an address? */
+typedef void dial_lookup_fn(void *arg, bool leads_there);
+/* Does our own look-up of name (network.resolve first, then the name servers) give the address that at is?  fn is
+ * called later, never from inside this call, at most 5 s later.  NULL when out of memory. */
+MUST_CHECK struct dial_lookup *dial_lookup_start(struct dialer *d, const struct authority *name,
+                                                 const struct authority *at, dial_lookup_fn *fn, void *arg);
+/* fn will not be called.  Accepts NULL; not for a look-up whose fn was called. */
+void dial_lookup_cancel(struct dial_lookup *l);
 /* RFC 9209 §2.3 name. */
 const char *dial_error_label(enum dial_error error);
 

@@ -2,7 +2,7 @@
 
 #define RECORD_HEADER 5
 #define RECORD_MAX (16 * 1024 + 256)
-enum { EXT_GROUPS = 10, EXT_SIGNATURES = 13, EXT_VERSIONS = 43, EXT_CERT_SIGNATURES = 50 };
+enum { EXT_SERVER_NAME = 0, EXT_GROUPS = 10, EXT_SIGNATURES = 13, EXT_VERSIONS = 43, EXT_CERT_SIGNATURES = 50 };
 enum { GROUP_P256 = 0x0017, TLS13 = 0x0304, ECDSA_P256_SHA256 = 0x0403 };
 
 struct reader { /* a failed read leaves it empty and bad */
@@ -41,6 +41,7 @@ static struct slice vector(struct reader *r, size_t length_bytes)
 
 /* What the hello says about certificates. */
 struct offer {
+    struct slice name;
     bool tls13;
     bool ecdsa_suite; /* of TLS 1.2 */
     bool groups, p256;
@@ -103,6 +104,11 @@ static void read_extension(struct offer *o, size_t type, struct slice body)
             o->cert_p256_signature |= number(&list, 2) == ECDSA_P256_SHA256;
         return;
     case EXT_SIGNATURES: read_signatures(o, body); return;
+    case EXT_SERVER_NAME:
+        list = (struct reader){ vector(&r, 2), false };
+        if (number(&list, 1) == 0) /* host_name */
+            o->name = vector(&list, 2);
+        return;
     default: return;
     }
 }
@@ -135,6 +141,23 @@ static enum tls_leaf_kind judge(const struct offer *o)
     return TLS_LEAF_RSA_BY_RSA;
 }
 
+/* One hello in one record; one that takes several is left to OpenSSL. */
+static bool read_record(struct slice body, struct offer *o)
+{
+    struct reader record = { body, false };
+    size_t message = number(&record, 1);
+    struct slice hello = vector(&record, 3);
+    return message == 1 && !record.bad && read_offer(hello, o);
+}
+
+struct slice tls_hello_name(struct slice bytes)
+{
+    struct reader r = { bytes, false };
+    struct offer o = { .tls13 = false };
+    (void)number(&r, 3);
+    return read_record(vector(&r, 2), &o) ? o.name : (struct slice){ NULL, 0 };
+}
+
 bool tls_hello_leaf(struct slice bytes, enum tls_leaf_kind *ret)
 {
     struct reader r = { bytes, false };
@@ -149,10 +172,7 @@ bool tls_hello_leaf(struct slice bytes, enum tls_leaf_kind *ret)
         return true;
     if (bytes.len < RECORD_HEADER + len)
         return false;
-    struct reader record = { take(&r, len), false };
-    size_t message = number(&record, 1);
-    struct slice hello = vector(&record, 3); /* one that takes several records is left to OpenSSL */
-    if (message == 1 && !record.bad && read_offer(hello, &o))
+    if (read_record(take(&r, len), &o))
         *ret = judge(&o);
     return true;
 }
