@@ -16,8 +16,8 @@
 #include "tests/fakes/fake_clock.h"
 
 static struct secret_load g;
-static struct secret_ref refs[GATHER_MAX];
-static char *argvs[GATHER_MAX][4];
+static struct secret_ref refs[SECRET_LOAD_MAX];
+static char *argvs[SECRET_LOAD_MAX][4];
 static int called;
 static char error[512];
 
@@ -55,10 +55,10 @@ static void shell(size_t i, const char *script)
 
 static enum secret_load_result start(struct err *e)
 {
-    const struct secret_ref *list[GATHER_MAX];
-    for (size_t i = 0; i < GATHER_MAX; i++)
+    const struct secret_ref *list[SECRET_LOAD_MAX];
+    for (size_t i = 0; i < SECRET_LOAD_MAX; i++)
         list[i] = &refs[i];
-    return secret_load_start(&g, list, GATHER_MAX, on_gathered, &called, e);
+    return secret_load_start(&g, list, SECRET_LOAD_MAX, on_gathered, &called, e);
 }
 
 static void wait_end(void)
@@ -70,7 +70,7 @@ static void wait_end(void)
 static void run(const char *why)
 {
     struct err e;
-    assert_int_equal(start(&e), GATHER_RUNNING);
+    assert_int_equal(start(&e), SECRET_LOAD_RUNNING);
     assert_int_equal(called, 0);
     wait_end();
     assert_int_equal(called, 1);
@@ -81,10 +81,10 @@ static void what_needs_no_program_is_there_at_once(void **state)
 {
     struct err e;
     (void)state;
-    setenv("GATHER_TEST", "from-env", 1);
+    setenv("SECRET_LOAD_TEST", "from-env", 1);
     refs[0] = (struct secret_ref){ SECRET_REF_INLINE, (char *)(uintptr_t)"inline", NULL };
-    refs[3] = (struct secret_ref){ SECRET_REF_ENV, (char *)(uintptr_t)"GATHER_TEST", NULL };
-    assert_int_equal(start(&e), GATHER_THERE);
+    refs[3] = (struct secret_ref){ SECRET_REF_ENV, (char *)(uintptr_t)"SECRET_LOAD_TEST", NULL };
+    assert_int_equal(start(&e), SECRET_LOAD_THERE);
     assert_true(slice_eq(secret_load_secret(&g, 0), SLICE("inline"))
                 && slice_eq(secret_load_secret(&g, 3), SLICE("from-env")));
     assert_int_equal(secret_load_secret(&g, 1).len, 0);
@@ -100,10 +100,10 @@ static void what_editors_and_shells_add_is_dropped_at_both_ends(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct secret_ref ref = { SECRET_REF_ENV, (char *)(uintptr_t)"GATHER_TEST", NULL };
+        struct secret_ref ref = { SECRET_REF_ENV, (char *)(uintptr_t)"SECRET_LOAD_TEST", NULL };
         struct secret got = { 0 };
         struct err e;
-        setenv("GATHER_TEST", rows[i], 1);
+        setenv("SECRET_LOAD_TEST", rows[i], 1);
         assert_int_equal(secret_ref_read(&ref, &got, &e), 0);
         assert_true(slice_eq(secret_peek(&got), SLICE("v w")));
         assert_int_equal(secret_ref_read_exact(&ref, &got, &e), 0); /* a key may hold any bytes */
@@ -182,7 +182,7 @@ static void a_program_that_is_not_there_fails_at_once(void **state)
     shell(0, "sleep 1000");
     shell(1, "true");
     argvs[1][0] = (char *)(uintptr_t)"/nonexistent/program";
-    assert_int_equal(start(&e), GATHER_FAILED);
+    assert_int_equal(start(&e), SECRET_LOAD_FAILED);
     assert_non_null(strstr(e.text, "/nonexistent/program cannot be started: No such file or directory"));
     assert_int_equal(fake_timer_count(), 0);
 }
@@ -192,7 +192,7 @@ static void a_program_without_end_is_killed_at_its_limit(void **state)
     struct err e;
     (void)state;
     shell(0, "sleep 1000");
-    assert_int_equal(start(&e), GATHER_RUNNING);
+    assert_int_equal(start(&e), SECRET_LOAD_RUNNING);
     fake_timer_run(SECRET_REF_COMMAND_MS - 1);
     assert_int_equal(called, 0);
     fake_timer_run(1);

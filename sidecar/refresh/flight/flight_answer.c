@@ -1,5 +1,5 @@
-/* What follows from a 2xx response to a refresh: it is sealed before anything about it is judged, what cannot be had
- * again is kept first, and nothing is asked again with a refresh token that it has taken the place of. */
+/* What follows from a 2xx response to a refresh: what cannot be had again is kept first, and nothing is asked again
+ * with a refresh token that it has taken the place of. */
 #include "refresh/flight/flight_private.h"
 
 #include "base/clock.h"
@@ -10,45 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The life of a token begins when the server makes it (RFC 6749 §5.1), which was after the question and maybe long
- * before the answer came. */
-static int64_t asked_wall_ms(const struct flight *f)
-{
-    return clock_wall_ms() + token_clock_skew_ms(f->clock) - (clock_mono_ms() - f->asked_ms);
-}
-
-void flight_seal_response(struct flight *f, const struct fetch_answer *a)
-{
-    struct journal_response r = { .parent_gen = f->base.generation,
-                                  .seeded = f->seeded,
-                                  .cut = a->cut && !a->capped,
-                                  .status = a->status,
-                                  .asked_wall_ms = asked_wall_ms(f) };
-    memcpy(r.refresh_fp, f->spent_fp, sizeof r.refresh_fp);
-    buf_init_secret(&r.body, a->body.len);
-    int failed = buf_add(&r.body, a->body);
-    if (failed == 0)
-        failed = journal_response(f->env->journal, f->spec->name, &r, clock_mono_ms());
-    if (failed)
-        flight_journal_failed(f, "the response is in memory only", failed);
-    f->sealed = failed == 0;
-    journal_response_done(&r);
-}
-
-void flight_forget_response(struct flight *f)
-{
-    int failed = journal_response_forget(f->env->journal, f->spec->name);
-    if (failed)
-        log_warn(log_msg("journal not cleared"), log_str("credential", f->spec->name),
-                 log_str("reason", strerror(-failed)));
-}
-
 /* ---- what there is to keep ---- */
 
 /* A commit that is not all that was asked for: the flight ends with this once it is stored. */
 static void end_short(struct flight *f, enum msg_class failure, const char *text)
 {
-    f->kept_short = true;
+    f->attempt.kept_short = true;
     f->result.failure = failure;
     snprintf(f->text, sizeof f->text, "%s", text);
 }
@@ -68,18 +35,18 @@ static int make_fresh(struct flight *f, const struct grant_answer *answer, struc
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
     state_done(&f->fresh);
     state_init(&f->fresh);
-    if (state_from_answer(&f->base, answer, spent, spends ? f->spent_fp : "", f->spec->default_lifetime_ms, wall_ms,
-                          &f->fresh)
+    if (state_from_answer(&f->base, answer, spent, spends ? f->intent.spent_fp : "", f->spec->default_lifetime_ms,
+                          wall_ms, &f->fresh)
         != 0)
         return -1;
     flight_note_seed(f);
-    f->kept_short = false;
+    f->attempt.kept_short = false;
     if (secret_empty(&answer->access_token)) {
         drop_refused(f);
         end_short(f, MSG_CONFIG_ERROR, text);
     } else if (answer->refresh_unfit && spends && flight_rotates(f)) {
-        snprintf(f->fresh.dead_fp, sizeof f->fresh.dead_fp, "%s", f->spent_fp);
-        snprintf(f->fresh.unread_fp, sizeof f->fresh.unread_fp, "%s", f->spent_fp);
+        snprintf(f->fresh.dead_fp, sizeof f->fresh.dead_fp, "%s", f->intent.spent_fp);
+        snprintf(f->fresh.unread_fp, sizeof f->fresh.unread_fp, "%s", f->intent.spent_fp);
         f->fresh.dead_wall_ms = clock_wall_ms() + token_clock_skew_ms(f->clock);
         end_short(f, MSG_DEAD, text);
     }
@@ -102,7 +69,7 @@ static enum step keep_fresh(struct flight *f)
 
 enum step flight_keep(struct flight *f, const struct grant_answer *answer, const char *text)
 {
-    if (make_fresh(f, answer, secret_peek(&f->spent), asked_wall_ms(f), text) != 0)
+    if (make_fresh(f, answer, secret_peek(&f->intent.spent), flight_asked_wall_ms(f), text) != 0)
         /* what was sealed is read again when there is memory */
         return flight_fail(f, MSG_TRANSIENT, "out of memory with the answer in hand");
     return keep_fresh(f);
@@ -113,13 +80,14 @@ enum step flight_keep(struct flight *f, const struct grant_answer *answer, const
 /* Nothing was found in it, and yet it was a success for the server: the refresh token is spent. */
 enum step flight_not_understood(struct flight *f, const char *text)
 {
-    snprintf(f->text, sizeof f->text, "%s%s", text, f->sealed ? "; the response is kept sealed in the journal" : "");
+    snprintf(f->text, sizeof f->text, "%s%s", text,
+             f->attempt.sealed ? "; the response is kept sealed in the journal" : "");
     if (!flight_rotates(f)) { /* this server has never taken a refresh token for spent: later, once more */
-        if (!f->outcome_unknown)
+        if (!f->intent.outcome_unknown)
             flight_clear_journal(f);
         return flight_fail_text(f, MSG_CONFIG_ERROR);
     }
-    f->unread = true;
+    f->attempt.unread = true;
     f->result.failure = MSG_DEAD;
     return flight_enter(f, FLIGHT_RECOVER);
 }
@@ -129,20 +97,6 @@ enum step flight_not_understood(struct flight *f, const char *text)
 static bool same_fp(const char *a, const char *b)
 {
     return a[0] && strcmp(a, b) == 0;
-}
-
-bool flight_is_unread(const struct flight *f)
-{
-    return same_fp(f->base.unread_fp, f->base.dead_fp);
-}
-
-const char *flight_dead_reason(const struct flight *f, const char *otherwise)
-{
-    if (f->first[0])
-        return f->first;
-    return flight_is_unread(f) ? "the response to the last refresh was not understood; the machine that asked keeps it "
-                                 "sealed in its journal"
-                               : otherwise;
 }
 
 /* The verdict on the token that was spent for this response stands: nothing that it brought was ever stored. */
@@ -173,8 +127,8 @@ static enum step take_response(struct flight *f, const struct journal_response *
     char fp[9];
     struct slice stored = secret_peek(&f->base.refresh_token);
     bool was_stored = stored.len && strcmp(seal_fingerprint(f->env->ring, stored, fp), r->refresh_fp) == 0;
-    memcpy(f->spent_fp, r->refresh_fp, sizeof f->spent_fp);
-    f->seeded = r->seeded;
+    memcpy(f->intent.spent_fp, r->refresh_fp, sizeof f->intent.spent_fp);
+    f->intent.seeded = r->seeded;
     if (make_fresh(f, answer, was_stored ? stored : SLICE(""), r->asked_wall_ms, why) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
     if (r->seeded && secret_empty(&f->fresh.refresh_token)) { /* nothing has taken its place */
@@ -201,9 +155,9 @@ static bool weigh_response(struct flight *f, const struct journal_response *r, e
     else if (takes && !is_old(f, r, &answer))
         *ret = take_response(f, r, &answer, text);
     else if (whole && result != GRANT_ERROR && !judged && flight_rotates(f)) {
-        memcpy(f->spent_fp, r->refresh_fp, sizeof f->spent_fp);
-        f->seeded = r->seeded;
-        f->sealed = true;
+        memcpy(f->intent.spent_fp, r->refresh_fp, sizeof f->intent.spent_fp);
+        f->intent.seeded = r->seeded;
+        f->attempt.sealed = true;
         *ret = flight_not_understood(f, text);
     } else {
         if (judged)

@@ -17,7 +17,7 @@ static void advise(const struct flight *f, const struct fetch_answer *a, const s
     text[0] = '\0';
     if (a->redirect)
         snprintf(text, ADVICE_SIZE, " (a redirect to %.90s, which is not followed: check token_url)", a->redirect);
-    else if (f->encoded && !f->impersonating && client && a->status >= 400 && a->status < 500)
+    else if (f->attempt.encoded && !f->attempt.impersonating && client && a->status >= 400 && a->status < 500)
         snprintf(text, ADVICE_SIZE,
                  " (the client's id or secret has characters that Basic encodes: try client_auth: body, or basic_raw)");
 }
@@ -28,12 +28,12 @@ void flight_explain(const struct flight *f, const struct fetch_answer *a, struct
     const char *who, *heard = a->cut && a->body.len == 0 ? "" : why; /* of what did not come there is nothing to say */
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND)
         who = "command";
-    else if (f->impersonating)
+    else if (f->attempt.impersonating)
         who = "impersonation";
     else
         who = "token endpoint";
-    refusal_hide(why, secret_peek(&f->spent));
-    refusal_hide(answer->said, secret_peek(&f->spent));
+    refusal_hide(why, secret_peek(&f->intent.spent));
+    refusal_hide(answer->said, secret_peek(&f->intent.spent));
     char advice[ADVICE_SIZE];
     advise(f, a, answer, advice);
     int len;

@@ -4,29 +4,16 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "refresh/fetch/fetch.h"
 #include "refresh/flight/seed.h"
 
 #include <stdio.h>
 
-_Static_assert(CREDENTIAL_REFRESH_TOKEN <= GATHER_MAX, "a request's secrets are loaded together");
-
-bool flight_is_dead(const struct flight *f, struct slice token, char fp[9])
-{
-    return f->base.dead_fp[0] && strcmp(seal_fingerprint(f->env->ring, token, fp), f->base.dead_fp) == 0;
-}
-
-bool flight_stored_lives(const struct flight *f)
-{
-    char fp[9];
-    struct slice stored = secret_peek(&f->base.refresh_token);
-    return stored.len && !flight_is_dead(f, stored, fp);
-}
+_Static_assert(CREDENTIAL_REFRESH_TOKEN <= SECRET_LOAD_MAX, "a request's secrets are loaded together");
 
 static enum step spend(struct flight *f, struct slice token)
 {
-    f->seeded = false;
-    if (secret_set(&f->spent, token) != 0)
+    f->intent.seeded = false;
+    if (secret_set(&f->intent.spent, token) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
     return flight_enter(f, FLIGHT_SLOT);
 }
@@ -34,13 +21,13 @@ static enum step spend(struct flight *f, struct slice token)
 /* A verdict may be wrong: once an hour, and when something else has changed, the token is tried all the same. */
 static bool may_probe(struct flight *f)
 {
-    if (f->base.unread_fp[0] && strcmp(f->base.unread_fp, f->base.dead_fp) == 0)
+    if (flight_is_unread(f))
         return false;
     int64_t since_ms = clock_wall_ms() + token_clock_skew_ms(f->clock) - f->base.dead_wall_ms;
     bool due = f->base.dead_wall_ms == 0 || since_ms >= SCHEDULE_DEAD_MS || since_ms < -SCHEDULE_DEAD_MS;
     if (!due)
         f->result.retry_after_ms = SCHEDULE_DEAD_MS - since_ms;
-    return f->probe || due;
+    return f->order.probe || due;
 }
 
 static enum step nothing_left(struct flight *f)
@@ -48,7 +35,7 @@ static enum step nothing_left(struct flight *f)
     bool stored = !secret_empty(&f->base.refresh_token), seed = f->spec->refresh_token.kind != SECRET_REF_NONE;
     if (!stored && !seed)
         return flight_fail(f, MSG_CONFIG_ERROR, "there is no refresh token");
-    if (f->seeded) /* f->text says how it was refused */
+    if (f->intent.seeded) /* f->text says how it was refused */
         return flight_end_as(f, FLIGHT_FAILED, f->text);
     const char *text = "the configured refresh token was spent or refused before";
     if (!seed)
@@ -64,17 +51,17 @@ static enum step choose_stored(struct flight *f)
     char fp[9];
     struct slice stored = secret_peek(&f->base.refresh_token), alt = secret_peek(&f->base.alt_refresh);
     if (flight_stored_lives(f) && !flight_needed(f, &f->base))
-        return flight_end_as(f, FLIGHT_ADOPTED, f->seeded ? f->text : "the configured refresh token is known");
+        return flight_end_as(f, FLIGHT_ADOPTED, f->intent.seeded ? f->text : "the configured refresh token is known");
     if (alt.len && !flight_is_dead(f, alt, fp) && flight_is_dead(f, stored, fp)) {
-        f->alt_tried = true;
+        f->attempt.alt_tried = true;
         return spend(f, alt);
     }
     if (flight_stored_lives(f))
         return spend(f, stored);
-    if (f->spec->refresh_token.kind != SECRET_REF_NONE && !f->seed_looked)
+    if (f->spec->refresh_token.kind != SECRET_REF_NONE && !f->attempt.seed_looked)
         return flight_enter(f, FLIGHT_SEED);
     if (stored.len && may_probe(f)) {
-        f->probe = false;
+        f->order.probe = false;
         return spend(f, stored);
     }
     return nothing_left(f);
@@ -82,29 +69,18 @@ static enum step choose_stored(struct flight *f)
 
 enum step flight_choose_token(struct flight *f)
 {
-    return f->look && !f->seed_looked ? flight_enter(f, FLIGHT_SEED) : choose_stored(f);
-}
-
-/* What was spent or refused once is not sent again: a server that counts reuse would take it for theft. */
-bool seed_is_known(const struct seal_ring *ring, const struct state *s, struct slice seed)
-{
-    char fp[9], other[9];
-    seal_fingerprint(ring, seed, fp);
-    return state_has_tried(s, fp) || strcmp(fp, s->seed_fp) == 0 || strcmp(fp, s->dead_fp) == 0
-           || (!secret_empty(&s->refresh_token) && strcmp(fp, s->refresh_fp) == 0)
-           || strcmp(fp, seal_fingerprint(ring, secret_peek(&s->refresh_token), other)) == 0
-           || strcmp(fp, seal_fingerprint(ring, secret_peek(&s->alt_refresh), other)) == 0;
+    return f->order.look && !f->attempt.seed_looked ? flight_enter(f, FLIGHT_SEED) : choose_stored(f);
 }
 
 static enum step take_seed(struct flight *f)
 {
-    f->seed_looked = true;
-    if (seed_is_known(f->env->ring, &f->base, secret_peek(&f->spent))) {
-        f->look = false;
+    f->attempt.seed_looked = true;
+    if (seed_is_known(f->env->ring, &f->base, secret_peek(&f->intent.spent))) {
+        f->order.look = false;
         f->result.looked = true;
         return choose_stored(f);
     }
-    f->seeded = true;
+    f->intent.seeded = true;
     return flight_enter(f, FLIGHT_SLOT);
 }
 
@@ -113,7 +89,7 @@ static enum step take_seed(struct flight *f)
 static enum step take_static(struct flight *f)
 {
     char fp[9];
-    struct slice token = secret_peek(&f->spent);
+    struct slice token = secret_peek(&f->intent.spent);
     for (size_t i = 0; i < token.len; i++)
         if (token.ptr[i] <= ' ' || token.ptr[i] >= 0x7f || token.len > GRANT_TOKEN_MAX)
             return flight_fail(f, MSG_CONFIG_ERROR,
@@ -137,14 +113,14 @@ static enum step take_static(struct flight *f)
 }
 
 /* A configured refresh token that cannot be read is no reason to stop while the stored one will do. */
-static enum step not_gathered(struct flight *f, const char *error)
+static enum step not_loaded(struct flight *f, const char *error)
 {
     if (f->state != FLIGHT_SEED || f->spec->grant == GRANT_STATIC || !flight_stored_lives(f))
         return flight_fail(f, MSG_CONFIG_ERROR, error);
     log_warn(log_msg("configured refresh token not read"), log_str("credential", f->spec->name),
              log_str("reason", error));
-    f->seed_looked = f->result.looked = true;
-    f->look = false;
+    f->attempt.seed_looked = f->result.looked = true;
+    f->order.look = false;
     return choose_stored(f);
 }
 
@@ -159,103 +135,44 @@ static int check_bytes(const struct flight *f, struct err *e)
     return 0;
 }
 
-static enum step gathered(struct flight *f)
+static enum step loaded(struct flight *f)
 {
     struct err e;
     if (check_bytes(f, &e) != 0) {
         secret_load_stop(&f->secret_load);
-        return not_gathered(f, e.text);
+        return not_loaded(f, e.text);
     }
     if (f->state == FLIGHT_SECRETS)
         return flight_enter(f, FLIGHT_INTENT);
-    int failed = secret_set(&f->spent, secret_load_secret(&f->secret_load, 0));
+    int failed = secret_set(&f->intent.spent, secret_load_secret(&f->secret_load, 0));
     secret_load_stop(&f->secret_load);
     if (failed)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
     return f->spec->grant == GRANT_STATIC ? take_static(f) : take_seed(f);
 }
 
-static void on_gathered(void *arg, const char *error)
+static void on_loaded(void *arg, const char *error)
 {
     struct flight *f = arg;
-    flight_drive(f, error ? not_gathered(f, error) : gathered(f));
+    flight_drive(f, error ? not_loaded(f, error) : loaded(f));
 }
 
-static enum step secret_load(struct flight *f, const struct secret_ref *const *refs, size_t count)
+static enum step load(struct flight *f, const struct secret_ref *const *refs, size_t count)
 {
     struct err e;
-    switch (secret_load_start(&f->secret_load, refs, count, on_gathered, f, &e)) {
-    case GATHER_THERE: return gathered(f);
-    case GATHER_RUNNING: return f->draining ? flight_secrets_late(f) : STEP_WAIT;
-    case GATHER_FAILED: break;
+    switch (secret_load_start(&f->secret_load, refs, count, on_loaded, f, &e)) {
+    case SECRET_LOAD_THERE: return loaded(f);
+    case SECRET_LOAD_RUNNING: return f->order.draining ? flight_secrets_late(f) : STEP_WAIT;
+    case SECRET_LOAD_FAILED: break;
     }
-    return not_gathered(f, e.text);
+    return not_loaded(f, e.text);
 }
 
 enum step flight_seed(struct flight *f)
 {
     const struct secret_ref *const ref = credential_spec_secret_of(
         f->spec, f->spec->grant == GRANT_STATIC ? CREDENTIAL_STATIC_TOKEN : CREDENTIAL_REFRESH_TOKEN);
-    return secret_load(f, &ref, 1);
-}
-
-/* ---- the turn: so many requests are out at once (rule 1.2c) ---- */
-
-static void host_of(const struct flight *f, char *host, size_t size)
-{
-    const char *url = f->impersonating ? f->spec->impersonate.url : f->spec->token_url;
-    if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND || !url)
-        host[0] = '\0';
-    else if (fetch_host(url, host, size) != 0)
-        snprintf(host, size, "%s", url);
-}
-
-static enum step slot_taken(struct flight *f)
-{
-    flight_stop_renewal(f);
-    return flight_enter(f, f->impersonating ? FLIGHT_FETCH : FLIGHT_SECRETS);
-}
-
-enum step flight_slot(struct flight *f)
-{
-    char host[sizeof f->slot.host];
-    host_of(f, host, sizeof host);
-    if (request_slot_take(&f->slot, host))
-        return slot_taken(f);
-    int64_t left_ms = f->hold_end_ms - f->env->lease_ms - clock_mono_ms(); /* the request needs a lease as well */
-    timer_set(&f->deadline, left_ms > 0 ? left_ms : 0);
-    if (f->leased)
-        timer_set(&f->renewal, f->env->lease_ms / 3);
-    return STEP_WAIT;
-}
-
-void flight_on_slot(void *flight)
-{
-    struct flight *f = flight;
-    timer_set(&f->deadline, 0);
-}
-
-enum step flight_slot_over(struct flight *f)
-{
-    if (f->draining)
-        return flight_end_as(f, FLIGHT_SKIPPED, "draining");
-    if (clock_mono_ms() < f->throttled_ms)
-        return flight_fail_throttled(f);
-    if (f->slot.held)
-        return slot_taken(f);
-    return flight_fail(f, MSG_TRANSIENT, "too many token requests are under way");
-}
-
-/* Nothing was sent yet: whoever has the lease now may do it, and what they store is what we look at. */
-enum step flight_slot_renewed(struct flight *f, const struct store_answer *answer)
-{
-    if (answer->result != STORE_LOST || f->asked)
-        return flight_renewed(f, answer);
-    f->renewing = f->leased = false;
-    f->alt_tried = f->seeded = f->seed_looked = f->learned = false;
-    flight_stop_renewal(f);
-    f->hooks.on_lease(f->hooks.arg, STORE_LOST);
-    return flight_enter(f, FLIGHT_BEGIN);
+    return load(f, &ref, 1);
 }
 
 enum step flight_secrets(struct flight *f)
@@ -263,7 +180,7 @@ enum step flight_secrets(struct flight *f)
     const struct secret_ref *refs[CREDENTIAL_REFRESH_TOKEN]; /* the secrets before it */
     for (unsigned i = 0; i < CREDENTIAL_REFRESH_TOKEN; i++)
         refs[i] = credential_spec_secret_of(f->spec, i);
-    return secret_load(f, refs, CREDENTIAL_REFRESH_TOKEN);
+    return load(f, refs, CREDENTIAL_REFRESH_TOKEN);
 }
 
 /* The programs keep their own time limit; this is for the drain (they spend nothing: they are not waited for), and for
@@ -271,25 +188,25 @@ enum step flight_secrets(struct flight *f)
 enum step flight_secrets_late(struct flight *f)
 {
     secret_load_stop(&f->secret_load);
-    if (f->draining)
+    if (f->order.draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
-    return not_gathered(f, "a command that prints a secret has not ended in time");
+    return not_loaded(f, "a command that prints a secret has not ended in time");
 }
 
 int flight_build(struct flight *f, struct err *e)
 {
     const struct secret_load *g = &f->secret_load;
     grant_request_done(&f->request);
-    f->impersonating = false;
-    f->signed_skew_ms = token_clock_skew_ms(f->clock);
+    f->attempt.impersonating = false;
+    f->attempt.signed_skew_ms = token_clock_skew_ms(f->clock);
     struct grant_secrets secrets = { .client_secret = secret_load_secret(g, CREDENTIAL_CLIENT_SECRET),
                                      .signing_key = secret_load_secret(g, CREDENTIAL_SIGNING_KEY),
                                      .assertion = secret_load_secret(g, CREDENTIAL_ASSERTION),
                                      .subject_token = secret_load_secret(g, CREDENTIAL_SUBJECT_TOKEN),
                                      .actor_token = secret_load_secret(g, CREDENTIAL_ACTOR_TOKEN),
-                                     .refresh_token = secret_peek(&f->spent),
+                                     .refresh_token = secret_peek(&f->intent.spent),
                                      .now_wall_s = (clock_wall_ms() + token_clock_skew_ms(f->clock)) / 1000 };
-    f->encoded = grant_encodes_client(f->spec, &secrets);
+    f->attempt.encoded = grant_encodes_client(f->spec, &secrets);
     int failed = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? 0 : grant_build(f->spec, &secrets, &f->request, e);
     secret_load_stop(&f->secret_load);
     return failed;

@@ -40,10 +40,10 @@ enum secret_load_result secret_load_start(struct secret_load *g, const struct se
         g->ones[i] = (struct secret_load_one){ .all = g, .ref = refs[i] };
         if (start_one(&g->ones[i], e) != 0) {
             secret_load_stop(g);
-            return GATHER_FAILED;
+            return SECRET_LOAD_FAILED;
         }
     }
-    return g->running ? GATHER_RUNNING : GATHER_THERE;
+    return g->running ? SECRET_LOAD_RUNNING : SECRET_LOAD_THERE;
 }
 
 struct slice secret_load_secret(const struct secret_load *g, size_t i)

@@ -8,7 +8,7 @@
 #include "base/secret_ref.h"
 #include "refresh/fetch/command.h"
 
-#define GATHER_MAX 5
+#define SECRET_LOAD_MAX 5
 
 /* error NULL: all are there.  Else one could not be had (names the reference, never the value; valid during the call),
  * and none is there. */
@@ -20,20 +20,20 @@ struct secret_load {
         const struct secret_ref *ref;
         struct secret secret;
         struct command *command; /* runs */
-    } ones[GATHER_MAX];
+    } ones[SECRET_LOAD_MAX];
     size_t count, running;
     secret_load_fn *fn;
     void *arg;
 };
 
 enum secret_load_result {
-    GATHER_THERE,   /* all were to be had at once; fn is not called */
-    GATHER_RUNNING, /* fn is called once, later, never from inside this call */
-    GATHER_FAILED,  /* e says why; none is there */
+    SECRET_LOAD_THERE,   /* all were to be had at once; fn is not called */
+    SECRET_LOAD_RUNNING, /* fn is called once, later, never from inside this call */
+    SECRET_LOAD_FAILED,  /* e says why; none is there */
 };
 
 /* Reads refs anew (a projected token or a key may have been replaced); SECRET_REF_NONE gives an empty one.  count <=
- * GATHER_MAX. refs[i]: borrowed until the end. */
+ * SECRET_LOAD_MAX. refs[i]: borrowed until the end. */
 MUST_CHECK enum secret_load_result secret_load_start(struct secret_load *g, const struct secret_ref *const *refs,
                                                      size_t count, secret_load_fn *fn, void *arg, struct err *e);
 /* Borrowed until secret_load_stop() or the next start. */
