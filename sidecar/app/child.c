@@ -81,6 +81,17 @@ static void on_gone(void *arg)
     c->ipc = NULL;
 }
 
+/* Each process writes into its own memory alone. */
+static void forget_counters(struct supervisor *s, const struct child *me)
+{
+    supervisor_metrics_close(s);
+    for (unsigned i = 0; i <= s->worker_count; i++)
+        if (supervisor_child(s, i) != me)
+            metrics_area_close(&supervisor_child(s, i)->counters);
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
+        metrics_area_close(&LIST_ENTRY(n, struct child, node)->counters);
+}
+
 /* What the parent had and this child must not: its loop's watchers, the other children's sockets, listeners that are
  * not its own. */
 static void forget_parent(struct supervisor *s, const struct child *me)
@@ -106,14 +117,16 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
         ipc_free(LIST_ENTRY(n, struct child, node)->ipc);
     listeners_keep(&s->listeners, me->role == ROLE_KEEPER, me->slot);
+    forget_counters(s, me);
     if (me->role == ROLE_WORKER && s->ca_memfd >= 0)
         close(s->ca_memfd);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static int run_child(struct supervisor *s, const struct child *me, int fd)
+static int run_child(struct supervisor *s, struct child *me, int fd)
 {
+    metrics_area_close_fd(&me->counters);
     forget_parent(s, me);
     config_keep_secrets(s->config, me->role == ROLE_KEEPER ? CONFIG_KEEPER : CONFIG_WORKER);
     prctl(PR_SET_NAME, me->role == ROLE_KEEPER ? "sidekey-keeper" : "sidekey-worker");
@@ -122,6 +135,7 @@ static int run_child(struct supervisor *s, const struct child *me, int fd)
         log_proc("keeper");
         explicit_bzero(s->ticket_key, sizeof s->ticket_key);
         options.ca_memfd = s->ca_memfd;
+        options.counters = &me->counters;
         return keeper_run(&options, fd);
     }
     struct worker_options options = config_worker(s->config);
@@ -135,6 +149,7 @@ static int run_child(struct supervisor *s, const struct child *me, int fd)
                                                 .transparent = s->listeners.transparent[me->slot],
                                                 .admin = s->listeners.admin,
                                                 .admin_local = s->listeners.admin_local.fd,
+                                                .counters = &me->counters,
                                                 .slot = me->slot },
                       slice_of(s->ticket_key, sizeof s->ticket_key));
 }
@@ -182,7 +197,6 @@ void child_spawn(struct child *c)
     if (c->role == ROLE_WORKER)
         wire(s, c);
     else {
-        supervisor_tell_keeper(s);
         for (unsigned i = 0; i < s->worker_count; i++)
             wire(s, s->workers[i]);
     }
@@ -194,6 +208,10 @@ struct child *child_new(struct supervisor *s, enum role role, unsigned slot)
     if (!c)
         return NULL;
     *c = (struct child){ .supervisor = s, .role = role, .slot = slot, .set = s->set };
+    if (metrics_area_open(&c->counters) != 0) {
+        free(c);
+        return NULL;
+    }
     list_init(&c->node);
     timer_init(&c->respawn, on_respawn, c);
     timer_init(&c->rewire, on_rewire, c);
@@ -207,6 +225,7 @@ void child_free(struct child *c)
     timer_stop(&c->respawn);
     timer_stop(&c->rewire);
     ipc_free(c->ipc);
+    metrics_area_close(&c->counters);
     list_remove(&c->node);
     free(c);
 }

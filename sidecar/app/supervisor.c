@@ -164,6 +164,7 @@ static void child_ended(struct child *c, int status)
     ipc_free(c->ipc);
     c->ipc = NULL;
     if (c->retired) {
+        supervisor_metrics_keep(s, c);
         child_free(c);
         old_keepers_may_end(s);
     } else if (!s->stopping && !s->announced && WIFEXITED(status) && WEXITSTATUS(status)) {
@@ -222,17 +223,13 @@ static void replace(struct supervisor *s, struct child **at)
     old->retired = true;
     *at = next;
     if (!old->pid) {
+        supervisor_metrics_keep(s, old);
         child_free(old);
         return;
     }
     list_push(&s->retired, &old->node);
     if (old->role == ROLE_WORKER)
         (void)!child_send(old, &(struct msg){ .type = MSG_DRAIN }, -1);
-}
-
-void supervisor_tell_keeper(const struct supervisor *s)
-{
-    (void)!child_send(s->keeper, &(struct msg){ .type = MSG_CONFIG, .ok = !s->reload_failed }, -1);
 }
 
 /* What is new is read and checked whole before anything changes.  NULL: refused. */
@@ -255,7 +252,6 @@ static struct config *reload_read(struct supervisor *s)
     if (serving)
         notify_ready("serving; a reload was refused, the old configuration goes on");
     log_error(log_msg("reload refused: the old configuration goes on"));
-    supervisor_tell_keeper(s);
     return NULL;
 }
 
@@ -351,6 +347,8 @@ void supervisor_message(struct child *c, const struct msg *m, int fd)
         close(fd);
     if (m->type == MSG_ASK && m->ask == MSG_ASK_RELOAD) {
         answer_reload(c, m->tag); /* also of one that drains: whoever came in through it waits */
+    } else if (m->type == MSG_ASK && m->ask == MSG_ASK_METRICS) {
+        supervisor_metrics_answer(c, m->tag, m->ok);
     } else if (m->type == MSG_PING) {
         c->answered = true;
     } else if (m->type == MSG_WIRE && c->role == ROLE_WORKER) {
@@ -444,6 +442,7 @@ static void done(struct supervisor *s)
         child_free(s->workers[i]);
     child_free(s->keeper);
     listeners_close(&s->listeners);
+    supervisor_metrics_close(s);
     if (s->ca_memfd >= 0)
         close(s->ca_memfd);
     config_free(s->next);
@@ -467,6 +466,7 @@ int supervisor_run(const struct supervisor_options *options)
                              .config = options->config,
                              .worker_count = options->config->workers,
                              .ca_memfd = -1,
+                             .counters.fd = -1,
                              .status = EX_OK };
     list_init(&s.retired);
     timer_init(&s.reload, reload_pending, &s);
@@ -479,7 +479,7 @@ int supervisor_run(const struct supervisor_options *options)
         return EX_UNAVAILABLE;
     }
     rand_bytes(s.ticket_key, sizeof s.ticket_key);
-    if (watch_signals(&s) < 0 || !make_children(&s)) {
+    if (watch_signals(&s) < 0 || supervisor_metrics_open(&s) != 0 || !make_children(&s)) {
         log_error(log_msg("cannot start"), log_str("reason", strerror(errno)));
         done(&s);
         return EX_OSERR;

@@ -1,11 +1,13 @@
 /* app/supervisor_private.h: the supervisor seen by its files: supervisor.c (signals, stop, reload), supervisor_health.c
- * (what systemd and the log are told) and child.c (one child, from fork to wiring). */
+ * (what systemd and the log are told), supervisor_metrics.c (what all processes have counted) and child.c (one child,
+ * from fork to wiring). */
 #ifndef SIDEKEY_APP_SUPERVISOR_PRIVATE_H
 #define SIDEKEY_APP_SUPERVISOR_PRIVATE_H
 
 #include <sys/types.h>
 
 #include "app/supervisor.h"
+#include "base/process.h"
 #include "net/ipc/ipc.h"
 #include "net/ipc/msg.h"
 #include "net/timer.h"
@@ -24,10 +26,11 @@ struct child {
     struct timer respawn;
     int64_t wired_ms, rewire_ms; /* a worker's link to the keeper: since when; the pause before the next one */
     struct timer rewire;
-    bool ready, answered; /* the last MSG_PING */
-    unsigned set;         /* of which configuration, counted by reloads */
-    bool retired;         /* replaced by a reload: freed when it has ended */
-    struct list node;     /* in retired */
+    bool ready, answered;         /* the last MSG_PING */
+    unsigned set;                 /* of which configuration, counted by reloads */
+    bool retired;                 /* replaced by a reload: freed when it has ended */
+    struct list node;             /* in retired */
+    struct metrics_area counters; /* in which it counts, and whoever is started in its place */
 };
 
 struct supervisor {
@@ -42,6 +45,9 @@ struct supervisor {
     struct config *next; /* read and good, to be applied when the processes of the last reload are ready; NULL: none */
     int64_t reloaded_ms;
     struct timer reload;
+    struct metrics_area counters; /* of processes that have ended for good, and our own */
+    struct metrics *metrics;      /* … as a registry */
+    struct process_meter process;
     char ticket_key[TICKET_KEY_BYTES];
     ev_io signals, program, report; /* of signal_fd, options->program_fd, options->report_fd */
     struct timer grace, trim, watchdog;
@@ -60,12 +66,17 @@ void child_rewire_later(struct child *worker);
 int child_send(struct child *c, const struct msg *m, int fd);
 /* supervisor.c: a message of a child.  Takes fd (-1: none) over. */
 void supervisor_message(struct child *c, const struct msg *m, int fd);
-/* The keeper hears whether the last reload was good. */
-void supervisor_tell_keeper(const struct supervisor *s);
 /* supervisor_health.c: the keeper at 0, the workers after it. */
 struct child *supervisor_child(const struct supervisor *s, unsigned i);
 /* Feeds systemd's watchdog when each of them has answered since the last time, and asks again.  arg: the supervisor. */
 void supervisor_watchdog(void *arg);
+/* supervisor_metrics.c: 0; -ENOMEM. */
+MUST_CHECK int supervisor_metrics_open(struct supervisor *s);
+void supervisor_metrics_close(struct supervisor *s);
+/* Answers MSG_ASK_METRICS to the child that asks.  openmetrics: in that form. */
+void supervisor_metrics_answer(struct child *c, uint64_t tag, bool openmetrics);
+/* The child has ended and nobody takes its place: its counters are kept. */
+void supervisor_metrics_keep(struct supervisor *s, const struct child *c);
 /* SIGUSR2: a line of the log for each process, and by the keeper for each credential. */
 void supervisor_log_status(struct supervisor *s);
 

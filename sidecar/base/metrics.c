@@ -7,16 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define NAME_MAX_BYTES 512
-
-struct series {
-    double value;
-    size_t family_len; /* bytes of the name before '{' */
-    char name[];
-};
+#define NAME_MAX_BYTES 512 /* with the NUL */
 
 struct metrics {
     struct hash *by_name;
+    struct metrics_area *area; /* the series' memory; NULL: each has its own */
     double dummy;
 };
 
@@ -65,33 +60,98 @@ struct metrics *metrics_new(void)
     return m;
 }
 
+static bool is_kind(struct slice name, const char *kind)
+{
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (slice_eq(name, slice_str(families[i].name)))
+            return families[i].type[0] == *kind;
+    return false;
+}
+
+/* The family of a histogram's series is its name without the suffix. */
+static struct slice family_of(struct slice name)
+{
+    static const char *const suffixes[] = { "_bucket", "_sum", "_count" };
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        struct slice suffix = slice_str(suffixes[i]);
+        if (name.len <= suffix.len || !slice_eq(slice_skip(name, name.len - suffix.len), suffix))
+            continue;
+        struct slice base = slice_of(name.ptr, name.len - suffix.len);
+        if (is_kind(base, "histogram"))
+            return base;
+    }
+    return name;
+}
+
+enum metrics_kind metrics_kind_of(struct slice series)
+{
+    struct slice name = slice_of(series.ptr, slice_find(series, '{')), family = family_of(name);
+    if (is_kind(family, "counter") || family.len < name.len)
+        return METRICS_COUNTER;
+    return is_kind(family, "gauge") ? METRICS_GAUGE : METRICS_UNKNOWN;
+}
+
+struct metrics *metrics_new_in(struct metrics_area *area)
+{
+    struct metrics *m = metrics_new();
+    struct metrics_series *s = NULL;
+    if (!m || !area || !area->bytes)
+        return m;
+    m->area = area;
+    while ((s = metrics_area_next(area, s))) {
+        s->ended = metrics_kind_of(slice_str(s->name)) != METRICS_COUNTER;
+        if (hash_put(m->by_name, slice_str(s->name), s) != 0) {
+            metrics_free(m);
+            return NULL;
+        }
+    }
+    return m;
+}
+
 static void free_series(void *arg, struct slice key, void *value)
 {
-    (void)arg;
+    const struct metrics *m = arg;
     (void)key;
-    free(value);
+    if (!m->area)
+        free(value);
 }
 
 void metrics_free(struct metrics *m)
 {
     if (!m)
         return;
-    hash_each(m->by_name, free_series, NULL);
+    hash_each(m->by_name, free_series, m);
     hash_free(m->by_name);
     free(m);
 }
 
+static struct metrics_series *add(struct metrics *m, struct slice name)
+{
+    if (hash_count(m->by_name) >= METRICS_SERIES_MAX)
+        return NULL;
+    if (m->area)
+        return metrics_area_add(m->area, name);
+    struct metrics_series *s = calloc(1, sizeof *s + name.len + 1);
+    if (s) {
+        memcpy(s->name, name.ptr, name.len);
+        s->family_bytes = (uint32_t)slice_find(name, '{');
+    }
+    return s;
+}
+
 static double *at(struct metrics *m, struct slice name)
 {
-    struct series *s = hash_get(m->by_name, name);
-    if (s)
+    struct metrics_series *s = hash_get(m->by_name, name);
+    if (s) {
+        s->value = s->ended ? 0 : s->value;
+        s->ended = 0;
         return &s->value;
-    if (hash_count(m->by_name) >= METRICS_SERIES_MAX || !(s = calloc(1, sizeof *s + name.len + 1)))
+    }
+    if (!(s = add(m, name)))
         return &m->dummy;
-    memcpy(s->name, name.ptr, name.len);
-    s->family_len = slice_find(name, '{');
     if (hash_put(m->by_name, name, s) != 0) {
-        free(s);
+        s->ended = 1; /* in an area it is lost, and no place is free again */
+        free_series(m, name, s);
         return &m->dummy;
     }
     return &s->value;
@@ -116,12 +176,14 @@ void metrics_drop(struct metrics *m, const char *format, ...)
     va_start(args, format);
     int len = vsnprintf(name, sizeof name, format, args);
     va_end(args);
-    if (len > 0 && (size_t)len < sizeof name)
-        free(hash_remove(m->by_name, slice_of(name, (size_t)len)));
+    struct metrics_series *s =
+        len > 0 && (size_t)len < sizeof name ? hash_get(m->by_name, slice_of(name, (size_t)len)) : NULL;
+    if (s)
+        s->ended = 1;
 }
 
 struct collect {
-    const struct series **list;
+    const struct metrics_series **list;
     size_t count;
 };
 
@@ -129,24 +191,8 @@ static void collect_one(void *arg, struct slice key, void *value)
 {
     struct collect *c = arg;
     (void)key;
-    c->list[c->count++] = value;
-}
-
-/* The family of a histogram's series is its name without the suffix. */
-static struct slice family_of(const struct series *s)
-{
-    static const char *const suffixes[] = { "_bucket", "_sum", "_count" };
-    struct slice name = slice_of(s->name, s->family_len);
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        struct slice suffix = slice_str(suffixes[i]);
-        if (name.len > suffix.len && slice_eq(slice_skip(name, name.len - suffix.len), suffix)) {
-            struct slice base = slice_of(name.ptr, name.len - suffix.len);
-            for (size_t k = 0; k < sizeof families / sizeof *families; k++)
-                if (slice_eq(base, slice_str(families[k].name)) && families[k].type[0] == 'h')
-                    return base;
-        }
-    }
-    return name;
+    if (!((const struct metrics_series *)value)->ended)
+        c->list[c->count++] = value;
 }
 
 /* A series taken apart for its place: family, labels without "le", then bucket by bucket. */
@@ -155,11 +201,12 @@ struct place {
     double le;
 };
 
-static struct place place_of(const struct series *s)
+static struct place place_of(const struct metrics_series *s)
 {
-    struct slice name = slice_str(s->name), labels = slice_skip(name, s->family_len);
-    struct place p = { .family = family_of(s), .le = 0 };
-    p.suffix = slice_skip(slice_of(name.ptr, s->family_len), p.family.len);
+    struct slice name = slice_str(s->name), labels = slice_skip(name, s->family_bytes);
+    struct slice before_labels = slice_of(name.ptr, s->family_bytes);
+    struct place p = { .family = family_of(before_labels), .le = 0 };
+    p.suffix = slice_skip(before_labels, p.family.len);
     if (labels.len >= 2) /* without the braces */
         labels = slice_of(labels.ptr + 1, labels.len - 2);
     size_t at = labels.len;
@@ -183,7 +230,8 @@ static int compare(struct slice a, struct slice b)
 /* Families together, in a histogram what belongs to one set of labels, and its buckets by number. */
 static int by_place(const void *a, const void *b)
 {
-    struct place x = place_of(*(const struct series *const *)a), y = place_of(*(const struct series *const *)b);
+    struct place x = place_of(*(const struct metrics_series *const *)a),
+                 y = place_of(*(const struct metrics_series *const *)b);
     int order = compare(x.family, y.family);
     if (order == 0)
         order = compare(x.labels, y.labels);
@@ -217,7 +265,7 @@ int metrics_write(const struct metrics *m, bool openmetrics, struct buf *out)
         qsort(c.list, c.count, sizeof *c.list, by_place);
     }
     for (size_t i = 0; i < c.count && failed == 0; i++) {
-        struct slice mine = family_of(c.list[i]);
+        struct slice mine = family_of(slice_of(c.list[i]->name, c.list[i]->family_bytes));
         if (!slice_eq(mine, family))
             failed = write_header(mine, openmetrics, out);
         family = mine;
@@ -230,63 +278,25 @@ int metrics_write(const struct metrics *m, bool openmetrics, struct buf *out)
     return openmetrics ? buf_add_str(out, "# EOF\n") : 0;
 }
 
-void metrics_merge(struct metrics *m, struct slice text)
+struct fold {
+    struct metrics *to;
+    enum metrics_take take;
+};
+
+static void fold_one(void *arg, struct slice name, double value)
 {
-    char number[64];
-    while (text.len) {
-        struct slice line = slice_cut(text, '\n', &text);
-        size_t split = line.len;
-        while (split && line.ptr[split - 1] != ' ')
-            split--;
-        if (line.len == 0 || line.ptr[0] == '#' || split < 2 || split > NAME_MAX_BYTES
-            || line.len - split >= sizeof number)
-            continue;
-        memcpy(number, line.ptr + split, line.len - split);
-        number[line.len - split] = '\0';
-        char *end;
-        double value = strtod(number, &end);
-        if (end != number && *end == '\0')
-            *at(m, slice_of(line.ptr, split - 1)) += value;
-    }
+    const struct fold *f = arg;
+    enum metrics_kind kind = metrics_kind_of(name);
+    bool process = slice_starts(name, SLICE("process_"));
+    bool wanted = f->take == METRICS_ALL || (process && f->take == METRICS_PROCESS);
+    if (kind == METRICS_COUNTER ? value >= 0 : kind == METRICS_GAUGE && wanted)
+        *at(f->to, name) += value;
 }
 
-/* "sidekey_x_seconds" of the table also stands for the histogram's "sidekey_x_seconds_bucket", "_sum" and "_count". */
-static bool is_known(struct slice name)
+void metrics_fold(struct metrics *to, const struct metrics_area *from, enum metrics_take take)
 {
-    static const char *const ends[] = { "", "_bucket", "_sum", "_count" };
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
-        size_t len = strlen(families[i].name);
-        if (name.len < len || memcmp(name.ptr, families[i].name, len) != 0)
-            continue;
-        for (size_t j = 0; j < sizeof ends / sizeof *ends; j++)
-            if (slice_eq(slice_skip(name, len), slice_str(ends[j])))
-                return true;
-    }
-    return false;
-}
-
-int metrics_known_lines(struct slice text, struct buf *out)
-{
-    int failed = 0;
-    while (text.len && failed == 0) {
-        struct slice line = slice_cut(text, '\n', &text);
-        size_t brace = slice_find(line, '{'), space = slice_find(line, ' ');
-        if (is_known(slice_of(line.ptr, brace < space ? brace : space)) && (failed = buf_add(out, line)) == 0)
-            failed = buf_add_str(out, "\n");
-    }
-    return failed;
-}
-
-static void zero_one(void *arg, struct slice key, void *value)
-{
-    (void)arg;
-    (void)key;
-    ((struct series *)value)->value = 0;
-}
-
-void metrics_zero(struct metrics *m)
-{
-    hash_each(m->by_name, zero_one, NULL);
+    if (from->bytes)
+        metrics_area_each(from, fold_one, &(struct fold){ to, take });
 }
 
 struct histogram metrics_histogram(struct metrics *m, const char *name, const char *labels, const double *bounds,

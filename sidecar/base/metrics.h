@@ -6,6 +6,7 @@
 #define SIDEKEY_BASE_METRICS_H
 
 #include "base/buf.h"
+#include "base/metrics_area.h"
 
 #define METRICS_SERIES_MAX                                                                                             \
     32768 /* a thousand credentials have some 20 each; labels are names of the configuration and words of ours, never  \
@@ -15,21 +16,23 @@ struct metrics;
 /* An empty registry; NULL when out of memory.  metrics_free() accepts NULL and ends every series. */
 MUST_CHECK struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
+/* A registry that lives in area (borrowed; NULL or without memory: as metrics_new()).  Counters that are there go on,
+ * gauges of whoever wrote them before have no value until they are asked for.  NULL when out of memory. */
+MUST_CHECK struct metrics *metrics_new_in(struct metrics_area *area);
 /* The value of the series, made at 0 at the first call; valid until metrics_free().  Never NULL. */
 double *metrics_at(struct metrics *m, const char *format, ...) PRINTF_LIKE(2, 3);
-/* The series ends: a gauge that has no value.  Its pointer is not valid any more. */
+/* The series ends: a gauge that has no value, until it is asked for again. */
 void metrics_drop(struct metrics *m, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Appends every series, a line each, sorted (families together, buckets by number). openmetrics: ends with "# EOF".
  * With # TYPE and # HELP lines from the table of known families in metrics.c. */
 MUST_CHECK int metrics_write(const struct metrics *m, bool openmetrics, struct buf *out);
-/* Adds what another process wrote (lines "name value"; comments skipped) to m: counters and gauges are summed.  Lines
- * that do not parse are skipped. */
-void metrics_merge(struct metrics *m, struct slice text);
-/* Appends the lines of text whose family is in the table of known ones; everything else, comments too, is left out.
- * 0; as buf_add(). */
-MUST_CHECK int metrics_known_lines(struct slice text, struct buf *out);
-/* Every value to 0 (the series stay). */
-void metrics_zero(struct metrics *m);
+enum metrics_kind { METRICS_UNKNOWN, METRICS_COUNTER, METRICS_GAUGE };
+/* Of a series' name, by the table of known families; a histogram's series are counters. */
+enum metrics_kind metrics_kind_of(struct slice series);
+enum metrics_take { METRICS_COUNTERS, METRICS_PROCESS, METRICS_ALL };
+/* Adds what a process has written into its area to `to`: its counters, with METRICS_PROCESS its process_* gauges, with
+ * METRICS_ALL every gauge.  Series of unknown families and values that no counter has are left out. */
+void metrics_fold(struct metrics *to, const struct metrics_area *from, enum metrics_take take);
 
 /* Histograms: one addition to a bucket, sum and count.  Buckets are fixed at metrics_histogram(). */
 struct histogram {

@@ -35,15 +35,31 @@ static double seconds(struct timeval t)
     return (double)t.tv_sec + (double)t.tv_usec / 1e6;
 }
 
-void process_measure(struct metrics *m)
+/* Counters of processes that were before in the same place go on. */
+static void grow(struct metrics *m, const char *name, double now, double *last)
+{
+    if (now > *last)
+        *metrics_at(m, "%s", name) += now - *last;
+    *last = now > *last ? now : *last;
+}
+
+void process_meter_init(struct process_meter *p, struct metrics *m)
+{
+    struct rusage use;
+    *p = (struct process_meter){ .metrics = m };
+    if (getrusage(RUSAGE_SELF, &use) == 0)
+        p->cpu_s = seconds(use.ru_utime) + seconds(use.ru_stime);
+}
+
+void process_measure(struct process_meter *p)
 {
     struct rusage use;
     double resident = resident_bytes(), fds = open_fds();
     if (getrusage(RUSAGE_SELF, &use) == 0)
-        *metrics_at(m, "process_cpu_seconds_total") = seconds(use.ru_utime) + seconds(use.ru_stime);
-    *metrics_at(m, "sidekey_log_dropped_total") = (double)log_dropped();
+        grow(p->metrics, "process_cpu_seconds_total", seconds(use.ru_utime) + seconds(use.ru_stime), &p->cpu_s);
+    grow(p->metrics, "sidekey_log_dropped_total", (double)log_dropped(), &p->dropped);
     if (resident >= 0)
-        *metrics_at(m, "process_resident_memory_bytes") = resident;
+        *metrics_at(p->metrics, "process_resident_memory_bytes") = resident;
     if (fds >= 0)
-        *metrics_at(m, "process_open_fds") = fds;
+        *metrics_at(p->metrics, "process_open_fds") = fds;
 }

@@ -5,8 +5,15 @@
 
 #include "base/metrics.h"
 
-/* Sets sidekey_log_dropped_total, process_cpu_seconds_total, process_resident_memory_bytes and process_open_fds in m.
- * What cannot be read keeps its value. */
-void process_measure(struct metrics *m);
+struct process_meter {
+    struct metrics *metrics;
+    double cpu_s, dropped; /* as they were last */
+};
+
+/* From here on what this process uses is measured, into m (borrowed). */
+void process_meter_init(struct process_meter *p, struct metrics *m);
+/* Adds to sidekey_log_dropped_total and process_cpu_seconds_total, sets process_resident_memory_bytes and
+ * process_open_fds.  What cannot be read keeps its value. */
+void process_measure(struct process_meter *p);
 
 #endif

@@ -16,6 +16,7 @@
 #define ADMIN_IDLE_MS 30000
 #define ADMIN_HEAD_MS 5000 /* a prober speaks at once */
 #define ANSWER_MS 2000
+#define GAUGES_MS 1000 /* a keeper that does not answer keeps nobody from the counters */
 #define REFRESH_MS 30000
 #define ADMIN_CLIENTS_MAX 64
 #define SEND_MS 30000 /* for a whole answer */
@@ -38,8 +39,9 @@ struct admin_client {
     const char *type; /* media type of the answer */
     struct buf body;  /* as it comes in parts, then as it goes out */
     bool keep, ended, head_only;
-    bool sending; /* the answer's head is out, its end is not */
-    bool served;  /* has had an answer */
+    bool gauges, openmetrics; /* the keeper brings its gauges up to date; then the supervisor is asked for the sum */
+    bool sending;             /* the answer's head is out, its end is not */
+    bool served;              /* has had an answer */
 };
 
 static const struct leg_events admin_events;
@@ -141,10 +143,14 @@ static void respond(struct admin_client *c, int status, const char *type, struct
     respond_body(c, status, type);
 }
 
+static void ask_metrics(struct admin_client *c);
+
 static void on_deadline(void *arg)
 {
     struct admin_client *c = arg;
-    if (c->tag)
+    if (c->gauges)
+        ask_metrics(c);
+    else if (c->tag)
         respond(c, 503, "text/plain", SLICE("[-]keeper does not answer\n"));
     else
         end(c, false);
@@ -167,12 +173,36 @@ static void ask(struct admin_client *c, enum msg_ask what, bool ok, const char *
     ask_about(c, what, SLICE(""), ok, type);
 }
 
+static void ask_metrics(struct admin_client *c)
+{
+    c->gauges = false;
+    ask(c, MSG_ASK_METRICS, c->openmetrics,
+        c->openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                       : "text/plain; version=0.0.4; charset=utf-8");
+}
+
+static void ask_gauges(struct admin_client *c, struct slice accept)
+{
+    c->openmetrics = slice_starts(slice_trim(accept), SLICE("application/openmetrics-text"));
+    c->gauges = !c->admin->ctx->unlinked_ms;
+    if (!c->gauges) {
+        ask_metrics(c);
+        return;
+    }
+    ask(c, MSG_ASK_GAUGES, false, "");
+    timer_set(&c->deadline, GAUGES_MS);
+}
+
 void admin_answer(struct admin *a, const struct msg *m)
 {
     for (struct list *n = a->clients.next; n != &a->clients; n = n->next) {
         struct admin_client *c = LIST_ENTRY(n, struct admin_client, node);
         if (c->tag != m->tag || m->tag == 0)
             continue;
+        if (m->ask == MSG_ASK_GAUGES) {
+            ask_metrics(c);
+            return;
+        }
         enum msg_parts got = msg_parts_take(&c->body, m);
         if (got == MSG_PARTS_WHOLE)
             respond_body(c, m->ok ? 200 : 503, c->type);
@@ -294,12 +324,9 @@ static void answer(struct admin_client *c, struct message *head)
         ask(c, MSG_ASK_STATUS, false, "application/json");
     else if (get && slice_eq(path, SLICE("/ca.pem")))
         ask(c, MSG_ASK_CA, false, "application/x-pem-file");
-    else if (get && slice_eq(path, SLICE("/metrics"))) {
-        bool openmetrics = slice_starts(slice_trim(accept), SLICE("application/openmetrics-text"));
-        ask(c, MSG_ASK_METRICS, openmetrics,
-            openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                        : "text/plain; version=0.0.4; charset=utf-8");
-    } else if (!changes(c, head))
+    else if (get && slice_eq(path, SLICE("/metrics")))
+        ask_gauges(c, accept);
+    else if (!changes(c, head))
         respond(c, get || post ? 404 : 405, "text/plain",
                 SLICE("/livez /readyz /metrics /status, POST /refresh/NAME, POST /reset/NAME, POST /reload, POST "
                       "/ca/rotate\n"));

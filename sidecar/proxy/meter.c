@@ -15,6 +15,7 @@ struct per_rule {
 
 struct meter {
     struct metrics *metrics;
+    struct process_meter process;
     struct per_rule *rules;
     size_t rule_count; /* the last one is for requests without a rule */
     struct histogram duration, overhead;
@@ -148,18 +149,19 @@ static void meet_counters(struct meter *m)
     }
 }
 
-struct meter *meter_new(const struct rule *rules, size_t count)
+struct meter *meter_new(const struct rule *rules, size_t count, struct metrics_area *area)
 {
     struct meter *m = calloc(1, sizeof *m);
     if (!m)
         return NULL;
-    m->metrics = metrics_new();
+    m->metrics = metrics_new_in(area);
     m->rules = calloc(count + 1, sizeof *m->rules);
     m->rule_count = count + 1;
     if (!m->metrics || !m->rules) {
         meter_free(m);
         return NULL;
     }
+    process_meter_init(&m->process, m->metrics);
     for (size_t i = 0; i < count; i++)
         m->rules[i].rule = &rules[i];
     m->duration = metrics_histogram(m->metrics, "sidekey_request_duration_seconds", "", seconds_bounds,
@@ -250,12 +252,14 @@ void meter_waiters(struct meter *m, double value)
     set(m, m->waiters, value);
 }
 
-int meter_write(struct meter *m, struct buf *out, bool *ret_changed)
+void meter_measure(struct meter *m)
 {
-    *ret_changed = m->changed;
-    if (!m->changed)
-        return 0;
+    if (m->changed)
+        process_measure(&m->process);
     m->changed = false;
-    process_measure(m->metrics);
-    return metrics_write(m->metrics, false, out);
+}
+
+const struct metrics *meter_metrics(const struct meter *m)
+{
+    return m->metrics;
 }

@@ -11,8 +11,9 @@ struct meter;
 enum meter_leg { METER_CLIENT, METER_UPSTREAM, METER_TUNNEL };
 enum meter_injected { METER_NO, METER_YES };
 
-/* rules are borrowed and must outlive it.  NULL when out of memory.  meter_free() accepts NULL. */
-MUST_CHECK struct meter *meter_new(const struct rule *rules, size_t count);
+/* rules and area (NULL: none; its counters go on) are borrowed and must outlive it.  NULL when out of memory.
+ * meter_free() accepts NULL. */
+MUST_CHECK struct meter *meter_new(const struct rule *rules, size_t count, struct metrics_area *area);
 void meter_free(struct meter *m);
 /* rule: NULL for requests that no rule knows. seconds: from head to end. */
 void meter_request(struct meter *m, const struct rule *rule, int status, enum meter_injected injected, double seconds);
@@ -27,7 +28,9 @@ void meter_close(struct meter *m, enum meter_leg leg, enum close_reason reason);
 void meter_gauge(struct meter *m, enum meter_leg leg, double value);
 void meter_gauge_add(struct meter *m, enum meter_leg leg, double change);
 void meter_waiters(struct meter *m, double value);
-/* Appends the text for MSG_STATS when something changed since the last call (*ret_changed). 0; -ENOBUFS, -ENOMEM. */
-MUST_CHECK int meter_write(struct meter *m, struct buf *out, bool *ret_changed);
+/* Measures the process, when something has changed since the last call. */
+void meter_measure(struct meter *m);
+/* What it has counted, for tests. */
+const struct metrics *meter_metrics(const struct meter *m);
 
 #endif

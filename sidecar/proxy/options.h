@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include "base/metrics_area.h"
 #include "base/secret_ref.h"
 #include "net/dial/dial.h"
 #include "proxy/rule.h"
@@ -55,7 +56,8 @@ struct worker_sockets { /* all inherited over fork */
     int local;          /* the unix socket; shared by all workers */
     int transparent;
     int admin;
-    int admin_local; /* the unix socket for operators; shared by all workers */
+    int admin_local;               /* the unix socket for operators; shared by all workers */
+    struct metrics_area *counters; /* where it counts; NULL: nobody will see it */
     unsigned slot;
 };
 

@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/mem_trim.h"
 #include "net/listen_unix.h"
-#include "net/ipc/msg_parts.h"
 #include "net/ipc/msg_send.h"
 #include "net/timer.h"
 #include "proxy/admin.h"
@@ -19,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define STATS_EVERY_MS 1000
+#define MEASURE_EVERY_MS 1000
 #define QUIET_REST_S 30
 #define LAST_WORDS_MS 1000 /* without clients, operators who are waiting may keep the end waiting */
 
@@ -39,7 +38,7 @@ struct worker {
     struct ipc *supervisor, *keeper;
     struct admin *admin;
     struct listener *listeners[WORKER_LISTENERS];
-    struct timer stats;
+    struct timer measure;
     struct timer drain, trim;
     unsigned quiet_s; /* without a client */
     bool ready, over, last_words, hurried;
@@ -68,40 +67,30 @@ static void finish(struct worker *w, int status)
     ev_break(loop_get(), EVBREAK_ALL);
 }
 
-static void send_stats(struct worker *w)
+static void measure(struct worker *w)
 {
-    struct buf text;
-    bool changed = false;
-    if (!w->keeper || ipc_queued(w->keeper)) /* the next ones hold all that these would */
-        return;
     meter_gauge(w->ctx.meter, METER_UPSTREAM, (double)pool_open(w->ctx.pool));
     meter_waiters(w->ctx.meter, (double)tokens_waiting(w->ctx.tokens));
-    buf_init(&text, MSG_PARTS_TEXT_MAX);
-    int failed = meter_write(w->ctx.meter, &text, &changed);
-    if (failed == 0 && changed)
-        failed = msg_parts_send(w->keeper,
-                                &(struct msg){ .type = MSG_STATS, .tag = w->sockets.slot, .text = buf_slice(&text) });
-    if (failed && failed != -EPIPE)
-        log_warn(log_msg("this worker's metrics are not told"), log_str("reason", strerror(-failed)));
-    buf_done(&text);
+    meter_measure(w->ctx.meter);
 }
 
-static void on_stats(void *arg)
+static void on_measure(void *arg)
 {
     struct worker *w = arg;
-    timer_set(&w->stats, STATS_EVERY_MS);
+    timer_set(&w->measure, MEASURE_EVERY_MS);
     w->quiet_s = w->ctx.client_count ? 0 : w->quiet_s + 1;
     if (w->quiet_s == QUIET_REST_S)
         mem_trim_now();
-    send_stats(w);
+    measure(w);
 }
 
 static void ask(struct context *ctx, const struct msg *question)
 {
     struct worker *w = (struct worker *)ctx;
     if (question->ask == MSG_ASK_METRICS)
-        send_stats(w); /* same socket, so it arrives first */
-    send_to(question->ask == MSG_ASK_RELOAD ? w->supervisor : w->keeper, question);
+        measure(w);
+    bool supervisors = question->ask == MSG_ASK_RELOAD || question->ask == MSG_ASK_METRICS;
+    send_to(supervisors ? w->supervisor : w->keeper, question);
 }
 
 /* --- keeper --- */
@@ -383,7 +372,7 @@ static int build(struct worker *w, const struct worker_options *o, struct slice 
         return -1;
     if (o->hints_path && !(c->hints = hints_open(o->hints_path, e)))
         return -1;
-    if (!(c->meter = meter_new(o->rules, o->rule_count)) || !(c->tokens = tokens_new(send_want, w))
+    if (!(c->meter = meter_new(o->rules, o->rule_count, w->sockets.counters)) || !(c->tokens = tokens_new(send_want, w))
         || !(c->leaves = leaves_new(c->tls, send_want, w)) || !(c->pool = pool_new(c->dialer, &o->limits, c->meter))
         || !(w->admin = admin_new(c)) || prepare_tokens(w) != 0)
         return -1;
@@ -447,12 +436,11 @@ int worker_run(const struct worker_options *options, const struct worker_sockets
     }
     timer_init(&w.drain, on_drain_over, &w);
     timer_init(&w.trim, on_trim, &w);
-    timer_init(&w.stats, on_stats, &w);
-    timer_set(&w.stats, STATS_EVERY_MS);
+    timer_init(&w.measure, on_measure, &w);
+    timer_set(&w.measure, MEASURE_EVERY_MS);
     log_buffer(true);
     while (!w.over)
         ev_run(loop_get(), 0);
-    send_stats(&w);
     log_buffer(false);
     tear_down(&w);
     return w.status;

@@ -136,6 +136,7 @@ struct keeper_options {
     const char *ca_cert_file, *ca_key_file;
     const char *const *extra_roots; /* NULL-terminated; put into bundle.pem */
     int ca_memfd;                   /* what an earlier keeper sent by MSG_CA; -1: nothing.  Borrowed */
+    struct metrics_area *counters;  /* where it counts; NULL: nobody will see it.  Borrowed */
     int64_t request_timeout_ms;     /* of one token request; default 30 s, always below lease_ms */
 };
 

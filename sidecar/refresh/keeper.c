@@ -220,10 +220,11 @@ static int open_accounts(struct keeper *k, struct err *e)
 static int open_all(struct keeper *k, struct err *e)
 {
     int status;
-    if (!(k->metrics = metrics_new()) || !(k->retired = metrics_new())) {
+    if (!(k->metrics = metrics_new_in(k->options->counters))) {
         err_set(e, "out of memory");
         return EX_OSERR;
     }
+    process_meter_init(&k->process, k->metrics);
     if ((status = open_stores(k, e)) != 0)
         return status;
     if (bind_stores(k, e) != 0)
@@ -293,8 +294,6 @@ static void on_supervisor(void *arg, struct slice packet, int fd)
         (void)!msg_send(k->supervisor, &m, -1);
     else if (known && m.type == MSG_ASK && m.ask == MSG_ASK_STATUS)
         keeper_log_status(k);
-    else if (known && m.type == MSG_CONFIG)
-        *metrics_at(k->metrics, "sidekey_config_last_reload_successful") = m.ok;
     else
         log_warn(log_msg("unexpected message from the supervisor"), log_int("type", known ? (int64_t)m.type : -1));
 }
@@ -333,7 +332,6 @@ static void close_all(struct keeper *k)
     ca_set_free(k->ca);
     seal_ring_free(k->ring);
     metrics_free(k->metrics);
-    metrics_free(k->retired);
 }
 
 static int serve(struct keeper *k)
@@ -351,7 +349,7 @@ static int serve(struct keeper *k)
 
 int keeper_run(const struct keeper_options *options, int supervisor_fd)
 {
-    struct keeper k = { .options = options, .started_wall_ms = clock_wall_ms() };
+    struct keeper k = { .options = options };
     struct err e = { "" };
     harden();
     list_init(&k.workers);

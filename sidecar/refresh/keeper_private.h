@@ -2,6 +2,7 @@
 #ifndef SIDEKEY_REFRESH_KEEPER_PRIVATE_H
 #define SIDEKEY_REFRESH_KEEPER_PRIVATE_H
 
+#include "base/process.h"
 #include "certs/ca_set.h"
 #include "net/ipc/ipc.h"
 #include "net/ipc/msg.h"
@@ -10,7 +11,6 @@
 
 struct keeper {
     const struct keeper_options *options;
-    int64_t started_wall_ms;
     struct seal_ring *ring;
     struct store *store;
     const char **store_names; /* the credentials that the Redis engine watches; NULL-terminated */
@@ -23,7 +23,7 @@ struct keeper {
     int64_t ca_expiry_s;  /* of those that sign, as of the last change */
     struct timer ca_look;
     struct metrics *metrics;
-    struct metrics *retired; /* counters of workers that are gone */
+    struct process_meter process;
     struct flight_env flights;
     struct account_env env;
     struct account *accounts;
@@ -42,8 +42,7 @@ struct worker_link { /* one worker's connection */
     struct ipc *ipc;
     bool greeted; /* HELLO came: it gets tokens */
     uint64_t slot;
-    struct buf stats, coming; /* its last metrics text; the next one, in parts */
-    bool *dirty;              /* for each account: its token has changed and is to be sent */
+    bool *dirty; /* for each account: its token has changed and is to be sent */
     size_t dirty_count;
     unsigned nonsense; /* messages that no worker sends */
     bool config_dirty; /* … and after all of them CONFIG */
@@ -85,7 +84,5 @@ struct account *keeper_find(struct keeper *k, struct slice name);
 void keeper_report(struct worker_link *w, const struct msg *m);
 /* SIGUSR2: a line of the log for each credential. */
 void keeper_log_status(const struct keeper *k);
-/* Keeps what a gone worker has counted (its gauges go with it). */
-void keeper_fold(struct keeper *k, struct slice stats);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "net/ipc/msg_parts.h"
 
 #include <errno.h>
@@ -12,58 +11,15 @@
 
 /* ---- metrics ---- */
 
-/* A counter's or a histogram's series, by its name's end. */
-static bool only_grows(struct slice line)
+/* A reader of the area sees them: the supervisor. */
+static int measure(struct keeper *k)
 {
-    static const char *const ends[] = { "_total", "_sum", "_count", "_bucket" };
-    size_t brace = slice_find(line, '{'), space = slice_find(line, ' ');
-    struct slice name = slice_of(line.ptr, brace < space ? brace : space);
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        size_t n = strlen(ends[i]);
-        if (name.len > n && memcmp(name.ptr + name.len - n, ends[i], n) == 0)
-            return true;
-    }
-    return false;
-}
-
-void keeper_fold(struct keeper *k, struct slice stats)
-{
-    while (stats.len) {
-        struct slice line = slice_cut(stats, '\n', &stats);
-        if (line.len && line.ptr[0] != '#' && only_grows(line))
-            metrics_merge(k->retired, line);
-    }
-}
-
-static int own_metrics(struct keeper *k, struct buf *out)
-{
-    process_measure(k->metrics);
-    *metrics_at(k->metrics, "process_start_time_seconds") = (double)(k->started_wall_ms / 1000);
+    process_measure(&k->process);
     *metrics_at(k->metrics, "sidekey_store_up") = k->store->engine->up(k->store);
     keeper_ca_gauges(k);
     for (size_t i = 0; i < k->account_count; i++)
         account_gauges(&k->accounts[i]);
-    int failed = metrics_write(k->metrics, false, out);
-    return failed ? failed : metrics_write(k->retired, false, out);
-}
-
-static int add_metrics(struct keeper *k, bool openmetrics, struct buf *out)
-{
-    struct metrics *all = metrics_new();
-    struct buf own;
-    if (!all)
-        return -ENOMEM;
-    buf_init(&own, MSG_PARTS_TEXT_MAX);
-    int failed = own_metrics(k, &own);
-    metrics_merge(all, buf_slice(&own));
-    for (struct list *n = k->workers.next; n != &k->workers; n = n->next)
-        metrics_merge(all, buf_slice(&LIST_ENTRY(n, struct worker_link, node)->stats));
-    *metrics_at(all, "sidekey_build_info{version=\"%s\"}", SIDEKEY_VERSION) = 1;
-    if (failed == 0)
-        failed = metrics_write(all, openmetrics, out);
-    buf_done(&own);
-    metrics_free(all);
-    return failed;
+    return 0;
 }
 
 /* ---- readiness ---- */
@@ -190,11 +146,12 @@ void keeper_report(struct worker_link *w, const struct msg *m)
     keeper_ca_look(k);
     switch (m->ask) {
     case MSG_ASK_READY: failed = add_ready(k, &text, &answer.ok); break;
-    case MSG_ASK_METRICS: failed = add_metrics(k, m->ok, &text); break;
+    case MSG_ASK_GAUGES: failed = measure(k); break;
     case MSG_ASK_STATUS: failed = add_status(k, &text); break;
     case MSG_ASK_CA: failed = ca_set_add_pem(k->ca, clock_wall_ms() / 1000, &text); break;
     case MSG_ASK_ROTATE: failed = keeper_ca_rotate(k, m->ok, &text, &answer.ok); break;
     case MSG_ASK_RESET: failed = reset(k, m->name, &text, &answer.ok); break;
+    case MSG_ASK_METRICS:
     case MSG_ASK_RELOAD: break; /* the supervisor is asked that */
     }
     answer.text = buf_slice(&text);

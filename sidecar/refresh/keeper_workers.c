@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include "net/ipc/msg_parts.h"
 #include "net/ipc/msg_send.h"
 
 #include <errno.h>
@@ -174,25 +173,10 @@ static void on_want(struct worker_link *w, const struct msg *m)
                                       .text = SLICE("no such credential") });
 }
 
-static void on_stats(struct worker_link *w, const struct msg *m)
-{
-    enum msg_parts got = msg_parts_take(&w->coming, m);
-    if (got == MSG_PARTS_BROKEN)
-        log_debug(log_msg("worker's metrics not kept"), log_int("slot", (int64_t)w->slot));
-    if (got != MSG_PARTS_WHOLE)
-        return;
-    buf_clear(&w->stats);
-    if (metrics_known_lines(buf_slice(&w->coming), &w->stats) != 0)
-        buf_clear(&w->stats); /* half of them would let counters go back */
-}
-
 static void drop_worker(struct worker_link *w)
 {
-    keeper_fold(w->keeper, buf_slice(&w->stats));
     list_remove(&w->node);
     ipc_free(w->ipc);
-    buf_done(&w->stats);
-    buf_done(&w->coming);
     free(w->dirty);
     free(w);
 }
@@ -229,7 +213,6 @@ static void on_packet(void *arg, struct slice packet, int fd)
     case MSG_HELLO: on_hello(w, &m); break;
     case MSG_WANT: on_want(w, &m); break;
     case MSG_MINT: keeper_ca_mint(w, &m); break;
-    case MSG_STATS: on_stats(w, &m); break;
     case MSG_ASK: keeper_report(w, &m); break;
     default: on_nonsense(w, "it is of a type that workers do not send"); return;
     }
@@ -250,8 +233,6 @@ void keeper_add_worker(struct keeper *k, int fd)
     }
     w->keeper = k;
     ipc_on_space(w->ipc, on_space);
-    buf_init(&w->stats, MSG_PARTS_TEXT_MAX);
-    buf_init(&w->coming, MSG_PARTS_TEXT_MAX);
     list_init(&w->node);
     list_push(&k->workers, &w->node);
 }

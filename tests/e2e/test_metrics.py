@@ -1,4 +1,8 @@
 """What /metrics says, read by the parsers of the Prometheus project's own client library."""
+import http.client
+import os
+import signal
+import threading
 import urllib.request
 
 from harness import PATIENCE_S, until
@@ -46,3 +50,102 @@ def test_series_with_fixed_words_are_there_from_the_start_and_what_has_no_end_ha
         assert found[series] == 0, series
     assert any(name == "sidekey_requests_total" for name, *_ in found)
     assert ends(found) == ["crm"]
+
+
+def counters(text):
+    """{series: value} of everything that may only grow."""
+    kinds = {family.name: family.type for family in prometheus.text_string_to_metric_families(text)}
+    found = {}
+    for family in prometheus.text_string_to_metric_families(text):
+        if kinds[family.name] in ("counter", "histogram"):
+            found.update({(s.name, *sorted(s.labels.items())): s.value for s in family.samples})
+    return found
+
+
+def went_back(before, now):
+    return {series: (value, now.get(series)) for series, value in before.items() if not now.get(series, -1) >= value}
+
+
+class Scraper(threading.Thread):
+    """Scrapes as fast as it is answered, and remembers what was ever less than before."""
+
+    def __init__(self, sidekey):
+        super().__init__(daemon=True)
+        self.sidekey, self.last, self.scrapes, self.faults, self.over = sidekey, {}, 0, [], threading.Event()
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                status, text = self.sidekey.get_admin("/metrics")
+            except (OSError, http.client.HTTPException):
+                continue  # the worker that answers was killed
+            assert status == 200, text
+            now = counters(text)
+            self.faults += [went_back(self.last, now)] if went_back(self.last, now) else []
+            self.last = now
+            self.scrapes += 1
+
+    def stop(self):
+        self.over.set()
+        self.join(20)
+        return self
+
+
+def test_what_went_back_is_found():
+    assert went_back({"a": 2, "b": 1}, {"a": 1, "c": 5}) == {"a": (2, 1), "b": (1, None)}
+    assert not went_back({"a": 2}, {"a": 2.5, "b": 0})
+
+
+def test_counters_never_go_back_over_reloads_and_killed_processes(sidekey, auth):
+    scraper = Scraper(sidekey)
+    scraper.start()
+    sent = 0
+    for step in ("reload", "keeper", "reload", "worker", "reload", "both"):
+        assert sidekey.request()[0] == 200
+        sent += 1
+        if step == "reload":
+            old = sidekey.child("worker")
+            assert sidekey.get_admin("/reload", "POST") == (200, "reloaded\n")
+            until("the old worker is gone", lambda: old not in sidekey.children())
+        for role in ("keeper", "worker"):
+            if step in (role, "both"):
+                sidekey.kill_child(role)
+        seen = scraper.scrapes
+        until("it was scraped", lambda: scraper.scrapes > seen + 2, 30)
+    scraper.stop()
+    assert not scraper.faults
+    answered = {labels: value for (name, *labels), value in scraper.last.items() if name == "sidekey_requests_total" for labels in [tuple(labels)]}
+    assert sum(answered.values()) == sent
+    asked = sum(value for (name, *labels), value in scraper.last.items() if name == "sidekey_refreshes_total" and ("result", "refreshed") in labels)
+    assert asked == auth.counts["token_requests"]
+
+
+def test_what_ends_in_a_worker_that_a_reload_replaced_is_counted(sidekey):
+    sock = sidekey.tls()
+    sock.sendall(b"GET /v2/echo HTTP/1.1\r\nHost: api.sidekey.test\r\n")
+    old = sidekey.child("worker")
+    assert sidekey.get_admin("/reload", "POST") == (200, "reloaded\n")
+    until("another worker", lambda: [p for p, name in sidekey.children().items() if "worker" in name and p != old])
+    assert old in sidekey.children()
+    before = sum(v for (name, *_), v in counters(sidekey.get_admin("/metrics")[1]).items() if name == "sidekey_requests_total")
+    sock.sendall(b"\r\n")
+    assert sock.recv(100).startswith(b"HTTP/1.1 200")
+
+    def answered():
+        return sum(v for (name, *_), v in counters(sidekey.get_admin("/metrics")[1]).items() if name == "sidekey_requests_total")
+    until("it is counted while the old worker lives, or after", lambda: answered() == before + 1)
+    sock.close()
+    until("the old worker is gone", lambda: old not in sidekey.children())
+    assert answered() == before + 1
+
+
+def test_counters_are_told_while_the_keeper_stands_still(sidekey):
+    assert sidekey.request()[0] == 200
+    keeper = sidekey.child("keeper")
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        status, text = sidekey.get_admin("/metrics")
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    assert status == 200
+    assert sum(v for (name, *_), v in counters(text).items() if name == "sidekey_requests_total") == 1

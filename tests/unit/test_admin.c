@@ -71,7 +71,6 @@ static void questions_go_to_the_keeper_and_its_answer_back(void **state)
         { "/readyz", MSG_ASK_READY, true, "200 OK", "text/plain" },
         { "/readyz", MSG_ASK_READY, false, "503 Service Unavailable", "text/plain" },
         { "/status", MSG_ASK_STATUS, true, "200 OK", "application/json" },
-        { "/metrics?x=1", MSG_ASK_METRICS, true, "200 OK", "version=0.0.4" },
         { "/ca.pem", MSG_ASK_CA, true, "200 OK", "application/x-pem-file" },
     };
     (void)state;
@@ -87,13 +86,38 @@ static void questions_go_to_the_keeper_and_its_answer_back(void **state)
     }
 }
 
+/* The keeper brings its gauges up to date, then the supervisor sums up; without a keeper the counters are told all the
+ * same. */
+static void metrics_are_asked_for_in_two_steps_and_a_silent_keeper_keeps_nobody(void **state)
+{
+    static const enum { ANSWERS, SILENT, AWAY } keepers[] = { ANSWERS, SILENT, AWAY };
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        questions = 0;
+        world.unlinked_ms = keepers[i] == AWAY ? 1 : 0;
+        say(peer, "GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\nAccept: application/openmetrics-text\r\n\r\n");
+        assert_true(questions == 1 && asked.ask == (keepers[i] == AWAY ? MSG_ASK_METRICS : MSG_ASK_GAUGES));
+        uint64_t first = asked.tag;
+        if (keepers[i] == ANSWERS)
+            admin_answer(admin, &(struct msg){ .type = MSG_ANSWER, .ask = MSG_ASK_GAUGES, .tag = first, .ok = true });
+        else if (keepers[i] == SILENT)
+            fake_timer_run(1000);
+        assert_true(asked.ask == MSG_ASK_METRICS && asked.ok);
+        assert_string_equal(hear(peer, &eof), "");
+        answer(asked.tag, true, "x 1");
+        const char *text = hear(peer, &eof);
+        assert_true(has(text, "200 OK") && has(text, "version=1.0.0") && has(text, "\r\n\r\nx 1") && !eof);
+    }
+    world.unlinked_ms = 0;
+}
+
 /* Larger than a packet, and than what a connection takes at once. */
 static void an_answer_in_parts_goes_out_whole(void **state)
 {
     static char part[50000];
     (void)state;
     memset(part, 'm', sizeof part);
-    say(peer, ASK("GET", "/metrics") ASK("GET", "/livez"));
+    say(peer, ASK("GET", "/status") ASK("GET", "/livez"));
     uint64_t tag = asked.tag;
     for (uint64_t i = 0; i < 12; i++) {
         assert_string_equal(hear(peer, &eof), "");
@@ -116,7 +140,7 @@ static void who_does_not_take_its_answer_is_ended_in_time(void **state)
 {
     static char part[3000000];
     (void)state;
-    say(peer, ASK("GET", "/metrics"));
+    say(peer, ASK("GET", "/status"));
     answer(asked.tag, true, memset(part, 'm', sizeof part - 1));
     assert_false(world_closed(peer));
     fake_timer_run(30000);
@@ -128,7 +152,7 @@ static void who_does_not_take_its_answer_is_ended_in_time(void **state)
 static void half_an_answer_is_none(void **state)
 {
     (void)state;
-    say(peer, ASK("GET", "/metrics"));
+    say(peer, ASK("GET", "/status"));
     admin_answer(admin,
                  &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("abc"), .more = true });
     admin_answer(admin,
@@ -136,7 +160,7 @@ static void half_an_answer_is_none(void **state)
     world_turn();
     const char *text = hear(peer, &eof);
     assert_true(has(text, "503 Service Unavailable") && !has(text, "abc") && !has(text, "xyz") && !eof);
-    say(peer, ASK("GET", "/metrics"));
+    say(peer, ASK("GET", "/status"));
     admin_answer(admin,
                  &(struct msg){ .type = MSG_ANSWER, .tag = asked.tag, .ok = true, .text = SLICE("abc"), .more = true });
     fake_timer_run(2000);
@@ -350,6 +374,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(questions_go_to_the_keeper_and_its_answer_back),
+        T(metrics_are_asked_for_in_two_steps_and_a_silent_keeper_keeps_nobody),
         T(an_answer_in_parts_goes_out_whole),
         T(who_does_not_take_its_answer_is_ended_in_time),
         T(half_an_answer_is_none),

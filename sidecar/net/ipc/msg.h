@@ -13,16 +13,14 @@
 
 enum msg_type {
     MSG_HELLO = 1, /* worker → keeper: I am here */
-    /* keeper → worker: every credential's TOKEN has been sent; supervisor → keeper: ok = the last reload was good */
-    MSG_CONFIG,
-    MSG_TOKEN,  /* keeper → workers */
-    MSG_WANT,   /* worker → keeper */
-    MSG_FAIL,   /* keeper → workers */
-    MSG_MINT,   /* worker → keeper */
-    MSG_LEAF,   /* keeper → worker */
-    MSG_STATS,  /* worker → keeper: the worker's metrics text, once a second */
-    MSG_ASK,    /* worker → keeper: an admin question (see what); supervisor → keeper: STATUS, into the log */
-    MSG_ANSWER, /* keeper → worker */
+    MSG_CONFIG,    /* keeper → worker: every credential's TOKEN has been sent */
+    MSG_TOKEN,     /* keeper → workers */
+    MSG_WANT,      /* worker → keeper */
+    MSG_FAIL,      /* keeper → workers */
+    MSG_MINT,      /* worker → keeper */
+    MSG_LEAF,      /* keeper → worker */
+    MSG_ASK, /* worker → keeper or supervisor: an admin question (see ask); supervisor → keeper: STATUS, into the log */
+    MSG_ANSWER, /* keeper or supervisor → worker */
     MSG_WIRE,   /* supervisor → worker or keeper: a new socket to the other side (fd); worker → supervisor: mine is gone
                  */
     MSG_READY,  /* keeper or worker → supervisor */
@@ -49,10 +47,11 @@ enum msg_class {
 };
 enum msg_ask {
     MSG_ASK_READY,
-    MSG_ASK_METRICS,
+    MSG_ASK_GAUGES,  /* to the keeper: bring what METRICS will read up to date */
+    MSG_ASK_METRICS, /* to the supervisor */
     MSG_ASK_STATUS,
     MSG_ASK_CA,
-    MSG_ASK_RELOAD,
+    MSG_ASK_RELOAD, /* to the supervisor */
     MSG_ASK_ROTATE,
     MSG_ASK_RESET
 };
@@ -79,17 +78,17 @@ struct msg {
     int64_t deadline_ms;    /* WANT */
     enum msg_class failure; /* FAIL */
     int64_t retry_after_ms; /* FAIL: a duration, 0: unknown */
-    /* FAIL, LEAF (why not), ANSWER and STATS (body, or a part of it: net/ipc/msg_parts.h): safe to show */
+    /* FAIL, LEAF (why not), ANSWER (body, or a part of it: net/ipc/msg_parts.h): safe to show */
     struct slice text;
-    uint64_t offset;  /* ANSWER STATS: bytes of the body that came before this part */
-    bool more;        /* ANSWER STATS: another part follows */
+    uint64_t offset;  /* ANSWER: bytes of the body that came before this part */
+    bool more;        /* ANSWER: another part follows */
     struct slice der; /* MINT: SubjectPublicKeyInfo, tag: enum tls_leaf_kind, which LEAF repeats; LEAF: certificate,
                          empty: refused, see text */
     int64_t until_s;  /* LEAF: not after, seconds since 1970 */
     enum msg_ask ask; /* ASK ANSWER */
     /* ASK ANSWER: chosen by the asker; HELLO: slot number; DRAIN: MSG_DRAIN_…, or 0 when others take over */
     uint64_t tag;
-    bool ok; /* ANSWER; ASK METRICS: as OpenMetrics; ASK ROTATE: now; CONFIG to the keeper */
+    bool ok; /* ANSWER; ASK METRICS: as OpenMetrics; ASK ROTATE: now */
 };
 
 /* Appends the packet.  0; -ENOBUFS (over the buf's cap), -ENOMEM, -EINVAL (a limit above is broken). */

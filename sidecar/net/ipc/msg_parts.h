@@ -13,7 +13,7 @@
 
 enum msg_parts { MSG_PARTS_WHOLE, MSG_PARTS_MORE, MSG_PARTS_BROKEN };
 
-/* Sends m (ANSWER or STATS) with m->text in as many packets as it takes.
+/* Sends m (ANSWER) with m->text in as many packets as it takes.
  * Returns 0; -EMSGSIZE (text over MSG_PARTS_TEXT_MAX), -EBUSY (too much is queued already: nothing was sent), -EPIPE,
  * -ENOMEM (the receiver drops what came). */
 MUST_CHECK int msg_parts_send(struct ipc *to, const struct msg *m);
