@@ -13,7 +13,7 @@ say       = @printf '  %-7s %s\n' $(1) $(2)
 # What a goal needs is looked for before anything is made; tests/tools/deps has the list.  Nothing is installed here: what is missing is named with
 # the command that installs it, and make ends.  `make demo`, `make test`, `make test-world` and `make deps` install it first, as a step of their own.
 NO_DEPS  := clean help dist deps floors uninstall demo test test-world
-NEEDS    := $(sort $(foreach g,$(filter-out $(NO_DEPS),$(or $(MAKECMDGOALS),all)),$(if $(filter all install $(BUILD)/sidekey $(BUILD)/%.so $(BUILD)/%.a,$g),build,$(if \
+NEEDS    := $(sort $(foreach g,$(filter-out $(NO_DEPS),$(or $(MAKECMDGOALS),all)),$(if $(filter all install tree $(BUILD)/sidekey $(BUILD)/%.so $(BUILD)/%.a,$g),build,$(if \
     $(filter unit sim asan-unit torture% programs $(BUILD)/tests/unit/%,$g),unit,$(if $(filter lint format fmt,$g),lint,$(if $(filter %-world %-world-serial model,$g),world,$(if $(filter bench-memory,$g),bench,$(if $(filter demo-run,$g),demo,test))))))))
 ifneq ($(NEEDS),)
 ifeq ($(MAKELEVEL),0)
@@ -101,6 +101,12 @@ uninstall: ## takes away what install put there
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/sidekey $(addprefix $(DESTDIR)$(PREFIX)/share/,$(foreach m,$(MAN),man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))) \
 	    $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions/sidekey zsh/site-functions/_sidekey fish/vendor_completions.d/sidekey.fish)
 	$(Q)rm -rf $(DESTDIR)$(PREFIX)/lib/sidekey $(DOC)
+
+# The same in one folder, with its own loader and libraries, for any image (TREE=DIR, which must not be there yet).
+TREE     ?= $(BUILD)/tree/opt/sidekey
+.PHONY: tree
+tree: all ## build/tree/opt/sidekey: sidekey with its own loader and libraries, for images of any kind (TREE=DIR)
+	$(Q)rm -rf $(BUILD)/tree && mkdir -p $(dir $(TREE)) && BUILD=$(BUILD) CC="$(CC)" packaging/tree $(TREE)
 
 dist: ## build/sidekey-VERSION.tar.gz from HEAD
 	$(Q)mkdir -p $(BUILD) && git archive --prefix=sidekey-$(VERSION)/ HEAD | gzip -9n >$(BUILD)/sidekey-$(VERSION).tar.gz
