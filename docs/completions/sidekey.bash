@@ -79,7 +79,7 @@ _sidekey()
     help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
     why)
         if [[ $word == -* ]]; then
-            mapfile -t COMPREPLY < <(compgen -W "$config" -- "$word")
+            mapfile -t COMPREPLY < <(compgen -W "-H --header $config" -- "$word")
         else
             mapfile -t COMPREPLY < <(compgen -W 'GET POST PUT PATCH DELETE HEAD OPTIONS' -- "$word")
         fi

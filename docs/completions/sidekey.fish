@@ -41,6 +41,7 @@ complete -c sidekey -n '__fish_seen_subcommand_from env' -l java -d 'with JAVA_T
 complete -c sidekey -n '__fish_seen_subcommand_from env' -l proxy -x -d 'as the program sees it: host:port'
 complete -c sidekey -n '__fish_seen_subcommand_from env' -l ca-dir -x -a '(__fish_complete_directories)' -d 'as the program sees it'
 complete -c sidekey -n '__fish_seen_subcommand_from why' -a 'GET POST PUT PATCH DELETE HEAD OPTIONS'
+complete -c sidekey -n '__fish_seen_subcommand_from why' -s H -l header -x -d 'a field of the request'
 complete -c sidekey -n '__fish_seen_subcommand_from ca' -a 'show rotate'
 complete -c sidekey -n '__fish_seen_subcommand_from ca' -l now -d 'it signs at once'
 complete -c sidekey -n '__fish_seen_subcommand_from refresh reset' -a '(__sidekey_credentials)'

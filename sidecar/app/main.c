@@ -56,6 +56,7 @@ static const struct command {
       "77: another user could have written a file that it reads.\n\n" CONFIG_HELP },
     { "why", cmd_why, "say which rule wins for a request, and what would be sent",
       "Example: sidekey why GET https://api.example.com/v1/items\n\n"
+      "  -H, --header \"NAME: VALUE\"   a field that the request has, such as a placeholder\n\n"
       "Never shows a token.  Exit status 0: a rule injects, 1: none does.\n\n" CONFIG_HELP },
     { "ca", cmd_ca, "show the certificates that programs must trust, or have the next one made",
       "Example: sidekey ca show > ca.pem\n\n"

@@ -158,13 +158,17 @@ const struct rule *access_first_rule(const struct access *a, const struct access
 }
 
 enum rule_match access_find_rule(const struct access *a, const struct access_client *who, const struct authority *a0,
-                                 struct slice method, struct slice path, const struct rule **ret)
+                                 const struct message *request, const struct rule **ret)
 {
     const struct rule *found = NULL;
-    enum rule_match match = rule_index_find(index_of(a, who), a0, method, path, &found);
-    if (match == RULE_FOUND)
-        *ret = original(found);
+    enum rule_match match = rule_index_find(index_of(a, who), a0, request, &found);
+    *ret = original(found);
     return match;
+}
+
+bool access_stray_placeholder(const struct access *a, const struct rule *winner, const struct message *request)
+{
+    return rule_index_stray_placeholder(a->everyone, winner, request);
 }
 
 bool access_has_credential(const struct access *a, const struct authority *a0)

@@ -53,7 +53,9 @@ const struct rule *access_first_rule(const struct access *a, const struct access
                                      const struct authority *a0);
 /* As rule_index_find() among the rules of who. */
 enum rule_match access_find_rule(const struct access *a, const struct access_client *who, const struct authority *a0,
-                                 struct slice method, struct slice path, const struct rule **ret);
+                                 const struct message *request, const struct rule **ret);
+/* As rule_index_stray_placeholder(), for the placeholders of all clients. */
+bool access_stray_placeholder(const struct access *a, const struct rule *winner, const struct message *request);
 /* Does any rule speak of this port? */
 bool access_knows_port(const struct access *a, uint16_t port);
 /* Does any client have a credential for this host and port? */

@@ -69,8 +69,18 @@ static bool admit_credential(struct exchange *x)
 static bool admit_rule(struct exchange *x)
 {
     const struct worker_options *o = x->ctx->options;
-    switch (access_find_rule(x->ctx->access, x->client, &x->a0, message_method(x->request), message_target(x->request),
-                             &x->rule)) {
+    enum rule_match match = access_find_rule(x->ctx->access, x->client, &x->a0, x->request, &x->rule);
+    const struct rule *winner = match == RULE_FOUND ? x->rule : NULL;
+    if (access_stray_placeholder(x->ctx->access, winner, x->request))
+        return refuse_rule(x, "placeholder_stray",
+                           "the request carries a placeholder that no rule takes for this host, method and path");
+    switch (match) {
+    case RULE_PLACEHOLDER:
+        if (x->rule->others == OTHERS_REFUSE)
+            return refuse_rule(x, "placeholder_missing",
+                               "the rules of this host ask for a placeholder, and the request carries none of them");
+        x->untouched = true;
+        break;
     case RULE_REFUSED:
         return refuse_rule(x, "method_or_path_not_allowed",
                            "rules know this host, but none allows this method and path");

@@ -38,6 +38,7 @@ struct exchange {
     enum exchange_state state;
     enum exchange_end end;
     const struct rule *rule; /* NULL: forwarded as it is */
+    bool untouched;          /* it lacks the rule's placeholder, and the rule lets such requests pass */
     struct credential *credential;
     uint64_t generation; /* of the token that the last send carried; 0: none */
     struct upstream *up;
@@ -82,7 +83,7 @@ static inline bool exchange_has_no_body(const struct exchange *x)
 /* Its rule puts a credential on requests. */
 static inline bool exchange_injects(const struct exchange *x)
 {
-    return x->rule && inject_active(x->rule);
+    return x->rule && !x->untouched && inject_active(x->rule);
 }
 
 /* exchange_state.c */

@@ -63,7 +63,7 @@ static void wait_token(struct exchange *x)
 /* A rule may also change a head without adding a credential. */
 static bool put_fixed(struct exchange *x)
 {
-    if (!x->rule || inject_active(x->rule)
+    if (!x->rule || x->untouched || inject_active(x->rule)
         || inject_request(x->rule, NULL, x->request, x->sends > 0) != INJECT_TOO_LARGE)
         return true;
     exchange_fail_inject(x, true);
@@ -304,6 +304,13 @@ void exchange_start(struct exchange *x)
         return;
     replay_init(&x->replay, &x->ctx->replay, x->client ? x->client->replays : NULL,
                 exchange_injects(x) && x->rule->replay ? x->rule->replay_max_bytes : LEG_READ_BYTES);
+    if (exchange_injects(x) && inject_is_preflight(x->request)) {
+        x->untouched = true;
+        if (inject_strip(x->rule, x->request) != 0) {
+            exchange_fail_inject(x, true);
+            return;
+        }
+    }
     if (!exchange_injects(x) || !inject_wanted(x->rule, x->request)) {
         need_upstream(x);
         return;

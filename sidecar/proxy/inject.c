@@ -166,14 +166,44 @@ bool inject_wanted(const struct rule *rule, const struct message *request)
     return count == 1 && slice_eq(value, slice_str(rule->only_if_equals));
 }
 
+/* The placeholder that chose the rule means something to sidekey alone. */
+static int strip_placeholder(const struct when *w, struct message *request)
+{
+    if (w->query)
+        return strip_query(request, slice_str(w->query));
+    if (w->header)
+        message_remove_alike(request, slice_str(w->header));
+    if (w->basic_password)
+        message_remove_alike(request, SLICE("authorization"));
+    return 0;
+}
+
 static int strip_all(const struct rule *rule, struct message *request)
 {
-    int failed = 0;
+    int failed = strip_placeholder(&rule->when, request);
     for (char **name = rule->strip; name && *name; name++)
         message_remove_alike(request, slice_str(*name));
     for (char **key = rule->strip_query; key && *key && failed == 0; key++)
         failed = strip_query(request, slice_str(*key));
     return failed;
+}
+
+int inject_strip(const struct rule *rule, struct message *request)
+{
+    int failed = strip_all(rule, request);
+    for (size_t i = 0; i < rule->inject_count && failed == 0; i++)
+        switch (rule->inject[i].in) {
+        case INJECT_HEADER: message_remove_alike(request, slice_str(rule->inject[i].name)); break;
+        case INJECT_QUERY: failed = strip_query(request, slice_str(rule->inject[i].name)); break;
+        case INJECT_USERINFO: message_remove_alike(request, SLICE("authorization")); break;
+        }
+    return failed;
+}
+
+bool inject_is_preflight(const struct message *request)
+{
+    return slice_eq(message_method(request), SLICE("OPTIONS"))
+           && message_has_alike(request, SLICE("access-control-request-method"));
 }
 
 static int add_fixed(const struct rule *rule, struct message *request)

@@ -21,6 +21,11 @@ bool inject_wanted(const struct rule *rule, const struct message *request);
  * same. */
 enum inject_result inject_request(const struct rule *rule, const struct token *token, struct message *request,
                                   bool again);
+/* Takes off what the rule manages and puts nothing on: for a request that gets no token (a CORS preflight).  Returns 0;
+ * -ENOBUFS, -ENOMEM. */
+MUST_CHECK int inject_strip(const struct rule *rule, struct message *request);
+/* A CORS preflight, which carries no credentials (Fetch standard, "CORS-preflight fetch"). */
+bool inject_is_preflight(const struct message *request);
 /* Does the rule put something on requests at all? */
 bool inject_active(const struct rule *rule);
 

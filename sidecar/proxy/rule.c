@@ -41,8 +41,9 @@ void rule_done(struct rule *r)
     free_list(r->strip_query);
     free_pairs(r->append, r->append_count);
     free_pairs(r->set_if_absent, r->set_if_absent_count);
-    char *const texts[] = { r->name,           r->host,    r->credential, r->only_if_header,
-                            r->only_if_equals, r->ca_file, r->cert_file,  r->key_file };
+    char *const texts[] = { r->name,           r->host,       r->credential,          r->only_if_header,
+                            r->only_if_equals, r->ca_file,    r->cert_file,           r->key_file,
+                            r->when.header,    r->when.query, r->when.basic_password, r->when.equals };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     memset(r, 0, sizeof *r);
@@ -149,18 +150,35 @@ static size_t path_weight(const struct rule *r, const struct rule_path *path, en
 }
 
 const struct rule *rule_best(const struct rule *const *rules, size_t count, struct slice method,
-                             const struct rule_path *path, enum rule_reading reading)
+                             const struct rule_path *path, enum rule_reading reading, size_t *io_weight)
 {
     const struct rule *best = NULL;
-    size_t best_weight = 0;
     for (size_t i = 0; i < count; i++) {
         size_t weight = method_matches(rules[i], method) ? path_weight(rules[i], path, reading) : 0;
-        if (weight > best_weight) {
+        if (weight > *io_weight) {
             best = rules[i];
-            best_weight = weight;
+            *io_weight = weight;
         }
     }
     return best;
+}
+
+static bool same_list(char *const *a, char *const *b)
+{
+    for (; a && b && *a && *b; a++, b++)
+        if (strcmp(*a, *b) != 0)
+            return false;
+    return a && b ? !*a && !*b : !a && !b;
+}
+
+bool rule_shadows(const struct rule *before, const struct rule *r)
+{
+    bool same_placeholder = when_is_set(&before->when) == when_is_set(&r->when);
+    if (same_placeholder && when_is_set(&r->when))
+        same_placeholder =
+            when_same_place(&before->when, &r->when) && slice_eq(when_text(&before->when), when_text(&r->when));
+    return same_placeholder && same_list(before->paths, r->paths)
+           && (!before->methods || same_list(before->methods, r->methods));
 }
 
 static bool path_matches(const struct rule *r, struct slice path)
@@ -201,13 +219,15 @@ bool rule_overrides_allowed(const struct rule *r, const struct message *request)
     return methods_allowed(r, request) && paths_allowed(r, request);
 }
 
-const char *rule_mismatch(const struct rule *r, const struct authority *a0, struct slice method, struct slice path)
+const char *rule_mismatch(const struct rule *r, const struct authority *a0, const struct message *request)
 {
     if (!host_matches(r, a0))
         return "host";
     if (r->port != a0->port)
         return "port";
-    if (!method_matches(r, method))
+    if (!method_matches(r, message_method(request)))
         return "method";
-    return !path_matches(r, path) ? "path" : NULL;
+    if (!path_matches(r, message_target(request)))
+        return "path";
+    return when_holds(&r->when, request) ? NULL : "placeholder";
 }

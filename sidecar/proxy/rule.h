@@ -5,6 +5,7 @@
 
 #include "http/authority.h"
 #include "proxy/rule_path.h"
+#include "proxy/when.h"
 
 enum inject_in { INJECT_HEADER, INJECT_QUERY, INJECT_USERINFO };
 
@@ -37,7 +38,9 @@ struct rule {
     char **strip_query; /* NULL-terminated query keys; NULL: none */
     struct name_value *append, *set_if_absent;
     size_t append_count, set_if_absent_count;
-    char *only_if_header, *only_if_equals; /* inject only over this placeholder; NULL: always */
+    struct when when; /* the placeholder that chooses this rule; not set: it is chosen without one */
+    enum { OTHERS_REFUSE, OTHERS_PASS } others; /* requests that lack the placeholder: 403, or sent on as they are */
+    char *only_if_header, *only_if_equals;      /* inject only over this placeholder; NULL: always */
     char **upgrades; /* NULL-terminated protocols that an Upgrade may lead to; NULL: websocket alone */
     bool allow_http;
     bool half_close;           /* a client that has ended its side still gets its answer; default false */
@@ -57,21 +60,26 @@ void rule_done(struct rule *r);
 enum rule_match {
     RULE_NONE, /* no rule knows this host and port: policy "unmatched" */
     RULE_FOUND,
-    RULE_REFUSED, /* rules know host and port, but none this method and path: 403, never a silent skip */
+    RULE_REFUSED,     /* rules know host and port, but none this method and path: 403, never a silent skip */
+    RULE_PLACEHOLDER, /* a rule takes this method and path, but asks for a placeholder that the request has not */
 };
 /* Does the rule speak of this host and port (asked at CONNECT, before there is a request)? */
 bool rule_knows(const struct rule *r, const struct authority *a0);
 /* Which of its patterns count: all, for the path as it came or for its plain form; or those that match every path. */
 enum rule_reading { RULE_RAW, RULE_PLAIN, RULE_ANY_PATH };
-/* The winner among rules that all know the host and port of the request (rule_index.h finds them); NULL: none takes
- * this method and path.  Precedence: longest literal path > order. */
+/* The winner among rules that all know the host and port of the request (rule_index.h finds them), whatever placeholder
+ * they ask for; NULL: none takes this method and path.  Precedence: longest literal path > order.  *io_weight: the
+ * length of path that says how exact the winner is; a rule must say more than what it holds at first. */
 const struct rule *rule_best(const struct rule *const *rules, size_t count, struct slice method,
-                             const struct rule_path *path, enum rule_reading reading);
+                             const struct rule_path *path, enum rule_reading reading, size_t *io_weight);
+/* Both have one host and port: a request that r takes is always taken by before, which comes first. */
+bool rule_shadows(const struct rule *before, const struct rule *r);
 /* Methods and paths that a request asks for beside its own (X-HTTP-Method-Override and its like, _method in the query;
  * X-Original-URL, X-Rewrite-URL): true when the rule allows each of them too, or has no list of them.  Frameworks fold
  * their case, so it is folded here. */
 bool rule_overrides_allowed(const struct rule *r, const struct message *request);
-/* For "why": what keeps the rule from this request ("host", "port", "method", "path"), or NULL when it matches. */
-const char *rule_mismatch(const struct rule *r, const struct authority *a0, struct slice method, struct slice path);
+/* For "why": what keeps the rule from this request ("host", "port", "method", "path", "placeholder"), or NULL when it
+ * matches. */
+const char *rule_mismatch(const struct rule *r, const struct authority *a0, const struct message *request);
 
 #endif

@@ -315,10 +315,10 @@ class AsyncClient:
             raise ConnectionError(head.decode("latin-1"))
         await start_tls(self.reader, self.writer, self.context, self.host)
 
-    async def request(self, method, path, body=b"", headers=()):
+    async def request(self, method, path, body=b"", headers=(), authorization=PLACEHOLDER):
         if not self.writer:
             await self.open()
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}", f"Authorization: {PLACEHOLDER}", *headers]
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}", f"Authorization: {authorization}", *headers]
         if body:
             lines.append(f"Content-Length: {len(body)}")
         self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)

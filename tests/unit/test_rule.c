@@ -43,7 +43,11 @@ static int winner(const struct rule *rules, size_t count, const char *host, cons
     const struct rule *r = NULL;
     struct rule_index *index = rule_index_new(rules, count);
     assert_non_null(index);
-    enum rule_match match = rule_index_find(index, &a, slice_str(method), slice_str(path), &r);
+    struct message m;
+    message_init(&m);
+    assert_int_equal(message_start_request(&m, slice_str(method), slice_str(path)), 0);
+    enum rule_match match = rule_index_find(index, &a, &m, &r);
+    message_done(&m);
     const struct rule *first = NULL;
     for (size_t i = count; i-- > 0;)
         first = rule_knows(&rules[i], &a) ? &rules[i] : first;
@@ -372,7 +376,11 @@ static void the_reason_names_the_first_difference(void **state)
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct authority a = to(rows[i].host);
-        const char *differs = rule_mismatch(&rule, &a, slice_str(rows[i].method), slice_str(rows[i].path));
+        struct message m;
+        message_init(&m);
+        assert_int_equal(message_start_request(&m, slice_str(rows[i].method), slice_str(rows[i].path)), 0);
+        const char *differs = rule_mismatch(&rule, &a, &m);
+        message_done(&m);
         if (rows[i].differs)
             assert_string_equal(differs, rows[i].differs);
         else

@@ -1,6 +1,7 @@
 /* sidekey why METHOD URL: which rule wins, and what would be sent.  The value of a token is never known here. */
 #include "app/cmd/cmd.h"
 #include "app/config/url.h"
+#include "http/rules.h"
 #include "app/config/units.h"
 #include "proxy/rule_index.h"
 #include "refresh/grant/grant.h"
@@ -8,10 +9,13 @@
 #include <stdio.h>
 #include <sysexits.h>
 
+#define FIELDS_MAX 32
+
 struct question {
     const struct config *config;
     struct authority to;
-    struct slice method, path;
+    struct slice method;
+    struct message request; /* method, path and the fields of -H */
     char host[AUTHORITY_TEXT_MAX];
 };
 
@@ -43,8 +47,20 @@ static void print_inject(const struct rule *r)
     }
 }
 
+static void print_placeholder(const struct rule *r)
+{
+    const struct when *w = &r->when;
+    if (w->header)
+        printf("  strip   %s, the placeholder\n", w->header);
+    if (w->query)
+        printf("  strip   ?%s=, the placeholder\n", w->query);
+    if (w->basic_password)
+        printf("  strip   authorization, the placeholder\n");
+}
+
 static void print_changes(const struct rule *r)
 {
+    print_placeholder(r);
     print_inject(r);
     for (char **name = r->strip; name && *name; name++)
         printf("  strip   %s\n", *name);
@@ -112,19 +128,30 @@ static void print_network(const struct question *q)
         printf("dials:      by parent proxy %s (network.parent_proxy)\n", c->parent.url);
 }
 
+static void print_wanted(const struct rule *r)
+{
+    const struct when *w = &r->when;
+    const char *where = "the Basic password";
+    if (!w->basic_password)
+        where = w->header ? w->header : w->query;
+    printf("no: wants %s \"%s\" (try -H)\n", where, w->basic_password ? w->basic_password : w->equals);
+}
+
 static void print_rules(const struct question *q, const struct rule *winner)
 {
     const struct config *c = q->config;
     size_t others = 0;
     for (size_t i = 0; i < c->rule_count; i++) {
         const struct rule *r = &c->rules[i];
-        const char *differs = rule_mismatch(r, &q->to, q->method, q->path);
+        const char *differs = rule_mismatch(r, &q->to, &q->request);
         if (!rule_knows(r, &q->to)) {
             others++;
             continue;
         }
         printf("rules[%zu]:   %-24s ", i, r->name);
-        if (differs)
+        if (differs && strcmp(differs, "placeholder") == 0)
+            print_wanted(r);
+        else if (differs)
             printf("no: another %s (%s:%u)\n", differs, r->host, r->port);
         else
             puts(r == winner ? "wins" : "matches, and a more exact or earlier rule wins");
@@ -157,6 +184,21 @@ static int answer_unmatched(const struct question *q, enum rule_match match)
     return 1;
 }
 
+/* Rules know host, method and path, but the placeholder is another one. */
+static int answer_placeholder(const struct question *q, const struct rule *r, bool stray)
+{
+    if (stray)
+        printf("answer:     403: the request has a placeholder of rules for other hosts or paths\n");
+    else if (r->others == OTHERS_PASS)
+        printf("sends:      %.*s https://%s as it is, without a token (others: pass)\n", (int)q->method.len,
+               q->method.ptr, q->host);
+    else
+        printf("answer:     403: no rule of %s takes the request without its placeholder (others: pass would send it "
+               "on)\n",
+               q->host);
+    return 1;
+}
+
 static int answer(const struct question *q)
 {
     const struct config *c = q->config;
@@ -164,9 +206,12 @@ static int answer(const struct question *q)
     struct rule_index *index = rule_index_new(c->rules, c->rule_count);
     if (!index)
         return EX_OSERR;
-    enum rule_match match = rule_index_find(index, &q->to, q->method, q->path, &r);
+    enum rule_match match = rule_index_find(index, &q->to, &q->request, &r);
+    bool stray = rule_index_stray_placeholder(index, match == RULE_FOUND ? r : NULL, &q->request);
     rule_index_free(index);
     print_rules(q, match == RULE_FOUND ? r : NULL);
+    if (stray || match == RULE_PLACEHOLDER)
+        return answer_placeholder(q, r, stray);
     if (match != RULE_FOUND)
         return answer_unmatched(q, match);
     const char *refused = refusal(q, r);
@@ -185,22 +230,48 @@ static int answer(const struct question *q)
     return r->credential ? 0 : 1;
 }
 
+/* "name: value", as curl's -H.  Returns 0; EX_USAGE, reported. */
+static int add_field(struct message *request, const char *text)
+{
+    struct slice value, name = slice_cut(slice_str(text), ':', &value);
+    if (!rules_is_token(name) || !rules_is_value(slice_trim(value)))
+        return cmd_usage("why", "-H needs a field: -H 'authorization: Bearer sk-team-a'");
+    return message_add(request, name, slice_trim(value)) == 0 ? 0 : cmd_usage("why", "too many fields");
+}
+
+static int ask(struct question *q, char *const fields[], size_t count)
+{
+    int status = 0;
+    for (size_t i = 0; i < count && status == 0; i++)
+        status = add_field(&q->request, fields[i]);
+    return status ? status : answer(q);
+}
+
 int cmd_why(int argc, char **argv)
 {
-    static const struct option flags[] = { CMD_CONFIG_LONG, CMD_LONG_END };
+    static const struct option flags[] = { CMD_CONFIG_LONG, { "header", required_argument, NULL, 'H' }, CMD_LONG_END };
+    char *fields[FIELDS_MAX];
+    size_t field_count = 0;
+    struct slice path;
     struct cmd_config load = { .quiet = true, .options.files = SCHEMA_FILES_NONE };
-    struct question q;
+    struct question q = { 0 };
     int flag, status;
-    while ((flag = cmd_flag(argc, argv, CMD_CONFIG_SHORT, flags)) != -1) {
+    while ((flag = cmd_flag(argc, argv, CMD_CONFIG_SHORT "H:", flags)) != -1) {
         if (flag == '?')
             return EX_USAGE;
+        if (flag == 'H') {
+            if (field_count == FIELDS_MAX)
+                return cmd_usage("why", "too many -H");
+            fields[field_count++] = optarg;
+            continue;
+        }
         if ((status = cmd_config_flag(&load, flag, optarg)) != 0)
             return status;
     }
     if (argc - optind != 2)
         return cmd_usage("why", "needs a method and a URL: sidekey why GET https://api.example.com/v1/x");
     q.method = slice_str(argv[optind]);
-    if (url_parse(slice_str(argv[optind + 1]), &q.to, &q.path) != 0)
+    if (url_parse(slice_str(argv[optind + 1]), &q.to, &path) != 0)
         return cmd_usage(
             "why", "the second word is no http or https URL (no user, no fragment): https://api.example.com/v1/x");
     struct config *c = cmd_config_load(&load, &status);
@@ -208,7 +279,12 @@ int cmd_why(int argc, char **argv)
         return status;
     q.config = c;
     authority_key(&q.to, q.host);
-    status = answer(&q);
+    message_init(&q.request);
+    if (message_start_request(&q.request, q.method, path) == 0)
+        status = ask(&q, fields, field_count);
+    else
+        status = cmd_usage("why", "the URL is too long");
+    message_done(&q.request);
     config_free(c);
     return status;
 }

@@ -65,22 +65,12 @@ static int derive(struct config *c)
     return failed || !c->store_file || !c->ca_publish || !c->admin_socket ? -ENOMEM : 0;
 }
 
-static bool same_list(char *const *a, char *const *b)
-{
-    for (; a && b && *a && *b; a++, b++)
-        if (strcmp(*a, *b) != 0)
-            return false;
-    return a && b ? !*a && !*b : !a && !b;
-}
-
 static bool is_shadowed(const struct rule_index *index, const struct rule *r)
 {
     struct rule_group group = rule_index_same(index, r);
-    for (size_t i = 0; i < group.count && group.rules[i] < r; i++) {
-        const struct rule *before = group.rules[i];
-        if (same_list(before->paths, r->paths) && (!before->methods || same_list(before->methods, r->methods)))
+    for (size_t i = 0; i < group.count && group.rules[i] < r; i++)
+        if (rule_shadows(group.rules[i], r))
             return true;
-    }
     return false;
 }
 

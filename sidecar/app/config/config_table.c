@@ -5,6 +5,7 @@
 #include "app/config/config_local.h"
 #include "app/config/config_network.h"
 #include "app/config/config_values.h"
+#include "app/config/config_when.h"
 
 #define CONFIG(member) offsetof(struct config, member)
 #define SPEC(member) offsetof(struct credential_spec, member)
@@ -24,6 +25,7 @@ static const char *const grants[] = { "static",     "refresh_token",  "client_cr
 static const char *const client_auths[] = { "basic", "basic_raw", "body", "none", "private_key_jwt", NULL };
 static const char *const algs[] = { "auto", "RS256", "PS256", "ES256", NULL };
 static const char *const bodies[] = { "form", "json", NULL };
+static const char *const others[] = { "refuse", "pass", NULL };
 static const char *const places[] = { "header", "query", "userinfo", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 
@@ -341,6 +343,10 @@ static const struct field rule_fields[] = {
       .about = "Members added to list fields, such as anthropic-beta." },
     { "set_if_absent", FIELD_PAIRS, .at = RULE(set_if_absent), .count_at = RULE(set_if_absent_count),
       .check = value_field, .about = "Fields set when the request has none." },
+    { "when", FIELD_OBJECT, .table = &config_when_table,
+      .about = "Only for requests with this placeholder, which is never sent on: many accounts share one host." },
+    { "others", FIELD_ENUM, .at = RULE(others), .initial = "refuse", .words = others,
+      .about = "Requests that match except for the placeholder: 403, or sent on as they are, without a token." },
     { "only_if", FIELD_OBJECT, .table = &only_if_table, .about = "Inject only over this placeholder." },
     { "upgrade", FIELD_STRINGS, .at = RULE(upgrades), .check = value_upgrade,
       .about =

@@ -3,10 +3,12 @@
 #include "app/config/url.h"
 #include "http/rules.h"
 #include "proxy/in_band.h"
+#include "proxy/when.h"
 #include "refresh/redis/redis_url.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static bool is_lower(char c)
 {
@@ -145,6 +147,14 @@ const char *value_query_key(char **io_text)
 const char *value_text(char **io_text)
 {
     return rules_is_value(slice_str(*io_text)) ? NULL : "control bytes (CR, LF and the like) cannot be part of it";
+}
+
+const char *value_placeholder(char **io_text)
+{
+    size_t len = strlen(*io_text);
+    if (len < 4 || len > WHEN_VALUE_MAX)
+        return "a placeholder has 4 to 1024 bytes";
+    return value_text(io_text);
 }
 
 const char *value_client(char **io_text)

@@ -6,6 +6,8 @@
 
 /* [a-z0-9._-]{1,64}: a credential's name, which is its identity in the store. */
 const char *value_credential(char **io_text);
+/* What a program sends in place of a token: 4 to WHEN_VALUE_MAX bytes that a field can hold. */
+const char *value_placeholder(char **io_text);
 /* [a-z0-9._-]{1,64}: a client's name, the user of its proxy URL. */
 const char *value_client(char **io_text);
 /* [A-Za-z0-9._*:-]{1,64}: a rule's name, a metric label. */

@@ -1,0 +1,214 @@
+#include "proxy/when.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "base/str.h"
+#include "http/query.h"
+
+struct when_table {
+    struct {
+        const struct when *first;
+        struct hash *values;
+    } places[WHEN_PLACES_MAX];
+    size_t count;
+};
+
+static const struct slice authorization = { "authorization", sizeof "authorization" - 1 };
+
+struct slice when_text(const struct when *w)
+{
+    return slice_str(w->basic_password ? w->basic_password : w->equals);
+}
+
+bool when_same_place(const struct when *a, const struct when *b)
+{
+    if (a->header)
+        return b->header && slice_ieq(slice_str(a->header), slice_str(b->header));
+    if (a->query)
+        return b->query && strcmp(a->query, b->query) == 0;
+    return a->basic_password && b->basic_password;
+}
+
+/* One spelling for all that mean the same: the scheme of Authorization is in lower case. */
+static int add_field(struct buf *to, struct slice name, struct slice value)
+{
+    size_t scheme = slice_ieq(name, authorization) ? slice_find(value, ' ') : 0;
+    if (scheme == value.len)
+        scheme = 0;
+    for (size_t i = 0; i < scheme; i++) {
+        char c = value.ptr[i];
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c - 'A' + 'a');
+        if (buf_add(to, slice_of(&c, 1)) != 0)
+            return -ENOBUFS;
+    }
+    return buf_add(to, slice_skip(value, scheme));
+}
+
+static int add_password(struct buf *to, struct slice field)
+{
+    struct buf plain;
+    struct slice coded, password, scheme = slice_cut(field, ' ', &coded);
+    int failed = slice_ieq(scheme, SLICE("Basic")) ? 0 : -EINVAL;
+    buf_init_secret(&plain, WHEN_VALUE_MAX * 2);
+    if (failed == 0 && (failed = str_add_unbase64(&plain, slice_trim(coded))) == 0) {
+        size_t colon = slice_find(buf_slice(&plain), ':');
+        password = slice_skip(buf_slice(&plain), colon + 1);
+        failed = colon < plain.len ? buf_add(to, password) : -EINVAL;
+    }
+    buf_done(&plain);
+    return failed;
+}
+
+/* Field number nth of that name; false: there is none. */
+static bool nth_field(const struct message *m, struct slice name, size_t nth, struct slice *ret)
+{
+    for (size_t i = 0; i < m->field_count; i++)
+        if (slice_ieq(message_name_at(m, i), name) && nth-- == 0) {
+            *ret = slice_trim(message_value_at(m, i));
+            return true;
+        }
+    return false;
+}
+
+static bool nth_member(const struct message *m, struct slice key, size_t nth, struct slice *ret)
+{
+    struct slice query;
+    for (slice_cut(message_target(m), '?', &query); query.len;) {
+        struct slice name = slice_cut(slice_cut(query, '&', &query), '=', ret);
+        if (query_text_is(name, key, false) && nth-- == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Value number nth at the place of w, as it is compared; false: there is none.  *to is empty when the value cannot be a
+ * placeholder (too long, no Basic password). */
+static bool read_value(const struct when *w, const struct message *m, size_t nth, struct buf *to)
+{
+    struct slice value;
+    int failed;
+    if (w->query) {
+        if (!nth_member(m, slice_str(w->query), nth, &value))
+            return false;
+        failed = query_add_decoded(to, value);
+    } else {
+        struct slice name = w->header ? slice_str(w->header) : authorization;
+        if (!nth_field(m, name, nth, &value))
+            return false;
+        failed = w->header ? add_field(to, name, value) : add_password(to, value);
+    }
+    if (failed)
+        buf_clear(to);
+    return true;
+}
+
+/* The placeholder of w as read_value() would give it. */
+static int add_text(const struct when *w, struct buf *to)
+{
+    return w->header ? add_field(to, slice_str(w->header), when_text(w)) : buf_add(to, when_text(w));
+}
+
+bool when_holds(const struct when *w, const struct message *request)
+{
+    struct buf is, wanted;
+    if (!when_is_set(w))
+        return true;
+    buf_init_secret(&is, WHEN_VALUE_MAX);
+    buf_init(&wanted, WHEN_VALUE_MAX);
+    bool holds = add_text(w, &wanted) == 0 && read_value(w, request, 0, &is) && is.len
+                 && slice_eq_secret(buf_slice(&is), buf_slice(&wanted));
+    buf_clear(&is);
+    holds = holds && !read_value(w, request, 1, &is);
+    buf_done(&is);
+    buf_done(&wanted);
+    return holds;
+}
+
+struct when_table *when_table_new(void)
+{
+    return calloc(1, sizeof(struct when_table));
+}
+
+struct freeing {
+    void (*free_value)(void *value);
+};
+
+static void free_one(void *arg, struct slice key, void *value)
+{
+    struct freeing *f = arg;
+    (void)key;
+    if (f->free_value)
+        f->free_value(value);
+}
+
+void when_table_free(struct when_table *t, void (*free_value)(void *value))
+{
+    for (size_t i = 0; t && i < t->count; i++) {
+        hash_each(t->places[i].values, free_one, &(struct freeing){ free_value });
+        hash_free(t->places[i].values);
+    }
+    free(t);
+}
+
+static size_t place_of(const struct when_table *t, const struct when *w)
+{
+    size_t i = 0;
+    while (i < t->count && !when_same_place(t->places[i].first, w))
+        i++;
+    return i;
+}
+
+int when_table_put(struct when_table *t, const struct when *w, void *value)
+{
+    struct buf text;
+    size_t i = place_of(t, w);
+    if (i == WHEN_PLACES_MAX)
+        return -ENOBUFS;
+    if (i == t->count) {
+        struct hash *values = hash_new();
+        if (!values)
+            return -ENOMEM;
+        t->places[i].first = w;
+        t->places[i].values = values;
+        t->count++;
+    }
+    buf_init(&text, WHEN_VALUE_MAX);
+    int failed = add_text(w, &text);
+    if (failed == 0)
+        failed = hash_put(t->places[i].values, buf_slice(&text), value);
+    buf_done(&text);
+    return failed;
+}
+
+void *when_table_at(const struct when_table *t, const struct when *w)
+{
+    struct buf text;
+    size_t i = place_of(t, w);
+    buf_init(&text, WHEN_VALUE_MAX);
+    void *value = i < t->count && add_text(w, &text) == 0 ? hash_get(t->places[i].values, buf_slice(&text)) : NULL;
+    buf_done(&text);
+    return value;
+}
+
+size_t when_table_places(const struct when_table *t)
+{
+    return t->count;
+}
+
+const struct when *when_table_place(const struct when_table *t, size_t place)
+{
+    return t->places[place].first;
+}
+
+void *when_table_get(const struct when_table *t, size_t place, const struct message *request, size_t nth, bool *more)
+{
+    struct buf value;
+    buf_init_secret(&value, WHEN_VALUE_MAX);
+    *more = read_value(t->places[place].first, request, nth, &value);
+    void *found = *more && value.len ? hash_get(t->places[place].values, buf_slice(&value)) : NULL;
+    buf_done(&value);
+    return found;
+}

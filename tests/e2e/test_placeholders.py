@@ -1,0 +1,127 @@
+"""Many accounts on one host: the placeholder that a program sends chooses the credential, and no placeholder reaches a server."""
+import asyncio
+import base64
+import json
+
+import pytest
+from harness import API, SIDEKEY, AsyncClient, environment, run
+
+ECHO = "/open/v2/echo"  # the API shows what it got, whatever the token
+TEAMS = [f"team-{n}" for n in range(20)]
+
+
+def bearer(team):
+    return {"Authorization": f"Bearer sk-placeholder-{team}"}
+
+
+def basic(user, password):
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+@pytest.fixture
+def config(make_config, pki):
+    def rule(name, host=API, **more):
+        return {"name": name, "match": {"host": host}, "credential": name, "tls": {"ca_file": str(pki / "ca.pem")}, **more}
+    names = [*TEAMS, "key", "query", "git", "good"]
+    config = make_config()
+    config["credentials"] = {name: {"grant": "static", "token": make_config.write(name, f"token-of-{name}")} for name in names}
+    config["rules"] = [
+        *(rule(team, when={"header": "authorization", "equals": bearer(team)["Authorization"]}) for team in TEAMS),
+        rule("key", when={"header": "x-api-key", "equals": "sk-placeholder-key"}),
+        rule("query", when={"query": "key", "equals": "sk placeholder"}, inject=[{"in": "query", "name": "key", "format": "{access_token}"}]),
+        rule("git", when={"basic_password": "ghp_placeholder"}, inject=[{"in": "userinfo", "format": "x:{access_token}"}]),
+        rule("good", host="good.sidekey.test", when={"header": "authorization", "equals": "Bearer sk-placeholder-good"}, others="pass"),
+    ]
+    api = next(iter(config["network"]["resolve"].values()))
+    config["network"]["resolve"] = {f"{API}:443": api, "good.sidekey.test:443": api}
+    return config
+
+
+@pytest.fixture
+def sidekey(start, config):
+    return start(config)
+
+
+def echo(sidekey, path=ECHO, host=API, **headers):
+    status, _, body = sidekey.request(path=path, host=host, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    return status, json.loads(body)
+
+
+def test_a_thousand_mixed_requests_of_twenty_accounts_are_kept_apart(sidekey):
+    async def ask(client, n):
+        team = TEAMS[n % len(TEAMS)]
+        status, _, body = await client.request("GET", f"{ECHO}?n={n}", authorization=bearer(team)["Authorization"])
+        return status == 200 and json.loads(body)["headers"]["authorization"] == f"Bearer token-of-{team}"
+
+    async def scene():
+        clients = [AsyncClient(sidekey) for _ in range(25)]
+
+        async def many(which, client):
+            return [await ask(client, which * 41 + n) for n in range(40)]
+        answers = await asyncio.gather(*[many(which, client) for which, client in enumerate(clients)])
+        for client in clients:
+            client.close()
+        return [answer for each in answers for answer in each]
+    answers = asyncio.run(scene())
+    assert len(answers) == 1000 and all(answers)
+
+
+def test_every_place_of_a_placeholder_works_and_the_placeholder_is_gone(sidekey):
+    status, seen = echo(sidekey, x_api_key="sk-placeholder-key")
+    assert status == 200 and seen["headers"]["authorization"] == "Bearer token-of-key" and "placeholder" not in json.dumps(seen)
+    status, seen = echo(sidekey, path=f"{ECHO}?a=1&key=sk+placeholder&b=2")
+    assert status == 200 and seen["path"] == f"{ECHO}?a=1&b=2&key=token-of-query"
+    status, seen = echo(sidekey, **basic("anyone", "ghp_placeholder"))
+    assert status == 200 and seen["headers"]["authorization"] == basic("x", "token-of-git")["Authorization"]
+
+
+REFUSED = {
+    "nothing": ({"Authorization": ""}, "placeholder_missing"),
+    "another credential": ({"Authorization": "Bearer sk-real"}, "placeholder_missing"),
+    "one of another host": ({"Authorization": "Bearer sk-placeholder-good"}, "placeholder_stray"),
+    "two at once": ({**bearer("team-1"), "x_api_key": "sk-placeholder-key"}, "placeholder_stray"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_request_that_no_rule_takes_is_refused_with_the_reason(sidekey, auth, what):
+    headers, reason = REFUSED[what]
+    before = len(auth.requests)
+    status, problem = echo(sidekey, **headers)
+    assert status == 403 and problem["reason"] == reason, problem
+    assert len(auth.requests) == before, "nothing of it reached the server"
+    assert f'sidekey_refused_total{{reason="{reason}"}} 1' in sidekey.get_admin("/metrics")[1]
+
+
+def test_others_pass_untouched_but_no_placeholder_does(sidekey):
+    status, seen = echo(sidekey, host="good.sidekey.test", Authorization="Bearer sk-real", x_other="kept")
+    assert status == 200 and seen["headers"]["authorization"] == "Bearer sk-real" and seen["headers"]["x-other"] == "kept"
+    status, seen = echo(sidekey, host="good.sidekey.test", Authorization="Bearer sk-placeholder-good")
+    assert status == 200 and seen["headers"]["authorization"] == "Bearer token-of-good"
+    status, problem = echo(sidekey, host="good.sidekey.test", **bearer("team-1"))
+    assert status == 403 and problem["reason"] == "placeholder_stray"
+
+
+def test_a_preflight_gets_no_token(sidekey):
+    status, _, body = sidekey.request("OPTIONS", ECHO, headers={**bearer("team-1"), "access-control-request-method": "PUT", "origin": "https://app.example"})
+    seen = json.loads(body)["headers"]
+    assert status == 200 and "authorization" not in seen and seen["access-control-request-method"] == "PUT"
+    status, _, body = sidekey.request("OPTIONS", ECHO, headers=bearer("team-1"))
+    assert json.loads(body)["headers"]["authorization"] == "Bearer token-of-team-1"
+
+
+def test_why_says_which_placeholder_is_wanted_and_which_rule_takes_the_request(sidekey, place, config):
+    path = place / "why.yaml"
+    path.write_text(json.dumps(config))
+
+    def why(*args):
+        done = run([SIDEKEY, "why", "-c", path, *args], environment(place))
+        return done.returncode, done.stdout.decode()
+    code, said = why("-H", "authorization: bearer sk-placeholder-team-3", "GET", f"https://{API}/")
+    assert code == 0 and "<access_token of team-3>" in said and "strip   authorization, the placeholder" in said
+    code, said = why("GET", f"https://{API}/")
+    assert code == 1 and 'wants authorization "Bearer sk-placeholder-team-3"' in said and "403" in said
+    code, said = why("--header", "authorization: Bearer sk-placeholder-good", "GET", f"https://{API}/")
+    assert code == 1 and "placeholder of rules for other hosts" in said
+    code, said = why("-H", "no colon", "GET", f"https://{API}/")
+    assert code == 64
