@@ -21,6 +21,8 @@ static const char *const kept_names[] = {
     "SIDEKEY_PRELOAD_PORTS",
     "SIDEKEY_PRELOAD_BYPASS",
     "SIDEKEY_PRELOAD_NAMES",
+    "SIDEKEY_PRELOAD_PROXIES",
+    "SIDEKEY_PRELOAD_PROXY",
     "SIDEKEY_PRELOAD_REPORT",
     "SIDEKEY_PRELOAD_DISABLE",
     "SSL_CERT_FILE",
@@ -46,7 +48,7 @@ static const char *const kept_names[] = {
     "PHP_INI_SCAN_DIR",
     "APT_CONFIG",
 };
-#define OWN_NAMES 9 /* of them are ours; the others are kept only when we were given a bundle */
+#define OWN_NAMES 11 /* of them are ours; the others are kept only when we were given a bundle */
 
 static struct preload preload;
 static int preload_ready;
@@ -166,6 +168,8 @@ static void read_environment(struct preload *p)
     decide_set_ports(&p->policy, env_value("SIDEKEY_PRELOAD_PORTS"));
     decide_set_bypass(&p->policy, env_value("SIDEKEY_PRELOAD_BYPASS"));
     decide_set_names(&p->policy, env_value("SIDEKEY_PRELOAD_NAMES"));
+    p->proxy_port = decide_port_number(env_value("SIDEKEY_PRELOAD_PROXY"));
+    decide_set_proxies(&p->policy, env_value("SIDEKEY_PRELOAD_PROXIES"));
     switch_off(p, env_value("SIDEKEY_PRELOAD_DISABLE"));
     keep_variables(p);
 }

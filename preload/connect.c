@@ -52,12 +52,22 @@ static bool bypassed_address(const struct preload *p, const struct table *t, con
     return p->policy.bypass[0] != '\0' && decide_bypassed(&p->policy, text);
 }
 
+static bool proxy_address(const struct preload *p, const struct target *to)
+{
+    char text[48];
+    if (p->policy.proxies[0] == '\0')
+        return false;
+    decide_text(to, text);
+    return decide_proxy(&p->policy, text, to->port);
+}
+
 /* Where a socket that is sent to sa should go.  ret_name: an index or TABLE_NO_NAME. */
 static enum route route_of(const struct preload *p, int fd, const struct sockaddr *sa, socklen_t len,
                            struct target *ret_to, uint32_t *ret_name)
 {
     uint32_t index;
     *ret_name = TABLE_NO_NAME;
+    ret_to->port = 0;
     if (!decide_target(sa, len, ret_to) || decide_local(ret_to))
         return ROUTE_AS_IS;
     struct table *t = preload_table();
@@ -65,7 +75,7 @@ static enum route route_of(const struct preload *p, int fd, const struct sockadd
     bool fake = t && shared_fake_index(ret_to->address, &index) && shared_name_get(t, index);
     if (fake)
         *ret_name = index;
-    else if (!decide_port(&p->policy, ret_to->port) || bypassed_address(p, t, ret_to))
+    else if (!proxy_address(p, ret_to) && (!decide_port(&p->policy, ret_to->port) || bypassed_address(p, t, ret_to)))
         return ROUTE_AS_IS;
     if (is_tcp(fd, ret_to))
         return t ? ROUTE_OURS : ROUTE_UNREACHABLE;
@@ -75,8 +85,11 @@ static enum route route_of(const struct preload *p, int fd, const struct sockadd
 
 static int dial_token(const struct preload *p, connect_fn *real, int fd, const struct target *to, uint32_t name)
 {
+    struct table *t = preload_table();
+    const char *text = name == TABLE_NO_NAME ? NULL : shared_name_get(t, name);
+    bool proxy = text ? decide_proxy(&p->policy, text, to->port) : proxy_address(p, to);
     uint32_t index;
-    if (!shared_dest_put(preload_table(), to, name, &index))
+    if (!shared_dest_put(t, to, name, proxy ? TABLE_PROXY : TABLE_VIA_US, &index))
         return fail(ENETUNREACH);
     uint32_t token = htonl(TABLE_TOKEN + index);
     if (to->family == 4) {
@@ -100,10 +113,12 @@ static int connect_by(enum hook h, connect_fn *real, int fd, const struct sockad
     if (!real && !(real = REAL(connect_fn, connect)))
         return fail(ENOSYS);
     switch (p ? route_of(p, fd, sa, len, &to, &name) : ROUTE_AS_IS) {
-    case ROUTE_OURS: return dial_token(p, real, fd, &to, name);
+    case ROUTE_OURS: watch_connected(fd, false); return dial_token(p, real, fd, &to, name);
     case ROUTE_UNREACHABLE: return fail(ENETUNREACH);
     case ROUTE_AS_IS: break;
     }
+    /* Our own proxy may be asked for anything. */
+    watch_connected(fd, p && to.port != 0 && to.port != p->listen_port && to.port != p->proxy_port);
     return real(fd, sa, len);
 }
 
@@ -183,7 +198,9 @@ HOOK(ssize_t, sendto, int fd, const void *bytes, size_t n, int flags, const stru
     sendto_fn *real = REAL(sendto_fn, sendto);
     if (!real)
         return fail(ENOSYS);
-    return before_send(HOOK_sendto, fd, sa, len, &flags) < 0 ? -1 : real(fd, bytes, n, flags, sa, len);
+    if (before_send(HOOK_sendto, fd, sa, len, &flags) < 0 || watch_refuses(fd, bytes, n))
+        return -1;
+    return real(fd, bytes, n, flags, sa, len);
 }
 
 HOOK(ssize_t, sendmsg, int fd, const struct msghdr *m, int flags)
@@ -192,6 +209,8 @@ HOOK(ssize_t, sendmsg, int fd, const struct msghdr *m, int flags)
     if (!real)
         return fail(ENOSYS);
     if (m && before_send(HOOK_sendmsg, fd, m->msg_name, m->msg_namelen, &flags) < 0)
+        return -1;
+    if (m && m->msg_iovlen && watch_refuses(fd, m->msg_iov[0].iov_base, m->msg_iov[0].iov_len))
         return -1;
     return real(fd, m, flags);
 }

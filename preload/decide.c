@@ -92,6 +92,31 @@ void decide_set_names(struct policy *p, const char *list)
     p->names[length] = '\0';
 }
 
+void decide_set_proxies(struct policy *p, const char *list)
+{
+    size_t length = list ? strlen(list) : 0;
+    if (length >= POLICY_PROXIES_MAX)
+        for (length = POLICY_PROXIES_MAX - 1; length > 0 && list[length] != ',';)
+            length--;
+    if (length)
+        memcpy(p->proxies, list, length);
+    p->proxies[length] = '\0';
+}
+
+bool decide_proxy(const struct policy *p, const char *host, uint16_t port)
+{
+    const char *list = p->proxies;
+    size_t length, size = strlen(host);
+    for (const char *item; (item = next_item(&list, &length));) {
+        const char *colon = memrchr(item, ':', length);
+        size_t host_length = colon ? (size_t)(colon - item) : length;
+        if (colon && host_length == size && same_text(host, item, size)
+            && (port == 0 || port_of(colon + 1, length - host_length - 1) == port))
+            return true;
+    }
+    return false;
+}
+
 bool decide_port(const struct policy *p, uint16_t port)
 {
     for (size_t i = 0; i < p->port_count; i++)
@@ -166,7 +191,8 @@ enum name_class decide_name(const struct policy *p, const char *node, char ret_n
     memcpy(ret_name, name, length + 1);
     if (localhost(name, length) || decide_bypassed(p, name))
         return NAME_DIRECT;
-    return p->names[0] == '\0' || listed(p->names, name) ? NAME_OURS : NAME_DIRECT;
+    bool ours = p->names[0] == '\0' || listed(p->names, name) || decide_proxy(p, name, 0);
+    return ours ? NAME_OURS : NAME_DIRECT;
 }
 
 bool decide_target(const struct sockaddr *sa, socklen_t len, struct target *ret)
@@ -311,4 +337,56 @@ bool decide_read_only(int flags)
 bool decide_read_mode(const char *mode)
 {
     return mode && mode[0] == 'r' && !strchr(mode, '+');
+}
+
+/* "host:port" or "host" (443) up to a slash, a space or the end. */
+static enum ask ask_of_authority(const struct policy *p, const char *at, const char *end, char ret_name[TABLE_TEXT])
+{
+    char host[TABLE_TEXT + 1];
+    size_t n = 0;
+    uint16_t port = 443;
+    while (at + n < end && at[n] != ':' && at[n] != '/' && at[n] != ' ' && n < TABLE_TEXT)
+        n++;
+    memcpy(host, at, n);
+    host[n] = '\0';
+    if (at + n < end && at[n] == ':') {
+        const char *digits = at + n + 1, *stop = digits;
+        while (stop < end && *stop >= '0' && *stop <= '9')
+            stop++;
+        port = port_of(digits, (size_t)(stop - digits));
+    }
+    bool ours = decide_port(p, port) && decide_name(p, host, ret_name) == NAME_OURS && !decide_proxy(p, ret_name, port);
+    return ours ? ASK_OURS : ASK_NOTHING;
+}
+
+/* RFC 1928 §3, §4; RFC 1929 §2. */
+static enum ask ask_of_socks(const struct policy *p, const unsigned char *b, size_t size, char ret_name[TABLE_TEXT])
+{
+    char host[TABLE_TEXT];
+    if (size == 2u + b[1] || (b[0] == 1 && size >= 3u + b[1] && size == 3u + b[1] + b[2 + b[1]]))
+        return ASK_LATER;
+    if (b[0] != 5 || size < 7 || b[3] != 3 || size != 7u + b[4] || b[4] >= sizeof host)
+        return ASK_NOTHING;
+    memcpy(host, b + 5, b[4]);
+    host[b[4]] = '\0';
+    bool ours =
+        decide_port(p, (uint16_t)(b[5 + b[4]] << 8 | b[6 + b[4]])) && decide_name(p, host, ret_name) == NAME_OURS;
+    return ours ? ASK_OURS : ASK_NOTHING;
+}
+
+enum ask decide_ask(const struct policy *p, const char *bytes, size_t size, char ret_name[TABLE_TEXT])
+{
+    static const char connect[] = "CONNECT ", https[] = "https://";
+    const char *end = bytes + size, *space;
+    if (size < 3)
+        return ASK_NOTHING;
+    if (bytes[0] == 5 || bytes[0] == 1)
+        return ask_of_socks(p, (const unsigned char *)bytes, size, ret_name);
+    if (bytes[0] < 'A' || bytes[0] > 'Z' || !(space = memchr(bytes, ' ', size < 16 ? size : 16)))
+        return ASK_NOTHING;
+    if (size > sizeof connect && memcmp(bytes, connect, sizeof connect - 1) == 0)
+        return ask_of_authority(p, space + 1, end, ret_name);
+    if ((size_t)(end - space) > sizeof https && memcmp(space + 1, https, sizeof https - 1) == 0)
+        return ask_of_authority(p, space + sizeof https, end, ret_name);
+    return ASK_NOTHING;
 }

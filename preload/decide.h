@@ -11,12 +11,14 @@
 #define POLICY_PORTS_MAX 64
 #define POLICY_BYPASS_MAX 4096
 #define POLICY_NAMES_MAX 4096
+#define POLICY_PROXIES_MAX 1024
 
 struct policy {
     uint16_t ports[POLICY_PORTS_MAX]; /* redirected ports */
     size_t port_count;
-    char bypass[POLICY_BYPASS_MAX]; /* names that go direct: "a.test,.b.test" */
-    char names[POLICY_NAMES_MAX];   /* the only names that do not: "a.test,*.b.test"; "": every name */
+    char bypass[POLICY_BYPASS_MAX];   /* names that go direct: "a.test,.b.test" */
+    char names[POLICY_NAMES_MAX];     /* the only names that do not: "a.test,*.b.test"; "": every name */
+    char proxies[POLICY_PROXIES_MAX]; /* other proxies that the program may know: "proxy.test:3128,10.1.2.3:8080" */
 };
 
 struct target {
@@ -41,12 +43,23 @@ void decide_set_ports(struct policy *p, const char *list);
 void decide_set_bypass(struct policy *p, const char *list);
 /* A list that is too long is not used at all: then every name goes through us. */
 void decide_set_names(struct policy *p, const char *list);
+/* A list that is too long is cut after the last item that fits: CONNECTs to the rest are refused, not led to us. */
+void decide_set_proxies(struct policy *p, const char *list);
+/* host is the name or address of one of them; port 0: any of its ports. */
+bool decide_proxy(const struct policy *p, const char *host, uint16_t port);
 bool decide_port(const struct policy *p, uint16_t port);
 /* getaddrinfo's service: false when it names a port that is not redirected, so that the true address is needed. NULL,
  * "", "0": unknown, true. */
 bool decide_service(const struct policy *p, const char *service);
 /* ret_name: lower case, no trailing dot; set unless NAME_AS_IS. */
 enum name_class decide_name(const struct policy *p, const char *node, char ret_name[TABLE_TEXT]);
+enum ask {
+    ASK_NOTHING,
+    ASK_LATER, /* a greeting of SOCKS5 (RFC 1928 §3, RFC 1929): the next bytes say more */
+    ASK_OURS,  /* another proxy is asked for a name and port that go through us */
+};
+/* What the first bytes of a connection that does not go through us ask for: CONNECT, an https:// target, SOCKS5. */
+enum ask decide_ask(const struct policy *p, const char *bytes, size_t size, char ret_name[TABLE_TEXT]);
 /* name or address text is on the bypass list.  ".b.test" and "*.b.test" mean every name below b.test, not b.test
  * itself. */
 bool decide_bypassed(const struct policy *p, const char *name);

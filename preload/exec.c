@@ -122,23 +122,6 @@ static char *const *env_fill(char **memory, char *const *env)
 
 /* ---- children that the library will not be in: one datagram to the run's socket, which says so to people ---- */
 
-static void send_report(const char *socket_path, enum elf_kind kind, const char *path)
-{
-    struct sockaddr_un to = { .sun_family = AF_UNIX };
-    char text[1 + REPORT_PATH_MAX];
-    size_t n = strnlen(path, REPORT_PATH_MAX), length = strlen(socket_path);
-    if (length >= sizeof to.sun_path)
-        return;
-    memcpy(to.sun_path, socket_path, length + 1);
-    text[0] = (char)('0' + kind);
-    memcpy(text + 1, path, n);
-    long fd = syscall(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0) {
-        (void)syscall(SYS_sendto, fd, text, n + 1, MSG_DONTWAIT | MSG_NOSIGNAL, &to, (long)sizeof to);
-        (void)syscall(SYS_close, fd);
-    }
-}
-
 /* False: there is no such file, look on. */
 static bool inspect(const struct preload *p, const char *path, int depth)
 {
@@ -155,7 +138,7 @@ static bool inspect(const struct preload *p, const char *path, int depth)
         interpreter[strcspn(interpreter, " \t\r\n")] = '\0';
         (void)inspect(p, interpreter, depth + 1);
     } else if (kind != ELF_DYNAMIC && kind != ELF_SCRIPT && kind != ELF_UNKNOWN) {
-        send_report(p->report, kind, path);
+        preload_report((char)('0' + kind), path);
     }
     return true;
 }

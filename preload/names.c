@@ -131,8 +131,9 @@ HOOK(int, getaddrinfo, const char *node, const char *service, const struct addri
     char name[TABLE_TEXT];
     if (!real)
         return EAI_SYSTEM;
+    bool proxy = p && node && p->policy.proxies[0] && decide_proxy(&p->policy, node, decide_port_number(service));
     /* AI_PASSIVE: a server looks for the address that it will bind. */
-    if (!p || !node || (flags & (AI_NUMERICHOST | AI_PASSIVE)) || !decide_service(&p->policy, service)
+    if (!p || !node || (flags & (AI_NUMERICHOST | AI_PASSIVE)) || !(proxy || decide_service(&p->policy, service))
         || (family != AF_UNSPEC && family != AF_INET && family != AF_INET6))
         return real(node, service, hints, ret);
     switch (class_of(p, node, name)) {

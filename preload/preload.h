@@ -18,6 +18,7 @@
 /* clang-format off */
 #define PRELOAD_HOOKS(X)                                                                                               \
     X(connect) X(__connect) X(getpeername) X(sendto) X(sendmsg) X(sendmmsg)                                            \
+    X(write) X(__write) X(writev) X(send) X(__send)                                                                    \
     X(getaddrinfo) X(getnameinfo) X(gethostbyname) X(gethostbyname2) X(gethostbyname_r) X(gethostbyname2_r)            \
     X(open) X(open64) X(__open_2) X(__open64_2) X(openat) X(openat64) X(__openat_2) X(__openat64_2)                    \
     X(fopen) X(fopen64) X(access) X(faccessat) X(stat) X(stat64) X(__xstat) X(__xstat64)                               \
@@ -45,6 +46,7 @@ any_fn *real_of(enum hook h);
 /* What the environment said when the process started. */
 struct preload {
     bool routing;         /* a table and a port were given */
+    uint16_t proxy_port;  /* of the private proxy; 0: not told */
     uint16_t listen_port; /* of the worker's transparent listener, on every address of 127.0.0.0/8 */
     bool off[HOOK_COUNT]; /* SIDEKEY_PRELOAD_DISABLE */
     char table_path[1024];
@@ -63,6 +65,13 @@ struct preload {
 const struct preload *preload_get(void);
 /* As preload_get, but NULL when this hook is switched off or there is nothing to route. */
 const struct preload *preload_routing(enum hook h);
+/* One datagram to the run's socket, which tells people: kind, then text.  Async-signal-safe; errno is kept. */
+#define REPORT_OTHER_PROXY 'P' /* "host that was asked for"; else enum elf_kind as a digit, and a path */
+void preload_report(char kind, const char *text);
+/* connect() has let fd go its own way (watch), or not (!watch): then what it first says is its own business. */
+void watch_connected(int fd, bool watch);
+/* These bytes are written to fd: true: they ask another proxy for a host that goes through us; errno is set. */
+bool watch_refuses(int fd, const void *bytes, size_t size);
 /* The shared table, mapped at first use and for good.  NULL: cannot be mapped (then what belongs to us must fail). */
 struct table *preload_table(void);
 

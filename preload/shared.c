@@ -164,9 +164,9 @@ static bool dest_find(struct table *t, const struct table_dest *want, bool inser
     return false;
 }
 
-bool shared_dest_put(struct table *t, const struct target *to, uint32_t name, uint32_t *ret_index)
+bool shared_dest_put(struct table *t, const struct target *to, uint32_t name, enum table_kind kind, uint32_t *ret_index)
 {
-    struct table_dest want = { .name = name, .port = to->port, .kind = TABLE_VIA_US, .family = to->family };
+    struct table_dest want = { .name = name, .port = to->port, .kind = (uint8_t)kind, .family = to->family };
     memcpy(want.address, to->address, sizeof want.address);
     return dest_find(t, &want, true, ret_index);
 }
@@ -174,7 +174,8 @@ bool shared_dest_put(struct table *t, const struct target *to, uint32_t name, ui
 bool shared_dest_get(const struct table *t, uint32_t index, struct target *ret)
 {
     const struct table_dest *d = &t->dests[index];
-    if (__atomic_load_n(&d->state, __ATOMIC_ACQUIRE) != TABLE_READY || d->kind != TABLE_VIA_US)
+    if (__atomic_load_n(&d->state, __ATOMIC_ACQUIRE) != TABLE_READY
+        || (d->kind != TABLE_VIA_US && d->kind != TABLE_PROXY))
         return false;
     ret->family = d->family;
     ret->port = d->port;

@@ -13,8 +13,10 @@ bool shared_name_put(struct table *t, const char *name, uint32_t *ret_index);
 const char *shared_name_get(const struct table *t, uint32_t index);
 /* address lies in one of our two fake ranges. */
 bool shared_fake_index(const uint8_t address[16], uint32_t *ret_index);
-/* Interns; name: an index or TABLE_NO_NAME.  *ret_index makes the token.  False: full. */
-bool shared_dest_put(struct table *t, const struct target *to, uint32_t name, uint32_t *ret_index);
+/* Interns; name: an index or TABLE_NO_NAME; kind: TABLE_VIA_US or TABLE_PROXY.  *ret_index makes the token.  False:
+ * full. */
+bool shared_dest_put(struct table *t, const struct target *to, uint32_t name, enum table_kind kind,
+                     uint32_t *ret_index);
 /* index < TABLE_DESTS.  False: nothing there. */
 bool shared_dest_get(const struct table *t, uint32_t index, struct target *ret);
 /* Addresses that bypassed names resolved to. */

@@ -8,6 +8,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import ssl
 import struct
 import subprocess
@@ -509,6 +510,138 @@ def test_hosts_without_a_rule_may_be_private_and_nothing_else(said, reached, con
     if done.returncode == 77 or b"unshare" in done.stderr:
         pytest.skip("no network namespaces here: " + done.stderr.decode())
     assert done.stdout == reached, done
+
+
+# --- proxies of before ---
+
+class OtherProxy:
+    """A proxy that refuses; what it was asked for."""
+
+    def __init__(self):
+        self.asked = b""
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _ = self.listener.accept()
+                peer.settimeout(5)
+                with contextlib.suppress(OSError), peer:
+                    first = peer.recv(4096)
+                    if first[:1] == b"\5":
+                        peer.sendall(b"\5\0")
+                        first += peer.recv(4096)
+                    self.asked += first
+                    peer.sendall(b"HTTP/1.1 502 not here\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.fixture
+def other_proxy():
+    made = OtherProxy()
+    yield made
+    made.listener.close()
+
+
+HTTP_CLIENT = """
+    import http.client, sys
+    c = http.client.HTTPSConnection("127.0.0.1", int(sys.argv[1]))
+    c.set_tunnel(sys.argv[2])
+    c.request("GET", "/v2/echo")
+"""
+
+
+@pytest.mark.parametrize("program", ["curl", "curl by SOCKS5", "python3", pytest.param("java", marks=pytest.mark.world)])
+def test_a_program_that_asks_another_proxy_for_a_rules_host_is_refused_aloud(program, runs, other_proxy, place):
+    at = f"127.0.0.1:{other_proxy.port}"
+    if program == "java" and not shutil.which("java"):
+        pytest.skip("java is not installed")
+    argv = {"curl": ["curl", "-sS", "-x", f"http://{at}", URL], "curl by SOCKS5": ["curl", "-sS", "-x", f"socks5h://{at}", URL],
+            "python3": ["python3", script(place, "tunnel.py", HTTP_CLIENT), str(other_proxy.port), API],
+            "java": ["java", "-Dhttps.proxyHost=127.0.0.1", f"-Dhttps.proxyPort={other_proxy.port}", script(place, "Get.java", JAVA), URL]}[program]
+    done = runs(argv)
+    assert done.returncode != 0
+    assert API.encode() not in other_proxy.asked
+    assert f"asked another proxy for {API}, which a rule names: refused" in done.stderr.decode()
+    other = runs(["curl", "-sS", "-x", f"http://{at}", "https://other.sidekey.test/"])
+    assert b"asked another proxy" not in other.stderr and b"CONNECT other.sidekey.test:443" in other_proxy.asked
+
+
+CORPORATE = "proxy.corporate.test:3128"  # nobody knows this name: whoever asks it gets nowhere
+
+
+LAYERS = ("auto", "env", "preload")
+
+
+@pytest.mark.parametrize("where, layers", [
+    *[(where, layers) for where in ("ALL_PROXY", "HTTPS_PROXY", ".curlrc", ".curlrc noproxy", ".wgetrc", ".gitconfig", ".gitconfig of the host", "GIT_CONFIG") for layers in LAYERS],
+    *[pytest.param(where, layers, marks=pytest.mark.world) for where in (".npmrc", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS") for layers in LAYERS],
+])
+def test_a_proxy_of_before_leads_nobody_around_us(where, layers, make_config, place, auth):
+    config = make_config()
+    (place / "run.yaml").write_text(json.dumps(config))
+    home = place / "home"
+    home.mkdir()
+    env, argv, url = {"HOME": str(home)}, argv_of("curl", place), "https://git.sidekey.test/repo.git"
+    files = {".curlrc": f'proxy = "http://{CORPORATE}"', ".curlrc noproxy": "noproxy = *", ".wgetrc": f"https_proxy = http://{CORPORATE}/", ".npmrc": f"https-proxy=http://{CORPORATE}",
+             ".gitconfig": f"[http]\n\tproxy = http://{CORPORATE}\n", ".gitconfig of the host": f'[http "https://git.sidekey.test/"]\n\tproxy = http://{CORPORATE}\n'}
+    if where in files:
+        (home / where.split()[0]).write_text(files[where] + "\n")
+    if where.endswith("_PROXY"):
+        env[where] = f"http://u:p@{CORPORATE}"
+    if "JAVA" in where:
+        if not shutil.which("java"):
+            pytest.skip("java is not installed")
+        env[where] = f"-Dfile.encoding=UTF-8 -Dhttps.proxyHost={CORPORATE.split(':')[0]} -Dhttps.proxyPort=3128"
+        argv = argv_of("java", place)
+    if "git" in where.lower():
+        argv = ["git", "ls-remote", url]
+    if where == "GIT_CONFIG":
+        env |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "http.proxy", "GIT_CONFIG_VALUE_0": f"http://{CORPORATE}"}
+    if where == ".wgetrc":
+        argv = ["wget", "-qO-", "--header", f"Authorization: {PLACEHOLDER}", URL]
+    if where == ".npmrc":
+        argv = ["npm", "view", "anything", "--registry", f"https://{API}/v2/echo", "--fetch-retries=0", "--no-update-notifier"]
+    if not shutil.which(argv[0]):
+        pytest.skip(f"{argv[0]} is not installed")
+    flags = ["--layers", layers, *(["--java"] if "JAVA" in where and layers == "env" else [])]
+    done = run([SIDEKEY, "run", "-c", place / "run.yaml", *flags, "--", *argv], environment(place, env))
+    if "git" in where.lower():
+        assert done.returncode == 0 and b"HEAD" in done.stdout, done
+    elif where == ".npmrc":
+        assert auth.requests, done
+    else:
+        saw_live_token(done, auth)
+    if where not in (".curlrc noproxy",) and "GIT_CONFIG" != where:
+        assert CORPORATE in done.stderr.decode() and "u:p" not in done.stderr.decode(), done
+    gone(place)
+
+
+def test_another_proxy_still_leads_to_hosts_without_a_rule(make_config, place, other_proxy):
+    config = make_config()
+    config["network"]["resolve"][CORPORATE] = f"127.0.0.1:{other_proxy.port}"
+    (place / "run.yaml").write_text(json.dumps(config))
+    (place / ".curlrc").write_text(f'proxy = "http://{CORPORATE}"\n')
+    done = run([SIDEKEY, "run", "-c", place / "run.yaml", "--layers", "preload", "--", "curl", "-sS", "https://other.test/"], environment(place, {"HOME": str(place)}))
+    assert b"502" in done.stderr and b"CONNECT other.test:443" in other_proxy.asked, done
+    gone(place)
+
+
+# --- trust without a variable ---
+
+@pytest.mark.parametrize("program", ["wget", pytest.param("php", marks=pytest.mark.world), pytest.param("php by curl", marks=pytest.mark.world)])
+def test_programs_that_take_their_trust_from_a_file_get_one_that_has_theirs_too(program, runs, place, auth):
+    if not shutil.which(program.split()[0]):
+        pytest.skip(f"{program} is not installed")
+    (place / ".wgetrc").write_text("header = X-Mine: kept")
+    code = f"""$c = curl_init('{URL}'); curl_setopt($c, CURLOPT_HTTPHEADER, ['Authorization: {PLACEHOLDER}']); curl_exec($c);"""
+    streams = f"""echo file_get_contents('{URL}', false, stream_context_create(['http' => ['proxy' => str_replace('http', 'tcp', preg_replace('#//.*@#', '//', getenv('https_proxy'))),
+        'request_fulluri' => false, 'header' => 'Authorization: {PLACEHOLDER}']]));"""
+    argv = {"wget": ["wget", "-qO-", "--header", f"Authorization: {PLACEHOLDER}", URL], "php": ["php", "-r", streams], "php by curl": ["php", "-r", code]}[program]
+    saw_live_token(runs(argv, "--layers", "env", env={"HOME": str(place)}), auth)
+    if program == "wget":
+        assert auth.requests[-1]["headers"].get("x-mine") == "kept"
 
 
 # --- no room ---

@@ -419,14 +419,14 @@ static void a_destination_has_one_token(void **state)
     struct target a = target_of("198.18.0.1", 443), b = target_of("198.18.0.1", 80),
                   c = target_of("::ffff:198.18.0.1", 443), back;
     uint32_t at[4], again;
-    assert_true(shared_dest_put(table, &a, 1, &at[0]));
-    assert_true(shared_dest_put(table, &b, 1, &at[1]));
-    assert_true(shared_dest_put(table, &c, 1, &at[2]));
-    assert_true(shared_dest_put(table, &a, TABLE_NO_NAME, &at[3]));
+    assert_true(shared_dest_put(table, &a, 1, TABLE_VIA_US, &at[0]));
+    assert_true(shared_dest_put(table, &b, 1, TABLE_VIA_US, &at[1]));
+    assert_true(shared_dest_put(table, &c, 1, TABLE_VIA_US, &at[2]));
+    assert_true(shared_dest_put(table, &a, TABLE_NO_NAME, TABLE_VIA_US, &at[3]));
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < i; j++)
             assert_int_not_equal(at[i], at[j]);
-    assert_true(shared_dest_put(table, &a, 1, &again));
+    assert_true(shared_dest_put(table, &a, 1, TABLE_VIA_US, &again));
     assert_int_equal(again, at[0]);
     assert_true(shared_dest_get(table, at[2], &back));
     assert_int_equal(back.family, 6);
@@ -442,7 +442,7 @@ static void a_full_table_of_destinations_says_so(void **state)
     uint32_t index;
     for (uint32_t i = 0; i < TABLE_DESTS; i++)
         table->dests[i].state = TABLE_CLAIMED;
-    assert_false(shared_dest_put(table, &a, TABLE_NO_NAME, &index));
+    assert_false(shared_dest_put(table, &a, TABLE_NO_NAME, TABLE_VIA_US, &index));
     shared_direct_put(table, a.address);
     assert_false(shared_direct(table, a.address));
 }
@@ -469,7 +469,7 @@ static void *intern_many(void *failed)
                             .port = 443,
                             .address = { [10] = 0xff, 0xff, 10, 0, (uint8_t)(i >> 8), (uint8_t)i } };
         if (!shared_name_put(table, name, &index) || strcmp(shared_name_get(table, index), name) != 0
-            || !shared_dest_put(table, &t, index, &dest))
+            || !shared_dest_put(table, &t, index, TABLE_VIA_US, &dest))
             return failed;
     }
     return NULL;
@@ -535,6 +535,74 @@ static void only_names_on_the_list_go_through_us_when_there_is_one(void **state)
     assert_int_equal(decide_name(&p, "b.test", name), NAME_OURS);
 }
 
+static void what_another_proxy_is_asked_for_is_read_from_the_first_bytes(void **state)
+{
+#define TEXT(text) text, sizeof text - 1
+    static const struct {
+        const char *bytes;
+        size_t size;
+        enum ask want;
+    } rows[] = {
+        { TEXT("CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n"), ASK_OURS },
+        { TEXT("CONNECT API.test.:443 HTTP/1.0\r\n\r\n"), ASK_OURS },
+        { TEXT("CONNECT api.test HTTP/1.0\r\n\r\n"), ASK_OURS },
+        { TEXT("CONNECT api.test:8443 HTTP/1.1\r\n\r\n"), ASK_OURS },
+        { TEXT("CONNECT api.test:22 HTTP/1.1\r\n\r\n"), ASK_NOTHING },
+        { TEXT("CONNECT api.test:99999 HTTP/1.1\r\n\r\n"), ASK_NOTHING },
+        { TEXT("CONNECT other.test:443 HTTP/1.1\r\n\r\n"), ASK_NOTHING },
+        { TEXT("CONNECT proxy.test:8443 HTTP/1.1\r\n\r\n"), ASK_NOTHING },
+        { TEXT("GET https://api.test/v2 HTTP/1.1\r\n\r\n"), ASK_OURS },
+        { TEXT("DELETE https://api.test:8443/ HTTP/1.1\r\n\r\n"), ASK_OURS },
+        { TEXT("GET http://api.test/ HTTP/1.1\r\n\r\n"), ASK_NOTHING },
+        { TEXT("GET /https://api.test/ HTTP/1.1\r\n\r\n"), ASK_NOTHING },
+        { TEXT("CONNECT "), ASK_NOTHING },
+        { TEXT("CONNECT api.test"), ASK_OURS },
+        { TEXT("\5\1\0"), ASK_LATER },
+        { TEXT("\5\2\0\2"), ASK_LATER },
+        { TEXT("\1\4user\4pass"), ASK_LATER },
+        { TEXT("\5\1\0\3\10api.test\1\273"), ASK_OURS },
+        { TEXT("\5\1\0\3\10api.test\0\26"), ASK_NOTHING },
+        { TEXT("\5\1\0\3\11api.test\1\273"), ASK_NOTHING },
+        { TEXT("\5\1\0\1\1\2\3\4\1\273"), ASK_NOTHING },
+        { TEXT("\x16\3\1\2\0\1"), ASK_NOTHING },
+        { TEXT("\1"), ASK_NOTHING },
+    };
+    static struct policy p;
+    char name[TABLE_TEXT];
+    (void)state;
+    decide_set_ports(&p, "443,8443");
+    decide_set_names(&p, "api.test");
+    decide_set_proxies(&p, "proxy.test:8443");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *exact = memcpy(malloc(rows[i].size), rows[i].bytes, rows[i].size); /* a sanitizer sees a byte too far */
+        enum ask got = decide_ask(&p, exact, rows[i].size, name);
+        free(exact);
+        if (got != rows[i].want)
+            fail_msg("row %zu, %s: %d", i, rows[i].bytes, got);
+    }
+}
+
+static void another_proxy_is_known_by_name_or_address_and_port(void **state)
+{
+    static struct policy p;
+    char name[TABLE_TEXT], list[POLICY_PROXIES_MAX + 100];
+    (void)state;
+    decide_set_ports(&p, "443");
+    decide_set_names(&p, "api.test");
+    decide_set_proxies(&p, "proxy.test:3128, 10.1.2.3:8080,broken");
+    assert_true(decide_proxy(&p, "proxy.test", 3128) && decide_proxy(&p, "PROXY.test", 0));
+    assert_true(decide_proxy(&p, "10.1.2.3", 8080));
+    assert_false(decide_proxy(&p, "proxy.test", 80) || decide_proxy(&p, "10.1.2.3", 80)
+                 || decide_proxy(&p, "broken", 0));
+    assert_int_equal(decide_name(&p, "proxy.test", name), NAME_OURS);
+    assert_int_equal(decide_name(&p, "other.test", name), NAME_DIRECT);
+    memset(list, 'a', sizeof list - 1);
+    memcpy(list, "proxy.test:3128,", 16);
+    list[sizeof list - 1] = '\0';
+    decide_set_proxies(&p, list);
+    assert_string_equal(p.proxies, "proxy.test:3128");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -545,6 +613,8 @@ int main(void)
         cmocka_unit_test(a_name_may_have_253_bytes_and_a_dot),
         cmocka_unit_test(a_bypass_list_that_is_too_long_is_cut_between_names),
         cmocka_unit_test(only_names_on_the_list_go_through_us_when_there_is_one),
+        cmocka_unit_test(what_another_proxy_is_asked_for_is_read_from_the_first_bytes),
+        cmocka_unit_test(another_proxy_is_known_by_name_or_address_and_port),
         cmocka_unit_test(a_literal_address_may_be_bypassed),
         cmocka_unit_test(local_addresses_are_left_alone),
         cmocka_unit_test(a_socket_address_is_taken_apart_only_when_whole),

@@ -127,7 +127,12 @@ static void on_report(int fd)
             if ((unsigned char)*c < 0x20 || *c == 0x7f)
                 *c = '?';
         int kind = text[0] - '0';
-        if (kind >= 0 && kind < ELF_KINDS && is_new(text + 1))
+        if (text[0] == 'P' && is_new(text))
+            fprintf(stderr,
+                    "sidekey run: a program asked another proxy for %s, which a rule names: refused, or it would go "
+                    "around sidekey; take the proxy out of the program's flags and files\n",
+                    text + 1);
+        else if (kind >= 0 && kind < ELF_KINDS && is_new(text + 1))
             fprintf(stderr,
                     "sidekey run: a child started %s, which is %s: the preload library does not reach it; it is "
                     "covered only if it honours HTTPS_PROXY\n",

@@ -76,7 +76,7 @@ void run_dir_remove(const char *path)
     char file[PATH_MAX];
     DIR *dir = opendir(path);
     for (struct dirent *d; dir && (d = readdir(dir));)
-        if (d->d_name[0] != '.')
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
             unlink(run_dir_file(path, d->d_name, file));
     if (dir)
         closedir(dir);

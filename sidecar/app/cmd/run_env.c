@@ -6,6 +6,7 @@
 
 #include "app/cmd/env_table.h"
 #include "app/cmd/run_dir.h"
+#include "app/cmd/run_files.h"
 #include "base/own_env.h"
 
 #define PRELOAD_NAMES_MAX 4000 /* of SIDEKEY_PRELOAD_NAMES: a longer list is left out, then every name comes to us */
@@ -35,7 +36,7 @@ static void report_bypass(void *arg, const char *name, const char *entry, const 
             name, entry, host);
 }
 
-static int set_proxy_variables(const struct run_env *r)
+static int set_proxy_variables(const struct run_env *r, struct run_proxies *before)
 {
     char port[8], bundle[PATH_MAX], ca[PATH_MAX], jks[PATH_MAX];
     snprintf(port, sizeof port, "%u", r->proxy_port);
@@ -53,10 +54,15 @@ static int set_proxy_variables(const struct run_env *r)
                              .rule_hosts = (const char *const *)r->config->permit_hosts,
                              .on_removed = report_bypass,
                              .old = (const char *(*)(const char *))getenv };
-    int failed = env_table_each(&in, set_one, (void *)(uintptr_t)r);
-    /* Ours are more specific, and some programs prefer these. */
-    if (failed == 0 && (unsetenv("ALL_PROXY") != 0 || unsetenv("all_proxy") != 0))
-        failed = -errno;
+    int failed = run_proxies_take_out(before);
+    if (failed == 0)
+        failed = env_table_each(&in, set_one, (void *)(uintptr_t)r);
+    if (failed == 0) /* "": none, also where a file names one */
+        failed = run_proxies_override_git(r->variables ? getenv("https_proxy") : "");
+    if (failed == 0 && r->variables && !r->java)
+        failed = run_proxies_override_java("127.0.0.1", port);
+    if (failed == 0)
+        failed = run_files_write(r->dir, r->variables ? getenv("https_proxy") : NULL, before);
     if (failed == 0 && r->java && !r->variables)
         failed = add_java_options(jks);
     return failed;
@@ -102,12 +108,17 @@ static int set_preload_names(const struct config *c)
     return len ? setenv("SIDEKEY_PRELOAD_NAMES", text, 1) : unsetenv("SIDEKEY_PRELOAD_NAMES");
 }
 
-static int set_preload_variables(const struct run_env *r)
+static int set_preload_variables(const struct run_env *r, const struct run_proxies *before)
 {
     char text[PATH_MAX * 2], path[PATH_MAX];
     const char *old = getenv("LD_PRELOAD");
     snprintf(text, sizeof text, "%s%s%s", r->preload, old && *old ? ":" : "", old ? old : "");
     if (setenv("LD_PRELOAD", text, 1) != 0)
+        return -errno;
+    snprintf(text, sizeof text, "%u", r->proxy_port);
+    if (setenv("SIDEKEY_PRELOAD_PROXY", text, 1) != 0
+        || (before->list[0] ? setenv("SIDEKEY_PRELOAD_PROXIES", before->list, 1) : unsetenv("SIDEKEY_PRELOAD_PROXIES"))
+               != 0)
         return -errno;
     snprintf(text, sizeof text, "%u", r->transparent_port);
     if (setenv("SIDEKEY_PRELOAD_PORT", text, 1) != 0
@@ -123,6 +134,7 @@ static int set_preload_variables(const struct run_env *r)
 int run_env_apply(const struct run_env *r)
 {
     own_env_give_back(); /* what {env: …} names is gone since the configuration was read */
-    int failed = set_proxy_variables(r);
-    return failed || !r->preload ? failed : set_preload_variables(r);
+    struct run_proxies before = { .parent_known = r->config->parent.url != NULL };
+    int failed = set_proxy_variables(r, &before);
+    return failed || !r->preload ? failed : set_preload_variables(r, &before);
 }

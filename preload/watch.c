@@ -1,0 +1,92 @@
+/* The first bytes of connections that go their own way: a program that was told of another proxy (a flag, a file of its
+ * own) would ask it for the host of a rule, and go around us with no word.  That is refused here, and said. */
+#include "preload/preload.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define WATCHED_MAX 65536 /* descriptors; those beyond are not watched */
+
+typedef ssize_t write_fn(int, const void *, size_t);
+typedef ssize_t writev_fn(int, const struct iovec *, int);
+typedef ssize_t send_fn(int, const void *, size_t, int);
+
+/* A bit a descriptor.  One that was closed and is another file now costs a look at its first bytes. */
+static uint64_t watched[WATCHED_MAX / 64];
+
+static bool is_watched(int fd)
+{
+    return (unsigned)fd < WATCHED_MAX && (__atomic_load_n(&watched[fd / 64], __ATOMIC_RELAXED) >> fd % 64 & 1);
+}
+
+void watch_connected(int fd, bool watch)
+{
+    uint64_t bit = UINT64_C(1) << (unsigned)fd % 64;
+    if ((unsigned)fd >= WATCHED_MAX || watch == is_watched(fd))
+        return;
+    if (watch)
+        (void)__atomic_fetch_or(&watched[fd / 64], bit, __ATOMIC_RELAXED);
+    else
+        (void)__atomic_fetch_and(&watched[fd / 64], ~bit, __ATOMIC_RELAXED);
+}
+
+__attribute__((noinline)) static bool refuses(int fd, const void *bytes, size_t size)
+{
+    const struct preload *p = preload_get();
+    char name[TABLE_TEXT];
+    enum ask ask = p->routing && bytes ? decide_ask(&p->policy, bytes, size, name) : ASK_NOTHING;
+    if (ask == ASK_LATER)
+        return false;
+    if (ask != ASK_OURS) {
+        watch_connected(fd, false);
+        return false;
+    }
+    (void)syscall(SYS_shutdown, fd, SHUT_RDWR); /* it stays watched: some programs try once more */
+    preload_report(REPORT_OTHER_PROXY, name);
+    errno = EACCES;
+    return true;
+}
+
+bool watch_refuses(int fd, const void *bytes, size_t size)
+{
+    return is_watched(fd) && refuses(fd, bytes, size);
+}
+
+static ssize_t missing(void)
+{
+    errno = ENOSYS;
+    return -1;
+}
+
+#define WRITE_HOOK(name)                                                                                               \
+    HOOK(ssize_t, name, int fd, const void *bytes, size_t size)                                                        \
+    {                                                                                                                  \
+        write_fn *real = REAL(write_fn, name);                                                                         \
+        if (!real && !(real = REAL(write_fn, write)))                                                                  \
+            return missing();                                                                                          \
+        return watch_refuses(fd, bytes, size) ? -1 : real(fd, bytes, size);                                            \
+    }
+WRITE_HOOK(write)
+WRITE_HOOK(__write)
+
+#define SEND_HOOK(name)                                                                                                \
+    HOOK(ssize_t, name, int fd, const void *bytes, size_t size, int flags)                                             \
+    {                                                                                                                  \
+        send_fn *real = REAL(send_fn, name);                                                                           \
+        if (!real && !(real = REAL(send_fn, send)))                                                                    \
+            return missing();                                                                                          \
+        return watch_refuses(fd, bytes, size) ? -1 : real(fd, bytes, size, flags);                                     \
+    }
+SEND_HOOK(send)
+SEND_HOOK(__send)
+
+HOOK(ssize_t, writev, int fd, const struct iovec *parts, int count)
+{
+    writev_fn *real = REAL(writev_fn, writev);
+    if (!real)
+        return missing();
+    return parts && count > 0 && watch_refuses(fd, parts[0].iov_base, parts[0].iov_len) ? -1 : real(fd, parts, count);
+}
