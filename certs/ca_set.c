@@ -25,6 +25,26 @@ static int want_hosts(struct ca_set *set)
     return 0;
 }
 
+/* The key of an address does not depend on how it is written.  room: 17 bytes. */
+static struct slice ip_key(struct slice host, char *room)
+{
+    size_t len = x509_host(host, (unsigned char *)room + 1);
+    room[0] = '\0'; /* in no name */
+    return slice_of(room, len > 1 ? 1 + len : 0);
+}
+
+static int name_hosts(struct ca_set *set)
+{
+    char room[17];
+    const char *const *hosts = set->options.hosts;
+    int failed = hosts && !(set->named = hash_new()) ? -ENOMEM : 0;
+    for (; hosts && *hosts && failed == 0; hosts++) {
+        struct slice host = slice_str(*hosts), ip = ip_key(host, room);
+        failed = hash_put(set->named, ip.len ? ip : host, set);
+    }
+    return failed;
+}
+
 static int take_given(struct ca_set *set, int64_t now_s, struct err *e)
 {
     const struct ca_set_options *o = &set->options;
@@ -49,7 +69,7 @@ struct ca_set *ca_set_new(const struct ca_set_options *options, int64_t now_s, s
     }
     set->options = *options;
     set->options.constrain = options->constrain && options->hosts;
-    if (want_hosts(set) != 0)
+    if (want_hosts(set) != 0 || name_hosts(set) != 0)
         err_set(e, "out of memory");
     else if (take_given(set, now_s, e) == 0)
         return set;
@@ -64,6 +84,7 @@ void ca_set_free(struct ca_set *set)
     for (size_t i = 0; i < set->count; i++)
         ca_free(set->members[i].ca);
     free(set->wanted);
+    hash_free(set->named);
     free(set);
 }
 
@@ -416,25 +437,18 @@ int64_t ca_set_expiry_s(const struct ca_set *set, int64_t now_s)
 
 /* ---- leaves ---- */
 
-static bool same_ip(struct slice a, struct slice b)
-{
-    unsigned char one[16], other[16];
-    size_t len = x509_host(a, one);
-    return len > 1 && x509_host(b, other) == len && memcmp(one, other, len) == 0;
-}
-
+/* host: shorter than 256 bytes. */
 static bool is_named(const struct ca_set *set, struct slice host)
 {
-    const char *const *hosts = set->options.hosts;
-    struct slice parent;
+    char room[2 + 256] = "*.";
+    struct slice parent, ip = ip_key(host, room + 2);
+    if (!set->named || hash_get(set->named, ip.len ? ip : host))
+        return true;
     (void)slice_cut(host, '.', &parent);
-    for (; hosts && *hosts; hosts++) {
-        struct slice rule = slice_str(*hosts);
-        if (slice_starts(rule, SLICE("*.")) ? slice_eq(parent, slice_skip(rule, 2))
-                                            : slice_eq(host, rule) || same_ip(host, rule))
-            return true;
-    }
-    return !set->options.hosts;
+    if (parent.len == 0)
+        return false;
+    memcpy(room + 2, parent.ptr, parent.len);
+    return hash_get(set->named, slice_of(room, 2 + parent.len));
 }
 
 int ca_set_sign_leaf(struct ca_set *set, struct slice host, bool rsa, struct slice spki_der, int64_t now_s,

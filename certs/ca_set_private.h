@@ -3,6 +3,7 @@
 #ifndef SIDEKEY_CERTS_CA_SET_PRIVATE_H
 #define SIDEKEY_CERTS_CA_SET_PRIVATE_H
 
+#include "base/hash.h"
 #include "certs/ca_set.h"
 
 #define MEMBERS_MAX 32
@@ -18,6 +19,7 @@ struct ca_set {
     struct ca_set_options options;
     const char **wanted; /* what some authority must speak for; an entry NULL: any host */
     size_t wanted_count;
+    struct hash *named; /* options.hosts, for what is asked at each leaf; NULL: any host */
     struct member members[MEMBERS_MAX];
     size_t count;
     bool given;

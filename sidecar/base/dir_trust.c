@@ -18,14 +18,17 @@ bool dir_trust_is_mount(int fd)
     return fstat(fd, &here) == 0 && fstatat(fd, "..", &above, 0) == 0 && here.st_dev != above.st_dev;
 }
 
-static bool is_trusted_owner(uid_t uid)
-{
-    return uid == 0 || uid == geteuid();
-}
-
 bool dir_trust_is_private(const struct stat *st)
 {
-    return is_trusted_owner(st->st_uid) && !(st->st_mode & (S_IWGRP | S_IWOTH));
+    return trusted_file_owner(st->st_uid) && !(st->st_mode & (S_IWGRP | S_IWOTH));
+}
+
+int dir_trust_check_owner(const struct stat *st, const char *path, const char *way_out, struct err *e)
+{
+    if (st->st_uid == geteuid())
+        return 0;
+    return err_set(e, "%s belongs to user id %ju, but this is user id %ju: chown %ju %s%s", path, (uintmax_t)st->st_uid,
+                   (uintmax_t)geteuid(), (uintmax_t)geteuid(), path, way_out);
 }
 
 int dir_trust_open(const char *path, struct err *e)

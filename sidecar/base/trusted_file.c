@@ -37,7 +37,7 @@ static bool root_is_unmapped(void)
     return got == 1 && inside != 0;
 }
 
-static bool owner_is_trusted(uid_t uid)
+bool trusted_file_owner(uid_t uid)
 {
     return uid == 0 || uid == geteuid() || (uid == OVERFLOW_UID && root_is_unmapped());
 }
@@ -91,7 +91,7 @@ static int judge(const struct walk *w)
 {
     const char *name = w->at[0] ? w->at : "/", *kind = S_ISDIR(w->st.st_mode) ? "directory" : "file";
     bool chosen = S_ISREG(w->st.st_mode) && is_mount_root(name);
-    if (!chosen && !owner_is_trusted(w->st.st_uid)) {
+    if (!chosen && !trusted_file_owner(w->st.st_uid)) {
         err_set(w->e,
                 "%.300s: the %s belongs to uid %u, who is neither root nor the user that runs sidekey (uid %u): that "
                 "user decides what it says; chown it, or use a path that is yours",

@@ -11,8 +11,14 @@
 #ifndef SIDEKEY_BASE_TRUSTED_FILE_H
 #define SIDEKEY_BASE_TRUSTED_FILE_H
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 #include "base/err.h"
 
+/* The one judgement of owners: what root or our own user has is trusted.  In a user namespace without a root, root's
+ * files show as nobody's: those too. */
+bool trusted_file_owner(uid_t uid);
 /* 0: path may be opened.  -EPERM: others could have written it; e names the part and says the way out.  -EINVAL: no
  * regular file; -EFBIG: longer than most_bytes; else the -errno of the file system.  e is set with each. */
 MUST_CHECK int trusted_file_check(const char *path, long long most_bytes, struct err *e);

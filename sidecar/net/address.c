@@ -285,3 +285,15 @@ const char *address_text(const struct sockaddr *sa, char *text, size_t size)
         snprintf(text, size, "[%s]:%u", ip, ntohs(((const struct sockaddr_in6 *)(const void *)sa)->sin6_port));
     return text;
 }
+
+bool address_names_loopback(struct slice host)
+{
+    const struct slice local = SLICE("localhost");
+    struct address at;
+    if (host.len >= local.len && slice_eq(slice_skip(host, host.len - local.len), local))
+        return host.len == local.len || host.ptr[host.len - local.len - 1] == '.';
+    if (host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']')
+        host = slice_of(host.ptr + 1, host.len - 2);
+    return slice_find(host, '/') == host.len && address_parse_network(host, &at) == 0
+           && address_class_of((const struct sockaddr *)&at.sa) == ADDRESS_LOOPBACK;
+}

@@ -36,6 +36,8 @@ MUST_CHECK int address_parse(struct slice text, uint16_t default_port, struct ad
 MUST_CHECK int address_parse_network(struct slice text, struct address *ret);
 enum address_class address_class_of(const struct sockaddr *sa);
 const char *address_class_name(enum address_class c);
+/* The host means this machine: "localhost" and the names below it (RFC 6761 §6.3), 127.0.0.0/8, "::1" or "[::1]". */
+bool address_names_loopback(struct slice host);
 /* The address lies in the network, and both are of one family. */
 bool address_within(const struct address *network, const struct sockaddr *sa);
 /* Metadata, link-local and unusable never; private and loopback only when listed. */

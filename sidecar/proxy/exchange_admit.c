@@ -1,7 +1,7 @@
 /* May the request go on?  Its authority and framing, its rule, what a credential demands of it, Max-Forwards. */
 #include "http/rules.h"
 #include "proxy/exchange_private.h"
-#include "proxy/rule_path.h"
+#include "proxy/rule_refusal.h"
 
 static void refuse_head(struct exchange *x, struct rules_verdict v)
 {
@@ -18,82 +18,22 @@ static void refuse_head(struct exchange *x, struct rules_verdict v)
     exchange_fail(x, &p);
 }
 
-static bool refuse_rule(struct exchange *x, const char *reason, const char *detail)
-{
-    exchange_fail(x, &(struct problem){ .status = 403,
-                                        .error = "http_request_denied",
-                                        .reason = reason,
-                                        .detail = detail,
-                                        .hint = "sidekey why METHOD URL shows which rule is tried" });
-    return false;
-}
-
-static bool is_loopback(const struct authority *a0)
-{
-    return slice_eq(slice_str(a0->host), SLICE("localhost")) || slice_eq(slice_str(a0->host), SLICE("::1"))
-           || (a0->kind == HOST_IPV4 && slice_starts(slice_str(a0->host), SLICE("127.")));
-}
-
-/* What a credential demands of the request that carries it. */
-static bool admit_credential(struct exchange *x)
-{
-    if (!exchange_injects(x))
-        return true;
-    if (slice_ieq(message_method(x->request), SLICE("TRACE"))) {
-        exchange_fail(x, &(struct problem){ .status = 405,
-                                            .error = "http_request_denied",
-                                            .reason = "trace_refused",
-                                            .detail = "TRACE would echo the credential" });
-        return false;
-    }
-    if (!rule_path_escapes_valid(message_target(x->request))) {
-        exchange_fail(x, &(struct problem){ .status = 400,
-                                            .reason = "target_escape",
-                                            .detail = "the path has a percent sign without two hex digits behind it",
-                                            .hint = "write a percent sign as %25" });
-        return false;
-    }
-    if (x->a0.scheme == SCHEME_HTTP && !x->rule->allow_http && !is_loopback(&x->a0)) {
-        exchange_fail(x, &(struct problem){ .status = 403,
-                                            .error = "http_request_denied",
-                                            .reason = "plain_http",
-                                            .credential = x->rule->credential,
-                                            .detail = "a credential is not sent over plain http",
-                                            .hint = "use https, or set allow_http: true in the rule" });
-        return false;
-    }
-    return true;
-}
-
-/* Which rule is it, and does it take this method, path and what may stand for the method? */
+/* Which rule is it, and does it take the request? */
 static bool admit_rule(struct exchange *x)
 {
-    const struct worker_options *o = x->ctx->options;
+    struct problem refused;
     enum rule_match match = access_find_rule(x->ctx->access, x->client, &x->a0, x->request, &x->rule);
     const struct rule *winner = match == RULE_FOUND ? x->rule : NULL;
-    if (access_stray_placeholder(x->ctx->access, winner, x->request))
-        return refuse_rule(x, "placeholder_stray",
-                           "the request carries a placeholder that no rule takes for this host, method and path");
-    switch (match) {
-    case RULE_PLACEHOLDER:
-        if (x->rule->others == OTHERS_REFUSE)
-            return refuse_rule(x, "placeholder_missing",
-                               "the rules of this host ask for a placeholder, and the request carries none of them");
-        x->untouched = true;
-        break;
-    case RULE_REFUSED:
-        return refuse_rule(x, "method_or_path_not_allowed",
-                           "rules know this host, but none allows this method and path");
-    case RULE_NONE:
-        if (o->unmatched == UNMATCHED_DENY)
-            return refuse_rule(x, "host_not_allowed", "no rule knows this host, and unmatched is deny");
-        return true;
-    case RULE_FOUND: break;
+    const struct rule_question q = { .a0 = &x->a0,
+                                     .request = x->request,
+                                     .stray = access_stray_placeholder(x->ctx->access, winner, x->request),
+                                     .deny_unmatched = x->ctx->options->unmatched == UNMATCHED_DENY };
+    if (rule_refusal(match, x->rule, &q, &refused)) {
+        exchange_fail(x, &refused);
+        return false;
     }
-    if (rule_overrides_allowed(x->rule, x->request))
-        return true;
-    return refuse_rule(x, "method_or_path_not_allowed",
-                       "the request asks by a field or _method for a method or path that its rule does not allow");
+    x->untouched = match == RULE_PLACEHOLDER;
+    return true;
 }
 
 /* RFC 9110 §9.3.8: what TRACE shows of the request here: nothing that could be a secret. */
@@ -152,8 +92,6 @@ bool exchange_admit(struct exchange *x)
         refuse_head(x, v);
         return false;
     }
-    if (!admit_credential(x))
-        return false;
     if (rules_hops_left(x->request, &bad_hops) != 0 && !bad_hops)
         return true;
     if (bad_hops)

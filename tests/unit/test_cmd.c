@@ -109,7 +109,8 @@ static void why_says_what_happens_when_no_rule_injects(void **state)
         { "GET", "https://api.example/", "no rule knows api.example:443: the connection is tunnelled", 1 },
         { "PUT", "https://api.test:8443/", "no rule knows api.test:8443", 1 },
         { "TRACE", "https://api.test/v2/", "405: TRACE", 1 },
-        { "GET", "http://api.test:443/v2/", "403: plain http", 1 },
+        { "GET", "http://api.test:443/v2/", "403: a credential is not sent over plain http", 1 },
+        { "GET", "https://api.test/v2/%zz", "400: the path has a percent sign", 1 },
         { "POST", "https://api.test/v2/", "?key=<access_token of crm>", 0 },
         { "GET", "api.test", "no http or https URL", 64 },
     };
@@ -119,7 +120,7 @@ static void why_says_what_happens_when_no_rule_injects(void **state)
             fail_msg("\"%s\" is not in\n%s", rows[i].said, out);
     }
     assert_int_equal(RUN(cmd_why, "--set", "unmatched=deny", "GET", "https://api.example/"), 1);
-    assert_non_null(strstr(out, "refused with 403"));
+    assert_non_null(strstr(out, "403: no rule knows this host, and unmatched is deny"));
 }
 
 static void env_quotes_for_each_reader(void **state)

@@ -9,6 +9,7 @@
 
 #include "app/config/url.h"
 #include "app/config/units.h"
+#include "net/address.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -141,6 +142,8 @@ static void urls_are_taken_apart(void **state)
         { "http://[::1]/t", "::1", "/t", SCHEME_HTTP, 80, true },
         { "http://localhost", "localhost", "/", SCHEME_HTTP, 80, true },
         { "http://127.example.com/", "127.example.com", "/", SCHEME_HTTP, 80, false },
+        { "http://app.localhost/", "app.localhost", "/", SCHEME_HTTP, 80, true },
+        { "http://notlocalhost/", "notlocalhost", "/", SCHEME_HTTP, 80, false },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct authority a;
@@ -150,7 +153,7 @@ static void urls_are_taken_apart(void **state)
         assert_true(slice_eq(path, slice_str(rows[i].path)));
         assert_int_equal(a.scheme, rows[i].scheme);
         assert_int_equal(a.port, rows[i].port);
-        assert_int_equal(url_is_loopback(&a), rows[i].loopback);
+        assert_int_equal(address_names_loopback(slice_str(a.host)), rows[i].loopback);
     }
 }
 

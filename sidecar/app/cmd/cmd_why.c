@@ -4,6 +4,7 @@
 #include "http/rules.h"
 #include "app/config/units.h"
 #include "proxy/rule_index.h"
+#include "proxy/rule_refusal.h"
 #include "refresh/grant/grant.h"
 
 #include <stdio.h>
@@ -160,42 +161,25 @@ static void print_rules(const struct question *q, const struct rule *winner)
         printf("rules:      %zu more for other hosts or ports\n", others);
 }
 
-/* NULL, or why the proxy would answer by itself instead of injecting. */
-static const char *refusal(const struct question *q, const struct rule *r)
+static int answer_refused(const struct problem *p)
 {
-    if (r->credential && q->to.scheme == SCHEME_HTTP && !r->allow_http && !url_is_loopback(&q->to))
-        return "403: plain http, and the rule does not say allow_http: true";
-    if (r->credential && slice_eq(q->method, SLICE("TRACE")))
-        return "405: TRACE would show the token to the client";
-    return NULL;
+    printf("answer:     %d: %s%s%s\n", p->status, p->detail, p->hint ? ": " : "", p->hint ? p->hint : "");
+    return 1;
 }
 
-static int answer_unmatched(const struct question *q, enum rule_match match)
+static int answer_unmatched(const struct question *q)
 {
-    static const char *const policies[] = {
-        "the connection is tunnelled: bytes only, nothing is read or set (unmatched: tunnel)",
-        "the connection is refused with 403 (unmatched: deny)",
-        "the connection is tunnelled and logged, nothing is read or set (unmatched: report)",
-    };
-    if (match == RULE_REFUSED)
-        printf("answer:     403: rules know %s, but none matches this method and path\n", q->host);
-    else
-        printf("answer:     no rule knows %s: %s\n", q->host, policies[q->config->unmatched]);
+    printf("answer:     no rule knows %s: the connection is tunnelled%s, nothing is read or set (unmatched: %s)\n",
+           q->host, q->config->unmatched == UNMATCHED_REPORT ? " and logged" : ": bytes only",
+           q->config->unmatched == UNMATCHED_REPORT ? "report" : "tunnel");
     return 1;
 }
 
 /* Rules know host, method and path, but the placeholder is another one. */
-static int answer_placeholder(const struct question *q, const struct rule *r, bool stray)
+static int answer_untouched(const struct question *q)
 {
-    if (stray)
-        printf("answer:     403: the request has a placeholder of rules for other hosts or paths\n");
-    else if (r->others == OTHERS_PASS)
-        printf("sends:      %.*s https://%s as it is, without a token (others: pass)\n", (int)q->method.len,
-               q->method.ptr, q->host);
-    else
-        printf("answer:     403: no rule of %s takes the request without its placeholder (others: pass would send it "
-               "on)\n",
-               q->host);
+    printf("sends:      %.*s https://%s as it is, without a token (others: pass)\n", (int)q->method.len, q->method.ptr,
+           q->host);
     return 1;
 }
 
@@ -203,6 +187,7 @@ static int answer(const struct question *q)
 {
     const struct config *c = q->config;
     const struct rule *r = NULL;
+    struct problem refused;
     struct rule_index *index = rule_index_new(c->rules, c->rule_count);
     if (!index)
         return EX_OSERR;
@@ -210,15 +195,15 @@ static int answer(const struct question *q)
     bool stray = rule_index_stray_placeholder(index, match == RULE_FOUND ? r : NULL, &q->request);
     rule_index_free(index);
     print_rules(q, match == RULE_FOUND ? r : NULL);
-    if (stray || match == RULE_PLACEHOLDER)
-        return answer_placeholder(q, r, stray);
+    const struct rule_question asked = {
+        .a0 = &q->to, .request = &q->request, .stray = stray, .deny_unmatched = c->unmatched == UNMATCHED_DENY
+    };
+    if (rule_refusal(match, r, &asked, &refused))
+        return answer_refused(&refused);
+    if (match == RULE_PLACEHOLDER)
+        return answer_untouched(q);
     if (match != RULE_FOUND)
-        return answer_unmatched(q, match);
-    const char *refused = refusal(q, r);
-    if (refused) {
-        printf("answer:     %s\n", refused);
-        return 1;
-    }
+        return answer_unmatched(q);
     if (r->credential)
         print_credential(find_spec(c, r->credential));
     printf("sends:      %.*s %s://%s, and\n", (int)q->method.len, q->method.ptr,

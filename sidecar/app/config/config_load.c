@@ -7,6 +7,7 @@
 #include "app/config/url.h"
 #include "base/hash.h"
 #include "crypto/seal.h"
+#include "net/address.h"
 #include "proxy/rule_index.h"
 
 #include <errno.h>
@@ -113,7 +114,8 @@ static void warn(struct schema *s, const struct config *c)
     char text[64];
     struct authority at;
     address_text((const struct sockaddr *)&c->listen_proxy.sa, text, sizeof text);
-    if (c->listen_proxy.len && authority_parse(slice_str(text), SCHEME_HTTP, 1, &at) == 0 && !url_is_loopback(&at))
+    if (c->listen_proxy.len && authority_parse(slice_str(text), SCHEME_HTTP, 1, &at) == 0
+        && !address_names_loopback(slice_str(at.host)))
         schema_warn(s, json_object_get(json_object_get(root, "listen"), "proxy"),
                     "listen.proxy: %s is open to other machines: whoever reaches it can use the credentials", text);
     warn_unused(s, c, credentials);

@@ -2,6 +2,7 @@
 
 #include "app/config/url.h"
 #include "http/rules.h"
+#include "net/address.h"
 #include "proxy/in_band.h"
 #include "proxy/when.h"
 #include "refresh/redis/redis_url.h"
@@ -204,7 +205,8 @@ const char *value_token_url(char **io_text)
     const char *wrong = value_url(io_text);
     if (wrong)
         return wrong;
-    if (url_parse(slice_str(*io_text), &a, &path) == 0 && a.scheme == SCHEME_HTTP && !url_is_loopback(&a))
+    if (url_parse(slice_str(*io_text), &a, &path) == 0 && a.scheme == SCHEME_HTTP
+        && !address_names_loopback(slice_str(a.host)))
         return "would send secrets in the clear: a token endpoint is https (http only on loopback)";
     return NULL;
 }

@@ -26,13 +26,3 @@ int url_parse(struct slice text, struct authority *ret, struct slice *ret_path)
     *ret_path = end < rest.len ? slice_skip(rest, end) : SLICE("/");
     return 0;
 }
-
-bool url_is_loopback(const struct authority *a)
-{
-    switch (a->kind) {
-    case HOST_IPV4: return strncmp(a->host, "127.", 4) == 0;
-    case HOST_IPV6: return strcmp(a->host, "::1") == 0;
-    case HOST_NAME: return strcmp(a->host, "localhost") == 0;
-    }
-    return false;
-}

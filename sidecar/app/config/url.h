@@ -7,7 +7,5 @@
 /* "https://host[:port]/path?query": fills ret, and *ret_path with "/path?query" inside text ("/" when there is none).
  * -EINVAL: another scheme, userinfo, a fragment, control bytes or spaces, a host that authority_parse() refuses. */
 MUST_CHECK int url_parse(struct slice text, struct authority *ret, struct slice *ret_path);
-/* The authority is this machine: localhost, 127.0.0.0/8, ::1. */
-bool url_is_loopback(const struct authority *a);
 
 #endif

@@ -127,8 +127,7 @@ bool parent_serves(const struct parent_options *options, const struct authority 
         return false;
     if (to->kind != HOST_NAME && address_parse(slice_str(authority_key(to, key)), 0, &address) == 0)
         at = (const struct sockaddr *)&address.sa;
-    if (at ? address_class_of(at) == ADDRESS_LOOPBACK
-           : strcmp(to->host, "localhost") == 0 || ends_with(to->host, ".localhost"))
+    if (address_names_loopback(slice_str(to->host)))
         return false;
     for (char **entry = options->no_proxy; entry && *entry; entry++)
         if (names(*entry, to, at))

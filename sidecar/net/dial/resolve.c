@@ -331,15 +331,6 @@ void resolver_free(struct resolver *r)
     free(r);
 }
 
-/* The names that always mean this host, RFC 6761 §6.3. */
-static bool is_localhost(struct slice host)
-{
-    struct slice local = SLICE("localhost");
-    size_t before = host.len - local.len;
-    return host.len >= local.len && slice_eq(slice_skip(host, before), local)
-           && (before == 0 || host.ptr[before - 1] == '.');
-}
-
 /* What needs no question; the caller owns one reference. */
 static struct answer *at_hand(struct resolver *r, const char *text)
 {
@@ -350,7 +341,7 @@ static struct answer *at_hand(struct resolver *r, const char *text)
         return answer_ref(&no_host);
     if (slice_find(host, '/') == host.len && address_parse_network(host, &a[0]) == 0)
         return answer_new(text, a, 1, NULL);
-    if (is_localhost(host) && address_parse_network(SLICE("127.0.0.1"), &a[0]) == 0
+    if (address_names_loopback(host) && address_parse_network(SLICE("127.0.0.1"), &a[0]) == 0
         && address_parse_network(SLICE("::1"), &a[1]) == 0)
         return answer_new(text, a, 2, NULL);
     return (found = known(r, text)) != NULL ? answer_ref(found) : NULL;

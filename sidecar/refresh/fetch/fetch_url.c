@@ -7,23 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool has_class(const char *host, enum address_class a, enum address_class b)
-{
-    struct address at;
-    if (address_parse(slice_str(host), 1, &at) != 0)
-        return false;
-    enum address_class failure = address_class_of((struct sockaddr *)&at.sa);
-    return failure == a || failure == b;
-}
-
-static bool names_loopback(const char *host)
-{
-    return strcmp(host, "localhost") == 0 || has_class(host, ADDRESS_LOOPBACK, ADDRESS_LOOPBACK);
-}
-
 static bool names_metadata(const char *host)
 {
-    return strcmp(host, "metadata.google.internal") == 0 || has_class(host, ADDRESS_METADATA, ADDRESS_LINK_LOCAL);
+    struct address at;
+    if (strcmp(host, "metadata.google.internal") == 0)
+        return true;
+    if (address_parse(slice_str(host), 1, &at) != 0)
+        return false;
+    enum address_class found = address_class_of((struct sockaddr *)&at.sa);
+    return found == ADDRESS_METADATA || found == ADDRESS_LINK_LOCAL;
 }
 
 static void lower(char *host)
@@ -58,7 +50,7 @@ int fetch_url_read(const char *url, bool metadata, struct fetch_place *ret)
     curl_url_cleanup(u);
     lower(p.host);
     p.port = (uint16_t)strtoul(port, NULL, 10);
-    p.loopback = names_loopback(p.host);
+    p.loopback = address_names_loopback(slice_str(p.host));
     bool plain = strcmp(p.scheme, "http") == 0 && (p.loopback || (metadata && names_metadata(p.host)));
     if (failed || p.port == 0 || (strcmp(p.scheme, "https") != 0 && !plain))
         return -EINVAL;

@@ -39,11 +39,8 @@ static int check(int fd, const char *path, struct err *e)
     struct stat st;
     if (fstat(fd, &st) != 0)
         return err_set(e, "%s: %s", path, strerror(errno));
-    if (st.st_uid != geteuid())
-        return err_set(
-            e,
-            "%s belongs to user id %ju, but this is user id %ju: chown %ju %s, or use a directory of its own below it",
-            path, (uintmax_t)st.st_uid, (uintmax_t)geteuid(), (uintmax_t)geteuid(), path);
+    if (dir_trust_check_owner(&st, path, ", or use a directory of its own below it", e) != 0)
+        return -1;
     if (st.st_mode & (S_IRWXG | S_IRWXO))
         return err_set(
             e, "%s has mode %04o, so others may %s it: chmod 0700 %s, or use a directory of its own below it", path,

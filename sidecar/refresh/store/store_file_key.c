@@ -1,5 +1,6 @@
 #include "refresh/store/store_file.h"
 
+#include "base/dir_trust.h"
 #include "base/rand.h"
 #include "base/str.h"
 #include "refresh/store/state_dir.h"
@@ -8,6 +9,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,11 +55,12 @@ static int make_key(const struct state_dir *d)
 static int check_mode(const struct state_dir *d, struct err *e)
 {
     struct stat st;
+    char path[PATH_MAX + sizeof "/" KEY_NAME];
     if (fstatat(d->fd, KEY_NAME, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return err_set(e, "cannot read %s/" KEY_NAME ": %s", d->path, strerror(errno));
-    if (st.st_uid != geteuid())
-        return err_set(e, "%s/" KEY_NAME " belongs to user id %ju, but this is user id %ju: chown %ju %s/" KEY_NAME,
-                       d->path, (uintmax_t)st.st_uid, (uintmax_t)geteuid(), (uintmax_t)geteuid(), d->path);
+    snprintf(path, sizeof path, "%.*s/" KEY_NAME, PATH_MAX, d->path);
+    if (dir_trust_check_owner(&st, path, "", e) != 0)
+        return -1;
     if (st.st_mode & 077)
         return err_set(e, "%s/" KEY_NAME " has mode %04o, so others may use it: chmod 0600 %s/" KEY_NAME, d->path,
                        (unsigned)st.st_mode & 07777, d->path);
