@@ -87,13 +87,13 @@ class Sidekey:
     def start(self):
         """At the address that it had before, if it had one."""
         with open(self.log, "wb") as log:
-            began = time.monotonic()
+            self.began = began = time.monotonic()
             argv = [SIDEKEY, "serve", "-c", self.config, "--set", f"listen.proxy={self.address}"]
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         found = None
         while not found:
             found = re.search(r"ready proxy=(\S+)", self.log.read_text())
-            if self.process.poll() is not None or time.monotonic() > began + 10:
+            if self.process.poll() is not None or time.monotonic() > began + 60:
                 raise Missed("sidekey did not start:\n" + self.log.read_text())
             time.sleep(0.001)
         self.ready_ms = (time.monotonic() - began) * 1000
@@ -110,7 +110,7 @@ class Sidekey:
         if not pid:
             raise Missed(f"no {role} among sidekey's processes")
         os.kill(pid, signal.SIGKILL)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while self.children().get(role) in (pid, None):
             if time.monotonic() > end:
                 raise Missed(f"no new {role}")
@@ -124,14 +124,14 @@ class Sidekey:
     def stop(self):
         self.process.terminate()
         try:
-            return self.process.wait(10)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()
 
 
 def run(sidekey, *argv):
-    done = subprocess.run([str(a) for a in argv], env=sidekey.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([str(a) for a in argv], env=sidekey.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, (done.stdout or done.stderr).strip()
 
 
@@ -146,17 +146,22 @@ def placeholder_in_token_out(sidekey, idp, api):
         status, said = run(sidekey, *argv)
         token = (api.last_authorization or "").removeprefix("Bearer ")
         check(f"{name:6} sent 'Bearer placeholder', the API saw 'Bearer {token[:6]}…' and answered {said}", status == 0 and token.startswith("at-"))
-    check("they needed one token request", idp.token_requests == 1, f"{idp.token_requests}")
+    took_s = time.monotonic() - sidekey.began
+    if took_s < idp.lifetime_s / 2 or idp.token_requests == 1:
+        check("they needed one token request", idp.token_requests == 1, f"{idp.token_requests}")
+    else:  # a slow machine: each token is replaced when half of its life is over
+        check(f"they took {took_s:.0f} s, and a token lives {idp.lifetime_s} s: {idp.token_requests} token requests", idp.token_requests <= 1 + took_s / (0.4 * idp.lifetime_s))
 
 
 def fifty_calls_at_expiry(sidekey, idp, api):
     say(f"\n2. The token lives {idp.lifetime_s} s. It expires, and fifty calls come at once")
+    requests, end = idp.token_requests, idp.issued_at + idp.lifetime_s
     idp.lifetime_s, idp.pause_s = 3600, 1.5
-    time.sleep(max(0, sidekey.token_at + 5.5 - time.monotonic()))
+    time.sleep(max(0, end + 0.5 - time.monotonic()))
     _, said = run(sidekey, sys.executable, HERE / "program.py", URL, 50)
     idp.pause_s = 0
     check("all fifty were answered 200", json.loads(said) == {"200": 50}, said)
-    check("one token request served them all", idp.token_requests == 2, f"{idp.token_requests - 1}")
+    check("one token request served them all", idp.token_requests == requests + 1, f"{idp.token_requests - requests}")
     check("the API never saw an expired token", api.refused == 0)
 
 
@@ -175,7 +180,7 @@ def killed_in_mid_traffic(sidekey, idp, api):
     for role in ("worker", "keeper"):
         time.sleep(1.2)
         check(f"{role} {sidekey.kill(role)} is dead, and another one stands in its place", True)
-    counts = json.loads(program.communicate(timeout=20)[0])
+    counts = json.loads(program.communicate(timeout=120)[0])
     good, redialled = counts.pop("200", 0), counts.pop("redialled", 0)
     check(f"{good} calls were answered 200, no other answer was seen", good >= 3 * CALLERS and not counts, f"{redialled} connections of the dead worker were dialled again")
     idp.revoke_access()
@@ -197,7 +202,7 @@ def restarted_under_a_program(sidekey, idp):
     sidekey.process.wait()
     sidekey.start()
     check(f"kill -9: the next one is ready after {sidekey.ready_ms:.0f} ms", True)
-    counts = json.loads(program.communicate(timeout=20)[0])
+    counts = json.loads(program.communicate(timeout=120)[0])
     good, redialled = counts.pop("200", 0), counts.pop("redialled", 0)
     check(f"the program noticed nothing: {good} calls were answered 200, no certificate was strange to it", good >= 3 and not counts,
           f"{redialled} connections were dialled again")
@@ -215,7 +220,6 @@ def main():
         sidekey = None
         try:
             sidekey = Sidekey(folder, idp, api)
-            sidekey.token_at = time.monotonic()
             say(f"authorization server  {idp.token_url}   refresh tokens rotate; one used twice costs the grant")
             say(f"HTTPS API             127.0.0.1:{api.port} as {NAME}   takes live access tokens only")
             say(f"sidekey               {sidekey.environment['HTTPS_PROXY']}   ready after {sidekey.ready_ms:.0f} ms")

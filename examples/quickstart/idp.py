@@ -17,6 +17,7 @@ class AuthorizationServer:
         self.lifetime_s = 5        # of the access tokens made from now on
         self.pause_s = 0           # how long a token request takes
         self.token_requests = self.reused = 0
+        self.issued_at = 0         # when the last access token was made (monotonic)
         self.first_refresh_token = self.mint()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         self.server.daemon_threads = True
@@ -50,7 +51,8 @@ class AuthorizationServer:
                 return 400, {"error": "invalid_grant"}
             self.refresh[presented] = "used"
             access = "at-" + secrets.token_urlsafe(24)
-            self.access[access] = time.monotonic() + self.lifetime_s
+            self.issued_at = time.monotonic()
+            self.access[access] = self.issued_at + self.lifetime_s
             return 200, {"access_token": access, "token_type": "Bearer", "expires_in": self.lifetime_s, "refresh_token": self.mint()}
 
     def handler(self):

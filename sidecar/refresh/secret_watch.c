@@ -31,21 +31,31 @@ static struct stat stat_of(const char *path)
     return st;
 }
 
+static bool is_same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+/* Files beside it change too: what counts is the file that the path leads to. */
+static void compare(struct secret_watch *w)
+{
+    struct stat now = stat_of(w->path), last = w->last;
+    w->last = now;
+    if (now.st_dev != last.st_dev || now.st_ino != last.st_ino || now.st_size != last.st_size
+        || !is_same_time(now.st_mtim, last.st_mtim) || !is_same_time(now.st_ctim, last.st_ctim))
+        w->fn(w->arg);
+}
+
 static void on_settled(void *arg)
 {
-    struct secret_watch *w = arg;
-    w->last = stat_of(w->path);
-    w->fn(w->arg);
+    compare(arg);
 }
 
 static void on_look(void *arg)
 {
     struct secret_watch *w = arg;
-    struct stat now = stat_of(w->path);
     timer_set(&w->look, LOOK_MS);
-    if (now.st_ino != w->last.st_ino || now.st_size != w->last.st_size || now.st_mtim.tv_sec != w->last.st_mtim.tv_sec
-        || now.st_mtim.tv_nsec != w->last.st_mtim.tv_nsec)
-        on_settled(w);
+    compare(w);
 }
 
 static void on_event(struct ev_loop *loop, ev_io *io, int revents)

@@ -7,8 +7,8 @@
 #include "base/slice.h"
 
 struct secret_watch;
-/* path is copied.  fn runs from the loop, some 100 ms after the last of a burst of events; the content may be the same
- * as before. NULL: out of memory. */
+/* path is copied.  fn runs from the loop, some 100 ms after the last of a burst of events, when the file is another one
+ * or has been written, touched or given other rights; the content may be the same as before. NULL: out of memory. */
 MUST_CHECK struct secret_watch *secret_watch_new(const char *path, void (*fn)(void *arg), void *arg);
 /* Accepts NULL. */
 void secret_watch_free(struct secret_watch *w);

@@ -171,11 +171,11 @@ def make_config(auth, pki, place):
                 "inject": [{"in": "header", "name": "authorization", "format": "Bearer {access_token}"}],
             } for host in hosts],
             "network": {"resolve": {f"{host}:443": server for host in [*hosts, "open.sidekey.test"]}},
-            "limits": {"drain": "3s"},
         }
         (place / "state").mkdir(mode=0o700, exist_ok=True)
         (place / "ca").mkdir(mode=0o755, exist_ok=True)
         config.update(changes)
+        config["limits"] = {**harness.UNHURRIED, **changes.get("limits", {})}
         return config
     make.write = write
     return make

@@ -78,7 +78,7 @@ class Scene:
         self.world = wire.World(folder, pki, "dns")
         self.names = NameServer()
         conf = folder / "resolv.conf"
-        conf.write_text(f"nameserver {self.names.address}\noptions timeout:2 attempts:2\n")
+        conf.write_text(f"nameserver {self.names.address}\noptions timeout:20 attempts:1\n")
         self.good = self.world.server(lambda peer: peer.send(b"good"), tls=False, address=GOOD)
         self.port = self.good.port
         self.canaries = [self.listen(socket.AF_INET, CANARY)]
@@ -123,6 +123,7 @@ def scene(folder, pki):
     made.close()
 
 
+KEPT_S = 5  # the least that an answer is kept
 LATER = [{A: [CANARY]}, {A: [CANARY], AAAA: [f"::ffff:{CANARY}"]}, {A: ["169.254.169.254"]}, {AAAA: ["fd00:ec2::254"]}, {AAAA: ["64:ff9b::7f00:6"]}, {A: ["0.0.0.0"]}]
 
 
@@ -130,18 +131,19 @@ LATER = [{A: [CANARY]}, {A: [CANARY], AAAA: [f"::ffff:{CANARY}"]}, {A: ["169.254
 def test_6_a_name_that_is_led_elsewhere_is_judged_by_where_it_leads(scene):
     """Rebinding: the first answer is good, the next one is not.  While the first is kept it alone counts; then the new one is refused."""
     names = {f"rebind{n}.test": later for n, later in enumerate(LATER)}
-    for name in names:
-        scene.names.answers[name] = {A: [GOOD]}
+    for name, later in names.items():
+        scene.names.answers[name], began = {A: [GOOD]}, time.monotonic()
         assert scene.connect(name)[0] == 200
-    scene.names.answers.update(names)
-    for name in names:
-        assert scene.connect(name)[0] == 200, "the address that was judged is the one that is dialled"
-        assert scene.names.asked[name, A] == 1
-    time.sleep(5.1)  # the least that an answer is kept
+        scene.names.answers[name] = later
+        status = scene.connect(name)[0]
+        if time.monotonic() - began < KEPT_S:
+            assert status == 200, "the address that was judged is the one that is dialled"
+            assert scene.names.asked[name, A] == 1
+    time.sleep(KEPT_S + 0.1)
     for name in names:
         status, head, _ = scene.connect(name)
         assert status == 403 and "error=destination_ip_prohibited" in field_of(head, "proxy-status"), (name, head)
-        assert scene.names.asked[name, A] == 2
+        assert scene.names.asked[name, A] >= 2
     scene.nobody_came()
 
 
@@ -166,14 +168,18 @@ def test_6_one_name_is_asked_for_once_however_many_wait(scene):
 
 
 def test_6_an_answer_is_kept_longer_than_it_asks_for(scene):
-    names = {f"ttl{ttl_s}.test": ttl_s for ttl_s in (0, 1)}
-    for name, scene.names.ttl in names.items():
-        scene.names.answers[name] = {A: [GOOD]}
-        assert scene.connect(name)[0] == 200
-    scene.names.ttl = 0
-    time.sleep(1.5)
-    for name in names:
-        assert scene.connect(name)[0] == 200 and scene.names.asked[name, A] == 1, name
+    for turn in range(10):
+        names = {f"ttl{ttl_s}-{turn}.test": ttl_s for ttl_s in (0, 1)}
+        began = time.monotonic()
+        for name, scene.names.ttl in names.items():
+            scene.names.answers[name] = {A: [GOOD]}
+            assert scene.connect(name)[0] == 200
+        scene.names.ttl = 0
+        time.sleep(1.5)
+        statuses = {name: scene.connect(name)[0] for name in names}
+        if time.monotonic() - began < KEPT_S:  # else this machine was too slow to say
+            break
+    assert set(statuses.values()) == {200} and all(scene.names.asked[name, A] == 1 for name in names), scene.names.asked
 
 
 def test_6_a_name_that_is_not_there_is_not_asked_for_again_at_once(scene):
@@ -187,7 +193,7 @@ def test_6_a_name_that_is_not_there_is_not_asked_for_again_at_once(scene):
 def test_6_a_question_for_aaaa_that_is_dropped_costs_fifty_milliseconds(scene):
     scene.names.answers["dropped.test"] = {A: [GOOD], AAAA: None}
     status, _, took = scene.connect("dropped.test")
-    assert status == 200 and 0.045 < took < 0.5, took
+    assert status == 200 and 0.045 < took < 10, took  # the resolver alone would wait for 20 s
     assert scene.names.asked["dropped.test", AAAA] >= 1, "both were asked for together"
 
 
@@ -206,4 +212,4 @@ def test_6_a_silent_first_address_costs_a_quarter_of_a_second(scene):
     status, _, took = scene.connect("silent.test")
     for sock in [*fillers, silent]:
         sock.close()
-    assert status == 200 and 0.24 < took < 0.9, took
+    assert status == 200 and 0.24 < took < 20, took  # a dial that nobody answers may take a minute here

@@ -306,9 +306,8 @@ def test_a_slow_command_blocks_nobody_and_its_children_end_with_it(auth, make_co
         rule["credential"] = "quick"
     sidekey = start(config)
     group = until("the command runs", lambda: (place / "pid").exists() and (place / "pid").read_text().strip())
-    begin = time.monotonic()
-    status, _, _ = sidekey.request(host="git.sidekey.test")
-    assert status == 200 and time.monotonic() - begin < 3
+    assert sidekey.request(host="git.sidekey.test")[0] == 200
+    assert os.path.exists(f"/proc/{group}"), "all that while the other one hung"
     sidekey.stop()
 
     def gone():
@@ -325,24 +324,22 @@ def test_a_slow_command_blocks_nobody_and_its_children_end_with_it(auth, make_co
 
 # --- secrets that programs print ------------------------------------------------------------------------------------------------
 
-@pytest.mark.serial
 def test_a_slow_program_keeps_nobody_but_its_own_credential_waiting(auth, make_config, start, place):
     config = make_config()
     crm = config["credentials"]["crm"]
     running = place / "running"
-    script = f"touch {running}; sleep 4; cat {crm['client_secret']['file']}; rm {running}"
+    script = f"touch {running}; while [ ! -e {place}/go ]; do sleep 0.1; done; cat {crm['client_secret']['file']}; rm {running}"
     config["credentials"]["slow"] = {**crm, "required": False, "refresh_token": make_config.write("slow-token", auth.mint()["refresh_token"]),
                                      "client_secret": {"command": ["sh", "-c", script]}}
     config["rules"].append({"match": {"host": "slow.sidekey.test"}, "credential": "slow"})
     sidekey = start(config)
     until("the program runs", running.exists)
-    begun = time.monotonic()
     works(sidekey)  # a first token, and a leaf of the keeper
     force(sidekey)
     works(sidekey)
     assert sidekey.get_admin("/readyz")[0] == 200
-    assert time.monotonic() - begun < 3  # the forced one keeps a second apart from the first; the program takes four
     assert running.exists(), "all that happened while it ran"
+    (place / "go").touch()
     until("its credential has a token", lambda: "[+]credential/slow" in sidekey.get_admin("/readyz")[1])
 
 

@@ -354,6 +354,7 @@ def test_a_stream_to_one_who_is_gone_ends_with_a_write_and_costs_no_time_before(
     with scene.playing(script):
         client = scene.open(how)
         client.send(client.request())
+        until("an event is here", lambda: select.select([client.sock], [], [], 1)[0])
         time.sleep(0.3)
         client.sock.setblocking(False)
         with contextlib.suppress(BlockingIOError):

@@ -1,7 +1,9 @@
 """The link between a worker and the keeper breaks, or somebody else speaks through it, while both processes live."""
 import ctypes
 import os
+import re
 import socket
+import subprocess
 
 import pytest
 from harness import until
@@ -31,10 +33,16 @@ def links_of(pid):
 
 
 def keeper_link(sidekey):
-    """The worker's end of its link to the keeper: the one that is not the supervisor's, which was there before the worker was."""
-    supervisor, keeper = sorted(links_of(sidekey.child("worker")), key=lambda sock: os.fstat(sock.fileno()).st_ino)
-    supervisor.close()
-    return keeper
+    """The worker's end of its link to the keeper: the one whose other end the keeper has, as ss lists the pairs."""
+    pairs = dict(re.findall(r"^u_seq.*?\s(\d+)\s+\S+\s+(\d+)\s*$", subprocess.run(["ss", "-xanH"], capture_output=True, text=True, check=True).stdout, re.M))
+    held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{sidekey.child('keeper')}/fd")}
+    found = None
+    for sock in links_of(sidekey.child("worker")):
+        if f"socket:[{pairs.get(str(os.fstat(sock.fileno()).st_ino))}]" in held:
+            found = sock
+        else:
+            sock.close()
+    return found
 
 
 def said(sidekey):

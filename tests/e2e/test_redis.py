@@ -57,16 +57,14 @@ def test_two_machines_that_start_together_make_one_token_request(redis_server, m
 
 
 def test_fifty_parallel_calls_at_expiry_on_two_machines_cause_one_token_request(redis_server, machines, auth):
-    auth.access_ttl(2)
+    auth.access_ttl(2, then=3600)
+    auth.faults({"delay_ms": 0}, {"delay_ms": 2500})
     pair = machines(2, {"url": redis_server().url})
-    assert echo(pair[0]) == echo(pair[1])
-    first = auth.counts["token_requests"]
-    auth.access_ttl(3600)
-    auth.faults({"delay_ms": 2500})
+    echo(pair[0]), echo(pair[1])
     time.sleep(2.2)
     answers = asyncio.run(together(pair, 50))
     assert {status for status, _, _ in answers} == {200}
-    assert auth.healthy()["token_requests"] == first + 1
+    assert auth.healthy()["token_requests"] == 2
     assert echo(pair[0]) == echo(pair[1])
 
 
@@ -96,7 +94,7 @@ def test_a_refresh_costs_few_round_trips_and_a_fresh_token_none(redis_server, ma
     assert {status for status, _, _ in answers} == {200}
     assert auth.healthy()["token_requests"] == before + 1
     costs = sorted(len(commands) for commands in busy.of("evalsha", "eval", "hget").values())
-    assert len(costs) == 2 and costs[1] <= 6, busy.asked
+    assert len(costs) == 2 and costs[0] <= 3 and costs[1] <= 6, busy.asked
 
 
 def test_cached_tokens_are_served_while_redis_is_away_and_it_is_found_again(redis_server, machines, auth):
@@ -146,13 +144,13 @@ def test_a_grant_that_spends_nothing_proceeds_without_redis_and_is_stored_afterw
 @pytest.mark.parametrize("policy", ["proceed", "wait", "fail"])
 def test_a_refresh_token_is_never_spent_without_redis(redis_server, machines, auth, policy):
     redis = redis_server("redis", "--appendonly", "yes", "--appendfsync", "always")
-    auth.access_ttl(4)
+    auth.access_ttl(6)
     sidekey = machines(1, {"url": redis.url}, {"on_lock_error": policy}, limits={"drain": "1s", "token_wait": "2s"})[0]
     echo(sidekey)
     stored(redis, "1")
     redis.kill()
     asked = auth.counts["token_requests"]
-    time.sleep(4.2)
+    time.sleep(6.2)
     status, headers, _ = sidekey.request()
     assert status == 503 and headers["retry-after"], (status, headers.items())
     assert auth.counts["token_requests"] == asked
@@ -334,7 +332,7 @@ def test_a_sentinel_that_shouts_nonsense_costs_a_look_now_and_then_and_nothing_e
         time.sleep(1.2)
     seconds = time.monotonic() - begin
     liar.over = True
-    assert liar.shouted > 1000
+    assert liar.shouted > 200
     looks = connections() - before
     assert looks <= 2 * (1 + seconds / 1.0) + 2, (looks, seconds)  # two connections for each look, a look a second at most
     assert auth.healthy()["refreshes"] == 4

@@ -93,16 +93,16 @@ def test_a_request_in_flight_ends_as_it_began(sidekey):
     until("the old processes are gone", lambda: len(sidekey.children()) == 2)
 
 
-def test_a_reload_is_no_moment_without_readiness(sidekey):
+def test_a_reload_is_no_moment_without_readiness(start, auth):
     """The old worker drains with a request in flight; whoever asks meanwhile hears the new one."""
+    sidekey = start()
     assert sidekey.request()[0] == 200
-    slow = threading.Thread(target=lambda: sidekey.request(path="/slow?ms=8000"))
-    slow.start()
-    until("the slow request is under way", lambda: sidekey.get_admin("/metrics")[1].find('sidekey_connections{leg="client"} 1') > 0)
-    assert sidekey.get_admin("/reload", "POST")[0] == 200
-    answers = {sidekey.get_admin("/readyz")[0] for _ in range(50)}
-    assert slow.is_alive() and answers == {200}
-    slow.join(PATIENCE_S)
+    with sidekey.tls() as slow:
+        slow.sendall(f"GET /slow?ms=250000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
+        until("the slow request is under way", lambda: slow_ones(auth) == 1)
+        assert sidekey.get_admin("/reload", "POST")[0] == 200
+        assert {sidekey.get_admin("/readyz")[0] for _ in range(50)} == {200}
+        assert len(sidekey.children()) == 4, "the old ones wait for it"
 
 
 def test_reloads_in_a_row_leave_no_process_behind(sidekey):
@@ -130,7 +130,8 @@ def old_workers(sidekey):
     return [pid for pid, name in sidekey.children().items() if "worker" in name][:-1]
 
 
-def test_a_kept_connection_is_served_once_more_and_told_to_close(sidekey):
+def test_a_kept_connection_is_served_once_more_and_told_to_close(start):
+    sidekey = start(limits={"drain": "5m"})
     connection = sidekey.connection()
     assert sidekey.request(connection=connection)[0] == 200
     sidekey.get_admin("/reload", "POST")
@@ -151,7 +152,7 @@ def test_a_kept_connection_that_stays_idle_is_closed_late_and_in_good_form(sidek
         sidekey.get_admin("/reload", "POST")
         sock.settimeout(PATIENCE_S)
         assert sock.recv(100) == b""
-        assert 2 < time.monotonic() - begun < 9
+        assert time.monotonic() - begun > 2.9
 
 
 def test_a_long_answer_goes_on_over_a_reload_and_beyond_the_drain(make_config, start):
@@ -168,15 +169,19 @@ def test_a_long_answer_goes_on_over_a_reload_and_beyond_the_drain(make_config, s
     until("the old processes are gone", lambda: len(sidekey.children()) == 2)
 
 
-def test_reload_drain_is_its_limit(make_config, start):
+def slow_ones(auth):
+    return sum(request["path"].startswith("/slow") for request in auth.requests)
+
+
+def test_reload_drain_is_its_limit(make_config, start, auth):
     sidekey = start(make_config(limits={"drain": "1s", "reload_drain": "2s"}))
     with sidekey.tls() as sock:
-        sock.sendall(f"GET /slow?ms=9000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
-        time.sleep(0.3)
+        sock.sendall(f"GET /slow?ms=250000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
+        until("it is upstream", lambda: slow_ones(auth) == 1)
         begun = time.monotonic()
         sidekey.get_admin("/reload", "POST")
-        read_answer(sock)
-        assert 1.5 < time.monotonic() - begun < 8
+        assert b" 200 " not in read_answer(sock)
+        assert time.monotonic() - begun > 1.9
     until("the old processes are gone", lambda: len(sidekey.children()) == 2)
 
 
@@ -184,16 +189,13 @@ def test_many_reloads_with_a_stream_each_leave_few_processes(make_config, start)
     """Thirty reloads, each with a tunnel that never ends: beyond four old sets the oldest streams go."""
     sidekey = start(make_config(limits={"drain": "1s"}))
     socks = []
-    most = 0
     for _ in range(30):
         sock, head = sidekey.tunnel("open.sidekey.test:443")
         assert head.startswith(b"HTTP/1.1 200")
         socks.append(sock)
         sidekey.get_admin("/reload", "POST")
         until("the new processes are ready", lambda: sidekey.get_admin("/readyz")[0] == 200)
-        most = max(most, len(sidekey.children()))
-    assert most <= 16, most
-    until("four old sets at most", lambda: len(sidekey.children()) <= 10)
+        until("four old sets at most", lambda: len(sidekey.children()) <= 10)
     for sock in socks:
         sock.close()
     until("the old processes are gone", lambda: len(sidekey.children()) == 2)
@@ -208,23 +210,22 @@ def test_reloads_that_come_at_once_are_one(sidekey):
     until("two children", lambda: len(sidekey.children()) == 2)
 
 
-def test_a_second_signal_ends_old_processes_too(make_config, start):
-    sidekey = start(make_config(limits={"drain": "30s"}))
+def test_a_second_signal_ends_old_processes_too(make_config, start, auth):
+    sidekey = start(make_config(limits={"drain": "10m"}))
     held = []
     for _ in range(3):
         held.append(sidekey.tls())
-        held[-1].sendall(f"GET /slow?ms=60000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
-        time.sleep(0.2)
+        held[-1].sendall(f"GET /slow?ms=250000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
+        until("it is upstream", lambda: slow_ones(auth) == len(held))
         sidekey.get_admin("/reload", "POST")
         until("ready", lambda: sidekey.get_admin("/readyz")[0] == 200)
     pids = list(sidekey.children())
     assert len(pids) == 8
     sidekey.popen.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
-    begun = time.monotonic()
+    until("the new processes, which have nothing to do, end", lambda: len(sidekey.children()) < 8)
+    assert sidekey.popen.poll() is None
     sidekey.popen.send_signal(signal.SIGTERM)
     sidekey.popen.wait(PATIENCE_S)
-    assert time.monotonic() - begun < 8, "drain is 30 s"
     assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}/stat") and open(f"/proc/{pid}/stat").read().split()[2] != "Z"]
     for sock in held:
         sock.close()

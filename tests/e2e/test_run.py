@@ -305,10 +305,10 @@ def test_a_signal_before_the_program_has_started_is_never_success(config_file, p
 
 def test_what_outlives_the_program_does_not_hold_up_its_caller(config_file, place):
     """A background child keeps standard output's twin closed and a tunnel open: $(sidekey run …) ends with the program."""
-    code = "curl -sSN -o /dev/null -H 'Authorization: placeholder' https://%s/v2/stream?ms=20000 >/dev/null 2>&1 & echo done" % API
+    code = "curl -sSN -o /dev/null -H 'Authorization: placeholder' https://%s/v2/stream?ms=200000 >/dev/null 2>&1 & echo done" % API
     began = time.monotonic()
     done = run(["sh", "-c", f"x=$({SIDEKEY} run -c {config_file} -- sh -c \"$1\"); echo \"$x\"", "sh", code], environment(place))
-    assert done.stdout == b"done\n" and time.monotonic() - began < 5, done
+    assert done.stdout == b"done\n" and time.monotonic() - began < 100, done
     gone(place)
 
 
@@ -337,8 +337,10 @@ def test_as_an_init_it_forwards_every_signal_and_reaps(before, begin, place):
     if before[0] == "unshare":
         inner = int(open(f"/proc/{p.pid}/task/{p.pid}/children").read().split()[0])
     time.sleep(0.3)  # the orphan has ended by then
-    zombies = [c for c in open(f"/proc/{inner}/task/{inner}/children").read().split() if open(f"/proc/{c}/stat").read().rsplit(")", 1)[1].split()[0] == "Z"]
-    assert not zombies
+
+    def zombies():
+        return [c for c in open(f"/proc/{inner}/task/{inner}/children").read().split() if open(f"/proc/{c}/stat").read().rsplit(")", 1)[1].split()[0] == "Z"]
+    until("it is reaped", lambda: not zombies())
     os.kill(inner, signal.SIGUSR1)
     assert p.stdout.readline() == b"usr\n"
     os.kill(inner, signal.SIGTERM)

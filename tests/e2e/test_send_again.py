@@ -27,7 +27,7 @@ class Scene:
         self.upstream = self.world.server(lambda peer: self.scripts.get(peer.tls[2].split(".")[0], self.judge)(peer))
         self.scripts = {}
         hosts = {name: f"{name}.sidekey.test" for name in NAMES}
-        config = self.world.config(self.upstream, hosts=hosts.values(), limits={"token_wait": "3s", "replay_body": "256KiB", "replay_total": "300KiB"})
+        config = self.world.config(self.upstream, hosts=hosts.values(), limits={"token_wait": "20s", "replay_body": "256KiB", "replay_total": "300KiB"})
         secret = self.world.secret("client", "again-secret")
         config["credentials"] = {name: {"grant": "client_credentials", "token_url": f"http://127.0.0.1:{self.endpoint.port}/{name}", "client_id": "x", "client_secret": secret,
                                         "forced_refresh_floor": "1s", "required": True} for name in NAMES}
@@ -448,10 +448,14 @@ def test_4_an_idle_connection_that_becomes_readable_is_never_used(scene):
         peer.send(wire.OK)
         time.sleep(0.05)
         peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        peer.delivered()
+        gone.append(peer)
+    gone = []
     scene.scripts["stale"] = script
     scene.upstream.hang_up()
-    for _ in range(4):
+    for turn in range(4):
         with scene.tls("stale") as sock:
             sock.sendall(head("stale", "Content-Length: 2", method="POST") + b"hi")
             assert status_of(read_message(sock)[0]) == 200
+        harness.until("it has said goodbye", lambda turn=turn: len(gone) > turn)
         time.sleep(0.15)

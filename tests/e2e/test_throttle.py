@@ -63,7 +63,7 @@ def with_two_credentials(auth, make_config):
 
 @pytest.mark.parametrize("date", [False, True], ids=["seconds", "date"])
 def test_what_one_is_told_the_other_keeps_and_both_ask_again_when_it_is_over(pair, auth, date):
-    auth.faults(told(6, date))
+    auth.faults(told(10, date))
     begin = time.monotonic()
     both = pair(limits={"drain": "3s", "token_wait": "500ms"})
     until("somebody has asked", lambda: auth.counts["token_requests"] == 1)
@@ -72,13 +72,13 @@ def test_what_one_is_told_the_other_keeps_and_both_ask_again_when_it_is_over(pai
     for sidekey in both:
         def refused(sidekey=sidekey):
             status, headers, body = sidekey.request()
-            assert status == 503 and 1 <= int(headers["retry-after"]) <= 6, (status, headers.items(), body)
+            assert status == 503 and 1 <= int(headers["retry-after"]) <= 10, (status, headers.items(), body)
             return json.loads(body)["reason"] == "token_throttled"
         until("both say why", refused)  # the one that has not asked learns it from the store
     assert auth.counts["token_requests"] == 1
     first_ok = until("tokens come", lambda: both[1].request()[0] == 200 and time.monotonic())
     assert both[0].request()[0] == 200
-    assert first_ok - begin >= 4.5
+    assert first_ok - begin >= 8.5
     assert auth.healthy()["token_requests"] == 2
 
 

@@ -18,7 +18,7 @@ def spends(idp, make_config, pki, name, **more):
 def test_a_life_of_two_milliseconds_costs_one_request_a_second(idps, make_config, pki, start, traffic):
     one = idps(pki)
     one.answer = {"expires_in": 0.002}
-    config = make_config()
+    config = make_config(limits={"token_wait": "1s"})
     config["credentials"]["crm"] = spends(one, make_config, pki, "crm", forced_refresh_floor="1s")
     sidekey = start(config)
     until("the first token", lambda: one.asked)
@@ -28,9 +28,9 @@ def test_a_life_of_two_milliseconds_costs_one_request_a_second(idps, make_config
             sidekey.request()
         else:
             time.sleep(0.1)
-    assert 1 <= len(one.asked) - before <= 6, [t for t, *_ in one.asked]
+    assert 1 <= len(one.asked) - before <= 1 + time.monotonic() - began, [t for t, *_ in one.asked]
     times = [at for at, *_ in one.asked]
-    assert times[-1] - times[0] > 0.9 * (len(times) - 1) - 0.5, times  # a second apart; one may have been late on a busy machine
+    assert times[-1] - times[0] > 0.9 * (len(times) - 1) - 2, times  # a second apart; one may have been late on a busy machine
     assert one.reuse == 0
 
 

@@ -2,6 +2,7 @@
 import base64
 import json
 import pathlib
+import time
 
 import harness
 import pytest
@@ -154,8 +155,18 @@ def test_a_restart_sends_no_tried_token_again_and_reset_does(start, server, conf
     until("its answer", lambda: credential(sidekey)["state"] == "usable")
 
 
+def test_a_file_beside_the_secrets_is_no_new_secret(start, server, config_for, place):
+    endpoint = server()
+    sidekey = start(config_for(endpoint, "t-1"))
+    until("the verdict", lambda: credential(sidekey)["state"] == "reauth_required")
+    for n in range(3):
+        (place / f"beside-{n}").write_text("not a secret")
+        time.sleep(0.3)
+    assert endpoint.sent() == ["t-1"]
+
+
 def test_a_server_that_says_when_to_come_again_gets_one_request(start, server, config_for):
-    endpoint = server(answer=lambda form, headers: (503, "", {"Retry-After": "20"}))
+    endpoint = server(answer=lambda form, headers: (503, "", {"Retry-After": "120"}))
     sidekey = start(config_for(endpoint, "t-1"))
     until("the pause", lambda: credential(sidekey)["last_error_class"] == "throttle")
     for _ in range(5):

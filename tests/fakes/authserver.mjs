@@ -8,7 +8,7 @@
 //   GET  /counts                 what was asked and what happened since the last POST /reset
 //   GET  /events  /secrets       everything that happened, in order; every token and secret ever made
 //   POST /revoke_access {grant?} the access tokens of one grant (or all) are dead from now on: the API answers 401
-//   POST /ttl {access}           life of the access tokens made from now on, in seconds
+//   POST /ttl {access, then?}    life of the access tokens made from now on, in seconds; then: of the second one and later
 //   POST /watch_askers {on}      from now on the book says which process made each token request
 //   POST /faults [{...}]         one entry for each of the next token requests; see faulty() below
 //   GET  /shapes                 the shapes of shapes.mjs; a token request with X-Shape: NAME gets one, once since the last POST /reset (NAME*: always)
@@ -114,13 +114,20 @@ const issuer = `http://127.0.0.1:${server.address().port}`;
 const Oidc = Provider ?? OldProvider;
 const clock = { offset_ms: 0 };
 const grants = makeGrants({ jose, issuer, clock, note, makeAccess, secrets, errors, settings: {} });
+function accessTtl() {
+  const ttl = options.access_ttl;
+  options.access_ttl = options.then_ttl ?? ttl;
+  options.then_ttl = undefined;
+  return ttl;
+}
+
 const provider = new Oidc(issuer, {
   adapter: Adapter,
   clients: [client, secondClient, publicClient, postClient, ...grants.clients],
   rotateRefreshToken: true,
   scopes: ['openid', 'offline_access', 'api'],
   ttl: {
-    AccessToken: () => options.access_ttl, ClientCredentials: () => options.access_ttl,
+    AccessToken: accessTtl, ClientCredentials: accessTtl,
     RefreshToken: (ctx, token) => token.madeFor ?? options.refresh_ttl, Grant: 86400, IdToken: 60, Session: 60, Interaction: 60,
   },
   features: {
@@ -306,7 +313,7 @@ const commands = {
     return { revoked: n };
   },
   'POST /revoke_grant': ({ grant }) => ({ revoked: revoke((key, payload) => payload.grantId === grant || key === `Grant:${grant}`) }),
-  'POST /ttl': ({ access }) => { options.access_ttl = access; return { access }; },
+  'POST /ttl': ({ access, then }) => { options.access_ttl = access; options.then_ttl = then ?? undefined; return { access }; },
   'POST /watch_askers': ({ on }) => { options.watch_askers = on; return { on }; },
   'POST /faults': (body) => { faults.push(...[body].flat()); return { pending: faults.length }; },
   'POST /faults/clear': () => { faults.length = 0; return {}; },

@@ -15,8 +15,8 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define MIB (1024 * 1024)
-#define PATIENCE_MS 20000
-#define STOPPED_MS 2000
+#define PATIENCE_MS 30000
+#define STOPPED_MS 2400
 
 /* ---- the server ---- */
 
@@ -569,6 +569,18 @@ static void a_response_has_4_mib_at_most_and_what_came_before_is_kept(void **sta
     }
 }
 
+/* With more time, again and again, until the request itself has been sent in time: the deadline counts for the
+ * handshake too, which a busy machine makes slow. */
+static struct seen ask_in_time(struct fetch_request *r, bool to_be_sent)
+{
+    struct seen s = ask(r);
+    for (int tries = 0; to_be_sent && !s.sent && tries < 6; tries++) {
+        r->timeout_ms *= 2;
+        s = ask(r);
+    }
+    return s;
+}
+
 static void a_slow_answer_ends_at_the_deadline(void **state)
 {
     static const struct {
@@ -584,10 +596,10 @@ static void a_slow_answer_ends_at_the_deadline(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct fetch_request r = request(rows[i].url);
-        r.timeout_ms = 1000;
-        struct seen s = ask(&r);
-        if (s.status != rows[i].status || !s.cut || s.sent != rows[i].sent || s.took_ms < 950
-            || s.took_ms > PATIENCE_MS)
+        r.timeout_ms = 400;
+        struct seen s = ask_in_time(&r, rows[i].sent);
+        if (s.status != rows[i].status || !s.cut || s.sent != rows[i].sent || s.took_ms < r.timeout_ms - 50
+            || s.took_ms > r.timeout_ms + PATIENCE_MS)
             fail_msg("%s: status %d, sent %d, %d ms, %s", rows[i].url, s.status, s.sent, (int)s.took_ms, s.error);
     }
 }
@@ -604,10 +616,12 @@ static void an_answer_that_came_while_we_were_stopped_is_read(void **state)
     for (size_t i = 0; i < COUNT(rows); i++) {
         snprintf(url, sizeof url, "https://login.test/stop/%d/%s", (int)getpid(), rows[i].what);
         struct fetch_request r = request(url);
-        r.timeout_ms = STOPPED_MS / 2;
-        struct seen s = ask(&r);
+        r.timeout_ms = STOPPED_MS / 8;
+        struct seen s = { 0 };
+        for (; !s.sent && r.timeout_ms < STOPPED_MS; r.timeout_ms *= 2) /* until it is sent before the deadline */
+            s = ask(&r);
         if (s.status != rows[i].status || s.cut != rows[i].cut || !s.sent || s.took_ms < STOPPED_MS
-            || s.took_ms > PATIENCE_MS)
+            || s.took_ms > STOPPED_MS + PATIENCE_MS)
             fail_msg("%s: status %d, sent %d, %d ms, %s", rows[i].what, s.status, s.sent, (int)s.took_ms, s.error);
     }
 }

@@ -288,20 +288,14 @@ static void a_group_that_cannot_be_given_does_not_wait_for_itself(void **state)
     int status;
     pid_t other = fork(); /* gives up being root */
     if (other == 0) {
-        struct timespec begun, now;
         struct listen_unix u;
         struct err e;
         if (chmod(folder, 0777) != 0 || setuid(54001) != 0)
             _exit(2);
-        clock_gettime(CLOCK_MONOTONIC, &begun);
         int failed = listen_unix_open(
             &(struct listen_place){ .path = path, .mode = 0660, .has_group = true, .group = 54009 }, &u, &e);
-        clock_gettime(CLOCK_MONOTONIC, &now);
         bool said = failed && strstr(e.text, "by root, or by one of its members");
-        _exit(said && access(path, F_OK) != 0
-                      && (now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000 < 500
-                  ? 0
-                  : 1);
+        _exit(said && access(path, F_OK) != 0 ? 0 : 1); /* who had waited for itself would say that it is in use */
     }
     assert_int_equal(waitpid(other, &status, 0), other);
     assert_int_equal(status, 0);

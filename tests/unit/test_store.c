@@ -593,8 +593,14 @@ static void a_lapsed_lease_cannot_be_renewed_even_when_nobody_took_it(void **sta
 static void a_renewed_lease_outlives_its_first_end(void **state)
 {
     (void)state;
-    assert_result(begin(w.a, "cred", &w.alice, SHORT_MS, 0), STORE_WON);
-    assert_result(renew(w.a, "cred", &w.alice, LONG_MS), STORE_OK);
+    struct got got;
+    int64_t began_ms;
+    do { /* again where this machine stood still for a whole lease */
+        began_ms = clock_mono_ms();
+        assert_result(win(w.a, "cred", &w.alice, SHORT_MS, 0), STORE_WON);
+        got = renew(w.a, "cred", &w.alice, LONG_MS);
+    } while (got.result == STORE_LOST && clock_mono_ms() - began_ms >= SHORT_MS);
+    assert_result(got, STORE_OK);
     int64_t past_ms = clock_mono_ms() + SHORT_MS + 50;
     while (clock_mono_ms() < past_ms)
         assert_result(begin(w.b, "cred", &w.bob, LONG_MS, 0), STORE_BUSY);
@@ -957,7 +963,7 @@ static void the_lease_of_a_killed_holder_ends_at_the_latest_with_its_time(void *
     kill_child(&child);
     int64_t killed_ms = clock_mono_ms();
     assert_result(win(w.a, "cred", &w.alice, LONG_MS, 0), STORE_WON);
-    assert_true(clock_mono_ms() - killed_ms < SHORT_MS + 2000);
+    assert_true(clock_mono_ms() - killed_ms < WAIT_MS);
     assert_result(commit(w.a, "cred", &w.alice, 0), STORE_OK);
 }
 
