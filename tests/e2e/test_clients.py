@@ -6,6 +6,7 @@ import ssl
 import sys
 import textwrap
 
+import harness
 import pytest
 from harness import API, BUILD, PLACEHOLDER, program_environment, run, until
 
@@ -55,6 +56,13 @@ def test_curl_uploads_slowly_and_waits_for_100(sidekey, auth, place):
         assert done.returncode == 0 and json.loads(done.stdout)["body_bytes"] == 200_000, done
         assert b"< HTTP/1.1 100" in done.stderr and b"401" not in done.stderr, done.stderr
     assert auth.counts["api_unauthorized"] == 1
+
+
+def test_a_newer_node_than_the_systems_is_at_hand(sidekey, auth):
+    script = f"""fetch('{URL}', {{ headers: {{ authorization: 'Bearer placeholder' }} }}).then((a) => a.text()).then((t) => console.log(process.versions.node.split('.')[0] >= 24, t))"""
+    done = run([harness.node(24), "-e", script], program_environment(sidekey, NODE_USE_ENV_PROXY="1"))
+    assert done.returncode == 0 and done.stdout.startswith(b"true "), done
+    saw_token(done.stdout.decode().removeprefix("true "), auth)
 
 
 @needs("openssl")

@@ -5,6 +5,7 @@ As a program: reads "NAME<tab>REASON" lines, prints "REASON: NAME" for those tha
 """
 import functools
 import os
+import platform
 import re
 import shutil
 import socket
@@ -65,6 +66,7 @@ ROWS = [
     *((rf"there is no package {package}$", not_offered(package), f"this release has no package {package}")
       for package in ("python3-authlib", "python3-django-oauth-toolkit")),
     (r"there is no kustomize", not_offered("kustomize"), "this release has no kustomize"),
+    (r"there is no Node \d+$", lambda: platform.machine() != "x86_64", "npm has no newer Node for this processor"),
     (r"namespace", no_user_namespaces, "this machine has no user namespaces"),
     (r"mount", no_mounts, "this machine allows no mounts"),
     (r"test_versions", no_history, "the history of this copy does not reach back to the first release"),
