@@ -2,13 +2,14 @@
 import asyncio
 import contextlib
 import json
+import shutil
 import socket
 import ssl
 import threading
 import time
 
 import pytest
-from harness import PATIENCE_S, AsyncClient, until
+from harness import PATIENCE_S, AsyncClient, Process, until
 from redis_fixture import PASSWORD, Monitor, Talk, free_port, machines, make_cluster, make_sentinels, redis_server  # noqa: F401 (fixtures)
 
 
@@ -366,3 +367,80 @@ def test_a_cluster_is_followed_to_the_node_that_has_the_key(redis_server, machin
     assert echo(pair[0]) == echo(pair[1])  # ASK, TRYAGAIN and in the end MOVED
     assert auth.healthy()["refreshes"] == 3
     stored(away, "3")
+
+
+class Proxy(threading.Thread):
+    """Redis behind a proxy that ends a connection at a command that it does not know, after an error or without a word."""
+
+    UNKNOWN = (b"CLIENT", b"SUBSCRIBE", b"ROLE", b"SELECT")
+
+    def __init__(self, redis, says):
+        super().__init__(daemon=True)
+        self.server, self.redis, self.says, self.ended = socket.create_server(("127.0.0.1", 0)), redis, says, []
+        self.url = "redis://127.0.0.1:%d" % self.server.getsockname()[1]
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.serve, args=(self.server.accept()[0],), daemon=True).start()
+
+    def serve(self, front):
+        with contextlib.suppress(OSError), front, socket.create_connection(("127.0.0.1", self.redis.port)) as back:
+            threading.Thread(target=self.answers, args=(back, front), daemon=True).start()
+            while data := front.recv(65536):
+                unknown = [word for word in self.UNKNOWN if b"\r\n" + word + b"\r\n" in data]
+                if unknown:
+                    self.ended += unknown
+                    front.sendall(self.says)
+                    front.shutdown(socket.SHUT_RDWR)
+                    return
+                back.sendall(data)
+
+    @staticmethod
+    def answers(back, front):
+        with contextlib.suppress(OSError):
+            while data := back.recv(65536):
+                front.sendall(data)
+
+
+@pytest.fixture(params=["closes", "errors", pytest.param("twemproxy", marks=pytest.mark.world)])
+def proxied(request, redis_server, place):
+    """(the server, the URL of a proxy before it)"""
+    redis = redis_server()
+    if request.param != "twemproxy":
+        proxy = Proxy(redis, b"" if request.param == "closes" else b"-ERR unknown command\r\n")
+        proxy.start()
+        yield redis, proxy.url
+        proxy.server.close()
+        assert b"CLIENT" in proxy.ended
+        return
+    if not shutil.which("nutcracker"):
+        pytest.skip("there is no package nutcracker")
+    port, folder = free_port(), place / "twemproxy"
+    folder.mkdir()
+    (folder / "conf.yml").write_text(f'pool:\n  listen: 127.0.0.1:{port}\n  redis: true\n  hash_tag: "{{}}"\n  servers:\n   - 127.0.0.1:{redis.port}:1\n')
+    process = Process("twemproxy", ["nutcracker", "-c", folder / "conf.yml", "-s", str(free_port())], folder)
+    request.node.sidekey_processes.append(process)
+
+    def listens():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+    until("twemproxy listens", listens)
+    yield redis, f"redis://127.0.0.1:{port}"
+    process.stop()
+
+
+def test_a_proxy_that_ends_connections_at_commands_that_it_does_not_know_is_used_all_the_same(proxied, machines, auth):
+    redis, url = proxied
+    pair = machines(2, {"url": url}, {"on_lock_error": "fail"}, {"forced_refresh_floor": "1s"})
+    answers = asyncio.run(together(pair, 20))
+    assert {status for status, _, _ in answers} == {200}
+    stored(redis, "1")
+    auth.revoke_access()
+    assert echo(pair[0]) == echo(pair[1])
+    stored(redis, "2")
+    assert auth.healthy()["refreshes"] == 2 and auth.healthy()["reuse"] == 0
+    for sidekey in pair:
+        assert error_log(sidekey).count("store not connected") <= 1  # an error alone is no reason to leave
+        assert error_log(sidekey).count("it is polled") <= 1
+        until("its store is up", lambda: "sidekey_store_up 1" in sidekey.get_admin("/metrics")[1])

@@ -64,7 +64,7 @@ ROWS = [
     (r"the_hosts_file_comes_before", no_host_named, "this machine's /etc/hosts names no host"),
     (r"does not know its own name", no_own_name, "this machine does not know its own name"),
     *((rf"there is no package {package}$", not_offered(package), f"this release has no package {package}")
-      for package in ("python3-authlib", "python3-django-oauth-toolkit")),
+      for package in ("python3-authlib", "python3-django-oauth-toolkit", "nutcracker", "glewlwyd")),
     (r"there is no kustomize", not_offered("kustomize"), "this release has no kustomize"),
     (r"there is no Node \d+$", lambda: platform.machine() != "x86_64", "npm has no newer Node for this processor"),
     (r"namespace", no_user_namespaces, "this machine has no user namespaces"),

@@ -954,6 +954,89 @@ static void broken_servers_are_errors_within_their_deadlines(void **state)
     }
 }
 
+struct proxy_row {
+    const char *at_name; /* what it says to CLIENT SETNAME, before it ends the connection */
+    const char *at_get;  /* … to GET; empty: it ends there too */
+    const char *why;     /* what the store says in the end */
+};
+
+struct proxy_peer {
+    int fd;
+    bool named, asked; /* SETNAME, GET came */
+};
+
+/* What a proxy does that knows only some commands.  True: it has ended this connection. */
+static bool proxy_answers(const struct proxy_row *row, struct proxy_peer *p)
+{
+    char got[4096];
+    ssize_t n = read(p->fd, got, sizeof got - 1);
+    if (n <= 0)
+        return n == 0;
+    got[n] = '\0';
+    p->named = p->named || strstr(got, "SETNAME");
+    const char *says = p->named ? row->at_name : row->at_get;
+    if (p->asked)
+        says = "-ERR this is no server\r\n";
+    p->asked = p->asked || strstr(got, "GET");
+    assert_int_equal(write(p->fd, says, strlen(says)), (ssize_t)strlen(says));
+    return p->named || !*says;
+}
+
+static struct got load_from_proxy(const struct proxy_row *row, size_t *ret_named, size_t *ret_asked)
+{
+    uint16_t port;
+    char url[64];
+    struct got got = { 0 };
+    struct proxy_peer peers[32];
+    size_t count = 0;
+    int fd = listen_as(&port), came;
+    snprintf(url, sizeof url, "redis://127.0.0.1:%u", port);
+    struct store *s = open_store(url);
+    assert_non_null(store_load(s, "cred", on_answer, &got));
+    *ret_named = *ret_asked = 0;
+    for (int64_t end_ms = clock_mono_ms() + WAIT_MS; got.count == 0 && clock_mono_ms() < end_ms;) {
+        turn();
+        if (count < COUNT(peers) && (came = accept4(fd, NULL, NULL, SOCK_NONBLOCK)) >= 0)
+            peers[count++] = (struct proxy_peer){ .fd = came };
+        for (size_t i = 0; i < count; i++)
+            if (peers[i].fd >= 0 && proxy_answers(row, &peers[i])) {
+                close(peers[i].fd);
+                peers[i].fd = -1;
+            }
+    }
+    store_free(s);
+    for (size_t i = 0; i < count; i++) {
+        *ret_named += peers[i].named;
+        *ret_asked += peers[i].asked;
+        if (peers[i].fd >= 0)
+            close(peers[i].fd);
+    }
+    close(fd);
+    return *wait_for(&got);
+}
+
+static void a_proxy_that_ends_at_our_name_is_tried_once_without_it(void **state)
+{
+    (void)state;
+    static const struct proxy_row rows[] = {
+        { "", "$-1\r\n", "answers with an error" }, /* of the load: it was logged in */
+        { "-ERR unknown command\r\n", "$-1\r\n", "answers with an error" },
+        { "", "-NOPERM this user has no permissions to run the 'get' command\r\n", "answers with an error" },
+        { "", "-NOAUTH Authentication required.\r\n", "store.redis.password" },
+        { "", ":1\r\n", "answers GET with what is no string" },
+        { "", "*0\r\n", "answers GET with what is no string" },
+        { "", "", "rediss://" },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        size_t named, asked;
+        struct got got = load_from_proxy(&rows[i], &named, &asked);
+        if (got.result != STORE_ERROR || !strstr(got.error, rows[i].why))
+            fail_msg("row %zu: %d %s", i, (int)got.result, got.error);
+        assert_in_range(named, 1, 2); /* a store has two connections, one of them for news */
+        assert_in_range(asked, 1, 2);
+    }
+}
+
 /* A store has two connections, one of them for news. */
 static void who_is_turned_away_comes_back_less_and_less_often(void **state)
 {
@@ -1041,6 +1124,7 @@ int main(void)
         cmocka_unit_test(an_error_is_told_with_its_way_out_and_never_quoted),
         cmocka_unit_test(sha1_is_the_one_that_everybody_knows),
         cmocka_unit_test(a_link_sends_the_password_that_it_was_made_with),
+        cmocka_unit_test(a_proxy_that_ends_at_our_name_is_tried_once_without_it),
     };
     static const struct CMUnitTest served[] = {
         WITH_SERVER(a_begin_and_a_commit_are_one_round_trip_each),

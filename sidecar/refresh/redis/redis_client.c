@@ -113,12 +113,14 @@ static void try_again(struct redis_client *c, const char *why)
 {
     int64_t most_ms = BACKOFF_LAST_MS;
     snprintf(c->why, sizeof c->why, "%s", why);
+    bool unnamed = c->link && redis_link_unnamed(c->link), silent = unnamed && !c->was_ready;
     if (c->link)
         keep_unanswered(c);
     redis_link_free(c->link);
     c->link = NULL;
     bool lived = c->was_ready && clock_mono_ms() - c->ready_ms > LIVED_MS;
-    bool lost = lived || (c->was_ready && !c->lost_soon);
+    bool lost = unnamed || lived || (c->was_ready && !c->lost_soon);
+    c->login.nameless = unnamed || (c->login.nameless && c->was_ready);
     c->lost_soon = c->was_ready ? !lived : c->lost_soon;
     c->was_ready = false;
     if (!lost)
@@ -128,7 +130,7 @@ static void try_again(struct redis_client *c, const char *why)
     if (c->failures < 8 && BACKOFF_FIRST_MS << c->failures < BACKOFF_LAST_MS)
         most_ms = BACKOFF_FIRST_MS << c->failures;
     timer_set(&c->again, c->failures == 0 ? 0 : (int64_t)rand_below((uint64_t)most_ms));
-    if (c->options.on_down)
+    if (c->options.on_down && !silent)
         c->options.on_down(c->options.arg, c->why);
 }
 

@@ -17,7 +17,7 @@
 enum link_state { LINK_DIAL, LINK_SECURE, LINK_LOGIN, LINK_READY, LINK_CLOSED };
 static const char *const states[] = { "dial", "tls", "login", "ready", "closed" };
 
-enum login_step { LOGIN_AUTH, LOGIN_NAME, LOGIN_DB, LOGIN_ROLE };
+enum login_step { LOGIN_AUTH, LOGIN_NAME, LOGIN_PROBE, LOGIN_DB, LOGIN_ROLE };
 
 struct redis_link {
     enum link_state state;
@@ -39,6 +39,8 @@ struct redis_link {
     struct timer deadline;
     struct later later; /* connect of a unix socket, or the end */
     bool refused;
+    bool name_open; /* CLIENT SETNAME was sent, and the server has not shown that it goes on after it */
+    bool unnamed;   /* … and then it ended the connection */
     struct err why;
 };
 
@@ -135,6 +137,15 @@ static int add_step(struct redis_link *l, struct buf *out, enum login_step step,
     return redis_wire_add(out, argv, argc);
 }
 
+/* Our name, for CLIENT LIST.  Without one: a read that every server and proxy knows. */
+static int add_name(struct redis_link *l, struct buf *out)
+{
+    if (l->login.nameless)
+        return add_step(l, out, LOGIN_PROBE, (struct slice[]){ SLICE("GET"), SLICE("{sidekey:}:probe") }, 2);
+    l->name_open = true;
+    return add_step(l, out, LOGIN_NAME, (struct slice[]){ SLICE("CLIENT"), SLICE("SETNAME"), SLICE("sidekey") }, 3);
+}
+
 static int add_login(struct redis_link *l, struct buf *out)
 {
     char db[16];
@@ -146,8 +157,7 @@ static int add_login(struct redis_link *l, struct buf *out)
         failed = add_step(l, out, LOGIN_AUTH, argv, l->login.username ? 3 : 2);
     }
     if (failed == 0) /* and the question whether we may say anything at all */
-        failed =
-            add_step(l, out, LOGIN_NAME, (struct slice[]){ SLICE("CLIENT"), SLICE("SETNAME"), SLICE("sidekey") }, 3);
+        failed = add_name(l, out);
     if (failed == 0 && l->login.db) {
         snprintf(db, sizeof db, "%u", l->login.db);
         failed = add_step(l, out, LOGIN_DB, (struct slice[]){ SLICE("SELECT"), slice_str(db) }, 2);
@@ -194,9 +204,18 @@ static bool is_fatal(enum login_step step, const redisReply *reply)
     return false;
 }
 
+/* Not Redis, or a proxy that mixes replies up: nil, a string or an error is what GET gives. */
+static bool is_strange(enum login_step step, const redisReply *reply)
+{
+    return step == LOGIN_PROBE && reply->type != REDIS_REPLY_NIL && reply->type != REDIS_REPLY_STRING
+           && reply->type != REDIS_REPLY_ERROR;
+}
+
 static void on_login_reply(struct redis_link *l, const redisReply *reply)
 {
     enum login_step step = l->steps[l->step++];
+    if (step > LOGIN_NAME || (step == LOGIN_NAME && reply->type != REDIS_REPLY_ERROR))
+        l->name_open = false;
     if (is_fatal(step, reply)) {
         l->refused = step == LOGIN_AUTH || redis_reply_is(reply, "NOAUTH");
         if (step == LOGIN_AUTH && strncmp(reply->str, "ERR", 3) == 0) /* before Redis 6 there was no WRONGPASS */
@@ -211,6 +230,10 @@ static void on_login_reply(struct redis_link *l, const redisReply *reply)
     if (step == LOGIN_ROLE && reply->type == REDIS_REPLY_ARRAY
         && !slice_eq(redis_reply_text(redis_reply_at(reply, 0)), SLICE("master"))) {
         close_link(l, "is no primary (yet), whatever the sentinel says");
+        return;
+    }
+    if (is_strange(step, reply)) {
+        close_link(l, "answers GET with what is no string: it is no Redis, or a proxy that mixes replies up");
         return;
     }
     if (l->step < l->step_count)
@@ -228,6 +251,7 @@ static void on_reply(struct redis_link *l, const redisReply *reply)
         on_login_reply(l, reply);
         return;
     }
+    l->name_open = false;
     if (l->hooks.on_push) {
         while (!l->unwritten && !list_empty(&l->sent)) /* any word will do: it lives */
             list_shift(&l->sent);
@@ -265,6 +289,7 @@ static void take_bytes(struct redis_link *l, struct slice bytes)
 
 static void on_end(struct redis_link *l)
 {
+    l->unnamed = l->name_open;
     close_link(l, l->state == LINK_LOGIN && !l->tls
                       ? "closes the connection at once (does it want TLS? then the URL begins with rediss://)"
                       : "closed the connection");
@@ -279,7 +304,10 @@ static void read_some(struct redis_link *l)
         case STREAM_OK: take_bytes(l, slice_of(bytes, n)); break;
         case STREAM_AGAIN: return;
         case STREAM_EOF: on_end(l); return;
-        case STREAM_ERROR: close_link(l, stream_error(l->stream)); return;
+        case STREAM_ERROR:
+            l->unnamed = l->name_open;
+            close_link(l, stream_error(l->stream));
+            return;
         }
     }
 }
@@ -449,6 +477,11 @@ void redis_link_take(struct redis_link *l, struct list *to)
 bool redis_link_refused(const struct redis_link *l)
 {
     return l->refused;
+}
+
+bool redis_link_unnamed(const struct redis_link *l)
+{
+    return l->unnamed;
 }
 
 const char *redis_link_name(const struct redis_link *l)

@@ -38,7 +38,8 @@ struct redis_login {
     const char *username;  /* borrowed for the life of the link; NULL: the default user */
     struct slice password; /* copied; empty: no AUTH */
     unsigned db;
-    bool primary; /* refuse a server that says it is none */
+    bool primary;  /* refuse a server that says it is none */
+    bool nameless; /* without CLIENT SETNAME: old servers and proxies (twemproxy) end the connection at it */
 };
 
 struct redis_link_hooks {
@@ -65,6 +66,8 @@ void redis_link_take(struct redis_link *l, struct list *to);
 void redis_link_close(struct redis_link *l, const char *why);
 /* It was closed because the server did not accept the password. */
 bool redis_link_refused(const struct redis_link *l);
+/* The server ended the connection at our name (CLIENT SETNAME), as far as can be seen: nameless is worth one try. */
+bool redis_link_unnamed(const struct redis_link *l);
 /* "redis 10.0.0.5:6379", "redis /run/redis.sock": for messages. */
 const char *redis_link_name(const struct redis_link *l);
 

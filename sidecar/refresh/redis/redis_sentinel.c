@@ -75,8 +75,11 @@ static void on_closed(void *arg, const char *why)
     struct redis_sentinel *q = arg;
     snprintf(q->why, sizeof q->why, "%s", why);
     q->sentinels->refused = q->sentinels->refused || redis_link_refused(q->link);
+    bool unnamed = !q->have && redis_link_unnamed(q->link);
     redis_link_free(q->link);
     q->link = NULL;
+    q->asked -= unnamed; /* the same one once more */
+    q->sentinels->login.nameless = unnamed;
     if (q->have)
         q->sentinels->first = (q->sentinels->first + q->asked - 1) % q->sentinels->count;
     if (q->have || q->asked == q->sentinels->count)

@@ -81,7 +81,7 @@ struct store_redis {
     struct redis_client *subscriber;
     struct redis_command say; /* SUBSCRIBE, PING */
     struct timer tick;
-    bool subscribed;
+    bool subscribed, told_polled;
 };
 
 /* What an operation came to; the answer points into it. */

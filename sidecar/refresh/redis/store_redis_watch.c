@@ -197,10 +197,14 @@ static void on_push(void *arg, const redisReply *reply)
     struct err e;
     uint64_t generation;
     if (reply->type == REDIS_REPLY_ERROR) {
+        if (s->told_polled) /* once: it comes again with each connection */
+            return;
+        s->told_polled = true;
         redis_explain(&e, redis_client_name(s->subscriber), reply);
         log_warn(log_msg("store cannot be subscribed to: it is polled"), log_str("reason", e.text));
     } else if (cred && slice_eq(what, SLICE("subscribe"))) {
         s->subscribed = true;
+        s->told_polled = false;
         peek(cred); /* what came before the subscription stood */
         set_tick(s);
     } else if (cred && slice_eq(what, SLICE("message")) && redis_reply_u64(redis_reply_at(reply, 2), &generation) == 0
