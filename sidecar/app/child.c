@@ -92,6 +92,12 @@ static void forget_counters(struct supervisor *s, const struct child *me)
         metrics_area_close(&LIST_ENTRY(n, struct child, node)->counters);
 }
 
+static void forget_retired(struct child *c)
+{
+    ipc_free(c->ipc);
+    timer_stop(&c->overdue);
+}
+
 /* What the parent had and this child must not: its loop's watchers, the other children's sockets, listeners that are
  * not its own. */
 static void forget_parent(struct supervisor *s, const struct child *me)
@@ -115,7 +121,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
         timer_stop(&s->workers[i]->rewire);
     }
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
-        ipc_free(LIST_ENTRY(n, struct child, node)->ipc);
+        forget_retired(LIST_ENTRY(n, struct child, node));
     listeners_keep(&s->listeners, me->role == ROLE_KEEPER, me->slot);
     forget_counters(s, me);
     if (me->role == ROLE_WORKER && s->ca_memfd >= 0)
@@ -215,6 +221,7 @@ struct child *child_new(struct supervisor *s, enum role role, unsigned slot)
     list_init(&c->node);
     timer_init(&c->respawn, on_respawn, c);
     timer_init(&c->rewire, on_rewire, c);
+    timer_init(&c->overdue, supervisor_overdue, c);
     return c;
 }
 
@@ -224,6 +231,7 @@ void child_free(struct child *c)
         return;
     timer_stop(&c->respawn);
     timer_stop(&c->rewire);
+    timer_stop(&c->overdue);
     ipc_free(c->ipc);
     metrics_area_close(&c->counters);
     list_remove(&c->node);

@@ -15,9 +15,6 @@
 #include "base/rand.h"
 #include "base/mem_trim.h"
 
-#define LAST_WORDS_MS 3000 /* beyond the drain, before children are killed */
-#define OLD_SETS_MAX 4
-#define SETTLE_MS 5000 /* processes that are not ready by then are no reason to put a reload off */
 #define LIVED_MS 10000 /* a child that lived this long starts its back-off anew */
 
 static void stop_loop(struct supervisor *s, int status)
@@ -46,9 +43,9 @@ static void announce(struct supervisor *s)
 {
     if (!all_ready(s))
         return;
-    if (s->reloading && !s->next)
+    if (s->reloading)
         notify_ready("serving; the configuration was read again");
-    s->reloading = s->reloading && s->next;
+    s->reloading = false;
     if (s->announced)
         return;
     s->announced = true;
@@ -78,45 +75,6 @@ static void keeper_may_end(struct supervisor *s)
         (void)!child_send(s->keeper, &(struct msg){ .type = MSG_DRAIN }, -1);
 }
 
-static bool has_workers(const struct supervisor *s, unsigned set)
-{
-    for (const struct list *n = s->retired.next; n != &s->retired; n = n->next) {
-        const struct child *c = LIST_ENTRY((struct list *)(uintptr_t)n, struct child, node);
-        if (c->role == ROLE_WORKER && c->set == set)
-            return true;
-    }
-    return false;
-}
-
-/* A keeper that was replaced by a reload serves its own workers until the last of them has drained. */
-static void old_keepers_may_end(struct supervisor *s)
-{
-    for (struct list *n = s->retired.next; n != &s->retired; n = n->next) {
-        struct child *c = LIST_ENTRY(n, struct child, node);
-        if (c->role == ROLE_KEEPER && !has_workers(s, c->set))
-            (void)!child_send(c, &(struct msg){ .type = MSG_DRAIN }, -1);
-    }
-}
-
-/* Old sets that came after this one and have workers still. */
-static unsigned newer_sets(const struct supervisor *s, unsigned set)
-{
-    unsigned count = 0;
-    for (unsigned later = set + 1; later < s->set; later++)
-        count += has_workers(s, later);
-    return count;
-}
-
-/* Beyond so many sets that drain, the oldest give up what is idle and what streams. */
-static void hurry_oldest(struct supervisor *s)
-{
-    for (struct list *n = s->retired.next; n != &s->retired; n = n->next) {
-        struct child *c = LIST_ENTRY(n, struct child, node);
-        if (c->role == ROLE_WORKER && newer_sets(s, c->set) >= OLD_SETS_MAX)
-            (void)!child_send(c, &(struct msg){ .type = MSG_DRAIN, .tag = MSG_DRAIN_SOON }, -1);
-    }
-}
-
 static void on_grace_over(void *arg)
 {
     struct supervisor *s = arg;
@@ -139,6 +97,7 @@ static void begin_stop(struct supervisor *s, int status)
     s->stopping = true;
     s->status = status;
     timer_stop(&s->reload);
+    supervisor_reload_refuse(s);
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
         if (LIST_ENTRY(n, struct child, node)->role == ROLE_WORKER)
             (void)!child_send(LIST_ENTRY(n, struct child, node),
@@ -150,7 +109,7 @@ static void begin_stop(struct supervisor *s, int status)
             (void)!child_send(s->workers[i], &(struct msg){ .type = MSG_DRAIN, .tag = MSG_DRAIN_LAST }, -1);
     }
     keeper_may_end(s);
-    timer_set(&s->grace, s->config->limits.drain_ms + LAST_WORDS_MS);
+    timer_set(&s->grace, s->config->limits.drain_ms + SUPERVISOR_LAST_WORDS_MS);
     if (!any_running(s))
         stop_loop(s, status);
 }
@@ -165,8 +124,9 @@ static void child_ended(struct child *c, int status)
     c->ipc = NULL;
     if (c->retired) {
         supervisor_metrics_keep(s, c);
+        supervisor_reload_forget(c);
         child_free(c);
-        old_keepers_may_end(s);
+        supervisor_sets_end(s);
     } else if (!s->stopping && !s->announced && WIFEXITED(status) && WEXITSTATUS(status)) {
         begin_stop(s, WEXITSTATUS(status)); /* it said why */
         return;
@@ -211,117 +171,7 @@ static void reap(struct supervisor *s)
     }
 }
 
-/* --- reload: new processes with the new configuration, the old ones drain --- */
-
-/* A new child takes its place in *at; the old one keeps its socket until it has ended by itself. */
-static void replace(struct supervisor *s, struct child **at)
-{
-    struct child *old = *at, *next = child_new(s, old->role, old->slot);
-    if (!next)
-        return; /* the old one goes on with the old configuration */
-    timer_stop(&old->respawn);
-    old->retired = true;
-    *at = next;
-    if (!old->pid) {
-        supervisor_metrics_keep(s, old);
-        child_free(old);
-        return;
-    }
-    list_push(&s->retired, &old->node);
-    if (old->role == ROLE_WORKER)
-        (void)!child_send(old, &(struct msg){ .type = MSG_DRAIN }, -1);
-}
-
-/* What is new is read and checked whole before anything changes.  NULL: refused. */
-static struct config *reload_read(struct supervisor *s)
-{
-    bool serving = s->options->reload && !s->stopping && s->announced;
-    if (serving)
-        notify_reloading();
-    struct config *next = serving ? s->options->reload(s->options->arg) : NULL;
-    struct err e;
-    if (next && listeners_move_local(&s->listeners, next, &e) != 0) {
-        log_error(log_msg("cannot listen"), log_str("reason", e.text));
-        config_free(next);
-        next = NULL;
-    }
-    s->reload_failed = !next;
-    s->reloading = next;
-    if (next)
-        return next;
-    if (serving)
-        notify_ready("serving; a reload was refused, the old configuration goes on");
-    log_error(log_msg("reload refused: the old configuration goes on"));
-    return NULL;
-}
-
-static bool is_settled(const struct supervisor *s)
-{
-    for (unsigned i = 0; i < s->worker_count; i++)
-        if (!s->workers[i]->ready)
-            return false;
-    return s->keeper->ready;
-}
-
-static void reload_now(struct supervisor *s, struct config *next)
-{
-    next->workers = s->worker_count; /* TCP listeners are as they are until a restart */
-    config_free(s->config);
-    s->config = next;
-    s->set++;
-    s->reloaded_ms = clock_mono_ms();
-    replace(s, &s->keeper);
-    for (unsigned i = 0; i < s->worker_count; i++)
-        replace(s, &s->workers[i]);
-    child_spawn(s->keeper);
-    for (unsigned i = 0; i < s->worker_count; i++)
-        child_spawn(s->workers[i]);
-    old_keepers_may_end(s);
-    hurry_oldest(s);
-    log_info(log_msg("configuration reloaded"), log_str("file", next->path));
-}
-
-/* Reloads that come faster than processes start are one: the last configuration counts. */
-static void reload_pending(void *arg)
-{
-    struct supervisor *s = arg;
-    struct config *next = s->next;
-    timer_stop(&s->reload);
-    s->next = NULL;
-    if (next && !s->stopping)
-        reload_now(s, next);
-    else
-        config_free(next);
-}
-
-static void reload_apply(struct supervisor *s, struct config *next)
-{
-    if (!next)
-        return;
-    config_free(s->next);
-    s->next = next;
-    int64_t waited_ms = clock_mono_ms() - s->reloaded_ms;
-    if (is_settled(s) || waited_ms >= SETTLE_MS)
-        reload_pending(s);
-    else
-        timer_set(&s->reload, SETTLE_MS - waited_ms);
-}
-
-/* The answer goes first: who asked will drain. */
-static void answer_reload(struct child *c, uint64_t tag)
-{
-    struct config *next = reload_read(c->supervisor);
-    (void)!child_send(
-        c,
-        &(struct msg){ .type = MSG_ANSWER,
-                       .ask = MSG_ASK_RELOAD,
-                       .tag = tag,
-                       .ok = next,
-                       .text = next ? SLICE("reloaded\n")
-                                    : SLICE("refused: the old configuration goes on; the log says why\n") },
-        -1);
-    reload_apply(c->supervisor, next);
-}
+/* --- messages --- */
 
 /* What nobody can change any more, of the keeper that the next one follows. */
 static void keep_ca(struct child *c, int fd)
@@ -346,7 +196,7 @@ void supervisor_message(struct child *c, const struct msg *m, int fd)
     if (fd >= 0)
         close(fd);
     if (m->type == MSG_ASK && m->ask == MSG_ASK_RELOAD) {
-        answer_reload(c, m->tag); /* also of one that drains: whoever came in through it waits */
+        supervisor_reload_ask(c, m->tag); /* also of one that drains: whoever came in through it waits */
     } else if (m->type == MSG_ASK && m->ask == MSG_ASK_METRICS) {
         supervisor_metrics_answer(c, m->tag, m->ok);
     } else if (m->type == MSG_PING) {
@@ -356,8 +206,7 @@ void supervisor_message(struct child *c, const struct msg *m, int fd)
     } else if (m->type == MSG_READY) {
         c->ready = true;
         announce(c->supervisor);
-        if (c->supervisor->next && is_settled(c->supervisor))
-            reload_pending(c->supervisor);
+        supervisor_reload_settled(c->supervisor);
     }
 }
 
@@ -380,7 +229,7 @@ static void on_signal(struct ev_loop *loop, ev_io *io, int revents)
         else if (number == SIGUSR1)
             continue; /* others reopen their logs at it */
         else if (number == SIGHUP)
-            reload_apply(s, reload_read(s));
+            supervisor_reload(s);
         else
             begin_stop(s, EX_OK);
     }
@@ -445,7 +294,6 @@ static void done(struct supervisor *s)
     supervisor_metrics_close(s);
     if (s->ca_memfd >= 0)
         close(s->ca_memfd);
-    config_free(s->next);
     config_free(s->config);
     explicit_bzero(s->ticket_key, sizeof s->ticket_key);
 }
@@ -469,7 +317,7 @@ int supervisor_run(const struct supervisor_options *options)
                              .counters.fd = -1,
                              .status = EX_OK };
     list_init(&s.retired);
-    timer_init(&s.reload, reload_pending, &s);
+    timer_init(&s.reload, supervisor_reload_due, &s);
     timer_init(&s.grace, on_grace_over, &s);
     timer_init(&s.trim, on_trim, NULL);
     timer_init(&s.watchdog, supervisor_watchdog, &s);

@@ -1,6 +1,6 @@
-/* app/supervisor_private.h: the supervisor seen by its files: supervisor.c (signals, stop, reload), supervisor_health.c
- * (what systemd and the log are told), supervisor_metrics.c (what all processes have counted) and child.c (one child,
- * from fork to wiring). */
+/* app/supervisor_private.h: the supervisor seen by its files: supervisor.c (signals, stop), supervisor_reload.c,
+ * supervisor_health.c (what systemd and the log are told), supervisor_metrics.c (what all processes have counted) and
+ * child.c (one child, from fork to wiring). */
 #ifndef SIDEKEY_APP_SUPERVISOR_PRIVATE_H
 #define SIDEKEY_APP_SUPERVISOR_PRIVATE_H
 
@@ -13,6 +13,8 @@
 #include "net/timer.h"
 
 #define TICKET_KEY_BYTES 80
+#define SUPERVISOR_LAST_WORDS_MS 3000 /* beyond the drain, before children are killed */
+#define RELOAD_ASKERS_MAX 16
 
 enum role { ROLE_KEEPER, ROLE_WORKER };
 
@@ -29,6 +31,8 @@ struct child {
     bool ready, answered;         /* the last MSG_PING */
     unsigned set;                 /* of which configuration, counted by reloads */
     bool retired;                 /* replaced by a reload: freed when it has ended */
+    struct timer overdue;         /* … and killed, when it has not ended by then */
+    int64_t overdue_ms;           /* when that is; 0: not set */
     struct list node;             /* in retired */
     struct metrics_area counters; /* in which it counts, and whoever is started in its place */
 };
@@ -42,9 +46,16 @@ struct supervisor {
     int ca_memfd, signal_fd;
     struct list retired; /* the oldest first */
     unsigned set;
-    struct config *next; /* read and good, to be applied when the processes of the last reload are ready; NULL: none */
-    int64_t reloaded_ms;
-    struct timer reload;
+    int64_t read_ms, reloaded_ms; /* when the configuration was read, and when a reload was made; 0: never */
+    struct timer reload;          /* the next one */
+    bool reload_wanted;
+    struct config_seen ca; /* what the keeper had written when the processes of this set were ready */
+    unsigned ca_set;       /* 1 + that set; 0: none */
+    struct {
+        struct child *child;
+        uint64_t tag;
+    } askers[RELOAD_ASKERS_MAX]; /* who waits for the result of the next one */
+    unsigned asker_count;
     struct metrics_area counters; /* of processes that have ended for good, and our own */
     struct metrics *metrics;      /* … as a registry */
     struct process_meter process;
@@ -66,6 +77,22 @@ void child_rewire_later(struct child *worker);
 int child_send(struct child *c, const struct msg *m, int fd);
 /* supervisor.c: a message of a child.  Takes fd (-1: none) over. */
 void supervisor_message(struct child *c, const struct msg *m, int fd);
+/* supervisor_reload.c: SIGHUP: the configuration is read again, now or a second after the last time.  As many as come
+ * meanwhile are one. */
+void supervisor_reload(struct supervisor *s);
+/* The same for somebody who waits at a worker; it is answered under this tag, at once with a refusal when more than
+ * RELOAD_ASKERS_MAX wait. */
+void supervisor_reload_ask(struct child *c, uint64_t tag);
+/* The time for it may have come: a child is ready; a timer (arg: the supervisor). */
+void supervisor_reload_settled(struct supervisor *s);
+void supervisor_reload_due(void *arg);
+/* Who waits at this child is forgotten; everybody who waits is refused: sidekey ends. */
+void supervisor_reload_forget(struct child *c);
+void supervisor_reload_refuse(struct supervisor *s);
+/* A child that was replaced has not ended in time (arg: struct child). */
+void supervisor_overdue(void *arg);
+/* A child that was replaced has ended: its keeper may, when no worker of its set is left. */
+void supervisor_sets_end(struct supervisor *s);
 /* supervisor_health.c: the keeper at 0, the workers after it. */
 struct child *supervisor_child(const struct supervisor *s, unsigned i);
 /* Feeds systemd's watchdog when each of them has answered since the last time, and asks again.  arg: the supervisor. */

@@ -16,7 +16,8 @@
 #define ADMIN_IDLE_MS 30000
 #define ADMIN_HEAD_MS 5000 /* a prober speaks at once */
 #define ANSWER_MS 2000
-#define GAUGES_MS 1000 /* a keeper that does not answer keeps nobody from the counters */
+#define GAUGES_MS 1000  /* a keeper that does not answer keeps nobody from the counters */
+#define RELOAD_MS 10000 /* it may have to wait until the last one has settled */
 #define REFRESH_MS 30000
 #define ADMIN_CLIENTS_MAX 64
 #define SEND_MS 30000 /* for a whole answer */
@@ -193,6 +194,12 @@ static void ask_gauges(struct admin_client *c, struct slice accept)
     timer_set(&c->deadline, GAUGES_MS);
 }
 
+static void ask_reload(struct admin_client *c)
+{
+    ask(c, MSG_ASK_RELOAD, false, "text/plain");
+    timer_set(&c->deadline, RELOAD_MS);
+}
+
 void admin_answer(struct admin *a, const struct msg *m)
 {
     for (struct list *n = a->clients.next; n != &a->clients; n = n->next) {
@@ -298,7 +305,7 @@ static bool changes(struct admin_client *c, struct message *head)
     if (refused)
         respond(c, 403, "text/plain", slice_str(refused));
     else if (reload)
-        ask(c, MSG_ASK_RELOAD, false, "text/plain");
+        ask_reload(c);
     else if (rotate)
         ask(c, MSG_ASK_ROTATE, slice_eq(query, SLICE("now")), "text/plain");
     else if (resets)

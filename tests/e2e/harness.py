@@ -172,6 +172,11 @@ class Sidekey(Process):
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
+    def reload(self):
+        """POST /reload, with a configuration that counts as new.  (status, text)"""
+        self.file.touch()
+        return self.get_admin("/reload", "POST")
+
     def connection(self, host=API, port=443, context=None, timeout=PATIENCE_S):
         """An http.client connection through the proxy, with TLS verified against sidekey's CA."""
         connection = http.client.HTTPSConnection(*self.proxy, timeout=timeout, context=context or self.context())

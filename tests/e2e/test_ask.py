@@ -100,7 +100,10 @@ def test_reload_says_what_happened(quiet, place):
     sidekey = quiet()
     workers = set(sidekey.children())
     done = ask_by(place, sidekey.config, "reload")
-    assert done.returncode == 0 and done.stdout.strip(), done
+    assert done.returncode == 0 and b"unchanged" in done.stdout and workers == set(sidekey.children()), done
+    sidekey.file.touch()
+    done = ask_by(place, sidekey.config, "reload")
+    assert done.returncode == 0 and done.stdout == b"reloaded\n", done
     until("new processes", lambda: len(sidekey.children()) == 2 and not workers & set(sidekey.children()))
     done = ask_by(place, {**sidekey.config, "unmatched": "nonsense"}, "reload")
     assert done.returncode == 78 and b"unmatched" in done.stderr, done
@@ -112,7 +115,8 @@ def test_reload_says_what_happened(quiet, place):
 def test_the_socket_is_asked_after_many_reloads(quiet, place):
     sidekey = quiet()
     for _ in range(5):
-        assert ask_by(place, sidekey.config, "reload").returncode == 0
+        sidekey.file.touch()
+        assert ask_by(place, sidekey.config, "reload").stdout == b"reloaded\n"
         until("ready", lambda: ask_by(place, sidekey.config, "healthcheck").returncode == 0)
 
 

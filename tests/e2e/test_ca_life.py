@@ -180,7 +180,7 @@ def test_what_is_published_is_not_written_again(make_config, start):
     assert {p.name for p in files} == {"ca.pem", "bundle.pem", "bundle.jks"}
     sidekey.stop()
     sidekey = start(config)
-    assert sidekey.get_admin("/reload", "POST")[0] == 200
+    assert sidekey.reload()[0] == 200
     until("the new processes", lambda: len(sidekey.children()) == 2)
     assert {p: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sidekey.ca.parent.iterdir()} == files
 
@@ -313,7 +313,7 @@ def test_two_sidekeys_on_one_state_directory_have_one_ca(make_config, start, pla
     two = start(config)
     assert one.ca.read_bytes() == two.ca.read_bytes()
     assert two.get_admin("/ca/rotate?now", "POST")[0] == 200
-    one.get_admin("/reload", "POST")
+    one.reload()
     until("the other one has read it", lambda: one.ca.read_bytes() == two.ca.read_bytes())
 
 

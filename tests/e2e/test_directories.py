@@ -60,7 +60,7 @@ def test_the_volumes_of_a_pod_are_taken_and_hold_many_reloads(pod, place, mode):
     ca = (seen / str(place / "ca").lstrip("/"))
     assert sorted(p.name for p in ca.iterdir()) == ["bundle.jks", "bundle.pem", "ca.pem"]
     for i in range(10):
-        assert sidekey.get_admin("/reload", "POST")[0] == 200
+        assert sidekey.reload()[0] == 200
         until("two children", lambda: len(sidekey.children()) == 2)
     assert sidekey.get_admin("/ca/rotate", "POST")[0] == 200  # all files are written anew
     assert (ca / "ca.pem").read_text().count("BEGIN") == 2
@@ -82,7 +82,7 @@ def test_a_publish_directory_that_is_full_keeps_the_old_files_and_the_old_ca(pod
     status, text = sidekey.get_admin("/ca/rotate?now", "POST")
     assert status == 503 and "No space left" in text, text
     assert {p.name: p.read_bytes() for p in ca.iterdir() if p.name != "filler"} == before
-    assert sidekey.get_admin("/reload", "POST")[0] == 200
+    assert sidekey.reload()[0] == 200
     until("two children", lambda: len(sidekey.children()) == 2)
     assert sidekey.request(connection=sidekey.connection(context=context))[0] == 200
     (ca / "filler").unlink()

@@ -1,13 +1,18 @@
 """SIGHUP and POST /reload: a good configuration takes over, a bad one changes nothing, requests in flight keep theirs."""
+import contextlib
 import http.client
 import json
 import os
+import pathlib
+import re
 import signal
+import struct
 import threading
 import time
 
 import pytest
-from harness import API, PATIENCE_S, read_answer, until
+from harness import API, PATIENCE_S, ROOT, read_answer, until
+from test_links import links_of
 
 
 def rewrite(sidekey, change):
@@ -22,6 +27,21 @@ def deny_unmatched(config):
 
 def break_it(config):
     config["rules"][0]["credentail"] = "crm"
+
+
+def enumerators(file, enum):
+    body = re.search(r"enum %s \{(.*?)\}" % enum, (ROOT / file).read_text(), re.S)[1]
+    names = re.findall(r"\b([A-Z][A-Z_]+)\b(?: = (\d+))?,?", re.sub(r"/\*.*?\*/", "", body, flags=re.S))
+    first = int(names[0][1] or 0)
+    return {name: first + i for i, (name, _) in enumerate(names)}
+
+
+def reload_packet():
+    """What a worker sends to its supervisor when an operator wants a reload."""
+    tags = enumerators("sidecar/net/ipc/msg.c", "tag")
+    numbers = {"TAG_ASK": enumerators("sidecar/net/ipc/msg.h", "msg_ask")["MSG_ASK_RELOAD"], "TAG_TAG": 77}
+    packet = bytes([enumerators("sidecar/net/ipc/msg.h", "msg_type")["MSG_ASK"]])
+    return packet + b"".join(struct.pack("=BIq", tags[tag], 8, number) for tag, number in numbers.items())
 
 
 def connect_status(sidekey):
@@ -42,7 +62,7 @@ def test_a_good_configuration_takes_over(sidekey, how):
     if how == "SIGHUP":
         os.kill(sidekey.pid, signal.SIGHUP)
     else:
-        assert sidekey.get_admin("/reload", "POST") == (200, "reloaded\n")
+        assert sidekey.reload() == (200, "reloaded\n")
     until("the new rules hold", lambda: connect_status(sidekey) == 403)
     assert sidekey.request()[0] == 200
     until("it is counted", lambda: reload_metric(sidekey) == "1")
@@ -55,7 +75,7 @@ def test_a_bad_configuration_changes_nothing_and_is_told(sidekey, how):
     if how == "SIGHUP":
         os.kill(sidekey.pid, signal.SIGHUP)
     else:
-        assert sidekey.get_admin("/reload", "POST")[0] == 503
+        assert sidekey.reload()[0] == 503
     until("it is counted", lambda: reload_metric(sidekey) == "0")
     assert sidekey.children() == before
     assert sidekey.request()[0] == 200
@@ -67,7 +87,7 @@ def test_the_ca_and_the_token_survive_a_reload(sidekey, auth):
     assert sidekey.request()[0] == 200
     ca, tokens = sidekey.ca.read_bytes(), auth.counts["token_requests"]
     context = sidekey.context()
-    sidekey.get_admin("/reload", "POST")
+    sidekey.reload()
     assert sidekey.request(connection=sidekey.connection(context=context))[0] == 200
     assert sidekey.ca.read_bytes() == ca
     assert auth.counts["token_requests"] == tokens
@@ -86,7 +106,7 @@ def test_a_request_in_flight_ends_as_it_began(sidekey):
     slow = threading.Thread(target=lambda: answers.append(sidekey.request(path="/slow?ms=1500")[0]))
     slow.start()
     until("the slow request is under way", lambda: sidekey.get_admin("/metrics")[1].find('sidekey_connections{leg="client"} 1') > 0)
-    sidekey.get_admin("/reload", "POST")
+    sidekey.reload()
     assert sidekey.request()[0] == 200
     slow.join(PATIENCE_S)
     assert answers == [200]
@@ -100,14 +120,14 @@ def test_a_reload_is_no_moment_without_readiness(start, auth):
     with sidekey.tls() as slow:
         slow.sendall(f"GET /slow?ms=250000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
         until("the slow request is under way", lambda: slow_ones(auth) == 1)
-        assert sidekey.get_admin("/reload", "POST")[0] == 200
+        assert sidekey.reload()[0] == 200
         assert {sidekey.get_admin("/readyz")[0] for _ in range(50)} == {200}
         assert len(sidekey.children()) == 4, "the old ones wait for it"
 
 
 def test_reloads_in_a_row_leave_no_process_behind(sidekey):
-    for _ in range(20):
-        assert sidekey.get_admin("/reload", "POST")[0] == 200
+    for _ in range(4):
+        assert sidekey.reload()[0] == 200
     until("two children", lambda: len(sidekey.children()) == 2)
     assert sidekey.request(host=API)[0] == 200
 
@@ -134,7 +154,7 @@ def test_a_kept_connection_is_served_once_more_and_told_to_close(start):
     sidekey = start(limits={"drain": "5m"})
     connection = sidekey.connection()
     assert sidekey.request(connection=connection)[0] == 200
-    sidekey.get_admin("/reload", "POST")
+    sidekey.reload()
     until("the new processes", lambda: len(sidekey.children()) == 4)
     time.sleep(0.3)
     status, headers, _ = sidekey.request(connection=connection)
@@ -149,7 +169,7 @@ def test_a_kept_connection_that_stays_idle_is_closed_late_and_in_good_form(sidek
         sock.sendall(f"GET /v2/echo HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
         assert b" 200 " in read_answer(sock)
         begun = time.monotonic()
-        sidekey.get_admin("/reload", "POST")
+        sidekey.reload()
         sock.settimeout(PATIENCE_S)
         assert sock.recv(100) == b""
         assert time.monotonic() - begun > 2.9
@@ -162,7 +182,7 @@ def test_a_long_answer_goes_on_over_a_reload_and_beyond_the_drain(make_config, s
     slow.start()
     until("the slow request is under way", lambda: sidekey.get_admin("/metrics")[1].find('sidekey_connections{leg="client"} 1') > 0)
     for _ in range(3):
-        sidekey.get_admin("/reload", "POST")
+        sidekey.reload()
         time.sleep(0.3)
     slow.join(PATIENCE_S)
     assert answers == [200]
@@ -179,21 +199,21 @@ def test_reload_drain_is_its_limit(make_config, start, auth):
         sock.sendall(f"GET /slow?ms=250000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
         until("it is upstream", lambda: slow_ones(auth) == 1)
         begun = time.monotonic()
-        sidekey.get_admin("/reload", "POST")
+        sidekey.reload()
         assert b" 200 " not in read_answer(sock)
         assert time.monotonic() - begun > 1.9
     until("the old processes are gone", lambda: len(sidekey.children()) == 2)
 
 
 def test_many_reloads_with_a_stream_each_leave_few_processes(make_config, start):
-    """Thirty reloads, each with a tunnel that never ends: beyond four old sets the oldest streams go."""
+    """Eight reloads, each with a tunnel that never ends: beyond four old sets the oldest streams go."""
     sidekey = start(make_config(limits={"drain": "1s"}))
     socks = []
-    for _ in range(30):
+    for _ in range(8):
         sock, head = sidekey.tunnel("open.sidekey.test:443")
         assert head.startswith(b"HTTP/1.1 200")
         socks.append(sock)
-        sidekey.get_admin("/reload", "POST")
+        sidekey.reload()
         until("the new processes are ready", lambda: sidekey.get_admin("/readyz")[0] == 200)
         until("four old sets at most", lambda: len(sidekey.children()) <= 10)
     for sock in socks:
@@ -210,6 +230,93 @@ def test_reloads_that_come_at_once_are_one(sidekey):
     until("two children", lambda: len(sidekey.children()) == 2)
 
 
+def workers_and_keepers(sidekey):
+    names = list(sidekey.children().values())
+    return sum("worker" in name for name in names), sum("keeper" in name for name in names)
+
+
+def test_an_unchanged_configuration_is_no_reload(sidekey):
+    before = sidekey.children()
+    for _ in range(2):
+        assert sidekey.get_admin("/reload", "POST") == (200, "unchanged: nothing that a reload would read is new\n")
+        os.kill(sidekey.pid, signal.SIGHUP)
+    until("it is told", lambda: b"nothing that a reload would read has changed" in sidekey.out.read_bytes())
+    assert sidekey.children() == before
+    assert reload_metric(sidekey) == "1"
+
+
+def secret_file(sidekey):
+    file = pathlib.Path(sidekey.config["credentials"]["crm"]["client_secret"]["file"])
+    beside = file.with_suffix(".new")
+    beside.write_bytes(file.read_bytes())
+    beside.chmod(0o600)
+    return lambda: beside.rename(file)
+
+
+CHANGES = {
+    "the file is touched": lambda sidekey: sidekey.file.touch,
+    "a secret that it names": secret_file,
+    "roots that it names": lambda sidekey: pathlib.Path(sidekey.config["rules"][0]["tls"]["ca_file"]).touch,
+    "somebody has removed the published CA": lambda sidekey: sidekey.ca.unlink,
+    "another sidekey has stored a CA": lambda sidekey: (pathlib.Path(sidekey.config["store"]["file"]) / "ca.sealed").touch,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_reload_would_read_is_compared(sidekey, change):
+    before = set(sidekey.children())
+    CHANGES[change](sidekey)()
+    assert sidekey.get_admin("/reload", "POST") == (200, "reloaded\n")
+    until("new processes", lambda: len(sidekey.children()) == 2 and not before & set(sidekey.children()))
+    assert sidekey.ca.exists() and sidekey.request()[0] == 200
+
+
+def test_a_refused_reload_is_over_when_the_old_configuration_is_back(sidekey):
+    text = sidekey.file.read_text()
+    sidekey.file.write_text("{")
+    assert sidekey.reload()[0] == 503
+    until("it is counted", lambda: reload_metric(sidekey) == "0")
+    sidekey.file.write_text(text)
+    assert sidekey.get_admin("/reload", "POST")[0] == 200
+    until("it is counted", lambda: reload_metric(sidekey) == "1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take a descriptor out of another process")
+def test_a_worker_that_asks_for_three_hundred_reloads_gets_few_processes(sidekey):
+    """As if it was taken over.  Each time the configuration is another one."""
+    most, sent, ask = 0, 0, reload_packet()
+    while sent < 300:
+        supervisor, keeper = sorted(links_of(sidekey.child("worker")), key=lambda sock: os.fstat(sock.fileno()).st_ino)
+        keeper.close()
+        with contextlib.suppress(OSError), supervisor:  # that worker has drained: the next one goes on
+            while sent < 300:
+                sidekey.file.touch()
+                supervisor.send(ask)
+                sent += 1
+                most = max(most, len(sidekey.children()))
+    begun = time.monotonic()
+    while time.monotonic() - begun < 3:
+        most = max(most, len(sidekey.children()))
+    assert most <= 12, most
+    until("two children", lambda: len(sidekey.children()) == 2)
+    assert sidekey.request()[0] == 200
+
+
+def test_a_worker_that_is_stopped_before_six_reloads_is_alone_with_its_keeper_and_killed(make_config, start):
+    sidekey = start(make_config(limits={"drain": "1s", "reload_drain": "4s"}))
+    stopped = sidekey.child("worker")
+    os.kill(stopped, signal.SIGSTOP)
+    for _ in range(6):
+        sidekey.file.touch()
+        os.kill(sidekey.pid, signal.SIGHUP)
+        before = sidekey.out.read_bytes().count(b"configuration reloaded")
+        until("a reload", lambda: sidekey.out.read_bytes().count(b"configuration reloaded") > before)
+        assert workers_and_keepers(sidekey) <= (4, 4)
+    until("the stopped one is killed, and its keeper ends", lambda: stopped not in sidekey.children() and workers_and_keepers(sidekey) == (1, 1), seconds=40)
+    assert b"an old process did not end in time" in sidekey.out.read_bytes()
+    assert sidekey.request()[0] == 200
+
+
 def test_a_second_signal_ends_old_processes_too(make_config, start, auth):
     sidekey = start(make_config(limits={"drain": "10m"}))
     held = []
@@ -217,7 +324,7 @@ def test_a_second_signal_ends_old_processes_too(make_config, start, auth):
         held.append(sidekey.tls())
         held[-1].sendall(f"GET /slow?ms=250000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
         until("it is upstream", lambda: slow_ones(auth) == len(held))
-        sidekey.get_admin("/reload", "POST")
+        sidekey.reload()
         until("ready", lambda: sidekey.get_admin("/readyz")[0] == 200)
     pids = list(sidekey.children())
     assert len(pids) == 8
@@ -232,7 +339,7 @@ def test_a_second_signal_ends_old_processes_too(make_config, start, auth):
 
 
 def test_no_request_is_lost_over_reloads(sidekey):
-    """Kept-alive clients without a pause between requests, as fast as they can, over 40 reloads."""
+    """Kept-alive clients without a pause between requests, as fast as they can, over 6 reloads and 200 signals."""
     lost, done = [], []
     stop = threading.Event()
 
@@ -252,10 +359,12 @@ def test_no_request_is_lost_over_reloads(sidekey):
     threads = [threading.Thread(target=client) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for n in range(40):
-        assert sidekey.get_admin("/reload", "POST")[0] == 200
+    for n in range(6):
+        for _ in range(33):
+            sidekey.file.touch()
+            os.kill(sidekey.pid, signal.SIGHUP)
+        assert sidekey.reload()[0] == 200
         until("requests between the reloads", lambda n=n: lost or len(done) > 3 * n)
-        time.sleep(0.1)
     stop.set()
     for thread in threads:
         thread.join(PATIENCE_S)

@@ -232,12 +232,12 @@ def test_it_survives_a_reload(at):
     sidekey = at.start()
     inode = os.stat(at.path).st_ino
     kept, _ = connect(at.path)
-    assert sidekey.get_admin("/reload", "POST")[0] == 200
+    assert sidekey.reload()[0] == 200
     assert os.stat(at.path).st_ino == inode
     assert get(sidekey, at.path) == 200
     kept.close()
     os.unlink(at.path)  # somebody was too tidy
-    assert sidekey.get_admin("/reload", "POST")[0] == 200
+    assert sidekey.reload()[0] == 200
     assert get(sidekey, at.path) == 200
 
 
@@ -251,17 +251,17 @@ def test_a_reload_with_another_path_moves_it_and_lets_run_what_came_by_the_old(a
     until("it is under way", lambda: at.upstream.requests)
     moved = at.path + "2"
     rewrite(sidekey, lambda config: config["listen"].update(socket=moved, socket_mode="0640"))
-    assert sidekey.get_admin("/reload", "POST")[0] == 200
+    assert sidekey.reload()[0] == 200
     assert not os.path.exists(at.path) and stat.S_IMODE(os.stat(moved).st_mode) == 0o640
     gate.set()
     assert status_of(read_message(secured)[0]) == 200
     secured.close()
     assert get(sidekey, moved) == 200
     rewrite(sidekey, lambda config: config["listen"].update(socket_mode="0600"))
-    assert sidekey.get_admin("/reload", "POST")[0] == 200
+    assert sidekey.reload()[0] == 200
     assert stat.S_IMODE(os.stat(moved).st_mode) == 0o600
     rewrite(sidekey, lambda config: config["listen"].pop("socket"))
-    assert sidekey.get_admin("/reload", "POST")[0] == 200
+    assert sidekey.reload()[0] == 200
     assert not os.path.exists(moved)
 
 
@@ -269,7 +269,7 @@ def test_a_reload_to_where_it_cannot_go_changes_nothing(at):
     sidekey = at.start()
     before = sidekey.children()
     rewrite(sidekey, lambda config: config["listen"].update(socket=str(at.folder / "none" / "s")))
-    assert sidekey.get_admin("/reload", "POST")[0] == 503
+    assert sidekey.reload()[0] == 503
     assert sidekey.children() == before and get(sidekey, at.path) == 200
     assert any("there is no directory" in line.get("reason", "") for line in logged(sidekey, msg="cannot listen"))
 

@@ -51,6 +51,7 @@ struct config {
     char **extra_roots;  /* derived: ca.extra_roots, and ca_file of all rules, without duplicates; NULL-terminated */
     unsigned workers;    /* 1…64 */
     enum log_level log_level;
+    struct config_seen seen; /* derived: what was read */
 };
 
 struct config_options { /* NULL where one is asked for: all zero */

@@ -233,6 +233,12 @@ static struct config *parse(struct slice text, const char *name, const struct co
             o->report(o->report_arg, false, why.text);
     }
     tree_free((struct tree *)(uintptr_t)s.tree);
+    if (c) {
+        config_seen_bytes(&s.seen, text);
+        config_seen_file(&s.seen, name);
+        config_seen_system(&s.seen);
+        c->seen = s.seen;
+    }
     *ret_untrusted = s.untrusted;
     if (!failed)
         return c;

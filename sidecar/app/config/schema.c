@@ -156,6 +156,7 @@ static int check_trust(struct schema *s, const json_t *node, const char *path, b
 /* It may come later, and be mended by then; what another user has put there is told now. */
 static int check_trust_of_secret(struct schema *s, const json_t *node, const char *path)
 {
+    config_seen_file(&s->seen, path);
     return trusted_file_check(path, SECRET_REF_MAX_BYTES, NULL) == -EPERM ? check_trust(s, node, path, true) : 0;
 }
 
@@ -163,6 +164,7 @@ static int check_trust_of_secret(struct schema *s, const json_t *node, const cha
 static int check_file(struct schema *s, const json_t *node, const char *path, bool key)
 {
     struct stat st;
+    config_seen_file(&s->seen, path);
     if (stat(path, &st) != 0)
         return schema_error(s, node, "%.200s: %s: write the file, or mend the path", path, strerror(errno));
     if (S_ISDIR(st.st_mode))
@@ -256,6 +258,7 @@ static int read_command(struct schema *s, const json_t *node, struct secret_ref 
                                        .type = FIELD_STRINGS,
                                        .at = offsetof(struct secret_ref, argv) };
     ref->kind = SECRET_REF_COMMAND;
+    s->seen.unknown = true;
     if (read_strings(s, &argv, node, ref) != 0)
         return -1;
     return ref->argv[0] ? 0 : schema_error(s, node, "names no program: write [program, argument, …]");

@@ -5,6 +5,7 @@
 #ifndef SIDEKEY_APP_CONFIG_SCHEMA_H
 #define SIDEKEY_APP_CONFIG_SCHEMA_H
 
+#include "app/config/config_seen.h"
 #include "app/config/field.h"
 #include "base/secret_ref.h"
 #include "app/config/tree.h"
@@ -29,7 +30,8 @@ struct schema { /* one walk */
     uint64_t set_used;
     schema_report_fn *report; /* told of everything that is wrong, not only the first; may be NULL */
     void *report_arg;
-    struct err *e; /* the first error */
+    struct err *e;           /* the first error */
+    struct config_seen seen; /* which files are named */
     unsigned errors;
     bool untrusted;      /* one of them: somebody else could have written a file that is named */
     char path[256];      /* where the walk is: "credentials.crm" */
