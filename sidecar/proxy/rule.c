@@ -88,7 +88,8 @@ static bool allows(char *const *methods, struct slice method)
 
 static bool methods_allowed(const struct rule *r, const struct message *request)
 {
-    static const char *const names[] = { "x-http-method-override", "x-http-method", "x-method-override" };
+    static const char *const names[] = { "x-http-method-override", "x-http-method", "x-method-override",
+                                         "x-original-method", "x-forwarded-method" };
     struct slice query;
     if (!r->methods)
         return true;
@@ -198,10 +199,14 @@ static bool is_for_all_paths(const struct rule *r)
     return all;
 }
 
-/* Some servers take the path from there (IIS, Symfony, Laminas). */
+/* Some servers and gateways take the path from there (IIS, Symfony, Laminas), or may: what gateways say of it (nginx,
+ * Envoy, Traefik, Spring, Azure). */
 static bool paths_allowed(const struct rule *r, const struct message *request)
 {
-    static const char *const names[] = { "x-original-url", "x-rewrite-url" };
+    static const char *const names[] = { "x-original-url",      "x-rewrite-url",         "x-original-uri",
+                                         "x-forwarded-uri",     "x-forwarded-url",       "x-forwarded-path",
+                                         "x-forwarded-prefix",  "x-envoy-original-path", "x-replaced-path",
+                                         "x-waws-unencoded-url" };
     if (is_for_all_paths(r))
         return true;
     for (size_t i = 0; i < request->field_count; i++)

@@ -190,6 +190,41 @@ static void a_path_that_servers_may_read_otherwise_matches_only_patterns_for_all
         "/v2/..\xef\xbc\x8f"
         "admin",
         "/v2/\xc0\xae\xc0\xae/admin",
+        /* decoders that do not look at the later bytes */
+        "/v2/%c0%2e%c0%2e/admin",
+        "/v2/..%c0%2fadmin",
+        "/v2/..%c1%1cadmin",
+        "/v2/%e0%40%ae%e0%40%ae/admin",
+        "/v2/%fc%80%80%80%80%ae./admin",
+        /* two dots in one character, and slashes with a letter before them */
+        "/v2/%e2%80%a5/admin",
+        "/v2/\xe2\x80\xa5/admin",
+        "/v2/%ef%b8%b0/admin",
+        "/v2/%e2%80%a4%e2%80%a4/admin",
+        "/v2/%ef%b9%92%ef%b9%92/admin",
+        "/v2/%e3%80%82%e3%80%82/admin",
+        "/v2/%e2%85%9f../admin",
+        "/v2/..%e2%88%95admin",
+        "/v2/..%c2%a5admin",
+        "/v2/..%e2%82%a9admin",
+        "/v2/%e2%80%a5%ef%bc%8fadmin",
+        "/v2/%25e2%2580%25a5/admin",
+        /* blanks that some trim, what some drop, streams of NTFS, and escapes of other languages */
+        "/v2/..%c2%a0/admin",
+        "/v2/%c2%a0../admin",
+        "/v2/..%a0/admin",
+        "/v2/..\xa0/admin",
+        "/v2/.%e2%80%8b./admin",
+        "/v2/..%e3%80%80/admin",
+        "/v2/..%ef%bb%bf/admin",
+        "/v2/.%c2%ad./admin",
+        "/v2/..::$DATA/admin",
+        "/v2/..:/admin",
+        "/v2/..%3a%3a$DATA/admin",
+        "/v2/..\\u0000/admin",
+        "/v2/..%5cu0000/admin",
+        "/v2/%2e%c0%ae%2f%c2%a5admin",
+        "/v2/..\xff/admin",
     };
     static const char *const clear[] = { "/v2/x",
                                          "/v2/...",
@@ -213,6 +248,12 @@ static void a_path_that_servers_may_read_otherwise_matches_only_patterns_for_all
                                          "/v2/%E2%82%AC",
                                          "/v2/a|b{c}\"d",
                                          "/v2/%u002e%u002e",
+                                         "/v2/\xe7\xac\xac"
+                                         "1.2",
+                                         "/v2/%e6%97%a5.%e6%9c%ac",
+                                         "/v2/%e2%80%a6",
+                                         "/v2/a:b/c::d",
+                                         "/v2/a%c2%a0b",
                                          "/v2/https://x/" };
     for (size_t i = 0; i < COUNT(ambiguous); i++) {
         if (winner(narrow, 1, "a.test", "GET", ambiguous[i]) != -2)
@@ -307,6 +348,8 @@ static void a_method_that_is_asked_for_beside_is_judged_too(void **state)
         { "/", "X_HTTP_Method_Override", "PUT", false },
         { "/", "X-HTTP-Method", "PATCH", false },
         { "/", "X-Method-Override", "MERGE", false },
+        { "/", "X-Original-Method", "DELETE", false },
+        { "/", "X-Forwarded-Method", "DELETE", false },
         { "/", "X-HTTP-Method-Override", "", false },
         { "/", "X-HTTP-Method-Override", "GET, DELETE", false },
         { "/?_method=DELETE", "X-A", "", false },
@@ -344,6 +387,17 @@ static void a_path_that_is_asked_for_beside_is_judged_too(void **state)
         { "X-Rewrite-URL", "", false },
         { "X-Rewrite-URL", "http://a.test/v2/a", false },
         { "X-Original-URL", "/v2/a?b", true },
+        { "X-Original-URI", "/admin", false },
+        { "X-Forwarded-Uri", "/admin", false },
+        { "X-Forwarded-Uri", "/v2/a", true },
+        { "X-Forwarded-Url", "https://a.test/admin", false },
+        { "X-Forwarded-Path", "/admin", false },
+        { "X-Forwarded-Prefix", "/admin", false },
+        { "X-Forwarded-Prefix", "/v2/..", false },
+        { "X-Envoy-Original-Path", "/admin", false },
+        { "X-Replaced-Path", "/admin", false },
+        { "X-Waws-Unencoded-Url", "/v2/%2e%2e/admin", false },
+        { "X-Forwarded-For", "/admin", true },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct message m;
