@@ -19,6 +19,8 @@
 #define AGAIN_MS 60000 /* after something could not be published */
 #define LEAF_MAX_BYTES 16384
 
+#define ROTATIONS_MS (60 * 60 * 1000) /* for so many: KEEPER_CA_ROTATIONS */
+
 enum change { CHANGE_DUE, CHANGE_ROTATE, CHANGE_ROTATE_NOW };
 
 static int64_t now_s(void)
@@ -209,10 +211,26 @@ void keeper_ca_look(struct keeper *k)
         look(k);
 }
 
+/* 0; how long the oldest of the last rotations is still in the way. */
+static int64_t rotate_again_in_ms(struct keeper *k)
+{
+    int64_t now_ms = clock_mono_ms(), oldest_ms = k->ca_rotated_ms[0];
+    if (oldest_ms && now_ms - oldest_ms < ROTATIONS_MS)
+        return oldest_ms + ROTATIONS_MS - now_ms;
+    memmove(k->ca_rotated_ms, k->ca_rotated_ms + 1, sizeof k->ca_rotated_ms - sizeof *k->ca_rotated_ms);
+    k->ca_rotated_ms[KEEPER_CA_ROTATIONS - 1] = now_ms;
+    return 0;
+}
+
 int keeper_ca_rotate(struct keeper *k, bool at_once, struct buf *out, bool *ret_ok)
 {
     struct err e = { "" };
     char from[32];
+    int64_t wait_ms = rotate_again_in_ms(k);
+    *ret_ok = false;
+    if (wait_ms)
+        return buf_printf(out, "refused: the CA was rotated %d times within the last hour; the next time in %d min\n",
+                          KEEPER_CA_ROTATIONS, (int)(wait_ms / 60000) + 1);
     *ret_ok = change(k, at_once ? CHANGE_ROTATE_NOW : CHANGE_ROTATE, &e) == 0;
     if (!*ret_ok)
         return buf_printf(out, "%s\n", e.text);

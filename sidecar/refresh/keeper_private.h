@@ -9,6 +9,9 @@
 #include "refresh/account.h"
 #include "refresh/keeper.h"
 
+/* … an hour, asked for by whoever reaches a worker's admin listener: each drops trust that programs may still have */
+#define KEEPER_CA_ROTATIONS 4
+
 struct keeper {
     const struct keeper_options *options;
     struct seal_ring *ring;
@@ -18,9 +21,10 @@ struct keeper {
     struct fetch *fetch;
     struct token_clocks *clocks;
     struct ca_set *ca;
-    bool ca_unpublished;  /* what is to be published could not be written */
-    int64_t ca_looked_ms; /* when something was last due */
-    int64_t ca_expiry_s;  /* of those that sign, as of the last change */
+    bool ca_unpublished;                        /* what is to be published could not be written */
+    int64_t ca_looked_ms;                       /* when something was last due */
+    int64_t ca_rotated_ms[KEEPER_CA_ROTATIONS]; /* the last ones that were asked for, the oldest first; 0: none */
+    int64_t ca_expiry_s;                        /* of those that sign, as of the last change */
     struct timer ca_look;
     struct metrics *metrics;
     struct process_meter process;

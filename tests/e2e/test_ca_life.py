@@ -319,6 +319,18 @@ def test_two_sidekeys_on_one_state_directory_have_one_ca(make_config, start, pla
 
 # --- hosts, rotation, time ---
 
+def test_four_rotations_an_hour_are_enough(make_config, start):
+    """Each drops trust that programs may still have: a worker that was taken over must not go on with it."""
+    sidekey = start(make_config())
+    for _ in range(4):
+        assert sidekey.get_admin("/ca/rotate?now", "POST")[0] == 200
+    published = sidekey.ca.read_bytes()
+    for way in ("/ca/rotate?now", "/ca/rotate") * 3:
+        status, text = sidekey.get_admin(way, "POST")
+        assert status == 503 and "4 times within the last hour" in text, text
+    assert sidekey.ca.read_bytes() == published and sidekey.request()[0] == 200
+
+
 def test_a_reload_that_adds_a_host_leaves_programs_their_trust(make_config, start, pki, auth):
     config = make_config()
     added = config["rules"].pop()

@@ -105,7 +105,7 @@ def test_counters_never_go_back_over_reloads_and_killed_processes(sidekey, auth)
         sent += 1
         if step == "reload":
             old = sidekey.child("worker")
-            assert sidekey.get_admin("/reload", "POST") == (200, "reloaded\n")
+            assert sidekey.reload() == (200, "reloaded\n")
             until("the old worker is gone", lambda: old not in sidekey.children())
         for role in ("keeper", "worker"):
             if step in (role, "both"):
@@ -124,7 +124,7 @@ def test_what_ends_in_a_worker_that_a_reload_replaced_is_counted(sidekey):
     sock = sidekey.tls()
     sock.sendall(b"GET /v2/echo HTTP/1.1\r\nHost: api.sidekey.test\r\n")
     old = sidekey.child("worker")
-    assert sidekey.get_admin("/reload", "POST") == (200, "reloaded\n")
+    assert sidekey.reload() == (200, "reloaded\n")
     until("another worker", lambda: [p for p, name in sidekey.children().items() if "worker" in name and p != old])
     assert old in sidekey.children()
     before = sum(v for (name, *_), v in counters(sidekey.get_admin("/metrics")[1]).items() if name == "sidekey_requests_total")
