@@ -69,7 +69,7 @@ static void on_packet(void *arg, struct slice packet, int fd)
     struct child *c = arg;
     struct msg m;
     if (msg_decode(packet, &m) == 0)
-        supervisor_message(c, &m, fd);
+        c->supervisor->on_message(c, &m, fd);
     else if (fd >= 0)
         close(fd);
 }
@@ -221,7 +221,7 @@ struct child *child_new(struct supervisor *s, enum role role, unsigned slot)
     list_init(&c->node);
     timer_init(&c->respawn, on_respawn, c);
     timer_init(&c->rewire, on_rewire, c);
-    timer_init(&c->overdue, supervisor_overdue, c);
+    timer_init(&c->overdue, s->on_overdue, c);
     return c;
 }
 

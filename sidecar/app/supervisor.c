@@ -187,7 +187,7 @@ static void keep_ca(struct child *c, int fd)
     s->ca_memfd = fd;
 }
 
-void supervisor_message(struct child *c, const struct msg *m, int fd)
+static void on_message(struct child *c, const struct msg *m, int fd)
 {
     if (m->type == MSG_CA && fd >= 0) {
         keep_ca(c, fd);
@@ -315,6 +315,8 @@ int supervisor_run(const struct supervisor_options *options)
                              .worker_count = options->config->workers,
                              .ca_memfd = -1,
                              .counters.fd = -1,
+                             .on_message = on_message,
+                             .on_overdue = supervisor_overdue,
                              .status = EX_OK };
     list_init(&s.retired);
     timer_init(&s.reload, supervisor_reload_due, &s);

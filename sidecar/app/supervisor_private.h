@@ -62,6 +62,8 @@ struct supervisor {
     char ticket_key[TICKET_KEY_BYTES];
     ev_io signals, program, report; /* of signal_fd, options->program_fd, options->report_fd */
     struct timer grace, trim, watchdog;
+    void (*on_message)(struct child *c, const struct msg *m, int fd); /* takes fd (-1: none) over */
+    void (*on_overdue)(void *child);                                  /* it was replaced, and has not ended in time */
     bool announced, stopping, reload_failed, reloading;
     int status;
 };
@@ -75,8 +77,6 @@ void child_retry_later(struct child *c);
 /* This worker has lost its link to the keeper, and both live: it gets a new one, with back-off. */
 void child_rewire_later(struct child *worker);
 int child_send(struct child *c, const struct msg *m, int fd);
-/* supervisor.c: a message of a child.  Takes fd (-1: none) over. */
-void supervisor_message(struct child *c, const struct msg *m, int fd);
 /* supervisor_reload.c: SIGHUP: the configuration is read again, now or a second after the last time.  As many as come
  * meanwhile are one. */
 void supervisor_reload(struct supervisor *s);
