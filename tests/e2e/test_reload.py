@@ -268,7 +268,8 @@ def test_what_a_reload_would_read_is_compared(sidekey, change):
     CHANGES[change](sidekey)()
     assert sidekey.get_admin("/reload", "POST") == (200, "reloaded\n")
     until("new processes", lambda: len(sidekey.children()) == 2 and not before & set(sidekey.children()))
-    assert sidekey.ca.exists() and sidekey.request()[0] == 200
+    until("it is published", sidekey.ca.exists)
+    assert sidekey.request()[0] == 200
 
 
 def test_a_refused_reload_is_over_when_the_old_configuration_is_back(sidekey):
@@ -308,9 +309,9 @@ def test_a_worker_that_is_stopped_before_six_reloads_is_alone_with_its_keeper_an
     stopped = sidekey.child("worker")
     os.kill(stopped, signal.SIGSTOP)
     for _ in range(6):
+        before = sidekey.out.read_bytes().count(b"configuration reloaded")
         sidekey.file.touch()
         os.kill(sidekey.pid, signal.SIGHUP)
-        before = sidekey.out.read_bytes().count(b"configuration reloaded")
         until("a reload", lambda: sidekey.out.read_bytes().count(b"configuration reloaded") > before)
         assert workers_and_keepers(sidekey) <= (4, 4)
     until("the stopped one is killed, and its keeper ends", lambda: stopped not in sidekey.children() and workers_and_keepers(sidekey) == (1, 1), seconds=40)
