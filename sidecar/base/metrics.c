@@ -30,6 +30,7 @@ static const struct {
     { "sidekey_connections", "gauge", "Open connections by leg." },
     { "sidekey_config_last_reload_successful", "gauge", "1 when the last reload of the configuration was good." },
     { "sidekey_credential_state", "gauge", "1 for the state that the credential is in." },
+    { "sidekey_degraded", "gauge", "1 while this part does not work; valid tokens are sent all the same." },
     { "sidekey_lease_total", "counter", "Attempts to take the refresh lease, by result." },
     { "sidekey_leaves_total", "counter", "Leaf certificates asked for, by result." },
     { "sidekey_log_dropped_total", "counter", "Lines of the log that were dropped because they could not be written." },

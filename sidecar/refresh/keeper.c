@@ -28,6 +28,7 @@
 #define REST_EVERY_MS 30000
 #define SERIES_FROM_THE_START 100 /* credentials: a hundred series each, 90 bytes of the 4 MiB that an answer has */
 #define LEASE_MS 60000
+#define DIR_LOOK_MS 2000
 #define REQUEST_MS 30000
 
 /* ---- before anything secret is in memory ---- */
@@ -54,6 +55,8 @@ static int open_ring(struct keeper *k, struct err *e)
         failed = seal_key_judge(secret_peek(&current), e);
     if (failed == 0 && o->seal_key_previous.kind != SECRET_REF_NONE)
         failed = secret_ref_read_exact(&o->seal_key_previous, &previous, e);
+    if (failed == 0 && o->seal_key.kind == SECRET_REF_NONE && secret_set(&k->dir_key, secret_peek(&current)) != 0)
+        failed = err_set(e, "out of memory");
     if (failed == 0 && !(k->ring = seal_ring_new(secret_peek(&current), secret_peek(&previous), e)))
         failed = -1;
     secret_done(&current);
@@ -104,7 +107,7 @@ static int bind_one(struct keeper *k, const struct credential_spec *s, struct st
     *row = (struct store_bound_row){ s->name, text };
     int failed = text ? journal_bind(k->journal, s->name, text) : 0;
     if (failed)
-        return err_set(e, "cannot write %s/%s@binding: %s", journal_path(k->journal), s->name, strerror(-failed));
+        return err_set(e, "cannot write %s/%s@binding: %s", journal_dir(k->journal)->path, s->name, strerror(-failed));
     return 0;
 }
 
@@ -136,7 +139,7 @@ static int open_stores(struct keeper *k, struct err *e)
     if (open_ring(k, e) != 0)
         return k->options->seal_key.kind == SECRET_REF_NONE ? keeper_directory_status(dir, S_IRWXG | S_IRWXO)
                                                             : EX_CONFIG;
-    if (!(k->journal = journal_open(dir, k->ring, e)))
+    if (state_dir_open(&k->dir, dir, e) != 0 || !(k->journal = journal_open(dir, k->ring, e)))
         return keeper_directory_status(dir, S_IRWXG | S_IRWXO);
     if (k->options->redis && k->options->redis->url)
         return open_redis(k, e);
@@ -318,6 +321,7 @@ static void close_all(struct keeper *k)
     timer_stop(&k->drain_end);
     timer_stop(&k->trim);
     timer_stop(&k->ca_look);
+    timer_stop(&k->dir_look);
     later_cancel(&k->finished);
     keeper_drop_workers(k);
     ipc_free(k->supervisor);
@@ -327,11 +331,21 @@ static void close_all(struct keeper *k)
     token_clocks_free(k->clocks);
     fetch_free(k->fetch);
     journal_close(k->journal);
+    state_dir_close(&k->dir);
+    secret_done(&k->dir_key);
     store_free(k->store);
     free(k->store_names);
     ca_set_free(k->ca);
     seal_ring_free(k->ring);
     metrics_free(k->metrics);
+}
+
+static void on_dir_look(void *arg)
+{
+    struct keeper *k = arg;
+    if (keeper_health_look(k))
+        keeper_ca_store_again(k);
+    timer_set(&k->dir_look, DIR_LOOK_MS);
 }
 
 static int serve(struct keeper *k)
@@ -340,6 +354,7 @@ static int serve(struct keeper *k)
     for (size_t i = 0; i < k->account_count; i++)
         account_start(&k->accounts[i]);
     keeper_ca_start(k);
+    timer_set(&k->dir_look, DIR_LOOK_MS);
     if (say_ready(k) != 0)
         drain(k);
     keeper_trim_soon(k);
@@ -349,7 +364,7 @@ static int serve(struct keeper *k)
 
 int keeper_run(const struct keeper_options *options, int supervisor_fd)
 {
-    struct keeper k = { .options = options };
+    struct keeper k = { .options = options, .dir.fd = -1 };
     struct err e = { "" };
     harden();
     list_init(&k.workers);
@@ -357,6 +372,7 @@ int keeper_run(const struct keeper_options *options, int supervisor_fd)
     timer_init(&k.drain_end, on_drain_end, &k);
     timer_init(&k.trim, on_trim, &k);
     timer_init(&k.ca_look, keeper_ca_on_timer, &k);
+    timer_init(&k.dir_look, on_dir_look, &k);
     int status = open_all(&k, &e);
     if (status == 0 && !(k.supervisor = ipc_new(supervisor_fd, on_supervisor, on_supervisor_gone, &k)))
         status = EX_OSERR;

@@ -87,6 +87,17 @@ static void hand_over(struct keeper *k)
     buf_done(&packet);
 }
 
+void keeper_ca_store_again(struct keeper *k)
+{
+    struct state_dir dir = { .fd = -1 };
+    struct err why = { "" };
+    bool kept = is_kept(k) && ca_file_open(&dir, k->options->state_dir, &why) == 0;
+    if (is_kept(k) && !kept)
+        log_error(log_msg("the CA cannot be stored"), log_str("reason", why.text));
+    store(k, kept ? &dir : NULL);
+    ca_file_close(&dir);
+}
+
 /* ---- what programs are told ---- */
 
 /* What programs have read already may sign, also when nothing new can be written. */

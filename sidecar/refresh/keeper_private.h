@@ -8,6 +8,7 @@
 #include "net/ipc/msg.h"
 #include "refresh/account.h"
 #include "refresh/keeper.h"
+#include "refresh/store/state_dir.h"
 
 /* … an hour, asked for by whoever reaches a worker's admin listener: each drops trust that programs may still have */
 #define KEEPER_CA_ROTATIONS 4
@@ -18,6 +19,10 @@ struct keeper {
     struct store *store;
     const char **store_names; /* the credentials that the Redis engine watches; NULL-terminated */
     struct journal *journal;
+    struct state_dir dir;  /* the state directory */
+    struct secret dir_key; /* the seal key, when it lives there; else empty */
+    struct err dir_error;  /* it is gone, and cannot be made again: why; "": it stands */
+    struct timer dir_look;
     struct fetch *fetch;
     struct token_clocks *clocks;
     struct ca_set *ca;
@@ -65,6 +70,8 @@ void keeper_ca_on_timer(void *keeper);
 void keeper_ca_look(struct keeper *k);
 /* Appends what came of it, for a person.  0; -ENOBUFS, -ENOMEM. */
 MUST_CHECK int keeper_ca_rotate(struct keeper *k, bool at_once, struct buf *out, bool *ret_ok);
+/* The directory in which it is kept was made again. */
+void keeper_ca_store_again(struct keeper *k);
 /* Can programs trust what is signed now? */
 bool keeper_ca_usable(const struct keeper *k);
 void keeper_ca_gauges(struct keeper *k);
@@ -83,6 +90,16 @@ void keeper_publish(void *keeper, const struct account *a);
 void keeper_refuse(void *keeper, const struct account *a, enum msg_class failure, int64_t retry_after_ms,
                    const char *text);
 struct account *keeper_find(struct keeper *k, struct slice name);
+
+/* keeper_health.c: what is wrong, and does not keep tokens from being sent. */
+enum keeper_part { KEEPER_STORE, KEEPER_JOURNAL, KEEPER_STATE_DIR, KEEPER_CA_VOLUME, KEEPER_PARTS };
+/* As /readyz, /status and sidekey_degraded have it. */
+const char *keeper_part_name(enum keeper_part part);
+/* Why the part is degraded; NULL: it is well.  Valid until the next call. */
+const char *keeper_part_fault(const struct keeper *k, enum keeper_part part);
+/* A state directory that was removed is made again, with what is in memory; true: it was.  k->dir_error: it could not.
+ */
+bool keeper_health_look(struct keeper *k);
 
 /* keeper_report.c: ASK → ANSWER. */
 void keeper_report(struct worker_link *w, const struct msg *m);

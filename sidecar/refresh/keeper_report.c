@@ -16,6 +16,9 @@ static int measure(struct keeper *k)
 {
     process_measure(&k->process);
     *metrics_at(k->metrics, "sidekey_store_up") = k->store->engine->up(k->store);
+    for (enum keeper_part part = 0; part < KEEPER_PARTS; part++)
+        *metrics_at(k->metrics, "sidekey_degraded{part=\"%s\"}", keeper_part_name(part)) =
+            keeper_part_fault(k, part) != NULL;
     keeper_ca_gauges(k);
     for (size_t i = 0; i < k->account_count; i++)
         account_gauges(&k->accounts[i]);
@@ -39,13 +42,20 @@ static const char *why_not(const struct account *a)
     return a->flight ? "the first token is being fetched" : "has no token yet";
 }
 
+/* A store that is down must not take every replica out of its Service while tokens are valid. */
+static int add_part(const struct keeper *k, enum keeper_part part, struct buf *out)
+{
+    const char *name = keeper_part_name(part), *fault = keeper_part_fault(k, part);
+    return fault ? buf_printf(out, "[!]%s degraded: %s\n", name, fault) : buf_printf(out, "[+]%s ok\n", name);
+}
+
 static int add_ready(struct keeper *k, struct buf *out, bool *ok)
 {
     *ok = true;
     bool optional = true; /* those that nobody waits for are shown all the same */
     int failed = add_check(out, keeper_ca_usable(k), "ca", "", "is not published", ok);
-    if (failed == 0)
-        failed = add_check(out, k->store->engine->up(k->store), "store", "", "does not answer", ok);
+    for (enum keeper_part part = 0; part < KEEPER_PARTS && failed == 0; part++)
+        failed = add_part(k, part, out);
     for (size_t i = 0; i < k->account_count && failed == 0; i++) {
         const struct account *a = &k->accounts[i];
         failed = add_check(out, account_usable(a), "credential/", a->spec->name, why_not(a),
@@ -105,8 +115,13 @@ static int add_status(struct keeper *k, struct buf *out)
     json_t *list = json_array();
     for (size_t i = 0; i < k->account_count; i++)
         (void)json_array_append_new(list, account_json(&k->accounts[i]));
-    json_t *root = json_pack("{s:s, s:{s:s, s:b}, s:o}", "version", SIDEKEY_VERSION, "store", "engine",
-                             k->store->engine->name, "up", k->store->engine->up(k->store), "credentials", list);
+    json_t *degraded = json_object();
+    for (enum keeper_part part = 0; part < KEEPER_PARTS; part++)
+        if (keeper_part_fault(k, part))
+            (void)json_object_set_new(degraded, keeper_part_name(part), json_string(keeper_part_fault(k, part)));
+    json_t *root = json_pack("{s:s, s:{s:s, s:b}, s:o, s:o}", "version", SIDEKEY_VERSION, "store", "engine",
+                             k->store->engine->name, "up", k->store->engine->up(k->store), "degraded", degraded,
+                             "credentials", list);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     int failed = text ? buf_add_str(out, text) : -ENOMEM;
     free(text);

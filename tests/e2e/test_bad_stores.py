@@ -3,6 +3,7 @@ what is wrong and what to do about it, metrics move, and everything goes on by i
 import contextlib
 import copy
 import ctypes
+import json
 import os
 import re
 import resource
@@ -79,7 +80,7 @@ class Trouble:
         until("a metric moves", lambda: failures(self.sidekey) > 0)
         if down:
             until("the store is told to be down", lambda: metric(self.sidekey, "sidekey_store_up") == 0)
-            assert "[-]store" in self.sidekey.get_admin("/readyz")[1]
+            assert "[!]store" in self.sidekey.get_admin("/readyz")[1]
         assert self.auth.counts["token_requests"] == self.asked  # nothing is spent that could not be stored
 
     def recovers(self, seconds=PATIENCE_S):
@@ -342,12 +343,15 @@ def test_an_answer_that_no_disk_takes_is_served_and_stored_when_there_is_room_ag
         until("a metric moves", lambda: metric(sidekey, "sidekey_store_up") == 0)
         until("another one", lambda: metric(sidekey, 'sidekey_refresh_events_total{credential="crm",event="persist_failed"') > 0)
         assert metric(sidekey, 'sidekey_refresh_events_total{credential="crm",event="journal_failed"') >= 1  # the answer, and the response that it came in
-        assert "[-]store" in sidekey.get_admin("/readyz")[1]
+        status, ready = sidekey.get_admin("/readyz?verbose")
+        assert status == 200 and "[!]store degraded: " in ready and "[!]journal degraded: File too large" in ready
+        assert json.loads(sidekey.get_admin("/status")[1])["degraded"]["journal"] == "File too large"
+        assert metric(sidekey, 'sidekey_degraded{part="journal"') == 1 and metric(sidekey, 'sidekey_degraded{part="ca_volume"') == 0
         for _ in range(5):
             assert sidekey.request()[0] == 200
         assert generation(state) == "1"
     until("it is stored", lambda: generation(state) == "2")
-    until("all is well", lambda: sidekey.get_admin("/readyz")[0] == 200)
+    until("all is well", lambda: "[!]" not in sidekey.get_admin("/readyz")[1])
     assert not list((place / "state").rglob("*.tmp"))
     auth.revoke_access()
     until("the next one is made as ever", lambda: sidekey.request()[0] == 200)
@@ -411,7 +415,7 @@ def test_an_answer_that_only_the_journal_has_room_for_survives_the_keeper(start,
     filler.unlink()
     until("it is stored", lambda: generation(state) == "2")
     until("the journal has done its part", lambda: not list((place / "state" / "journal").glob("*.answer")))
-    until("all is well", lambda: sidekey.get_admin("/readyz")[0] == 200)
+    until("all is well", lambda: "[!]" not in sidekey.get_admin("/readyz")[1])
     auth.revoke_access()
     assert sidekey.request()[0] == 200
     assert auth.healthy()["refreshes"] == 3

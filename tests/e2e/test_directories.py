@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import ssl
 import subprocess
@@ -192,3 +193,58 @@ def test_run_in_a_fresh_home_works(make_config, place):
     path.write_text(json.dumps(config))
     done = subprocess.run([harness.SIDEKEY, "run", "-c", path, "--", "true"], env=harness.environment(place, {"HOME": str(place / "home")}), capture_output=True, timeout=harness.PATIENCE_S)
     assert done.returncode == 0, done
+
+
+def degraded(sidekey):
+    """As the three places have it that tell, which must agree."""
+    status, ready = sidekey.get_admin("/readyz?verbose")
+    told = json.loads(sidekey.get_admin("/status")[1])["degraded"]
+    counted = set(re.findall(r'sidekey_degraded\{part="(\w+)"\} 1\n', sidekey.get_admin("/metrics")[1]))
+    assert status == 200 and set(told) == counted == set(re.findall(r"^\[!\](\w+) degraded: ", ready, re.M)), (ready, told, counted)
+    return told
+
+
+def contents(folder):
+    """{name: bytes} of what must outlive the directory."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.name in ("crm.state", "seal.key", "ca.sealed")}
+
+
+def test_a_state_directory_that_is_removed_is_made_again_with_what_is_in_memory(start, make_config, auth, place):
+    config = make_config()
+    del config["store"]["seal_key"]  # the key lives there too
+    sidekey = start(config)
+    state = pathlib.Path(config["store"]["file"])
+    assert sidekey.request()[0] == 200
+    until("the token is stored", lambda: len(contents(state)) == 3)
+    before, asked = contents(state), auth.counts["token_requests"]
+    shutil.rmtree(state)
+    until("the directory is made again", lambda: set(contents(state)) == set(before) if state.exists() else False)
+    found = contents(state)
+    assert all(found[name] == before[name] for name in found if name != "ca.sealed")
+    assert state.stat().st_mode & 0o777 == 0o700 and (state / "journal").stat().st_mode & 0o777 == 0o700
+    until("all is well", lambda: not degraded(sidekey))
+    auth.revoke_access()
+    assert sidekey.request()[0] == 200  # a refresh finds journal and store
+    assert auth.counts["token_requests"] == asked + 1
+    ca = sidekey.ca.read_bytes()
+    assert sidekey.stop() == 0
+    again = start(config)
+    assert again.request()[0] == 200
+    assert auth.counts["token_requests"] == asked + 1 and again.ca.read_bytes() == ca
+    auth.healthy()
+
+
+def test_a_state_directory_that_cannot_be_made_again_is_degraded_and_tokens_are_sent(start, make_config):
+    config = make_config()
+    sidekey = start(config)
+    state = pathlib.Path(config["store"]["file"])
+    assert sidekey.request()[0] == 200 and not degraded(sidekey)
+    shutil.rmtree(state)
+    state.write_text("in the way")
+    try:
+        until("it is told", lambda: "state_directory" in degraded(sidekey))
+        assert sidekey.request()[0] == 200
+    finally:
+        state.unlink()
+    until("it is there again", lambda: not degraded(sidekey))
+    assert (state / "crm.state").exists()

@@ -43,10 +43,12 @@ int journal_answer(struct journal *j, const char *cred, uint64_t parent_gen, con
     return state_copy(&fake_journal.state, state);
 }
 
-const char *journal_path(const struct journal *j)
+const struct state_dir *journal_dir(const struct journal *j)
 {
+    static char path[] = "/state/journal";
+    static const struct state_dir dir = { .fd = -1, .path = path };
     (void)j;
-    return "/state/journal";
+    return &dir;
 }
 
 int journal_clear(struct journal *j, const char *cred)

@@ -115,11 +115,11 @@ static void op_free(struct store *store)
     (void)store;
 }
 
-static const struct store_engine engine = { "fake", op_begin,    op_renew, op_commit, op_release, op_load,
-                                            NULL,   op_throttle, op_watch, op_cancel, op_up,      op_free };
+static const struct store_engine engine = { "fake",      op_begin, op_renew,  op_commit, op_release, op_load, NULL,
+                                            op_throttle, op_watch, op_cancel, op_up,     NULL,       op_free };
 
-static const struct store_engine marking = { "marking", op_begin,    op_renew, op_commit, op_release, op_load,
-                                             op_mark,   op_throttle, op_watch, op_cancel, op_up,      op_free };
+static const struct store_engine marking = { "marking",   op_begin, op_renew,  op_commit, op_release, op_load, op_mark,
+                                             op_throttle, op_watch, op_cancel, op_up,     NULL,       op_free };
 
 void fake_store_marks(struct fake_store *s)
 {

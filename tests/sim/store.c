@@ -403,8 +403,9 @@ static void op_free_store(struct store *s)
     (void)s;
 }
 
-static const struct store_engine engine = { "sim",   op_begin,    op_renew, op_commit, op_release, op_load,
-                                            op_mark, op_throttle, op_watch, op_cancel, op_up,      op_free_store };
+static const struct store_engine engine = { "sim",   op_begin, op_renew,     op_commit, op_release,
+                                            op_load, op_mark,  op_throttle,  op_watch,  op_cancel,
+                                            op_up,   NULL,     op_free_store };
 
 /* ---- for the others ---- */
 

@@ -21,7 +21,7 @@ void flight_journal_failed(struct flight *f, const char *outcome, int failed)
 {
     bool full = failed == -ENOSPC || failed == -EDQUOT || failed == -EFBIG;
     char why[512];
-    snprintf(why, sizeof why, "%s: cannot write to %s: %s: %s", outcome, journal_path(f->env->journal),
+    snprintf(why, sizeof why, "%s: cannot write to %s: %s: %s", outcome, journal_dir(f->env->journal)->path,
              strerror(-failed), full ? "make room there" : "this user must be able to write there");
     flight_note(f, FLIGHT_JOURNAL_FAILED, f->base.generation, why);
 }
@@ -118,7 +118,7 @@ bool flight_lost_forbids(struct flight *f, const char *fp, bool rotates)
     snprintf(f->text, sizeof f->text,
              "the record of the last token answer in %s is damaged: the refresh token is "
              "spent, and the one that replaced it is lost",
-             journal_path(f->env->journal));
+             journal_dir(f->env->journal)->path);
     f->result.failure = MSG_DEAD;
     return true;
 }

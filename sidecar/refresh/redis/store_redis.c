@@ -428,6 +428,15 @@ static void redis_free(struct store *store)
     free(s);
 }
 
+static int redis_again(struct store *store, struct err *e)
+{
+    struct store_redis *s = (struct store_redis *)store;
+    int again = s->dir.path ? state_dir_again(&s->dir, e) : 0;
+    for (struct list *l = s->creds.next; again == 1 && l != &s->creds; l = l->next)
+        store_redis_keep_again(LIST_ENTRY(l, struct cred, list));
+    return again;
+}
+
 static const struct store_engine engine = {
     .name = "redis",
     .begin = redis_begin,
@@ -440,6 +449,7 @@ static const struct store_engine engine = {
     .watch = store_redis_watch,
     .cancel = redis_cancel,
     .up = redis_up,
+    .again = redis_again,
     .free = redis_free,
 };
 

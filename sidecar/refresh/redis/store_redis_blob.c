@@ -141,3 +141,9 @@ void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob,
     take(k, generation, expires_wall_ms, dead_fp);
     save(cred);
 }
+
+void store_redis_keep_again(struct cred *cred)
+{
+    if (cred->kept.generation)
+        save(cred);
+}

@@ -148,6 +148,8 @@ MUST_CHECK int store_redis_unseal(const struct seal_ring *ring, const char *cred
 /* The newest wins; of two of one generation, that which the server has.  Writes the file. */
 void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob, int64_t expires_wall_ms,
                       const char *dead_fp);
+/* The directory was made again: writes what is kept. */
+void store_redis_keep_again(struct cred *cred);
 void store_redis_kept_done(struct kept *k);
 /* What an earlier process of this directory has kept; a file that is of no use is reported and ignored. */
 void store_redis_recall(struct cred *cred);

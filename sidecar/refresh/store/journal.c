@@ -90,9 +90,9 @@ static void free_note(void *arg, struct slice cred, void *note)
     free(note);
 }
 
-const char *journal_path(const struct journal *j)
+const struct state_dir *journal_dir(const struct journal *j)
 {
-    return j->dir.path;
+    return &j->dir;
 }
 
 void journal_close(struct journal *j)

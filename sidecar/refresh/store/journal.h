@@ -13,6 +13,7 @@
 
 #include "crypto/seal.h"
 #include "refresh/store/state.h"
+#include "refresh/store/state_dir.h"
 
 struct journal;
 
@@ -40,8 +41,8 @@ void journal_close(struct journal *j);
 /* Called before anything else of this credential: entries of another binding (binding.h) are not its own, and stay for
  * the day when that one is configured again.  0; -errno. */
 MUST_CHECK int journal_bind(struct journal *j, const char *cred, const char *binding);
-/* The directory, for messages. */
-const char *journal_path(const struct journal *j);
+/* The directory, for messages and for what is wrong with it. */
+const struct state_dir *journal_dir(const struct journal *j);
 /* Before the first byte of the token request.  0; -errno (then the request must not be sent when a refresh token would
  * be spent). */
 MUST_CHECK int journal_intent(struct journal *j, const char *cred, uint64_t parent_gen, const char *refresh_fp,

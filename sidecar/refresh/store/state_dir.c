@@ -134,7 +134,9 @@ int state_dir_open(struct state_dir *d, const char *path, struct err *e)
         return -1;
     int fd = find(at, sizeof at, e);
     char *copy = fd >= 0 ? strdup(at) : NULL;
-    if (!copy) {
+    int *fault = copy ? calloc(1, sizeof *fault) : NULL;
+    if (!fault) {
+        free(copy);
         if (fd >= 0) {
             err_set(e, "%.200s: out of memory", path);
             close(fd);
@@ -143,6 +145,7 @@ int state_dir_open(struct state_dir *d, const char *path, struct err *e)
     }
     d->fd = fd;
     d->path = copy;
+    d->fault = fault;
     sweep(d);
     return 0;
 }
@@ -152,7 +155,36 @@ void state_dir_close(struct state_dir *d)
     if (d->path)
         close(d->fd);
     free(d->path);
+    free(d->fault);
     *d = (struct state_dir){ .fd = -1 };
+}
+
+int state_dir_again(const struct state_dir *d, struct err *e)
+{
+    struct stat ours, there;
+    struct state_dir next;
+    if (fstat(d->fd, &ours) == 0 && lstat(d->path, &there) == 0 && ours.st_ino == there.st_ino
+        && ours.st_dev == there.st_dev)
+        return 0;
+    if (state_dir_open(&next, d->path, e) != 0)
+        return -1;
+    int failed = dup3(next.fd, d->fd, O_CLOEXEC) < 0 ? errno : 0; /* the number stays: others have it */
+    state_dir_close(&next);
+    return failed ? err_set(e, "%s: %s", d->path, strerror(failed)) : 1;
+}
+
+/* Remembers what came of a write, and gives it back. */
+static int noted(const struct state_dir *d, int failed)
+{
+    *d->fault = failed == -EEXIST ? 0 : -failed;
+    return failed;
+}
+
+int state_dir_fault(const struct state_dir *d)
+{
+    if (*d->fault && state_dir_writable(d))
+        *d->fault = 0;
+    return *d->fault;
 }
 
 static int sync_dir(const struct state_dir *d)
@@ -247,13 +279,13 @@ int state_dir_replace(const struct state_dir *d, const char *name, struct slice 
     char beside[NAME_MAX + 1];
     int failed = write_beside(d, name, bytes, beside, sizeof beside);
     if (failed)
-        return failed;
+        return noted(d, failed);
     if (renameat(d->fd, beside, d->fd, name) != 0) {
         failed = -errno;
         (void)unlinkat(d->fd, beside, 0);
-        return failed;
+        return noted(d, failed);
     }
-    return sync_dir(d);
+    return noted(d, sync_dir(d));
 }
 
 int state_dir_create(const struct state_dir *d, const char *name, struct slice bytes)
@@ -261,10 +293,10 @@ int state_dir_create(const struct state_dir *d, const char *name, struct slice b
     char beside[NAME_MAX + 1];
     int failed = write_beside(d, name, bytes, beside, sizeof beside);
     if (failed)
-        return failed;
+        return noted(d, failed);
     failed = linkat(d->fd, beside, d->fd, name, 0) == 0 ? 0 : -errno; /* unlike rename(2) it never replaces */
     (void)unlinkat(d->fd, beside, 0);
-    return failed ? failed : sync_dir(d);
+    return noted(d, failed ? failed : sync_dir(d));
 }
 
 bool state_dir_writable(const struct state_dir *d)

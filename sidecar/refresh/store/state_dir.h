@@ -15,6 +15,7 @@
 struct state_dir {
     int fd;
     char *path; /* for messages */
+    int *fault; /* of the last file that was to be written: errno, 0: it is there */
 };
 
 /* Opens, or makes with 0700 (its parent must be there, but for what is below $HOME).  Refuses what another user owns,
@@ -23,6 +24,11 @@ struct state_dir {
  * writer of ours that died left half-written.  0; -1 with e. */
 MUST_CHECK int state_dir_open(struct state_dir *d, const char *path, struct err *e);
 void state_dir_close(struct state_dir *d);
+/* Does the directory still stand at its path?  0: yes; 1: it was removed, or replaced, and a new one was made (0700)
+ * that d means from now on; -1 with e. */
+MUST_CHECK int state_dir_again(const struct state_dir *d, struct err *e);
+/* 0, or the errno of the last file that could not be written and still cannot be. */
+int state_dir_fault(const struct state_dir *d);
 /* Is it a credential's name, and so safe to be part of a file name? */
 bool state_dir_is_name(const char *cred);
 /* Opens a regular file of ours (no symbolic link, never waits).  flags: as open(2).  The descriptor; -errno (-ELOOP,

@@ -8,8 +8,6 @@
 
 #define MAGIC "sidekey-state 1 "
 #define HEAD_MAX_BYTES 64
-#define SEAL_OVERHEAD_BYTES 64
-#define FILE_MAX_BYTES (HEAD_MAX_BYTES + SEAL_OVERHEAD_BYTES + STATE_MAX_BYTES)
 
 static const char *name_of(const char *cred, char name[STATE_DIR_FILE_SIZE])
 {
@@ -103,8 +101,8 @@ int state_file_read(const struct state_dir *dir, const struct seal_ring *ring, c
 {
     char name[STATE_DIR_FILE_SIZE];
     struct buf file, plain;
-    buf_init(&file, FILE_MAX_BYTES);
-    buf_init_secret(&plain, FILE_MAX_BYTES);
+    buf_init(&file, STATE_FILE_MAX_BYTES);
+    buf_init_secret(&plain, STATE_FILE_MAX_BYTES);
     int failed = state_dir_read(dir, name_of(cred, name), &file);
     if (failed == 0) {
         failed = open_sealed(dir, ring, cred, buf_slice(&file), &plain, ret, e);
@@ -126,7 +124,7 @@ int state_file_write(const struct state_dir *dir, const struct seal_ring *ring, 
     struct state next = *state; /* borrows everything but the number */
     next.generation = generation;
     struct buf file, plain;
-    buf_init(&file, FILE_MAX_BYTES);
+    buf_init(&file, STATE_FILE_MAX_BYTES);
     buf_init_secret(&plain, STATE_MAX_BYTES);
     int failed = generation > STATE_GENERATION_MAX ? -ERANGE : state_write(&next, &plain);
     if (failed == 0)

@@ -9,6 +9,7 @@
 #include "refresh/store/state_dir.h"
 
 #define STATE_FILE_SUFFIX ".state"
+#define STATE_FILE_MAX_BYTES (128 + STATE_MAX_BYTES) /* the first line and the seal included */
 
 /* Replaces *ret (which is initialised); generation 0: nothing stored.  0; -1 with e naming the file and the way out. */
 MUST_CHECK int state_file_read(const struct state_dir *dir, const struct seal_ring *ring, const char *cred,

@@ -82,6 +82,9 @@ struct store_engine {
     void (*watch)(struct store *, store_change_fn *, void *arg);
     void (*cancel)(struct store_op *);
     bool (*up)(const struct store *);
+    /* Its directory on this machine was removed: it is made again, with what is in memory of it.  1; 0: it stands; -1
+     * with e.  NULL: it has none. */
+    int (*again)(struct store *, struct err *e);
     void (*free)(struct store *);
 };
 

@@ -286,6 +286,12 @@ static bool bound_up(const struct store *s)
     return inner->engine->up(inner);
 }
 
+static int bound_again(struct store *s, struct err *e)
+{
+    struct store *inner = ((struct store_bound *)s)->inner;
+    return inner->engine->again(inner, e);
+}
+
 static void free_line(void *arg, struct slice cred, void *value)
 {
     struct line *line = value;
@@ -349,6 +355,7 @@ struct store *store_bound_new(struct store *inner, const struct store_bound_row 
         .watch = bound_watch,
         .cancel = bound_cancel,
         .up = bound_up,
+        .again = inner->engine->again ? bound_again : NULL,
         .free = bound_free,
     };
     b->base.engine = &b->engine;

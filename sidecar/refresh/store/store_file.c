@@ -5,6 +5,7 @@
 #include "net/loop.h"
 #include "net/timer.h"
 #include "refresh/store/lease_file.h"
+#include "refresh/store/state_copies.h"
 #include "refresh/store/state_file.h"
 #include "refresh/store/state_watch.h"
 #include "refresh/store/throttle_file.h"
@@ -25,6 +26,9 @@ struct store_file {
     struct list ops;    /* asked and not answered */
     struct list leases; /* struct held */
     struct state_watch *watch;
+    store_change_fn *change; /* who watches */
+    void *change_arg;
+    struct state_copies *copies;
     bool up;        /* the last operation met no error */
     bool unwritten; /* the last commit or note met one, though what only reads may get its answer */
 };
@@ -93,7 +97,10 @@ static bool read_stored(const struct store_op *op, struct outcome *out)
 {
     out->answer.result = STORE_ERROR;
     out->answer.state = &out->state;
-    return state_file_read(&op->store->dir, op->store->ring, op->cred, &out->state, &out->err) == 0;
+    if (state_file_read(&op->store->dir, op->store->ring, op->cred, &out->state, &out->err) != 0)
+        return false;
+    state_copies_take(op->store->copies, &op->store->dir, op->cred, out->state.generation);
+    return true;
 }
 
 static int take_lease(struct store_op *op, int *section)
@@ -178,6 +185,7 @@ static void run_commit(struct store_op *op, int *section, struct outcome *out)
     if (stored == op->generation) {
         if (state_file_write(&f->dir, f->ring, op->cred, stored + 1, &op->state, &out->err) != 0)
             return; /* the lease stays: the caller will try again */
+        state_copies_take(f->copies, &f->dir, op->cred, stored + 1);
         out->answer.generation = stored + 1;
         out->answer.result = STORE_OK;
     } else if (read_stored(op, out)) {
@@ -368,7 +376,20 @@ static void file_watch(struct store *s, store_change_fn *fn, void *arg)
 {
     struct store_file *f = (struct store_file *)s;
     state_watch_free(f->watch);
+    f->change = fn;
+    f->change_arg = arg;
     f->watch = fn ? state_watch_new(&f->dir, fn, arg) : NULL;
+}
+
+static int file_again(struct store *s, struct err *e)
+{
+    struct store_file *f = (struct store_file *)s;
+    int again = state_dir_again(&f->dir, e);
+    if (again <= 0)
+        return again;
+    int failed = state_copies_write(f->copies, &f->dir, e);
+    file_watch(s, f->change, f->change_arg); /* the kernel's watch was of the old directory */
+    return failed ? -1 : 1;
 }
 
 static bool file_up(const struct store *s)
@@ -385,6 +406,7 @@ static void file_free(struct store *s)
     while (!list_empty(&f->leases))
         held_free(LIST_ENTRY(f->leases.next, struct held, node));
     state_watch_free(f->watch);
+    state_copies_free(f->copies);
     state_dir_close(&f->dir);
     free(f);
 }
@@ -400,6 +422,7 @@ static const struct store_engine engine = {
     .watch = file_watch,
     .cancel = op_free,
     .up = file_up,
+    .again = file_again,
     .free = file_free,
 };
 
@@ -415,7 +438,10 @@ struct store *store_file_new(const char *dir, const struct seal_ring *ring, stru
     f->up = true;
     list_init(&f->ops);
     list_init(&f->leases);
-    if (state_dir_open(&f->dir, dir, e) != 0) {
+    if (!(f->copies = state_copies_new()))
+        err_set(e, "%s: out of memory", dir);
+    if (!f->copies || state_dir_open(&f->dir, dir, e) != 0) {
+        state_copies_free(f->copies);
         free(f);
         return NULL;
     }

@@ -9,6 +9,7 @@
 #define SIDEKEY_REFRESH_STORE_STORE_FILE_H
 
 #include "crypto/seal.h"
+#include "refresh/store/state_dir.h"
 #include "refresh/store/store.h"
 
 /* Makes dir (0700) when it is missing (not what is above it); refuses one that group or others may write or that
@@ -21,5 +22,8 @@ MUST_CHECK int store_file_check(const struct store *s, const struct seal_ring *r
  * digits stored there (of several keepers that start together all get the same).  Never a new key beside states that an
  * old one sealed.  For seal_ring_new(). 0; -1 with e, which says what to do. */
 MUST_CHECK int store_file_seal_key(const char *dir, struct secret *ret, struct err *e);
+/* Writes the seal key (its file's content) into a directory that was made again.  0, also when one is there; -1 with e.
+ */
+MUST_CHECK int store_file_seal_key_again(const struct state_dir *dir, struct slice key, struct err *e);
 
 #endif

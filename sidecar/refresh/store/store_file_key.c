@@ -104,3 +104,10 @@ int store_file_seal_key(const char *dir, struct secret *ret, struct err *e)
     state_dir_close(&d);
     return failed;
 }
+
+int store_file_seal_key_again(const struct state_dir *dir, struct slice key, struct err *e)
+{
+    int failed = state_dir_create(dir, KEY_NAME, key);
+    return failed && failed != -EEXIST ? err_set(e, "cannot write %s/" KEY_NAME ": %s", dir->path, strerror(-failed))
+                                       : 0;
+}
