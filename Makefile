@@ -46,7 +46,8 @@ SRC      := $(sort $(wildcard sidecar/*/*.c sidecar/*/*/*.c certs/*.c))
 OBJ      := $(patsubst %.c,$(BUILD)/%.o,$(SRC)) $(patsubst /usr/share/llhttp/%.c,$(BUILD)/llhttp/%.o,$(LLHTTP_SRC))
 # Text files that are part of the program.
 K8S_FILES := $(sort $(wildcard sidecar/app/cmd/k8s/*))
-OBJ      += $(BUILD)/embedded/k8s_templates.o
+PAGE_FILES := sidecar/proxy/page/status.html
+OBJ      += $(BUILD)/embedded/k8s_templates.o $(BUILD)/embedded/status_page.o
 LIBOBJ   := $(filter-out $(BUILD)/sidecar/app/main.o,$(OBJ))
 PRELOAD_SRC := $(wildcard preload/*.c)
 
@@ -65,6 +66,11 @@ $(BUILD)/embedded/k8s_templates.c: $(K8S_FILES) sidecar/app/embed
 	@mkdir -p $(@D)
 	$(call say,EMBED,$@)
 	$(Q)sidecar/app/embed k8s_templates $(K8S_FILES) >$@
+
+$(BUILD)/embedded/status_page.c: $(PAGE_FILES) sidecar/app/embed
+	@mkdir -p $(@D)
+	$(call say,EMBED,$@)
+	$(Q)sidecar/app/embed status_page $(PAGE_FILES) >$@
 
 $(BUILD)/embedded/%.o: $(BUILD)/embedded/%.c
 	$(call say,CC,$<)

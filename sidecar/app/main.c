@@ -13,6 +13,10 @@
     "  --set SECTION.KEY=VALUE   wins over $SIDEKEY_SECTION_KEY, which wins over the file\n"                           \
     "  --allow-inline-secrets    take literal secrets in the file\n"
 
+#define ASK_HELP                                                                                                       \
+    "  --admin IP:PORT|PATH      whom to ask; else $SIDEKEY_LISTEN_ADMIN, the sidekey that runs here, the\n"           \
+    "                            configuration (which is not judged), 127.0.0.1:9118\n"
+
 static int cmd_help(int argc, char **argv);
 
 static const struct command {
@@ -65,7 +69,9 @@ static const struct command {
       "  rotate --now              … and it signs at once: programs that run must be started again\n\n" CONFIG_HELP },
     { "status", cmd_status, "show the credentials of a running proxy",
       "Example: sidekey status\n\n"
-      "State, generation, expiry and last error of each credential; never a token.\n\n" CONFIG_HELP },
+      "State, generation, expiry and last error of each credential; never a token.\n\n"
+      "  --json                    what /status answers\n"
+      "  --watch                   again every 2 s, until Ctrl-C\n" ASK_HELP CONFIG_HELP },
     { "refresh", cmd_refresh, "refresh a credential of a running proxy now",
       "Example: sidekey refresh crm\n\n"
       "Exit status 0: there is a newer token, 69: not; it says why.\n\n" CONFIG_HELP },
@@ -80,7 +86,8 @@ static const struct command {
       "Exit status 0: reloaded, 69: not (its log says why), 78: the file has errors.\n\n" CONFIG_HELP },
     { "healthcheck", cmd_healthcheck, "ask a running proxy whether it is ready",
       "Example: sidekey healthcheck\n\n"
-      "Asks listen.admin_socket or listen.admin for /readyz.  Exit status 0: ready, 69: not.\n\n" CONFIG_HELP },
+      "Asks listen.admin_socket or listen.admin for /readyz.  Exit status 0: ready, 69: not.\n\n" ASK_HELP
+          CONFIG_HELP },
     { "version", cmd_version, "print the version",
       "Example: sidekey version --verbose\n\n"
       "  -v, --verbose             with the versions of the libraries\n" },
@@ -123,6 +130,10 @@ static int unknown(const char *name)
         fprintf(stderr, "sidekey: unknown command \"%.40s\": see sidekey help\n", name);
     return EX_USAGE;
 }
+
+#define ASK_HELP                                                                                                       \
+    "  --admin IP:PORT|PATH      whom to ask; else $SIDEKEY_LISTEN_ADMIN, the sidekey that runs here, the\n"           \
+    "                            configuration (which is not judged), 127.0.0.1:9118\n"
 
 static int cmd_help(int argc, char **argv)
 {

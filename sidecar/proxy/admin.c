@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "net/ipc/msg_parts.h"
 #include "net/timer.h"
+#include "proxy/admin_page.h"
 #include "proxy/h1_leg.h"
 #include "proxy/problem.h"
 
@@ -36,9 +37,10 @@ struct admin_client {
     enum admin_way way;
     struct timer deadline;
     struct token_wait token_wait;
-    uint64_t tag;     /* of the question that is out; 0: none */
-    const char *type; /* media type of the answer */
-    struct buf body;  /* as it comes in parts, then as it goes out */
+    uint64_t tag;                         /* of the question that is out; 0: none */
+    char policy[ADMIN_PAGE_POLICY_BYTES]; /* of the answer; "": none */
+    const char *type;                     /* media type of the answer */
+    struct buf body;                      /* as it comes in parts, then as it goes out */
     bool keep, ended, head_only;
     bool gauges, openmetrics; /* the keeper brings its gauges up to date; then the supervisor is asked for the sum */
     bool sending;             /* the answer's head is out, its end is not */
@@ -111,6 +113,12 @@ static void send_on(struct admin_client *c)
     go_on(c);
 }
 
+static int add_policy(struct message *m, const char *policy)
+{
+    int failed = *policy ? message_add(m, SLICE("Content-Security-Policy"), slice_str(policy)) : 0;
+    return failed || !*policy ? failed : message_add(m, SLICE("Referrer-Policy"), SLICE("no-referrer"));
+}
+
 /* Answers with c->body. */
 static void respond_body(struct admin_client *c, int status, const char *type)
 {
@@ -121,9 +129,12 @@ static void respond_body(struct admin_client *c, int status, const char *type)
     m.length = c->body.len;
     m.keep_alive = c->keep;
     if (failed == 0 && (failed = message_add(&m, SLICE("Content-Type"), slice_str(type))) == 0
-        && (failed = message_add(&m, SLICE("Cache-Control"), SLICE("no-store"))) == 0)
+        && (failed = message_add(&m, SLICE("Cache-Control"), SLICE("no-store"))) == 0
+        && (failed = message_add(&m, SLICE("X-Content-Type-Options"), SLICE("nosniff"))) == 0
+        && (failed = add_policy(&m, c->policy)) == 0)
         failed = leg_head(h1_leg_base(c->leg), &m, c->head_only);
     message_done(&m);
+    c->policy[0] = '\0';
     c->tag = 0;
     if (failed) {
         c->keep = false;
@@ -315,6 +326,15 @@ static bool changes(struct admin_client *c, struct message *head)
     return true;
 }
 
+static void answer_page(struct admin_client *c)
+{
+    buf_clear(&c->body);
+    if (admin_page(&c->body, c->policy) == 0)
+        respond_body(c, 200, "text/html; charset=utf-8");
+    else
+        respond(c, 503, "text/plain", SLICE("out of memory\n"));
+}
+
 static void answer(struct admin_client *c, struct message *head)
 {
     struct slice path = message_target(head), query;
@@ -323,7 +343,9 @@ static void answer(struct admin_client *c, struct message *head)
     bool post = slice_eq(message_method(head), SLICE("POST"));
     struct slice accept = message_get(head, SLICE("accept"), NULL);
     path = slice_cut(path, '?', &query);
-    if (get && slice_eq(path, SLICE("/livez")))
+    if (get && slice_eq(path, SLICE("/")))
+        answer_page(c);
+    else if (get && slice_eq(path, SLICE("/livez")))
         answer_live(c);
     else if (get && (slice_eq(path, SLICE("/readyz")) || slice_eq(path, SLICE("/healthz"))))
         ask_ready(c);
@@ -335,7 +357,7 @@ static void answer(struct admin_client *c, struct message *head)
         ask_gauges(c, accept);
     else if (!changes(c, head))
         respond(c, get || post ? 404 : 405, "text/plain",
-                SLICE("/livez /readyz /metrics /status, POST /refresh/NAME, POST /reset/NAME, POST /reload, POST "
+                SLICE("/ /livez /readyz /metrics /status, POST /refresh/NAME, POST /reset/NAME, POST /reload, POST "
                       "/ca/rotate\n"));
 }
 

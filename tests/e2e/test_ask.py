@@ -1,11 +1,13 @@
 """status, refresh and healthcheck ask a running sidekey."""
 import json
 import os
+import re
 import signal
 import stat
+import subprocess
 
 import pytest
-from harness import PATIENCE_S, SIDEKEY, Sidekey, environment, run, until
+from harness import PATIENCE_S, SIDEKEY, Process, Sidekey, environment, run, until
 
 
 @pytest.fixture
@@ -161,3 +163,83 @@ def test_the_socket_may_be_elsewhere_or_off(quiet, place):
     sidekey.popen.send_signal(signal.SIGHUP)
     until("the name is gone", lambda: not os.path.exists(place / "ops"))
     assert not os.path.exists(f"{config['store']['file']}/admin.sock")
+
+
+# --- status for people, and without a configuration ---
+
+def at(sidekey):
+    return f"{sidekey.admin[0]}:{sidekey.admin[1]}"
+
+
+def on_terminal(argv, env, cwd):
+    """(exit status, what a terminal of 80 columns shows)."""
+    read_end, write_end = os.openpty()
+    child = subprocess.Popen([str(a) for a in argv], stdin=write_end, stdout=write_end, stderr=write_end, env=env, cwd=cwd)
+    os.close(write_end)
+    shown = b""
+    try:
+        while piece := os.read(read_end, 4096):
+            shown += piece
+    except OSError:  # EIO: nobody has the other end
+        pass
+    os.close(read_end)
+    return child.wait(PATIENCE_S), shown.decode()
+
+
+def test_status_fits_80_columns_with_relative_times_and_colours_only_terminals(sidekey, auth, place):
+    sidekey.request()
+    argv = [SIDEKEY, "status", "--admin", at(sidekey)]
+    plain = run(argv, environment(place)).stdout.decode()
+    head, row = plain.splitlines()
+    assert re.match(r"crm +usable +1  in \d+ (min|s|h)  +in \d+ (min|s|h)$", row), plain
+    assert max(map(len, plain.splitlines())) <= 80 and "\033" not in plain
+    status, shown = on_terminal(argv, environment(place), place)
+    assert status == 0 and "\033[32musable" in shown
+    assert "\033" not in on_terminal(argv, environment(place, {"NO_COLOR": "1"}), place)[1]
+    assert json.loads(run([*argv, "--json"], environment(place)).stdout)["credentials"][0]["name"] == "crm"
+
+
+def test_a_long_error_is_wrapped_below_its_credential(start, make_config, auth, place):
+    config = make_config("a-credential-with-a-name-of-forty-letters")
+    auth.ask("/revoke_grant", {"grant": make_config.grant})
+    sidekey = start(config)
+    argv = [SIDEKEY, "status", "--admin", at(sidekey)]
+    plain = until("the verdict", lambda: (text := run(argv, environment(place)).stdout.decode()) and "reauth" in text and text)
+    lines = plain.splitlines()
+    assert len(lines) > 2 and lines[1].startswith("a-credential-with-a-nam~ reauth") and lines[2].startswith("  "), plain
+    assert max(map(len, lines)) <= 80 and not [s for s in auth.secrets if s in plain]
+
+
+def test_watch_shows_it_again_until_it_is_interrupted(sidekey, place):
+    sidekey.request()
+    watch = Process("watch", [SIDEKEY, "status", "--admin", at(sidekey), "--watch"], place, environment(place))
+    until("it was shown twice", lambda: watch.out.read_bytes().count(b"CREDENTIAL") >= 2)
+    assert watch.stop(signal.SIGINT) == -signal.SIGINT
+
+
+@pytest.mark.parametrize("argv", [["healthcheck"], ["status"]])
+def test_only_the_address_is_needed_and_the_configuration_is_not_judged(sidekey, place, argv):
+    """A typo on disk makes no healthy proxy unhealthy."""
+    broken = place / "broken.yaml"
+    broken.write_text("rules: [")
+    host, port = sidekey.admin
+    runtime = place / "runtime"
+    runtime.mkdir()
+    (runtime / "sidekey.run").write_text(json.dumps({"pid": sidekey.pid, "config": str(broken), "admin": f"{host}:{port}", "admin_socket": ""}))
+    for env, flags in [({"SIDEKEY_LISTEN_ADMIN": at(sidekey)}, []), ({}, ["--admin", at(sidekey)]), ({"SIDEKEY_CONFIG": str(broken)}, ["--set", f"listen.admin={at(sidekey)}"]),
+                       ({}, ["-c", broken, "--admin", at(sidekey)]), ({"RUNTIME_DIRECTORY": str(runtime)}, []), ({"RUNTIME_DIRECTORY": str(runtime)}, ["-c", broken])]:
+        done = run([SIDEKEY, *argv, *flags], environment(place, env), cwd=place / "ca")
+        assert done.returncode == 0, (env, flags, done)
+    done = run([SIDEKEY, *argv, "--admin", "nonsense:"], environment(place))
+    assert done.returncode == 64 and b"IP:PORT" in done.stderr
+
+
+def test_a_running_sidekey_writes_where_it_is_and_takes_that_away(start, make_config, place):
+    runtime = place / "runtime"
+    runtime.mkdir()
+    sidekey = start(make_config(), env={"RUNTIME_DIRECTORY": str(runtime)})
+    told = json.loads((runtime / "sidekey.run").read_text())
+    assert told["pid"] == sidekey.pid and told["admin"] == at(sidekey) and told["config"] == str(sidekey.file.resolve())
+    sidekey.file.write_text("{")
+    assert run([SIDEKEY, "healthcheck", "-c", sidekey.file], environment(place, {"RUNTIME_DIRECTORY": str(runtime)})).returncode == 0
+    assert sidekey.stop() == 0 and not (runtime / "sidekey.run").exists()

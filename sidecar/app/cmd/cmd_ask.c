@@ -1,8 +1,8 @@
-#include "app/cmd/admin_client.h"
-#include "app/cmd/cmd.h"
-#include "base/json_safe.h"
+#include "app/cmd/ask.h"
+#include "app/cmd/run_file.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sysexits.h>
 
 /* These ask the running sidekey (app/cmd/admin_client.h): a distroless image has no curl. */
@@ -26,7 +26,7 @@ static int with_config(int argc, char **argv, int words, int (*run)(const struct
     return status;
 }
 
-static int ask(const struct config *config, const char *name, const char *method, const char *path, struct buf *body)
+int ask(const struct config *config, const char *name, const char *method, const char *path, struct buf *body)
 {
     struct err e;
     int status = 0, failed = admin_client_ask(config, method, path, &status, body, &e);
@@ -77,44 +77,101 @@ static int reload(const struct config *config, char **argv, char **words)
     return status;
 }
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "-";
-}
+/* ---- whom to ask, whatever the configuration is worth ---- */
 
-static int print_status(const json_t *root)
+static int set_admin(struct config *c, const char *admin)
 {
-    const json_t *list = json_object_get(root, "credentials");
-    printf("%-20s %-16s %5s  %-20s  %-20s  %s\n", "CREDENTIAL", "STATE", "GEN", "EXPIRES", "NEXT REFRESH",
-           "LAST ERROR");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i);
-        printf("%-20s %-16s %5lld  %-20s  %-20s  %s\n", text_of(c, "name"), text_of(c, "state"),
-               (long long)json_integer_value(json_object_get(c, "generation")), text_of(c, "expires_at"),
-               text_of(c, "next_refresh"), text_of(c, "last_error"));
+    struct address at;
+    if (admin[0] == '/') {
+        free(c->admin_socket);
+        c->admin_socket = strdup(admin);
+        c->admin_socket_default = false;
+        c->listen_admin.len = 0;
+        return c->admin_socket ? 0 : -1;
     }
-    return EX_OK;
+    if (address_parse(slice_str(admin), 9118, &at) != 0)
+        return -1;
+    c->listen_admin = at;
+    free(c->admin_socket);
+    c->admin_socket = strdup("off");
+    c->admin_socket_default = false;
+    return c->admin_socket ? 0 : -1;
 }
 
-static int status(const struct config *config, char **argv, char **words)
+static bool is_named(const struct cmd_config *c)
 {
-    struct buf body;
-    (void)words;
-    buf_init(&body, ADMIN_CLIENT_ANSWER_MAX);
-    int failed = ask(config, argv[0], "GET", "/status", &body);
-    json_t *root = failed ? NULL : json_safe_load(buf_slice(&body), 0, NULL);
-    if (!failed)
-        failed =
-            root ? print_status(root) : cmd_fail(EX_PROTOCOL, argv[0], "the running sidekey did not answer with JSON");
-    json_decref(root);
-    buf_done(&body);
-    return failed;
+    static const char *const keys[] = { "listen.admin=", "listen.admin_socket=" };
+    for (size_t i = 0; i < c->set_count; i++)
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            if (strncmp(c->set[i], keys[k], strlen(keys[k])) == 0)
+                return true;
+    return getenv("SIDEKEY_LISTEN_ADMIN") || getenv("SIDEKEY_LISTEN_ADMIN_SOCKET");
+}
+
+/* What the running sidekey says of itself: a configuration on disk may say something else by now. */
+static void take_running(struct config *config, const struct cmd_config *c)
+{
+    struct run_file running;
+    char asked[PATH_MAX];
+    bool found = run_file_read(&running) == 0;
+    if (!found || (c->options.path && (!realpath(c->options.path, asked) || strcmp(asked, running.config) != 0)))
+        return;
+    if (running.admin[0] && set_admin(config, running.admin) != 0)
+        return;
+    if (!running.admin_socket[0])
+        return;
+    free(config->admin_socket);
+    config->admin_socket = strdup(running.admin_socket);
+    if (!running.admin[0])
+        config->listen_admin.len = 0;
+}
+
+struct config *ask_config(struct cmd_config *c, const char *name, const char *admin, int *ret_exit)
+{
+    struct err e = { "" };
+    int ignored;
+    c->options.files = SCHEMA_FILES_NONE;
+    c->options.set = c->set;
+    struct config *config = config_load(&c->options, &ignored, &e);
+    if (!config)
+        config = config_parse(SLICE("{}"), "the defaults", &c->options, &e);
+    *ret_exit = EX_USAGE;
+    if (!config) {
+        cmd_fail(EX_USAGE, name, "%s", e.text);
+        return NULL;
+    }
+    if (!admin && !is_named(c))
+        take_running(config, c);
+    if (admin && set_admin(config, admin) != 0) {
+        cmd_usage(name, "--admin needs IP:PORT or the path of a socket");
+        config_free(config);
+        return NULL;
+    }
+    return config;
 }
 
 int cmd_healthcheck(int argc, char **argv)
 {
-    return with_config(argc, argv, 0, healthcheck);
+    static const struct option flags[] = { CMD_CONFIG_LONG,
+                                           { "admin", required_argument, NULL, CMD_OWN },
+                                           CMD_LONG_END };
+    struct cmd_config c = { .quiet = true };
+    const char *admin = NULL;
+    int flag, status = EX_OK;
+    while ((flag = cmd_flag(argc, argv, CMD_CONFIG_SHORT, flags)) != -1) {
+        if (flag == CMD_OWN)
+            admin = optarg;
+        else if (flag == '?' || cmd_config_flag(&c, flag, optarg) != 0)
+            return EX_USAGE;
+    }
+    if (optind < argc)
+        return cmd_usage(argv[0], "takes no words");
+    struct config *config = ask_config(&c, argv[0], admin, &status);
+    if (!config)
+        return status;
+    status = healthcheck(config, argv, NULL);
+    config_free(config);
+    return status;
 }
 
 int cmd_refresh(int argc, char **argv)
@@ -130,9 +187,4 @@ int cmd_reload(int argc, char **argv)
 int cmd_reset(int argc, char **argv)
 {
     return with_config(argc, argv, 1, act_on_credential);
-}
-
-int cmd_status(int argc, char **argv)
-{
-    return with_config(argc, argv, 0, status);
 }

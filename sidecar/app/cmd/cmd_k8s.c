@@ -1,7 +1,7 @@
 /* sidekey k8s: Kubernetes manifests for the given configuration.  The templates are the files of k8s/; a line that
  * holds nothing but "@block@" is replaced by that block at the same indentation, "@word@" elsewhere by a word. */
 #include "app/cmd/cmd.h"
-#include "app/cmd/embedded.h"
+#include "base/embedded.h"
 #include "app/cmd/env_table.h"
 #include "app/config/url.h"
 #include "base/str.h"
