@@ -775,6 +775,7 @@ static void test_a_refused_client_that_basic_encodes_is_told_what_to_try(void **
         { CLIENT_AUTH_BASIC, "100%", 400, "{\"error\":\"invalid_client\"}", true },
         { CLIENT_AUTH_BASIC, "a b", 400, "{\"error\":\"x\",\"error_description\":\"Bad Client credentials\"}", true },
         { CLIENT_AUTH_BASIC, "a~b", 401, "", true },
+        { CLIENT_AUTH_BASIC, "a+b", 400, "", true }, /* glewlwyd */
         { CLIENT_AUTH_BASIC, "a-b_c.d", 401, "{\"error\":\"invalid_client\"}", false },
         { CLIENT_AUTH_BASIC, "a+b", 400, "{\"error\":\"invalid_scope\"}", false },
         { CLIENT_AUTH_BASIC, "a+b", 503, "{\"error\":\"client\"}", false },

@@ -12,8 +12,9 @@
 static void advise(const struct flight *f, const struct fetch_answer *a, const struct grant_answer *answer,
                    char text[ADVICE_SIZE])
 {
-    /* servers name the client in many ways, or with 401 alone */
-    bool client = a->status == 401 || strcasestr(answer->code, "client") || strcasestr(answer->said, "client");
+    /* servers name the client in many ways, with 401 alone, or with 400 and not a word */
+    bool client = a->status == 401 || (a->status == 400 && a->body.len == 0) || strcasestr(answer->code, "client")
+                  || strcasestr(answer->said, "client");
     text[0] = '\0';
     if (a->redirect)
         snprintf(text, ADVICE_SIZE, " (a redirect to %.90s, which is not followed: check token_url)", a->redirect);
