@@ -32,6 +32,11 @@ static const char *bundle_for(enum hook h, const char *path)
     return ours[0] && !p->off[h] ? ours : path;
 }
 
+static const char *path_to_open(enum hook h, const char *path, int flags)
+{
+    return decide_read_only(flags) ? bundle_for(h, path) : path;
+}
+
 static int missing(void)
 {
     errno = ENOSYS;
@@ -62,7 +67,7 @@ static bool has_mode(int flags)
         TAKE_MODE(flags, mode);                                                                                        \
         if (!real)                                                                                                     \
             return missing();                                                                                          \
-        return real(decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path, flags, mode);                      \
+        return real(path_to_open(HOOK_##name, path, flags), flags, mode);                                              \
     }
 OPEN_HOOK(open)
 OPEN_HOOK(open64)
@@ -75,7 +80,7 @@ OPEN_HOOK(open64)
         TAKE_MODE(flags, mode);                                                                                        \
         if (!real)                                                                                                     \
             return missing();                                                                                          \
-        return real(at, decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path, flags, mode);                  \
+        return real(at, path_to_open(HOOK_##name, path, flags), flags, mode);                                          \
     }
 OPENAT_HOOK(openat)
 OPENAT_HOOK(openat64)
@@ -85,7 +90,7 @@ OPENAT_HOOK(openat64)
     HOOK(int, name, const char *path, int flags)                                                                       \
     {                                                                                                                  \
         open_2_fn *real = REAL(open_2_fn, name);                                                                       \
-        const char *at_path = decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path;                          \
+        const char *at_path = path_to_open(HOOK_##name, path, flags);                                                  \
         return real ? real(at_path, flags) : missing();                                                                \
     }
 OPEN_2_HOOK(__open_2)
@@ -95,7 +100,7 @@ OPEN_2_HOOK(__open64_2)
     HOOK(int, name, int at, const char *path, int flags)                                                               \
     {                                                                                                                  \
         openat_2_fn *real = REAL(openat_2_fn, name);                                                                   \
-        const char *at_path = decide_read_only(flags) ? bundle_for(HOOK_##name, path) : path;                          \
+        const char *at_path = path_to_open(HOOK_##name, path, flags);                                                  \
         return real ? real(at, at_path, flags) : missing();                                                            \
     }
 OPENAT_2_HOOK(__openat_2)

@@ -4,13 +4,14 @@
 #define SIDEKEY_BASE_LIST_H
 
 #include <stdbool.h>
-#include <stddef.h>
+
+#include "base/container.h"
 
 struct list {
     struct list *next, *prev;
 };
 
-#define LIST_ENTRY(node, type, member) ((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
 /* Makes a head empty, or a node single. */
 static inline void list_init(struct list *l)

@@ -343,7 +343,7 @@ static void on_stream(void *owner, enum stream_event event)
 
 static void h1_want(struct leg *base, bool want)
 {
-    struct h1_leg *l = (struct h1_leg *)base;
+    struct h1_leg *l = CONTAINER_OF(base, struct h1_leg, base);
     if (l->dead || l->want == want)
         return;
     l->want = want;
@@ -354,7 +354,7 @@ static void h1_want(struct leg *base, bool want)
 
 static void h1_go_on(struct leg *base)
 {
-    struct h1_leg *l = (struct h1_leg *)base;
+    struct h1_leg *l = CONTAINER_OF(base, struct h1_leg, base);
     l->ended = false;
     l->started_ms = unparsed(l).len ? clock_mono_ms() : 0;
     if (unparsed(l).len || l->peer != PEER_SENDS)
@@ -364,7 +364,7 @@ static void h1_go_on(struct leg *base)
 
 static void h1_half_close(struct leg *base, bool allowed)
 {
-    struct h1_leg *l = (struct h1_leg *)base;
+    struct h1_leg *l = CONTAINER_OF(base, struct h1_leg, base);
     if (l->dead || l->half_close == allowed)
         return;
     l->half_close = allowed;
@@ -373,7 +373,7 @@ static void h1_half_close(struct leg *base, bool allowed)
 
 static void h1_abort(struct leg *base)
 {
-    struct h1_leg *l = (struct h1_leg *)base;
+    struct h1_leg *l = CONTAINER_OF(base, struct h1_leg, base);
     if (l->dead)
         return;
     stream_abort(l->stream);
@@ -382,7 +382,7 @@ static void h1_abort(struct leg *base)
 
 static void expect_method(struct leg *base, struct slice method)
 {
-    h1_expect(((struct h1_leg *)base)->parser, method);
+    h1_expect(CONTAINER_OF(base, struct h1_leg, base)->parser, method);
 }
 
 static bool has_started(const struct leg *base)
@@ -392,7 +392,7 @@ static bool has_started(const struct leg *base)
 
 static void free_leg(struct leg *base)
 {
-    h1_leg_free((struct h1_leg *)base);
+    h1_leg_free(CONTAINER_OF(base, struct h1_leg, base));
 }
 
 static const struct leg_ops h1_ops = {

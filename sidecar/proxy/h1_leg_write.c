@@ -5,7 +5,7 @@
 
 int h1_leg_write_head(struct leg *base, const struct message *m, bool head_only)
 {
-    struct h1_leg *l = (struct h1_leg *)base;
+    struct h1_leg *l = CONTAINER_OF(base, struct h1_leg, base);
     struct buf *out = stream_out(l->stream);
     uint64_t before = stream_mark(l->stream);
     int failed = l->reads == H1_REQUESTS ? h1_write_response(out, m, head_only) : h1_write_request(out, m);
@@ -24,7 +24,7 @@ int h1_leg_write_head(struct leg *base, const struct message *m, bool head_only)
 
 int h1_leg_write_data(struct leg *base, struct slice data)
 {
-    struct h1_leg *l = (struct h1_leg *)base;
+    struct h1_leg *l = CONTAINER_OF(base, struct h1_leg, base);
     switch (l->out) {
     case FRAMING_NONE: return data.len ? -EPROTO : 0;
     case FRAMING_EOF: return stream_write(l->stream, data);
@@ -42,7 +42,7 @@ int h1_leg_write_data(struct leg *base, struct slice data)
 
 int h1_leg_write_end(struct leg *base, const struct message *trailers)
 {
-    struct h1_leg *l = (struct h1_leg *)base;
+    struct h1_leg *l = CONTAINER_OF(base, struct h1_leg, base);
     int failed = 0;
     if (l->out == FRAMING_LENGTH && l->out_left)
         return -EPROTO;
@@ -56,12 +56,12 @@ int h1_leg_write_end(struct leg *base, const struct message *trailers)
 
 size_t h1_leg_write_space(struct leg *base)
 {
-    return stream_space(((struct h1_leg *)base)->stream);
+    return stream_space(CONTAINER_OF(base, struct h1_leg, base)->stream);
 }
 
 bool h1_leg_retract(struct leg *base)
 {
-    struct h1_leg *l = (struct h1_leg *)base;
+    struct h1_leg *l = CONTAINER_OF(base, struct h1_leg, base);
     if (l->dead || !l->writing || !stream_take_back(l->stream, l->written_at))
         return false;
     l->writing = false;

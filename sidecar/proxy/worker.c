@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sysexits.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -86,7 +87,7 @@ static void on_measure(void *arg)
 
 static void ask(struct context *ctx, const struct msg *question)
 {
-    struct worker *w = (struct worker *)ctx;
+    struct worker *w = CONTAINER_OF(ctx, struct worker, ctx);
     if (question->ask == MSG_ASK_METRICS)
         measure(w);
     bool supervisors = question->ask == MSG_ASK_RELOAD || question->ask == MSG_ASK_METRICS;
@@ -284,7 +285,7 @@ static void set_accepting(struct worker *w)
 
 static void on_client_end(struct context *ctx)
 {
-    struct worker *w = (struct worker *)ctx;
+    struct worker *w = CONTAINER_OF(ctx, struct worker, ctx);
     maybe_drained(w);
     if (ctx->client_count - ctx->newcomer_count + 1 == ctx->options->limits.connections)
         set_accepting(w);
@@ -293,7 +294,7 @@ static void on_client_end(struct context *ctx)
 static void on_client_settled(struct context *ctx)
 {
     if (ctx->client_count - ctx->newcomer_count >= ctx->options->limits.connections)
-        set_accepting((struct worker *)ctx);
+        set_accepting(CONTAINER_OF(ctx, struct worker, ctx));
 }
 
 static void on_proxy_accept(void *arg, int fd, const struct sockaddr *peer)
@@ -432,7 +433,7 @@ int worker_run(const struct worker_options *options, const struct worker_sockets
     harden();
     if (build(&w, options, ticket_key, &e) != 0 || open_listeners(&w) != 0) {
         log_error(log_msg("the worker cannot start"), log_str("reason", e.text));
-        return 78;
+        return EX_CONFIG;
     }
     timer_init(&w.drain, on_drain_over, &w);
     timer_init(&w.trim, on_trim, &w);

@@ -24,7 +24,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define DRAIN_MS 20000 /* below the supervisor's patience: what is not stored by then is in the journal */
+#define DRAIN_MS 20000 /* below the time that the supervisor waits: what is not stored by then is in the journal */
 #define REST_EVERY_MS 30000
 #define SERIES_FROM_THE_START 100 /* credentials: a hundred series each, 90 bytes of the 4 MiB that an answer has */
 #define LEASE_MS 60000

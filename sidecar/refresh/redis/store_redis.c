@@ -30,7 +30,7 @@ static void op_free(struct store_op *op)
 static void on_answer(struct later *l)
 {
     struct store_op *op = LIST_ENTRY(l, struct store_op, later);
-    struct outcome out = op->out;
+    struct redis_outcome out = op->out;
     store_fn *fn = op->fn;
     void *arg = op->arg;
     store_redis_note(op, out.answer.result);
@@ -58,7 +58,7 @@ static void fail(struct store_op *op, const char *why)
     finish(op, STORE_ERROR);
 }
 
-static void send_to(struct store_op *op, struct node *n, bool asking)
+static void send_to(struct store_op *op, struct redis_node *n, bool asking)
 {
     int failed = store_redis_build(op, asking);
     if (failed) {
@@ -87,7 +87,7 @@ static void on_pause_end(void *arg)
 static void redirect(struct store_op *op, const redisReply *reply)
 {
     bool ask = redis_reply_is(reply, "ASK");
-    struct node *n = op->redirects++ < REDIRECTS_MAX ? store_redis_follow(op->store, op->at, reply) : NULL;
+    struct redis_node *n = op->redirects++ < REDIRECTS_MAX ? store_redis_follow(op->store, op->at, reply) : NULL;
     if (!n) {
         fail(op, "the Redis cluster does not know which of its nodes has the key: see CLUSTER INFO");
         return;
@@ -122,7 +122,7 @@ static void on_error(struct store_op *op, const redisReply *reply)
 
 static void on_no_server(struct store_op *op, const char *why)
 {
-    struct node *home = op->cred->home;
+    struct redis_node *home = op->cred->home;
     /* a node of the cluster is gone: the others know who took over */
     if (home && home == op->at && op->redirects++ < REDIRECTS_MAX) {
         op->cred->home = NULL;
@@ -164,7 +164,7 @@ static int64_t throttled_ms(const redisReply *left)
  * know better. */
 static void give_state(struct store_op *op, enum store_result result, uint64_t stored, struct slice blob)
 {
-    struct outcome *out = &op->out;
+    struct redis_outcome *out = &op->out;
     if (store_redis_unseal(op->store->options.ring, op->cred->name, stored, blob, &out->state, &out->err) == 0) {
         out->answer.state = &out->state;
         store_redis_keep(op->cred, stored, blob, out->state.expires_wall_ms, out->state.dead_fp);
@@ -275,8 +275,8 @@ static void on_done(struct redis_command *c, const redisReply *reply, const char
 
 /* ---- asking ---- */
 
-static struct store_op *new_op(struct store_redis *s, enum kind kind, const char *cred, const struct store_owner *owner,
-                               store_fn *fn, void *arg)
+static struct store_op *new_op(struct store_redis *s, enum redis_kind kind, const char *cred,
+                               const struct store_owner *owner, store_fn *fn, void *arg)
 {
     struct store_op *op = calloc(1, sizeof *op);
     if (!op)
@@ -312,7 +312,7 @@ static struct store_op *start(struct store_op *op)
     return op;
 }
 
-struct store_op *store_redis_ask(struct store_redis *s, enum kind kind, const char *cred,
+struct store_op *store_redis_ask(struct store_redis *s, enum redis_kind kind, const char *cred,
                                  const struct store_owner *owner, store_fn *fn, void *arg)
 {
     return start(new_op(s, kind, cred, owner, fn, arg));
@@ -323,7 +323,7 @@ struct store_op *store_redis_ask(struct store_redis *s, enum kind kind, const ch
 static struct store_op *redis_begin(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms,
                                     uint64_t known_gen, store_fn *fn, void *arg)
 {
-    struct store_op *op = new_op((struct store_redis *)s, BEGIN, cred, owner, fn, arg);
+    struct store_op *op = new_op(CONTAINER_OF(s, struct store_redis, base), BEGIN, cred, owner, fn, arg);
     if (op) {
         op->ttl_ms = ttl_ms;
         op->generation = known_gen;
@@ -334,7 +334,7 @@ static struct store_op *redis_begin(struct store *s, const char *cred, const str
 static struct store_op *redis_renew(struct store *s, const char *cred, const struct store_owner *owner, int64_t ttl_ms,
                                     store_fn *fn, void *arg)
 {
-    struct store_op *op = new_op((struct store_redis *)s, RENEW, cred, owner, fn, arg);
+    struct store_op *op = new_op(CONTAINER_OF(s, struct store_redis, base), RENEW, cred, owner, fn, arg);
     if (op)
         op->ttl_ms = ttl_ms;
     return start(op);
@@ -343,7 +343,7 @@ static struct store_op *redis_renew(struct store *s, const char *cred, const str
 static struct store_op *redis_commit(struct store *s, const char *cred, const struct store_owner *owner,
                                      uint64_t parent_gen, const struct state *state, store_fn *fn, void *arg)
 {
-    struct store_redis *r = (struct store_redis *)s;
+    struct store_redis *r = CONTAINER_OF(s, struct store_redis, base);
     struct store_op *op = new_op(r, COMMIT, cred, owner, fn, arg);
     if (!op || !op->cred)
         return start(op);
@@ -365,31 +365,28 @@ static struct store_op *redis_commit(struct store *s, const char *cred, const st
 static struct store_op *redis_release(struct store *s, const char *cred, const struct store_owner *owner, store_fn *fn,
                                       void *arg)
 {
-    return store_redis_ask((struct store_redis *)s, RELEASE, cred, owner, fn, arg);
+    return store_redis_ask(CONTAINER_OF(s, struct store_redis, base), RELEASE, cred, owner, fn, arg);
 }
 
 static struct store_op *redis_load(struct store *s, const char *cred, store_fn *fn, void *arg)
 {
-    return store_redis_ask((struct store_redis *)s, LOAD, cred, NULL, fn, arg);
+    return store_redis_ask(CONTAINER_OF(s, struct store_redis, base), LOAD, cred, NULL, fn, arg);
 }
 
 static struct store_op *redis_mark(struct store *s, const char *cred, const struct store_owner *owner,
                                    uint64_t parent_gen, const struct store_intent *intent, store_fn *fn, void *arg)
 {
-    struct store_op *op = new_op((struct store_redis *)s, MARK, cred, owner, fn, arg);
+    struct store_op *op = new_op(CONTAINER_OF(s, struct store_redis, base), MARK, cred, owner, fn, arg);
     if (op) {
         op->generation = parent_gen;
-        snprintf(op->intent.fp, sizeof op->intent.fp, "%s", intent->refresh_fp);
-        snprintf(op->intent.tag, sizeof op->intent.tag, "%s", intent->tag);
-        snprintf(op->intent.instead, sizeof op->intent.instead, "%s", intent->instead ? intent->instead : "");
-        op->intent.hold_ms = intent->hold_ms;
+        store_intent_copy(&op->intent, intent);
     }
     return start(op);
 }
 
 static struct store_op *redis_throttle(struct store *s, const char *cred, int64_t pause_ms, store_fn *fn, void *arg)
 {
-    struct store_op *op = new_op((struct store_redis *)s, THROTTLE, cred, NULL, fn, arg);
+    struct store_op *op = new_op(CONTAINER_OF(s, struct store_redis, base), THROTTLE, cred, NULL, fn, arg);
     if (op)
         op->ttl_ms = pause_ms;
     return start(op);
@@ -411,13 +408,13 @@ static bool redis_up(const struct store *s)
     const struct store_redis *r = (const struct store_redis *)s;
     bool any = false;
     for (const struct list *l = r->nodes.next; l != &r->nodes; l = l->next)
-        any = any || redis_client_up(LIST_ENTRY(l, struct node, list)->client);
+        any = any || redis_client_up(LIST_ENTRY(l, struct redis_node, list)->client);
     return any && !r->failed && !r->unwritten;
 }
 
 static void redis_free(struct store *store)
 {
-    struct store_redis *s = (struct store_redis *)store;
+    struct store_redis *s = CONTAINER_OF(store, struct store_redis, base);
     store_redis_unwatch(s);
     store_redis_close(s);
     while (!list_empty(&s->ops))

@@ -17,7 +17,7 @@ static struct slice aad_of(const char *cred, uint64_t generation, char aad[STATE
 }
 
 int store_redis_seal(const struct seal_ring *ring, const char *cred, uint64_t generation, const struct state *state,
-                     struct kept *to)
+                     struct redis_kept *to)
 {
     char aad[STATE_DIR_NAME_MAX + 32];
     struct state next = *state; /* borrows everything but the number */
@@ -70,14 +70,14 @@ int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t 
     return failed;
 }
 
-void store_redis_kept_done(struct kept *k)
+void store_redis_kept_done(struct redis_kept *k)
 {
     buf_done(&k->blob);
-    *k = (struct kept){ .generation = 0 };
+    *k = (struct redis_kept){ .generation = 0 };
     buf_init(&k->blob, STATE_MAX_BYTES + 64);
 }
 
-static void take(struct kept *k, uint64_t generation, int64_t expires_wall_ms, const char *dead_fp)
+static void take(struct redis_kept *k, uint64_t generation, int64_t expires_wall_ms, const char *dead_fp)
 {
     k->generation = generation;
     k->expires_wall_ms = expires_wall_ms;
@@ -87,7 +87,7 @@ static void take(struct kept *k, uint64_t generation, int64_t expires_wall_ms, c
 static void save(struct cred *cred)
 {
     const struct state_dir *dir = &cred->store->dir;
-    const struct kept *k = &cred->kept;
+    const struct redis_kept *k = &cred->kept;
     int failed = dir->path ? kept_file_write(dir, cred->name, k->generation, buf_slice(&k->blob), cred->useless) : 0;
     if (failed)
         log_warn(
@@ -97,7 +97,7 @@ static void save(struct cred *cred)
         cred->useless = false;
 }
 
-static int recall(const struct cred *cred, struct kept *to, struct err *e)
+static int recall(const struct cred *cred, struct redis_kept *to, struct err *e)
 {
     const struct store_redis *s = cred->store;
     struct state state;
@@ -132,7 +132,7 @@ void store_redis_recall(struct cred *cred)
 void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob, int64_t expires_wall_ms,
                       const char *dead_fp)
 {
-    struct kept *k = &cred->kept;
+    struct redis_kept *k = &cred->kept;
     if (generation < k->generation || (generation == k->generation && slice_eq(blob, buf_slice(&k->blob))))
         return;
     store_redis_kept_done(k);

@@ -12,7 +12,7 @@
 
 static void on_up(void *arg)
 {
-    struct node *n = arg;
+    struct redis_node *n = arg;
     struct store_redis *s = n->store;
     log_info(log_msg("store connected"), log_str("server", redis_client_name(n->client)));
     s->told_why[0] = '\0';
@@ -22,7 +22,7 @@ static void on_up(void *arg)
 
 static void on_down(void *arg, const char *why)
 {
-    struct node *n = arg;
+    struct redis_node *n = arg;
     struct store_redis *s = n->store;
     if (strcmp(s->told_why, why) == 0)
         return; /* once is enough for the log */
@@ -30,9 +30,9 @@ static void on_down(void *arg, const char *why)
     log_warn(log_msg("store not connected"), log_str("reason", why));
 }
 
-static struct node *add_node(struct store_redis *s, const struct authority *at)
+static struct redis_node *add_node(struct store_redis *s, const struct authority *at)
 {
-    struct node *n = calloc(1, sizeof *n);
+    struct redis_node *n = calloc(1, sizeof *n);
     struct redis_client_options options = s->client;
     if (!n)
         return NULL;
@@ -72,7 +72,7 @@ static int parse_target(struct slice text, const struct authority *from, struct 
     return authority_parse(slice_str(host_port), SCHEME_HTTP, 0, ret);
 }
 
-struct node *store_redis_follow(struct store_redis *s, const struct node *from, const redisReply *reply)
+struct redis_node *store_redis_follow(struct store_redis *s, const struct redis_node *from, const redisReply *reply)
 {
     struct slice code, slot, target = slice_of(reply->str, (size_t)reply->len);
     struct authority at;
@@ -83,20 +83,20 @@ struct node *store_redis_follow(struct store_redis *s, const struct node *from, 
     if (parse_target(target, redis_client_at(from->client), &at) != 0)
         return NULL;
     for (struct list *l = s->nodes.next; l != &s->nodes; l = l->next, count++) {
-        struct node *n = LIST_ENTRY(l, struct node, list);
+        struct redis_node *n = LIST_ENTRY(l, struct redis_node, list);
         if (authority_eq(redis_client_at(n->client), &at))
             return n;
     }
     return count < NODES_MAX ? add_node(s, &at) : NULL;
 }
 
-struct node *store_redis_pick(const struct store_redis *s, const struct cred *cred)
+struct redis_node *store_redis_pick(const struct store_redis *s, const struct cred *cred)
 {
-    struct node *best = cred->home ? cred->home : LIST_ENTRY(s->nodes.next, struct node, list);
+    struct redis_node *best = cred->home ? cred->home : LIST_ENTRY(s->nodes.next, struct redis_node, list);
     if (!redis_client_down(best->client))
         return best;
     for (const struct list *l = s->nodes.next; l != &s->nodes; l = l->next) {
-        struct node *n = LIST_ENTRY(l, struct node, list);
+        struct redis_node *n = LIST_ENTRY(l, struct redis_node, list);
         if (redis_client_up(n->client))
             return n; /* it knows where the key is */
     }
@@ -168,7 +168,7 @@ static void on_failover(void *arg, const struct authority *to, size_t sentinel)
 {
     struct store_redis *s = arg;
     s->sentinels.first = sentinel; /* the others may not know yet */
-    leave(LIST_ENTRY(s->nodes.next, struct node, list)->client, to);
+    leave(LIST_ENTRY(s->nodes.next, struct redis_node, list)->client, to);
     leave(s->subscriber, to);
 }
 
@@ -204,7 +204,7 @@ void store_redis_close(struct store_redis *s)
 {
     redis_switch_free(s->failovers);
     for (struct list *l; (l = list_shift(&s->nodes)) != NULL;) {
-        struct node *n = LIST_ENTRY(l, struct node, list);
+        struct redis_node *n = LIST_ENTRY(l, struct redis_node, list);
         redis_client_free(n->client);
         free(n);
     }

@@ -17,16 +17,16 @@
 #define OWNER_TEXT (2 * STORE_OWNER_BYTES + 1)
 #define FORMER_OWNERS 4
 
-enum kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK, THROTTLE, PROBE, RESTORE, PEEK, KINDS };
+enum redis_kind { BEGIN, RENEW, COMMIT, RELEASE, LOAD, MARK, THROTTLE, PROBE, RESTORE, PEEK, KINDS };
 
-struct node { /* one server: the one of the URL first, then those that it led to */
+struct redis_node { /* one server: the one of the URL first, then those that it led to */
     struct list list;
     struct store_redis *store;
     struct redis_client *client;
 };
 
 /* A sealed state as it is stored. */
-struct kept {
+struct redis_kept {
     uint64_t generation; /* 0: none */
     struct buf blob;
     int64_t expires_wall_ms;
@@ -37,14 +37,14 @@ struct cred { /* what this process knows of one credential */
     struct list list;
     struct store_redis *store;
     char name[STATE_DIR_NAME_MAX + 1];
-    uint64_t told;    /* the generation that the watcher, or an answer, has spoken of last */
-    struct kept kept; /* the newest that we have seen whole */
-    bool useless;     /* its file is there and does not open */
+    uint64_t told;          /* the generation that the watcher, or an answer, has spoken of last */
+    struct redis_kept kept; /* the newest that we have seen whole */
+    bool useless;           /* its file is there and does not open */
     /* Owners whose last operation had no answer: it may take effect yet, as that of nobody, when a server that stood
      * still goes on.  This process has one owner at a time, so what they hold is no hindrance to the next one. */
     char former[FORMER_OWNERS][OWNER_TEXT];
     unsigned formers;         /* ever */
-    struct node *home;        /* where MOVED has led; NULL: the first node */
+    struct redis_node *home;  /* where MOVED has led; NULL: the first node */
     struct later tell;        /* the watcher is to be told */
     bool peeking, peek_again; /* a look is under way · it may have been too early */
 };
@@ -85,7 +85,7 @@ struct store_redis {
 };
 
 /* What an operation came to; the answer points into it. */
-struct outcome {
+struct redis_outcome {
     struct store_answer answer;
     struct state state;
     struct err err;
@@ -95,40 +95,37 @@ struct store_op {
     struct list node;
     struct store_redis *store;
     struct cred *cred; /* NULL: what was given is no name */
-    enum kind kind;
+    enum redis_kind kind;
     bool healing;           /* a RESTORE goes first, then the operation again */
     bool unfit;             /* … over a state of our generation that does not open */
     bool healed, with_text; /* EVAL instead of EVALSHA */
     bool giving_back;       /* a RELEASE of a lease that we cannot use; out is the answer already */
-    struct node *at;
+    struct redis_node *at;
     unsigned redirects, pauses;
     struct timer pause; /* the cluster is moving the keys just now */
     struct redis_command command;
     bool sent; /* command is with a client, and done will come */
     struct store_owner owner;
-    int64_t ttl_ms;      /* BEGIN, RENEW: of the lease; THROTTLE: of the pause */
-    uint64_t generation; /* BEGIN: known; COMMIT, MARK: parent */
-    struct {
-        char fp[9], tag[48], instead[48];
-        int64_t hold_ms;
-    } intent;         /* MARK */
-    struct kept next; /* COMMIT */
+    int64_t ttl_ms;                  /* BEGIN, RENEW: of the lease; THROTTLE: of the pause */
+    uint64_t generation;             /* BEGIN: known; COMMIT, MARK: parent */
+    struct store_intent_copy intent; /* MARK */
+    struct redis_kept next;          /* COMMIT */
     struct later later;
-    struct outcome out;
+    struct redis_outcome out;
     store_fn *fn; /* NULL: cancelled */
     void *arg;
 };
 
 /* store_redis.c */
-struct store_op *store_redis_ask(struct store_redis *s, enum kind kind, const char *cred,
+struct store_op *store_redis_ask(struct store_redis *s, enum redis_kind kind, const char *cred,
                                  const struct store_owner *owner, store_fn *fn, void *arg);
 
 /* store_redis_nodes.c */
 MUST_CHECK int store_redis_open(struct store_redis *s, struct err *e);
 void store_redis_close(struct store_redis *s);
-struct node *store_redis_pick(const struct store_redis *s, const struct cred *cred);
+struct redis_node *store_redis_pick(const struct store_redis *s, const struct cred *cred);
 /* Where "MOVED 1234 host:port" of that node points; NULL: nowhere. */
-struct node *store_redis_follow(struct store_redis *s, const struct node *from, const redisReply *reply);
+struct redis_node *store_redis_follow(struct store_redis *s, const struct redis_node *from, const redisReply *reply);
 
 /* store_redis_script.c */
 extern struct script store_redis_scripts[KINDS];
@@ -141,7 +138,7 @@ const char *store_redis_key(const struct cred *cred, const char *what, char key[
 
 /* store_redis_blob.c */
 MUST_CHECK int store_redis_seal(const struct seal_ring *ring, const char *cred, uint64_t generation,
-                                const struct state *state, struct kept *to);
+                                const struct state *state, struct redis_kept *to);
 /* 0; -1 with e. */
 MUST_CHECK int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t generation,
                                   struct slice blob, struct state *ret, struct err *e);
@@ -150,7 +147,7 @@ void store_redis_keep(struct cred *cred, uint64_t generation, struct slice blob,
                       const char *dead_fp);
 /* The directory was made again: writes what is kept. */
 void store_redis_keep_again(struct cred *cred);
-void store_redis_kept_done(struct kept *k);
+void store_redis_kept_done(struct redis_kept *k);
 /* What an earlier process of this directory has kept; a file that is of no use is reported and ignored. */
 void store_redis_recall(struct cred *cred);
 

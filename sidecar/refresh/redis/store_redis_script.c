@@ -106,7 +106,7 @@ struct script store_redis_scripts[KINDS] = {
 
 void store_redis_name_scripts(void)
 {
-    for (enum kind k = 0; k < KINDS; k++) /* without SHA-1 the text itself is sent each time */
+    for (enum redis_kind k = 0; k < KINDS; k++) /* without SHA-1 the text itself is sent each time */
         if (store_redis_scripts[k].text
             && sha1_hex(slice_str(store_redis_scripts[k].text), store_redis_scripts[k].sha1) != 0)
             return;
@@ -165,7 +165,7 @@ void store_redis_disown(const struct store_op *op)
     memcpy(cred->former[cred->formers++ % FORMER_OWNERS], text, sizeof text);
 }
 
-static size_t add_kept(const struct store_op *op, const struct kept *k, struct texts *t, struct slice *argv)
+static size_t add_kept(const struct store_op *op, const struct redis_kept *k, struct texts *t, struct slice *argv)
 {
     argv[0] = buf_slice(&k->blob);
     argv[1] = number(t->third, k->expires_wall_ms);
@@ -175,7 +175,7 @@ static size_t add_kept(const struct store_op *op, const struct kept *k, struct t
 }
 
 /* What stands behind the keys; how many. */
-static size_t add_args(const struct store_op *op, enum kind kind, struct texts *t, struct slice *argv)
+static size_t add_args(const struct store_op *op, enum redis_kind kind, struct texts *t, struct slice *argv)
 {
     switch (kind) {
     case BEGIN:
@@ -212,7 +212,7 @@ static size_t add_args(const struct store_op *op, enum kind kind, struct texts *
 
 int store_redis_build(struct store_op *op, bool asking)
 {
-    enum kind kind = op->healing ? RESTORE : op->kind;
+    enum redis_kind kind = op->healing ? RESTORE : op->kind;
     const struct script *script = &store_redis_scripts[kind];
     char lease[KEY_SIZE], state[KEY_SIZE], intent[KEY_SIZE], backoff[KEY_SIZE];
     struct slice argv[REDIS_ARGS_MAX];

@@ -241,7 +241,7 @@ void store_redis_unwatch(struct store_redis *s)
 
 void store_redis_watch(struct store *store, store_change_fn *fn, void *arg)
 {
-    struct store_redis *s = (struct store_redis *)store;
+    struct store_redis *s = CONTAINER_OF(store, struct store_redis, base);
     struct redis_client_options options = s->client;
     store_redis_unwatch(s);
     if (!fn)

@@ -9,6 +9,8 @@
 #ifndef SIDEKEY_REFRESH_STORE_STORE_H
 #define SIDEKEY_REFRESH_STORE_STORE_H
 
+#include <stdio.h>
+
 #include "base/err.h"
 #include "refresh/store/state.h"
 
@@ -37,6 +39,19 @@ struct store_intent {
     const char *instead;
     int64_t hold_ms; /* others wait for its outcome so long */
 };
+
+/* What an operation keeps of it. */
+struct store_intent_copy {
+    char fp[9], tag[48], instead[48]; /* instead: "" when there is none */
+    int64_t hold_ms;
+};
+static inline void store_intent_copy(struct store_intent_copy *to, const struct store_intent *from)
+{
+    snprintf(to->fp, sizeof to->fp, "%s", from->refresh_fp);
+    snprintf(to->tag, sizeof to->tag, "%s", from->tag);
+    snprintf(to->instead, sizeof to->instead, "%s", from->instead ? from->instead : "");
+    to->hold_ms = from->hold_ms;
+}
 
 struct store_answer {
     enum store_result result;

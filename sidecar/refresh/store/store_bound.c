@@ -38,10 +38,7 @@ struct store_op {
     uint64_t asked;      /* the same as it was asked for: the document's */
     int64_t ms;          /* BEGIN, RENEW: of the lease; THROTTLE: of the pause */
     struct state state;  /* COMMIT: a copy */
-    struct {
-        char fp[9], tag[48], instead[48];
-        int64_t hold_ms;
-    } intent;
+    struct store_intent_copy intent;
     unsigned again;
     store_fn *fn;
     void *arg;
@@ -172,7 +169,7 @@ static void on_answer(void *arg, const struct store_answer *answer)
 static struct store_op *new_op(struct store *s, enum kind kind, const char *cred, const struct store_owner *owner,
                                store_fn *fn, void *arg)
 {
-    struct store_bound *b = (struct store_bound *)s;
+    struct store_bound *b = CONTAINER_OF(s, struct store_bound, base);
     struct store_op *op = calloc(1, sizeof *op);
     if (!op)
         return NULL;
@@ -252,10 +249,7 @@ static struct store_op *bound_mark(struct store *s, const char *cred, const stru
     struct store_op *op = new_op(s, MARK, cred, owner, fn, arg);
     if (op) {
         op->generation = parent_gen;
-        snprintf(op->intent.fp, sizeof op->intent.fp, "%s", intent->refresh_fp);
-        snprintf(op->intent.tag, sizeof op->intent.tag, "%s", intent->tag);
-        snprintf(op->intent.instead, sizeof op->intent.instead, "%s", intent->instead ? intent->instead : "");
-        op->intent.hold_ms = intent->hold_ms;
+        store_intent_copy(&op->intent, intent);
     }
     return start(op);
 }
@@ -270,7 +264,7 @@ static struct store_op *bound_throttle(struct store *s, const char *cred, int64_
 
 static void bound_watch(struct store *s, store_change_fn *fn, void *arg)
 {
-    struct store *inner = ((struct store_bound *)s)->inner;
+    struct store *inner = CONTAINER_OF(s, struct store_bound, base)->inner;
     inner->engine->watch(inner, fn, arg);
 }
 
@@ -313,7 +307,7 @@ static void bound_done(struct store_bound *b)
 
 static void bound_free(struct store *s)
 {
-    struct store_bound *b = (struct store_bound *)s;
+    struct store_bound *b = CONTAINER_OF(s, struct store_bound, base);
     store_free(b->inner);
     bound_done(b);
 }

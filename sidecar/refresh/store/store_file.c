@@ -296,7 +296,7 @@ static void on_again(void *arg)
 static struct store_op *ask(struct store *s, enum kind kind, const char *cred, const struct store_owner *owner,
                             store_fn *fn, void *arg)
 {
-    struct store_file *f = (struct store_file *)s;
+    struct store_file *f = CONTAINER_OF(s, struct store_file, base);
     struct store_op *op = calloc(1, sizeof *op);
     if (!op)
         return NULL;
@@ -374,7 +374,7 @@ static struct store_op *file_throttle(struct store *s, const char *cred, int64_t
 
 static void file_watch(struct store *s, store_change_fn *fn, void *arg)
 {
-    struct store_file *f = (struct store_file *)s;
+    struct store_file *f = CONTAINER_OF(s, struct store_file, base);
     state_watch_free(f->watch);
     f->change = fn;
     f->change_arg = arg;
@@ -400,7 +400,7 @@ static bool file_up(const struct store *s)
 
 static void file_free(struct store *s)
 {
-    struct store_file *f = (struct store_file *)s;
+    struct store_file *f = CONTAINER_OF(s, struct store_file, base);
     while (!list_empty(&f->ops))
         op_free(LIST_ENTRY(f->ops.next, struct store_op, node));
     while (!list_empty(&f->leases))
