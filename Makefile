@@ -98,7 +98,9 @@ install: all ## PREFIX=/usr/local, DESTDIR= for packagers
 	$(Q)install -D -m 755 $(BUILD)/libsidekey-preload.so $(DESTDIR)$(PREFIX)/lib/sidekey/libsidekey-preload.so
 	$(Q)for page in $(MAN); do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit; done
 	$(Q)install -d $(DOC) && install -m 644 README.md LICENSE SECURITY.md $(filter-out docs/README.md,$(wildcard docs/*.md docs/*.json)) $(DOC)/
-	$(Q)install -D -m 644 examples/systemd/sidekey.service $(DOC)/examples/sidekey.service
+	$(Q)install -D -m 644 -t $(DOC)/examples examples/systemd/sidekey.service examples/systemd/sidekey.socket
+	$(Q)install -D -m 644 -t $(DOC)/examples/user examples/systemd/user/sidekey.service
+	$(Q)install -D -m 644 -t $(DOC)/examples/sidekey.service.d examples/systemd/sidekey.service.d/notify-reload.conf
 	$(Q)install -D -m 644 docs/completions/sidekey.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sidekey
 	$(Q)install -D -m 644 docs/completions/_sidekey $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sidekey
 	$(Q)install -D -m 644 docs/completions/sidekey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sidekey.fish

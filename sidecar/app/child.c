@@ -156,6 +156,7 @@ static int run_child(struct supervisor *s, struct child *me, int fd)
                                                 .admin = s->listeners.admin,
                                                 .admin_local = s->listeners.admin_local.fd,
                                                 .counters = &me->counters,
+                                                .lent = s->listeners.inherited,
                                                 .slot = me->slot },
                       slice_of(s->ticket_key, sizeof s->ticket_key));
 }

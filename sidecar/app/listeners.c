@@ -1,12 +1,14 @@
 #include "app/listeners.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "app/config/config_file.h"
+#include "app/inherited.h"
 #include "base/log.h"
 #include "net/listen.h"
 #include "refresh/store/state_dir.h"
@@ -33,11 +35,22 @@ static int open_transparent(struct listeners *listeners, struct err *e)
     return fd;
 }
 
+/* One listener of systemd's is every worker's. */
+static bool inherit_proxy(struct listeners *listeners, struct address *at)
+{
+    int fd = inherited_tcp("proxy", at);
+    for (unsigned i = 0; fd >= 0 && i < listeners->workers; i++)
+        listeners->proxy[i] = i ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : fd;
+    listeners->inherited = listeners->inherited || fd >= 0;
+    return fd >= 0;
+}
+
 static int open_proxy(struct listeners *listeners, struct address *at, struct err *e)
 {
+    bool inherited = inherit_proxy(listeners, at);
     if (at->len == 0)
         return 0;
-    for (unsigned i = 0; i < listeners->workers; i++)
+    for (unsigned i = 0; i < listeners->workers && !inherited; i++)
         if ((listeners->proxy[i] = listen_open(at, listeners->workers > 1, e)) < 0)
             return err_wrap(e, "listen.proxy: ");
     address_text((struct sockaddr *)&at->sa, listeners->proxy_text, sizeof listeners->proxy_text);
@@ -45,9 +58,23 @@ static int open_proxy(struct listeners *listeners, struct address *at, struct er
     return 0;
 }
 
+/* Like one that we had opened, but for its name. */
+static void inherit_unix(struct listeners *listeners, const char *name, const struct listen_place *place,
+                         struct listen_unix *at)
+{
+    int fd = inherited_unix(name, place->path);
+    if (fd < 0)
+        return;
+    *at = (struct listen_unix){ .fd = fd, .inherited = true };
+    snprintf(at->path, sizeof at->path, "%s", place->path ? place->path : "");
+    listeners->inherited = true;
+}
+
 static int move(struct listen_unix *at, const struct listen_place *to, struct err *e)
 {
     struct listen_unix next = { .fd = -1 };
+    if (at->inherited)
+        return 0; /* where it is says the socket unit */
     if (to->path && strcmp(to->path, at->path) == 0 && listen_unix_stands(at))
         return listen_unix_permit(at, to, e);
     if (to->path && listen_unix_open(to, &next, e) != 0)
@@ -111,11 +138,18 @@ int listeners_open(struct listeners *listeners, struct config *c, bool transpare
     for (unsigned i = 0; transparent && i < listeners->workers; i++)
         if ((listeners->transparent[i] = open_transparent(listeners, e)) < 0)
             return -1;
+    const struct listen_place local = config_socket(c), admin_local = config_admin_socket(c);
+    inherit_unix(listeners, "socket", &local, &listeners->local);
+    inherit_unix(listeners, "admin_socket", &admin_local, &listeners->admin_local);
     if (listeners_move_local(listeners, c, e) != 0)
+        return -1;
+    listeners->admin = inherited_tcp("admin", &c->listen_admin);
+    listeners->inherited = listeners->inherited || listeners->admin >= 0;
+    if (inherited_all_taken(e) != 0)
         return -1;
     if (c->listen_admin.len == 0)
         return 0;
-    if ((listeners->admin = listen_open(&c->listen_admin, false, e)) < 0)
+    if (listeners->admin < 0 && (listeners->admin = listen_open(&c->listen_admin, false, e)) < 0)
         return err_wrap(e, "listen.admin: ");
     address_text((struct sockaddr *)&c->listen_admin.sa, listeners->admin_text, sizeof listeners->admin_text);
     return 0;

@@ -11,6 +11,7 @@ struct listeners { /* -1: none */
     int proxy[LISTENERS_WORKERS_MAX], transparent[LISTENERS_WORKERS_MAX], admin;
     struct listen_unix local, admin_local; /* one for all workers; of clients, of operators */
     unsigned workers;
+    bool inherited; /* systemd has some of them too: nobody may shut them down */
     uint16_t proxy_port, transparent_port;
     char proxy_text[64], admin_text[64]; /* where they listen, ports filled in; "off" */
 };

@@ -132,13 +132,13 @@ static int shut(struct listen_unix *u)
 bool listen_unix_stands(const struct listen_unix *u)
 {
     struct stat st;
-    return u->fd >= 0 && lstat(u->path, &st) == 0 && is_ours(u, &st);
+    return u->inherited || (u->fd >= 0 && lstat(u->path, &st) == 0 && is_ours(u, &st));
 }
 
 /* With the directory locked. */
 static int take_away(struct listen_unix *u)
 {
-    if (listen_unix_stands(u))
+    if (!u->inherited && listen_unix_stands(u))
         unlink(u->path);
     return shut(u);
 }
@@ -194,6 +194,8 @@ static int change(int fd, const struct listen_unix *u, const struct listen_place
 int listen_unix_permit(struct listen_unix *u, const struct listen_place *at, struct err *e)
 {
     struct stat st;
+    if (u->inherited)
+        return 0; /* mode and group are in the socket unit */
     int fd = open(u->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0 || !is_ours(u, &st)) {
         if (fd >= 0)

@@ -30,6 +30,7 @@ struct listen_unix { /* what is there; embedded */
     dev_t device;
     ino_t inode;
     bool has_group;
+    bool inherited; /* its name is somebody else's to make and to take away */
 };
 
 /* Opens it (backlog 1024, CLOEXEC, non-blocking).  *ret is filled on success only.  0; -1 with e: what is in the way

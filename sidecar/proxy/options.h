@@ -58,6 +58,7 @@ struct worker_sockets { /* all inherited over fork */
     int admin;
     int admin_local;               /* the unix socket for operators; shared by all workers */
     struct metrics_area *counters; /* where it counts; NULL: nobody will see it */
+    bool lent; /* others have the listeners too: they are never shut down, who connects waits for the next of us */
     unsigned slot;
 };
 

@@ -198,6 +198,8 @@ static int listener_fd(const struct worker *w, unsigned listener_at)
 /* Nobody will accept again: who connects from now on is refused at once and does not wait in the queue for the end. */
 static void refuse_connections(const struct worker *w)
 {
+    if (w->sockets.lent)
+        return;
     for (unsigned i = 0; i < CLIENT_EARS; i++)
         if (i == LISTENER_LOCAL && listener_fd(w, i) >= 0)
             listen_unix_refuse(listener_fd(w, i));

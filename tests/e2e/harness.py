@@ -44,13 +44,13 @@ def until(what, check, seconds=PATIENCE_S, every=0.02):
 class Process:
     """One process of ours: its output goes to files, and it is ended by its own pid only."""
 
-    def __init__(self, name, argv, folder, env=None, stdin=subprocess.DEVNULL, cwd=None):
+    def __init__(self, name, argv, folder, env=None, stdin=subprocess.DEVNULL, cwd=None, pass_fds=()):
         self.name = name
         self.out = pathlib.Path(folder) / f"{name}.out"
         self.err = pathlib.Path(folder) / f"{name}.err"
         self.exec_at = time.monotonic()
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
-            self.popen = subprocess.Popen([str(a) for a in argv], stdin=stdin, stdout=out, stderr=err, env=env, cwd=cwd)
+            self.popen = subprocess.Popen([str(a) for a in argv], stdin=stdin, stdout=out, stderr=err, env=env, cwd=cwd, pass_fds=pass_fds)
         self.pid = self.popen.pid
 
     def logs(self):
@@ -136,13 +136,13 @@ class AuthServer(Process):
 class Sidekey(Process):
     """`sidekey serve` with a config that leads the test names to the test servers."""
 
-    def __init__(self, folder, config, args=(), env=None, name="sidekey", before=()):
+    def __init__(self, folder, config, args=(), env=None, name="sidekey", before=(), pass_fds=()):
         """before: a command that becomes sidekey at its end."""
         self.folder = pathlib.Path(folder)
         self.config = config
         self.file = self.folder / f"{name}.yaml"
         self.file.write_text(json.dumps(config, indent=1))  # JSON is YAML
-        super().__init__(name, [*before, SIDEKEY, "serve", "-c", self.file, *args], folder, environment(folder, env))
+        super().__init__(name, [*before, SIDEKEY, "serve", "-c", self.file, *args], folder, environment(folder, env), pass_fds=pass_fds)
         self.proxy = self.admin = None
 
     def ready(self, seconds=PATIENCE_S):

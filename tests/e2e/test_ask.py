@@ -220,6 +220,7 @@ def test_watch_shows_it_again_until_it_is_interrupted(sidekey, place):
 @pytest.mark.parametrize("argv", [["healthcheck"], ["status"]])
 def test_only_the_address_is_needed_and_the_configuration_is_not_judged(sidekey, place, argv):
     """A typo on disk makes no healthy proxy unhealthy."""
+    assert sidekey.request()[0] == 200
     broken = place / "broken.yaml"
     broken.write_text("rules: [")
     host, port = sidekey.admin

@@ -282,6 +282,24 @@ def test_the_unit_is_confined(place):
     assert re.search(rb"exposure level for sidekey.service: [01]\.\d", done.stdout), done.stdout[-300:]
 
 
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("unit, manager", [("sidekey.service", "system"), ("sidekey.socket", "system"), ("user/sidekey.service", "user")])
+def test_the_units_are_what_systemd_understands(unit, manager, place):
+    """But for the program, which is not installed here."""
+    for name in {unit, "sidekey.service" if manager == "system" else unit}:
+        text = (EXAMPLES / "systemd" / name).read_text().replace("/usr/local/bin/sidekey", str(BUILD / "sidekey"))
+        (place / pathlib.Path(name).name).write_text(text)
+    done = run(["systemd-analyze", "verify", f"--{manager}", "--man=no", "--recursive-errors=no", place / pathlib.Path(unit).name],
+               {**os.environ, "XDG_RUNTIME_DIR": str(place), "SYSTEMD_UNIT_PATH": f"{place}:/lib/systemd/{manager}"})
+    assert done.returncode == 0 and b"sidekey" not in done.stderr, done.stderr
+
+
+def test_no_unit_hides_the_users_of_the_socket():
+    """In a user namespace of its own SO_PEERCRED has 65534 for every other uid (user_namespaces(7))."""
+    for unit in EXAMPLES.glob("systemd/**/*.service"):
+        assert "\nPrivateUsers=" not in unit.read_text(), unit
+
+
 def test_the_unit_speaks_of_files_and_options_that_exist():
     unit = (EXAMPLES / "systemd/sidekey.service").read_text()
     for line in ("Type=notify", "WatchdogSec=", "LoadCredential=", "DynamicUser=yes", "RestartPreventExitStatus=78"):

@@ -101,3 +101,68 @@ def test_usr1_is_ignored_usr2_logs_the_status_and_quit_drains(start):
     assert sidekey.request()[0] == 200
     os.kill(sidekey.pid, signal.SIGQUIT)
     assert sidekey.popen.wait(PATIENCE_S) == 0
+
+
+# --- LISTEN_FDS: a socket unit ---
+
+ACTIVATE = 'n=3; for fd; do [ "$fd" = -- ] && break; eval "exec $n<&$fd"; n=$((n+1)); shift; done; shift; LISTEN_PID=$$ exec "$@"'
+
+
+@pytest.fixture
+def activated(place, make_config, request):
+    """activated(config, {name: listening socket}): sidekey as systemd starts it for a socket unit."""
+    started = []
+
+    def begin(config, sockets, names=None, ready=True):
+        fds = [s.fileno() for s in sockets.values()]
+        env = {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": ":".join(names or sockets)}
+        sidekey = Sidekey(place, config, env=env, name=f"activated{len(started)}", before=["bash", "-c", ACTIVATE, "bash", *fds, "--"], pass_fds=fds)
+        started.append(sidekey)
+        return sidekey.ready() if ready else sidekey
+    yield begin
+    for sidekey in started:
+        if sidekey.popen.poll() is None:
+            sidekey.stop()
+
+
+def listening(place=None):
+    sock = socket.socket(socket.AF_UNIX if place else socket.AF_INET)
+    sock.bind(str(place) if place else ("127.0.0.1", 0))
+    sock.listen(64)
+    return sock
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_listeners_of_a_socket_unit_are_used_and_survive_a_restart(activated, make_config, place, workers):
+    proxy, admin, local = listening(), listening(), listening(place / "clients.sock")
+    config = make_config(workers=workers)
+    config["listen"]["socket"] = str(place / "clients.sock")
+    sockets = {"proxy": proxy, "admin": admin, "socket": local}
+    sidekey = activated(config, sockets)
+    assert sidekey.proxy == proxy.getsockname() and sidekey.admin == admin.getsockname()
+    assert sidekey.request()[0] == 200 and sidekey.get_admin("/livez")[0] == 200
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(place / "clients.sock"))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 ")
+    os.kill(sidekey.pid, signal.SIGHUP)
+    assert sidekey.request()[0] == 200
+    assert sidekey.stop() == 0 and (place / "clients.sock").exists()
+    waiting = socket.create_connection(proxy.getsockname(), timeout=PATIENCE_S)  # nobody is there: systemd's socket takes it
+    waiting.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    again = activated(config, sockets)
+    assert waiting.recv(100).startswith(b"HTTP/1.1 ")
+    assert again.request()[0] == 200
+
+
+def test_a_socket_without_a_name_is_known_by_its_address(activated, make_config):
+    proxy = listening()
+    config = make_config()
+    config["listen"]["proxy"] = "127.0.0.1:%d" % proxy.getsockname()[1]
+    assert activated(config, {"sidekey.socket": proxy}).request()[0] == 200
+
+
+def test_a_socket_that_is_no_listener_of_the_configuration_is_told(activated, make_config):
+    sidekey = activated(make_config(), {"sidekey.socket": listening()}, ready=False)
+    assert sidekey.popen.wait(PATIENCE_S) == 69
+    assert "FileDescriptorName" in sidekey.out.read_text()

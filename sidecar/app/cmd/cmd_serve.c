@@ -1,5 +1,6 @@
 #include "app/cmd/cmd.h"
 #include "app/cmd/run_file.h"
+#include "app/inherited.h"
 #include "app/notify.h"
 #include "app/supervisor.h"
 #include "base/log.h"
@@ -63,6 +64,7 @@ int cmd_serve(int argc, char **argv)
     serving.config = config;
     log_setup("supervisor", config->log_level, terminal ? LOG_LOGFMT : LOG_JSON, STDOUT_FILENO);
     notify_begin();
+    inherited_begin();
     status = supervisor_run(
         &(struct supervisor_options){ .config = config, .reload = on_reload, .on_ready = on_ready, .arg = &serving });
     run_file_remove();
