@@ -105,7 +105,7 @@ install: all ## PREFIX=/usr/local, DESTDIR= for packagers
 	$(Q)install -D -m 644 docs/completions/_sidekey $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sidekey
 	$(Q)install -D -m 644 docs/completions/sidekey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sidekey.fish
 
-uninstall: ## takes away what install put there
+uninstall: ## removes what install installed
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/sidekey $(addprefix $(DESTDIR)$(PREFIX)/share/,$(foreach m,$(MAN),man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))) \
 	    $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions/sidekey zsh/site-functions/_sidekey fish/vendor_completions.d/sidekey.fish)
 	$(Q)rm -rf $(DESTDIR)$(PREFIX)/lib/sidekey $(DOC)

@@ -127,7 +127,8 @@ int bundle_publish(const char *dir, struct slice ca_pem, const char *const *extr
     buf_init(&jks, BUNDLE_MAX);
     int failed = fill(&all, bundle, ca_pem, extra_roots, e);
     if (!failed && jks_build(buf_slice(&all), &jks) != 0)
-        failed = err_set(e, "cannot make %.200s/bundle.jks: no certificate in it can be read, or out of memory", dir);
+        failed =
+            err_set(e, "cannot make %.200s/bundle.jks: it has no certificate that can be read, or out of memory", dir);
     if (!failed)
         failed = put_files(dir, ca_pem, &all, &jks, e);
     buf_done(&all);

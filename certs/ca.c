@@ -151,7 +151,7 @@ static int check_time(const struct ca *ca, int64_t now_s, struct err *e)
     if (now_s > ca->not_after_s)
         return err_set(e, "the CA certificate has expired");
     if (now_s < ca->not_before_s)
-        return err_set(e, "the CA certificate is not valid yet: is the clock right?");
+        return err_set(e, "the CA certificate is not valid yet: check the clock");
     return 0;
 }
 
@@ -303,7 +303,7 @@ static int sign(struct ca *ca, X509 *leaf, struct slice host, struct buf *out_de
     ERR_clear_error();
     if (!ok)
         return err_set(e, "%.*s is outside the CA's name constraints: no rule names it", (int)host.len, host.ptr);
-    return add_der(leaf, out_der) == 0 ? 0 : err_set(e, "no room for the leaf");
+    return add_der(leaf, out_der) == 0 ? 0 : err_set(e, "the leaf certificate is too large");
 }
 
 int ca_sign_leaf(struct ca *ca, struct slice host, struct slice spki_der, int64_t now_s, struct buf *out_der,

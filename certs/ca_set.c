@@ -160,7 +160,7 @@ static int make(struct ca_set *set, const char *const *hosts, bool rsa, int64_t 
                                         .lifetime_s = set->options.renew ? CA_SET_LIFE_S : 0,
                                         .rsa = rsa };
     if (set->count == MEMBERS_MAX)
-        return err_set(e, "there are %d authorities already", MEMBERS_MAX);
+        return err_set(e, "there are already %d CAs", MEMBERS_MAX);
     struct ca *ca = ca_new(&options, now_s, e);
     if (!ca)
         return -1;
@@ -362,7 +362,7 @@ int ca_set_rotate(struct ca_set *set, int64_t now_s, bool at_once, unsigned *ret
     unsigned done = 0;
     int failed = 0;
     if (set->given)
-        return err_set(e, "the CA is the one of ca.cert_file: put another one there and reload");
+        return err_set(e, "the CA comes from ca.cert_file: replace that file and reload");
     for (int rsa = 0; rsa <= set->options.rsa && !failed; rsa++) {
         struct member *next = pending(set, rsa, now_s);
         if (next && at_once) {
@@ -462,11 +462,11 @@ int ca_set_sign_leaf(struct ca_set *set, struct slice host, bool rsa, struct sli
     memcpy(text, host.ptr, host.len);
     text[host.len] = '\0';
     if (!is_named(set, host))
-        return err_set(e, "%s is not for this CA to speak for: no rule names it", text);
+        return err_set(e, "the CA is not valid for %s: no rule names it", text);
     const struct member *m = signer(set, text, rsa, false, now_s);
     if (m)
         return ca_sign_leaf(m->ca, host, spki_der, now_s, out_der, ret_not_after_s, e);
     if (rsa && !set->options.rsa)
-        return err_set(e, "the client takes no ECDSA certificates, and there is no CA with an RSA key");
+        return err_set(e, "the client does not support ECDSA certificates, and there is no CA with an RSA key");
     return err_set(e, "there is no published CA for %s", text);
 }

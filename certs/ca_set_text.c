@@ -58,7 +58,7 @@ int ca_set_read(struct ca_set *set, struct slice text, struct err *e)
     static const struct slice mark = { "\n" SIGNS_FROM, sizeof "\n" SIGNS_FROM - 1 };
     size_t before = set->count;
     if (!slice_starts(text, SLICE(HEADING)))
-        return err_set(e, "the stored CA is of a version that this program does not know");
+        return err_set(e, "the stored CA has a version that this program does not support");
     text = slice_skip(text, sizeof HEADING - 2); /* its newline begins the first mark */
     while (text.len) {
         const char *at = memmem(text.ptr, text.len, mark.ptr, mark.len);

@@ -62,6 +62,6 @@ int describe_certificates(struct slice pem, struct buf *out, struct err *e)
     BIO_free(to);
     ERR_clear_error();
     if (count == 0)
-        return err_set(e, "there is no certificate in it");
+        return err_set(e, "it contains no certificate");
     return failed ? err_set(e, "out of memory") : 0;
 }

@@ -29,7 +29,7 @@ EVP_PKEY *leaf_key(struct slice spki_der, struct err *e)
     if (key && (const char *)at == spki_der.ptr + spki_der.len && fits(key))
         return key;
     EVP_PKEY_free(key);
-    err_set(e, "the leaf's public key is no P-256 or RSA key (2048 to 8192 bits)");
+    err_set(e, "the leaf's public key is not a P-256 or RSA key (2048 to 8192 bits)");
     return NULL;
 }
 

@@ -37,14 +37,15 @@ static int check(int fd, const char *path, struct err *e)
     if (fstat(fd, &st) != 0)
         return err_set(e, "%.200s: %s", path, strerror(errno));
     if (st.st_uid != 0 && st.st_uid != geteuid())
-        return err_set(e,
-                       "%.200s belongs to user id %ju, who could have programs trust another CA: chown %ju %.200s, or "
-                       "set ca.publish to a directory of its own",
-                       path, (uintmax_t)st.st_uid, (uintmax_t)geteuid(), path);
+        return err_set(
+            e,
+            "%.200s belongs to user id %ju, which could make programs trust another CA: chown %ju %.200s, or "
+            "set ca.publish to a directory of its own",
+            path, (uintmax_t)st.st_uid, (uintmax_t)geteuid(), path);
     if (!dir_trust_is_private(&st) && !dir_trust_is_mount(fd))
         return err_set(
             e,
-            "%.200s has mode %04o, so others could have programs trust another CA: chmod 0755 %.200s, or set "
+            "%.200s has mode %04o, so others could make programs trust another CA: chmod 0755 %.200s, or set "
             "ca.publish to a directory of its own",
             path, (unsigned)st.st_mode & 07777, path);
     return 0;

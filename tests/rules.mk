@@ -34,10 +34,10 @@ test-world-run:
 	@$(MAKE) --no-print-directory -j$(JOBS) all programs node $(READER)
 	@BUILD=$(BUILD) tests/tools/stages test-world $(WORLD_STAGES)
 
-deps: ## installs what the tests need (Debian, root), or says what is missing
+deps: ## installs what the tests need (Debian, root), or names what is missing
 	@tests/tools/deps -i test
 
-demo: ## installs what is missing, then the main job, before your eyes, in half a minute
+demo: ## installs what is missing, then runs the whole flow on this machine in about 30 seconds
 	@tests/tools/deps -i demo
 	@$(MAKE) --no-print-directory demo-run
 
@@ -79,7 +79,7 @@ $(foreach t,$(TORTURES),$(eval $(call torture_rule,$(t))))
 .SECONDARY: $(TORTURES:=.o) $(BUILD)/tests/torture/torture.o
 
 .PHONY: torture torture-run torture-short
-torture: ## each scenario with its n-th allocation failing, n = 1, 2, 3 …, under both sanitizers (TORTURE_MAX=n: so many places each)
+torture: ## each scenario with its n-th allocation failing, n = 1, 2, 3 …, under both sanitizers (TORTURE_MAX=n: at most n places each)
 	@$(SANITIZED) torture-run
 
 torture-short: ## a bounded part of that
@@ -137,7 +137,7 @@ pytest    = BUILD=$(1) SIDEKEY_NODE=$(BUILD)/node PYTHONDONTWRITEBYTECODE=1 PYTH
 e2e: all node $(READER) ## the real program against real servers and clients (E2E=tests/e2e/test_x.py::name for some, one at a time)
 	@$(call pytest,$(BUILD)) $(if $(E2E),$(E2E),$(BESIDE) -m "not serial and not world" tests/e2e)
 
-e2e-serial: all node $(READER) ## those of them that judge time or memory, one at a time
+e2e-serial: all node $(READER) ## the end-to-end tests that measure time or memory, one at a time
 	@$(call pytest,$(BUILD)) -m "serial and not world" tests/e2e
 
 e2e-world: all node $(READER) ## the long table of programs and servers
@@ -165,7 +165,7 @@ bench: all node ## what the proxy costs: requests a second, latency, memory
 	@for b in $(filter-out %/memory.py,$(wildcard tests/bench/*.py)); do [ ! -e "$$b" ] || BUILD=$(BUILD) SIDEKEY_NODE=$(BUILD)/node $(PYTHON) $$b || exit; done
 
 .PHONY: bench-memory
-bench-memory: all ## memory for each of 1,000 idle clients, beside haproxy on the same OpenSSL: fails over 1.2 times haproxy's
+bench-memory: all ## memory for each of 1,000 idle clients, compared with haproxy on the same OpenSSL: fails over 1.2 times haproxy's
 	@BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/memory.py --judge
 
 .PHONY: bench-idle
@@ -193,7 +193,7 @@ endef
 $(foreach f,$(FUZZERS),$(eval $(call fuzz_rule,$(f))))
 
 # --- reading, not running ---
-floors: ## the house rules: who may include whom, sizes, guards; a test behind each rule of docs/http.md and docs/refresh-rules.md, and a page behind each citation
+floors: ## checks the house rules: includes, sizes, guards; each rule of docs/http.md and docs/refresh-rules.md has a test, and each cited page exists
 	@$(PYTHON) tests/tools/floors.py
 	@$(PYTHON) tests/tools/rules
 

@@ -29,7 +29,7 @@ static void wire(struct supervisor *s, struct child *worker)
     if (!worker->pid || !s->keeper->pid)
         return;
     if (ipc_pair(ends) != 0) {
-        log_error(log_msg("no socket between worker and keeper"), log_str("reason", strerror(errno)));
+        log_error(log_msg("cannot create the sockets between worker and keeper"), log_str("reason", strerror(errno)));
         return;
     }
     int failed =
@@ -37,7 +37,7 @@ static void wire(struct supervisor *s, struct child *worker)
     if (failed == 0)
         failed = child_send(worker, &(struct msg){ .type = MSG_WIRE, .name = SLICE("keeper") }, ends[1]);
     if (failed)
-        log_error(log_msg("worker and keeper cannot be joined"), log_str("reason", strerror(-failed)));
+        log_error(log_msg("cannot connect a worker to the keeper"), log_str("reason", strerror(-failed)));
     worker->wired_ms = clock_mono_ms();
     timer_stop(&worker->rewire);
     close(ends[0]);
@@ -59,7 +59,7 @@ void child_rewire_later(struct child *worker)
     worker->rewire_ms = lived || !worker->rewire_ms ? REWIRE_MIN_MS : worker->rewire_ms * 2;
     if (worker->rewire_ms > RESPAWN_MAX_MS)
         worker->rewire_ms = RESPAWN_MAX_MS;
-    log_warn(log_msg("a worker has lost its link to the keeper: it gets a new one"), log_int("slot", worker->slot),
+    log_warn(log_msg("a worker lost its link to the keeper: it gets a new link"), log_int("slot", worker->slot),
              log_int("in_ms", worker->rewire_ms));
     timer_set(&worker->rewire, worker->rewire_ms);
 }
@@ -193,7 +193,7 @@ void child_spawn(struct child *c)
     close(ends[1]);
     c->ipc = pid > 0 ? ipc_new(ends[0], on_packet, on_gone, c) : NULL;
     if (!c->ipc) {
-        log_error(log_msg("a child cannot be started"), log_str("reason", strerror(errno)));
+        log_error(log_msg("cannot start a child process"), log_str("reason", strerror(errno)));
         close(ends[0]); /* a child that runs all the same sees this and ends */
         child_retry_later(c);
         return;

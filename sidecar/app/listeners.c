@@ -28,7 +28,7 @@ static int open_transparent(struct listeners *listeners, struct err *e)
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) != 0) {
         int number = errno;
         close(fd);
-        return err_set(e, "transparent listener: cannot be bound to the loopback interface: %s", strerror(number));
+        return err_set(e, "transparent listener: cannot bind it to the loopback interface: %s", strerror(number));
     }
     if (fd >= 0)
         listeners->transparent_port = port_of(&any);
@@ -111,7 +111,7 @@ static int move_admin(struct listeners *listeners, const struct config *c, struc
         return 0;
     if (!c->admin_socket_default)
         return err_wrap(e, "listen.admin_socket: ");
-    log_info(log_msg("there is no socket for operators: commands ask listen.admin"), log_str("reason", e->text));
+    log_info(log_msg("no admin socket: operator commands use listen.admin instead"), log_str("reason", e->text));
     return 0;
 }
 

@@ -8,10 +8,10 @@
 #include <sysexits.h>
 
 #define CONFIG_HELP                                                                                                    \
-    "  -c, --config FILE         else $SIDEKEY_CONFIG, ./sidekey.yaml,\n"                                              \
+    "  -c, --config FILE         default: $SIDEKEY_CONFIG, ./sidekey.yaml,\n"                                          \
     "                            $XDG_CONFIG_HOME/sidekey/sidekey.yaml, /etc/sidekey/sidekey.yaml\n"                   \
-    "  --set SECTION.KEY=VALUE   wins over $SIDEKEY_SECTION_KEY, which wins over the file\n"                           \
-    "  --allow-inline-secrets    take literal secrets in the file\n"
+    "  --set SECTION.KEY=VALUE   overrides $SIDEKEY_SECTION_KEY, which overrides the file\n"                           \
+    "  --allow-inline-secrets    accept literal secrets in the file\n"
 
 #define ASK_HELP                                                                                                       \
     "  --admin IP:PORT|PATH      whom to ask; else $SIDEKEY_LISTEN_ADMIN, the sidekey that runs here, the\n"           \
@@ -27,46 +27,47 @@ static const struct command {
 } commands[] = {
     { "serve", cmd_serve, "run the proxy",
       "Example: sidekey serve -c sidekey.yaml\n\n"
-      "Runs until SIGTERM (drains, then ends) or a second one (ends at once).\n"
-      "Ready when it prints: ready proxy=127.0.0.1:8118 admin=127.0.0.1:9118\n\n" CONFIG_HELP },
-    { "run", cmd_run, "run a program behind a proxy of its own",
+      "Runs until SIGTERM (ends after requests in flight) or a second SIGTERM (ends at once).\n"
+      "It is ready when it prints: ready proxy=127.0.0.1:8118 admin=127.0.0.1:9118\n\n" CONFIG_HELP },
+    { "run", cmd_run, "run a program with a private proxy",
       "Example: sidekey run -- curl https://api.example.com/v1/items\n\n"
-      "Starts a private proxy beside the program, and the program in this very process.\n\n"
+      "Starts a private proxy in the background, then replaces itself with the program.\n\n"
       "  --layers LIST             auto (the default: env and preload), env (variables), preload (a library), or both\n"
-      "  --check                   say which layers reach the program, and do not start it (exit status 1: a gap)\n"
-      "  --strict                  do not start a program that may go around the proxy (exit status 78)\n"
+      "  --check                   print which layers work for the program, and do not start it (exit status 1: a "
+      "gap)\n"
+      "  --strict                  do not start a program that may bypass the proxy (exit status 78)\n"
       "  --linger                  keep the proxy while children of the program hold connections\n"
-      "  --placeholder NAME=VALUE  a variable for programs that insist on a credential of their own\n"
-      "  --java                    with a trust store and options for Java (every JVM prints a line about it)\n"
-      "  -v, --verbose             say which proxy and layers, and log to stderr\n" CONFIG_HELP },
-    { "env", cmd_env, "print the variables that bring programs through the proxy",
+      "  --placeholder NAME=VALUE  set a variable for programs that do not start without a credential\n"
+      "  --java                    add a trust store and options for Java (every JVM prints a line about it)\n"
+      "  -v, --verbose             print the proxy's address and the layers, and log to stderr\n" CONFIG_HELP },
+    { "env", cmd_env, "print the environment variables that a program needs to use the proxy",
       "Example: eval \"$(sidekey env)\"\n\n"
       "  -f, --format sh|docker|k8s|json   default sh\n"
-      "  --java                    with JAVA_TOOL_OPTIONS (every JVM prints a line about it)\n"
+      "  --java                    add JAVA_TOOL_OPTIONS (every JVM prints a line about it)\n"
       "  --proxy HOST:PORT         the proxy as the program sees it; default listen.proxy\n"
       "  --ca-dir DIR              ca.pem and bundle.pem as the program sees them; default ca.publish\n" CONFIG_HELP },
     { "k8s", cmd_k8s, "print Kubernetes manifests for the configuration",
       "Example: sidekey k8s -c sidekey.yaml --name my-app --image registry.example/my-app:1.0 | kubectl apply -f -\n\n"
-      "  KIND                      deployment, networkpolicy and pdb without one; or job, sidecar, volumes, redis,\n"
-      "                            podmonitor, rules, prometheusrule, dashboard, component, policy, helm\n"
-      "  --name NAME               of the app; default my-app\n"
-      "  --container NAME          of the app's container; default app\n"
-      "  --image IMAGE             of the app\n"
-      "  --sidekey-image IMAGE     of sidekey\n"
-      "  --replicas N              default 2\n" CONFIG_HELP },
+      "  KIND                      job, sidecar, volumes, redis, podmonitor, rules, prometheusrule, dashboard,\n"
+      "                            component, policy or helm; without KIND: deployment, networkpolicy and pdb\n"
+      "  --name NAME               name of the app; default my-app\n"
+      "  --container NAME          name of the app's container; default app\n"
+      "  --image IMAGE             image of the app\n"
+      "  --sidekey-image IMAGE     image of sidekey\n"
+      "  --replicas N              number of replicas; default 2\n" CONFIG_HELP },
     { "check", cmd_check, "check the configuration",
       "Example: sidekey check -c sidekey.yaml\n\n"
-      "Prints everything that is wrong, with line and column.  Exit status 0: good, 78: not,\n"
-      "77: another user could have written a file that it reads.\n\n" CONFIG_HELP },
-    { "why", cmd_why, "say which rule wins for a request, and what would be sent",
+      "Prints every error with its line and column.  Exit status 0: no errors, 78: errors,\n"
+      "77: other users can write to a file that it reads.\n\n" CONFIG_HELP },
+    { "why", cmd_why, "print which rule applies to a request, and what sidekey would send",
       "Example: sidekey why GET https://api.example.com/v1/items\n\n"
-      "  -H, --header \"NAME: VALUE\"   a field that the request has, such as a placeholder\n\n"
-      "Never shows a token.  Exit status 0: a rule injects, 1: none does.\n\n" CONFIG_HELP },
-    { "ca", cmd_ca, "show the certificates that programs must trust, or have the next one made",
+      "  -H, --header \"NAME: VALUE\"   a header field of the request, such as a placeholder\n\n"
+      "Never prints a token.  Exit status 0: a rule adds a credential, 1: none does.\n\n" CONFIG_HELP },
+    { "ca", cmd_ca, "show the CA certificates that programs must trust, or make the next one",
       "Example: sidekey ca show > ca.pem\n\n"
-      "  show                      the certificates to stdout, what they say to stderr\n"
-      "  rotate                    publish the next CA of a running proxy; it signs in 30 days\n"
-      "  rotate --now              … and it signs at once: programs that run must be started again\n\n" CONFIG_HELP },
+      "  show                      print the certificates to stdout, and a description to stderr\n"
+      "  rotate                    publish the next CA of a running proxy; it starts to sign in 30 days\n"
+      "  rotate --now              the next CA signs at once: you must restart running programs\n\n" CONFIG_HELP },
     { "status", cmd_status, "show the credentials of a running proxy",
       "Example: sidekey status\n\n"
       "State, generation, expiry and last error of each credential; never a token.\n\n"
@@ -74,24 +75,24 @@ static const struct command {
       "  --watch                   again every 2 s, until Ctrl-C\n" ASK_HELP CONFIG_HELP },
     { "refresh", cmd_refresh, "refresh a credential of a running proxy now",
       "Example: sidekey refresh crm\n\n"
-      "Exit status 0: there is a newer token, 69: not; it says why.\n\n" CONFIG_HELP },
+      "Exit status 0: there is a newer token, 69: there is none; it prints the reason.\n\n" CONFIG_HELP },
     { "reset", cmd_reset, "forget that a credential's refresh tokens were refused, and try again",
       "Example: sidekey reset crm\n\n"
-      "Forgets which refresh tokens of a credential were found dead or were tried, and tries the configured one.\n"
-      "For a grant that its provider has restored.  A new refresh token needs no reset: put it in place.\n"
-      "A spent token that is sent again may end a grant on servers with reuse detection.\n\n" CONFIG_HELP },
-    { "reload", cmd_reload, "have a running proxy read its configuration again",
+      "Forgets which refresh tokens of a credential were tried or refused, and tries the configured one.\n"
+      "Use it when the provider has restored the grant.  A new refresh token needs no reset: configure it.\n"
+      "Caution: a server with reuse detection may revoke the grant when it sees a spent token again.\n\n" CONFIG_HELP },
+    { "reload", cmd_reload, "make a running proxy read its configuration again",
       "Example: sidekey reload\n\n"
-      "The file is checked first; requests and streams that are under way go on.\n"
-      "Exit status 0: reloaded, 69: not (its log says why), 78: the file has errors.\n\n" CONFIG_HELP },
+      "Checks the file first.  Requests and streams in flight are not interrupted.\n"
+      "Exit status 0: reloaded, 69: refused (its log has the reason), 78: the file has errors.\n\n" CONFIG_HELP },
     { "healthcheck", cmd_healthcheck, "ask a running proxy whether it is ready",
       "Example: sidekey healthcheck\n\n"
       "Asks listen.admin_socket or listen.admin for /readyz.  Exit status 0: ready, 69: not.\n\n" ASK_HELP
           CONFIG_HELP },
     { "version", cmd_version, "print the version",
       "Example: sidekey version --verbose\n\n"
-      "  -v, --verbose             with the versions of the libraries\n" },
-    { "help", cmd_help, "print this, or the help of a command", "Example: sidekey help env\n" },
+      "  -v, --verbose             also print the versions of the libraries\n" },
+    { "help", cmd_help, "print this help, or the help of a command", "Example: sidekey help env\n" },
     { NULL, NULL, NULL, NULL },
 };
 
@@ -106,7 +107,7 @@ static const struct command *find(const char *name)
 static void print_overview(FILE *to)
 {
     fputs("Example: sidekey run -- curl https://api.example.com/v1/items\n\n"
-          "sidekey stands beside a program and puts fresh credentials on its outbound HTTPS.\n\n",
+          "sidekey runs next to a program and adds fresh credentials to its outbound HTTPS requests.\n\n",
           to);
     for (const struct command *c = commands; c->name; c++)
         fprintf(to, "  %-12s %s\n", c->name, c->summary);

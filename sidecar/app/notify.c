@@ -31,7 +31,7 @@ static void open_socket(const char *name)
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     size_t len = strlen(name);
     if ((name[0] != '/' && name[0] != '@') || len >= sizeof at.sun_path) {
-        log_warn(log_msg("NOTIFY_SOCKET names no socket: systemd is told nothing"), log_str("socket", name));
+        log_warn(log_msg("NOTIFY_SOCKET is not the path of a socket: systemd gets no status"), log_str("socket", name));
         return;
     }
     memcpy(at.sun_path, name, len);
@@ -41,7 +41,7 @@ static void open_socket(const char *name)
     socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
     if (to.fd >= 0 && connect(to.fd, (struct sockaddr *)&at, size) == 0)
         return;
-    log_warn(log_msg("cannot reach NOTIFY_SOCKET: systemd is told nothing"), log_str("socket", name),
+    log_warn(log_msg("cannot connect to NOTIFY_SOCKET: systemd gets no status"), log_str("socket", name),
              log_str("reason", strerror(errno)));
     if (to.fd >= 0)
         close(to.fd);

@@ -44,7 +44,7 @@ static void announce(struct supervisor *s)
     if (!all_ready(s))
         return;
     if (s->reloading)
-        notify_ready("serving; the configuration was read again");
+        notify_ready("serving; the configuration was reloaded");
     s->reloading = false;
     if (s->announced)
         return;
@@ -78,7 +78,7 @@ static void keeper_may_end(struct supervisor *s)
 static void on_grace_over(void *arg)
 {
     struct supervisor *s = arg;
-    log_warn(log_msg("children did not end in time: killed"));
+    log_warn(log_msg("child processes did not end in time: sidekey killed them"));
     for (unsigned i = 0; i < s->worker_count; i++)
         if (s->workers[i]->pid)
             kill(s->workers[i]->pid, SIGKILL);
@@ -131,8 +131,8 @@ static void child_ended(struct child *c, int status)
         begin_stop(s, WEXITSTATUS(status)); /* it said why */
         return;
     } else if (!s->stopping) {
-        log_error(log_msg("a child ended and is started again"), log_str("child", name), log_int("slot", c->slot),
-                  log_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),
+        log_error(log_msg("a child process ended: it is started again"), log_str("child", name),
+                  log_int("slot", c->slot), log_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),
                   log_int("status", WIFEXITED(status) ? WEXITSTATUS(status) : 0));
         c->backoff_ms = lived ? 0 : c->backoff_ms;
         if (c->backoff_ms == 0 && lived)

@@ -116,8 +116,8 @@ static struct config *reload_read(struct supervisor *s)
     if (next)
         return next;
     if (serving)
-        notify_ready("serving; a reload was refused, the old configuration goes on");
-    log_error(log_msg("reload refused: the old configuration goes on"));
+        notify_ready("serving; a reload was refused, the old configuration stays in use");
+    log_error(log_msg("reload refused: the old configuration stays in use"));
     return NULL;
 }
 
@@ -203,7 +203,7 @@ static void reload_run(struct supervisor *s)
 {
     struct config *next = reload_read(s);
     bool same = next && is_unchanged(s, next);
-    struct slice text = SLICE("refused: the old configuration goes on; the log says why\n");
+    struct slice text = SLICE("refused: the old configuration stays in use; see the log for the reason\n");
     if (same)
         text = SLICE("unchanged: nothing that a reload would read is new\n");
     else if (next)

@@ -170,7 +170,7 @@ static void report_gap(void)
 {
     struct line l;
     uint64_t missing = log_out_gap();
-    struct log_field fields[] = { log_msg("lines of the log are missing: it could not be written for a while"),
+    struct log_field fields[] = { log_msg("log lines were dropped: the log could not be written for a while"),
                                   log_int("dropped", (int64_t)missing) };
     if (!missing)
         return;

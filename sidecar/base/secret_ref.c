@@ -111,7 +111,7 @@ static const char *why(ssize_t failed)
 {
     switch (-failed) {
     case ECHILD: return "the command failed";
-    case ETIMEDOUT: return "no end of output within 10 s";
+    case ETIMEDOUT: return "its output did not end within 10 s";
     case EFBIG: return "larger than 64 KiB";
     default: return strerror((int)-failed);
     }
@@ -176,7 +176,7 @@ int secret_ref_check_vschar(const struct secret_ref *ref, struct slice value, st
     for (size_t i = 0; i < value.len; i++) {
         unsigned char c = (unsigned char)value.ptr[i];
         if (c < ' ' || c > '~')
-            return err_set(e, "the secret from %s cannot be one: byte %zu is %s",
+            return err_set(e, "the secret from %s is not valid: byte %zu is %s",
                            secret_ref_text(ref, text, sizeof text), i + 1, kind_of_byte(c));
     }
     return 0;

@@ -93,8 +93,8 @@ static int judge(const struct walk *w)
     bool chosen = S_ISREG(w->st.st_mode) && is_mount_root(name);
     if (!chosen && !trusted_file_owner(w->st.st_uid)) {
         err_set(w->e,
-                "%.300s: the %s belongs to uid %u, who is neither root nor the user that runs sidekey (uid %u): that "
-                "user decides what it says; chown it, or use a path that is yours",
+                "%.300s: the %s belongs to uid %u, which is neither root nor the user of sidekey (uid %u), and could "
+                "change it: chown it, or use another path",
                 name, kind, (unsigned)w->st.st_uid, (unsigned)geteuid());
         return -EPERM;
     }

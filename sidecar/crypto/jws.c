@@ -39,7 +39,7 @@ static EVP_PKEY *read_key(struct slice pem, struct err *e)
     else if (!key)
         err_set(e, contains(pem, SLICE("PRIVATE KEY"))
                        ? "the signing key cannot be read: its PEM text is damaged"
-                       : "the signing key is no private key in PEM form (-----BEGIN PRIVATE KEY-----)");
+                       : "the signing key is not a private key in PEM form (-----BEGIN PRIVATE KEY-----)");
     return key;
 }
 
@@ -73,7 +73,7 @@ static enum jws_alg choose(const EVP_PKEY *key, enum jws_alg wanted, struct err 
     if (!fits && !rsa && !pss && !ec)
         err_set(e, "the signing key is neither RSA nor P-256");
     else if (!fits)
-        err_set(e, "the signing key does not fit: %s needs %s key", names[alg],
+        err_set(e, "the signing key has the wrong type: %s needs %s key", names[alg],
                 alg == JWS_ES256 ? "a P-256" : "an RSA");
     else if (!ec && EVP_PKEY_get_bits(key) < RSA_BITS_MIN)
         err_set(e, "the signing key is too short: RSA needs %d bits at least", RSA_BITS_MIN);

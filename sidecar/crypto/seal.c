@@ -128,9 +128,8 @@ int seal_key_judge(struct slice material, struct err *e)
     unsigned char key[SEAL_KEY_BYTES];
     bool weak = key_bytes(material, (char *)key) && (few_bytes(key) || repeated(key) || in_steps(key));
     explicit_bzero(key, sizeof key);
-    return weak ? err_set(e,
-                          "the seal key is not random (few different bytes, a repeated text, or bytes in steps): make "
-                          "one by openssl rand -hex 32, and name the old one under store.seal_key_previous")
+    return weak ? err_set(e, "the seal key is not random (few different bytes, a repeated text, or bytes in steps): "
+                             "make one with openssl rand -hex 32, and set the old one as store.seal_key_previous")
                 : 0;
 }
 

@@ -17,8 +17,8 @@
 static const char *hint(int number)
 {
     switch (number) {
-    case EADDRINUSE: return ": another process listens there; \"ss -ltnp\" shows which";
-    case EADDRNOTAVAIL: return ": no interface of this machine has that address";
+    case EADDRINUSE: return ": another process listens on it; \"ss -ltnp\" shows which";
+    case EADDRNOTAVAIL: return ": no interface of this machine has this address";
     case EACCES: return ": ports below 1024 need CAP_NET_BIND_SERVICE";
     default: return "";
     }
@@ -108,7 +108,7 @@ static void on_pause_end(void *arg)
 static void pause_accepting(struct listener *l, int number)
 {
     if (!l->troubled)
-        log_warn(log_msg("new connections wait: accepting fails, tried again every 100 ms"),
+        log_warn(log_msg("cannot accept connections: new ones wait, sidekey tries again every 100 ms"),
                  log_str("cause", strerrordesc_np(number)));
     l->troubled = true;
     timer_set(&l->pause, PAUSE_MS);

@@ -27,11 +27,11 @@ static int fail(struct err *e, const char *path, int number)
     folder += folder == 0;
     switch (number) {
     case ENOENT:
-        return err_set(e, "cannot listen on %s: there is no directory %.*s: make it, or mend the path", path, folder,
-                       path);
+        return err_set(e, "cannot listen on %s: the directory %.*s does not exist: create it, or correct the path",
+                       path, folder, path);
     case EACCES:
-        return err_set(e, "cannot listen on %s: uid %u may not make files in %.*s", path, (unsigned)geteuid(), folder,
-                       path);
+        return err_set(e, "cannot listen on %s: uid %u has no permission to create files in %.*s", path,
+                       (unsigned)geteuid(), folder, path);
     default: return err_set(e, "cannot listen on %s: %s", path, strerror(number));
     }
 }
@@ -77,17 +77,15 @@ static int complain(enum holder holder, const char *path, struct err *e)
     switch (holder) {
     case HOLDER_LIVE:
         return err_set(
-            e, "cannot listen on %s: address already in use: another process listens there; \"ss -xlp\" shows which",
+            e, "cannot listen on %s: address already in use: another process listens on it; \"ss -xlp\" shows which",
             path);
     case HOLDER_NO_SOCKET:
         return err_set(
-            e,
-            "cannot listen on %s: what is there is no socket, and is left alone: move it away, or choose another path",
+            e, "cannot listen on %s: a file that is not a socket has this path: move it away, or choose another path",
             path);
     default:
         return err_set(
-            e,
-            "cannot listen on %s: the socket that is there cannot be asked whether it lives: remove it if it does not",
+            e, "cannot listen on %s: sidekey cannot tell whether the existing socket is in use: remove it if it is not",
             path);
     }
 }
@@ -112,7 +110,8 @@ static int take_name(int fd, const struct listen_place *at, struct err *e)
     if (holder != HOLDER_DEAD && holder != HOLDER_NONE)
         return complain(holder, at->path, e);
     if (holder == HOLDER_DEAD && unlink(at->path) != 0)
-        return err_set(e, "cannot remove %s, which a dead process left: %s", at->path, strerror(errno));
+        return err_set(e, "cannot remove %s, which a process that has ended left behind: %s", at->path,
+                       strerror(errno));
     number = bind_once(fd, at);
     return number ? fail(e, at->path, number) : 0;
 }
@@ -165,7 +164,7 @@ int listen_unix_open(const struct listen_place *at, struct listen_unix *ret, str
 {
     struct listen_unix u = { .fd = -1 };
     if (at->path[0] != '/' || strlen(at->path) > LISTEN_UNIX_PATH_MAX)
-        return err_set(e, "the path of a socket begins with / and has at most %zu bytes", LISTEN_UNIX_PATH_MAX);
+        return err_set(e, "the path of a socket must begin with / and have at most %zu bytes", LISTEN_UNIX_PATH_MAX);
     snprintf(u.path, sizeof u.path, "%s", at->path);
     int lock = lock_directory(at->path);
     int failed = open_locked(at, &u, e);
@@ -200,13 +199,13 @@ int listen_unix_permit(struct listen_unix *u, const struct listen_place *at, str
     if (fd < 0 || fstat(fd, &st) != 0 || !is_ours(u, &st)) {
         if (fd >= 0)
             close(fd);
-        return err_set(e, "%s is not the socket any more that was made there", u->path);
+        return err_set(e, "another program replaced the socket %s while sidekey created it", u->path);
     }
     int number = change(fd, u, at, st.st_mode) == 0 ? 0 : errno;
     close(fd);
     if (number)
         return err_set(e, "cannot set mode and group of %s: %s%s", u->path, strerror(number),
-                       number == EPERM ? ": a group can be given by root, or by one of its members" : "");
+                       number == EPERM ? ": only root, or a member of the group, can set it" : "");
     u->has_group = at->has_group;
     return 0;
 }

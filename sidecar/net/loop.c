@@ -47,7 +47,7 @@ struct ev_loop *loop_get(void)
     /* The default loop: the only one of libev's that can watch children. */
     the_loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV);
     if (!the_loop) {
-        log_error(log_msg("no event loop: the kernel refuses epoll, poll and select"));
+        log_error(log_msg("cannot make an event loop: the kernel refuses epoll, poll and select"));
         abort();
     }
     signal(SIGPIPE, SIG_IGN); /* a peer that went away is an errno of the write, not the end of the process */

@@ -225,7 +225,7 @@ void admin_answer(struct admin *a, const struct msg *m)
         if (got == MSG_PARTS_WHOLE)
             respond_body(c, m->ok ? 200 : 503, c->type);
         else if (got == MSG_PARTS_BROKEN)
-            respond(c, 503, "text/plain", SLICE("[-]the keeper's answer did not come whole\n"));
+            respond(c, 503, "text/plain", SLICE("[-]the keeper's response is incomplete\n"));
         return;
     }
 }
@@ -268,7 +268,7 @@ static void answer_live(struct admin_client *c)
         respond(c, 200, "text/plain", SLICE("ok\n"));
         return;
     }
-    snprintf(text, sizeof text, "the link to the keeper has been gone for %lld s\n", (long long)(gone_ms / 1000));
+    snprintf(text, sizeof text, "this worker has had no link to the keeper for %lld s\n", (long long)(gone_ms / 1000));
     respond(c, gone_ms < UNLINKED_MAX_MS ? 200 : 503, "text/plain", slice_str(text));
 }
 
@@ -298,10 +298,10 @@ static const char *may_change(const struct admin_client *c, const struct message
     if (c->way == ADMIN_SOCKET)
         return NULL;
     if (c->way == ADMIN_REMOTE)
-        return "this is taken from the machine itself alone\n";
+        return "allowed only from this machine\n";
     if (message_has_alike(head, SLICE("origin")) || message_has_alike(head, SLICE("sec-fetch-site")))
-        return "this is not taken from a web page\n";
-    return is_local_host(head) ? NULL : "Host must be localhost or an address\n";
+        return "not allowed from a web page\n";
+    return is_local_host(head) ? NULL : "the Host field must be localhost or an IP address\n";
 }
 
 static bool changes(struct admin_client *c, struct message *head)
@@ -401,7 +401,7 @@ static void admin_gone(void *owner, const struct leg_fault *fault)
     bool speak = !fault->clean && fault->status >= 400 && fault->status != 502 && !c->tag && !c->sending;
     c->keep = c->head_only = false;
     if (speak)
-        respond(c, fault->status, "text/plain", SLICE("this is no request\n"));
+        respond(c, fault->status, "text/plain", SLICE("not an HTTP request\n"));
     else
         end(c, true);
 }

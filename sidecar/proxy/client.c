@@ -220,7 +220,7 @@ static bool take_slot(struct client *c)
                   &(struct problem){ .status = 503,
                                      .error = "proxy_internal_response",
                                      .reason = "client_share",
-                                     .detail = "this client has its share of limits.connections already",
+                                     .detail = "this client already has its share of limits.connections",
                                      .retry_after_s = 1 },
                   false);
     return false;
@@ -233,20 +233,20 @@ static bool is_admitted(struct client *c, const struct message *head)
     switch (access_check(c->ctx->access, head, &c->peer, &c->who)) {
     case ACCESS_GRANTED: return take_slot(c);
     case ACCESS_ASK:
-        client_refuse(c,
-                      &(struct problem){ .status = 407,
-                                         .reason = "proxy_auth",
-                                         .detail = "this proxy wants a password",
-                                         .field_name = "Proxy-Authenticate",
-                                         .field_value = "Basic realm=\"sidekey\"",
-                                         .hint = "use the proxy URL with its user and password" },
-                      /* the parser takes what follows a CONNECT for a tunnel */
-                      head->framing == FRAMING_NONE && !slice_eq(message_method(head), SLICE("CONNECT")));
+        client_refuse(
+            c,
+            &(struct problem){ .status = 407,
+                               .reason = "proxy_auth",
+                               .detail = "this proxy requires a password",
+                               .field_name = "Proxy-Authenticate",
+                               .field_value = "Basic realm=\"sidekey\"",
+                               .hint = "use a proxy URL with user and password: http://USER:PASSWORD@HOST:PORT" },
+            /* the parser takes what follows a CONNECT for a tunnel */
+            head->framing == FRAMING_NONE && !slice_eq(message_method(head), SLICE("CONNECT")));
         return false;
     case ACCESS_STRANGER: break;
     }
-    snprintf(detail, sizeof detail, "the user at the other end of this socket (uid %u) is no client",
-             (unsigned)c->peer.uid);
+    snprintf(detail, sizeof detail, "uid %u is not allowed to use this proxy", (unsigned)c->peer.uid);
     client_refuse(
         c,
         &(struct problem){ .status = 403,
@@ -274,11 +274,11 @@ static bool admit_absolute_https(struct client *c, const struct message *head)
     c->rule = access_first_rule(c->ctx->access, c->who, &c->a0);
     if (!takes_absolute_https(c)) {
         p.reason = "absolute_https";
-        p.detail = "https:// in a request line is not taken on an open port";
+        p.detail = "an https:// URL in the request line is not accepted on an open port";
         p.hint = "use CONNECT, listen.socket or a client's password; or set clients.absolute_https: true";
     } else if (v.status) {
-        p.detail = "Host names another place, or a browser sent this for a web page";
-        p.hint = "a browser uses CONNECT for https";
+        p.detail = "Host differs from the URL, or a browser sent this for a web page";
+        p.hint = "use CONNECT for https, as browsers do";
     } else if (client_may_reach(c)) {
         client_report_unmatched(c);
         return true;
@@ -305,7 +305,7 @@ static void proxy_head(struct client *c, struct message *head)
             c,
             &(struct problem){ .status = 400,
                                .reason = "not_a_proxy_request",
-                               .detail = "this is a proxy: it takes CONNECT, http:// and https:// requests",
+                               .detail = "this is a proxy: it accepts CONNECT, http:// and https:// requests",
                                .hint = "set HTTPS_PROXY and HTTP_PROXY to this address instead of calling it" },
             false);
         return;
@@ -396,7 +396,7 @@ static void on_waiting_for_head(struct client *c)
         client_refuse(c,
                       &(struct problem){ .status = 408,
                                          .reason = "head_timeout",
-                                         .detail = "the request's head did not come in time" },
+                                         .detail = "the request head did not arrive in time" },
                       false);
     else if (c->ctx->draining)
         client_end_gently(c, CLOSE_DRAINING); /* with close_notify: whoever comes next must not take it for alive */
@@ -412,7 +412,7 @@ static void on_deadline(void *arg)
         return;
     }
     if (c->state == CLIENT_DIAL && !c->transparent) {
-        client_connect_refused(c, DIAL_TIMEOUT, "the upstream was not reached in time");
+        client_connect_refused(c, DIAL_TIMEOUT, "no connection to the upstream in time");
         return;
     }
     if (c->state == CLIENT_SNIFF && !c->rule && !c->early.len && c->up_fd >= 0) {

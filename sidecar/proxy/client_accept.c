@@ -25,13 +25,13 @@ void client_accept_local(struct context *ctx, int fd)
         return;
     if (listen_unix_peer(fd, &c->peer.uid, &pid) != 0) {
         meter_refused(ctx->meter, "peer_unknown");
-        log_warn(log_msg("the kernel does not say who is at the other end of a connection"));
+        log_warn(log_msg("a connection to listen.socket was refused: the kernel did not report the uid of the client"));
         client_end(c, CLOSE_REFUSED);
         return;
     }
     c->peer.local = true;
     c->peer.who = access_by_uid(ctx->access, c->peer.uid);
-    log_debug(log_msg("connection on the socket"), log_int("uid", c->peer.uid), log_int("pid", pid),
+    log_debug(log_msg("connection to listen.socket"), log_int("uid", c->peer.uid), log_int("pid", pid),
               log_str("client", c->peer.who ? c->peer.who->name : ""));
     client_enter_http(c);
 }
@@ -45,13 +45,13 @@ static bool is_own_program(struct client *c, int fd)
         return true;
     meter_refused(c->ctx->meter, failed ? "peer_unknown" : "peer_not_allowed");
     if (failed)
-        log_warn(log_msg("a connection of the preload layer is refused: the kernel does not say whose it is"),
+        log_warn(log_msg("a connection of the preload layer was refused: the kernel did not report its owner"),
                  log_str("reason", strerror(-failed)),
-                 log_str("hint", "the kernel needs sock_diag for TCP (CONFIG_INET_DIAG); else use --layers env"));
+                 log_str("hint", "use a kernel with sock_diag for TCP (CONFIG_INET_DIAG), or use --layers env"));
     else
-        log_warn(log_msg("a connection of the preload layer is refused: it is of another user"), log_int("uid", uid),
-                 log_int("own_uid", geteuid()),
-                 log_str("hint", "a program that changes its user comes through HTTPS_PROXY: use --layers env"));
+        log_warn(log_msg("a connection of the preload layer was refused: it belongs to another user"),
+                 log_int("uid", uid), log_int("own_uid", geteuid()),
+                 log_str("hint", "for a program that changes its user, use --layers env (HTTPS_PROXY)"));
     client_end(c, CLOSE_REFUSED);
     return false;
 }
@@ -72,7 +72,7 @@ void client_accept_transparent(struct context *ctx, int fd)
         || hints_lookup(ctx->hints, (struct sockaddr *)&local, host, &port, &c->other_proxy) != 0
         || authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {
         meter_refused(ctx->meter, "no_hint");
-        log_warn(log_msg("transparent connection without a valid hint"));
+        log_warn(log_msg("a connection of the preload layer was refused: the preload table does not name its target"));
         client_end(c, CLOSE_REFUSED);
         return;
     }

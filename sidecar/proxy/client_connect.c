@@ -62,7 +62,7 @@ static void on_client_tls(void *owner, enum stream_event event)
     meter_refused(c->ctx->meter, "client_tls");
     log_warn(log_msg("TLS handshake with the client failed"), log_str("host", authority_key(&c->a0, host)),
              log_str("reason", stream_error(c->stream)),
-             log_str("hint", "does the program trust ca.pem, and does its SNI name the host of its CONNECT?"));
+             log_str("hint", "check that the program trusts ca.pem, and that its SNI is the host of its CONNECT"));
     client_end(c, CLOSE_TLS_FAILED);
 }
 
@@ -89,7 +89,7 @@ static void on_leaf(void *arg, struct tls_leaf *leaf, const char *error)
         return;
     }
     meter_refused(c->ctx->meter, "no_leaf");
-    log_error(log_msg("no certificate for host"), log_str("host", authority_key(&c->a0, host)),
+    log_error(log_msg("cannot get a certificate for this host"), log_str("host", authority_key(&c->a0, host)),
               log_str("reason", error));
     client_end(c, CLOSE_NO_LEAF);
 }
@@ -283,19 +283,20 @@ void client_connect_refused(struct client *c, enum dial_error error, const char 
         reason = "upstream_unreachable";
     if (c->transparent) {
         meter_refused(c->ctx->meter, reason);
-        log_warn(log_msg("upstream not reached"), log_str("reason", text));
+        log_warn(log_msg("cannot connect to the upstream"), log_str("reason", text));
         client_end(c, CLOSE_UNREACHABLE);
         return;
     }
-    client_refuse(c,
-                  &(struct problem){ .status = status,
-                                     .error = dial_error_label(error),
-                                     .detail = text,
-                                     .reason = reason,
-                                     .hint = error == DIAL_FORBIDDEN
-                                                 ? "private and loopback addresses are listed in network.allow_private"
-                                                 : NULL },
-                  false);
+    client_refuse(
+        c,
+        &(struct problem){ .status = status,
+                           .error = dial_error_label(error),
+                           .detail = text,
+                           .reason = reason,
+                           .hint = error == DIAL_FORBIDDEN
+                                       ? "to allow a private or loopback address, list it in network.allow_private"
+                                       : NULL },
+        false);
 }
 
 static void connect_ready(struct client *c)
@@ -329,7 +330,7 @@ void client_report_unmatched(const struct client *c)
 {
     char host[AUTHORITY_TEXT_MAX];
     if (!c->rule && c->ctx->options->unmatched == UNMATCHED_REPORT)
-        log_info(log_msg("a host that no rule names"), log_str("host", authority_key(&c->a0, host)));
+        log_info(log_msg("connection to a host that no rule names"), log_str("host", authority_key(&c->a0, host)));
 }
 
 /* a0 is fixed.  Dial first: who asked learns at once when the upstream is down. */
@@ -367,8 +368,8 @@ bool client_may_reach(struct client *c)
                       &(struct problem){ .status = 403,
                                          .error = "http_request_denied",
                                          .reason = "host_not_allowed",
-                                         .detail = "no rule knows this host and port, and unmatched is deny",
-                                         .hint = "sidekey why GET https://HOST/ explains" },
+                                         .detail = "no rule names this host and port, and unmatched is deny",
+                                         .hint = "sidekey why GET https://HOST/ shows the rules" },
                       false);
         return false;
     }
@@ -377,8 +378,8 @@ bool client_may_reach(struct client *c)
                       &(struct problem){ .status = 403,
                                          .error = "http_request_denied",
                                          .reason = "port_not_allowed",
-                                         .detail = "this port may not be connected to",
-                                         .hint = "connect_ports lists the ports that may" },
+                                         .detail = "CONNECT to this port is not allowed",
+                                         .hint = "to allow the port, list it in connect_ports" },
                       false);
         return false;
     }
@@ -388,24 +389,24 @@ bool client_may_reach(struct client *c)
 void client_connect(struct client *c, const struct message *head)
 {
     if (authority_parse(message_target(head), SCHEME_HTTPS, 0, &c->a0) != 0) {
-        client_refuse(
-            c,
-            &(struct problem){
-                .status = 400,
-                .reason = "connect_target",
-                .detail = "CONNECT needs host:port",
-                .hint = "names are lower-case letters, digits, '-', '_' and '.'; addresses are dotted quads or [v6]" },
-            false);
+        client_refuse(c,
+                      &(struct problem){ .status = 400,
+                                         .reason = "connect_target",
+                                         .detail = "CONNECT needs host:port",
+                                         .hint = "names are lower-case letters, digits, '-', '_' and '.'; addresses "
+                                                 "are 192.0.2.1 or [2001:db8::1]" },
+                      false);
         return;
     }
     struct rules_verdict v = rules_check_connect(head, &c->a0);
     if (v.status) {
-        client_refuse(c,
-                      &(struct problem){ .status = v.status,
-                                         .reason = v.reason,
-                                         .detail = "CONNECT has one Host field, which names its target",
-                                         .hint = "RFC 9112 §3.2; a Host that differs is how requests are smuggled" },
-                      false);
+        client_refuse(
+            c,
+            &(struct problem){ .status = v.status,
+                               .reason = v.reason,
+                               .detail = "CONNECT needs exactly one Host field, with the same name as its target",
+                               .hint = "RFC 9112 §3.2: a different Host can smuggle a request" },
+            false);
         return;
     }
     c->rule = access_first_rule(c->ctx->access, c->who, &c->a0);

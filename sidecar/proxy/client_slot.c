@@ -19,7 +19,7 @@ struct client *client_slot_arrive(struct client *c)
     if (ctx->newcomer_count >= newcomers_most(ctx)) {
         oldest = LIST_ENTRY(ctx->newcomers.next, struct client, newcomer);
         meter_refused(ctx->meter, "crowded_out");
-        log_debug(log_msg("a connection without a request made room"));
+        log_debug(log_msg("too many connections without a request: the oldest one is closed"));
     }
     list_push(&ctx->newcomers, &c->newcomer);
     ctx->newcomer_count++;

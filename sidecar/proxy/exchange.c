@@ -7,11 +7,12 @@
 void exchange_interrupt(struct exchange *x)
 {
     if (x->state != EXCHANGE_OVER)
-        exchange_fail(x, &(struct problem){ .status = 503,
-                                            .error = "proxy_internal_response",
-                                            .reason = "shutting_down",
-                                            .detail = "sidekey ends, and the time for requests in flight is over",
-                                            .hint = "limits.drain is that time" });
+        exchange_fail(x,
+                      &(struct problem){ .status = 503,
+                                         .error = "proxy_internal_response",
+                                         .reason = "shutting_down",
+                                         .detail = "sidekey is stopping, and the time for requests in flight is over",
+                                         .hint = "limits.drain sets that time" });
 }
 
 struct stream *exchange_upgrade(struct exchange *x, struct buf *leftover)
@@ -27,7 +28,7 @@ static void on_deadline(void *arg)
     if (!x->status && x->up && !x->request_done && leg_space(exchange_up(x)) >= LEG_READ_BYTES) {
         exchange_fail(x, &(struct problem){ .status = 408,
                                             .reason = "body_timeout",
-                                            .detail = "the request's body did not come in time" });
+                                            .detail = "the request body did not arrive in time" });
         return;
     }
     exchange_upstream_gone(

@@ -7,12 +7,12 @@ static void refuse_head(struct exchange *x, struct rules_verdict v)
 {
     struct problem p = { .status = v.status,
                          .reason = v.reason,
-                         .detail = "the request's authority or framing is not acceptable",
+                         .detail = "the request's authority or framing is not allowed",
                          .hint = "Host, SNI and CONNECT must name the same host and port" };
     if (v.status == 508) {
         p.error = "proxy_loop_detected"; /* RFC 9209 §2.3.32 */
-        p.detail = "the request has come through sidekey before";
-        p.hint = "its upstream, or a proxy on the way, must not lead back here";
+        p.detail = "proxy loop: the request has already passed through sidekey";
+        p.hint = "the upstream, or a proxy on the way, must not forward to this sidekey";
     }
     x->client_keeps = x->client_keeps && v.status == 421;
     exchange_fail(x, &p);
@@ -97,7 +97,7 @@ bool exchange_admit(struct exchange *x)
     if (bad_hops)
         exchange_fail(x, &(struct problem){ .status = 400,
                                             .reason = "max_forwards_invalid",
-                                            .detail = "Max-Forwards is one whole number" });
+                                            .detail = "Max-Forwards must be one whole number" });
     else
         answer_last_hop(x);
     return false;

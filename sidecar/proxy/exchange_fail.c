@@ -31,18 +31,21 @@ static const struct {
     enum msg_class failure;
     const char *reason, *hint;
 } refusals[] = {
-    { MSG_TRANSIENT, "token_unavailable", "the token endpoint cannot be reached; the request may be sent again" },
-    { MSG_AMBIGUOUS, "token_unavailable", "the token endpoint gave no usable answer; the request may be sent again" },
-    { MSG_THROTTLE, "token_throttled", "the token endpoint asks for fewer requests" },
-    { MSG_CLOCK, "token_clock", "check this machine's clock against the token endpoint's" },
+    { MSG_TRANSIENT, "token_unavailable", "the token endpoint cannot be reached; you can send the request again" },
+    { MSG_AMBIGUOUS, "token_unavailable",
+      "the token endpoint gave no usable response; you can send the request again" },
+    { MSG_THROTTLE, "token_throttled",
+      "the token endpoint limits the rate of requests; wait as long as Retry-After says" },
+    { MSG_CLOCK, "token_clock", "compare this machine's clock with the token endpoint's" },
     { MSG_CONFIG_ERROR, "credential_misconfigured",
       "check client_id, client_secret, scope and token_url of this credential" },
-    { MSG_DEAD, "credential_dead", "a person must authorise anew: put a new refresh token in place" },
+    { MSG_DEAD, "credential_dead",
+      "the refresh token was revoked or has expired: sign in again, and configure the new refresh token" },
     { MSG_STORE, "store_unavailable", "the credential store does not answer; see sidekey's log" },
-    { MSG_RECENT, "token_unavailable", "a refresh ran a moment ago" },
+    { MSG_RECENT, "token_unavailable", "a refresh ran a moment ago; wait as long as Retry-After says" },
     { MSG_LINK, "token_unavailable",
-      "sidekey's worker has no link to its keeper and gets a new one; if this lasts, see sidekey's log and restart "
-      "it" },
+      "sidekey's worker lost its link to the keeper and waits for a new one; if this lasts, see sidekey's log and "
+      "restart it" },
     { MSG_UNKNOWN_CREDENTIAL, "credential_unknown", "the configuration has no such credential" },
 };
 
@@ -82,10 +85,9 @@ static const char *upstream_hint(const struct leg_fault *fault)
 {
     if (fault->renegotiation)
         return "servers do that to ask for a client certificate: let the server ask for it in the first handshake, and "
-               "name it by tls.cert_file in the rule";
+               "set tls.cert_file in the rule";
     if (fault->verify)
-        return "a private root is trusted with tls.ca_file in the rule; a revoked certificate is for its owner to "
-               "replace";
+        return "to trust a private CA, set tls.ca_file in the rule; only its owner can replace a revoked certificate";
     return NULL;
 }
 
@@ -93,8 +95,8 @@ void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault)
 {
     char host[AUTHORITY_TEXT_MAX], detail[512];
     snprintf(detail, sizeof detail, "%s: %s%s", authority_key(&x->a0, host), fault->text,
-             fault->renegotiation ? "; it had asked for a second TLS handshake (renegotiation), which is refused; the "
-                                    "request was delivered and may have been carried out"
+             fault->renegotiation ? "; it asked for a second TLS handshake (renegotiation), which sidekey refuses; it "
+                                    "received the request and may have processed it"
                                   : "");
     exchange_fail(x, &(struct problem){ .status = fault->status ? fault->status : 502,
                                         .error = fault->label,
@@ -108,13 +110,14 @@ void exchange_fail_inject(struct exchange *x, bool too_large)
     if (x->up)
         upstream_drop(x->up, CLOSE_REFUSED);
     x->up = NULL;
-    exchange_fail(x, &(struct problem){
-                         .status = too_large ? 431 : 503,
-                         .error = "proxy_internal_response",
-                         .reason = too_large ? "head_too_large" : "token_incomplete",
-                         .credential = x->rule ? x->rule->credential : NULL,
-                         .detail = too_large ? "the request's head has no room for the credential"
-                                             : "the rule's format names a value that the token answer did not have" });
+    exchange_fail(x,
+                  &(struct problem){
+                      .status = too_large ? 431 : 503,
+                      .error = "proxy_internal_response",
+                      .reason = too_large ? "head_too_large" : "token_incomplete",
+                      .credential = x->rule ? x->rule->credential : NULL,
+                      .detail = too_large ? "the request head is too large to add the credential"
+                                          : "the rule's format names a value that the token response does not have" });
 }
 
 void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)

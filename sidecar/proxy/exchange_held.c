@@ -10,12 +10,13 @@ static void pass_held(struct exchange *x, const char *action)
     x->upload_cut = true; /* what came meanwhile was not sent on */
     meter_unauthorized(x->ctx->meter, x->rule, action);
     if (!x->up) { /* its connection broke meanwhile: the head is gone with it */
-        exchange_fail(
-            x, &(struct problem){ .status = 502,
-                                  .error = "connection_terminated",
-                                  .reason = "unauthorized_lost",
-                                  .credential = x->rule->credential,
-                                  .detail = "the upstream answered 401 and closed; no newer token could be had" });
+        exchange_fail(x,
+                      &(struct problem){
+                          .status = 502,
+                          .error = "connection_terminated",
+                          .reason = "unauthorized_lost",
+                          .credential = x->rule->credential,
+                          .detail = "the upstream answered 401 and closed the connection; there was no newer token" });
         return;
     }
     if (x->inspected_whole) {

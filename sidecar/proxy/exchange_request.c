@@ -18,7 +18,7 @@ static void end_upload(struct exchange *x)
     if (leg_end(exchange_up(x), x->trailers.field_count ? &x->trailers : NULL) != 0)
         exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
                                                        .label = "proxy_internal_error",
-                                                       .text = "request body does not fit its framing" });
+                                                       .text = "the request body does not match its framing" });
 }
 
 /* The second send: first what was kept, as the upstream takes it, then whatever still comes from the client. */
@@ -28,9 +28,10 @@ void exchange_push_replay(struct exchange *x)
     while (kept.len && leg_space(exchange_up(x)) >= LEG_READ_BYTES) {
         struct slice part = slice_of(kept.ptr, kept.len < LEG_READ_BYTES ? kept.len : LEG_READ_BYTES);
         if (leg_data(exchange_up(x), part) != 0) {
-            exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
-                                                           .label = "proxy_internal_error",
-                                                           .text = "replayed body does not fit its framing" });
+            exchange_upstream_gone(
+                x, &(struct leg_fault){ .status = 502,
+                                        .label = "proxy_internal_error",
+                                        .text = "the request body that is sent again does not match its framing" });
             return;
         }
         x->replayed += part.len;
@@ -120,9 +121,10 @@ void exchange_continue(void *exchange)
 static void send_request(struct exchange *x)
 {
     if (x->sends && !x->replay.whole) {
-        exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
-                                                       .label = "proxy_internal_error",
-                                                       .text = "the body could not be kept for a second send" });
+        exchange_upstream_gone(
+            x, &(struct leg_fault){ .status = 502,
+                                    .label = "proxy_internal_error",
+                                    .text = "the request body was not kept, so the request cannot be sent again" });
         return;
     }
     if (!put_credential(x))
@@ -234,7 +236,7 @@ static void on_request_data(void *owner, struct slice data)
     if (leg_data(exchange_up(x), data) != 0) {
         exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
                                                        .label = "proxy_internal_error",
-                                                       .text = "request body does not fit its framing" });
+                                                       .text = "the request body does not match its framing" });
         return;
     }
     exchange_progress(x);

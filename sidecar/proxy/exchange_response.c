@@ -52,7 +52,7 @@ void exchange_forward(struct exchange *x, struct message *head)
         exchange_fail(x, &(struct problem){ .status = 502,
                                             .error = "http_response_header_section_size",
                                             .reason = "response_head",
-                                            .detail = "the upstream's answer has a head that cannot be forwarded" });
+                                            .detail = "the upstream's response has a head that cannot be forwarded" });
         return;
     }
     x->status = head->status;
@@ -66,14 +66,14 @@ static const char *refuse_switch(const struct exchange *x, struct message *head)
 {
     struct slice asked = message_get(x->request, SLICE("upgrade"), NULL);
     if (!x->request->upgrade)
-        return "a 101 answer that nobody asked for";
+        return "a 101 response to a request without Upgrade";
     if (x->request->framing != FRAMING_NONE && (!x->request_done || x->resending))
-        return "a 101 answer before the request was over";
+        return "a 101 response before the end of the request";
     if (rules_forward_response(head, x->ctx->options->via).status
         || !slice_ieq(message_get(head, SLICE("upgrade"), NULL), asked))
-        return "the 101 answer is not to the protocol that was asked for";
+        return "the 101 response names a protocol that the request did not ask for";
     if (slice_ieq(asked, SLICE("websocket")) && !websocket_accepted(x->request, head))
-        return "the 101 answer does not accept the key that was sent";
+        return "the 101 response does not match the Sec-WebSocket-Key of the request";
     return NULL;
 }
 
@@ -123,7 +123,7 @@ static void inspect(struct exchange *x, struct slice data)
     if (buf_add(&x->inspected, data) != 0)
         exchange_upstream_gone(x, &(struct leg_fault){ .status = 502,
                                                        .label = "proxy_internal_error",
-                                                       .text = "no memory to look into the answer" });
+                                                       .text = "out of memory for the body of the response" });
     else
         exchange_progress(x);
 }

@@ -52,10 +52,10 @@ enum in_band in_band_head(const struct rule *r, const struct message *head)
 const char *in_band_pointer_fault(const char *pointer)
 {
     if (*pointer && *pointer != '/')
-        return "a JSON pointer begins with /";
+        return "a JSON pointer must begin with /";
     for (const char *c = pointer; *c; c++)
         if (*c == '~' && c[1] != '0' && c[1] != '1')
-            return "~ is written ~0, and / within a name ~1";
+            return "write ~ as ~0, and / within a name as ~1";
     return NULL;
 }
 

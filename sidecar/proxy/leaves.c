@@ -159,7 +159,7 @@ static void on_wait_over(void *arg)
 {
     struct leaf_wait *w = arg;
     leaf_wait_cancel(w);
-    w->fn(w->arg, NULL, "the keeper did not answer in time");
+    w->fn(w->arg, NULL, "the keeper did not respond in time");
 }
 
 int leaves_wait(struct leaves *l, enum tls_leaf_kind kind, const char *host, struct leaf_wait *w, int64_t wait_ms,
@@ -196,7 +196,7 @@ void leaves_message(struct leaves *l, const struct msg *m)
     bool known = m->tag <= TLS_LEAF_RSA_BY_RSA && make_key((enum tls_leaf_kind)m->tag, m->name, &key);
     struct entry *e = known ? hash_get(l->by_host, slice_str(key.text)) : NULL;
     struct list waits;
-    char error[256] = "the leaf that the keeper signed does not fit this worker's key";
+    char error[256] = "the certificate that the keeper signed does not match this worker's key";
     if (!e)
         return;
     struct tls_leaf *leaf = m->der.len ? tls_leaf_new(l->server, m->der) : NULL;

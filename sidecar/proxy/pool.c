@@ -175,7 +175,7 @@ static struct place *place_new(struct pool *p, const struct upstream_target *t, 
     if (hash_count(p->places) >= PLACES_MAX)
         hash_each(p->places, sweep_one, p);
     if (t->a0->scheme == SCHEME_HTTPS && !(tls = identity_of(p, t->rule, &e))) {
-        log_error(log_msg("no TLS context for upstream"), log_str("reason", e.text));
+        log_error(log_msg("cannot make a TLS context for the upstream"), log_str("reason", e.text));
         return NULL;
     }
     struct place *place = calloc(1, sizeof *place + key.len + 1);
@@ -277,8 +277,9 @@ static void on_wait_over(void *arg)
     struct upstream_wait *w = arg;
     upstream_wait_cancel(w);
     w->fn(w->arg, NULL,
-          &(struct leg_fault){
-              .status = 504, .label = "connection_limit_reached", .text = "no upstream connection in time" });
+          &(struct leg_fault){ .status = 504,
+                               .label = "connection_limit_reached",
+                               .text = "no upstream connection became free in time" });
 }
 
 static struct list homeless = { &homeless, &homeless };

@@ -9,7 +9,7 @@ static bool refuse_rule(const char *reason, const char *detail, struct problem *
                              .error = "http_request_denied",
                              .reason = reason,
                              .detail = detail,
-                             .hint = "sidekey why METHOD URL shows which rule is tried" };
+                             .hint = "sidekey why METHOD URL shows which rule applies" };
     return true;
 }
 
@@ -20,13 +20,13 @@ static bool refuse_credential(const struct rule *rule, const struct rule_questio
         *ret = (struct problem){ .status = 405,
                                  .error = "http_request_denied",
                                  .reason = "trace_refused",
-                                 .detail = "TRACE would echo the credential" };
+                                 .detail = "TRACE is not allowed: the response would show the credential" };
         return true;
     }
     if (!rule_path_escapes_valid(message_target(q->request))) {
         *ret = (struct problem){ .status = 400,
                                  .reason = "target_escape",
-                                 .detail = "the path has a percent sign without two hex digits behind it",
+                                 .detail = "the path has a percent sign that is not followed by two hex digits",
                                  .hint = "write a percent sign as %25" };
         return true;
     }
@@ -35,7 +35,7 @@ static bool refuse_credential(const struct rule *rule, const struct rule_questio
                                  .error = "http_request_denied",
                                  .reason = "plain_http",
                                  .credential = rule->credential,
-                                 .detail = "a credential is not sent over plain http",
+                                 .detail = "sidekey does not send a credential over plain http",
                                  .hint = "use https, or set allow_http: true in the rule" };
         return true;
     }
@@ -55,16 +55,15 @@ bool rule_refusal(enum rule_match match, const struct rule *rule, const struct r
                                ret);
         break;
     case RULE_REFUSED:
-        return refuse_rule("method_or_path_not_allowed", "rules know this host, but none allows this method and path",
+        return refuse_rule("method_or_path_not_allowed", "rules name this host, but none allows this method and path",
                            ret);
     case RULE_NONE:
         return q->deny_unmatched
-               && refuse_rule("host_not_allowed", "no rule knows this host, and unmatched is deny", ret);
+               && refuse_rule("host_not_allowed", "no rule names this host, and unmatched is deny", ret);
     case RULE_FOUND: break;
     }
     if (!rule_overrides_allowed(rule, q->request))
         return refuse_rule("method_or_path_not_allowed",
-                           "the request asks by a field or _method for a method or path that its rule does not allow",
-                           ret);
+                           "a header field or _method asks for a method or path that the rule does not allow", ret);
     return match == RULE_FOUND && inject_active(rule) && refuse_credential(rule, q, ret);
 }

@@ -178,10 +178,10 @@ static void on_wait_over(void *arg)
 {
     const struct token_wait *w = arg;
     const struct token_refusal *last = &w->credential->put_off;
-    struct token_refusal late = { MSG_TRANSIENT, 1000, "no token within the time that a request may wait" };
+    struct token_refusal late = { MSG_TRANSIENT, 1000, "no token within limits.token_wait" };
     if (w->credential->table->unlinked) {
         late.failure = MSG_LINK;
-        snprintf(late.text, sizeof late.text, "no token in time: this worker's link to the keeper is gone");
+        snprintf(late.text, sizeof late.text, "no token in time: this worker has no link to the keeper");
     } else if (w->put_off) {
         late.failure = last->failure;
         late.retry_after_ms = last->retry_after_ms;
@@ -235,7 +235,8 @@ static void take_token(struct credential *c, const struct msg *m)
     if (m->generation < c->token.generation && c->state == MSG_USABLE && m->state == MSG_USABLE)
         return; /* an old keeper's last word */
     if (secret_set(&token.secret, m->token) != 0 || copy_extras(&token, m) != 0) {
-        log_error(log_msg("token not taken"), log_str("credential", c->name), log_str("reason", "out of memory"));
+        log_error(log_msg("cannot store a token from the keeper"), log_str("credential", c->name),
+                  log_str("reason", "out of memory"));
         token_done(&token);
         return;
     }

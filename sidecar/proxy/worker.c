@@ -53,7 +53,7 @@ static void send_to(struct ipc *to, const struct msg *m)
     bool may_be_left_out = m->type == MSG_WANT || m->type == MSG_MINT;
     int failed = may_be_left_out ? msg_offer(to, m) : msg_send(to, m, -1);
     if (failed && to)
-        log_debug(log_msg("message not sent"), log_int("type", m->type), log_int("errno", -failed));
+        log_debug(log_msg("cannot send a message"), log_int("type", m->type), log_int("errno", -failed));
 }
 
 static void send_want(void *arg, const struct msg *m)
@@ -103,7 +103,7 @@ static void on_keeper_packet(void *arg, struct slice packet, int fd)
     if (fd >= 0)
         close(fd);
     if (msg_decode(packet, &m) != 0) {
-        log_error(log_msg("a message of the keeper cannot be read"));
+        log_error(log_msg("cannot read a message from the keeper"));
         return;
     }
     switch (m.type) {
@@ -133,7 +133,7 @@ static void set_linked(struct worker *w, bool linked)
 static void on_keeper_gone(void *arg)
 {
     struct worker *w = arg;
-    log_warn(log_msg("the link to the keeper is gone: serving on from cached tokens"));
+    log_warn(log_msg("this worker lost its link to the keeper: it continues with cached tokens"));
     ipc_free(w->keeper);
     w->keeper = NULL;
     set_linked(w, false);
@@ -168,7 +168,8 @@ static void on_drain_over(void *arg)
 {
     struct worker *w = arg;
     if (w->ctx.client_count)
-        log_warn(log_msg("drain time is over"), log_int("connections", w->ctx.client_count));
+        log_warn(log_msg("drain timeout: closing the remaining connections"),
+                 log_int("connections", w->ctx.client_count));
     finish(w, 0);
 }
 
@@ -434,7 +435,7 @@ int worker_run(const struct worker_options *options, const struct worker_sockets
     struct err e;
     harden();
     if (build(&w, options, ticket_key, &e) != 0 || open_listeners(&w) != 0) {
-        log_error(log_msg("the worker cannot start"), log_str("reason", e.text));
+        log_error(log_msg("cannot start the worker"), log_str("reason", e.text));
         return EX_CONFIG;
     }
     timer_init(&w.drain, on_drain_over, &w);

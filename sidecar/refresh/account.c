@@ -66,7 +66,7 @@ static void recompute(struct account *a, const struct schedule_life *old, bool f
         a->times = schedule_times(&life, a->env->flights->jitter, clock_mono_ms(), wall_ms(a));
     /* what a process finds at its start is of any age; what comes later is new when it comes */
     if (first && schedule_age_unknown(&life, wall_ms(a))) {
-        log_warn(log_msg("the stored token is from the future: the clock is wrong"),
+        log_warn(log_msg("the stored token has a time in the future: this machine's clock is wrong"),
                  log_str("credential", a->spec->name));
         schedule_times_end(&a->times, clock_mono_ms());
     }
@@ -90,7 +90,8 @@ void account_take(struct account *a, const struct state *state)
     if (state->generation < a->state.generation || (state->generation == a->state.generation && same && a->loaded))
         return;
     if (state_copy(&a->state, state) != 0) {
-        log_error(log_msg("token not taken"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
+        log_error(log_msg("cannot use the stored token"), log_str("credential", a->spec->name),
+                  log_str("reason", "out of memory"));
         return;
     }
     if (!same || first || state->obtained_wall_ms != old.obtained_wall_ms)
@@ -132,7 +133,7 @@ static void on_loaded(void *arg, const struct store_answer *answer)
             a->look = a->state.generation && account_seed_may_be_new(a);
         a->started = true;
     } else {
-        log_warn(log_msg("state not read"), log_str("credential", a->spec->name),
+        log_warn(log_msg("cannot read the stored state"), log_str("credential", a->spec->name),
                  log_str("reason", answer->error ? answer->error : "unknown"));
         load_later(a);
     }
@@ -229,7 +230,7 @@ static bool journal_has_answer(struct account *a)
     answer = answer || response.status;
     journal_response_done(&response);
     if (failed != 0)
-        log_warn(log_msg("journal unreadable"), log_str("credential", a->spec->name), log_str("reason", e.text));
+        log_warn(log_msg("cannot read the journal"), log_str("credential", a->spec->name), log_str("reason", e.text));
     return answer;
 }
 
@@ -248,7 +249,7 @@ static void on_shared(void *arg, const struct store_answer *answer)
     a->sharing = NULL;
     if (answer->result != STORE_ERROR)
         return;
-    log_warn(log_msg("throttle not shared"), log_str("credential", a->spec->name),
+    log_warn(log_msg("cannot store the throttle for other replicas"), log_str("credential", a->spec->name),
              log_str("reason", answer->error ? answer->error : "unknown"));
     account_event(a, FLIGHT_THROTTLE_UNSHARED);
 }

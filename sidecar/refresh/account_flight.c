@@ -256,7 +256,8 @@ void account_fly(struct account *a, const struct schedule_need *need)
         tell_due(a, need);
         return;
     }
-    log_error(log_msg("refresh not started"), log_str("credential", a->spec->name), log_str("reason", "out of memory"));
+    log_error(log_msg("cannot start a refresh"), log_str("credential", a->spec->name),
+              log_str("reason", "out of memory"));
     schedule_failed(&a->tries, MSG_TRANSIENT, 0, false, 0, clock_mono_ms());
     account_schedule(a);
 }
@@ -264,7 +265,7 @@ void account_fly(struct account *a, const struct schedule_need *need)
 static void refuse_later(struct account *a)
 {
     if (clock_mono_ms() < a->throttled_ms)
-        refuse(a, MSG_THROTTLE, "the token endpoint has asked for fewer requests");
+        refuse(a, MSG_THROTTLE, "the token endpoint limits the rate of requests");
     else
         refuse(a, a->tries.failed ? a->tries.failure : MSG_TRANSIENT, a->last_error);
 }
@@ -294,7 +295,9 @@ void account_want(struct account *a, const struct schedule_need *want)
             refuse_later(a);
         break;
     case SCHEDULE_RECENT: refuse(a, MSG_RECENT, "a forced refresh ran a moment ago"); break;
-    case SCHEDULE_STUCK: refuse(a, MSG_DEAD, a->last_error[0] ? a->last_error : "the refresh token is dead"); break;
+    case SCHEDULE_STUCK:
+        refuse(a, MSG_DEAD, a->last_error[0] ? a->last_error : "the refresh token was revoked or has expired");
+        break;
     }
 }
 

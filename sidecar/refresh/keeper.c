@@ -263,7 +263,7 @@ static void on_finished(struct later *l)
 static void on_drain_end(void *arg)
 {
     (void)arg;
-    log_warn(log_msg("drain is over, a refresh is not: its answer is in the journal"));
+    log_warn(log_msg("drain timeout: refresh still in flight; its response will be in the journal"));
     ev_break(loop_get(), EVBREAK_ALL);
 }
 
@@ -379,7 +379,7 @@ int keeper_run(const struct keeper_options *options, int supervisor_fd)
     if (status == 0)
         status = serve(&k);
     else
-        log_error(log_msg("the keeper cannot start"), log_str("reason", e.text), log_int("status", status));
+        log_error(log_msg("cannot start the keeper"), log_str("reason", e.text), log_int("status", status));
     close_all(&k);
     return status;
 }

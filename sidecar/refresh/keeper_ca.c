@@ -51,21 +51,21 @@ static void read_stored(struct keeper *k, const struct state_dir *dir)
     if (k->options->ca_cert_file)
         return;
     if (ca_file_from_memory(k->options->ca_memfd, k->ring, k->ca, &e) != 0)
-        log_warn(log_msg("the CA in memory cannot be used"), log_str("reason", e.text));
+        log_warn(log_msg("cannot use the CA in memory"), log_str("reason", e.text));
     if (!dir || ca_file_read(dir, k->ring, k->ca, &e) == 0)
         return;
     int failed = ca_file_move_aside(dir);
-    log_error(log_msg("the stored CA cannot be used: a new one is made, and programs that trust the old one must be "
-                      "started again"),
+    log_error(log_msg("cannot use the stored CA: sidekey makes a new one; restart the programs that trust the old one"),
               log_str("reason", e.text), log_str("moved_to", failed ? "" : CA_FILE_ASIDE),
-              log_str("hint", "with the right key, and the file moved back, the old CA is there again"));
+              log_str("hint", "to use the old CA again, configure the right key and move the file back"));
 }
 
 static void store(struct keeper *k, const struct state_dir *dir)
 {
     struct err e = { "" };
     if (dir && ca_file_write(dir, k->ring, k->ca, &e) != 0)
-        log_error(log_msg("the CA is not stored: after the next start of sidekey programs do not trust it"),
+        log_error(log_msg("cannot store the CA: the next start of sidekey makes a new CA, and running programs will "
+                          "not trust it"),
                   log_str("reason", e.text));
 }
 
@@ -81,7 +81,7 @@ static void hand_over(struct keeper *k)
     if (failed == 0)
         failed = ipc_send(k->supervisor, buf_slice(&packet), fd);
     if (failed)
-        log_warn(log_msg("the CA is not kept in memory"), log_str("reason", strerror(-failed)));
+        log_warn(log_msg("cannot keep the CA in memory"), log_str("reason", strerror(-failed)));
     if (fd >= 0)
         close(fd);
     buf_done(&packet);
@@ -93,7 +93,7 @@ void keeper_ca_store_again(struct keeper *k)
     struct err why = { "" };
     bool kept = is_kept(k) && ca_file_open(&dir, k->options->state_dir, &why) == 0;
     if (is_kept(k) && !kept)
-        log_error(log_msg("the CA cannot be stored"), log_str("reason", why.text));
+        log_error(log_msg("cannot store the CA"), log_str("reason", why.text));
     store(k, kept ? &dir : NULL);
     ca_file_close(&dir);
 }
@@ -128,7 +128,7 @@ static int publish(struct keeper *k, struct err *e)
     buf_init(&pem, CA_SET_PEM_MAX);
     int failed = ca_set_add_pem(k->ca, now_s(), &pem);
     if (failed)
-        failed = err_set(e, "the CA has no room: %s", strerror(-failed));
+        failed = err_set(e, "cannot write the CA as PEM: %s", strerror(-failed));
     else if (o->ca_publish)
         failed = bundle_publish(o->ca_publish, buf_slice(&pem), o->extra_roots, e);
     if (failed == 0)
@@ -146,21 +146,22 @@ static void announce(const struct keeper *k, unsigned done)
     date(ca_set_handover_s(k->ca, now_s()), from);
     int64_t count = (int64_t)ca_set_count_published(k->ca, now_s());
     if (done & CA_SET_MADE_FIRST)
-        log_info(log_msg("a CA is made: programs must trust it from now on"), log_str("until", until));
+        log_info(log_msg("a new CA was made: programs must trust it from now on"), log_str("until", until));
     if (done & CA_SET_MADE_FOR_HOSTS)
-        log_warn(log_msg("one more CA is published, for hosts that no other may speak for: programs that call them and "
-                         "were started before must be started again, or read ca.pem again"),
+        log_warn(log_msg("one more CA is published, for hosts that the other CAs are not valid for: restart running "
+                         "programs that call these hosts, or make them read ca.pem again"),
                  log_int("certificates", count), log_str("until", until));
     if (done & CA_SET_MADE_SUCCESSOR && !(done & CA_SET_SIGNS))
-        log_warn(log_msg("the next CA is published: programs that were started before must be started again, or read "
-                         "ca.pem again, until it signs"),
-                 log_str("signs_from", from), log_int("certificates", count));
+        log_warn(
+            log_msg(
+                "the next CA is published: before it signs, restart running programs, or make them read ca.pem again"),
+            log_str("signs_from", from), log_int("certificates", count));
     if (done & CA_SET_SIGNS)
-        log_warn(log_msg("another CA signs from now on: programs that were started before it was published must be "
-                         "started again, or read ca.pem again"),
+        log_warn(log_msg("another CA signs from now on: restart programs that were started before it was published, or "
+                         "make them read ca.pem again"),
                  log_int("certificates", count), log_str("until", until));
     if (done & CA_SET_DROPPED)
-        log_warn(log_msg("a CA is no longer published: programs that trust that one alone must be started again"),
+        log_warn(log_msg("a CA is no longer published: restart programs that trust only that one"),
                  log_int("certificates", count));
 }
 
@@ -183,7 +184,7 @@ static int change(struct keeper *k, enum change what, struct err *e)
     unsigned done = 0;
     bool kept = is_kept(k) && ca_file_open(&dir, k->options->state_dir, &why) == 0;
     if (is_kept(k) && !kept)
-        log_error(log_msg("the CA cannot be stored"), log_str("reason", why.text));
+        log_error(log_msg("cannot store the CA"), log_str("reason", why.text));
     read_stored(k, kept ? &dir : NULL);
     read_published(k);
     int failed = apply(k, what, &done, e);
@@ -204,7 +205,7 @@ static void look(struct keeper *k)
     struct err e = { "" };
     bool due = k->ca_unpublished || ca_set_is_due(k->ca, now_s());
     if (due && change(k, CHANGE_DUE, &e) != 0)
-        log_error(log_msg("the CA is not published anew: what programs have read stays in force"),
+        log_error(log_msg("cannot publish the CA again: the published files stay as they are"),
                   log_str("reason", e.text));
     k->ca_looked_ms = clock_mono_ms();
     timer_set(&k->ca_look, k->ca_unpublished ? AGAIN_MS : LOOK_EVERY_MS);
@@ -246,11 +247,12 @@ int keeper_ca_rotate(struct keeper *k, bool at_once, struct buf *out, bool *ret_
     if (!*ret_ok)
         return buf_printf(out, "%s\n", e.text);
     if (at_once)
-        return buf_add_str(out, "another CA signs from now on: start the programs again that use sidekey, or have them "
-                                "read ca.pem again\n");
+        return buf_add_str(
+            out,
+            "another CA signs from now on: restart the programs that use sidekey, or make them read ca.pem again\n");
     return buf_printf(out,
-                      "the next CA is published and signs from %s: start the programs again until then that use "
-                      "sidekey, or have them read ca.pem again\n",
+                      "the next CA is published and signs from %s: until then, restart the programs that use sidekey, "
+                      "or make them read ca.pem again\n",
                       date(ca_set_handover_s(k->ca, now_s()), from));
 }
 
@@ -272,8 +274,7 @@ int keeper_ca_open(struct keeper *k, struct err *e)
     if (ca_set_count_published(k->ca, now_s()) == 0)
         return k->ca_unpublished && o->ca_publish ? keeper_directory_status(o->ca_publish, S_IWGRP | S_IWOTH)
                                                   : EX_CONFIG;
-    log_error(log_msg("the CA is not published anew: what programs have read stays in force"),
-              log_str("reason", e->text));
+    log_error(log_msg("cannot publish the CA again: the published files stay as they are"), log_str("reason", e->text));
     return 0;
 }
 
@@ -305,7 +306,8 @@ void keeper_ca_mint(struct worker_link *w, const struct msg *m)
     keeper_ca_look(k);
     bool by_rsa = m->tag == TLS_LEAF_RSA_BY_RSA, ok = false;
     if (by_rsa && !k->options->ca_rsa)
-        err_set(&e, "the client takes no ECDSA signature; set ca.rsa: true, then its trust store needs ca.pem anew");
+        err_set(&e, "the client does not support ECDSA signatures: set ca.rsa: true, then load ca.pem into its trust "
+                    "store again");
     else
         ok = ca_set_sign_leaf(k->ca, m->name, by_rsa, m->der, now_s(), &der, &answer.until_s, &e) == 0;
     if (ok)
@@ -313,7 +315,7 @@ void keeper_ca_mint(struct worker_link *w, const struct msg *m)
     else {
         answer.until_s = 0;
         answer.text = slice_str(e.text);
-        log_warn(log_msg("leaf refused"), log_str("reason", e.text));
+        log_warn(log_msg("cannot sign a leaf certificate"), log_str("reason", e.text));
     }
     (*metrics_at(k->metrics, "sidekey_leaves_total{result=\"%s\"}", ok ? "signed" : "refused"))++;
     keeper_send(w, &answer);

@@ -38,7 +38,7 @@ static const char *why_not(const struct account *a)
     if (a->last_error[0])
         return a->last_error;
     if (a->state.dead_fp[0])
-        return "needs a person: the refresh token is dead";
+        return "the refresh token was revoked or has expired: sign in again, and configure the new refresh token";
     return a->flight ? "the first token is being fetched" : "has no token yet";
 }
 
@@ -138,16 +138,16 @@ static int reset(struct keeper *k, struct slice name, struct buf *out, bool *ok)
     if (!a)
         return buf_add_str(out, "there is no credential of that name\n");
     account_reset(a);
-    return buf_add_str(out, "verdicts forgotten; the configured refresh token is tried now: see sidekey status\n");
+    return buf_add_str(out, "refusals forgotten; sidekey tries the configured refresh token now: see sidekey status\n");
 }
 
 static void refuse(struct worker_link *w, struct msg *answer, int failed)
 {
-    log_warn(log_msg("answer to an admin question not made"), log_int("ask", answer->ask),
+    log_warn(log_msg("cannot make the response to an admin request"), log_int("ask", answer->ask),
              log_str("reason", strerror(-failed)));
     answer->ok = false;
-    answer->text = failed == -ENOBUFS || failed == -EMSGSIZE ? SLICE("[-]the answer is larger than 4 MiB\n")
-                                                             : SLICE("[-]the answer cannot be made now\n");
+    answer->text = failed == -ENOBUFS || failed == -EMSGSIZE ? SLICE("[-]the response is larger than 4 MiB\n")
+                                                             : SLICE("[-]cannot make the response now\n");
     keeper_send(w, answer);
 }
 

@@ -26,8 +26,8 @@ static int send_one(struct worker_link *w, const struct msg *m)
 {
     int failed = msg_send(w->ipc, m, -1);
     if (failed && failed != -EPIPE)
-        log_warn(log_msg("message to a worker not sent"), log_int("slot", (int64_t)w->slot), log_int("type", m->type),
-                 log_str("reason", strerror(-failed)));
+        log_warn(log_msg("cannot send a message to a worker"), log_int("slot", (int64_t)w->slot),
+                 log_int("type", m->type), log_str("reason", strerror(-failed)));
     return failed;
 }
 
@@ -190,11 +190,11 @@ static void on_gone(void *arg)
 static void on_nonsense(struct worker_link *w, const char *why)
 {
     if (++w->nonsense <= NONSENSE_MAX) {
-        log_warn(log_msg("a message of a worker is dropped"), log_int("slot", (int64_t)w->slot),
+        log_warn(log_msg("a message from a worker was dropped"), log_int("slot", (int64_t)w->slot),
                  log_str("reason", why));
         return;
     }
-    log_error(log_msg("a worker keeps sending messages that make no sense: its link is closed"),
+    log_error(log_msg("a worker keeps sending invalid messages: the keeper closes its link"),
               log_int("slot", (int64_t)w->slot), log_int("messages", w->nonsense));
     drop_worker(w);
 }
@@ -214,7 +214,7 @@ static void on_packet(void *arg, struct slice packet, int fd)
     case MSG_WANT: on_want(w, &m); break;
     case MSG_MINT: keeper_ca_mint(w, &m); break;
     case MSG_ASK: keeper_report(w, &m); break;
-    default: on_nonsense(w, "it is of a type that workers do not send"); return;
+    default: on_nonsense(w, "workers do not send this type"); return;
     }
     flush_tokens(w);
 }
@@ -224,7 +224,7 @@ void keeper_add_worker(struct keeper *k, int fd)
     struct worker_link *w = calloc(1, sizeof *w);
     if (!w || !(w->dirty = calloc(k->account_count + 1, sizeof *w->dirty))
         || !(w->ipc = ipc_new(fd, on_packet, on_gone, w))) {
-        log_error(log_msg("worker not connected"), log_str("reason", "out of memory"));
+        log_error(log_msg("cannot connect a worker"), log_str("reason", "out of memory"));
         if (w)
             free(w->dirty);
         free(w);

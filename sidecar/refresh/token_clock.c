@@ -79,8 +79,8 @@ void token_clock_learn(struct token_clock *c, int64_t date_s, int64_t took_ms)
         off_ms = 0;
     bool refused = llabs(off_ms) > TOKEN_CLOCK_MAX_MS;
     if (refused && !c->refused)
-        log_warn(log_msg("the token endpoint's Date is more than 7 days from this machine's clock: it is not used, "
-                         "correct whichever clock is wrong"),
+        log_warn(log_msg("the token endpoint's Date differs from this machine's clock by more than 7 days: sidekey "
+                         "ignores it; correct the clock that is wrong"),
                  log_str("host", c->host), log_int("skew_s", off_ms / 1000));
     c->refused = refused;
     c->skew_ms = refused ? 0 : off_ms;

@@ -134,7 +134,7 @@ def test_a_machine_that_shares_the_store_does_not_send_it_either(start, scene, a
     for name, mode in (("ca2", 0o755), ("state2", 0o700)):
         (place / name).mkdir(mode=mode)
     second = start({**config, "ca": {"publish": str(place / "ca2")}, "store": {**config["store"], "file": str(place / "state2")}}, name="second")
-    assert "the machine that asked keeps it sealed" in harness.problem(ask(second, "other_names"))["detail"]
+    assert "the machine that sent the request keeps it sealed" in harness.problem(ask(second, "other_names"))["detail"]
     assert auth.healthy()["token_requests"] == 1
 
 

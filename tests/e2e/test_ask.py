@@ -62,7 +62,7 @@ def test_nobody_there_is_a_clear_error(asks, sidekey):
     sidekey.stop()
     for argv in (["status"], ["refresh", "crm"], ["healthcheck"]):
         done = asks(*argv)
-        assert done.returncode == 69 and b"does sidekey run" in done.stderr, done
+        assert done.returncode == 69 and b"is sidekey running" in done.stderr, done
 
 
 # --- listen.admin_socket ---
@@ -95,7 +95,7 @@ def test_operators_have_a_socket_that_is_theirs_alone(quiet, place):
     sidekey.stop()
     assert not os.path.exists(at)
     done = ask_by(place, sidekey.config, "status")
-    assert done.returncode == 69 and b"does sidekey run" in done.stderr, done
+    assert done.returncode == 69 and b"is sidekey running" in done.stderr, done
 
 
 def test_reload_says_what_happened(quiet, place):
@@ -138,7 +138,7 @@ def test_the_default_place_may_be_taken_or_too_long_and_a_named_one_may_not(quie
     first = quiet()
     at = f"{first.config['store']['file']}/admin.sock"
     second = start(make_config())
-    assert b"no socket for operators" in second.out.read_bytes()
+    assert b"no admin socket" in second.out.read_bytes()
     assert second.get_admin("/livez")[0] == 200
     deep = make_config()
     deep["store"]["file"] = str(place / ("x" * 110))
@@ -158,7 +158,7 @@ def test_the_socket_may_be_elsewhere_or_off(quiet, place):
     config = json.loads(json.dumps(sidekey.config))
     config["listen"]["admin_socket"] = "off"
     done = ask_by(place, config, "status")
-    assert done.returncode == 78 and b"nobody to ask" in done.stderr, done
+    assert done.returncode == 78 and b"this command needs one of them" in done.stderr, done
     sidekey.file.write_text(json.dumps(config))
     sidekey.popen.send_signal(signal.SIGHUP)
     until("the name is gone", lambda: not os.path.exists(place / "ops"))

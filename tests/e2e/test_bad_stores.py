@@ -143,7 +143,7 @@ FAULTS = {
     "noperm": (by_command(["ACL", "SETUSER", "default", "-eval", "-evalsha"], ["ACL", "SETUSER", "default", "+eval", "+evalsha"]),
                ["NOPERM", "the ACL in docs/configuration.md"]),
     "silent": (silence, ["in time"]),
-    "loading": (load_slowly, ["LOADING", "it will answer when it has"]),
+    "loading": (load_slowly, ["LOADING", "wait until it has finished"]),
     "password": (change_password, ["NOAUTH", "store.redis.password"]),
 }
 
@@ -226,8 +226,8 @@ def no_file(state):
     state.mkdir()
 
 
-BROKEN_FILES = {"truncated": (truncate, "cut, changed, or the file of another credential"), "foreign": (foreign, "the file of another credential"),
-                "directory": (no_file, "not a regular file"), "garbage": (lambda state: state.write_bytes(b"\0" * 512), "its first line is not ours")}
+BROKEN_FILES = {"truncated": (truncate, "truncated, changed, or the file of another credential"), "foreign": (foreign, "the file of another credential"),
+                "directory": (no_file, "not a regular file"), "garbage": (lambda state: state.write_bytes(b"\0" * 512), "its first line is not sidekey's")}
 
 
 def with_another_credential(auth, make_config, **changes):
@@ -264,13 +264,13 @@ def test_a_broken_state_file_is_named_kept_and_taken_again_when_a_good_copy_is_p
     good, token, asked = state.read_bytes(), token_of(sidekey.request()), auth.counts["token_requests"]
     break_it(state)
     assert serve_until_it_ends(sidekey, token, end) > 3
-    wait_log(sidekey, str(state), why, "put a good copy back, or move it away and sign in again")
+    wait_log(sidekey, str(state), why, "restore a good copy, or move it away and sign in again")
     until("a metric moves", lambda: failures(sidekey) > 0 and metric(sidekey, "sidekey_store_up") == 0)
     assert auth.counts["token_requests"] == asked
     if fault != "directory":
         broken = state.read_bytes()
     sidekey.stop()
-    ends_with(place, config, 78, str(state), why, "put a good copy back")
+    ends_with(place, config, 78, str(state), why, "restore a good copy")
     if fault == "directory":
         state.rmdir()
     else:
@@ -291,7 +291,7 @@ def test_a_state_file_that_is_put_back_is_taken_without_a_restart(start, auth, m
     trouble = Trouble(start(make_config(limits=LIMITS)), auth, lambda: generation(state))
     good = state.read_bytes()
     truncate(state)
-    trouble.endures(str(state), "put a good copy back")
+    trouble.endures(str(state), "restore a good copy")
     state.write_bytes(good)
     trouble.recovers()
 
@@ -325,7 +325,7 @@ def test_without_room_for_the_journal_no_refresh_token_is_spent(start, auth, mak
     trouble = Trouble(sidekey, auth, lambda: generation(state))
     with files_of_at_most(sidekey, 90):  # a lease fits, an intent does not
         trouble.endures(down=False)
-        assert "the journal cannot be written: the refresh token is not spent" in sidekey.get_admin("/status")[1]
+        assert "cannot write the journal: the refresh token is not sent" in sidekey.get_admin("/status")[1]
         assert metric(sidekey, 'sidekey_refresh_events_total{credential="crm",event="journal_failed"') > 0
     trouble.recovers()
 
@@ -389,7 +389,7 @@ def test_a_full_journal_is_named_with_its_place_and_the_way_out(start, auth, mak
     auth.access_ttl(LIFE)
     trouble = Trouble(start(config), auth, lambda: generation(state))
     fill(journal / "filler")
-    trouble.endures("journal not writable", f"the refresh token is not spent: cannot write to {journal}: No space left on device: make room there", down=False)
+    trouble.endures("cannot write the journal", f"the refresh token is not sent: cannot write to {journal}: No space left on device: free space there", down=False)
     (journal / "filler").unlink()
     trouble.recovers()
 

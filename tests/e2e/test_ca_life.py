@@ -282,7 +282,7 @@ def test_a_stored_ca_that_cannot_be_opened_is_an_error_line_and_a_new_ca(make_co
     sidekey = start(config)
     assert not trusts(sidekey, context) or what == "another key"
     assert trusts(sidekey, sidekey.context()) and certificates(sidekey) == 1
-    assert "the stored CA cannot be used" in said(sidekey) and "ca.unreadable" in said(sidekey)
+    assert "cannot use the stored CA" in said(sidekey) and "ca.unreadable" in said(sidekey)
     assert (place / "state" / "ca.unreadable").exists()
     sidekey.stop()
     context = sidekey.context()

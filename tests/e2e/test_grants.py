@@ -157,7 +157,7 @@ def test_a_signing_key_that_is_mended_is_used_at_once(auth, keys, make_config, w
     sidekey = start(with_credential({
         "grant": "jwt_bearer", "token_url": auth.token_url, "client_id": "sidekey-bearer", "assertion": {"key": reference},
     }))
-    assert "no private key in PEM form" in refusal(sidekey)
+    assert "not a private key in PEM form" in refusal(sidekey)
     fresh = place / "key.new"
     fresh.write_text(keys["rsa"])
     os.rename(fresh, reference["file"])

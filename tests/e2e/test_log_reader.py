@@ -61,7 +61,7 @@ def test_a_log_reader_that_stands_still_stops_nothing(make_config, place, auth, 
 
         def reported():
             assert sidekey.request(connection=connection)[0] == 200
-            return re.search(r'"lines of the log are missing[^\n]*"dropped":[1-9]\d*}$', sidekey.read(), re.M)
+            return re.search(r'"log lines were dropped[^\n]*"dropped":[1-9]\d*}$', sidekey.read(), re.M)
         until("the log goes on, and says so", reported)
         until("lines are dropped again", dropped)
     finally:

@@ -147,7 +147,7 @@ def test_a_refused_login_names_the_parent(parent, make_config, start, kind):
     with sock:
         said = head + sock.recv(65536)
     assert said.startswith(b"HTTP/1.1 502") and b"connection_refused" in said, said
-    assert f"parent proxy {one.url}: it refused our login".encode() in said
+    assert f"parent proxy {one.url}: it refused the login".encode() in said
     assert PASSWORD.encode() not in said and all(PASSWORD.encode() not in text for text in sidekey.logs().values())
 
 

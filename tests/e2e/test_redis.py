@@ -271,7 +271,7 @@ def test_a_primary_that_is_cut_off_from_its_sentinels_is_left_although_it_answer
     until("the replica is primary", lambda: replica.ask("ROLE")[0] == "master")
     assert talk.ask("ROLE")[0] == "master"  # two of them: nobody could tell the old one
     for sidekey in pair:
-        wait_log(sidekey, f"the primary is 127.0.0.1:{replica.port} now, says a sentinel")
+        wait_log(sidekey, f"the sentinel reports 127.0.0.1:{replica.port} as the new primary")
         until("it is at the new one", lambda s=sidekey: s.get_admin("/readyz")[0] == 200)
     auth.revoke_access()
     assert echo(pair[0]) == echo(pair[1])

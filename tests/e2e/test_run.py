@@ -208,7 +208,7 @@ def test_somebody_elses_connection_to_the_preload_listener_gets_no_token(config_
         argv = ["curl", "-sS", "-k", "-m", "10", "--connect-to", f"{API}:443:{taken_token(table)}:{port}", "-o", os.devnull, "-w", "%{http_code}", URL]
         assert run(argv, environment(place)).stdout == b"200", "our own user may"
         assert run(["setpriv", "--reuid=nobody", "--clear-groups", *argv], environment(place)).stdout == b"000"
-        assert "it is of another user" in (place / "waiting.err").read_text()
+        assert "it belongs to another user" in (place / "waiting.err").read_text()
 
 
 def ours(place):
@@ -383,7 +383,7 @@ def test_a_program_that_the_library_does_not_reach_is_announced(runs, static_pro
     wrapper.chmod(0o755)
     for program in (static_program, wrapper):
         done = runs([program])
-        assert done.returncode == 0 and b"a static program: the preload library does not reach it" in done.stderr
+        assert done.returncode == 0 and b"a static program: the preload library does not work in it" in done.stderr
         assert b"not started" in runs([program], "--strict").stderr
         assert runs([program], "--strict").returncode == 78
         assert runs([program], "--check").returncode == 1
@@ -398,7 +398,7 @@ def test_a_child_that_the_library_does_not_reach_is_announced_once(child, runs, 
     wrapper.chmod(0o755)
     command = child.format(p=static_program, d=static_program.parent).replace("./wrapper", str(wrapper))
     done = runs(["sh", "-c", f"{command}; {command}; sleep 0.2"])
-    said = [line for line in done.stderr.decode().splitlines() if "does not reach it" in line]
+    said = [line for line in done.stderr.decode().splitlines() if "does not work in it" in line]
     assert len(said) == 1 and f"a child started {static_program}, which is a static program" in said[0], done.stderr
 
 

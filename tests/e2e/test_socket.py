@@ -271,7 +271,7 @@ def test_a_reload_to_where_it_cannot_go_changes_nothing(at):
     rewrite(sidekey, lambda config: config["listen"].update(socket=str(at.folder / "none" / "s")))
     assert sidekey.reload()[0] == 503
     assert sidekey.children() == before and get(sidekey, at.path) == 200
-    assert any("there is no directory" in line.get("reason", "") for line in logged(sidekey, msg="cannot listen"))
+    assert any("does not exist" in line.get("reason", "") for line in logged(sidekey, msg="cannot listen"))
 
 
 def fails_to_start(at, name, why):
@@ -296,7 +296,7 @@ def test_a_live_socket_is_in_use_and_a_dead_one_is_replaced(at):
 
 def test_what_is_no_socket_is_never_touched(at):
     pathlib.Path(at.path).write_text("mine")
-    fails_to_start(at, "sidekey", "is no socket, and is left alone")
+    fails_to_start(at, "sidekey", "a file that is not a socket has this path")
     assert pathlib.Path(at.path).read_text() == "mine"
     os.unlink(at.path)
 

@@ -9,7 +9,7 @@ import pytest
 from harness import until
 from redis_fixture import machines, redis_server  # noqa: F401 (fixtures)
 
-TEXT = "the token endpoint has asked for fewer requests"
+TEXT = "the token endpoint limits the rate of requests"
 
 
 @pytest.fixture(params=["redis", "file"])

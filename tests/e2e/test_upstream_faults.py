@@ -478,7 +478,7 @@ def test_an_upstream_that_asks_for_renegotiation_is_named(folder, pki):
             server.stdin.write(b"r\n")
             server.stdin.flush()
             head, body = wire.read_message(sock)
-        assert status_of(head) == 502 and b"upstream_renegotiation" in body and b"the request was delivered" in body, (head, body)
+        assert status_of(head) == 502 and b"upstream_renegotiation" in body and b"it received the request" in body, (head, body)
         world.close()
     finally:
         server.kill()

@@ -50,12 +50,12 @@ STAPLES = {  # what a server staples: the signer, or bytes, and what a client mu
     "revoked-by-responder": ("was revoked on 20.* reason keyCompromise", "was revoked on 20.* reason keyCompromise"),
     "revoked-long-ago": ("was revoked on 20.* reason keyCompromise", "was revoked on 20.* reason keyCompromise"),
     "unknown": (None, "does not know the certificate"),
-    "outdated": (None, "it is outdated"),
+    "outdated": (None, "it has expired"),
     "wrong-signer": (None, "it is not signed by the issuer"),
     "no-responder": (None, "it is not signed by the issuer"),
     "other-serial": (None, "it is about another certificate"),
     "garbage": (None, "it is not an OCSP response"),
-    "none": (None, "there is none"),
+    "none": (None, "the server sent none"),
 }
 LEAF = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
 

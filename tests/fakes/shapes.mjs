@@ -144,15 +144,15 @@ const used = {
 };
 const refresh = {
   large_access: [(json) => http(text({ ...json, access_token: 'x'.repeat(20 * 1024) })), 'longer than 16 KiB'],
-  blank_in_access: [(json) => http(text({ ...json, access_token: 'a b' })), 'no header may carry'],
-  letter_in_access: [(json) => http(text({ ...json, access_token: 'caf\u00e9' })), 'no header may carry'],
-  control_in_access: [(json) => http(text({ ...json, access_token: 'a\u0000' })), 'no header may carry'],
-  access_twice: [(json) => http(inside(json, '"access_token":"other",')), 'no header may carry'],
+  blank_in_access: [(json) => http(text({ ...json, access_token: 'a b' })), 'not allowed in a header'],
+  letter_in_access: [(json) => http(text({ ...json, access_token: 'caf\u00e9' })), 'not allowed in a header'],
+  control_in_access: [(json) => http(text({ ...json, access_token: 'a\u0000' })), 'not allowed in a header'],
+  access_twice: [(json) => http(inside(json, '"access_token":"other",')), 'not allowed in a header'],
   no_access: [({ refresh_token }) => http(text({ refresh_token, user: 'Mallory' })), 'members: refresh_token, user'],
   error_beside: [(json) => http(text({ ...json, error: 'server_error' })), 'error server_error'],
 };
 const access = {
-  split: [({ access_token, refresh_token }) => http(text({ access_token, data: { refresh_token } })), 'there is a refresh token where none is expected'],
+  split: [({ access_token, refresh_token }) => http(text({ access_token, data: { refresh_token } })), 'the response has a refresh token in an unexpected place'],
   refresh_object: [({ access_token, refresh_token: token }) => http(text({ access_token, refresh_token: { token } })), 'the new refresh token cannot be used'],
 };
 const none = {
@@ -171,7 +171,7 @@ const none = {
   field_with_nul: [(json) => bytes('HTTP/1.1 200 OK\r\nx-a: b\0c\r\nconnection: close\r\n\r\n', text(json)), 'the response is empty or unreadable'],
   large_field: [(json) => http(text(json), { headers: { 'set-cookie': 'x'.repeat(120 * 1024) } }), 'the response is empty or unreadable'],
   large_head: [(json) => http(text(json), { headers: Object.fromEntries([...Array(40).keys()].map((i) => [`x-${i}`, 'x'.repeat(10240)])) }), 'the response is empty or unreadable'],
-  form_lines: [(json) => http(Object.entries(json).map(([k, v]) => `${k}=${v}`).join('\n')), 'no header may carry'],
+  form_lines: [(json) => http(Object.entries(json).map(([k, v]) => `${k}=${v}`).join('\n')), 'not allowed in a header'],
 };
 
 // {name: {make, fate, why}}

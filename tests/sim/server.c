@@ -175,10 +175,10 @@ static void on_timeout(void *arg)
 {
     struct fetch_job *job = arg;
     job->timeout = 0;
-    sim_trace("request with rt-%d: no answer in time", job->refresh);
+    sim_trace("request with rt-%d: no response in time", job->refresh);
     lose(job);
     sim_counts[SIM_LATE] += job->sent;
-    finish(job, &(struct fetch_answer){ .sent = job->sent, .error = "no answer in time" });
+    finish(job, &(struct fetch_answer){ .sent = job->sent, .error = "no response in time" });
 }
 
 static const char *body_of(const struct fetch_job *job, char *text, size_t size)

@@ -191,11 +191,11 @@ static void a_refresh_token_is_found_whatever_the_rest_is_worth(void **state)
     } rows[] = {
         { "{\"refresh_token\":\"rt\"}", "no access_token in the response (members: refresh_token)rt" },
         { "{\"access_token\":\"a b\",\"refresh_token\":\"rt\"}",
-          "the access token holds bytes that no header may carryrt" },
+          "the access token contains bytes that are not allowed in a headerrt" },
         { "{\"access_token\":\"\xe9\",\"refresh_token\":\"rt\"}",
-          "the access token holds bytes that no header may carryrt" },
+          "the access token contains bytes that are not allowed in a headerrt" },
         { "{\"access_token\":\"a\",\"access_token\":\"b\",\"refresh_token\":\"rt\"}",
-          "the access token holds bytes that no header may carryrt" },
+          "the access token contains bytes that are not allowed in a headerrt" },
         { "{\"error\":\"x\",\"refresh_token\":\"rt\"}", "error xrt" },
         { "{\"data\":{\"refresh_token\":\"rt\"}}", "no access_token in the response (members: refresh_token)rt" },
         { "{\"access_token\":\"at\",\"refresh_token\":\"a\",\"refresh_token\":\"b\"}", "at - 0 unfit" },
@@ -438,7 +438,7 @@ static void an_id_token_is_the_token_where_it_is_asked_for(void **state)
     assert_string_equal(seen(&(struct grant_input){ .status = 200, .body = SLICE(GOOD), .spec = &spec }),
                         "no id_token in the response (members: access_token, refresh_token, expires_in)rt");
     assert_string_equal(seen_text("{\"id_token\":\"x\"}"),
-                        "no access_token in the response, but an id_token: is token: id_token meant?");
+                        "no access_token in the response, but an id_token: to use it, set token: id_token");
 }
 
 static void what_is_missing_is_told_by_names_and_never_by_values(void **state)

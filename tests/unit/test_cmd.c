@@ -80,7 +80,7 @@ static void why_shows_the_change_and_never_a_value(void **state)
     assert_int_equal(RUN(cmd_why, "GET", "https://api.test/v2/x?q=1"), 0);
     setenv("PATH", value, 1);
     static const char *const said[] = { "rules[0]:   api.test                 wins",
-                                        "rules[1]:   *.test                   matches, and",
+                                        "rules[1]:   *.test                   matches, but",
                                         "  set     authorization: Bearer <access_token of crm>\n",
                                         "  strip   x-api-key\n", "  append  anthropic-beta: oauth\n" };
     for (size_t i = 0; i < COUNT(said); i++)
@@ -106,13 +106,13 @@ static void why_says_what_happens_when_no_rule_injects(void **state)
         const char *method, *url, *said;
         int status;
     } rows[] = {
-        { "GET", "https://api.example/", "no rule knows api.example:443: the connection is tunnelled", 1 },
-        { "PUT", "https://api.test:8443/", "no rule knows api.test:8443", 1 },
+        { "GET", "https://api.example/", "no rule names api.example:443: the connection is tunnelled", 1 },
+        { "PUT", "https://api.test:8443/", "no rule names api.test:8443", 1 },
         { "TRACE", "https://api.test/v2/", "405: TRACE", 1 },
-        { "GET", "http://api.test:443/v2/", "403: a credential is not sent over plain http", 1 },
+        { "GET", "http://api.test:443/v2/", "403: sidekey does not send a credential over plain http", 1 },
         { "GET", "https://api.test/v2/%zz", "400: the path has a percent sign", 1 },
         { "POST", "https://api.test/v2/", "?key=<access_token of crm>", 0 },
-        { "GET", "api.test", "no http or https URL", 64 },
+        { "GET", "api.test", "must begin with http:// or https://", 64 },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         assert_int_equal(RUN(cmd_why, rows[i].method, rows[i].url), rows[i].status);
@@ -120,7 +120,7 @@ static void why_says_what_happens_when_no_rule_injects(void **state)
             fail_msg("\"%s\" is not in\n%s", rows[i].said, out);
     }
     assert_int_equal(RUN(cmd_why, "--set", "unmatched=deny", "GET", "https://api.example/"), 1);
-    assert_non_null(strstr(out, "403: no rule knows this host, and unmatched is deny"));
+    assert_non_null(strstr(out, "403: no rule names this host, and unmatched is deny"));
 }
 
 static void env_quotes_for_each_reader(void **state)
@@ -156,7 +156,7 @@ static void wrong_use_says_what_is_right(void **state)
     static const struct {
         const char *word, *said;
     } rows[] = { { "--frmat", "did you mean --format?" },       { "--zebra", "unknown flag --zebra" },
-                 { "--format", "--format needs a value" },      { "word", "takes no words" },
+                 { "--format", "--format needs a value" },      { "word", "takes no arguments" },
                  { "--format=xml", "sh, docker, k8s or json" }, { "--set=x", "needs SECTION.KEY=VALUE" } };
     for (size_t i = 0; i < COUNT(rows); i++) {
         assert_int_equal(RUN(cmd_env, rows[i].word), 64);

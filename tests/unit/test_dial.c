@@ -245,14 +245,14 @@ static void forbidden_addresses_are_not_dialled(void **state)
     static const struct {
         const char *host, *text;
     } rows[] = {
-        { "127.0.0.1", "127.0.0.1:443: loopback address that is not listed in network.allow_private (127.0.0.1:443)" },
-        { "::1", "[::1]:443: loopback address that is not listed in network.allow_private ([::1]:443)" },
-        { "10.9.9.9", "10.9.9.9:443: private address that is not listed in network.allow_private (10.9.9.9:443)" },
-        { "169.254.169.254", "169.254.169.254:443: cloud metadata addresses are never dialled (169.254.169.254:443)" },
-        { "169.254.1.1", "169.254.1.1:443: link-local addresses are never dialled (169.254.1.1:443)" },
+        { "127.0.0.1", "127.0.0.1:443: loopback address that network.allow_private does not list (127.0.0.1:443)" },
+        { "::1", "[::1]:443: loopback address that network.allow_private does not list ([::1]:443)" },
+        { "10.9.9.9", "10.9.9.9:443: private address that network.allow_private does not list (10.9.9.9:443)" },
+        { "169.254.169.254", "169.254.169.254:443: cloud metadata addresses are always refused (169.254.169.254:443)" },
+        { "169.254.1.1", "169.254.1.1:443: link-local addresses are always refused (169.254.1.1:443)" },
         { "::ffff:169.254.169.254",
-          "[::ffff:169.254.169.254]:443: cloud metadata addresses are never dialled ([::ffff:169.254.169.254]:443)" },
-        { "0.0.0.0", "0.0.0.0:443: unusable addresses are never dialled (0.0.0.0:443)" },
+          "[::ffff:169.254.169.254]:443: cloud metadata addresses are always refused ([::ffff:169.254.169.254]:443)" },
+        { "0.0.0.0", "0.0.0.0:443: unusable addresses are always refused (0.0.0.0:443)" },
     };
     struct dialer *d = dialer_of((struct dial_options){ 0 }, "192.168.0.0/16");
     int before = open_descriptors();
@@ -433,7 +433,7 @@ static void names_that_cannot_be_resolved_are_dns_errors(void **state)
     snprintf(where, sizeof where, "127.0.0.1:%u", port);
     struct dialer *d = dialer_of((struct dial_options){ .name_servers = where, .timeout_ms = 60 }, "");
     dial_and_wait(d, "api.example.com", 443, &t);
-    assert_failed(&t, DIAL_DNS, "api.example.com:443: no answer from the name servers within 0.06 s");
+    assert_failed(&t, DIAL_DNS, "api.example.com:443: no response from the name servers within 0.06 s");
     dialer_free(d);
     close(mute); /* now the kernel refuses; versions of c-ares call that by different names */
     d = dialer_of((struct dial_options){ .name_servers = where }, "");

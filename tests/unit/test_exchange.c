@@ -530,7 +530,7 @@ static void a_refused_head_is_told_with_its_own_way_out(void **state)
         const char *request, *status, *label, *reason, *hint;
     } table[] = {
         { "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nVia: 1.1 sidekey\r\n\r\n", "508 Loop Detected",
-          "error=proxy_loop_detected", "\"reason\":\"loop\"", "lead back" },
+          "error=proxy_loop_detected", "\"reason\":\"loop\"", "must not forward to this sidekey" },
         { "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: 127.0.0.1\r\n\r\n", "400 Bad Request",
           "error=http_request_error", "\"reason\":\"host_repeated\"", "Host, SNI and CONNECT" },
     };

@@ -1121,7 +1121,7 @@ static void test_a_turn_that_does_not_come_in_time_is_a_failure_that_says_so(voi
         settle();
     }
     failed(MSG_TRANSIENT);
-    assert_non_null(strstr(w.text, "too many token requests are under way"));
+    assert_non_null(strstr(w.text, "too many token requests are in flight"));
     assert_int_equal(fake_journal.intents, 0);
     assert_int_equal(w.store.releases, 1);
 }
@@ -2733,7 +2733,7 @@ static void test_a_machine_without_the_response_says_where_it_is(void **s)
     settle();
     failed(MSG_DEAD);
     assert_int_equal(fake_fetch.starts, 1);
-    assert_non_null(strstr(w.text, "the machine that asked keeps it sealed"));
+    assert_non_null(strstr(w.text, "the machine that sent the request keeps it sealed"));
 }
 
 static void test_a_disk_that_is_full_changes_nothing_about_that(void **s)

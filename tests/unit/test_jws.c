@@ -238,9 +238,9 @@ static void what_is_no_private_key_is_told_and_nobody_is_asked_for_a_password(vo
     static const struct {
         const char *pem, *why;
     } rows[] = {
-        { "", "no private key in PEM form" },
-        { "hello", "no private key in PEM form" },
-        { "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "no private key in PEM form" },
+        { "", "not a private key in PEM form" },
+        { "hello", "not a private key in PEM form" },
+        { "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "not a private key in PEM form" },
         { "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n", "damaged" },
         { "-----BEGIN PRIVATE KEY-----\n", "damaged" },
     };

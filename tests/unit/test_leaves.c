@@ -109,7 +109,7 @@ static void a_refusal_reaches_all_who_wait_and_nothing_stays(void **state)
     wait_for(&a, "a.test");
     assert_int_equal(mints, 2);
     answer("a.test", "garbage", 86400);
-    assert_true(a.calls == 2 && a.leaves == 0 && strstr(a.error, "does not fit"));
+    assert_true(a.calls == 2 && a.leaves == 0 && strstr(a.error, "does not match"));
     assert_false(have("a.test"));
 }
 

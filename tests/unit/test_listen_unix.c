@@ -127,7 +127,7 @@ static void a_group_that_may_not_be_given_leaves_nothing_behind(void **state)
     if (geteuid() == 0)
         skip();
     refused(&(struct listen_place){ .path = path, .mode = 0660, .has_group = true, .group = 0 },
-            "by root, or by one of its members");
+            "only root, or a member of the group, can set it");
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
@@ -154,7 +154,7 @@ static void a_name_that_is_anothers_by_now_stays(void **state)
     assert_int_equal(unlink(path), 0);
     struct listen_unix second = open_at(&at);
     assert_int_equal(listen_unix_permit(&first, &(struct listen_place){ .path = path, .mode = 0666 }, &e), -1);
-    assert_non_null(strstr(e.text, "is not the socket any more"));
+    assert_non_null(strstr(e.text, "another program replaced the socket"));
     listen_unix_remove(&first);
     assert_int_equal(mode_now(), 0600);
     listen_unix_remove(&second);
@@ -191,15 +191,15 @@ static void what_is_no_socket_is_left_alone(void **state)
     char inside[128];
     (void)state;
     close(open(path, O_CREAT | O_WRONLY, 0600));
-    refused(&at, "is no socket, and is left alone");
+    refused(&at, "a file that is not a socket has this path");
     assert_int_equal(access(path, F_OK), 0);
     unlink(path);
     mkdir(path, 0700);
-    refused(&at, "is no socket, and is left alone");
+    refused(&at, "a file that is not a socket has this path");
     rmdir(path);
     snprintf(inside, sizeof inside, "%s/elsewhere", folder);
     assert_int_equal(symlink(inside, path), 0); /* leads nowhere */
-    refused(&at, "is no socket, and is left alone");
+    refused(&at, "a file that is not a socket has this path");
     assert_int_not_equal(access(inside, F_OK), 0);
     unlink(path);
 }
@@ -211,7 +211,7 @@ static void a_socket_of_another_kind_is_left_alone(void **state)
     snprintf(name.sun_path, sizeof name.sun_path, "%s", path);
     int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
     assert_int_equal(bind(fd, (const struct sockaddr *)&name, sizeof name), 0);
-    refused(&(struct listen_place){ .path = path, .mode = 0600 }, "cannot be asked whether it lives");
+    refused(&(struct listen_place){ .path = path, .mode = 0600 }, "cannot tell whether the existing socket is in use");
     assert_int_equal(access(path, F_OK), 0);
     close(fd);
 }
@@ -220,7 +220,7 @@ static void what_is_in_the_way_is_named(void **state)
 {
     char text[160], name[121];
     (void)state;
-    snprintf(text, sizeof text, "there is no directory %s/none: make it", folder);
+    snprintf(text, sizeof text, "the directory %s/none does not exist: create it", folder);
     snprintf(path, sizeof path, "%s/none/s", folder);
     refused(&(struct listen_place){ .path = path, .mode = 0600 }, text);
     refused(&(struct listen_place){ .path = "/proc/s", .mode = 0600 }, "cannot listen on /proc/s");
@@ -294,7 +294,7 @@ static void a_group_that_cannot_be_given_does_not_wait_for_itself(void **state)
             _exit(2);
         int failed = listen_unix_open(
             &(struct listen_place){ .path = path, .mode = 0660, .has_group = true, .group = 54009 }, &u, &e);
-        bool said = failed && strstr(e.text, "by root, or by one of its members");
+        bool said = failed && strstr(e.text, "only root, or a member of the group, can set it");
         _exit(said && access(path, F_OK) != 0 ? 0 : 1); /* who had waited for itself would say that it is in use */
     }
     assert_int_equal(waitpid(other, &status, 0), other);

@@ -261,18 +261,18 @@ static void answers_to_connect_are_judged(void **state)
         { "HTTP/1.1 200 OK\nVia: x\n\nrest", 0, "", "rest" },
         { "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nx", 0, "", "x" },
         { "HTTP/1.1 407 Who?\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", -ECONNREFUSED,
-          "it asks for a login (407)", NULL },
+          "it requires a login (407)", NULL },
         { "HTTP/1.1 403 No\r\n\r\nbecause", -ECONNREFUSED, "it answered CONNECT with status 403", NULL },
         { "HTTP/1.1 502 Bad\r\n\r\n", -ECONNREFUSED, "status 502", NULL },
         { "HTTP/1.1 504 Late\r\n\r\n", -ETIMEDOUT, "status 504", NULL },
         { "HTTP/1.1 302 There\r\nLocation: x\r\n\r\n", -ECONNREFUSED, "status 302", NULL },
         { "HTTP/1.1 101 Switch\r\n\r\n", -ECONNREFUSED, "status 101", NULL },
-        { "HTTP/2 200\r\n\r\n", -EPROTO, "is no HTTP", NULL },
-        { "HTTP/1.1 2000 OK\r\n\r\n", -EPROTO, "is no HTTP", NULL },
-        { "SSH-2.0-x\r\n\r\n", -EPROTO, "is no HTTP", NULL },
-        { "\n\n", -EPROTO, "is no HTTP", NULL },
-        { "HTTP/1.1 200 OK\r\nVia", -EPROTO, "it hung up", NULL },
-        { "", -EPROTO, "it hung up", NULL },
+        { "HTTP/2 200\r\n\r\n", -EPROTO, "is not HTTP", NULL },
+        { "HTTP/1.1 2000 OK\r\n\r\n", -EPROTO, "is not HTTP", NULL },
+        { "SSH-2.0-x\r\n\r\n", -EPROTO, "is not HTTP", NULL },
+        { "\n\n", -EPROTO, "is not HTTP", NULL },
+        { "HTTP/1.1 200 OK\r\nVia", -EPROTO, "it closed the connection", NULL },
+        { "", -EPROTO, "it closed the connection", NULL },
     };
     struct parent p = parent_of("http://p.test:3128", false);
     for (size_t i = 0; i < 2 * COUNT(rows); i++) {
@@ -300,7 +300,7 @@ static void a_refused_login_is_told_from_a_missing_one(void **state)
     int fds[2];
     struct told t = talk(&p, "a.test", lines, false, fds);
     assert_int_equal(t.error, -ECONNREFUSED);
-    assert_non_null(strstr(t.text, "it refused our login (407)"));
+    assert_non_null(strstr(t.text, "it refused the login (407)"));
     hang_up(fds);
     parent_done(&p);
 }
@@ -372,12 +372,12 @@ static void socks5_is_spoken_to_the_byte(void **state)
           "a.test",
           { { SLICE(LOGIN), SLICE("\5\2") }, { SLICE("\1\2me\5pa:ss"), SLICE("\1\1") } },
           -ECONNREFUSED,
-          "it refused our login",
+          "it refused the login",
           NULL },
-        { true, "a.test", { { SLICE(LOGIN), SLICE("\5\377") } }, -ECONNREFUSED, "takes no user name", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\377") } }, -ECONNREFUSED, "asks for a login", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\2") } }, -ECONNREFUSED, "asks for a login", NULL },
-        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("HT") } }, -EPROTO, "no SOCKS5", NULL },
+        { true, "a.test", { { SLICE(LOGIN), SLICE("\5\377") } }, -ECONNREFUSED, "does not accept a user name", NULL },
+        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\377") } }, -ECONNREFUSED, "requires a login", NULL },
+        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("\5\2") } }, -ECONNREFUSED, "requires a login", NULL },
+        { false, "a.test", { { SLICE(NO_LOGIN), SLICE("HT") } }, -EPROTO, "is not SOCKS5", NULL },
         { false,
           "a.test",
           { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\2\0\1\0\0\0\0\0\0") } },
@@ -388,7 +388,7 @@ static void socks5_is_spoken_to_the_byte(void **state)
           "a.test",
           { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\4\0\1\0\0\0\0\0\0") } },
           -EHOSTUNREACH,
-          "no way",
+          "cannot reach the target",
           NULL },
         { false,
           "a.test",
@@ -406,25 +406,25 @@ static void socks5_is_spoken_to_the_byte(void **state)
           "a.test",
           { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\77\0\1\0\0\0\0\0\0") } },
           -ECONNREFUSED,
-          "does not have",
+          "does not define",
           NULL },
         { false,
           "a.test",
           { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\0\0\2\0") } },
           -EPROTO,
-          "no SOCKS5",
+          "is not SOCKS5",
           NULL },
         { false,
           "a.test",
           { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\4\0\0\1\0") } },
           -EPROTO,
-          "no SOCKS5",
+          "is not SOCKS5",
           NULL },
         { false,
           "a.test",
           { { SLICE(NO_LOGIN), SLICE("\5\0") }, { SLICE(NAME), SLICE("\5\0\0\1\1\2") } },
           -EPROTO,
-          "hung up",
+          "closed the connection",
           NULL },
     };
     for (size_t i = 0; i < 2 * COUNT(rows); i++) {
@@ -598,7 +598,7 @@ static void a_refusal_names_the_parent(void **state)
     answer(&w, "HTTP/1.1 407 No\r\n\r\n", &peer);
     wait_for(&w);
     snprintf(wanted, sizeof wanted,
-             "a.test:443: parent proxy %s: it asks for a login (407): give network.parent_proxy.username and password",
+             "a.test:443: parent proxy %s: it requires a login (407): set network.parent_proxy.username and password",
              w.url);
     assert_int_equal(w.error, DIAL_REFUSED);
     assert_string_equal(w.text, wanted);
@@ -616,7 +616,7 @@ static void a_parent_that_is_down_or_silent_is_named(void **state)
     open_world(&w, "127.0.0.1", 60);
     (void)begin(&w, "a.test"); /* connected by the kernel, never answered */
     wait_for(&w);
-    snprintf(wanted, sizeof wanted, "a.test:443: parent proxy %s: no answer to our request within 0.06 s", w.url);
+    snprintf(wanted, sizeof wanted, "a.test:443: parent proxy %s: no response to our request within 0.06 s", w.url);
     assert_int_equal(w.error, DIAL_TIMEOUT);
     assert_string_equal(w.text, wanted);
     w.calls = 0;

@@ -237,8 +237,8 @@ static void names_become_addresses_with_the_families_in_turns(void **state)
         { "v4.test", "4.1", "" },
         { "v6.test", "6.1", "" },
         { "many.test", "6.1 4.1 6.2 4.2 6.3 4.3 6.4 4.4 6.5 4.5 6.6 4.6 6.7 4.7 6.8 4.8", "" },
-        { "nx.test", "", "no such name" },
-        { "unknown.test", "", "no such name" },
+        { "nx.test", "", "the name does not exist" },
+        { "unknown.test", "", "the name does not exist" },
         { "empty.test", "", "the name has no address" },
         { "localhost", "4.1 6.1", "" },
         { "app.localhost", "4.1 6.1", "" },
@@ -305,7 +305,7 @@ static void failing_servers_are_told_apart_from_missing_names(void **state)
         (void)ask(hosts[i], &t);
         wait_for(&t);
         assert_int_equal(t.count, 0);
-        if (strncmp(t.error, "the name server ", 16) != 0 && strcmp(t.error, "no name server gave an answer") != 0)
+        if (strncmp(t.error, "the name server ", 16) != 0 && strcmp(t.error, "no name server gave a response") != 0)
             fail_msg("%s: %s", hosts[i], t.error);
     }
 }
@@ -321,7 +321,7 @@ static void a_server_that_drops_aaaa_questions_costs_a_moment_only(void **state)
     assert_true(ev_time() - before < 0.9); /* c-ares itself would ask again after 1 s */
     (void)ask("mute6nx.test", &t);
     wait_for(&t);
-    assert_string_equal(t.error, "no such name");
+    assert_string_equal(t.error, "the name does not exist");
 }
 
 static void silence_ends_at_the_limit(void **state)
@@ -333,7 +333,7 @@ static void silence_ends_at_the_limit(void **state)
     (void)ask(hosts[0], &t);
     wait_for(&t);
     assert_int_equal(t.count, 0);
-    assert_string_equal(t.error, "the name servers do not answer");
+    assert_string_equal(t.error, "the name servers do not respond");
     (void)ask(hosts[1], &t); /* IPv4 is silent, IPv6 has answered: it must do */
     wait_for(&t);
     assert_string_equal(shape(&t), "6.1");

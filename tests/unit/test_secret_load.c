@@ -135,7 +135,7 @@ static void a_byte_that_no_token_has_is_named_by_its_place(void **state)
         char want[256];
         struct err e;
         assert_int_equal(secret_ref_check_vschar(&ref, rows[i].value, &e), rows[i].why ? -1 : 0);
-        snprintf(want, sizeof want, "the secret from file /run/s cannot be one: %s", rows[i].why ? rows[i].why : "");
+        snprintf(want, sizeof want, "the secret from file /run/s is not valid: %s", rows[i].why ? rows[i].why : "");
         if (rows[i].why)
             assert_string_equal(e.text, want);
     }
@@ -197,7 +197,7 @@ static void a_program_without_end_is_killed_at_its_limit(void **state)
     assert_int_equal(called, 0);
     fake_timer_run(1);
     assert_int_equal(called, 1);
-    assert_string_equal(error, "cannot read the secret from command sh: no end within its time");
+    assert_string_equal(error, "cannot read the secret from command sh: it did not end in time");
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, up, down)

@@ -821,7 +821,7 @@ static void no_new_key_is_made_beside_states_of_an_old_one(void **state)
     struct err e;
     assert_result(commit(a, "cred", 0), STORE_OK);
     assert_int_equal(seal_key(&key, &e), -1);
-    assert_has(e.text, "bring it back");
+    assert_has(e.text, "restore it");
     assert_int_equal(count_files("seal.key"), 0);
 }
 

@@ -67,12 +67,18 @@ static void what_is_no_redis_url_is_told_why(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        { "", "is no Redis URL" },         { "http://h", "is no Redis URL" },
-        { "redis://", "no host" },         { "redis://u:p@h", "store.redis.password" },
-        { "redis://h/x", "is a number" },  { "redis://h/99999", "is a number" },
-        { "redis://h:0", "no host" },      { "redis://h #", "space" },
-        { "unix://run", "begins with /" }, { "unix:///r?dx=1", "only ?db=" },
-        { "redis://a b", "space" },        { "redis://u@", "no host" },
+        { "", "is not a Redis URL" },
+        { "http://h", "is not a Redis URL" },
+        { "redis://", "no host" },
+        { "redis://u:p@h", "store.redis.password" },
+        { "redis://h/x", "must be a number" },
+        { "redis://h/99999", "must be a number" },
+        { "redis://h:0", "no host" },
+        { "redis://h #", "space" },
+        { "unix://run", "must begin with /" },
+        { "unix:///r?dx=1", "only ?db=" },
+        { "redis://a b", "space" },
+        { "redis://u@", "no host" },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct redis_url url;
@@ -200,32 +206,32 @@ static void an_error_is_told_with_its_way_out_and_never_quoted(void **state)
         { "-NOAUTH Authentication required.\r\n", "set store.redis.password" },
         { "-READONLY You can't write\r\n", "is a replica" },
         { "-LOADING Redis is loading\r\n", "loading" },
-        { "-NOPERM this user has no permissions\r\n", "does not let this user do that: the ACL in" },
+        { "-NOPERM this user has no permissions\r\n", "does not let this user do that: give the user the ACL in" },
         { "-NOPERM this user has no permissions to run the 'config|get' command\r\n",
-          "run the command config|get: the ACL" },
-        { "-NOPERM this user has no permissions to run the 'hunter2' command\r\n", "do that: the ACL" },
+          "run the command config|get: give the user the ACL" },
+        { "-NOPERM this user has no permissions to run the 'hunter2' command\r\n", "do that: give the user the ACL" },
         { "-NOPERM this user has no permissions to access one of the keys used as arguments\r\n",
-          "use keys that begin with \"{sidekey:\": the ACL" },
+          "use keys that begin with \"{sidekey:\": give the user the ACL" },
         { "-NOPERM this user has no permissions to access one of the channels used as arguments\r\n",
-          "use channels that begin with \"{sidekey:\": the ACL" },
+          "use channels that begin with \"{sidekey:\": give the user the ACL" },
         { "-ERR The user executing the script can't run this command or subcommand script: 6b9f, on "
           "@user_script:1.\r\n",
-          "run a command of sidekey's script: the ACL" },
+          "run a command of sidekey's script: give the user the ACL" },
         { "-ERR The user executing the script can't access at least one of the keys mentioned in the command arguments "
           "script: 17dc, on @user_script:1.\r\n",
-          "use keys that begin with \"{sidekey:\": the ACL" },
+          "use keys that begin with \"{sidekey:\": give the user the ACL" },
         { "-ERR The user executing the script can't publish to the channel mentioned in the command script: 4d, on "
           "@user_script:1.\r\n",
-          "use channels that begin with \"{sidekey:\": the ACL" },
+          "use channels that begin with \"{sidekey:\": give the user the ACL" },
         { "-ERR ACL failure in script: User hunter2 has no permissions to run the 'hset' command script: 6b, on "
           "@user_script:1.\r\n",
-          "run the command hset: the ACL" },
+          "run the command hset: give the user the ACL" },
         { "-OOM command not allowed\r\n", "maxmemory" },
         { "-ERR max number of clients reached\r\n", "maxclients" },
-        { "-ERR unknown command `AUTH`, with args beginning with: `hunter2`\r\n", "does not know a command" },
+        { "-ERR unknown command `AUTH`, with args beginning with: `hunter2`\r\n", "does not support a command" },
         { "-WHATEVER hunter2\r\n", "(WHATEVER)" },
         { "-hunter2\r\n", "()" },
-        { ":1\r\n", "makes no sense" },
+        { ":1\r\n", "does not understand" },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct redis_reader *r = redis_reader_new();

@@ -97,12 +97,12 @@ static void a_staple_is_believed_by_signer_subject_and_time(void **state)
           "keyCompromise" },
         { { .status = REVOKED, .reason = OCSP_REVOKED_STATUS_CERTIFICATEHOLD, .from_s = -9 * DAY, .until_s = -8 * DAY },
           STAPLE_UNUSABLE,
-          "outdated" },
-        { { .status = GOOD, .from_s = -DAY, .until_s = -10 - STAPLE_SKEW_S }, STAPLE_UNUSABLE, "outdated" },
-        { { .status = UNKNOWN, .from_s = -DAY, .until_s = -10 - STAPLE_SKEW_S }, STAPLE_UNUSABLE, "outdated" },
-        { { .status = GOOD, .from_s = STAPLE_SKEW_S + 10, .until_s = DAY }, STAPLE_UNUSABLE, "time to come" },
-        { { .status = GOOD, .no_until = true, .from_s = -2 * DAY }, STAPLE_UNUSABLE, "outdated" },
-        { { .status = GOOD, .from_s = 10, .until_s = -10 }, STAPLE_UNUSABLE, "outdated" }, /* ends before it begins */
+          "expired" },
+        { { .status = GOOD, .from_s = -DAY, .until_s = -10 - STAPLE_SKEW_S }, STAPLE_UNUSABLE, "expired" },
+        { { .status = UNKNOWN, .from_s = -DAY, .until_s = -10 - STAPLE_SKEW_S }, STAPLE_UNUSABLE, "expired" },
+        { { .status = GOOD, .from_s = STAPLE_SKEW_S + 10, .until_s = DAY }, STAPLE_UNUSABLE, "not valid yet" },
+        { { .status = GOOD, .no_until = true, .from_s = -2 * DAY }, STAPLE_UNUSABLE, "expired" },
+        { { .status = GOOD, .from_s = 10, .until_s = -10 }, STAPLE_UNUSABLE, "expired" }, /* ends before it begins */
         { { .status = GOOD, .about = &other }, STAPLE_UNUSABLE, "another certificate" },
         { { .status = REVOKED, .about = &other }, STAPLE_UNUSABLE, "another certificate" },
         /* the serial of another issuer's */
@@ -171,8 +171,8 @@ static void bytes_that_are_no_response_prove_nothing(void **state)
     assert_int_equal(staple_judge(slice_of(NULL, 0), leaf.x509, world_ca.x509, now_s).status, STAPLE_NONE);
     assert_int_equal(staple_judge(der, leaf.x509, NULL, now_s).status, STAPLE_UNUSABLE);
     const unsigned char try_later[] = { 0x30, 3, 0x0a, 1, 3 };
-    assert_non_null(
-        strstr(staple_judge(slice_of(try_later, sizeof try_later), leaf.x509, world_ca.x509, now_s).why, "no answer"));
+    assert_non_null(strstr(staple_judge(slice_of(try_later, sizeof try_later), leaf.x509, world_ca.x509, now_s).why,
+                           "gave no status"));
     assert_int_equal(ERR_peek_error(), 0);
     free(copy);
     free((void *)(uintptr_t)der.ptr);
@@ -320,13 +320,13 @@ static void what_proves_nothing_counts_as_none_unless_a_staple_was_promised(void
     } table[] = {
         { .spec = { .status = GOOD } },
         { .spec = { .status = GOOD, .by = &responder } },
-        { .spec = { .status = UNKNOWN }, .words = "its responder does not know the certificate" },
-        { .spec = { .from_s = -9 * DAY, .until_s = -8 * DAY }, .words = "it is outdated" },
+        { .spec = { .status = UNKNOWN }, .words = "the CA's responder does not know the certificate" },
+        { .spec = { .from_s = -9 * DAY, .until_s = -8 * DAY }, .words = "it has expired" },
         { .spec = { .by = &stranger }, .words = "it is not signed by the issuer" },
         { .spec = { .status = REVOKED, .by = &stranger }, .words = "it is not signed by the issuer" },
         { .spec = { .about = &other }, .words = "it is about another certificate" },
         { .bytes = "garbage", .words = "it is not an OCSP response" },
-        { .bytes = "", .words = "there is none" },
+        { .bytes = "", .words = "the server sent none" },
     };
     for (size_t i = 0; i < 4 * sizeof table / sizeof *table; i++) {
         const struct cert *cert = i / 2 % 2 ? &promising : &leaf;

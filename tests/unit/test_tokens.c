@@ -231,7 +231,7 @@ static void who_waits_in_vain_is_told_what_stood_in_the_way(void **state)
     assert_string_equal(early.refusal.text, "no token in time: because");
     assert_true(late.calls == 1 && late.verdict == TOKEN_TIMEOUT && late.refusal.failure == MSG_TRANSIENT);
     /* while it waited nothing was said */
-    assert_string_equal(late.refusal.text, "no token within the time that a request may wait");
+    assert_string_equal(late.refusal.text, "no token within limits.token_wait");
 }
 
 static void a_waiter_that_is_told_may_cancel_another_and_wait_anew(void **state)

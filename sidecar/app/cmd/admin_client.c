@@ -17,12 +17,12 @@
 static int fail(const struct config *c, int number, struct err *e)
 {
     char text[64];
-    const char *what = number ? strerror(number) : "no answer";
+    const char *what = number ? strerror(number) : "no response";
     if (c->listen_admin.len)
-        err_set(e, "%s: %s (does sidekey run, with this listen.admin?)",
+        err_set(e, "%s: %s (is sidekey running, with this listen.admin?)",
                 address_text((const struct sockaddr *)&c->listen_admin.sa, text, sizeof text), what);
     else
-        err_set(e, "%s: %s (does sidekey run, with this listen.admin_socket?)", c->admin_socket, what);
+        err_set(e, "%s: %s (is sidekey running, with this listen.admin_socket?)", c->admin_socket, what);
     return EX_UNAVAILABLE;
 }
 
@@ -120,7 +120,7 @@ int admin_client_ask(const struct config *c, const char *method, const char *pat
 {
     struct buf answer;
     if (!c->listen_admin.len && !config_admin_socket(c).path) {
-        err_set(e, "listen.admin and listen.admin_socket are off: there is nobody to ask");
+        err_set(e, "listen.admin and listen.admin_socket are off: this command needs one of them");
         return EX_CONFIG;
     }
     int fd = connect_any(c);

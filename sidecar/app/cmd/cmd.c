@@ -77,7 +77,7 @@ int cmd_config_flag(struct cmd_config *c, int flag, const char *value)
     default: return -1;
     }
     if (c->set_count == most || !strchr(value, '='))
-        return cmd_usage("", c->set_count == most ? "--set is given too often" : "--set needs SECTION.KEY=VALUE");
+        return cmd_usage("", c->set_count == most ? "too many --set flags" : "--set needs SECTION.KEY=VALUE");
     c->set[c->set_count++] = value;
     return 0;
 }

@@ -16,8 +16,8 @@ static int with_config(int argc, char **argv, int words, int (*run)(const struct
         if (flag == '?' || cmd_config_flag(&c, flag, optarg) != 0)
             return EX_USAGE;
     if (argc - optind != words)
-        return words ? cmd_usage(argv[0], "which credential? sidekey %s NAME", argv[0])
-                     : cmd_usage(argv[0], "takes no words");
+        return words ? cmd_usage(argv[0], "needs the name of a credential: sidekey %s NAME", argv[0])
+                     : cmd_usage(argv[0], "takes no arguments");
     struct config *config = cmd_config_load(&c, &status);
     if (!config)
         return status;
@@ -165,7 +165,7 @@ int cmd_healthcheck(int argc, char **argv)
             return EX_USAGE;
     }
     if (optind < argc)
-        return cmd_usage(argv[0], "takes no words");
+        return cmd_usage(argv[0], "takes no arguments");
     struct config *config = ask_config(&c, argv[0], admin, &status);
     if (!config)
         return status;

@@ -35,7 +35,7 @@ static int load_and_show(const struct config *c)
     if (asprintf(&path, "%s/ca.pem", c->ca_publish) < 0)
         status = cmd_fail(EX_SOFTWARE, "ca", "out of memory");
     else if (config_file_read(path, &pem, &status, &e) != 0)
-        cmd_fail(status, "ca", "%s: it is published when \"sidekey serve\" starts (ca.publish: %s)", e.text,
+        cmd_fail(status, "ca", "%s: \"sidekey serve\" writes this file when it starts (ca.publish: %s)", e.text,
                  c->ca_publish);
     else
         status = show(path, &pem);
@@ -81,14 +81,14 @@ int cmd_ca(int argc, char **argv)
         if (optind == argc)
             break;
         if (word)
-            return cmd_usage("ca", "one of them at a time: show, rotate");
+            return cmd_usage("ca", "takes one action: show or rotate");
         word = argv[optind++];
     }
     bool show_it = word && strcmp(word, "show") == 0, rotate_it = word && strcmp(word, "rotate") == 0;
     if (!show_it && !rotate_it)
-        return cmd_usage("ca", "there is: sidekey ca show, sidekey ca rotate [--now]");
+        return cmd_usage("ca", "needs an action: sidekey ca show, or sidekey ca rotate [--now]");
     if (now && !rotate_it)
-        return cmd_usage("ca", "--now belongs to rotate");
+        return cmd_usage("ca", "--now works only with rotate");
     struct config *c = cmd_config_load(&load, &status);
     if (!c)
         return status;

@@ -44,7 +44,7 @@ int cmd_check(int argc, char **argv)
     if (optind == argc - 1 && !load.options.path)
         load.options.path = argv[optind++];
     if (optind < argc)
-        return cmd_usage("check", "one file at a time, please");
+        return cmd_usage("check", "checks one file at a time");
     struct config *c = cmd_config_load(&load, &failed);
     if (!c)
         return failed;

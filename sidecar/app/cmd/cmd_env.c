@@ -89,7 +89,7 @@ static int read_flags(int argc, char **argv, struct env_flags *f)
         }
     if (failed)
         return failed;
-    return optind < argc ? cmd_usage("env", "takes no words, and \"%.60s\" is one", argv[optind]) : 0;
+    return optind < argc ? cmd_usage("env", "takes no arguments: remove \"%.60s\"", argv[optind]) : 0;
 }
 
 /* Splits the listener's address into what clients are told: any-address becomes loopback. */
@@ -102,12 +102,12 @@ static int split_proxy(const struct config *c, const char *given, char *host, si
         from += 7;
     if (!given && c->listen_proxy.len == 0)
         return cmd_fail(EX_CONFIG, "env",
-                        "listen.proxy is off, and no program takes a unix socket from these variables: say with "
-                        "--proxy HOST:PORT what leads there");
+                        "listen.proxy is off, and these variables cannot name a unix socket: name a TCP address that "
+                        "forwards to it with --proxy HOST:PORT");
     if (authority_parse(slice_str(from), SCHEME_HTTP, 0, &at) != 0)
         return given ? cmd_usage("env", "--proxy needs HOST:PORT, like 127.0.0.1:8118")
                      : cmd_fail(EX_CONFIG, "env",
-                                "listen.proxy takes any free port: say which one with --proxy HOST:PORT");
+                                "listen.proxy uses any free port: name the real one with --proxy HOST:PORT");
     bool any = strcmp(at.host, "0.0.0.0") == 0, any6 = strcmp(at.host, "::") == 0;
     snprintf(host, size, "%s", any || any6 ? "127.0.0.1" : at.host);
     snprintf(port, 8, "%u", at.port);
@@ -133,7 +133,7 @@ static int print_env(const struct config *c, const struct env_flags *f)
     while (i < count && strcmp(formats[i].name, f->format) != 0)
         i++;
     if (i == count)
-        return cmd_usage("env", "--format is sh, docker, k8s or json, and not \"%.20s\"", f->format);
+        return cmd_usage("env", "--format must be sh, docker, k8s or json, not \"%.20s\"", f->format);
     int failed = split_proxy(c, f->proxy, host, sizeof host, port);
     if (failed)
         return failed;
@@ -151,7 +151,7 @@ static int print_env(const struct config *c, const struct env_flags *f)
                              .old = formats[i].here ? old_variable : NULL };
     if (f->java && !in.java_trust)
         fprintf(stderr,
-                "sidekey env: Java: %s is not there; import the CA instead: keytool -importcert -cacerts -file %s\n",
+                "sidekey env: Java: %s does not exist; import the CA instead: keytool -importcert -cacerts -file %s\n",
                 jks, ca);
     failed = formats[i].print ? env_table_each(&in, formats[i].print, NULL) : print_json(&in);
     free(bundle);

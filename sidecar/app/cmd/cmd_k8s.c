@@ -32,11 +32,11 @@ static const struct kind {
     bool all; /* part of "sidekey k8s" without a kind */
 } kinds[] = {
     { "deployment", "deployment.yaml", "a Deployment with sidekey as a native sidecar", true },
-    { "networkpolicy", "networkpolicy.yaml", "what the pod may reach", true },
+    { "networkpolicy", "networkpolicy.yaml", "a NetworkPolicy: what the pod may connect to", true },
     { "pdb", "pdb.yaml", "a PodDisruptionBudget", true },
-    { "job", "job.yaml", "a Job that completes", false },
-    { "sidecar", "sidecar.yaml", "the sidecar container alone", false },
-    { "volumes", "volumes.yaml", "its volumes alone", false },
+    { "job", "job.yaml", "a Job with sidekey as a native sidecar", false },
+    { "sidecar", "sidecar.yaml", "only the sidecar container", false },
+    { "volumes", "volumes.yaml", "only the volumes of the sidecar", false },
     { "redis", "redis.yaml", "a Redis for the state of all replicas", false },
     { "podmonitor", "podmonitor.yaml", "a PodMonitor for the Prometheus operator", false },
     { "rules", "rules.yaml", "alert rules for Prometheus", false },
@@ -323,11 +323,10 @@ static int read_flags(int argc, char **argv, struct k8s *k)
     if (!is_label(k->app) || !is_label(k->container))
         return cmd_usage("k8s", "--name and --container need lower-case letters, digits and '-', at most 50");
     if (!is_image(k->image) || !is_image(k->sidekey_image))
-        return cmd_usage("k8s", "an image is written like registry.example/app:1.0");
+        return cmd_usage("k8s", "--image and --sidekey-image need an image name, like registry.example/app:1.0");
     if (k->replicas[strspn(k->replicas, "0123456789")] || strlen(k->replicas) > 4 || !*k->replicas)
         return cmd_usage("k8s", "--replicas needs a number");
-    return argc - optind > 1 ? cmd_usage("k8s", "prints one kind at a time; \"%.40s\" is too many", argv[optind + 1])
-                             : 0;
+    return argc - optind > 1 ? cmd_usage("k8s", "prints one kind at a time: remove \"%.40s\"", argv[optind + 1]) : 0;
 }
 
 int cmd_k8s(int argc, char **argv)

@@ -106,7 +106,7 @@ static int parse(struct run *r, int argc, char **argv)
             return status;
     }
     if (optind >= argc)
-        return cmd_usage("run", "which program? sidekey run -- PROGRAM [ARGUMENT…]");
+        return cmd_usage("run", "needs a program: sidekey run -- PROGRAM [ARGUMENT…]");
     r->argv = argv + optind;
     return 0;
 }
@@ -120,8 +120,9 @@ static const char *gap(const struct run *r)
         return "it is covered only if it honours HTTPS_PROXY and the CA variables; --layers auto covers more";
     if (target_preloads(r->target.kind))
         return NULL;
-    return r->layers & LAYER_ENV ? "the preload library does not reach it: it is covered only if it honours HTTPS_PROXY"
-                                 : "the preload library does not reach it: it is not covered";
+    return r->layers & LAYER_ENV
+               ? "the preload library does not work in it: it is covered only if it honours HTTPS_PROXY"
+               : "the preload library does not work in it: it is not covered";
 }
 
 static const char *layers_text(unsigned layers)
@@ -141,14 +142,14 @@ static int judge_target(struct run *r)
         printf("program   %s%s%s%s: %s\nlayers    %s\ncoverage  %s\n", *t->script ? t->script : t->path,
                *t->script ? " (" : "", *t->script ? t->path : "", *t->script ? ")" : "", target_text(t->kind),
                layers_text(r->layers),
-               what ? what : "every connection to the host of a rule comes to sidekey, or fails");
+               what ? what : "every connection to a host of the rules goes through sidekey, or fails");
     } else if (what && (r->strict || !chosen)) {
         fprintf(stderr, "sidekey run: %s is %s: %s\n", t->path, target_text(t->kind), what);
     }
     if (r->check)
         return what ? 1 : 0;
     if (what && r->strict) {
-        fprintf(stderr, "sidekey run: --strict: not started\n");
+        fprintf(stderr, "sidekey run: --strict: the program was not started\n");
         return EX_CONFIG;
     }
     return 0;

@@ -117,7 +117,7 @@ static int show(const struct config *config, const char *name, bool json)
     int failed = ask(config, name, "GET", "/status", &body);
     json_t *root = failed ? NULL : json_safe_load(buf_slice(&body), 0, NULL);
     if (!failed && !root)
-        failed = cmd_fail(EX_PROTOCOL, name, "the running sidekey did not answer with JSON");
+        failed = cmd_fail(EX_PROTOCOL, name, "the response of the running sidekey is not JSON");
     else if (!failed && json)
         printf("%.*s\n", (int)body.len, buf_slice(&body).ptr);
     else if (!failed)
@@ -163,7 +163,7 @@ int cmd_status(int argc, char **argv)
             return EX_USAGE;
     }
     if (optind < argc)
-        return cmd_usage(argv[0], "takes no words");
+        return cmd_usage(argv[0], "takes no arguments");
     int failed = EX_OK;
     struct config *config = ask_config(&c, argv[0], admin, &failed);
     if (!config)

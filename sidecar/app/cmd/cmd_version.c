@@ -31,7 +31,7 @@ int cmd_version(int argc, char **argv)
         verbose = true;
     }
     if (optind < argc)
-        return cmd_usage("version", "takes no words");
+        return cmd_usage("version", "takes no arguments");
     puts("sidekey " SIDEKEY_VERSION);
     if (verbose)
         print_libraries();

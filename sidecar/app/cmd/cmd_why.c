@@ -72,7 +72,7 @@ static void print_changes(const struct rule *r)
     for (size_t i = 0; i < r->set_if_absent_count; i++)
         printf("  default %s: %s\n", r->set_if_absent[i].name, r->set_if_absent[i].value);
     if (r->only_if_header)
-        printf("  only if %s is exactly \"%s\"; else the request goes as it is\n", r->only_if_header,
+        printf("  only if %s is exactly \"%s\"; otherwise the request is sent unchanged\n", r->only_if_header,
                r->only_if_equals);
 }
 
@@ -100,7 +100,7 @@ static void print_again(const struct rule *r)
 {
     char size[32];
     if (r->also_count)
-        printf("refused:    also %zu kind%s of answer in band (on_unauthorized.also)\n", r->also_count,
+        printf("refused:    also %zu kind%s of response in band (on_unauthorized.also)\n", r->also_count,
                r->also_count == 1 ? "" : "s");
     if (!r->replay)
         printf("refused:    never sent again (on_unauthorized.replay: false)\n");
@@ -126,7 +126,7 @@ static void print_network(const struct question *q)
         return;
     }
     if (parent_serves(&c->parent, &q->to))
-        printf("dials:      by parent proxy %s (network.parent_proxy)\n", c->parent.url);
+        printf("dials:      through parent proxy %s (network.parent_proxy)\n", c->parent.url);
 }
 
 static void print_wanted(const struct rule *r)
@@ -153,9 +153,9 @@ static void print_rules(const struct question *q, const struct rule *winner)
         if (differs && strcmp(differs, "placeholder") == 0)
             print_wanted(r);
         else if (differs)
-            printf("no: another %s (%s:%u)\n", differs, r->host, r->port);
+            printf("no: different %s (%s:%u)\n", differs, r->host, r->port);
         else
-            puts(r == winner ? "wins" : "matches, and a more exact or earlier rule wins");
+            puts(r == winner ? "wins" : "matches, but a more exact or earlier rule wins");
     }
     if (others)
         printf("rules:      %zu more for other hosts or ports\n", others);
@@ -163,14 +163,15 @@ static void print_rules(const struct question *q, const struct rule *winner)
 
 static int answer_refused(const struct problem *p)
 {
-    printf("answer:     %d: %s%s%s\n", p->status, p->detail, p->hint ? ": " : "", p->hint ? p->hint : "");
+    printf("response:   %d: %s%s%s\n", p->status, p->detail, p->hint ? ": " : "", p->hint ? p->hint : "");
     return 1;
 }
 
 static int answer_unmatched(const struct question *q)
 {
-    printf("answer:     no rule knows %s: the connection is tunnelled%s, nothing is read or set (unmatched: %s)\n",
-           q->host, q->config->unmatched == UNMATCHED_REPORT ? " and logged" : ": bytes only",
+    printf("response:   no rule names %s: the connection is tunnelled%s: sidekey reads and changes nothing (unmatched: "
+           "%s)\n",
+           q->host, q->config->unmatched == UNMATCHED_REPORT ? " and logged" : "",
            q->config->unmatched == UNMATCHED_REPORT ? "report" : "tunnel");
     return 1;
 }
@@ -258,7 +259,8 @@ int cmd_why(int argc, char **argv)
     q.method = slice_str(argv[optind]);
     if (url_parse(slice_str(argv[optind + 1]), &q.to, &path) != 0)
         return cmd_usage(
-            "why", "the second word is no http or https URL (no user, no fragment): https://api.example.com/v1/x");
+            "why",
+            "the URL must begin with http:// or https://, without a user and a fragment: https://api.example.com/v1/x");
     struct config *c = cmd_config_load(&load, &status);
     if (!c)
         return status;

@@ -134,7 +134,7 @@ static void on_report(int fd)
                     text + 1);
         else if (kind >= 0 && kind < ELF_KINDS && is_new(text + 1))
             fprintf(stderr,
-                    "sidekey run: a child started %s, which is %s: the preload library does not reach it; it is "
+                    "sidekey run: a child started %s, which is %s: the preload library does not work in it; it is "
                     "covered only if it honours HTTPS_PROXY\n",
                     text + 1, target_text((enum elf_kind)kind));
     }

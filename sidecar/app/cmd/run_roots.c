@@ -44,7 +44,7 @@ static const char *fault(const char *path)
     ssize_t got = text ? read(fd, text, size) : 0;
     static const char begin[] = "-----BEGIN ";
     if (!what && (got <= 0 || !memmem(text, (size_t)got, begin, sizeof begin - 1)))
-        what = "no PEM certificate in it";
+        what = "it contains no PEM certificate";
     free(text);
     close(fd);
     return what;

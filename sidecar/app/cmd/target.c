@@ -14,7 +14,7 @@ const char *target_text(enum elf_kind kind)
         [ELF_DYNAMIC] = "a dynamic program",
         [ELF_STATIC] = "a static program",
         [ELF_GO] = "a Go program",
-        [ELF_FOREIGN] = "a program for another kind of processor",
+        [ELF_FOREIGN] = "a program for another CPU architecture",
         [ELF_PRIVILEGED] = "a set-user-ID program or one with file capabilities",
         [ELF_SCRIPT] = "a script",
         [ELF_UNKNOWN] = "a program of unknown format",

@@ -43,12 +43,12 @@ int cross_check_inject(struct schema *s, const json_t *node, void *item)
             format = "Bearer {access_token}";
         break;
     case INJECT_QUERY:
-        wrong = i->name ? value_query_key(&i->name) : "name is missing: which query key takes the token?";
+        wrong = i->name ? value_query_key(&i->name) : "name is missing: name the query key that takes the token";
         break;
     case INJECT_USERINFO:
         format = "x-access-token:{access_token}";
         if (i->name)
-            wrong = "name has no meaning with in: userinfo: write format: \"user:{access_token}\"";
+            wrong = "name cannot be used with in: userinfo: write format: \"user:{access_token}\"";
         else if (i->format && !strchr(i->format, ':'))
             wrong = "userinfo is user:password: write format: \"user:{access_token}\"";
         else
@@ -90,11 +90,13 @@ static int check_places(struct schema *s, const json_t *node, const struct rule 
         for (size_t j = 0; j < i; j++)
             if (same_place(&r->inject[i], &r->inject[j]))
                 return schema_error(s, json_array_get(json_object_get(node, "inject"), i),
-                                    "the same place is injected twice");
+                                    "two items of inject set the same place: remove one");
         if (*field && has_name(r->append, r->append_count, field))
-            return schema_error(s, json_object_get(node, "append"), "\"%.64s\" is injected already", field);
+            return schema_error(s, json_object_get(node, "append"), "inject already sets \"%.64s\": remove it here",
+                                field);
         if (*field && has_name(r->set_if_absent, r->set_if_absent_count, field))
-            return schema_error(s, json_object_get(node, "set_if_absent"), "\"%.64s\" is injected already", field);
+            return schema_error(s, json_object_get(node, "set_if_absent"),
+                                "inject already sets \"%.64s\": remove it here", field);
     }
     return 0;
 }
@@ -149,7 +151,7 @@ static int check_name(struct schema *s, const json_t *node, struct rule *r)
         if (other->name && other->host && strcmp(other->name, r->name) == 0 && /* what it lacks was reported there */
             strcmp(other->name, other->host) != 0)
             return schema_error(s, json_object_get(node, "name"),
-                                "another rule has this name: metrics could not tell them apart");
+                                "another rule has this name: names must be unique, because metrics use them as labels");
     return 0;
 }
 
@@ -158,7 +160,7 @@ int cross_check_mark(struct schema *s, const json_t *node, void *mark)
     const struct in_band_mark *m = mark;
     if (!m->header == !m->pointer)
         return schema_error(s, node,
-                            "needs either header or json: what tells a refusal from any other answer of that status?");
+                            "needs header or json: one of them must identify the response as a refusal of the token");
     return 0;
 }
 
@@ -217,17 +219,18 @@ static int check_redis(struct schema *s, const json_t *store, const struct confi
     if (!c->redis.url)
         return asked ? schema_error(s, node, "url is missing: write redis://host:6379/0") : failed;
     if (c->seal_key.kind == SECRET_REF_NONE)
-        failed = schema_error(
-            s, store, "seal_key is missing: every machine that shares Redis needs the same one (openssl rand -hex 32)");
+        failed = schema_error(s, store,
+                              "seal_key is missing: every machine that shares Redis needs the same one (make it with: "
+                              "openssl rand -hex 32)");
     (void)redis_url_parse(slice_str(c->redis.url), &url);
     if (!url.tls && (c->redis.ca_file || c->redis.cert_file))
-        failed = schema_error(s, node,
-                              "ca_file and cert_file have no meaning without TLS: the url begins with rediss:// then");
+        failed = schema_error(s, node, "ca_file and cert_file need TLS: begin url with rediss://");
     if (c->redis.sentinel_master && url.path[0])
-        failed = schema_error(s, node,
-                              "sentinels name hosts, but url is a socket: write redis://host, or leave sentinel out");
+        failed = schema_error(
+            s, node,
+            "sentinel needs a url with a host, but url is a unix socket: write redis://host, or remove sentinel");
     if (c->redis.sentinel_master && !(c->redis.sentinel_nodes && c->redis.sentinel_nodes[0]))
-        failed = schema_error(s, node, "sentinel.nodes is empty: name at least one, better three");
+        failed = schema_error(s, node, "sentinel.nodes is empty: list at least one, preferably three");
     return failed;
 }
 
@@ -236,13 +239,13 @@ int cross_check_config(struct schema *s, const json_t *node, void *config)
     const struct config *c = config;
     int failed = cross_check_pair(s, json_object_get(node, "ca"), c->ca_cert_file, c->ca_key_file);
     if (c->seal_key_previous.kind != SECRET_REF_NONE && c->seal_key.kind == SECRET_REF_NONE)
-        failed = schema_error(s, json_object_get(node, "store"),
-                              "seal_key_previous is the key before seal_key, which is missing");
+        failed = schema_error(s, json_object_get(node, "store"), "seal_key_previous needs seal_key, which is missing");
     if (check_redis(s, json_object_get(node, "store"), c) != 0 || local_check(s, node, config) != 0)
         failed = -1;
     if (c->limits.replay_total_bytes < c->replay_body_bytes)
-        failed = schema_error(s, json_object_get(node, "limits"),
-                              "replay_total is less than replay_body: no body could be kept");
+        failed = schema_error(
+            s, json_object_get(node, "limits"),
+            "replay_total is smaller than replay_body: sidekey could not keep a request body of that size");
     return failed;
 }
 
@@ -260,7 +263,7 @@ int cross_read_statuses(struct schema *s, const struct field *f, const json_t *n
         if (!text)
             return -1;
         if (!tree_mark(s->tree, item).plain || slice_u64(slice_str(text), 599, &status) != 0 || status < 400)
-            return schema_error(s, item, "\"%.20s\" is no status that refuses: write 400 to 599, without quotes", text);
+            return schema_error(s, item, "\"%.20s\" is not an error status: write 400 to 599, without quotes", text);
         to[i] = (int)status;
     }
     to[count] = 0;
@@ -284,7 +287,7 @@ int cross_read_ports(struct schema *s, const struct field *f, const json_t *node
         if (!text)
             return -1;
         if (!tree_mark(s->tree, item).plain || slice_u64(slice_str(text), UINT16_MAX, &port) != 0 || port == 0)
-            return schema_error(s, item, "\"%.20s\" is no port: write 1 to 65535, without quotes", text);
+            return schema_error(s, item, "\"%.20s\" is not a port: write 1 to 65535, without quotes", text);
         c->connect_ports[i] = (uint16_t)port;
     }
     return 0;
@@ -304,7 +307,8 @@ int cross_read_networks(struct schema *s, const struct field *f, const json_t *n
         if (!text)
             return -1;
         if (address_parse_network(slice_str(text), &c->allow_private[i]) != 0)
-            return schema_error(s, item, "\"%.60s\" is no network: write 10.20.0.0/16, fd00::/8 or one address", text);
+            return schema_error(s, item, "\"%.60s\" is not a network: write 10.20.0.0/16, fd00::/8 or one address",
+                                text);
         c->allow_private_count = i + 1;
     }
     return 0;
@@ -318,12 +322,12 @@ static int read_override(struct schema *s, const char *key, const json_t *value,
         colons += *c == ':';
     bool port = *key == '[' ? strstr(key, "]:") != NULL : colons == 1;
     if (authority_parse(slice_str(key), SCHEME_HTTPS, 443, &from) != 0)
-        return schema_error_key(s, value, "\"%.100s\" is no host: write host or host:port", key);
+        return schema_error_key(s, value, "\"%.100s\" is not a host: write host or host:port", key);
     const char *text = schema_text(s, value);
     if (!text)
         return -1;
     if (address_parse(slice_str(text), 0, &to->to) != 0)
-        return schema_error(s, value, "\"%.60s\" is no address: write IP or IP:PORT", text);
+        return schema_error(s, value, "\"%.60s\" is not an address: write IP or IP:PORT", text);
     to->port = port ? from.port : 0;
     to->host = strdup(from.host);
     return to->host ? 0 : schema_error(s, value, "out of memory");

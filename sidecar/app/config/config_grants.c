@@ -67,11 +67,11 @@ static int check_token(struct schema *s, const json_t *node, const struct creden
     if (!written(s, node, "token") || secret == (c->grant == GRANT_STATIC))
         return 0;
     return secret ? schema_error_key(s, json_object_get(node, "token"),
-                                     "token has no meaning with grant: %s, but for access_token and id_token, which "
-                                     "name the member of the response that is the token",
+                                     "token cannot be used with grant: %s: only access_token or id_token can, the "
+                                     "member of the response that is the token",
                                      grant_of(c->grant)->name)
                   : schema_error(s, json_object_get(node, "token"),
-                                 "is the token itself with grant: static: write {file: PATH} or {env: NAME}");
+                                 "must be the token itself with grant: static: write {file: PATH} or {env: NAME}");
 }
 
 static int check_response(struct schema *s, const json_t *node, const struct credential_spec *c)
@@ -80,7 +80,7 @@ static int check_response(struct schema *s, const json_t *node, const struct cre
     for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++)
         if (pointers[i] && !*pointers[i])
             return schema_error(s, json_object_get(node, "response"),
-                                "an empty pointer is the whole response: name a member, like /data/access_token");
+                                "an empty pointer means the whole response: name a member, like /data/access_token");
     return 0;
 }
 
@@ -89,8 +89,7 @@ static int refuse_key(struct schema *s, const json_t *node, const char *key, con
 {
     if (!written(s, node, key))
         return 0;
-    return schema_error_key(s, json_object_get(node, key), "%s has no meaning with %s%s: leave it out", key, with,
-                            what);
+    return schema_error_key(s, json_object_get(node, key), "%s cannot be used with %s%s: remove it", key, with, what);
 }
 
 static int missing(struct schema *s, const json_t *node, const char *key, const char *with, const char *what)
@@ -138,7 +137,7 @@ static int check_url(struct schema *s, const json_t *node, struct credential_spe
     if (c->grant == GRANT_METADATA)
         wrong = fetch_url_read(c->token_url, true, &place) == 0
                     ? NULL
-                    : "is no metadata server: write http://169.254.169.254/…";
+                    : "is not a metadata server: write http://169.254.169.254/…";
     else if (c->token_url)
         wrong = value_token_url(&c->token_url);
     return wrong ? schema_error(s, at, "token_url %s", wrong) : 0;
@@ -154,13 +153,16 @@ static int check_assertion(struct schema *s, const json_t *node, const struct cr
     bool private_key = c->client_auth == CLIENT_AUTH_PRIVATE_KEY_JWT, bearer = c->grant == GRANT_JWT_BEARER;
     int failed = 0;
     if (!key && !token)
-        return schema_error(s, a, "key is missing: an assertion is signed with it (or given as token)");
+        return schema_error(
+            s, a, "key is missing: give the key that signs the assertion, or give a ready-made assertion as token");
     if (!bearer && !private_key && c->grant != GRANT_GITHUB_APP)
         return refuse_key(s, node, "assertion", "this client_auth", "");
     if (bearer && private_key && !key)
-        return schema_error(s, a, "key is missing: the client's own assertion is signed with it");
+        return schema_error(s, a,
+                            "key is missing: client_auth: private_key_jwt needs it to sign the client's assertion");
     if (key && token && !(bearer && private_key))
-        return schema_error(s, a, "key and token exclude each other: the assertion is signed, or it is given");
+        return schema_error(
+            s, a, "key and token exclude each other: give key to sign an assertion, or token for a ready-made one");
     for (size_t i = 0; !key && i < sizeof of_key / sizeof *of_key; i++)
         failed |= refuse_key(s, a, of_key[i], "token", "");
     for (size_t i = 0; c->grant == GRANT_GITHUB_APP && i < sizeof of_oauth / sizeof *of_oauth; i++)
@@ -198,8 +200,9 @@ static int check_client(struct schema *s, const json_t *node, const struct crede
     if (!c->client_id && c->client_auth != CLIENT_AUTH_NONE)
         return missing(s, node, "client_id", "this client_auth", "");
     if (c->client_auth == CLIENT_AUTH_BASIC_RAW && strchr(c->client_id, ':'))
-        return schema_error(s, json_object_get(node, "client_id"),
-                            "a colon cannot be part of it with client_auth: basic_raw (RFC 7617): write basic or body");
+        return schema_error(
+            s, json_object_get(node, "client_id"),
+            "must not contain a colon with client_auth: basic_raw (RFC 7617): write client_auth: basic or body");
     return 0;
 }
 
@@ -220,6 +223,6 @@ int grants_check_spec(struct schema *s, const json_t *node, void *spec)
     if (!failed && written(s, node, "assertion"))
         failed = check_assertion(s, node, c);
     if (c->command && !c->command[0])
-        failed = schema_error(s, json_object_get(node, "command"), "names no program: write [program, argument, …]");
+        failed = schema_error(s, json_object_get(node, "command"), "is empty: write [program, argument, …]");
     return failed;
 }

@@ -79,16 +79,16 @@ static void warn_rules(struct schema *s, const struct config *c, const json_t *r
 {
     struct rule_index *index = rule_index_new(c->rules, c->rule_count);
     if (c->rule_count == 0)
-        schema_warn(s, rules, "no rules: nothing is injected anywhere");
+        schema_warn(s, rules, "there are no rules: sidekey adds no credential to any request");
     for (size_t i = 0; i < c->rule_count; i++) {
         const struct rule *r = &c->rules[i];
         const json_t *node = json_array_get(rules, i);
         if (index && is_shadowed(index, r))
-            schema_warn(s, node, "rules[%zu] can never win: a rule before it matches the same requests", i);
+            schema_warn(s, node, "rules[%zu] never applies: an earlier rule matches the same requests", i);
         if (strncmp(r->host, "*.", 2) == 0 && !strchr(r->host + 2, '.'))
             schema_warn(s, node, "rules[%zu]: %s covers a whole top-level domain", i, r->host);
         if (r->allow_http && r->credential)
-            schema_warn(s, node, "rules[%zu]: allow_http sends the token in the clear", i);
+            schema_warn(s, node, "rules[%zu]: allow_http sends the token unencrypted", i);
     }
     rule_index_free(index);
 }
@@ -116,8 +116,10 @@ static void warn(struct schema *s, const struct config *c)
     address_text((const struct sockaddr *)&c->listen_proxy.sa, text, sizeof text);
     if (c->listen_proxy.len && authority_parse(slice_str(text), SCHEME_HTTP, 1, &at) == 0
         && !address_names_loopback(slice_str(at.host)))
-        schema_warn(s, json_object_get(json_object_get(root, "listen"), "proxy"),
-                    "listen.proxy: %s is open to other machines: whoever reaches it can use the credentials", text);
+        schema_warn(
+            s, json_object_get(json_object_get(root, "listen"), "proxy"),
+            "listen.proxy: %s is open to other machines: every program that can connect to it can use the credentials",
+            text);
     warn_unused(s, c, credentials);
     warn_rules(s, c, json_object_get(root, "rules"));
     local_warn(s, root, c);
@@ -130,7 +132,7 @@ static int check_flags(struct schema *s)
     for (size_t i = 0; s->set && s->set[i]; i++)
         if (i >= 64 || !(s->set_used & UINT64_C(1) << i))
             failed =
-                schema_error(s, NULL, "\"%.100s\" names no key that can be set so: write SECTION.KEY=VALUE", s->set[i]);
+                schema_error(s, NULL, "\"%.100s\" is not a key that --set can set: write SECTION.KEY=VALUE", s->set[i]);
     s->foreign = NULL;
     return failed;
 }

@@ -12,8 +12,8 @@
 const char *local_path(char **io_text)
 {
     if (**io_text != '/')
-        return "the path of a socket begins with /";
-    return strlen(*io_text) > LISTEN_UNIX_PATH_MAX ? "is too long: the kernel takes 107 bytes for the path of a socket"
+        return "the path of a socket must begin with /";
+    return strlen(*io_text) > LISTEN_UNIX_PATH_MAX ? "is too long: the kernel allows 107 bytes for the path of a socket"
                                                    : NULL;
 }
 
@@ -31,7 +31,7 @@ const char *local_mode(char **io_text)
 
 const char *local_group(char **io_text)
 {
-    return **io_text ? NULL : "is empty: write a group, or leave it out";
+    return **io_text ? NULL : "is empty: write a group, or remove the key";
 }
 
 /* 0; -ENOENT: no number, and no name that is known here; -ERANGE: a number that is none. */
@@ -56,9 +56,9 @@ static int no_id(struct schema *s, const json_t *node, int failed, bool group, c
 {
     const char *what = group ? "group" : "user";
     if (failed == -ERANGE)
-        return schema_error(s, node, "\"%.40s\" is no %s: write its name, or a number up to %u", text, what,
+        return schema_error(s, node, "\"%.40s\" is not a %s: write its name, or a number up to %u", text, what,
                             (unsigned)ID_MAX);
-    return schema_error(s, node, "there is no %s \"%.40s\" on this machine: write its number, or make it", what, text);
+    return schema_error(s, node, "this machine has no %s \"%.40s\": write its number, or create it", what, text);
 }
 
 int local_read_uids(struct schema *s, const struct field *f, const json_t *node, void *client)
@@ -98,12 +98,12 @@ int local_check_client(struct schema *s, const json_t *node, const struct client
 {
     const struct config *c = s->root;
     if (client->password.kind == SECRET_REF_NONE && !client->uids)
-        return schema_error(s, node, "has no way in: give it a password, or uids, or both");
+        return schema_error(s, node, "this client cannot connect: give it a password, or uids, or both");
     for (const struct client_spec *other = c->clients; other < client; other++)
         for (size_t i = 0; i < client->uid_count; i++)
             if (has_uid(other, client->uids[i]))
                 return schema_error(s, json_object_get(node, "uids"),
-                                    "uid %u is the client \"%s\" already: a user is one client",
+                                    "uid %u belongs to the client \"%s\" already: list each user once",
                                     (unsigned)client->uids[i], other->name);
     return 0;
 }
@@ -126,15 +126,15 @@ int local_check(struct schema *s, const json_t *node, struct config *c)
     if (c->listen_socket)
         return find_group(s, listen, c);
     if (c->listen_proxy.len == 0)
-        return schema_error(s, listen,
-                            "listen: the proxy would listen nowhere: give proxy an address, or socket a path");
+        return schema_error(s, listen, "listen: the proxy has no address: give proxy an address, or socket a path");
     if (c->socket_group)
-        return schema_error(s, listen, "listen: socket_group has no meaning without socket: give it a path");
+        return schema_error(s, listen, "listen: socket_group needs socket: give socket a path");
     for (size_t i = 0; i < c->client_count; i++)
         if (c->clients[i].uids)
-            return schema_error(s, json_object_get(json_object_get(node, "clients"), c->clients[i].name),
-                                "clients.%s.uids: users are known on a unix socket only: give listen.socket a path",
-                                c->clients[i].name);
+            return schema_error(
+                s, json_object_get(json_object_get(node, "clients"), c->clients[i].name),
+                "clients.%s.uids: sidekey can identify users only on a unix socket: give listen.socket a path",
+                c->clients[i].name);
     return 0;
 }
 
@@ -148,7 +148,7 @@ void local_warn(struct schema *s, const json_t *root, const struct config *c)
     for (size_t i = 0; i < c->client_count; i++)
         if (has_uid(&c->clients[i], ID_OVERFLOW))
             schema_warn(s, json_object_get(json_object_get(clients, c->clients[i].name), "uids"),
-                        "clients.%s.uids: %d is also what every user of another user namespace looks like who has no "
-                        "number here",
+                        "clients.%s.uids: %d is the overflow uid: every user of another user namespace that is not "
+                        "mapped here has it too",
                         c->clients[i].name, ID_OVERFLOW);
 }

@@ -11,7 +11,7 @@ const char *network_parent_username(char **io_text)
 {
     for (const char *c = *io_text; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 0x7f || *c == ':')
-            return "a user name has no colon (RFC 7617) and no control bytes";
+            return "a user name must not contain a colon (RFC 7617) or control bytes";
     return strlen(*io_text) > PARENT_LOGIN_MAX ? "a user name has at most 255 bytes" : NULL;
 }
 
@@ -27,8 +27,8 @@ int network_check_parent(struct schema *s, const json_t *node, void *config)
     if (!p->url && node)
         return schema_error(s, node, "url is missing: write http://host:port or socks5h://host:port");
     if (!p->url && p->username)
-        return schema_error(s, node, "username has no meaning without url");
+        return schema_error(s, node, "username needs url, which is missing");
     if (password && !p->username)
-        return schema_error(s, node, "password has no meaning without username");
+        return schema_error(s, node, "password needs username, which is missing");
     return 0;
 }

@@ -31,19 +31,19 @@ static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 
 static const struct field listen_fields[] = {
     { "proxy", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_proxy), .initial = "127.0.0.1:8118", .words = off,
-      .about = "IP:PORT of the proxy; :PORT is every address; port 0 takes a free one; off when there is a socket "
-               "instead." },
+      .about = "IP:PORT that the proxy listens on; :PORT is every address, port 0 any free port; off is allowed with a "
+               "socket." },
     { "socket", FIELD_STRING, FIELD_ENV, .at = CONFIG(listen_socket), .check = local_path,
-      .about =
-          "Path of a unix socket that the proxy listens on too; the kernel says who connects (clients.NAME.uids)." },
+      .about = "Path of a unix socket that the proxy also listens on; a client can be identified by its uid "
+               "(clients.NAME.uids)." },
     { "socket_mode", FIELD_STRING, FIELD_ENV, .at = CONFIG(socket_mode), .initial = "0600", .check = local_mode,
-      .about = "Permissions of the socket, octal; who may write to it may connect." },
+      .about = "Permissions of the socket, octal; a program needs write permission to connect." },
     { "socket_group", FIELD_STRING, FIELD_ENV, .at = CONFIG(socket_group), .check = local_group,
-      .about = "Group of the socket, name or number; default the one that its directory gives it." },
+      .about = "Group of the socket, name or number; default: the group that a new file in its directory gets." },
     { "admin", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_admin), .initial = "127.0.0.1:9118", .words = off,
-      .about = "IP:PORT of /livez, /readyz, /metrics and /status; :PORT is every address, IPv4 and IPv6; or off." },
+      .about = "IP:PORT of /livez, /readyz, /metrics and /status, or off; :PORT is every address, IPv4 and IPv6." },
     { "admin_socket", FIELD_STRING, FIELD_ENV, .at = CONFIG(admin_socket), .check = local_admin_path,
-      .about = "Path of a unix socket (mode 0600) with the same for operators, or off; default admin.sock in "
+      .about = "Path of a unix socket (mode 0600) that serves the same to operators, or off; default admin.sock in "
                "$RUNTIME_DIRECTORY, else in the state directory." },
     { "gateway", FIELD_LATER, .about = "there is no base-URL listener yet: use listen.proxy" },
     END,
@@ -55,28 +55,27 @@ static const struct field ca_fields[] = {
       .about = "Directory for ca.pem and bundle.pem; default $RUNTIME_DIRECTORY, /run/sidekey for root, "
                "else $XDG_RUNTIME_DIR/sidekey." },
     { "cert_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(ca_cert_file),
-      .about = "A CA certificate (PEM) of your own, with key_file; default: one is made." },
+      .about = "A CA certificate (PEM) of your own, with key_file; default: sidekey makes one." },
     { "key_file", FIELD_STRING, FIELD_ENV | FIELD_FILE | FIELD_KEY, .at = CONFIG(ca_key_file),
       .about = "The key of cert_file (PEM)." },
     { "constrain", FIELD_BOOL, FIELD_ENV, .at = CONFIG(ca_constrain), .initial = "true",
-      .about = "Name constraints: the CA can only speak for the hosts of the rules." },
+      .about = "Name constraints: the CA is valid only for the hosts of the rules." },
     { "keep", FIELD_BOOL, FIELD_ENV, .at = CONFIG(ca_keep), .initial = "true",
-      .about =
-          "The CA that was made outlives a restart, sealed with store.seal_key in the state directory; false: it is "
-          "in memory only." },
+      .about = "Keep the CA that sidekey made across restarts, sealed with store.seal_key in the state directory; "
+               "false: in memory only." },
     { "rsa", FIELD_BOOL, FIELD_ENV, .at = CONFIG(ca_rsa), .initial = "false",
-      .about = "A second CA with an RSA key beside the first, for clients that take no ECDSA signature at all." },
+      .about = "A second CA with an RSA key, for clients that do not support ECDSA signatures." },
     { "extra_roots", FIELD_STRINGS, FIELD_FILE, .at = CONFIG(ca_extra_roots),
-      .about = "Files with more roots (PEM) for bundle.pem, such as those of your company." },
+      .about = "Files with more root certificates (PEM) for bundle.pem, such as those of your company." },
     END,
 };
 static const struct table ca_table = { .fields = ca_fields };
 
 static const struct field sentinel_fields[] = {
     { "master", FIELD_STRING, FIELD_REQUIRED, .at = CONFIG(redis.sentinel_master), .check = value_redis_word,
-      .about = "The name that the sentinels know the primary by." },
+      .about = "Name of the primary in the configuration of the sentinels." },
     { "nodes", FIELD_STRINGS, FIELD_REQUIRED, .at = CONFIG(redis.sentinel_nodes), .check = value_redis_node,
-      .about = "Sentinels, host[:port]; the port is 26379 unless given.  rediss:// in url means TLS to them too." },
+      .about = "Sentinels, host[:port]; default port 26379.  With rediss:// in url, sidekey uses TLS to them too." },
     { "username", FIELD_STRING, .at = CONFIG(redis.sentinel_username), .check = value_redis_word,
       .about = "ACL user at the sentinels." },
     { "password", FIELD_SECRET, .at = CONFIG(redis.sentinel_password), .about = "Password at the sentinels." },
@@ -86,11 +85,10 @@ static const struct table sentinel_table = { .fields = sentinel_fields };
 
 static const struct field redis_fields[] = {
     { "url", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.url), .check = value_redis_url,
-      .about = "redis://[user@]host[:port][/db], rediss://… for TLS, or unix:///path[?db=n]; of a cluster any node." },
+      .about = "redis://[user@]host[:port][/db], rediss://… for TLS, or unix:///path[?db=n]; any node of a cluster." },
     { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.username), .check = value_redis_word,
       .about = "ACL user; wins over the one in url." },
-    { "password", FIELD_SECRET, .at = CONFIG(redis.password),
-      .about = "Password; read again after Redis has refused it." },
+    { "password", FIELD_SECRET, .at = CONFIG(redis.password), .about = "Password; read again when Redis refuses it." },
     { "ca_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(redis.ca_file),
       .about = "CA certificates (PEM), added to the system's." },
     { "cert_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(redis.cert_file),
@@ -98,7 +96,7 @@ static const struct field redis_fields[] = {
     { "key_file", FIELD_STRING, FIELD_ENV | FIELD_FILE | FIELD_KEY, .at = CONFIG(redis.key_file),
       .about = "Key of cert_file (PEM)." },
     { "sentinel", FIELD_OBJECT, .table = &sentinel_table,
-      .about = "Ask these for the primary; the host in url is not used then." },
+      .about = "Sentinels that name the primary; the host in url is then ignored." },
     END,
 };
 static const struct table redis_table = { .fields = redis_fields };
@@ -107,16 +105,16 @@ static const struct field store_fields[] = {
     { "file", FIELD_STRING, FIELD_ENV, .at = CONFIG(store_file),
       .about = "State directory; default $STATE_DIRECTORY, /var/lib/sidekey for root, else $XDG_STATE_HOME/sidekey." },
     { "redis", FIELD_OBJECT, .table = &redis_table,
-      .about = "Keep token state in Redis or Valkey, for more than one machine; needs seal_key.  file stays for the "
-               "journal." },
+      .about = "Keep token state in Redis or Valkey, to share it between machines; needs seal_key.  The journal stays "
+               "in file." },
     { "seal_key", FIELD_SECRET, .at = CONFIG(seal_key),
-      .about = "Key that seals stored state; default: one is made in the state directory at the first start." },
+      .about = "Key that seals (encrypts) stored state; default: made in the state directory at the first start." },
     { "seal_key_previous", FIELD_SECRET, .at = CONFIG(seal_key_previous),
-      .about = "The key before seal_key, still read while keys are changed." },
+      .about = "The previous seal_key; sidekey still reads what it sealed." },
     { "lease", FIELD_DURATION, FIELD_ENV, .at = CONFIG(lease_ms), .initial = "60s", .min = 5 * SECOND, .max = HOUR,
-      .about = "How long one refresh may hold a credential's lease." },
+      .about = "Longest time that one refresh may hold a credential's lease." },
     { "on_lock_error", FIELD_ENUM, FIELD_ENV, .at = CONFIG(on_lock_error), .initial = "proceed", .words = on_lock_error,
-      .about = "When the lease cannot be asked for: refresh all the same, wait, or fail." },
+      .about = "What to do when Redis cannot give the lease: refresh without it, wait, or fail." },
     END,
 };
 static const struct table store_table = { .fields = store_fields };
@@ -133,104 +131,105 @@ static const struct table spec_tls_table = { .fields = spec_tls_fields };
 
 static const struct field assertion_fields[] = {
     { "key", FIELD_SECRET, .at = SPEC(assertion.key),
-      .about = "The key that signs: RSA or P-256 in PEM, not encrypted, or Google's JSON key file." },
+      .about = "Signing key: RSA or P-256 in PEM, not encrypted, or Google's JSON key file." },
     { "token", FIELD_SECRET, .at = SPEC(assertion.token),
-      .about = "A ready-made assertion in the place of key, such as a projected service-account token; read anew at "
-               "each request." },
+      .about = "A ready-made assertion instead of key, such as a projected service-account token; read again for each "
+               "request." },
     { "alg", FIELD_ENUM, .at = SPEC(assertion.alg), .initial = "auto", .words = algs,
-      .about = "Signature; auto takes RS256 for RSA and ES256 for P-256." },
+      .about = "Signature algorithm; auto is RS256 for RSA and ES256 for P-256." },
     { "kid", FIELD_STRING, .at = SPEC(assertion.kid), .check = value_text,
-      .about = "Key id in the header; Google's key file has its own." },
+      .about = "Key id in the header; default that of Google's key file." },
     { "issuer", FIELD_STRING, .at = SPEC(assertion.issuer), .check = value_text,
       .about = "Claim iss; default the account of Google's key file, else client_id." },
     { "subject", FIELD_STRING, .at = SPEC(assertion.subject), .check = value_text,
-      .about = "Claim sub; default the issuer (none with Google's key file, where it means delegation)." },
+      .about = "Claim sub; default the issuer (none with Google's key file, where sub means delegation)." },
     { "audience", FIELD_STRING, .at = SPEC(assertion.audience), .check = value_text,
       .about = "Claim aud; default token_url." },
     { "lifetime", FIELD_DURATION, .at = SPEC(assertion.lifetime_ms), .min = 120 * SECOND, .max = HOUR,
-      .about = "From iat (60 s in the past) to exp; default 1h for jwt_bearer, 10m for github_app, 5m for "
+      .about = "Time from iat (60 s in the past) to exp; default 1h for jwt_bearer, 10m for github_app, 5m for "
                "private_key_jwt." },
     { "claims", FIELD_PAIRS, .at = SPEC(assertion.claims), .count_at = SPEC(assertion.claim_count),
-      .check = value_claim, .about = "More claims of jwt_bearer and github_app." },
+      .check = value_claim, .about = "Additional claims for jwt_bearer and github_app." },
     END,
 };
 static const struct table assertion_table = { .fields = assertion_fields };
 
 static const struct field impersonate_fields[] = {
     { "url", FIELD_STRING, FIELD_REQUIRED, .at = SPEC(impersonate.url), .check = value_token_url,
-      .about = "Where the first token is turned into another, such as Google's generateAccessToken." },
+      .about = "URL that exchanges the first token for another, such as Google's generateAccessToken." },
     { "scope", FIELD_STRING, .at = SPEC(impersonate.scope), .check = value_text,
       .about = "Scopes of the second token." },
     { "lifetime", FIELD_DURATION, .at = SPEC(impersonate.lifetime_ms), .max = 24 * HOUR,
-      .about = "Lifetime to ask for; default the server's." },
+      .about = "Lifetime to request; default the server's." },
     END,
 };
 static const struct table impersonate_table = { .fields = impersonate_fields };
 
 static const struct field response_fields[] = {
     { "access_token", FIELD_STRING, .at = SPEC(response.access_token), .check = value_pointer,
-      .about = "The access token, such as /data/access_token; the others are looked for beside it." },
+      .about = "The access token, such as /data/access_token; sidekey then looks for the other members next to it." },
     { "refresh_token", FIELD_STRING, .at = SPEC(response.refresh_token), .check = value_pointer,
       .about = "The refresh token." },
     { "expires_in", FIELD_STRING, .at = SPEC(response.expires_in), .check = value_pointer,
-      .about = "The lifetime in seconds, or the end as a date or in seconds or milliseconds since 1970." },
+      .about = "The lifetime in seconds, or the expiry as a date or as seconds or milliseconds since 1970." },
     END,
 };
 static const struct table response_table = { .fields = response_fields };
 
 static const struct field spec_fields[] = {
-    { "grant", FIELD_ENUM, FIELD_REQUIRED, .at = SPEC(grant), .words = grants, .about = "How access tokens are got." },
+    { "grant", FIELD_ENUM, FIELD_REQUIRED, .at = SPEC(grant), .words = grants,
+      .about = "How access tokens are obtained." },
     { "token_url", FIELD_STRING, .at = SPEC(token_url), .check = value_url,
       .about = "The token endpoint: https, or http on loopback (grant: metadata: also http on link-local addresses)." },
     { "client_id", FIELD_STRING, .at = SPEC(client_id), .check = value_text, .about = "OAuth client id." },
     { "client_secret", FIELD_SECRET, .at = SPEC(client_secret), .about = "OAuth client secret." },
     { "refresh_token", FIELD_SECRET, .at = SPEC(refresh_token),
-      .about = "The first refresh token. A new one that is put here is tried once, at once; otherwise the store has "
-               "the newer one." },
+      .about = "The first refresh token. sidekey tries a new value here once, at once; apart from that it uses the "
+               "stored token, which is newer." },
     { "token", FIELD_CUSTOM, .read = grants_read_token,
-      .about =
-          "The token itself (grant: static); with other grants: access_token or id_token, the member of the response "
-          "that is the token.",
+      .about = "The token itself (grant: static); with other grants access_token or id_token: which member of the "
+               "response is the token.",
       .json = "{\"anyOf\":[{\"enum\":[\"access_token\",\"id_token\"]},{\"$ref\":\"#/$defs/secret\"}]}" },
     { "response", FIELD_OBJECT, .table = &response_table,
-      .about = "Where a provider's responses have what others have at the top, as JSON pointers (RFC 6901)." },
-    { "scope", FIELD_STRING, .at = SPEC(scope), .check = value_text, .about = "Scope to ask for." },
-    { "audience", FIELD_STRING, .at = SPEC(audience), .check = value_text, .about = "Audience to ask for." },
-    { "resource", FIELD_STRING, .at = SPEC(resource), .check = value_text, .about = "Resource to ask for (RFC 8707)." },
+      .about = "JSON pointers (RFC 6901) to the members of a response that does not have them at its top level." },
+    { "scope", FIELD_STRING, .at = SPEC(scope), .check = value_text, .about = "Scope to request." },
+    { "audience", FIELD_STRING, .at = SPEC(audience), .check = value_text, .about = "Audience to request." },
+    { "resource", FIELD_STRING, .at = SPEC(resource), .check = value_text, .about = "Resource to request (RFC 8707)." },
     { "assertion", FIELD_OBJECT, .table = &assertion_table,
       .about = "The JWT of jwt_bearer, github_app and client_auth: private_key_jwt." },
     { "subject_token", FIELD_SECRET, .at = SPEC(subject_token),
-      .about = "The token to exchange (grant: token_exchange); read anew at each exchange." },
+      .about = "The token to exchange (grant: token_exchange); read again for each exchange." },
     { "subject_token_type", FIELD_STRING, .at = SPEC(subject_token_type), .check = value_text,
-      .about = "Its type; default urn:ietf:params:oauth:token-type:jwt." },
-    { "actor_token", FIELD_SECRET, .at = SPEC(actor_token), .about = "The token of who acts (grant: token_exchange)." },
+      .about = "Type of subject_token; default urn:ietf:params:oauth:token-type:jwt." },
+    { "actor_token", FIELD_SECRET, .at = SPEC(actor_token),
+      .about = "Token of the acting party (grant: token_exchange)." },
     { "actor_token_type", FIELD_STRING, .at = SPEC(actor_token_type), .check = value_text,
-      .about = "Its type; default as subject_token_type." },
+      .about = "Type of actor_token; default the same as subject_token_type." },
     { "requested_token_type", FIELD_STRING, .at = SPEC(requested_token_type), .check = value_text,
-      .about = "Type of token to ask for (grant: token_exchange)." },
+      .about = "Type of token to request (grant: token_exchange)." },
     { "impersonate", FIELD_OBJECT, .table = &impersonate_table,
-      .about = "A second request, with the first token as Bearer, whose answer is the token." },
+      .about = "A second request, sent with the first token as Bearer; its response has the token to use." },
     { "installation", FIELD_STRING, .at = SPEC(installation), .check = value_number_id,
-      .about = "Installation id of a GitHub app on github.com (elsewhere write token_url)." },
+      .about = "Installation id of a GitHub app on github.com (for other hosts set token_url)." },
     { "command", FIELD_STRINGS, .at = SPEC(command),
-      .about = "A program and its arguments, run without a shell, that prints a token answer or an ExecCredential "
+      .about = "A program and its arguments, run without a shell, that prints a token response or an ExecCredential "
                "(grant: command)." },
     { "headers", FIELD_PAIRS, .at = SPEC(headers), .count_at = SPEC(header_count), .check = value_request_field,
-      .about = "More fields of the token request; default Metadata-Flavor: Google for grant: metadata." },
+      .about = "Additional header fields of the token request; default Metadata-Flavor: Google for grant: metadata." },
     { "params", FIELD_PAIRS, .at = SPEC(params), .count_at = SPEC(param_count), .check = value_param,
-      .about = "More parameters of the token request." },
+      .about = "Additional parameters of the token request." },
     { "client_auth", FIELD_ENUM, .at = SPEC(client_auth), .words = client_auths,
-      .about = "How the client proves itself; default basic, or none without client_secret. basic_raw: Basic without "
+      .about = "How the client authenticates; default basic, or none without client_secret. basic_raw: Basic without "
                "percent-encoding, for servers that do not decode it." },
     { "body", FIELD_ENUM, .at = SPEC(body), .initial = "form", .words = bodies,
       .about = "Encoding of the token request." },
-    { "tls", FIELD_OBJECT, .table = &spec_tls_table, .about = "TLS towards the token endpoint." },
+    { "tls", FIELD_OBJECT, .table = &spec_tls_table, .about = "TLS settings for the token endpoint." },
     { "required", FIELD_BOOL, .at = SPEC(required), .initial = "false",
-      .about = "/readyz waits until this credential is usable." },
+      .about = "/readyz answers 503 until this credential is usable." },
     { "default_lifetime", FIELD_DURATION, .at = SPEC(default_lifetime_ms), .max = 8784 * HOUR,
-      .about = "Lifetime of tokens whose answer gives none; default: unknown, a 401 will tell." },
+      .about = "Lifetime when the response gives none; default: the token is used until the upstream answers 401." },
     { "forced_refresh_floor", FIELD_DURATION, .at = SPEC(forced_floor_ms), .initial = "30s", .min = SECOND,
-      .max = 24 * HOUR, .about = "At most one forced refresh in this time." },
+      .max = 24 * HOUR, .about = "Shortest time between two forced refreshes." },
     END,
 };
 static const struct table spec_table = { .fields = spec_fields,
@@ -256,7 +255,7 @@ static const struct field inject_fields[] = {
     { "name", FIELD_STRING, .at = offsetof(struct inject_item, name), .check = value_text,
       .about = "Field name (default authorization) or query key." },
     { "format", FIELD_STRING, .at = offsetof(struct inject_item, format), .check = value_format,
-      .about = "The value, with {access_token} or another member of the token answer; default Bearer "
+      .about = "The value, with {access_token} or another member of the token response; default Bearer "
                "{access_token} for authorization." },
     END,
 };
@@ -266,37 +265,38 @@ static const struct table inject_table = { .fields = inject_fields,
 
 static const struct field only_if_fields[] = {
     { "header", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_header), .check = value_field,
-      .about = "The field that must hold the placeholder." },
+      .about = "Header field that must hold the placeholder." },
     { "equals", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_equals), .check = value_text,
-      .about = "The placeholder, in full." },
+      .about = "The complete placeholder." },
     END,
 };
 static const struct table only_if_table = { .fields = only_if_fields };
 
 #define MARK(member) offsetof(struct in_band_mark, member)
 static const struct field mark_header_fields[] = {
-    { "name", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header), .check = value_field, .about = "The field." },
+    { "name", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header), .check = value_field, .about = "Header field." },
     { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header_equals), .check = value_text,
-      .about = "Its value, in full." },
+      .about = "Its complete value." },
     END,
 };
 static const struct table mark_header_table = { .fields = mark_header_fields };
 static const struct field mark_json_fields[] = {
     { "pointer", FIELD_STRING, FIELD_REQUIRED, .at = MARK(pointer), .check = value_pointer,
-      .about = "A place in the body, as a JSON pointer (RFC 6901)." },
-    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(equals), .about = "The text, number or boolean there." },
+      .about = "Place in the body, as a JSON pointer (RFC 6901)." },
+    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(equals),
+      .about = "Value at that place: text, number or boolean." },
     END,
 };
 static const struct table mark_json_table = { .fields = mark_json_fields };
 static const struct field mark_fields[] = {
     { "status", FIELD_UINT, FIELD_REQUIRED, .at = MARK(status), .min = 200, .max = 599,
-      .about = "Status of such an answer." },
+      .about = "Status of such a response." },
     { "header", FIELD_OBJECT, .table = &mark_header_table,
-      .about = "A field of the answer that says so; this or json." },
+      .about = "Header field that identifies the response; give this or json." },
     { "json", FIELD_OBJECT, .table = &mark_json_table,
-      .about = "A value in the answer's JSON body that says so; the body is held back until it was looked into." },
+      .about = "Value in the JSON body that identifies the response; the body is held back until it was inspected." },
     { "max_body", FIELD_SIZE, .at = MARK(max_body), .initial = "64KiB", .min = 1, .max = 64 << 10,
-      .about = "Only bodies whose Content-Length is at most this are looked into." },
+      .about = "Largest Content-Length of a body that sidekey inspects." },
     END,
 };
 static const struct table mark_table = { .fields = mark_fields,
@@ -308,12 +308,12 @@ static const struct field unauthorized_fields[] = {
       .about = "Statuses that mean \"the token was refused\"; default [401], [] for none.",
       .json = "{\"type\":\"array\",\"maxItems\":7,\"items\":{\"type\":\"integer\",\"minimum\":400,\"maximum\":599}}" },
     { "max_body", FIELD_SIZE, .at = RULE(replay_max_bytes), .max = 1024 * MIB,
-      .about = "Largest request body kept for sending again; default limits.replay_body." },
+      .about = "Largest request body kept to send again; default limits.replay_body." },
     { "replay", FIELD_BOOL, .at = RULE(replay), .initial = "true",
-      .about = "Send the request again with the new token; false: the answer is passed on, and the next request gets "
-               "the new token." },
+      .about = "Send the request again with the new token; false: pass the response on, and use the new token for the "
+               "next request." },
     { "also", FIELD_LIST, .at = RULE(also), .count_at = RULE(also_count), .table = &mark_table,
-      .about = "Other answers that mean the same, such as a 200 whose body tells of an error." },
+      .about = "Other responses that mean the same, such as a 200 with an error in its body." },
     END,
 };
 static const struct table unauthorized_table = { .fields = unauthorized_fields };
@@ -331,34 +331,34 @@ static const struct table rule_tls_table = { .fields = rule_tls_fields };
 static const struct field rule_fields[] = {
     { "name", FIELD_STRING, .at = RULE(name), .check = value_label,
       .about = "Label in logs and metrics; default the host." },
-    { "match", FIELD_OBJECT, FIELD_REQUIRED, .table = &match_table, .about = "Which requests the rule is about." },
+    { "match", FIELD_OBJECT, FIELD_REQUIRED, .table = &match_table, .about = "Requests that the rule applies to." },
     { "credential", FIELD_STRING, .at = RULE(credential), .check = value_credential,
-      .about = "Name of the credential; none: forwarded without one." },
+      .about = "Name of the credential; default: forward the request without one." },
     { "inject", FIELD_LIST, .at = RULE(inject), .count_at = RULE(inject_count), .table = &inject_table,
-      .about = "How the token is put on the request; default the authorization field, Bearer." },
-    { "strip", FIELD_STRINGS, .at = RULE(strip), .check = value_field, .about = "Field names taken off the request." },
+      .about = "How to add the token to the request; default the authorization field, Bearer." },
+    { "strip", FIELD_STRINGS, .at = RULE(strip), .check = value_field,
+      .about = "Header fields to remove from the request." },
     { "strip_query", FIELD_STRINGS, .at = RULE(strip_query), .check = value_query_key,
-      .about = "Query keys taken off the request." },
+      .about = "Query keys to remove from the request." },
     { "append", FIELD_PAIRS, .at = RULE(append), .count_at = RULE(append_count), .check = value_field,
-      .about = "Members added to list fields, such as anthropic-beta." },
+      .about = "Members to add to list fields, such as anthropic-beta." },
     { "set_if_absent", FIELD_PAIRS, .at = RULE(set_if_absent), .count_at = RULE(set_if_absent_count),
-      .check = value_field, .about = "Fields set when the request has none." },
+      .check = value_field, .about = "Header fields to set when the request does not have them." },
     { "when", FIELD_OBJECT, .table = &config_when_table,
       .about = "Only for requests with this placeholder, which is never sent on: many accounts share one host." },
     { "others", FIELD_ENUM, .at = RULE(others), .initial = "refuse", .words = others,
       .about = "Requests that match except for the placeholder: 403, or sent on as they are, without a token." },
-    { "only_if", FIELD_OBJECT, .table = &only_if_table, .about = "Inject only over this placeholder." },
+    { "only_if", FIELD_OBJECT, .table = &only_if_table, .about = "Inject only when the request has this placeholder." },
     { "upgrade", FIELD_STRINGS, .at = RULE(upgrades), .check = value_upgrade,
-      .about =
-          "Protocols that a request may switch to (Upgrade), such as websocket, spdy/3.1 and tcp; default websocket "
-          "alone, [] for none." },
+      .about = "Protocols that a request may switch to (Upgrade), such as websocket, spdy/3.1 and tcp; default only "
+               "websocket, [] for none." },
     { "allow_http", FIELD_BOOL, .at = RULE(allow_http), .initial = "false",
-      .about = "Inject into plain http too: the token goes out in the clear." },
+      .about = "Inject into plain http too: the token is sent unencrypted." },
     { "half_close", FIELD_BOOL, .at = RULE(half_close), .initial = "false",
-      .about = "A client that has ended its side of the connection still gets its answer; false: it has given up, and "
-               "its request ends upstream." },
+      .about = "A client that half-closes its connection still gets its response; false: sidekey takes it for gone and "
+               "cancels its request upstream." },
     { "on_unauthorized", FIELD_OBJECT, .table = &unauthorized_table, .about = "When to refresh and send again." },
-    { "tls", FIELD_OBJECT, .table = &rule_tls_table, .about = "TLS towards the upstream." },
+    { "tls", FIELD_OBJECT, .table = &rule_tls_table, .about = "TLS settings for the upstream." },
     END,
 };
 static const struct table rule_table = {
@@ -367,24 +367,26 @@ static const struct table rule_table = {
 
 static const struct field parent_fields[] = {
     { "url", FIELD_STRING, FIELD_ENV, .at = CONFIG(parent.url), .check = network_parent_url,
-      .about = "http://host:port (CONNECT) or socks5h://host:port (SOCKS5; names are looked up there)." },
+      .about = "http://host:port (CONNECT) or socks5h://host:port (SOCKS5; the parent proxy looks names up)." },
     { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(parent.username), .check = network_parent_username,
       .about = "User name at the parent proxy." },
     { "password", FIELD_SECRET, .at = CONFIG(parent.password),
-      .about = "Its password; read by keeper and workers when they start (a reload starts new workers)." },
+      .about =
+          "Password at the parent proxy; keeper and workers read it when they start (a reload starts new workers)." },
     END,
 };
 static const struct table parent_table = { .fields = parent_fields, .check = network_check_parent };
 
 static const struct field client_fields[] = {
     { "password", FIELD_SECRET, .at = offsetof(struct client_spec, password),
-      .about = "Its password, with the name as the user of the proxy URL; read by the workers when they start." },
+      .about = "Password of the client; its proxy URL has NAME as the user. Workers read it when they start." },
     { "uids", FIELD_CUSTOM, .read = local_read_uids,
-      .about =
-          "Users, by number or name, that it is on listen.socket without a password; names are looked up at the start.",
+      .about = "Users (number or name) that are this client on listen.socket without a password; sidekey looks names "
+               "up when it starts.",
       .json = "{\"type\":\"array\",\"items\":{\"type\":[\"integer\",\"string\"]},\"minItems\":1}" },
     { "rules", FIELD_STRINGS, FIELD_REQUIRED, .at = offsetof(struct client_spec, rules), .check = value_label,
-      .about = "Names of the rules that exist for it; what only others match is unmatched." },
+      .about =
+          "Names of the rules that apply to this client; a request that only other rules match counts as unmatched." },
     END,
 };
 static const struct table client_table = { .fields = client_fields,
@@ -394,26 +396,24 @@ static const struct table client_table = { .fields = client_fields,
 
 static const struct field clients_fields[] = {
     { "absolute_https", FIELD_BOOL, .at = CONFIG(absolute_https), .initial = "false",
-      .about = "Take \"GET https://host/path\" on an open listen.proxy too, as older axios, needle and busybox wget "
-               "send it; "
-               "on listen.socket and from clients with a password it is always taken." },
+      .about = "Accept \"GET https://host/path\" on an open listen.proxy too (older axios, needle and busybox wget "
+               "send it); on listen.socket and from clients with a password it is always accepted." },
     END,
 };
 
 static const struct field network_fields[] = {
     { "allow_private", FIELD_CUSTOM, .read = cross_read_networks,
-      .about = "Private and loopback networks that may be dialled.",
+      .about = "Private and loopback networks that sidekey may connect to.",
       .json = "{\"type\":\"array\",\"items\":{\"type\":\"string\"}}" },
     { "resolve", FIELD_CUSTOM, .read = cross_read_resolve,
-      .about = "host[:port] to ip[:port]: what is listed here is allowed.",
+      .about = "Fixed addresses, host[:port] to ip[:port]; they are always allowed.",
       .json = "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}" },
     { "parent_proxy", FIELD_OBJECT, .table = &parent_table,
       .about =
-          "A proxy that upstreams and token endpoints are reached through; not Redis, and not what resolve lists." },
+          "Proxy for connections to upstreams and token endpoints; not for Redis, and not for what resolve lists." },
     { "no_proxy", FIELD_STRINGS, .at = CONFIG(parent.no_proxy), .check = network_bypass,
-      .about = "Targets that are dialled directly: a host name, .suffix for every name below it, an IP address or "
-               "network, or a "
-               "star for all; loopback and localhost always are." },
+      .about = "Targets that bypass the parent proxy: a host name, .suffix for every name below it, an IP address or "
+               "network, or a star for all; loopback and localhost always do." },
     END,
 };
 static const struct table network_table = { .fields = network_fields };
@@ -421,32 +421,30 @@ static const struct table network_table = { .fields = network_fields };
 #define LIMIT_MS(member, value, high, text)                                                                            \
     FIELD_DURATION, FIELD_ENV, .at = CONFIG(limits.member), .initial = (value), .min = 1, .max = (high), .about = (text)
 static const struct field limits_fields[] = {
-    { "drain", LIMIT_MS(drain_ms, "25s", HOUR, "After SIGTERM, requests in flight may take this long.") },
-    { "reload_drain", LIMIT_MS(reload_drain_ms, "1h", 24 * HOUR,
-                               "After a reload, what the old processes have begun "
-                               "may take this long.") },
+    { "drain", LIMIT_MS(drain_ms, "25s", HOUR, "Time for requests in flight to end after SIGTERM.") },
+    { "reload_drain",
+      LIMIT_MS(reload_drain_ms, "1h", 24 * HOUR, "Time for the old processes to end their requests after a reload.") },
     { "replay_body", FIELD_SIZE, FIELD_ENV, .at = CONFIG(replay_body_bytes), .initial = "1MiB", .max = 1024 * MIB,
-      .about = "Largest request body kept for sending again." },
+      .about = "Largest request body kept to send again." },
     { "replay_total", FIELD_SIZE, FIELD_ENV, .at = CONFIG(limits.replay_total_bytes), .initial = "64MiB",
-      .max = 65536 * MIB, .about = "All such bodies of a worker together." },
+      .max = 65536 * MIB, .about = "Total size of such bodies in one worker." },
     { "connect_head", LIMIT_MS(connect_head_ms, "10s", HOUR, "Time for the first request head of a connection.") },
     { "tls", LIMIT_MS(tls_ms, "10s", HOUR, "Time for a TLS handshake, either side.") },
     { "head", LIMIT_MS(head_ms, "30s", HOUR, "Time for a request head, from its first byte.") },
-    { "dial", LIMIT_MS(dial_ms, "10s", HOUR, "Time to reach an upstream, in all.") },
-    { "first_byte", LIMIT_MS(first_byte_ms, "10m", 24 * HOUR, "Time for the first byte of an answer.") },
+    { "dial", LIMIT_MS(dial_ms, "10s", HOUR, "Total time to connect to an upstream.") },
+    { "first_byte", LIMIT_MS(first_byte_ms, "10m", 24 * HOUR, "Time until the first byte of a response.") },
     { "idle",
-      LIMIT_MS(idle_ms, "10m", 24 * HOUR, "Time between two bytes of a message, and of an idle client connection.") },
-    { "tunnel_idle", LIMIT_MS(tunnel_idle_ms, "10m", 24 * HOUR, "The same in a tunnel.") },
-    { "token_wait", LIMIT_MS(token_wait_ms, "10s", HOUR, "A request waits this long for a token.") },
-    { "upstream_idle", LIMIT_MS(upstream_idle_ms, "4s", HOUR, "An unused upstream connection is kept this long.") },
+      LIMIT_MS(idle_ms, "10m", 24 * HOUR, "Longest pause in a message, and idle time of a client connection.") },
+    { "tunnel_idle", LIMIT_MS(tunnel_idle_ms, "10m", 24 * HOUR, "Longest pause between two bytes in a tunnel.") },
+    { "token_wait", LIMIT_MS(token_wait_ms, "10s", HOUR, "Longest time that a request waits for a token.") },
+    { "upstream_idle", LIMIT_MS(upstream_idle_ms, "4s", HOUR, "Time that an unused upstream connection is kept.") },
     { "connections", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.connections), .initial = "10000", .min = 1,
       .max = 1000000,
-      .about =
-          "Client connections of a worker. Beyond as many upstream connections, those that nobody uses make room." },
+      .about = "Client connections of one worker. With more upstream connections than this, it closes unused ones." },
     { "per_upstream", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.per_upstream), .initial = "256", .min = 1,
       .max = 100000, .about = "Connections to one upstream." },
     { "fields", FIELD_UINT, FIELD_ENV, .at = CONFIG(limits.fields), .initial = "200", .min = 10, .max = 1000,
-      .about = "Fields of a head, or of trailers, as they come; those that sidekey adds are not counted." },
+      .about = "Fields of one head, or of trailers, as received; fields that sidekey adds do not count." },
     { "request_line", FIELD_SIZE, FIELD_ENV, .at = CONFIG(limits.request_line_bytes), .initial = "16KiB", .min = 1024,
       .max = MESSAGE_LINE_MAX_BYTES, .about = "Length of a request line." },
     END,
@@ -455,7 +453,7 @@ static const struct table limits_table = { .fields = limits_fields };
 
 static const struct field log_fields[] = {
     { "level", FIELD_ENUM, FIELD_ENV, .at = CONFIG(log_level), .initial = "info", .words = levels,
-      .about = "Least level that is written." },
+      .about = "Minimum level to log." },
     END,
 };
 static const struct table log_table = { .fields = log_fields };
@@ -465,7 +463,7 @@ static const struct field config_fields[] = {
     { "listen", FIELD_OBJECT, .table = &listen_table, .about = "Where clients and operators connect." },
     { "ca", FIELD_OBJECT, .table = &ca_table, .about = "The local certificate authority." },
     { "unmatched", FIELD_ENUM, FIELD_ENV, .at = CONFIG(unmatched), .initial = "tunnel", .words = unmatched,
-      .about = "Hosts that no rule names: tunnel (bytes only), deny, or report (tunnel and log)." },
+      .about = "What to do with hosts that no rule names: tunnel (bytes only), deny, or report (tunnel and log)." },
     { "unmatched_private", FIELD_ENUM, FIELD_ENV, .at = CONFIG(unmatched_private), .words = unmatched_private,
       .about = "Whether hosts that no rule names may have private addresses (RFC 1918, fc00::/7), reached without a "
                "token: refuse or allow; default refuse, in \"sidekey run\" allow. Requests with a token need "
@@ -476,20 +474,20 @@ static const struct field config_fields[] = {
       .json = "{\"anyOf\":[{\"const\":\"any\"},{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":1,"
               "\"maximum\":65535}}]}" },
     { "via", FIELD_BOOL, .at = CONFIG(via), .initial = "true",
-      .about = "Whether \"Via: 1.1 sidekey\" is added to requests and answers; without it a loop of proxies is not "
-               "noticed." },
+      .about =
+          "Add \"Via: 1.1 sidekey\" to requests and responses; without it sidekey does not notice a loop of proxies." },
     { "store", FIELD_OBJECT, .table = &store_table, .about = "Where token state is kept." },
     { "limits", FIELD_OBJECT, .table = &limits_table, .about = "Deadlines, sizes and counts." },
     { "credentials", FIELD_MAP, .at = CONFIG(credentials), .count_at = CONFIG(credential_count), .table = &spec_table,
       .check = value_credential, .about = "Credentials by name." },
     { "rules", FIELD_LIST, .at = CONFIG(rules), .count_at = CONFIG(rule_count), .table = &rule_table,
-      .about = "Which credential goes where." },
+      .about = "Which requests get which credential." },
     { "clients", FIELD_MAP, .at = CONFIG(clients), .count_at = CONFIG(client_count), .table = &client_table,
       .beside = clients_fields, .check = value_client,
-      .about = "Clients by name: when any is given, the proxy demands a name and password (407) or, on listen.socket, "
-               "a known uid (403), "
-               "and each has its own rules." },
-    { "network", FIELD_OBJECT, .table = &network_table, .about = "How upstreams and token endpoints are reached." },
+      .about = "Clients by name: when any is given, the proxy requires a name and password (407) or, on listen.socket, "
+               "a known uid (403), and each has its own rules." },
+    { "network", FIELD_OBJECT, .table = &network_table,
+      .about = "How sidekey connects to upstreams and token endpoints." },
     { "workers", FIELD_UINT, FIELD_ENV, .at = CONFIG(workers), .initial = "1", .min = 1, .max = 64,
       .about = "Worker processes." },
     { "log", FIELD_OBJECT, .table = &log_table, .about = "Logging." },

@@ -67,18 +67,18 @@ const char *value_host(char **io_text)
     char in_brackets[64];
     struct authority a;
     if (strstr(text, "://") || strchr(text, '/'))
-        return "a host is a name alone: leave the scheme out, and write the path under paths";
+        return "write only the host: leave out the scheme, and write the path under paths";
     if (colon && strchr(colon, ':'))
-        return "a host stands without its port: write the port under port";
+        return "a host is written without a port: write the port under port";
     if (naked_v6)
         snprintf(in_brackets, sizeof in_brackets, "[%.45s]", text);
     if (strcmp(text, "*") == 0)
-        return "a rule names its hosts: write a name, or *.suffix for exactly one label";
+        return "a rule needs the name of a host: write a name, or *.suffix for exactly one label";
     const char *host = wild ? text + 2 : text;
     if (authority_parse(slice_str(naked_v6 ? in_brackets : host), SCHEME_HTTPS, 443, &a) != 0)
-        return "no host name: write a DNS name (IDNs as xn--…), *.suffix, or an IP address";
+        return "not a host name: write a DNS name (IDNs as xn--…), *.suffix, or an IP address";
     if (wild && a.kind != HOST_NAME)
-        return "a star stands before a name, not before an address";
+        return "a star works only before a name, not before an address";
     char *normal = NULL;
     if (asprintf(&normal, "%s%s", wild ? "*." : "", a.host) < 0)
         return "out of memory";
@@ -91,23 +91,23 @@ const char *value_path(char **io_text)
 {
     const char *text = *io_text, *star = strchr(text, '*');
     if (*text != '/' && strcmp(text, "*") != 0)
-        return "a path begins with / (or is * alone)";
+        return "a path must begin with / (or be a single *)";
     if (star && star[1])
-        return "a star stands only at the end of a path, for any rest";
+        return "a star is allowed only at the end of a path";
     for (const char *c = text; *c; c++)
         if ((unsigned char)*c <= ' ' || *c == 0x7f)
-            return "a path has no spaces or control bytes: write them as %20";
+            return "a path must not contain spaces or control bytes: write a space as %20";
     if (strpbrk(text, "?#"))
-        return "a path stands without query and fragment";
+        return "a path must not contain a query or a fragment";
     if (strstr(text, "/../") || strstr(text, "/./"))
-        return "a path has no dot segments";
+        return "a path must not contain dot segments";
     return NULL;
 }
 
 const char *value_method(char **io_text)
 {
     if (!rules_is_token(slice_str(*io_text)))
-        return "no HTTP method: write GET, POST and so on";
+        return "not an HTTP method: write GET, POST and so on";
     for (const char *c = *io_text; *c; c++)
         if (is_lower(*c))
             return "methods are upper case: write GET, POST and so on";
@@ -120,20 +120,20 @@ const char *value_upgrade(char **io_text)
     struct slice version, name = slice_cut(slice_str(*io_text), '/', &version);
     bool whole = rules_is_token(name) && (!strchr(*io_text, '/') || rules_is_token(version));
     if (!whole)
-        return "no protocol: write websocket, spdy/3.1, tcp or another name of an Upgrade";
+        return "not a protocol: write websocket, spdy/3.1, tcp or another name of an Upgrade";
     lower(*io_text);
     if (strncmp(*io_text, "h2c", 3) == 0 || strncmp(*io_text, "http/", 5) == 0 || strncmp(*io_text, "tls/", 4) == 0)
-        return "another HTTP or TLS inside the connection would carry requests past the rules: it is never let through";
+        return "not allowed: HTTP or TLS inside the connection would carry requests that no rule checks";
     return NULL;
 }
 
 const char *value_field(char **io_text)
 {
     if (!rules_is_token(slice_str(*io_text)))
-        return "no header field name (RFC 9110: letters, digits, hyphen and a few more)";
+        return "not a header field name (RFC 9110: letters, digits, hyphen and a few more)";
     lower(*io_text);
     if (rules_name_forbidden(slice_str(*io_text)))
-        return "a rule can never touch this field: it frames or routes the message";
+        return "a rule must not change this field: it frames or routes the message";
     return NULL;
 }
 
@@ -141,13 +141,13 @@ const char *value_query_key(char **io_text)
 {
     for (const char *c = *io_text; *c; c++)
         if ((unsigned char)*c <= ' ' || *c == 0x7f || strchr("&=#?", *c))
-            return "a query key has no space, & = # ? or control byte in it";
+            return "a query key must not contain a space, & = # ? or a control byte";
     return NULL;
 }
 
 const char *value_text(char **io_text)
 {
-    return rules_is_value(slice_str(*io_text)) ? NULL : "control bytes (CR, LF and the like) cannot be part of it";
+    return rules_is_value(slice_str(*io_text)) ? NULL : "control bytes (CR, LF and the like) are not allowed";
 }
 
 const char *value_placeholder(char **io_text)
@@ -174,18 +174,18 @@ const char *value_format(char **io_text)
     const char *c = *io_text;
     while (*c) {
         if (*c == '}')
-            return "a } without its {";
+            return "a } has no matching {";
         if (*c++ != '{')
             continue;
         const char *name = c;
         while (is_lower(*c) || is_upper(*c) || is_digit(*c) || *c == '_')
             c++;
         if (c == name || *c++ != '}')
-            return "a { is followed by a name and }, like {access_token}";
+            return "after { write a name and }, like {access_token}";
         any = true;
     }
     if (!any)
-        return "has no {access_token} in it (constant fields go under set_if_absent or append)";
+        return "contains no {access_token} (write constant fields under set_if_absent or append)";
     return value_text(io_text);
 }
 
@@ -194,7 +194,7 @@ const char *value_url(char **io_text)
     struct authority a;
     struct slice path;
     if (url_parse(slice_str(*io_text), &a, &path) != 0)
-        return "no URL: write https://host/path, without user, password or fragment";
+        return "not a URL: write https://host/path, without user, password or fragment";
     return NULL;
 }
 
@@ -207,7 +207,7 @@ const char *value_token_url(char **io_text)
         return wrong;
     if (url_parse(slice_str(*io_text), &a, &path) == 0 && a.scheme == SCHEME_HTTP
         && !address_names_loopback(slice_str(a.host)))
-        return "would send secrets in the clear: a token endpoint is https (http only on loopback)";
+        return "would send secrets unencrypted: write an https URL (http is allowed only on loopback)";
     return NULL;
 }
 
@@ -222,7 +222,7 @@ const char *value_param(char **io_text)
         return "a parameter needs a name";
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(*io_text, own[i]) == 0)
-            return "has a key of its own: it does not go under params";
+            return "has a key of its own: do not write it under params";
     return value_text(io_text);
 }
 
@@ -233,7 +233,7 @@ const char *value_claim(char **io_text)
         return "a claim needs a name";
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(*io_text, own[i]) == 0)
-            return "has a key of its own (issuer, subject, audience, lifetime): it does not go under claims";
+            return "has a key of its own (issuer, subject, audience, lifetime): do not write it under claims";
     return value_text(io_text);
 }
 
@@ -243,14 +243,14 @@ const char *value_request_field(char **io_text)
     const char *wrong = value_field(io_text);
     for (size_t i = 0; !wrong && i < sizeof own / sizeof *own; i++)
         if (strcmp(*io_text, own[i]) == 0)
-            wrong = "is a field that sidekey writes itself: leave it out";
+            wrong = "sidekey writes this field itself: remove it";
     return wrong;
 }
 
 const char *value_number_id(char **io_text)
 {
     uint64_t number;
-    return slice_u64(slice_str(*io_text), UINT64_MAX, &number) == 0 ? NULL : "is no id: write its digits";
+    return slice_u64(slice_str(*io_text), UINT64_MAX, &number) == 0 ? NULL : "is not an id: write its digits";
 }
 
 const char *value_redis_url(char **io_text)
@@ -269,6 +269,6 @@ const char *value_redis_word(char **io_text)
 {
     for (const char *c = *io_text; *c; c++)
         if ((unsigned char)*c <= ' ' || *c == 0x7f)
-            return "a name has no spaces or control bytes";
-    return **io_text ? NULL : "a name is not empty";
+            return "a name must not contain spaces or control bytes";
+    return **io_text ? NULL : "a name must not be empty";
 }

@@ -15,7 +15,7 @@ static void *at(const struct field *f, void *base)
 static int read_string(const struct field *f, const char *text, void *base, struct err *e)
 {
     if (!*text)
-        return err_set(e, "is empty: write a value, or leave the key out");
+        return err_set(e, "is empty: write a value, or remove the key");
     char *copy = strdup(text);
     const char *wrong;
     if (!copy)
@@ -38,7 +38,7 @@ static int read_bool(const struct field *f, const char *text, bool plain, void *
 {
     bool yes = strcmp(text, "true") == 0;
     if (!plain || (!yes && strcmp(text, "false") != 0))
-        return err_set(e, "\"%.40s\" is no boolean: write true or false, without quotes", text);
+        return err_set(e, "\"%.40s\" is not a boolean: write true or false, without quotes", text);
     *(bool *)at(f, base) = yes;
     return 0;
 }
@@ -55,9 +55,9 @@ static int read_number(const struct field *f, const char *text, bool plain, uint
     uint64_t least = f->type == FIELD_PORT ? 1 : f->min;
     int failed = slice_u64(slice_str(text), UINT64_MAX, ret);
     if (failed == 0 && !plain)
-        return err_set(e, "\"%s\" is text, and a number is needed: write %s without quotes", text, text);
+        return err_set(e, "\"%s\" is text, but a number is needed: write %s without quotes", text, text);
     if (failed == -EINVAL)
-        return err_set(e, "\"%.40s\" is no number: write digits only", text);
+        return err_set(e, "\"%.40s\" is not a number: write digits only", text);
     if (failed || *ret > most || *ret < least)
         return err_set(e, "%.40s is out of range: write %llu to %llu", text, (unsigned long long)least,
                        (unsigned long long)most);
@@ -70,7 +70,7 @@ static int read_duration(const struct field *f, const char *text, void *base, st
     char low[32], high[32];
     int failed = units_duration(slice_str(text), &ms);
     if (failed == -EINVAL)
-        return err_set(e, "\"%.40s\" is no duration: write a number with its unit, like 250ms, 30s, 5m or 1h", text);
+        return err_set(e, "\"%.40s\" is not a duration: write a number with its unit, like 250ms, 30s, 5m or 1h", text);
     if (failed || (f->max && ((uint64_t)ms < f->min || (uint64_t)ms > f->max)))
         return err_set(e, "%.40s is out of range: write %s to %s", text,
                        units_duration_text((int64_t)f->min, low, sizeof low),
@@ -85,7 +85,7 @@ static int read_size(const struct field *f, const char *text, void *base, struct
     char low[32], high[32];
     int failed = units_size(slice_str(text), &bytes);
     if (failed == -EINVAL)
-        return err_set(e, "\"%.40s\" is no size: write a number with its unit, like 512B, 64KiB or 1MiB", text);
+        return err_set(e, "\"%.40s\" is not a size: write a number with its unit, like 512B, 64KiB or 1MiB", text);
     if (failed || (f->max && (bytes < f->min || bytes > f->max)))
         return err_set(e, "%.40s is out of range: write %s to %s", text, units_size_text(f->min, low, sizeof low),
                        units_size_text(f->max ? f->max : UINT64_C(1) << 53, high, sizeof high));
@@ -150,7 +150,7 @@ static int read_address(const struct field *f, const char *given, void *base, st
     const char *text = spelled_out(given, full, sizeof full);
     bool off = f->words && strcmp(text, f->words[0]) == 0;
     if (!off && address_parse(slice_str(text), 0, &to) != 0)
-        return err_set(e, "\"%.60s\" is no address: write IP:PORT, like 127.0.0.1:8118 or [::1]:8118%s", given,
+        return err_set(e, "\"%.60s\" is not an address: write IP:PORT, like 127.0.0.1:8118 or [::1]:8118%s", given,
                        f->words ? ", or off" : "");
     if (!off && !strchr(*text == '[' ? strchr(text, ']') : text, ':'))
         return err_set(e, "\"%.60s\" has no port: write IP:PORT (port 0 takes a free one)", given);
@@ -175,7 +175,7 @@ int scalar_read(const struct field *f, const char *text, bool plain, void *base,
     case FIELD_ADDRESS: return read_address(f, text, base, e);
     case FIELD_UINT:
     case FIELD_PORT: break;
-    default: return err_set(e, "needs more than one word");
+    default: return err_set(e, "needs more than a single value");
     }
     if (read_number(f, text, plain, &number, e) != 0)
         return -1;

@@ -100,7 +100,7 @@ static bool has_type(struct schema *s, const json_t *node, json_type type)
     if (json_typeof(node) == type)
         return true;
     const char *is = json_is_array(node) ? "a list" : "an object";
-    schema_error(s, node, "needs %s, and this is %s", type == JSON_ARRAY ? "a list" : "keys and values (an object)",
+    schema_error(s, node, "needs %s, but this is %s", type == JSON_ARRAY ? "a list" : "keys and values (an object)",
                  json_is_string(node) ? "a single value" : is);
     return false;
 }
@@ -166,15 +166,15 @@ static int check_file(struct schema *s, const json_t *node, const char *path, bo
     struct stat st;
     config_seen_file(&s->seen, path);
     if (stat(path, &st) != 0)
-        return schema_error(s, node, "%.200s: %s: write the file, or mend the path", path, strerror(errno));
+        return schema_error(s, node, "%.200s: %s: create the file, or correct the path", path, strerror(errno));
     if (S_ISDIR(st.st_mode))
-        return schema_error(s, node, "%.200s is a directory, and a file is needed", path);
+        return schema_error(s, node, "%.200s is a directory: name a file", path);
     if (access(path, R_OK) != 0)
         return schema_error(s, node, "%.200s cannot be read by uid %u: %s", path, (unsigned)geteuid(), strerror(errno));
     if (check_trust(s, node, path, key) != 0)
         return -1;
     if (key && st.st_mode & (S_IROTH | S_IWOTH))
-        schema_warn(s, node, "%.200s is open to every user (mode %04o): chmod o-rw it", path,
+        schema_warn(s, node, "%.200s can be read or written by every user (mode %04o): chmod o-rw it", path,
                     (unsigned)st.st_mode & 07777);
     return 0;
 }
@@ -246,7 +246,7 @@ static int read_pairs(struct schema *s, const struct field *f, const json_t *nod
         if (wrong)
             schema_error_key(s, value, "\"%.64s\": %s", key, wrong);
         else if (text && has_control(text))
-            wrong = schema_error(s, value, "control bytes (CR, LF and the like) cannot be part of it") ? "" : NULL;
+            wrong = schema_error(s, value, "control bytes (CR, LF and the like) are not allowed") ? "" : NULL;
         failed |= wrong || !text ? -1 : 0;
     }
     return failed;
@@ -261,7 +261,7 @@ static int read_command(struct schema *s, const json_t *node, struct secret_ref 
     s->seen.unknown = true;
     if (read_strings(s, &argv, node, ref) != 0)
         return -1;
-    return ref->argv[0] ? 0 : schema_error(s, node, "names no program: write [program, argument, …]");
+    return ref->argv[0] ? 0 : schema_error(s, node, "is empty: write [program, argument, …]");
 }
 
 static int read_reference(struct schema *s, const json_t *node, struct secret_ref *ref)
@@ -290,7 +290,7 @@ static int read_reference(struct schema *s, const json_t *node, struct secret_re
     if (ref->kind == SECRET_REF_FILE)
         return check_file(s, value, text, true);
     if (!getenv(text))
-        schema_warn(s, value, "the variable %.100s is not set here", text);
+        schema_warn(s, value, "the environment variable %.100s is not set here", text);
     return 0;
 }
 
@@ -299,7 +299,7 @@ int schema_secret(struct schema *s, const json_t *node, struct secret_ref *ref)
     if (json_is_object(node))
         return read_reference(s, node, ref);
     if (!json_is_string(node) || !s->allow_inline) /* its text is not repeated: it may be the secret */
-        return schema_error(s, node, "a secret does not stand in this file: write {file: PATH} or {env: NAME}");
+        return schema_error(s, node, "a secret must not be written in this file: write {file: PATH} or {env: NAME}");
     const char *text = schema_text(s, node);
     if (!text)
         return -1;

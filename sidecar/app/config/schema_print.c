@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define SECRET_SCHEMA                                                                                                  \
-    "{\"type\":\"object\",\"description\":\"Where a secret is to be had.\",\"additionalProperties\":false,"            \
+    "{\"type\":\"object\",\"description\":\"Where sidekey reads the secret.\",\"additionalProperties\":false,"         \
     "\"minProperties\":1,\"maxProperties\":1,\"properties\":{"                                                         \
     "\"file\":{\"type\":\"string\",\"description\":\"A file; one newline at its end is dropped.\"},"                   \
     "\"env\":{\"type\":\"string\",\"description\":\"An environment variable.\"},"                                      \

@@ -83,7 +83,7 @@ static json_t *read_scalar(struct reader *r, const yaml_event_t *event)
     const char *text = (const char *)event->data.scalar.value;
     size_t len = event->data.scalar.length;
     if (memchr(text, '\0', len)) {
-        complain(r, event->start_mark, "a NUL byte cannot be part of a value");
+        complain(r, event->start_mark, "a value must not contain a NUL byte");
         return NULL;
     }
     return remember(r, json_stringn(text, len), event);
@@ -118,7 +118,7 @@ static int check_key(struct reader *r, const json_t *object, const yaml_event_t 
         return complain(r, key->start_mark, "a key must be a plain word");
     const char *text = (const char *)key->data.scalar.value;
     if (memchr(text, '\0', key->data.scalar.length))
-        return complain(r, key->start_mark, "a NUL byte cannot be part of a key");
+        return complain(r, key->start_mark, "a key must not contain a NUL byte");
     const struct tree_mark *first = mark_at(r->tree, json_object_get(object, text));
     if (first)
         return err_set(r->e, "%zu:%zu: key \"%.100s\" is given twice (first in line %u)", key->start_mark.line + 1,
@@ -185,14 +185,14 @@ static const char *refused(const yaml_event_t *event)
     }
     if (anchor)
         return "anchors (&name) are not supported: write the value where it is needed";
-    return tag ? "tags (!name) are not supported: each key knows the type of its value" : NULL;
+    return tag ? "tags (!name) are not supported: remove the tag, each key has a fixed type" : NULL;
 }
 
 static json_t *read_node(struct reader *r, const yaml_event_t *event)
 {
     const char *why = refused(event);
     if (!why && r->depth == TREE_MAX_DEPTH)
-        why = "nested too deep (at most 16 levels)";
+        why = "nested too deeply (at most 16 levels)";
     if (why) {
         complain(r, event->start_mark, why);
         return NULL;
@@ -219,7 +219,7 @@ static int read_stream(struct reader *r)
         yaml_event_type_t type = event.type;
         int failed = 0;
         if (type == YAML_DOCUMENT_START_EVENT && r->tree->root)
-            failed = complain(r, event.start_mark, "a second document: one file holds one");
+            failed = complain(r, event.start_mark, "a second document: a file must have only one");
         else if (type != YAML_STREAM_START_EVENT && type != YAML_STREAM_END_EVENT && type != YAML_DOCUMENT_START_EVENT
                  && type != YAML_DOCUMENT_END_EVENT)
             failed = (r->tree->root = read_node(r, &event)) ? 0 : -1;

@@ -69,7 +69,7 @@ struct dialer *dialer_new(const struct dial_options *options, struct err *e)
     if (!(d->resolver = resolver_new(e)) || parent_init(&d->parent, options->parent, e) != 0)
         goto failed;
     if (options->name_servers && resolver_tune(d->resolver, options->name_servers, 0) != 0) {
-        err_set(e, "\"%s\" is no list of name servers", options->name_servers);
+        err_set(e, "\"%s\" is not a list of name servers", options->name_servers);
         goto failed;
     }
     return d;
@@ -172,7 +172,7 @@ static const char *what_of(int failed, char *text, size_t size)
 {
     switch (failed) {
     case ECONNREFUSED: return "connection refused";
-    case ETIMEDOUT: return "no answer";
+    case ETIMEDOUT: return "no response";
     case ENETUNREACH: return "network unreachable";
     case EHOSTUNREACH: return "host unreachable";
     case EMFILE:
@@ -313,9 +313,9 @@ static void on_next(void *arg)
 
 static void on_deadline(void *arg)
 {
-    static const char *const missing[] = { [STATE_LOOKUP] = "answer from the name servers",
+    static const char *const missing[] = { [STATE_LOOKUP] = "response from the name servers",
                                            [STATE_CONNECT] = "connection",
-                                           [STATE_PARENT] = "answer to our request" };
+                                           [STATE_PARENT] = "response to our request" };
     struct dial *d = arg;
     char what[64];
     snprintf(what, sizeof what, "no %s within %g s", missing[d->state], (double)d->dialer->options.timeout_ms / 1000);
@@ -369,7 +369,7 @@ static void refuse(struct dial *d, const struct address *a)
     enum address_class c = address_class_of((const struct sockaddr *)&a->sa);
     bool could = c == ADDRESS_PRIVATE || c == ADDRESS_LOOPBACK;
     snprintf(what, sizeof what, "%s address%s", address_class_name(c),
-             could ? " that is not listed in network.allow_private" : "es are never dialled");
+             could ? " that network.allow_private does not list" : "es are always refused");
     note(d, DIAL_FORBIDDEN, what, a);
 }
 

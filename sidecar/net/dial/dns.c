@@ -150,12 +150,12 @@ int dns_set_servers(struct dns *d, const char *servers)
 static const char *why(int status)
 {
     switch (status) {
-    case ARES_ENOTFOUND: return "no such name";
+    case ARES_ENOTFOUND: return "the name does not exist";
     case ARES_ENODATA: return "the name has no address";
-    case ARES_ETIMEOUT: return "the name servers do not answer";
-    case ARES_ECONNREFUSED: return "no name server gave an answer";
+    case ARES_ETIMEOUT: return "the name servers do not respond";
+    case ARES_ECONNREFUSED: return "no name server gave a response";
     case ARES_ESERVFAIL: return "the name server failed";
-    case ARES_EREFUSED: return "the name server refused to answer";
+    case ARES_EREFUSED: return "the name server refused the query";
     case ARES_EBADNAME: return "not a host name";
     default: return ares_strerror(status);
     }

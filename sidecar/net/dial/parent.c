@@ -12,13 +12,14 @@ static const struct {
 } schemes[] = {
     { "http://", PARENT_CONNECT, NULL },
     { "socks5h://", PARENT_SOCKS5, NULL },
-    { "socks5://", PARENT_NONE, "would look names up here: did you mean socks5h://, which lets the proxy do it?" },
-    { "socks://", PARENT_NONE, "does not say which SOCKS: did you mean socks5h://?" },
-    { "socks4://", PARENT_NONE, "is a SOCKS without names and login: did you mean socks5h://?" },
-    { "socks4a://", PARENT_NONE, "is a SOCKS without login: did you mean socks5h://?" },
+    { "socks5://", PARENT_NONE,
+      "would look names up on this machine: did you mean socks5h://, where the proxy does it?" },
+    { "socks://", PARENT_NONE, "does not say which version of SOCKS: did you mean socks5h://?" },
+    { "socks4://", PARENT_NONE, "is a SOCKS version without names and login: did you mean socks5h://?" },
+    { "socks4a://", PARENT_NONE, "is a SOCKS version without login: did you mean socks5h://?" },
     { "https://", PARENT_NONE,
-      "TLS to the parent proxy itself is not supported: did you mean http://? (requests are encrypted inside it all "
-      "the same)" },
+      "TLS to the parent proxy itself is not supported: did you mean http://? (HTTPS requests stay encrypted inside "
+      "it)" },
 };
 
 const char *parent_parse(struct slice url, enum parent_kind *ret_kind, struct authority *ret_at)
@@ -30,11 +31,11 @@ const char *parent_parse(struct slice url, enum parent_kind *ret_kind, struct au
         if (schemes[i].wrong)
             return schemes[i].wrong;
         if (slice_find(rest, '@') < rest.len)
-            return "a login does not stand in the url: write it under username and password";
+            return "a login must not be in the url: write it under username and password";
         if (rest.len && rest.ptr[rest.len - 1] == '/')
             rest.len--;
         if (authority_parse(rest, SCHEME_HTTP, 0, ret_at) != 0)
-            return "no proxy: write http://host:port or socks5h://host:port, with the port and without a path";
+            return "not a proxy: write http://host:port or socks5h://host:port, with the port and without a path";
         *ret_kind = schemes[i].kind;
         return NULL;
     }
@@ -43,7 +44,7 @@ const char *parent_parse(struct slice url, enum parent_kind *ret_kind, struct au
 
 const char *parent_check_bypass(char **io_text)
 {
-    static const char wrong[] = "no host to leave out: write a name, .suffix for every name below it, an IP address, a "
+    static const char wrong[] = "not a host: write a name, .suffix for every name below it, an IP address, a "
                                 "network like 10.0.0.0/8, or *";
     const char *text = *io_text;
     struct address network;
@@ -53,11 +54,11 @@ const char *parent_check_bypass(char **io_text)
     if (strcmp(text, "*") == 0)
         return NULL;
     if (strncmp(text, "*.", 2) == 0)
-        return "a star stands alone here: write .suffix for every name below it";
+        return "a star is only allowed alone: write .suffix for every name below it";
     if (strchr(text, '/'))
         return address_parse_network(slice_str(text), &network) == 0 ? NULL : wrong;
     if (!naked_v6 && *text != '[' && strchr(text, ':'))
-        return "a host stands without its port here";
+        return "a host is written without a port here";
     snprintf(in_brackets, sizeof in_brackets, naked_v6 ? "[%.200s]" : "%.253s", text + below);
     if (strlen(text) > AUTHORITY_HOST_MAX || authority_parse(slice_str(in_brackets), SCHEME_HTTPS, 443, &a) != 0
         || (*text == '[' && text[strlen(text) - 1] != ']') || (below && a.kind != HOST_NAME))

@@ -57,9 +57,9 @@ static size_t take(struct parent_talk *t, char *bytes, size_t size, int flags, e
     if (n > 0)
         return (size_t)n;
     if (n == 0)
-        *ret_step = end(t, -EPROTO, "it hung up");
+        *ret_step = end(t, -EPROTO, "it closed the connection");
     else if (errno != EAGAIN && errno != EINTR)
-        *ret_step = end(t, -errno, errno == ECONNRESET ? "it hung up" : "the connection to it broke");
+        *ret_step = end(t, -errno, errno == ECONNRESET ? "it closed the connection" : "the connection to it failed");
     return 0;
 }
 
@@ -71,7 +71,7 @@ static enum step send_out(struct parent_talk *t)
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return STEP_WAIT;
         if (n < 0)
-            return end(t, -errno, "it hung up");
+            return end(t, -errno, "it closed the connection");
         buf_consume(&t->out, (size_t)n);
     }
     return STEP_AGAIN;
@@ -160,10 +160,10 @@ static enum step judge_head(struct parent_talk *t)
     if (status == 407)
         return end(t, -ECONNREFUSED,
                    t->parent->options->username
-                       ? "it refused our login (407): mend network.parent_proxy.username or password"
-                       : "it asks for a login (407): give network.parent_proxy.username and password");
+                       ? "it refused the login (407): correct network.parent_proxy.username or password"
+                       : "it requires a login (407): set network.parent_proxy.username and password");
     if (status == 0)
-        return end(t, -EPROTO, "its answer is no HTTP");
+        return end(t, -EPROTO, "its response is not HTTP");
     snprintf(text, sizeof text, "it answered CONNECT with status %d", status);
     return end(t, status == 504 ? -ETIMEDOUT : -ECONNREFUSED, text);
 }
@@ -200,7 +200,7 @@ static enum step read_head(struct parent_talk *t)
     if (n == 0)
         return failed;
     if (buf_add(&t->in, slice_of(piece, n)) != 0)
-        return end(t, -EPROTO, "the head of its answer is longer than 16 KiB");
+        return end(t, -EPROTO, "the head of its response is longer than 16 KiB");
     return whole ? judge_head(t) : STEP_AGAIN;
 }
 
@@ -244,17 +244,17 @@ static enum step judge_reply(struct parent_talk *t)
         { 0, "" },
         { -ECONNREFUSED, "it failed (SOCKS5 reply 1)" },
         { -ECONNREFUSED, "its rules do not allow this target" },
-        { -EHOSTUNREACH, "it finds the target's network unreachable" },
-        { -EHOSTUNREACH, "it finds no way to the target, or no such name" },
+        { -EHOSTUNREACH, "the target's network is unreachable from it" },
+        { -EHOSTUNREACH, "it cannot reach the target, or the name does not exist" },
         { -ECONNREFUSED, "the target refused its connection" },
         { -ETIMEDOUT, "the target did not answer it" },
-        { -ECONNREFUSED, "it does not know CONNECT" },
-        { -ECONNREFUSED, "it does not know this kind of address" },
+        { -ECONNREFUSED, "it does not support CONNECT" },
+        { -ECONNREFUSED, "it does not support this type of address" },
     };
     unsigned reply = byte_at(t, 1);
     if (reply < sizeof replies / sizeof *replies)
         return end(t, replies[reply].error, replies[reply].text);
-    return end(t, -ECONNREFUSED, "it refused, with a reply that SOCKS5 does not have");
+    return end(t, -ECONNREFUSED, "it refused, with a reply code that SOCKS5 does not define");
 }
 
 static enum step read_bound(struct parent_talk *t)
@@ -271,7 +271,7 @@ static enum step read_reply(struct parent_talk *t)
         return next;
     unsigned type = byte_at(t, 3);
     if (byte_at(t, 0) != 5)
-        return end(t, -EPROTO, "its answer is no SOCKS5");
+        return end(t, -EPROTO, "its response is not SOCKS5");
     if (byte_at(t, 1) != 0) /* servers differ in what follows a refusal */
         return judge_reply(t);
     size_t address;
@@ -284,7 +284,7 @@ static enum step read_reply(struct parent_talk *t)
     else
         address = 0;
     if (address == 0)
-        return end(t, -EPROTO, "its answer is no SOCKS5");
+        return end(t, -EPROTO, "its response is not SOCKS5");
     return expect(t, 4 + address + 2, read_bound);
 }
 
@@ -311,7 +311,7 @@ static enum step read_login(struct parent_talk *t)
     if (!have(t, &next))
         return next;
     if (byte_at(t, 1) != 0)
-        return end(t, -ECONNREFUSED, "it refused our login: mend network.parent_proxy.username or password");
+        return end(t, -ECONNREFUSED, "it refused the login: correct network.parent_proxy.username or password");
     return ask_target(t);
 }
 
@@ -333,14 +333,14 @@ static enum step read_method(struct parent_talk *t)
     if (!have(t, &next))
         return next;
     if (byte_at(t, 0) != 5)
-        return end(t, -EPROTO, "its answer is no SOCKS5");
+        return end(t, -EPROTO, "its response is not SOCKS5");
     if (byte_at(t, 1) == 0)
         return ask_target(t);
     if (byte_at(t, 1) == 2 && login)
         return send_login(t);
     return end(t, -ECONNREFUSED,
-               login ? "it takes no user name and password"
-                     : "it asks for a login: give network.parent_proxy.username and password");
+               login ? "it does not accept a user name and password"
+                     : "it requires a login: set network.parent_proxy.username and password");
 }
 
 /* Without a login only "none" is offered; with one, both (RFC 1928 §3). */

@@ -178,7 +178,7 @@ static int64_t ttl_ms_of(const struct dns_answer *one, const struct dns_answer *
 static const char *error_of(const struct half *a, const struct half *aaaa)
 {
     if (!a->done)
-        return "the name servers do not answer";
+        return "the name servers do not respond";
     return a->answer.no_name || !aaaa->answer.error ? a->answer.error : aaaa->answer.error;
 }
 

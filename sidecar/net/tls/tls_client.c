@@ -31,13 +31,13 @@ static int load_identity(SSL_CTX *ctx, const struct tls_client_options *options,
         return 0;
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     if (SSL_CTX_use_certificate_chain_file(ctx, options->cert_file) != 1)
-        return err_set(e, "%s: no client certificate could be read: %s", options->cert_file,
+        return err_set(e, "%s: cannot read a client certificate: %s", options->cert_file,
                        tls_queue_text(why, sizeof why));
     if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1)
-        return err_set(e, "%s: no private key for %s could be read: %s", key_file, options->cert_file,
+        return err_set(e, "%s: cannot read a private key for %s: %s", key_file, options->cert_file,
                        tls_queue_text(why, sizeof why));
     if (SSL_CTX_check_private_key(ctx) != 1)
-        return err_set(e, "%s: is not the key of %s", key_file, options->cert_file);
+        return err_set(e, "%s: does not match the certificate in %s", key_file, options->cert_file);
     return 0;
 }
 
@@ -79,12 +79,12 @@ struct tls_client *tls_client_new(const struct tls_client_options *options, stru
 {
     struct tls_client *c = calloc(1, sizeof *c);
     if (!c) {
-        err_set(e, "TLS cannot be set up: out of memory");
+        err_set(e, "cannot set up TLS: out of memory");
         return NULL;
     }
     c->refs = 1;
     if (!(c->cache = tls_cache_new()) || !(c->ctx = make_context()))
-        err_set(e, "TLS cannot be set up: out of memory");
+        err_set(e, "cannot set up TLS: out of memory");
     else if (tls_verify_roots(c->ctx, options->ca_file, e) == 0 && load_identity(c->ctx, options, e) == 0) {
         ERR_clear_error();
         return c;

@@ -56,7 +56,7 @@ static void fail_library(struct tls_session *t, unsigned long code)
     else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) /* without the callback's words: no certificate at all */
         tls_fail(t, LABEL_CERTIFICATE, "certificate of %s could not be verified", t->host);
     else
-        tls_fail(t, LABEL_PROTOCOL, "TLS: %s", words ? words : "failure without a reason");
+        tls_fail(t, LABEL_PROTOCOL, "TLS: %s", words ? words : "unknown error");
 }
 
 void tls_fail_io(struct tls_session *t, int ssl_error)
@@ -86,7 +86,7 @@ bool tls_session_renegotiation(const struct tls_session *t)
 struct tls_failure tls_session_failure(const struct tls_session *t)
 {
     return (struct tls_failure){
-        .text = t->text ? t->text : "TLS failed, and no memory is left to say why",
+        .text = t->text ? t->text : "TLS failed, and there is not enough memory for the reason",
         .label = t->label ? t->label : LABEL_PROTOCOL,
         .verify = t->verify_failed,
     };

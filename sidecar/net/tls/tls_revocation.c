@@ -25,12 +25,13 @@ static void say_revoked(const struct staple *s, char *why, size_t size)
 
 static void say_promised(const struct staple *s, char *why, size_t size)
 {
-    const char *but = "of the one that came, ";
+    const char *but = "the staple is not usable: ";
     if (s->status == STAPLE_NONE)
-        but = "there is none";
+        but = "the server sent none";
     else if (s->status == STAPLE_UNKNOWN)
-        but = "its responder does not know the certificate";
-    snprintf(why, size, "certificate demands a good OCSP staple (must-staple), but %s%s", but, s->why ? s->why : "");
+        but = "the CA's responder does not know the certificate";
+    snprintf(why, size, "the certificate requires a good OCSP staple (must-staple), but %s%s", but,
+             s->why ? s->why : "");
 }
 
 /* The staple's verdict; why is filled when the certificate is to be refused for it. */

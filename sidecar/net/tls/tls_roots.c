@@ -26,7 +26,7 @@ struct tls_roots *tls_roots_new(const struct tls_roots *base, const char *file, 
         || (base && add_all(store, base) != 0))
         err_set(e, "out of memory");
     else if (file && X509_STORE_load_file(store, file) != 1)
-        err_set(e, "%s: no trusted certificates could be read: %s", file, tls_queue_text(why, sizeof why));
+        err_set(e, "%s: cannot read any trusted certificate: %s", file, tls_queue_text(why, sizeof why));
     else
         return (struct tls_roots *)store;
     X509_STORE_free(store);

@@ -53,7 +53,7 @@ static int judge_hello(SSL *ssl, int *ret_alert, void *arg)
     if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &ext, &len)) {
         if (t->sni_optional)
             return SSL_CLIENT_HELLO_SUCCESS;
-        tls_fail(t, "tls_protocol_error", "client sent no server name (SNI), expected %s", t->host);
+        tls_fail(t, "tls_protocol_error", "the client sent no server name (SNI); expected %s", t->host);
         return SSL_CLIENT_HELLO_ERROR;
     }
     if (!parse_sni(slice_of(ext, len), &sni)) {
@@ -64,7 +64,8 @@ static int judge_hello(SSL *ssl, int *ret_alert, void *arg)
         sni.len--;
     if (slice_ieq(sni, slice_str(t->host)))
         return SSL_CLIENT_HELLO_SUCCESS;
-    tls_fail(t, "tls_protocol_error", "client sent another server name (SNI) than the %s it connected to", t->host);
+    tls_fail(t, "tls_protocol_error",
+             "the client sent a server name (SNI) that differs from %s, the host it connected to", t->host);
     return SSL_CLIENT_HELLO_ERROR;
 }
 
@@ -93,7 +94,7 @@ static SSL_CTX *make_context(struct slice ticket_key)
 struct tls_server *tls_server_new(struct slice ticket_key, struct err *e)
 {
     if (ticket_key.len != TICKET_KEY_BYTES) {
-        err_set(e, "TLS ticket key of %zu bytes, %d are needed", ticket_key.len, TICKET_KEY_BYTES);
+        err_set(e, "the TLS ticket key has %zu bytes, but needs %d", ticket_key.len, TICKET_KEY_BYTES);
         return NULL;
     }
     struct tls_server *s = calloc(1, sizeof *s);
@@ -104,7 +105,7 @@ struct tls_server *tls_server_new(struct slice ticket_key, struct err *e)
     if (s && s->spki_len > 0)
         return s;
     char why[128];
-    err_set(e, "TLS cannot be set up: %s", tls_queue_text(why, sizeof why));
+    err_set(e, "cannot set up TLS: %s", tls_queue_text(why, sizeof why));
     tls_server_free(s);
     return NULL;
 }

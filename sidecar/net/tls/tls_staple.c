@@ -99,9 +99,9 @@ static const char *not_current(const ASN1_GENERALIZEDTIME *from, const ASN1_GENE
     if (until && !seconds_of(until, &until_s))
         return "it has no date";
     if (from_s > now_s + STAPLE_SKEW_S)
-        return "it is of a time to come";
+        return "it is not valid yet";
     if (until_s < now_s - STAPLE_SKEW_S || until_s < from_s)
-        return "it is outdated";
+        return "it has expired";
     *ret_until_s = until_s + STAPLE_SKEW_S;
     return NULL;
 }
@@ -110,7 +110,7 @@ static void put_time(char *dst, size_t size, const ASN1_GENERALIZEDTIME *time)
 {
     struct tm tm;
     if (!time || ASN1_TIME_to_tm(time, &tm) != 1 || strftime(dst, size, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-        snprintf(dst, size, "an unknown day");
+        snprintf(dst, size, "an unknown date");
 }
 
 /* --- the judgement --- */
@@ -164,7 +164,7 @@ struct staple staple_judge(struct slice der, X509 *cert, X509 *issuer, int64_t n
     OCSP_BASICRESP *basic = NULL;
     if (response && p == (const unsigned char *)der.ptr + der.len) {
         if (OCSP_response_status(response) != OCSP_RESPONSE_STATUS_SUCCESSFUL)
-            s = unusable("the responder had no answer");
+            s = unusable("the responder gave no status");
         else if ((basic = OCSP_response_get1_basic(response)) != NULL)
             s = judge_basic(basic, cert, issuer, now_s);
     }

@@ -48,7 +48,7 @@ static int load_file(SSL_CTX *ctx, const char *path, struct err *e)
     char why[128];
     if (SSL_CTX_load_verify_file(ctx, path) == 1)
         return 0;
-    return err_set(e, "%s: no trusted certificates could be read: %s", path, tls_queue_text(why, sizeof why));
+    return err_set(e, "%s: cannot read any trusted certificate: %s", path, tls_queue_text(why, sizeof why));
 }
 
 /* The environment first, then OpenSSL's built-in place: the same order as OpenSSL's own, but a file that is there and

@@ -74,7 +74,7 @@ static void finish(struct command *c, int status, const char *error)
 
 static void on_limit(void *arg)
 {
-    finish(arg, 0, "no end within its time");
+    finish(arg, 0, "it did not end in time");
 }
 
 enum got { GOT_SOME, GOT_NONE, GOT_TOO_MUCH };

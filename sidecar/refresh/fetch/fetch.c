@@ -239,12 +239,12 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
         text = job->trust.refusal;
     if (head_refused(job, code)) {
         snprintf(job->text, sizeof job->text, "the response is empty or unreadable: %s",
-                 code == CURLE_OUT_OF_MEMORY ? "a field is too long" : text);
+                 code == CURLE_OUT_OF_MEMORY ? "a header field is too long" : text);
         return job->text;
     }
     if (!job->way.by_parent)
         return text;
-    snprintf(job->text, sizeof job->text, "by parent proxy %s: %s", job->fetch->parent.name, text);
+    snprintf(job->text, sizeof job->text, "through parent proxy %s: %s", job->fetch->parent.name, text);
     return job->text;
 }
 

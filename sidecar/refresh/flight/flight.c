@@ -157,7 +157,7 @@ void flight_state_changed(struct flight *f, const struct state *stored)
         return;
     f->learned = true;
     if (state_copy(&f->known, stored) != 0)
-        log_warn(log_msg("newer state not taken"), log_str("credential", f->spec->name),
+        log_warn(log_msg("cannot use the newer state"), log_str("credential", f->spec->name),
                  log_str("reason", "out of memory"));
 }
 

@@ -60,7 +60,7 @@ static enum step keep_fresh(struct flight *f)
     int failed =
         spends ? journal_answer(f->env->journal, f->spec->name, f->base.generation, &f->fresh, clock_mono_ms()) : 0;
     if (failed)
-        flight_journal_failed(f, "the answer is in memory only until the store has it", failed);
+        flight_journal_failed(f, "the response is in memory only until the store has it", failed);
     else if (spends && !f->fresh.dead_fp[0])
         flight_forget_response(f);
     f->hooks.on_state(f->hooks.arg, &f->fresh);
@@ -71,7 +71,7 @@ enum step flight_keep(struct flight *f, const struct grant_answer *answer, const
 {
     if (make_fresh(f, answer, secret_peek(&f->intent.spent), flight_asked_wall_ms(f), text) != 0)
         /* what was sealed is read again when there is memory */
-        return flight_fail(f, MSG_TRANSIENT, "out of memory with the answer in hand");
+        return flight_fail(f, MSG_TRANSIENT, "out of memory after the response arrived");
     return keep_fresh(f);
 }
 
@@ -151,7 +151,7 @@ static bool weigh_response(struct flight *f, const struct journal_response *r, e
     snprintf(text, sizeof text, "token endpoint: HTTP %d, %s", r->status, why);
     bool takes = found || (result == GRANT_TOKEN && whole && !(judged && answer.refresh_unfit));
     if (answer.no_memory)
-        *ret = flight_fail(f, MSG_TRANSIENT, "out of memory with the answer in hand");
+        *ret = flight_fail(f, MSG_TRANSIENT, "out of memory after the response arrived");
     else if (takes && !is_old(f, r, &answer))
         *ret = take_response(f, r, &answer, text);
     else if (whole && result != GRANT_ERROR && !judged && flight_rotates(f)) {
@@ -174,11 +174,11 @@ bool flight_reread(struct flight *f, enum step *ret)
     struct err e;
     int failed = journal_response_read(f->env->journal, f->spec->name, &r, &e);
     if (failed)
-        log_warn(log_msg("journal unreadable"), log_str("credential", f->spec->name), log_str("reason", e.text));
+        log_warn(log_msg("cannot read the journal"), log_str("credential", f->spec->name), log_str("reason", e.text));
     if ((failed == -EBADMSG || failed == -ENOKEY) && flight_read_lost(f)) /* put aside, and noted as lost */
         return false;
     if (failed) {
-        *ret = flight_fail(f, MSG_STORE, "the journal cannot be read: the refresh token is not spent");
+        *ret = flight_fail(f, MSG_STORE, "cannot read the journal: the refresh token is not sent");
         return true;
     }
     bool done = false;

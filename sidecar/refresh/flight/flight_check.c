@@ -24,7 +24,7 @@ static bool take_journalled(struct flight *f, struct journal_entry *entry)
     if (state_copy(&f->fresh, &entry->state) != 0)
         return false;
     f->fresh.generation = f->base.generation + 1;
-    log_info(log_msg("answer taken from the journal"), log_str("credential", f->spec->name),
+    log_info(log_msg("response taken from the journal"), log_str("credential", f->spec->name),
              log_int("generation", (int64_t)f->fresh.generation));
     f->hooks.on_state(f->hooks.arg, &f->fresh);
     return true;
@@ -54,7 +54,7 @@ static enum past ask_journal(struct flight *f)
     enum past past = PAST_NOTHING;
     int failed = journal_read(f->env->journal, f->spec->name, &entry, &e);
     if (failed)
-        log_warn(log_msg("journal unreadable"), log_str("credential", f->spec->name), log_str("reason", e.text));
+        log_warn(log_msg("cannot read the journal"), log_str("credential", f->spec->name), log_str("reason", e.text));
     if (failed == -EBADMSG || failed == -ENOKEY) /* put aside: what it knew of is told by the next read */
         failed = journal_read(f->env->journal, f->spec->name, &entry, &e);
     if (failed)
@@ -94,16 +94,16 @@ enum step flight_check(struct flight *f)
     if (past == PAST_NOTHING && grant_of(f->spec->grant)->spends_refresh_token && flight_reread(f, &step))
         return step;
     if (f->order.replay || (!f->order.look && !f->order.reset && !flight_needed(f, &f->base)))
-        return flight_end_as(f, FLIGHT_ADOPTED, "fresh already");
+        return flight_end_as(f, FLIGHT_ADOPTED, "the token is still fresh");
     if (f->order.draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
     if (f->order.reset)
         return flight_enter(f, FLIGHT_AMEND);
     /* a keeper that was stopped for longer than its lease: spending the token again would look like theft */
     if (past == PAST_UNREADABLE)
-        return flight_fail(f, MSG_STORE, "the journal cannot be read: the refresh token is not spent");
+        return flight_fail(f, MSG_STORE, "cannot read the journal: the refresh token is not sent");
     if (past == PAST_UNDER_WAY)
-        return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
+        return flight_fail(f, MSG_TRANSIENT, "another keeper's request with the same refresh token is in flight");
     if (clock_mono_ms() < f->throttled_ms)
         return flight_fail_throttled(f);
     return grant_of(f->spec->grant)->spends_refresh_token ? flight_choose_token(f) : flight_enter(f, FLIGHT_SLOT);

@@ -35,7 +35,7 @@ static enum step stored(struct flight *f, uint64_t generation)
     if (grant_of(f->spec->grant)->spends_refresh_token)
         flight_clear_journal(f);
     if (f->attempt.double_spend)
-        return flight_end_as(f, FLIGHT_ADOPTED, "double_spend: the stored token won");
+        return flight_end_as(f, FLIGHT_ADOPTED, "double_spend: sidekey uses the stored token");
     if (f->attempt.kept_short && f->fresh.dead_fp[0])
         flight_report_death(f);
     if (f->attempt.kept_short)
@@ -61,12 +61,12 @@ static enum step lost_race(struct flight *f, const struct state *winner)
     differs = differs && grant_of(f->spec->grant)->spends_refresh_token;
     if (differs && !f->attempt.double_spend)
         flight_note(f, FLIGHT_DOUBLE_SPEND, winner->generation,
-                    "one refresh token was redeemed twice: the stored child is used, ours is kept beside it");
+                    "one refresh token was redeemed twice: sidekey uses the stored result and keeps its own beside it");
     if (failed || !differs || f->attempt.alt_kept) {
         if (!failed && grant_of(f->spec->grant)->spends_refresh_token)
             flight_clear_journal(f);
         return flight_end_as(f, FLIGHT_ADOPTED,
-                             differs || f->attempt.double_spend ? "double_spend: the stored token won"
+                             differs || f->attempt.double_spend ? "double_spend: sidekey uses the stored token"
                                                                 : "another owner's token was stored first");
     }
     f->attempt.double_spend = f->attempt.alt_kept = true;

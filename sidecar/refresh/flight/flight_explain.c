@@ -43,9 +43,9 @@ void flight_explain(const struct flight *f, const struct fetch_answer *a, struct
     else if (a->status)
         len = snprintf(text, size, "%s: HTTP %d, %s%s%s%s%s%s%s%s", who, a->status, a->cut ? a->error : "",
                        a->cut && heard[0] ? "; " : "", heard, advice, answer->said[0] ? ": \"" : "", answer->said,
-                       answer->said[0] ? "\"" : "", foreign ? " (foreign_rotation: somebody else has spent it)" : "");
+                       answer->said[0] ? "\"" : "", foreign ? " (foreign_rotation: another program has used it)" : "");
     else
-        len = snprintf(text, size, "%s: %s", who, a->error ? a->error : "no answer");
+        len = snprintf(text, size, "%s: %s", who, a->error ? a->error : "no response");
     if (len >= (int)size)
         memcpy(text + size - 4, "...", 4);
 }

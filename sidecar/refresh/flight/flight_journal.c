@@ -13,7 +13,7 @@ void flight_clear_journal(struct flight *f)
 {
     int failed = journal_clear(f->env->journal, f->spec->name);
     if (failed)
-        log_warn(log_msg("journal not cleared"), log_str("credential", f->spec->name),
+        log_warn(log_msg("cannot clear the journal"), log_str("credential", f->spec->name),
                  log_str("reason", strerror(-failed)));
 }
 
@@ -22,7 +22,7 @@ void flight_journal_failed(struct flight *f, const char *outcome, int failed)
     bool full = failed == -ENOSPC || failed == -EDQUOT || failed == -EFBIG;
     char why[512];
     snprintf(why, sizeof why, "%s: cannot write to %s: %s: %s", outcome, journal_dir(f->env->journal)->path,
-             strerror(-failed), full ? "make room there" : "this user must be able to write there");
+             strerror(-failed), full ? "free space there" : "give this user permission to write there");
     flight_note(f, FLIGHT_JOURNAL_FAILED, f->base.generation, why);
 }
 
@@ -59,7 +59,7 @@ void flight_forget_response(struct flight *f)
 {
     int failed = journal_response_forget(f->env->journal, f->spec->name);
     if (failed)
-        log_warn(log_msg("journal not cleared"), log_str("credential", f->spec->name),
+        log_warn(log_msg("cannot clear the journal"), log_str("credential", f->spec->name),
                  log_str("reason", strerror(-failed)));
 }
 
@@ -94,7 +94,7 @@ static void forget_lost(struct flight *f)
     int failed = journal_lost_forget(f->env->journal, f->spec->name);
     f->lost.noted = false;
     if (failed)
-        log_warn(log_msg("journal not cleared"), log_str("credential", f->spec->name),
+        log_warn(log_msg("cannot clear the journal"), log_str("credential", f->spec->name),
                  log_str("reason", strerror(-failed)));
 }
 
@@ -116,8 +116,8 @@ bool flight_lost_forbids(struct flight *f, const char *fp, bool rotates)
         return false;
     }
     snprintf(f->text, sizeof f->text,
-             "the record of the last token answer in %s is damaged: the refresh token is "
-             "spent, and the one that replaced it is lost",
+             "the record of the last token response in %s is damaged: the refresh token was used, and the one that "
+             "replaced it is lost",
              journal_dir(f->env->journal)->path);
     f->result.failure = MSG_DEAD;
     return true;

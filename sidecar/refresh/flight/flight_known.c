@@ -44,7 +44,7 @@ void flight_note_throttle(struct flight *f, const struct store_answer *answer)
 enum step flight_fail_throttled(struct flight *f)
 {
     f->result.retry_after_ms = f->throttled_ms - clock_mono_ms();
-    return flight_fail(f, MSG_THROTTLE, "the token endpoint has asked for fewer requests");
+    return flight_fail(f, MSG_THROTTLE, "the token endpoint limits the rate of requests");
 }
 
 bool flight_rotates(const struct flight *f)
@@ -79,8 +79,8 @@ const char *flight_dead_reason(const struct flight *f, const char *otherwise)
 {
     if (f->first[0])
         return f->first;
-    return flight_is_unread(f) ? "the response to the last refresh was not understood; the machine that asked keeps it "
-                                 "sealed in its journal"
+    return flight_is_unread(f) ? "sidekey did not understand the response to the last refresh; the machine that sent "
+                                 "the request keeps it sealed in its journal"
                                : otherwise;
 }
 
@@ -96,7 +96,7 @@ void flight_note_seed(struct flight *f)
 
 enum step flight_adopt_newer(struct flight *f, const struct state *winner)
 {
-    flight_note(f, FLIGHT_RACE_RECOVERED, winner->generation, "another owner's token is stored");
+    flight_note(f, FLIGHT_RACE_RECOVERED, winner->generation, "the store has the token of another owner");
     if (flight_adopt_state(f, winner) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
     flight_clear_journal(f);

@@ -39,7 +39,7 @@ enum step flight_begun(struct flight *f, const struct store_answer *answer)
         if (flight_adopt_state(f, answer->state) != 0)
             return flight_fail(f, MSG_TRANSIENT, "out of memory");
         if (!flight_needed(f, &f->base))
-            return flight_end_as(f, FLIGHT_ADOPTED, "somebody else was first");
+            return flight_end_as(f, FLIGHT_ADOPTED, "another replica refreshed first");
         return flight_enter(f, FLIGHT_BEGIN); /* newer, and yet not enough: from here on it is the one that we know */
     case STORE_WON:
         f->lease.held = true;
@@ -49,7 +49,7 @@ enum step flight_begun(struct flight *f, const struct store_answer *answer)
         return flight_enter(f, FLIGHT_CHECK);
     case STORE_BUSY:
         if (f->need.background)
-            return flight_end_as(f, FLIGHT_SKIPPED, "held elsewhere");
+            return flight_end_as(f, FLIGHT_SKIPPED, "another replica holds the lease");
         f->pause_ms = answer->ttl_ms > 0 ? answer->ttl_ms : FLIGHT_POLL_LAST_MS;
         return flight_enter(f, FLIGHT_BUSY);
     default: return lock_error(f, answer->error);
@@ -114,7 +114,7 @@ enum step flight_loaded(struct flight *f, const struct store_answer *answer)
     flight_note(f, FLIGHT_REREAD_FAILED, f->known.generation, answer->error);
     f->order.look = f->order.reset = f->order.probe = false; /* another time */
     if (!flight_needed(f, &f->known))
-        return flight_end_as(f, FLIGHT_ADOPTED, "somebody else was first");
+        return flight_end_as(f, FLIGHT_ADOPTED, "another replica refreshed first");
     /* A copy may be old, and an old refresh token that is spent looks like theft: ours goes out only when the server is
      * known not to rotate (rule 2.8). */
     if (grant_of(f->spec->grant)->spends_refresh_token && flight_rotates(f))
@@ -162,7 +162,7 @@ enum step flight_renewed(struct flight *f, const struct store_answer *answer)
         f->lease.held = false;
         f->lease.lost = true;
         f->hooks.on_lease(f->hooks.arg, STORE_LOST);
-        flight_note(f, FLIGHT_LEASE_LOST, f->base.generation, "its time was over, or the store has forgotten it");
+        flight_note(f, FLIGHT_LEASE_LOST, f->base.generation, "it expired, or the store lost it");
     } else
         timer_set(&f->lease.renewal, answer->result == STORE_OK ? f->env->lease_ms / 3 : f->env->lease_ms / 6);
     return STEP_WAIT;

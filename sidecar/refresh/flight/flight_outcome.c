@@ -54,8 +54,8 @@ static bool clock_was_off(struct flight *f, const struct fetch_answer *a)
 
 static enum step sign_again(struct flight *f)
 {
-    log_warn(log_msg("clock is off: the assertion is signed again"), log_str("credential", f->spec->name),
-             log_int("skew_ms", token_clock_skew_ms(f->clock)));
+    log_warn(log_msg("this machine's clock is wrong: sidekey signs the assertion again with the server's time"),
+             log_str("credential", f->spec->name), log_int("skew_ms", token_clock_skew_ms(f->clock)));
     f->attempt.signed_again = true;
     return flight_enter(f, FLIGHT_SLOT);
 }
@@ -107,7 +107,7 @@ static enum step look_at_success(struct flight *f, const struct fetch_answer *a,
 {
     char text[256];
     if (answer->no_memory) /* what was sealed is read again when there is some */
-        return flight_fail(f, MSG_TRANSIENT, "out of memory with the answer in hand");
+        return flight_fail(f, MSG_TRANSIENT, "out of memory after the response arrived");
     flight_explain(f, a, answer, false, why, text, sizeof text);
     if (!secret_empty(&answer->refresh_token) || (result == GRANT_TOKEN && !end_is_lost(a, answer)))
         return flight_keep(f, answer, text);

@@ -52,7 +52,7 @@ enum step flight_slot_over(struct flight *f)
         return flight_fail_throttled(f);
     if (f->slot.held)
         return slot_taken(f);
-    return flight_fail(f, MSG_TRANSIENT, "too many token requests are under way");
+    return flight_fail(f, MSG_TRANSIENT, "too many token requests are in flight");
 }
 
 /* Nothing was sent yet: whoever has the lease now may do it, and what they store is what we look at. */
@@ -99,7 +99,7 @@ enum step flight_intent(struct flight *f)
     int failed = journal_intent(f->env->journal, f->spec->name, f->base.generation, fp, f->intent.marked_ms);
     if (failed) {
         flight_journal_failed(f, "the refresh token is not spent", failed);
-        return flight_fail(f, MSG_STORE, "the journal cannot be written: the refresh token is not spent");
+        return flight_fail(f, MSG_STORE, "cannot write the journal: the refresh token is not sent");
     }
     return flight_enter(f, FLIGHT_CONFIRM);
 }
@@ -134,7 +134,7 @@ enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
     flight_drop_intent(f);
     grant_request_done(&f->request);
     if (answer->result == STORE_BUSY)
-        return flight_fail(f, MSG_TRANSIENT, "another keeper's request for the same refresh token is under way");
+        return flight_fail(f, MSG_TRANSIENT, "another keeper's request with the same refresh token is in flight");
     if (answer->result != STORE_OK)
         return flight_fail(f, MSG_STORE, "the stored state cannot be read");
     flight_choose_anew(f);
@@ -212,5 +212,5 @@ enum step flight_fetch_late(struct flight *f)
     end_request(f);
     if (stopped)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
-    return flight_outcome_failed(f, MSG_AMBIGUOUS, false, "token endpoint: no answer in time");
+    return flight_outcome_failed(f, MSG_AMBIGUOUS, false, "token endpoint: no response in time");
 }

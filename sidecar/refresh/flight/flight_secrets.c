@@ -37,11 +37,11 @@ static enum step nothing_left(struct flight *f)
         return flight_fail(f, MSG_CONFIG_ERROR, "there is no refresh token");
     if (f->intent.seeded) /* f->text says how it was refused */
         return flight_end_as(f, FLIGHT_FAILED, f->text);
-    const char *text = "the configured refresh token was spent or refused before";
+    const char *text = "the configured refresh token was used or refused before";
     if (!seed)
-        text = "the refresh token is dead";
+        text = "the refresh token was revoked or has expired";
     else if (stored)
-        text = "the refresh token is dead, and the configured one is no newer";
+        text = "the refresh token was revoked or has expired, and the configured one is not newer";
     return flight_fail(f, MSG_DEAD, flight_dead_reason(f, text));
 }
 
@@ -51,7 +51,8 @@ static enum step choose_stored(struct flight *f)
     char fp[9];
     struct slice stored = secret_peek(&f->base.refresh_token), alt = secret_peek(&f->base.alt_refresh);
     if (flight_stored_lives(f) && !flight_needed(f, &f->base))
-        return flight_end_as(f, FLIGHT_ADOPTED, f->intent.seeded ? f->text : "the configured refresh token is known");
+        return flight_end_as(f, FLIGHT_ADOPTED,
+                             f->intent.seeded ? f->text : "the configured refresh token was tried before");
     if (alt.len && !flight_is_dead(f, alt, fp) && flight_is_dead(f, stored, fp)) {
         f->attempt.alt_tried = true;
         return spend(f, alt);
@@ -92,8 +93,9 @@ static enum step take_static(struct flight *f)
     struct slice token = secret_peek(&f->intent.spent);
     for (size_t i = 0; i < token.len; i++)
         if (token.ptr[i] <= ' ' || token.ptr[i] >= 0x7f || token.len > GRANT_TOKEN_MAX)
-            return flight_fail(f, MSG_CONFIG_ERROR,
-                               "the static token holds bytes that no header may carry, or is longer than 16 KiB");
+            return flight_fail(
+                f, MSG_CONFIG_ERROR,
+                "the static token contains bytes that are not allowed in a header, or is longer than 16 KiB");
     seal_fingerprint(f->env->ring, token, fp);
     bool same = f->base.generation && strcmp(fp, f->base.refresh_fp) == 0;
     if (state_copy(&f->fresh, &f->base) != 0 || secret_set(&f->fresh.access_token, token) != 0)
@@ -117,7 +119,7 @@ static enum step not_loaded(struct flight *f, const char *error)
 {
     if (f->state != FLIGHT_SEED || f->spec->grant == GRANT_STATIC || !flight_stored_lives(f))
         return flight_fail(f, MSG_CONFIG_ERROR, error);
-    log_warn(log_msg("configured refresh token not read"), log_str("credential", f->spec->name),
+    log_warn(log_msg("cannot read the configured refresh token"), log_str("credential", f->spec->name),
              log_str("reason", error));
     f->attempt.seed_looked = f->result.looked = true;
     f->order.look = false;
@@ -190,7 +192,7 @@ enum step flight_secrets_late(struct flight *f)
     secret_load_stop(&f->secret_load);
     if (f->order.draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
-    return not_loaded(f, "a command that prints a secret has not ended in time");
+    return not_loaded(f, "the command that prints a secret did not end in time");
 }
 
 int flight_build(struct flight *f, struct err *e)

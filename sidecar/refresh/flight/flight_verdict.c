@@ -18,7 +18,7 @@ void flight_report_death(struct flight *f)
                  f->first[0] ? ", when the first request ended with: " : "", f->first);
     if (f->attempt.foreign)
         flight_note(f, FLIGHT_FOREIGN_ROTATION, f->base.generation,
-                    "another program holds a copy of it: give each its own grant");
+                    "another program has a copy of it: give each program its own grant");
     bool known = strcmp(f->base.dead_fp, f->fresh.dead_fp) == 0; /* one more try of many */
     LOG_AT(known ? LOG_WARN : LOG_ERROR, log_msg(known ? "refresh token still refused" : "reauthorisation required"),
            log_str("credential", f->spec->name), log_int("generation", (int64_t)f->fresh.generation),
@@ -109,9 +109,9 @@ enum step flight_amend(struct flight *f)
 static void report_amended(struct flight *f)
 {
     if (f->order.reset)
-        log_info(log_msg("verdicts forgotten"), log_str("credential", f->spec->name));
+        log_info(log_msg("refusals forgotten"), log_str("credential", f->spec->name));
     else
-        log_error(log_msg("configured refresh token refused, the stored one is used"),
+        log_error(log_msg("the configured refresh token was refused: sidekey uses the stored one"),
                   log_str("credential", f->spec->name), log_str("refresh_token", f->intent.spent_fp),
                   log_str("reason", f->text));
 }
@@ -121,7 +121,7 @@ enum step flight_amended(struct flight *f, const struct store_answer *answer)
     f->intent.marked = f->intent.marked && answer->result == STORE_ERROR;
     if (answer->result == STORE_ERROR) {
         flight_note(f, FLIGHT_PERSIST_FAILED, f->fresh.generation, answer->error);
-        return flight_fail(f, MSG_STORE, "the store has not taken what is known of the refresh tokens");
+        return flight_fail(f, MSG_STORE, "cannot store which refresh tokens were refused");
     }
     f->lease.held = false;
     if (answer->result == STORE_OK) {

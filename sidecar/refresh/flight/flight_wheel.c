@@ -39,7 +39,7 @@ void flight_on_deadline(void *arg)
         return;
     }
     store_cancel(f->env->store, f->op);
-    flight_store_answer(f, &(struct store_answer){ .result = STORE_ERROR, .error = "no answer in time" });
+    flight_store_answer(f, &(struct store_answer){ .result = STORE_ERROR, .error = "no response in time" });
 }
 
 enum step flight_op(struct flight *f, struct store_op *op)
@@ -75,16 +75,17 @@ static const struct {
     const char *name, *text;
     enum log_level level;
 } events[FLIGHT_EVENTS] = {
-    [FLIGHT_LOCK_DEGRADED] = { "lock_degraded", "lock degraded", LOG_WARN },
-    [FLIGHT_LEASE_LOST] = { "lease_lost", "lease lost while the request was out", LOG_WARN },
-    [FLIGHT_REREAD_FAILED] = { "reread_failed", "state re-read failed", LOG_WARN },
-    [FLIGHT_RACE_RECOVERED] = { "race_recovered", "race recovered", LOG_INFO },
-    [FLIGHT_PERSIST_FAILED] = { "persist_failed", "persist failed", LOG_WARN },
-    [FLIGHT_JOURNAL_FAILED] = { "journal_failed", "journal not writable", LOG_ERROR },
-    [FLIGHT_RELEASE_FAILED] = { "release_failed", "release failed", LOG_WARN },
-    [FLIGHT_THROTTLE_UNSHARED] = { "throttle_unshared", "throttle not shared", LOG_WARN },
-    [FLIGHT_DOUBLE_SPEND] = { "double_spend", "double_spend: another owner's answer was stored first", LOG_WARN },
-    [FLIGHT_FOREIGN_ROTATION] = { "foreign_rotation", "foreign_rotation: somebody else has spent the refresh token",
+    [FLIGHT_LOCK_DEGRADED] = { "lock_degraded", "lock degraded: the store cannot give a lease", LOG_WARN },
+    [FLIGHT_LEASE_LOST] = { "lease_lost", "the lease was lost while the token request was in flight", LOG_WARN },
+    [FLIGHT_REREAD_FAILED] = { "reread_failed", "cannot read the stored state again", LOG_WARN },
+    [FLIGHT_RACE_RECOVERED] = { "race_recovered", "race recovered: sidekey uses the token of another replica",
+                                LOG_INFO },
+    [FLIGHT_PERSIST_FAILED] = { "persist_failed", "persist failed: cannot store the new token", LOG_WARN },
+    [FLIGHT_JOURNAL_FAILED] = { "journal_failed", "cannot write the journal", LOG_ERROR },
+    [FLIGHT_RELEASE_FAILED] = { "release_failed", "release failed: cannot release the lease", LOG_WARN },
+    [FLIGHT_THROTTLE_UNSHARED] = { "throttle_unshared", "cannot store the throttle for other replicas", LOG_WARN },
+    [FLIGHT_DOUBLE_SPEND] = { "double_spend", "double_spend: another owner stored its response first", LOG_WARN },
+    [FLIGHT_FOREIGN_ROTATION] = { "foreign_rotation", "foreign_rotation: another program has used the refresh token",
                                   LOG_ERROR },
 };
 

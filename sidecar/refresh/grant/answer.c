@@ -196,7 +196,8 @@ static enum grant_result no_token(const json_t *object, const struct credential_
     if (spec && spec->id_token)
         snprintf(why, GRANT_WHY_BYTES, "no id_token in the response (members: %s)", members);
     else if (text_of(object, "id_token").len)
-        snprintf(why, GRANT_WHY_BYTES, "no access_token in the response, but an id_token: is token: id_token meant?");
+        snprintf(why, GRANT_WHY_BYTES,
+                 "no access_token in the response, but an id_token: to use it, set token: id_token");
     else
         snprintf(why, GRANT_WHY_BYTES, "no access_token in the response (members: %s)", members[0] ? members : "none");
     return GRANT_BROKEN;
@@ -257,7 +258,7 @@ static enum grant_result take_access(const struct found *f, const struct credent
     if (f->access.len > GRANT_TOKEN_MAX)
         return broken(why, "the access token is longer than 16 KiB");
     if (!fit_for_header(f->access))
-        return broken(why, "the access token holds bytes that no header may carry");
+        return broken(why, "the access token contains bytes that are not allowed in a header");
     answer_times(f->home, f->expires, ret);
     if (secret_set(&ret->access_token, f->access) != 0) {
         ret->no_memory = true;
@@ -282,12 +283,12 @@ static bool came_all_the_same(const struct found *f, bool html)
 static const char *lost_refresh(const struct found *f, const json_t *object, bool whole)
 {
     if (f->refresh)
-        return "the new refresh token cannot be used: it is no text, over 64 KiB, has control characters, or was given "
-               "twice";
+        return "the new refresh token cannot be used: it is not text, is over 64 KiB, has control characters, or was "
+               "given twice";
     if (!whole) /* it may have been in what is missing */
         return "the response ends before a refresh token";
     return answer_has_refresh(object)
-               ? "there is a refresh token where none is expected: name its place by response.refresh_token"
+               ? "the response has a refresh token in an unexpected place: name the place with response.refresh_token"
                : NULL;
 }
 

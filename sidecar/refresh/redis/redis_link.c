@@ -66,15 +66,15 @@ void redis_link_close(struct redis_link *l, const char *why)
 {
     if (l->state == LINK_CLOSED)
         return;
-    close_link(l, "is left");
+    close_link(l, "is no longer used");
     err_set(&l->why, "%s", why);
 }
 
 static void on_deadline(void *arg)
 {
     static const char *const late[] = { "cannot be reached: no connection in time",
-                                        "does not end the TLS handshake in time", "does not answer the login in time",
-                                        "does not answer in time" };
+                                        "does not complete the TLS handshake in time",
+                                        "does not respond to the login in time", "does not respond in time" };
     struct redis_link *l = arg;
     close_link(l, late[l->state]);
 }
@@ -219,8 +219,8 @@ static void on_login_reply(struct redis_link *l, const redisReply *reply)
     if (is_fatal(step, reply)) {
         l->refused = step == LOGIN_AUTH || redis_reply_is(reply, "NOAUTH");
         if (step == LOGIN_AUTH && strncmp(reply->str, "ERR", 3) == 0) /* before Redis 6 there was no WRONGPASS */
-            close_link(
-                l, "refuses the login: check store.redis.username and store.redis.password (is one wanted at all?)");
+            close_link(l, "refuses the login: check store.redis.username and store.redis.password (or remove them, if "
+                          "it needs no login)");
         else if (step == LOGIN_DB && !redis_reply_is(reply, "NOPERM"))
             close_link(l, "has no database of that number (a cluster has only 0): see store.redis.url");
         else
@@ -229,7 +229,7 @@ static void on_login_reply(struct redis_link *l, const redisReply *reply)
     }
     if (step == LOGIN_ROLE && reply->type == REDIS_REPLY_ARRAY
         && !slice_eq(redis_reply_text(redis_reply_at(reply, 0)), SLICE("master"))) {
-        close_link(l, "is no primary (yet), whatever the sentinel says");
+        close_link(l, "is not a primary (yet), although the sentinel says so");
         return;
     }
     if (is_strange(step, reply)) {
@@ -291,7 +291,7 @@ static void on_end(struct redis_link *l)
 {
     l->unnamed = l->name_open;
     close_link(l, l->state == LINK_LOGIN && !l->tls
-                      ? "closes the connection at once (does it want TLS? then the URL begins with rediss://)"
+                      ? "closes the connection at once (if it requires TLS, begin the URL with rediss://)"
                       : "closed the connection");
 }
 
@@ -365,7 +365,7 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
     if (strncmp(text, at, named) == 0 && strncmp(text + named, ": ", 2) == 0)
         text += named + 2; /* our name stands before it already */
     snprintf(what, sizeof what, "cannot be reached: %s%s", text,
-             error == DIAL_REFUSED ? " (does it run, and does it listen there?)" : "");
+             error == DIAL_REFUSED ? " (is it running, and does it listen on this address?)" : "");
     close_link(l, what);
 }
 

@@ -58,7 +58,7 @@ static void on_answer(struct redis_command *c, const redisReply *reply, const ch
         return;
     }
     if (reply->type == REDIS_REPLY_NIL || (reply->type == REDIS_REPLY_ARRAY && reply->elements == 0))
-        err_set(&e, "%s has not heard of it: is store.redis.sentinel.master right?", name);
+        err_set(&e, "%s does not know this name: check store.redis.sentinel.master", name);
     else
         redis_explain(&e, name, reply);
     redis_link_close(q->link, e.text);

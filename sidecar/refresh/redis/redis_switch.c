@@ -104,8 +104,10 @@ static void on_push(void *arg, const redisReply *reply)
     if (reply->type == REDIS_REPLY_ERROR && !l->told) {
         l->told = true;
         redis_explain(&e, redis_client_name(l->client), reply);
-        log_warn(log_msg("sentinel cannot be subscribed to: failovers are seen when the primary is asked"),
-                 log_str("reason", e.text));
+        log_warn(
+            log_msg(
+                "cannot subscribe to the sentinel: sidekey notices a failover only at its next command to the primary"),
+            log_str("reason", e.text));
     } else if (slice_eq(what, SLICE("message")) && slice_eq(channel, SLICE("+switch-master"))
                && redis_switch_parse(redis_reply_text(redis_reply_at(reply, 2)), w->sentinels->primary, &to) == 0) {
         hint(w, &to, (size_t)(l - w->listeners));

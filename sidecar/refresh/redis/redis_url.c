@@ -15,7 +15,7 @@ static const char *parse_db(struct slice text, struct redis_url *to)
 {
     uint64_t db = 0;
     if (text.len && slice_u64(text, DB_MAX, &db) != 0)
-        return "a database is a number: redis://host:6379/0";
+        return "the database must be a number: redis://host:6379/0";
     to->db = (unsigned)db;
     return NULL;
 }
@@ -24,12 +24,12 @@ static const char *parse_unix(struct slice text, struct redis_url *to)
 {
     struct slice query, path = slice_cut(text, '?', &query);
     if (path.len == 0 || path.ptr[0] != '/')
-        return "a socket's path begins with /: unix:///run/redis/redis.sock";
+        return "the path of a socket must begin with /: unix:///run/redis/redis.sock";
     if (path.len > REDIS_PATH_MAX)
         return "the path is too long for a unix socket";
     memcpy(to->path, path.ptr, path.len);
     if (query.len && !take_prefix(&query, "db="))
-        return "after a socket's path only ?db=NUMBER may stand";
+        return "only ?db=NUMBER is allowed after the path of a socket";
     return parse_db(query, to);
 }
 
@@ -38,7 +38,7 @@ static const char *parse_host(struct slice text, struct redis_url *to)
     struct slice db, rest, host = slice_cut(text, '/', &db), user = slice_cut(host, '@', &rest);
     if (rest.ptr) {
         if (slice_find(user, ':') < user.len)
-            return "has a password in it: leave it out and set store.redis.password";
+            return "contains a password: remove it and set store.redis.password";
         to->username = user;
         host = rest;
     }
@@ -52,14 +52,14 @@ const char *redis_url_parse(struct slice text, struct redis_url *ret)
     struct redis_url to = { .tls = false };
     for (size_t i = 0; i < text.len; i++)
         if ((unsigned char)text.ptr[i] <= ' ' || text.ptr[i] == 0x7f || text.ptr[i] == '#')
-            return "has a space, a control byte or # in it";
+            return "contains a space, a control byte or #";
     const char *wrong;
     if (take_prefix(&text, "unix://"))
         wrong = parse_unix(text, &to);
     else if ((to.tls = take_prefix(&text, "rediss://")) || take_prefix(&text, "redis://"))
         wrong = parse_host(text, &to);
     else
-        return "is no Redis URL: write redis://host:6379/0, rediss://host:6379/0 (TLS) or unix:///path";
+        return "is not a Redis URL: write redis://host:6379/0, rediss://host:6379/0 (TLS) or unix:///path";
     if (!wrong)
         *ret = to;
     return wrong;
@@ -69,5 +69,5 @@ const char *redis_url_parse_node(struct slice text, struct authority *ret)
 {
     return authority_parse(text, SCHEME_HTTP, REDIS_SENTINEL_PORT, ret) == 0
                ? NULL
-               : "is no sentinel: write host or host:port";
+               : "is not a sentinel: write host or host:port";
 }

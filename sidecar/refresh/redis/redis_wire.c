@@ -94,7 +94,7 @@ int redis_reader_next(struct redis_reader *r, redisReply **ret, struct err *e)
 {
     void *reply = NULL;
     if (redisReaderGetReply(r->reader, &reply) != REDIS_OK)
-        return err_set(e, "what it says is not the Redis protocol: is something else listening there?");
+        return err_set(e, "its response is not the Redis protocol: check that Redis listens on this address");
     if (!reply)
         return 0;
     r->taken = r->reader->len - r->reader->pos;
@@ -135,20 +135,20 @@ static const struct {
     const char *code, *meaning;
 } errors[] = {
     { "WRONGPASS", "refuses the user name or the password: check store.redis.username and store.redis.password" },
-    { "NOAUTH", "wants a password: set store.redis.password" },
-    { "READONLY", "is a replica: let store.redis.url name the primary, or set store.redis.sentinel" },
-    { "LOADING", "is still loading its data: it will answer when it has" },
-    { "BUSY", "is busy with somebody's script: see SCRIPT KILL" },
+    { "NOAUTH", "requires a password: set store.redis.password" },
+    { "READONLY", "is a replica: set store.redis.url to the primary, or set store.redis.sentinel" },
+    { "LOADING", "is still loading its data: wait until it has finished" },
+    { "BUSY", "is busy with the script of another program: see SCRIPT KILL" },
     { "OOM", "has no memory left: raise its maxmemory, or let it evict other keys" },
-    { "MISCONF", "cannot save to its disk and so refuses writes: see its log" },
+    { "MISCONF", "refuses writes because it cannot save to its disk: see its log" },
     { "MASTERDOWN", "is a replica that has lost its primary" },
     { "NOREPLICAS", "has too few replicas in reach to take writes (min-replicas-to-write)" },
     { "CLUSTERDOWN", "is part of a cluster that is down: see CLUSTER INFO" },
     { "TRYAGAIN", "is moving the keys to another node just now" },
-    { "CROSSSLOT", "finds the keys of one credential on two nodes: does a proxy before it know hash tags?" },
+    { "CROSSSLOT", "finds the keys of one credential on two nodes: a proxy in front of it must support hash tags" },
     { "NOPROTO", "does not speak RESP2" },
     { "DENIED", "is in protected mode: give it a password (requirepass), and set store.redis.password" },
-    { "WRONGTYPE", "holds something else under a key of sidekey's: another program uses the prefix {sidekey:" },
+    { "WRONGTYPE", "has other data under a key of sidekey: another program uses the prefix {sidekey:" },
 };
 
 /* The name of a command in what ACLs say, "run the 'hset' command"; 0 bytes: none. */
@@ -179,7 +179,7 @@ static const char *refused_by_acl(const redisReply *r)
 static int explain_acl(struct err *e, const char *server, const redisReply *r)
 {
     struct slice command = refused_command(r->str);
-    const char *way_out = "the ACL in docs/configuration.md (store.redis) is what sidekey needs (NOPERM)";
+    const char *way_out = "give the user the ACL in docs/configuration.md (store.redis) (NOPERM)";
     if (command.len)
         return err_set(e, "%s does not let this user run the command %.*s: %s", server, (int)command.len, command.ptr,
                        way_out);
@@ -194,13 +194,13 @@ int redis_explain(struct err *e, const char *server, const redisReply *r)
         if (redis_reply_is(r, errors[i].code))
             return err_set(e, "%s %s (%s)", server, errors[i].meaning, errors[i].code);
     if (!r || r->type != REDIS_REPLY_ERROR)
-        return err_set(e, "%s gives an answer that makes no sense", server);
+        return err_set(e, "%s gives a response that sidekey does not understand", server);
     size_t code = strspn(r->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
     if (strncmp(r->str, "ERR max number of clients", 25) == 0)
         return err_set(e, "%s has no connection left (maxclients)", server);
     if (strncmp(r->str, "ERR unknown command", 19) == 0)
-        return err_set(e, "%s does not know a command that sidekey needs (Redis 4 or newer, or Valkey; EVAL allowed)",
-                       server);
+        return err_set(
+            e, "%s does not support a command that sidekey needs (Redis 4 or newer, or Valkey; EVAL allowed)", server);
     return err_set(e, "%s answers with an error (%.*s)", server, code < 20 ? (int)code : 20, r->str);
 }
 

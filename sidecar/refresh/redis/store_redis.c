@@ -62,7 +62,7 @@ static void send_to(struct store_op *op, struct redis_node *n, bool asking)
 {
     int failed = store_redis_build(op, asking);
     if (failed) {
-        fail(op, "a Redis command cannot be made: out of memory");
+        fail(op, "cannot make a Redis command: out of memory");
         return;
     }
     op->at = n;
@@ -142,8 +142,8 @@ static bool heal(struct store_op *op, uint64_t stored, bool unfit)
     if (op->healed || kept == 0 || stored > kept || (stored == kept && !unfit))
         return false;
     op->unfit = stored == kept;
-    log_warn(log_msg(op->unfit ? "the state in Redis is damaged: the good copy is written back"
-                               : "Redis has an older state, or none: the newest one is written back"),
+    log_warn(log_msg(op->unfit ? "the state in Redis is damaged: sidekey writes its good copy back"
+                               : "Redis has an older state, or none: sidekey writes the newest one back"),
              log_str("credential", op->cred->name), log_int("stored", (int64_t)stored),
              log_int("generation", (int64_t)kept));
     op->healing = op->healed = true;
@@ -200,7 +200,7 @@ static void read_begin(struct store_op *op, struct slice status, uint64_t stored
     for (size_t i = 0; i < STORE_OWNER_BYTES; i++)
         snprintf(owner + 2 * i, 3, "%02x", op->owner.bytes[i]);
     if (won && intent.len && !slice_eq(intent, slice_str(owner)))
-        log_warn(log_msg("a refresh of another keeper has not ended: its answer may be lost"),
+        log_warn(log_msg("a refresh of another keeper has not ended: its response may be lost"),
                  log_str("credential", op->cred->name), log_int("generation", (int64_t)stored));
     op->out.answer.throttled_ms = won ? throttled_ms(redis_reply_at(reply, 3)) : 0;
     give_state(op, won ? STORE_WON : STORE_FRESH, stored, redis_reply_text(redis_reply_at(reply, 2)));

@@ -51,8 +51,7 @@ int store_redis_unseal(const struct seal_ring *ring, const char *cred, uint64_t 
     if (failed == -ENOKEY)
         failed = err_set(e,
                          "the state of \"%s\" in Redis was sealed with another key: every replica needs the same "
-                         "store.seal_key (the one before "
-                         "it goes to store.seal_key_previous)",
+                         "store.seal_key (set the key before it as store.seal_key_previous)",
                          cred);
     else if (failed == -EBADMSG)
         failed = err_set(e,
@@ -91,7 +90,8 @@ static void save(struct cred *cred)
     int failed = dir->path ? kept_file_write(dir, cred->name, k->generation, buf_slice(&k->blob), cred->useless) : 0;
     if (failed)
         log_warn(
-            log_msg("the newest state is not kept on disk: after a restart an older one in Redis would be believed"),
+            log_msg(
+                "cannot keep the newest state on disk: after a restart, sidekey would accept an older one from Redis"),
             log_str("credential", cred->name), log_str("directory", dir->path), log_str("reason", strerror(-failed)));
     else
         cred->useless = false;
@@ -106,7 +106,8 @@ static int recall(const struct cred *cred, struct redis_kept *to, struct err *e)
     if (failed == -ENOENT)
         return 0;
     if (failed)
-        return err_set(e, "%s", failed == -EBADMSG ? "it is cut, or its first line is not ours" : strerror(-failed));
+        return err_set(e, "%s",
+                       failed == -EBADMSG ? "it is truncated, or its first line is not sidekey's" : strerror(-failed));
     state_init(&state);
     failed = store_redis_unseal(s->options.ring, cred->name, generation, buf_slice(&to->blob), &state, NULL);
     if (failed == 0)
@@ -125,7 +126,7 @@ void store_redis_recall(struct cred *cred)
         return;
     store_redis_kept_done(&cred->kept);
     cred->useless = true;
-    log_warn(log_msg("the state that was kept on disk is of no use: what Redis has is believed"),
+    log_warn(log_msg("cannot use the state on disk: sidekey uses the state in Redis"),
              log_str("credential", cred->name), log_str("directory", dir->path), log_str("reason", e.text));
 }
 

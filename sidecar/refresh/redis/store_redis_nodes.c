@@ -148,7 +148,7 @@ static int open_network(struct store_redis *s, struct err *e)
 {
     if (address_parse_network(SLICE("0.0.0.0/0"), &s->everywhere[0]) != 0
         || address_parse_network(SLICE("::/0"), &s->everywhere[1]) != 0)
-        return err_set(e, "no network is everywhere");
+        return err_set(e, "cannot parse the built-in list of networks");
     s->network = *s->options.network;
     s->network.policy = (struct address_policy){ s->everywhere, 2 };
     s->network.timeout_ms = REDIS_CONNECT_MS;
@@ -159,7 +159,7 @@ static int open_network(struct store_redis *s, struct err *e)
 static void leave(struct redis_client *c, const struct authority *to)
 {
     char why[AUTHORITY_TEXT_MAX + 64], text[AUTHORITY_TEXT_MAX];
-    snprintf(why, sizeof why, "the primary is %s now, says a sentinel", authority_key(to, text));
+    snprintf(why, sizeof why, "the sentinel reports %s as the new primary", authority_key(to, text));
     if (c && (redis_client_down(c) || !authority_eq(redis_client_at(c), to)))
         redis_client_leave(c, why);
 }

@@ -201,7 +201,7 @@ static void on_push(void *arg, const redisReply *reply)
             return;
         s->told_polled = true;
         redis_explain(&e, redis_client_name(s->subscriber), reply);
-        log_warn(log_msg("store cannot be subscribed to: it is polled"), log_str("reason", e.text));
+        log_warn(log_msg("cannot subscribe to the store: sidekey polls it instead"), log_str("reason", e.text));
     } else if (cred && slice_eq(what, SLICE("subscribe"))) {
         s->subscribed = true;
         s->told_polled = false;
@@ -256,7 +256,8 @@ void store_redis_watch(struct store *store, store_change_fn *fn, void *arg)
     options.arg = s;
     s->subscriber = redis_client_new(&options);
     if (!s->subscriber)
-        log_warn(log_msg("store cannot be subscribed to: it is polled"), log_str("reason", "out of memory"));
+        log_warn(log_msg("cannot subscribe to the store: sidekey polls it instead"),
+                 log_str("reason", "out of memory"));
     store_redis_peek(s);
     set_tick(s);
 }

@@ -297,12 +297,12 @@ static int set_aside(struct journal *j, const char *name, int why, struct err *e
     snprintf(bad, sizeof bad, "%s.%016" PRIx64 ".bad", name, random);
     const char *what =
         why == -ENOKEY
-            ? "was sealed with another key: bring that key back as the previous one, and the file to its name"
-            : "is damaged: a token answer may be lost with it";
+            ? "was sealed with another key: set that key as store.seal_key_previous, and rename the file back"
+            : "is damaged: a token response may be lost with it";
     if (renameat(j->dir.fd, name, j->dir.fd, bad) == 0)
         err_set(e, "%s/%s %s; kept as %s", j->dir.path, name, what, bad);
     else
-        err_set(e, "%s/%s %s; and it cannot be put aside: %s", j->dir.path, name, what, strerror(errno));
+        err_set(e, "%s/%s %s; and sidekey cannot rename it: %s", j->dir.path, name, what, strerror(errno));
     return why;
 }
 
@@ -352,7 +352,7 @@ static int unreadable(struct journal *j, const char *cred, enum journal_kind kin
     bool damaged = failed == -EBADMSG || failed == -ENOKEY, came = kind == JOURNAL_ANSWER || kind == JOURNAL_RESPONSE;
     int unwritten = damaged && came ? write_lost(j, cred, line) : 0;
     if (unwritten)
-        return err_set(e, "%s/%s is damaged, and that cannot be noted: %s", j->dir.path, name, strerror(-unwritten));
+        return err_set(e, "%s/%s is damaged, and cannot record it: %s", j->dir.path, name, strerror(-unwritten));
     if (damaged)
         return set_aside(j, name, failed, e);
     err_set(e, "cannot read %s/%s: %s", j->dir.path, name, why[0] ? why : strerror(-failed));

@@ -25,9 +25,8 @@ static struct slice aad_of(const char *cred, uint64_t generation, char aad[STATE
 static int damaged(const struct state_dir *dir, const char *cred, const char *what, struct err *e)
 {
     return err_set(e,
-                   "%s/%s" STATE_FILE_SUFFIX
-                   " is damaged (%s): put a good copy back, or move it away and sign in again "
-                   "(its refresh token is in no other place)",
+                   "%s/%s" STATE_FILE_SUFFIX " is damaged (%s): restore a good copy, or move it away and sign in again "
+                   "(there is no other copy of its refresh token)",
                    dir->path, cred, what);
 }
 
@@ -66,7 +65,7 @@ int state_file_generation(const struct state_dir *dir, const char *cred, uint64_
     int failed = got < 0 ? -errno : parse_head(slice_of(head, (size_t)got), ret, &rest);
     close(fd);
     if (failed == -EBADMSG)
-        return damaged(dir, cred, "its first line is not ours", e);
+        return damaged(dir, cred, "its first line is not sidekey's", e);
     return failed ? unreadable(dir, cred, failed, e) : 0;
 }
 
@@ -78,16 +77,16 @@ static int open_sealed(const struct state_dir *dir, const struct seal_ring *ring
     char aad[STATE_DIR_NAME_MAX + 32];
     struct err why = { "" };
     if (parse_head(file, &generation, &sealed) != 0)
-        return damaged(dir, cred, file.len ? "its first line is not ours" : "empty", e);
+        return damaged(dir, cred, file.len ? "its first line is not sidekey's" : "empty", e);
     int failed = seal_open(ring, aad_of(cred, generation, aad), sealed, plain);
     if (failed == -ENOKEY)
         return err_set(e,
                        "%s/%s" STATE_FILE_SUFFIX
-                       " was sealed with another key: bring that seal key back (as the previous one, "
-                       "if it was replaced), or move the file away and sign in again",
+                       " was sealed with another key: configure that seal key again (as store.seal_key_previous, if it "
+                       "was replaced), or move the file away and sign in again",
                        dir->path, cred);
     if (failed == -EBADMSG)
-        return damaged(dir, cred, "cut, changed, or the file of another credential", e);
+        return damaged(dir, cred, "truncated, changed, or the file of another credential", e);
     if (failed)
         return err_set(e, "cannot open %s/%s" STATE_FILE_SUFFIX ": %s", dir->path, cred, strerror(-failed));
     if (state_read(ret, buf_slice(plain), &why) != 0)

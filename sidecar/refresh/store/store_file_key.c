@@ -85,7 +85,7 @@ static int find_key(const struct state_dir *d, struct secret *ret, struct err *e
             return err_set(
                 e,
                 "%s/" KEY_NAME
-                " is missing, but files sealed with it are there: bring it back, or move %s/*" STATE_FILE_SUFFIX
+                " is missing, but there are files that were sealed with it: restore it, or move %s/*" STATE_FILE_SUFFIX
                 " away and sign in again",
                 d->path, d->path);
         int failed = make_key(d);
