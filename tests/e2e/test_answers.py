@@ -9,17 +9,23 @@ from harness import until
 from redis_fixture import machines, redis_server  # noqa: F401 (fixtures)
 
 
+# libcurl 8 refuses more than 5,000 fields and a Transfer-Encoding that nobody asked for, and reads what stands behind a length of 0.
+BY_LIBCURL = {"many_fields", "says_gzip_transfer", "length_zero"}
+
+
 @pytest.fixture
 def shapes(auth):
     """shapes(fate): those that end so."""
-    return lambda fate: {s["name"]: s["why"] for s in auth.ask("/shapes") if s["fate"] == fate}
+    versions = harness.run([harness.SIDEKEY, "version", "--verbose"]).stdout.decode()
+    left_out = set() if "libcurl/7." in versions else BY_LIBCURL
+    return lambda fate: {s["name"]: s["why"] for s in auth.ask("/shapes") if s["fate"] == fate and s["name"] not in left_out}
 
 
 @pytest.fixture
 def scene(make_config, auth, pki):
     """A config with one credential, of one grant, for each shape: the rule goes by the path."""
     def make(names, **changes):
-        config = make_config()
+        config = make_config(limits={"token_wait": "40s"})
         crm, rule = config["credentials"].pop("crm"), config["rules"][0]
         config["rules"] = []
         for name in names:

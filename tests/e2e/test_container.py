@@ -130,7 +130,7 @@ def plant(tree, root, at):
     return f"{at}/bin/sidekey"
 
 
-def inside(root, *argv, seconds=30, network=False, env=None):
+def inside(root, *argv, seconds=120, network=False, env=None):
     namespaces = ["unshare"] if network else ["unshare", "--net"]
     return subprocess.run([*namespaces, CHROOT, str(root), *map(str, argv)], capture_output=True, timeout=seconds, check=False, env=env or {})
 

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define TORTURE_RUN_S 20
+#define TORTURE_RUN_S 120
 
 struct torture {
     const char *name;  /* a sentence with underscores, as tests have */
