@@ -6,6 +6,7 @@
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -103,4 +104,14 @@ int peer_uid(int fd, uid_t *ret)
     failed = got < 0 ? -errno : judge(&question.body.id, &answer, got, ret);
     close(link);
     return failed;
+}
+
+bool peer_holds(int fd)
+{
+    uid_t uid;
+    int failed = peer_uid(fd, &uid);
+    struct pollfd p = { .fd = fd };
+    if (failed == -EAFNOSUPPORT) /* a unix socket: any close of its other end is a hang-up */
+        return poll(&p, 1, 0) == 0;
+    return failed == 0;
 }

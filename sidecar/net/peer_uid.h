@@ -10,5 +10,8 @@
 /* fd: an accepted TCP connection.  The user who made the socket that it came from.  0; -errno: the kernel does not say:
  * -ENOENT when no process holds that socket any more, or it is none of this machine and network namespace. */
 MUST_CHECK int peer_uid(int fd, uid_t *ret);
+/* fd: a TCP connection, or one on a unix socket, whose peer has ended its side.  A process of this machine holds the
+ * other end all the same and may read (RFC 9112 §9.6); false also when that cannot be known. */
+bool peer_holds(int fd);
 
 #endif

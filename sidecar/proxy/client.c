@@ -311,6 +311,7 @@ static void proxy_head(struct client *c, struct message *head)
         return;
     }
     c->a0 = a0;
+    h1_leg_ends_with_request(c->leg, a0.scheme != SCHEME_HTTP);
     if (a0.scheme == SCHEME_HTTP || admit_absolute_https(c, head))
         start_exchange(c, head, &a0);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "net/peer_uid.h"
 
 #define READS_PER_WAKE 4
 #define REST_MAX (MESSAGE_HEAD_MAX_BYTES + 2 * LEG_READ_BYTES)
@@ -252,9 +253,21 @@ static bool has_left(const struct h1_leg *l)
     return l->want && l->ended && (l->reads == H1_RESPONSES || !l->half_close);
 }
 
+/* It has ended its side, and waits. */
+static bool holds_on(struct h1_leg *l)
+{
+    if (!l->ends_with_request || l->half_close || !peer_holds(stream_fd(l->stream)))
+        return false;
+    l->half_close = true;
+    set_interest(l);
+    return true;
+}
+
 /* The peer's end comes after what was read before it.  In the middle of a message, and between two, it is the end. */
 static void tell_end(struct h1_leg *l)
 {
+    if (!l->dead && l->peer == PEER_ENDED && has_left(l) && holds_on(l))
+        return;
     if (l->dead || l->upgraded || l->peer == PEER_SENDS || !(has_left(l) || (wants(l) && l->rest.len == 0)))
         return;
     if (l->peer == PEER_LOST)
@@ -334,7 +347,7 @@ static void on_stream(void *owner, enum stream_event event)
     case STREAM_DRAINED: l->base.events->space(l->base.owner); break;
     case STREAM_FAILED: peer_over(l, PEER_LOST); break;
     case STREAM_LEFT:
-        if (!l->told)
+        if (!l->told && !holds_on(l))
             gone_left(l);
         break;
     case STREAM_SECURED: break;
@@ -369,6 +382,11 @@ static void h1_half_close(struct leg *base, bool allowed)
         return;
     l->half_close = allowed;
     set_interest(l);
+}
+
+void h1_leg_ends_with_request(struct h1_leg *l, bool may)
+{
+    l->ends_with_request = may;
 }
 
 static void h1_abort(struct leg *base)

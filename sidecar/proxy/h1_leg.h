@@ -20,6 +20,9 @@ void h1_leg_free_gently(struct h1_leg *l);
 /* As h1_limit(). */
 void h1_leg_limit(struct h1_leg *l, unsigned fields, unsigned line_bytes);
 struct leg *h1_leg_base(struct h1_leg *l);
+/* Client: it is of a kind that ends its side behind its request and waits for the answer (busybox wget, with https://
+ * in its request line): as long as a process of this machine holds the other end, that is no giving up. */
+void h1_leg_ends_with_request(struct h1_leg *l, bool may);
 /* Bytes that were read before the stream came here.  0; -ENOMEM. */
 MUST_CHECK int h1_leg_preload(struct h1_leg *l, struct slice bytes);
 /* Frees the leg, also inside one of its events; returns its stream, and what was read and not used is appended to

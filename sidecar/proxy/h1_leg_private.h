@@ -26,6 +26,7 @@ struct h1_leg {
     enum h1_peer peer;
     bool told;                 /* gone was */
     bool half_close;           /* client: the end of its side is not the end */
+    bool ends_with_request;    /* client: h1_leg_ends_with_request() */
     bool writing, close_after; /* a message is being written; the connection ends with it */
     bool closed_before;        /* close_after without the message that is being written */
     uint64_t written_at;       /* stream_mark() before it */

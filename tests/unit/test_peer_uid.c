@@ -102,6 +102,24 @@ static void what_is_no_tcp_connection_is_an_error(void **state)
     close(pair[1]);
 }
 
+static void who_has_ended_its_side_and_who_is_gone_are_told_apart(void **state)
+{
+    int pair[2];
+    (void)state;
+    connect_as(false, 0);
+    assert_int_equal(shutdown(client, SHUT_WR), 0);
+    assert_true(peer_holds(accepted));
+    close(client);
+    client = -1;
+    assert_false(peer_holds(accepted));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(shutdown(pair[1], SHUT_WR), 0);
+    assert_true(peer_holds(pair[0]));
+    close(pair[1]);
+    assert_false(peer_holds(pair[0]));
+    close(pair[0]);
+}
+
 #define T(name) cmocka_unit_test_teardown(name, down)
 
 int main(void)
@@ -111,6 +129,7 @@ int main(void)
         T(also_of_an_ipv6_socket_that_dials_a_mapped_address),
         T(another_user_is_another_user),
         T(a_socket_that_nobody_holds_any_more_is_nobodys),
+        T(who_has_ended_its_side_and_who_is_gone_are_told_apart),
         cmocka_unit_test(what_is_no_tcp_connection_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
