@@ -173,7 +173,7 @@ struct search {
     const struct group *groups[2]; /* exact host, wildcard */
     const struct message *request;
     struct slice method;
-    struct rule_path path;
+    const struct rule_path *path;
     bool any_placeholder; /* what rules ask for does not count */
 };
 
@@ -188,7 +188,7 @@ static const struct rule *best_by_placeholder(const struct search *s, const stru
         if (same)
             (void)when_table_get(g->by_placeholder, p, s->request, 1, &more);
         const struct rule *r =
-            same && !more ? rule_best(same->rules, same->count, s->method, &s->path, reading, &weight) : NULL;
+            same && !more ? rule_best(same->rules, same->count, s->method, s->path, reading, &weight) : NULL;
         if (r)
             best = r;
     }
@@ -204,7 +204,7 @@ static const struct rule *best_of(const struct search *s, enum rule_reading read
         size_t weight = 0;
         const struct rule *best = s->any_placeholder ? NULL : best_by_placeholder(s, g, reading);
         if (!best)
-            best = rule_best(rules->rules, rules->count, s->method, &s->path, reading, &weight);
+            best = rule_best(rules->rules, rules->count, s->method, s->path, reading, &weight);
         if (best)
             return best;
     }
@@ -214,8 +214,8 @@ static const struct rule *best_of(const struct search *s, enum rule_reading read
 /* A path that servers may read in several ways gets a rule that all readings agree on, or one for every path. */
 static const struct rule *find(const struct search *s)
 {
-    const struct rule *best = best_of(s, s->path.ambiguous ? RULE_ANY_PATH : RULE_RAW);
-    bool one_reading = s->path.ambiguous || s->path.plain.ptr == s->path.raw.ptr;
+    const struct rule *best = best_of(s, s->path->ambiguous ? RULE_ANY_PATH : RULE_RAW);
+    bool one_reading = s->path->ambiguous || s->path->plain.ptr == s->path->raw.ptr;
     if (!one_reading && best_of(s, RULE_PLAIN) != best)
         best = best_of(s, RULE_ANY_PATH);
     return best;
@@ -224,13 +224,15 @@ static const struct rule *find(const struct search *s)
 enum rule_match rule_index_find(const struct rule_index *i, const struct authority *a0, const struct message *request,
                                 const struct rule **ret)
 {
+    struct rule_path path; /* large, and not to be cleared for each request */
     struct search s = { .groups = { exact_group(i, a0), wildcard_group(i, a0) },
+                        .path = &path,
                         .request = request,
                         .method = message_method(request) };
     const struct rule *best;
     if (!s.groups[0]->all.count && !s.groups[1]->all.count)
         return RULE_NONE;
-    rule_path_read(&s.path, message_target(request));
+    rule_path_read(&path, message_target(request));
     best = find(&s);
     s.any_placeholder = !best && (s.groups[0]->by_placeholder || s.groups[1]->by_placeholder);
     if (!best && s.any_placeholder)
