@@ -3,6 +3,7 @@ VERSION  := 0.1.0
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 CC       ?= cc
+PKG_CONFIG ?= pkg-config
 BUILD    ?= build
 V        ?= 0
 Q        := $(if $(filter 1,$(V)),,@)
@@ -12,8 +13,8 @@ say       = @printf '  %-7s %s\n' $(1) $(2)
 
 # What a goal needs is looked for before anything is made; tests/tools/deps has the list.  Nothing is installed here: what is missing is named with
 # the command that installs it, and make ends.  `make demo`, `make test`, `make test-world` and `make deps` install it first, as a step of their own.
-NO_DEPS  := clean help dist deps floors uninstall demo test test-world
-NEEDS    := $(sort $(foreach g,$(filter-out $(NO_DEPS),$(or $(MAKECMDGOALS),all)),$(if $(filter all install tree $(BUILD)/sidekey $(BUILD)/%.so $(BUILD)/%.a,$g),build,$(if \
+NO_DEPS  := clean help deb deps floors uninstall demo test test-world
+NEEDS    := $(sort $(foreach g,$(filter-out $(NO_DEPS),$(or $(MAKECMDGOALS),all)),$(if $(filter all install tree sbom dist $(BUILD)/sidekey $(BUILD)/%.so $(BUILD)/%.a,$g),build,$(if \
     $(filter unit sim asan-unit torture% programs $(BUILD)/tests/unit/%,$g),unit,$(if $(filter lint format fmt,$g),lint,$(if $(filter %-world %-world-serial model,$g),world,$(if $(filter bench-memory,$g),bench,$(if $(filter demo-run,$g),demo,test))))))))
 ifneq ($(NEEDS),)
 ifeq ($(MAKELEVEL),0)
@@ -24,12 +25,12 @@ endif
 endif
 
 PKGS     := openssl libcurl jansson zlib libcares yaml-0.1 $(if $(wildcard sidecar/http/h2.c),libnghttp2) $(if $(wildcard sidecar/refresh/redis/store_redis.c),hiredis)
-PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 
 # Warnings are errors in the plain builds; the sanitizers make gcc warn of paths that are none.
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla $(if $(SAN),,-Werror)
-HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3) $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
+HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3) $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-fcf-protection)
 OPT      ?= -O2 -g
 SAN      ?=
 CFLAGS   ?=
@@ -37,9 +38,9 @@ ALLFLAGS  = -std=gnu17 -D_GNU_SOURCE -DSIDEKEY_VERSION='"$(VERSION)"' $(OPT) $(W
 LDHARD   := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 
 # llhttp: a library on Debian 13, C sources on Debian 12 (package node-llhttp).
-LLHTTP_SRC := $(if $(shell pkg-config --exists libllhttp 2>/dev/null && echo y),,$(wildcard /usr/share/llhttp/llhttp.c /usr/share/llhttp/api.c /usr/share/llhttp/http.c))
+LLHTTP_SRC := $(if $(shell $(PKG_CONFIG) --exists libllhttp 2>/dev/null && echo y),,$(wildcard /usr/share/llhttp/llhttp.c /usr/share/llhttp/api.c /usr/share/llhttp/http.c))
 LLHTTP_INC := $(if $(LLHTTP_SRC),-isystem /usr/share/include/llhttp -isystem /usr/share/include)
-LLHTTP_LIB := $(if $(LLHTTP_SRC),,$(shell pkg-config --libs libllhttp 2>/dev/null))
+LLHTTP_LIB := $(if $(LLHTTP_SRC),,$(shell $(PKG_CONFIG) --libs libllhttp 2>/dev/null))
 LIBS     := $(PKG_LIBS) -lev $(LLHTTP_LIB)
 
 SRC      := $(sort $(wildcard sidecar/*/*.c sidecar/*/*/*.c certs/*.c))
@@ -60,7 +61,7 @@ $(BUILD)/sidekey: $(OBJ)
 
 $(BUILD)/libsidekey.a: $(LIBOBJ)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/embedded/k8s_templates.c: $(K8S_FILES) sidecar/app/embed
 	@mkdir -p $(@D)
@@ -116,8 +117,16 @@ TREE     ?= $(BUILD)/tree/opt/sidekey
 tree: all ## build/tree/opt/sidekey: sidekey with its own loader and libraries, for images of any kind (TREE=DIR)
 	$(Q)rm -rf $(BUILD)/tree && mkdir -p $(dir $(TREE)) && BUILD=$(BUILD) CC="$(CC)" packaging/tree $(TREE)
 
-dist: ## build/sidekey-VERSION.tar.gz from HEAD
-	$(Q)mkdir -p $(BUILD) && git archive --prefix=sidekey-$(VERSION)/ HEAD | gzip -9n >$(BUILD)/sidekey-$(VERSION).tar.gz
+.PHONY: deb sbom
+sbom: all ## build/sidekey-VERSION.spdx.json: what the program is made of
+	$(Q)packaging/sbom $(BUILD)/sidekey >$(BUILD)/sidekey-$(VERSION).spdx.json
+
+deb: ## build/deb/*.deb, by debhelper (DEB_VERSION=, DEB_ARGS= for dpkg-buildpackage)
+	$(Q)BUILD=$(BUILD) packaging/deb
+
+dist: sbom ## build/sidekey-VERSION.tar.gz from HEAD, its SBOM, and SHA256SUMS of both
+	$(Q)git archive --prefix=sidekey-$(VERSION)/ HEAD | gzip -9n >$(BUILD)/sidekey-$(VERSION).tar.gz
+	$(Q)cd $(BUILD) && sha256sum sidekey-$(VERSION).tar.gz sidekey-$(VERSION).spdx.json >SHA256SUMS
 
 clean: ## removes build/
 	$(Q)rm -rf $(BUILD)

@@ -2,7 +2,7 @@
 # dlopen()'s last call must be a jump.
 PRELOAD_OBJ   := $(PRELOAD_SRC:%.c=$(BUILD)/%.o)
 PRELOAD_FLAGS := -std=gnu17 -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE -fstack-protector-strong \
-                 $(if $(filter x86_64,$(shell uname -m)),-fcf-protection) -MMD -MP -I.
+                 $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-fcf-protection) -MMD -MP -I.
 PRELOAD_LINK  := -shared -nostdlib -Wl,--version-script=preload/exports.map -Wl,--hash-style=both -Wl,-z,relro,-z,now -Wl,-z,noexecstack
 
 $(PRELOAD_OBJ): $(BUILD)/%.o: %.c

@@ -3,15 +3,15 @@
 # The names of credentials in the configuration that the line names.
 _sidekey_credentials()
 {
-    local config=() i file
+    local flags=() i file
     for ((i = 1; i < COMP_CWORD; i++)); do
         if [[ ${COMP_WORDS[i]} == -c || ${COMP_WORDS[i]} == --config ]]; then
             file=${COMP_WORDS[i+1]}
             [[ $file != = ]] || file=${COMP_WORDS[i+2]} # --config=FILE comes as three words
-            config=(-c "${file/#\~/$HOME}")
+            flags=(-c "${file/#\~/$HOME}")
         fi
     done
-    "${COMP_WORDS[0]}" check --names "${config[@]}" 2>/dev/null
+    "${COMP_WORDS[0]}" check --names "${flags[@]}" 2>/dev/null
 }
 
 _sidekey()

@@ -23,15 +23,16 @@ def made(suite):
     return root
 
 
+def copied(suite, into):
+    done = subprocess.run(["cp", "-a", "--reflink=auto", made(suite), into], capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return into
+
+
 @pytest.fixture
 def debian(place):
     """debian("bookworm"): a copy of that bare root, which goes with the test."""
-    def copy(suite):
-        into = place / "root"
-        done = subprocess.run(["cp", "-a", "--reflink=auto", made(suite), into], capture_output=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        return into
-    return copy
+    return lambda suite: copied(suite, place / "root")
 
 
 def inside(root, *argv, env=None, seconds=600):
@@ -41,4 +42,4 @@ def inside(root, *argv, env=None, seconds=600):
                           env={"PATH": os.defpath + ":/usr/sbin:/sbin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **(env or {})})
 
 
-__all__ = ["debian", "inside", "made"]
+__all__ = ["copied", "debian", "inside", "made"]

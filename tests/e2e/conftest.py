@@ -24,6 +24,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "release: judges the release build only (time, memory)")
     config.addinivalue_line("markers", "serial: judges time, memory or processor time: runs last and alone (make e2e-serial)")
     config.addinivalue_line("markers", "world: the long table of programs, servers and runs (make test-world)")
+    config.addinivalue_line("markers", "seconds(n): may take so long, where others have 300 s")
     if not config.pluginmanager.hasplugin("xdist"):
         config.addinivalue_line("markers", "xdist_group: stays in one process")
 
@@ -83,12 +84,15 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(autouse=True)
-def time_limit():
+def time_limit(request):
     """No test may hang the run."""
+    marker = request.node.get_closest_marker("seconds")
+    limit = marker.args[0] if marker else TEST_SECONDS
+
     def late(*_):
-        raise TimeoutError(f"the test took more than {TEST_SECONDS} s")
+        raise TimeoutError(f"the test took more than {limit} s")
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(TEST_SECONDS)
+    signal.alarm(limit)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

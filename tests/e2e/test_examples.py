@@ -360,12 +360,14 @@ def test_the_readme_leads_to_pages_that_are_there():
 
 def test_the_configuration_of_the_readme_is_a_good_one(place):
     text = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
-    (place / "sidekey.yaml").write_text(text.replace("/etc/sidekey/secrets", str(place)))
-    for name in ("client-secret", "refresh-token"):
-        (place / name).write_text("a-secret-value")
-        (place / name).chmod(0o600)
+    (place / "sidekey.yaml").write_text(text)
+    (place / "secrets").mkdir()
+    for name in ("crm-client", "crm-refresh"):
+        (place / "secrets" / name).write_text("a-secret-value")
+        (place / "secrets" / name).chmod(0o600)
     (place / "sidekey.yaml").chmod(0o600)
-    done = run([harness.SIDEKEY, "check", "-c", place / "sidekey.yaml"], environment(place))
+    sidekey = harness.SIDEKEY.resolve()
+    done = run([sidekey, "check"], environment(place), cwd=place)
     assert done.returncode == 0, done
-    why = run([harness.SIDEKEY, "why", "-c", place / "sidekey.yaml", "GET", "https://api.crm.example.com/v2/x"], environment(place))
+    why = run([sidekey, "why", "GET", "https://api.crm.example.com/v2/x"], environment(place), cwd=place)
     assert why.returncode == 0, why

@@ -18,15 +18,16 @@ MEMORY = pathlib.Path("/sys/fs/cgroup/memory")
 
 
 class Pod:
-    def __init__(self, place, name):
-        done = run(["node", ROOT / "tests/e2e/manifests.mjs", KUBERNETES / f"{name}.yaml"], {**os.environ, "SIDEKEY_NODE": str(harness.NODE_DIR)})
+    def __init__(self, place, name, manifest=None, config=None, seal_key="q2Vyw7vEZ5+Hk3rWm0t8PpNw1sVb6Yc9dXfJgLhTuQo=\n"):
+        done = run(["node", ROOT / "tests/e2e/manifests.mjs", manifest or KUBERNETES / f"{name}.yaml"], {**os.environ, "SIDEKEY_NODE": str(harness.NODE_DIR)})
         assert done.returncode == 0, done.stderr
         self.spec = json.loads(done.stdout)[0]["spec"]["template"]["spec"]
         limit = self.spec["initContainers"][0]["resources"]["limits"]["memory"]
         assert limit.endswith("Mi")
         place.chmod(0o755)
         self.place = place
-        state = {"pod": self.spec, "sidekey": str(SIDEKEY), "config": str(KUBERNETES / "base/sidekey.yaml"), "secrets": {"seal-key": "q2Vyw7vEZ5+Hk3rWm0t8PpNw1sVb6Yc9dXfJgLhTuQo=\n"},
+        (place / "config.yaml").write_text(config or (KUBERNETES / "base/sidekey.yaml").read_text())
+        state = {"pod": self.spec, "sidekey": str(SIDEKEY), "config": str(place / "config.yaml"), "secrets": {"seal-key": seal_key},
                  "folder": str(place), "memory": int(limit[:-2]) << 20 if os.access(MEMORY / "cgroup.procs", os.W_OK) else None}
         (place / "state.json").write_text(json.dumps(state))
         argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private", sys.executable, ROOT / "tests/fakes/pod.py", place / "state.json"]
