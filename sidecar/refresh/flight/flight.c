@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-static enum step start(struct flight *f);
-static enum step done(struct flight *f);
+static enum flight_step start(struct flight *f);
+static enum flight_step done(struct flight *f);
 
 /* The last column: RECOVER keeps the slot because a request without an answer is repeated at once, while the server
  * still tells a repetition from theft. */
@@ -166,12 +166,12 @@ void flight_expire_generation(struct flight *f, uint64_t generation)
     f->outlived = generation > f->outlived ? generation : f->outlived;
 }
 
-static enum step start(struct flight *f)
+static enum flight_step start(struct flight *f)
 {
     return flight_enter(f, FLIGHT_BEGIN);
 }
 
-static enum step done(struct flight *f)
+static enum flight_step done(struct flight *f)
 {
     timer_stop(&f->deadline);
     timer_stop(&f->lease.renewal);

@@ -54,7 +54,7 @@ static int make_fresh(struct flight *f, const struct grant_answer *answer, struc
 }
 
 /* On disk, to the workers, and on its way to the store. */
-static enum step keep_fresh(struct flight *f)
+static enum flight_step keep_fresh(struct flight *f)
 {
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
     int failed =
@@ -67,7 +67,7 @@ static enum step keep_fresh(struct flight *f)
     return flight_enter(f, FLIGHT_COMMIT);
 }
 
-enum step flight_keep(struct flight *f, const struct grant_answer *answer, const char *text)
+enum flight_step flight_keep(struct flight *f, const struct grant_answer *answer, const char *text)
 {
     if (make_fresh(f, answer, secret_peek(&f->intent.spent), flight_asked_wall_ms(f), text) != 0)
         /* what was sealed is read again when there is memory */
@@ -78,7 +78,7 @@ enum step flight_keep(struct flight *f, const struct grant_answer *answer, const
 /* ---- what nobody understands ---- */
 
 /* Nothing was found in it, and yet it was a success for the server: the refresh token is spent. */
-enum step flight_not_understood(struct flight *f, const char *text)
+enum flight_step flight_not_understood(struct flight *f, const char *text)
 {
     snprintf(f->text, sizeof f->text, "%s%s", text,
              f->attempt.sealed ? "; the response is kept sealed in the journal" : "");
@@ -121,8 +121,8 @@ static bool is_old(const struct flight *f, const struct journal_response *r, con
 }
 
 /* Now it can be read: the configuration says where, or this release knows how. */
-static enum step take_response(struct flight *f, const struct journal_response *r, const struct grant_answer *answer,
-                               const char *why)
+static enum flight_step take_response(struct flight *f, const struct journal_response *r,
+                                      const struct grant_answer *answer, const char *why)
 {
     char fp[9];
     struct slice stored = secret_peek(&f->base.refresh_token);
@@ -140,7 +140,7 @@ static enum step take_response(struct flight *f, const struct journal_response *
     return keep_fresh(f);
 }
 
-static bool weigh_response(struct flight *f, const struct journal_response *r, enum step *ret)
+static bool weigh_response(struct flight *f, const struct journal_response *r, enum flight_step *ret)
 {
     char why[GRANT_WHY_BYTES] = "", text[256];
     struct grant_answer answer = { .lifetime_ms = 0 };
@@ -168,7 +168,7 @@ static bool weigh_response(struct flight *f, const struct journal_response *r, e
     return done;
 }
 
-bool flight_reread(struct flight *f, enum step *ret)
+bool flight_reread(struct flight *f, enum flight_step *ret)
 {
     struct journal_response r = { 0 };
     struct err e;

@@ -69,7 +69,7 @@ static enum past ask_journal(struct flight *f)
     return past;
 }
 
-enum step flight_check(struct flight *f)
+enum flight_step flight_check(struct flight *f)
 {
     if (f->spec->grant == GRANT_STATIC)
         return flight_enter(f, FLIGHT_SEED);
@@ -88,7 +88,7 @@ enum step flight_check(struct flight *f)
         f->base.generation = stored;
     }
     enum past past = grant_of(f->spec->grant)->spends_refresh_token ? ask_journal(f) : PAST_NOTHING;
-    enum step step;
+    enum flight_step step;
     if (past == PAST_ANSWER)
         return flight_enter(f, FLIGHT_COMMIT);
     if (past == PAST_NOTHING && grant_of(f->spec->grant)->spends_refresh_token && flight_reread(f, &step))

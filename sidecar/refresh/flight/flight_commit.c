@@ -9,7 +9,7 @@
 #define COMMIT_FIRST_MS 200
 #define COMMIT_LAST_MS 10000
 
-enum step flight_commit(struct flight *f)
+enum flight_step flight_commit(struct flight *f)
 {
     flight_stop_renewal(f); /* one operation at a time */
     return flight_op(f, store_commit(f->env->store, f->spec->name, &f->lease.owner, f->base.generation, &f->fresh,
@@ -25,7 +25,7 @@ static bool is_ours(const struct flight *f, const struct state *stored)
                      && slice_eq_secret(secret_peek(&stored->refresh_token), secret_peek(&f->fresh.refresh_token));
 }
 
-static enum step stored(struct flight *f, uint64_t generation)
+static enum flight_step stored(struct flight *f, uint64_t generation)
 {
     f->lease.held = false; /* the commit has released it */
     if ((f->attempt.double_spend || generation != f->fresh.generation) && f->spec->grant != GRANT_STATIC) {
@@ -46,7 +46,7 @@ static enum step stored(struct flight *f, uint64_t generation)
 
 /* Somebody else's child of the same parent is stored: it wins; ours is kept beside it for one fallback try (rules 2.5c
  * and 2.5d). */
-static enum step lost_race(struct flight *f, const struct state *winner)
+static enum flight_step lost_race(struct flight *f, const struct state *winner)
 {
     struct secret ours = f->fresh.refresh_token;
     f->fresh.refresh_token = (struct secret){ NULL, 0, 0 };
@@ -74,7 +74,7 @@ static enum step lost_race(struct flight *f, const struct state *winner)
     return flight_enter(f, FLIGHT_COMMIT);
 }
 
-enum step flight_committed(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_committed(struct flight *f, const struct store_answer *answer)
 {
     f->intent.marked = f->intent.marked && answer->result == STORE_ERROR; /* the commit has taken it away */
     if (answer->result == STORE_OK)
@@ -100,7 +100,7 @@ enum step flight_committed(struct flight *f, const struct store_answer *answer)
     return flight_enter(f, FLIGHT_COMMIT_WAIT);
 }
 
-enum step flight_commit_wait(struct flight *f)
+enum flight_step flight_commit_wait(struct flight *f)
 {
     if (f->pause_ms < COMMIT_FIRST_MS || f->pause_ms > COMMIT_LAST_MS)
         f->pause_ms = COMMIT_FIRST_MS;
@@ -110,7 +110,7 @@ enum step flight_commit_wait(struct flight *f)
     return STEP_WAIT;
 }
 
-enum step flight_commit_again(struct flight *f)
+enum flight_step flight_commit_again(struct flight *f)
 {
     return flight_enter(f, FLIGHT_COMMIT);
 }

@@ -41,7 +41,7 @@ void flight_note_throttle(struct flight *f, const struct store_answer *answer)
         f->throttled_ms = clock_mono_ms() + answer->throttled_ms;
 }
 
-enum step flight_fail_throttled(struct flight *f)
+enum flight_step flight_fail_throttled(struct flight *f)
 {
     f->result.retry_after_ms = f->throttled_ms - clock_mono_ms();
     return flight_fail(f, MSG_THROTTLE, "the token endpoint limits the rate of requests");
@@ -94,7 +94,7 @@ void flight_note_seed(struct flight *f)
     f->result.looked = true;
 }
 
-enum step flight_adopt_newer(struct flight *f, const struct state *winner)
+enum flight_step flight_adopt_newer(struct flight *f, const struct state *winner)
 {
     flight_note(f, FLIGHT_RACE_RECOVERED, winner->generation, "the store has the token of another owner");
     if (flight_adopt_state(f, winner) != 0)

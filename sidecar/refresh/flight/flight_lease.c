@@ -6,7 +6,7 @@
 
 #define DEGRADED_MS 2000 /* 0–2 s at random: replicas that lose their store together do not ask together */
 
-enum step flight_begin(struct flight *f)
+enum flight_step flight_begin(struct flight *f)
 {
     if (f->order.draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
@@ -20,7 +20,7 @@ enum step flight_begin(struct flight *f)
         f, store_begin(f->env->store, f->spec->name, &f->lease.owner, f->env->lease_ms, known, flight_store_answer, f));
 }
 
-static enum step lock_error(struct flight *f, const char *why)
+static enum flight_step lock_error(struct flight *f, const char *why)
 {
     flight_note(f, FLIGHT_LOCK_DEGRADED, f->known.generation, why);
     switch (f->env->on_lock_error) {
@@ -31,7 +31,7 @@ static enum step lock_error(struct flight *f, const char *why)
     return flight_fail(f, MSG_STORE, "the store cannot give a lease");
 }
 
-enum step flight_begun(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_begun(struct flight *f, const struct store_answer *answer)
 {
     f->hooks.on_lease(f->hooks.arg, answer->result);
     switch (answer->result) {
@@ -58,7 +58,7 @@ enum step flight_begun(struct flight *f, const struct store_answer *answer)
 
 /* Sleeps until the next look at somebody else's work: 100, 200, 400, 400 … ms; at once when the lease runs out sooner.
  */
-static enum step sleep_poll(struct flight *f, int64_t at_most_ms)
+static enum flight_step sleep_poll(struct flight *f, int64_t at_most_ms)
 {
     int64_t pause_ms = f->poll_ms < at_most_ms ? f->poll_ms : at_most_ms;
     f->poll_ms = f->poll_ms * 2 < FLIGHT_POLL_LAST_MS ? f->poll_ms * 2 : FLIGHT_POLL_LAST_MS;
@@ -66,17 +66,17 @@ static enum step sleep_poll(struct flight *f, int64_t at_most_ms)
     return STEP_WAIT;
 }
 
-enum step flight_busy(struct flight *f)
+enum flight_step flight_busy(struct flight *f)
 {
     return sleep_poll(f, f->pause_ms);
 }
 
-enum step flight_store_wait(struct flight *f)
+enum flight_step flight_store_wait(struct flight *f)
 {
     return sleep_poll(f, FLIGHT_POLL_LAST_MS);
 }
 
-enum step flight_ask_again(struct flight *f)
+enum flight_step flight_ask_again(struct flight *f)
 {
     if (clock_mono_ms() >= f->lease.hold_end_ms)
         return f->state == FLIGHT_BUSY
@@ -85,25 +85,25 @@ enum step flight_ask_again(struct flight *f)
     return flight_enter(f, FLIGHT_BEGIN);
 }
 
-enum step flight_degraded(struct flight *f)
+enum flight_step flight_degraded(struct flight *f)
 {
     timer_set(&f->deadline, (int64_t)rand_below(DEGRADED_MS));
     return STEP_WAIT;
 }
 
-enum step flight_proceed(struct flight *f)
+enum flight_step flight_proceed(struct flight *f)
 {
     if (f->order.draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
     return flight_enter(f, FLIGHT_LOAD);
 }
 
-enum step flight_load(struct flight *f)
+enum flight_step flight_load(struct flight *f)
 {
     return flight_op(f, store_load(f->env->store, f->spec->name, flight_store_answer, f));
 }
 
-enum step flight_loaded(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_loaded(struct flight *f, const struct store_answer *answer)
 {
     if (answer->result == STORE_OK) {
         flight_note_throttle(f, answer);
@@ -151,7 +151,7 @@ void flight_renew(void *arg)
     }
 }
 
-enum step flight_renewed(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_renewed(struct flight *f, const struct store_answer *answer)
 {
     f->lease.renewing = false;
     if (answer->result == STORE_OK)
@@ -177,7 +177,7 @@ void flight_renew_in_time(struct flight *f)
 
 /* ---- given back ---- */
 
-enum step flight_release(struct flight *f)
+enum flight_step flight_release(struct flight *f)
 {
     flight_stop_renewal(f);
     if (!f->lease.held && !f->intent.marked) /* a lost lease has nothing to release, but others wait for our intent */
@@ -186,7 +186,7 @@ enum step flight_release(struct flight *f)
     return flight_op(f, store_release(f->env->store, f->spec->name, &f->lease.owner, flight_store_answer, f));
 }
 
-enum step flight_released(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_released(struct flight *f, const struct store_answer *answer)
 {
     if (answer->result == STORE_ERROR)
         flight_note(f, FLIGHT_RELEASE_FAILED, f->known.generation, answer->error);

@@ -17,7 +17,7 @@ static bool seed_was_judged(const struct flight *f, enum msg_class failure, bool
     return f->intent.seeded && !secret_empty(&f->base.refresh_token) && (failure == MSG_DEAD || counts);
 }
 
-enum step flight_outcome_failed(struct flight *f, enum msg_class failure, bool counts, const char *text)
+enum flight_step flight_outcome_failed(struct flight *f, enum msg_class failure, bool counts, const char *text)
 {
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
     snprintf(f->text, sizeof f->text, "%s", text);
@@ -35,7 +35,7 @@ enum step flight_outcome_failed(struct flight *f, enum msg_class failure, bool c
 }
 
 /* Google's second step: the first token is the right to ask for the one that is wanted. */
-static enum step impersonate(struct flight *f, const struct grant_answer *answer)
+static enum flight_step impersonate(struct flight *f, const struct grant_answer *answer)
 {
     struct err e;
     if (grant_build_impersonation(f->spec, secret_peek(&answer->access_token), &f->request, &e) != 0)
@@ -52,7 +52,7 @@ static bool clock_was_off(struct flight *f, const struct fetch_answer *a)
            && llabs(token_clock_skew_ms(f->clock) - f->attempt.signed_skew_ms) >= CLOCK_OFF_MS;
 }
 
-static enum step sign_again(struct flight *f)
+static enum flight_step sign_again(struct flight *f)
 {
     log_warn(log_msg("this machine's clock is wrong: sidekey signs the assertion again with the server's time"),
              log_str("credential", f->spec->name), log_int("skew_ms", token_clock_skew_ms(f->clock)));
@@ -68,7 +68,7 @@ static enum msg_class count_refusal(struct flight *f, const struct classify_verd
                : v->failure;
 }
 
-static enum step refused(struct flight *f, const struct fetch_answer *a, struct grant_answer *answer, char *why)
+static enum flight_step refused(struct flight *f, const struct fetch_answer *a, struct grant_answer *answer, char *why)
 {
     char text[sizeof f->text];
     f->result.retry_after_ms = classify_retry_after_ms(a->retry_after, a->date_s, clock_wall_ms() / 1000);
@@ -102,8 +102,8 @@ static bool end_is_lost(const struct fetch_answer *a, const struct grant_answer 
 }
 
 /* A 2xx response to a refresh has an outcome, whatever is in it. */
-static enum step look_at_success(struct flight *f, const struct fetch_answer *a, struct grant_answer *answer,
-                                 enum grant_result result, char *why)
+static enum flight_step look_at_success(struct flight *f, const struct fetch_answer *a, struct grant_answer *answer,
+                                        enum grant_result result, char *why)
 {
     char text[256];
     if (answer->no_memory) /* what was sealed is read again when there is some */
@@ -120,7 +120,7 @@ static enum step look_at_success(struct flight *f, const struct fetch_answer *a,
     return flight_not_understood(f, text);
 }
 
-enum step flight_outcome(struct flight *f, const struct fetch_answer *a)
+enum flight_step flight_outcome(struct flight *f, const struct fetch_answer *a)
 {
     char why[GRANT_WHY_BYTES] = "";
     bool success = a->status >= 200 && a->status < 300, spends = grant_of(f->spec->grant)->spends_refresh_token;
@@ -138,7 +138,7 @@ enum step flight_outcome(struct flight *f, const struct fetch_answer *a)
     }
     if (!success && end_is_lost(a, &answer))
         heard.status = 0;
-    enum step step;
+    enum flight_step step;
     if (success && spends)
         step = look_at_success(f, a, &answer, result, why);
     else if (!success || result != GRANT_TOKEN)

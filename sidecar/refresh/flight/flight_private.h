@@ -46,15 +46,15 @@ enum flight_state {
     FLIGHT_STATES
 };
 
-enum step { STEP_AGAIN, STEP_WAIT };
+enum flight_step { STEP_AGAIN, STEP_WAIT };
 
 struct flight_row { /* of the table of states */
     const char *name;
-    enum step (*run)(struct flight *f);
-    enum step (*answered)(struct flight *f, const struct store_answer *answer);
-    enum step (*late)(struct flight *f); /* NULL: the store operation counts as failed (answered with ERROR) */
-    int64_t limit_ms;                    /* 0: the step sets its own time */
-    bool slot;                           /* the slot of the request may be held; elsewhere it is given back */
+    enum flight_step (*run)(struct flight *f);
+    enum flight_step (*answered)(struct flight *f, const struct store_answer *answer);
+    enum flight_step (*late)(struct flight *f); /* NULL: the store operation counts as failed (answered with ERROR) */
+    int64_t limit_ms;                           /* 0: the step sets its own time */
+    bool slot;                                  /* the slot of the request may be held; elsewhere it is given back */
 };
 extern const struct flight_row flight_rows[FLIGHT_STATES]; /* flight.c */
 
@@ -151,43 +151,43 @@ struct flight {
 /* Each file calls those below it.  A step is named in the table of flight.c; none calls another but through it. */
 
 /* flight_check.c */
-enum step flight_check(struct flight *f);
+enum flight_step flight_check(struct flight *f);
 
 /* flight_secrets.c */
 /* The refresh token to spend next: configured, stored, or the losing child of a race. */
-enum step flight_choose_token(struct flight *f);
-enum step flight_seed(struct flight *f);
-enum step flight_secrets(struct flight *f);
-enum step flight_secrets_late(struct flight *f);
+enum flight_step flight_choose_token(struct flight *f);
+enum flight_step flight_seed(struct flight *f);
+enum flight_step flight_secrets(struct flight *f);
+enum flight_step flight_secrets_late(struct flight *f);
 /* Makes f->request of what was loaded, which is wiped.  0; -1 with e. */
 MUST_CHECK int flight_build(struct flight *f, struct err *e);
 
 /* flight_request.c */
 /* Asks for a slot, for a request to the host that is next: the token endpoint's, or the impersonation's. */
-enum step flight_slot(struct flight *f);
-enum step flight_slot_renewed(struct flight *f, const struct store_answer *answer);
-enum step flight_slot_over(struct flight *f);
+enum flight_step flight_slot(struct flight *f);
+enum flight_step flight_slot_renewed(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_slot_over(struct flight *f);
 void flight_on_slot(void *flight);
-enum step flight_intent(struct flight *f);
-enum step flight_confirm(struct flight *f);
-enum step flight_confirmed(struct flight *f, const struct store_answer *answer);
-enum step flight_fetch(struct flight *f);
-enum step flight_fetch_late(struct flight *f);
+enum flight_step flight_intent(struct flight *f);
+enum flight_step flight_confirm(struct flight *f);
+enum flight_step flight_confirmed(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_fetch(struct flight *f);
+enum flight_step flight_fetch_late(struct flight *f);
 
 /* flight_outcome.c */
 /* What came of the request: kept, refused, or unknown. */
-enum step flight_outcome(struct flight *f, const struct fetch_answer *a);
+enum flight_step flight_outcome(struct flight *f, const struct fetch_answer *a);
 /* No token came.  counts: as classify() says. */
-enum step flight_outcome_failed(struct flight *f, enum msg_class failure, bool counts, const char *text);
+enum flight_step flight_outcome_failed(struct flight *f, enum msg_class failure, bool counts, const char *text);
 
 /* flight_answer.c */
 /* Keeps what the answer has: both tokens, or the refresh token alone (then the flight fails with text once it is
  * stored). */
-enum step flight_keep(struct flight *f, const struct grant_answer *answer, const char *text);
+enum flight_step flight_keep(struct flight *f, const struct grant_answer *answer, const char *text);
 /* A whole 2xx response without anything to keep: its refresh token does not go out again where tokens rotate. */
-enum step flight_not_understood(struct flight *f, const char *text);
+enum flight_step flight_not_understood(struct flight *f, const char *text);
 /* Looks at a response that an earlier flight has left.  true: *ret is what comes next. */
-bool flight_reread(struct flight *f, enum step *ret);
+bool flight_reread(struct flight *f, enum flight_step *ret);
 
 /* flight_explain.c */
 /* What went wrong, for people: with the server's words, which may quote what they were sent, and what may be done. */
@@ -195,44 +195,44 @@ void flight_explain(const struct flight *f, const struct fetch_answer *a, struct
                     char *why, char *text, size_t size);
 
 /* flight_commit.c */
-enum step flight_commit(struct flight *f);
-enum step flight_committed(struct flight *f, const struct store_answer *answer);
-enum step flight_commit_wait(struct flight *f);
-enum step flight_commit_again(struct flight *f);
+enum flight_step flight_commit(struct flight *f);
+enum flight_step flight_committed(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_commit_wait(struct flight *f);
+enum flight_step flight_commit_again(struct flight *f);
 
 /* flight_recover.c */
-enum step flight_recover(struct flight *f);
-enum step flight_recovered(struct flight *f, const struct store_answer *answer);
-enum step flight_recover_wait(struct flight *f);
-enum step flight_recover_again(struct flight *f);
-enum step flight_pause(struct flight *f);
-enum step flight_pause_over(struct flight *f);
-enum step flight_throttle(struct flight *f);
-enum step flight_throttled(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_recover(struct flight *f);
+enum flight_step flight_recovered(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_recover_wait(struct flight *f);
+enum flight_step flight_recover_again(struct flight *f);
+enum flight_step flight_pause(struct flight *f);
+enum flight_step flight_pause_over(struct flight *f);
+enum flight_step flight_throttle(struct flight *f);
+enum flight_step flight_throttled(struct flight *f, const struct store_answer *answer);
 
 /* flight_verdict.c */
-enum step flight_amend(struct flight *f);
-enum step flight_amended(struct flight *f, const struct store_answer *answer);
-enum step flight_mark_dead(struct flight *f);
-enum step flight_marked_dead(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_amend(struct flight *f);
+enum flight_step flight_amended(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_mark_dead(struct flight *f);
+enum flight_step flight_marked_dead(struct flight *f, const struct store_answer *answer);
 /* Logs that the refresh token is dead, with f->text as the reason, which gets what else is known. */
 void flight_report_death(struct flight *f);
 
 /* flight_lease.c */
-enum step flight_begin(struct flight *f);
-enum step flight_begun(struct flight *f, const struct store_answer *answer);
-enum step flight_busy(struct flight *f);
-enum step flight_ask_again(struct flight *f);
-enum step flight_store_wait(struct flight *f);
-enum step flight_degraded(struct flight *f);
-enum step flight_proceed(struct flight *f);
-enum step flight_load(struct flight *f);
-enum step flight_loaded(struct flight *f, const struct store_answer *answer);
-enum step flight_release(struct flight *f);
-enum step flight_released(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_begin(struct flight *f);
+enum flight_step flight_begun(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_busy(struct flight *f);
+enum flight_step flight_ask_again(struct flight *f);
+enum flight_step flight_store_wait(struct flight *f);
+enum flight_step flight_degraded(struct flight *f);
+enum flight_step flight_proceed(struct flight *f);
+enum flight_step flight_load(struct flight *f);
+enum flight_step flight_loaded(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_release(struct flight *f);
+enum flight_step flight_released(struct flight *f, const struct store_answer *answer);
 /* timer_fn of lease.renewal. */
 void flight_renew(void *arg);
-enum step flight_renewed(struct flight *f, const struct store_answer *answer);
+enum flight_step flight_renewed(struct flight *f, const struct store_answer *answer);
 /* The lease is renewed as while a request is out. */
 void flight_renew_in_time(struct flight *f);
 void flight_stop_renewal(struct flight *f);
@@ -241,13 +241,13 @@ void flight_stop_renewal(struct flight *f);
 /* Takes a stored state as the newest one: copies, publishes when it is newer.  0; -ENOMEM. */
 MUST_CHECK int flight_adopt_state(struct flight *f, const struct state *stored);
 /* Another owner's token is stored: the flight ends with it. */
-enum step flight_adopt_newer(struct flight *f, const struct state *winner);
+enum flight_step flight_adopt_newer(struct flight *f, const struct state *winner);
 /* A request is needed, when s is what is stored. */
 bool flight_needed(const struct flight *f, const struct state *s);
 /* Takes what the answer says of the token host. */
 void flight_note_throttle(struct flight *f, const struct store_answer *answer);
 /* The pause that the store knows of has not ended: no request. */
-enum step flight_fail_throttled(struct flight *f);
+enum flight_step flight_fail_throttled(struct flight *f);
 /* The refresh token changed with the last refresh, or there was none yet. */
 bool flight_rotates(const struct flight *f);
 /* The stored verdict is about the very token that brought ours: it was spoken while our answer was on its way, and is
@@ -295,18 +295,18 @@ void flight_name_mark(int64_t pid, int64_t at_ms, char mark[48]);
 
 /* flight_wheel.c */
 /* The only writer of f->state: stops the old deadline, and begins the new one. */
-enum step flight_enter(struct flight *f, enum flight_state next);
+enum flight_step flight_enter(struct flight *f, enum flight_state next);
 /* Runs steps until one waits. */
-void flight_drive(struct flight *f, enum step step);
+void flight_drive(struct flight *f, enum flight_step step);
 /* timer_fn of f->deadline. */
 void flight_on_deadline(void *arg);
-enum step flight_end_as(struct flight *f, enum flight_end end, const char *text);
-enum step flight_fail(struct flight *f, enum msg_class failure, const char *text);
+enum flight_step flight_end_as(struct flight *f, enum flight_end end, const char *text);
+enum flight_step flight_fail(struct flight *f, enum msg_class failure, const char *text);
 /* As flight_fail(), with f->text as it stands. */
-enum step flight_fail_text(struct flight *f, enum msg_class failure);
+enum flight_step flight_fail_text(struct flight *f, enum msg_class failure);
 void flight_store_answer(void *arg, const struct store_answer *answer);
 /* An operation was asked for; NULL: the store could not even take it, which is an answer that comes later as well. */
-enum step flight_op(struct flight *f, struct store_op *op);
+enum flight_step flight_op(struct flight *f, struct store_op *op);
 /* One line of the log, and the hook.  why may be NULL. */
 void flight_note(struct flight *f, enum flight_event event, uint64_t generation, const char *why);
 

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 
-enum step flight_recover(struct flight *f)
+enum flight_step flight_recover(struct flight *f)
 {
     return flight_op(f, store_load(f->env->store, f->spec->name, flight_store_answer, f));
 }
@@ -14,7 +14,7 @@ static bool others_may_store(const struct flight *f)
     return (!f->lease.held || f->lease.lost) && clock_mono_ms() < f->lease.hold_end_ms;
 }
 
-static enum step after_ambiguous(struct flight *f)
+static enum flight_step after_ambiguous(struct flight *f)
 {
     if (f->attempt.resent || f->order.draining) {
         f->result.retry_after_ms = 0;
@@ -25,7 +25,7 @@ static enum step after_ambiguous(struct flight *f)
     return flight_enter(f, FLIGHT_SLOT);
 }
 
-static enum step after_refusal(struct flight *f)
+static enum flight_step after_refusal(struct flight *f)
 {
     /* a token that our own response has taken the place of is spent: that is stored at once, for all to know */
     bool early = others_may_store(f) && !f->attempt.unread;
@@ -46,21 +46,21 @@ static enum step after_refusal(struct flight *f)
     return flight_enter(f, f->intent.seeded && flight_stored_lives(f) ? FLIGHT_AMEND : FLIGHT_MARK_DEAD);
 }
 
-enum step flight_pause(struct flight *f)
+enum flight_step flight_pause(struct flight *f)
 {
     timer_set(&f->deadline, FLIGHT_PAUSE_MS);
     flight_renew_in_time(f);
     return STEP_WAIT;
 }
 
-enum step flight_pause_over(struct flight *f)
+enum flight_step flight_pause_over(struct flight *f)
 {
     flight_stop_renewal(f);
     f->attempt.paused = true;
     return f->order.draining ? flight_end_as(f, FLIGHT_FAILED, f->text) : flight_enter(f, FLIGHT_SLOT);
 }
 
-enum step flight_recovered(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_recovered(struct flight *f, const struct store_answer *answer)
 {
     if (answer->result == STORE_OK && answer->state->generation > f->base.generation)
         return flight_adopt_newer(f, answer->state);
@@ -78,20 +78,20 @@ enum step flight_recovered(struct flight *f, const struct store_answer *answer)
                            : "the outcome is unknown, and the stored state cannot be read");
 }
 
-enum step flight_recover_wait(struct flight *f)
+enum flight_step flight_recover_wait(struct flight *f)
 {
     timer_set(&f->deadline, FLIGHT_POLL_LAST_MS);
     return STEP_WAIT;
 }
 
-enum step flight_recover_again(struct flight *f)
+enum flight_step flight_recover_again(struct flight *f)
 {
     return flight_enter(f, FLIGHT_RECOVER);
 }
 
 /* ---- throttle (rule 3.4b): told to those who share the store before the lease is free ---- */
 
-enum step flight_throttle(struct flight *f)
+enum flight_step flight_throttle(struct flight *f)
 {
     f->result.told = true;
     if (f->result.retry_after_ms == 0)
@@ -99,7 +99,7 @@ enum step flight_throttle(struct flight *f)
     return flight_op(f, store_throttle(f->env->store, f->spec->name, f->result.retry_after_ms, flight_store_answer, f));
 }
 
-enum step flight_throttled(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_throttled(struct flight *f, const struct store_answer *answer)
 {
     if (answer->result == STORE_ERROR)
         flight_note(f, FLIGHT_THROTTLE_UNSHARED, f->base.generation, answer->error);

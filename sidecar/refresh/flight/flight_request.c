@@ -19,13 +19,13 @@ static void host_of(const struct flight *f, char *host, size_t size)
         snprintf(host, size, "%s", url);
 }
 
-static enum step slot_taken(struct flight *f)
+static enum flight_step slot_taken(struct flight *f)
 {
     flight_stop_renewal(f);
     return flight_enter(f, f->attempt.impersonating ? FLIGHT_FETCH : FLIGHT_SECRETS);
 }
 
-enum step flight_slot(struct flight *f)
+enum flight_step flight_slot(struct flight *f)
 {
     char host[sizeof f->slot.host];
     host_of(f, host, sizeof host);
@@ -44,7 +44,7 @@ void flight_on_slot(void *flight)
     timer_set(&f->deadline, 0);
 }
 
-enum step flight_slot_over(struct flight *f)
+enum flight_step flight_slot_over(struct flight *f)
 {
     if (f->order.draining)
         return flight_end_as(f, FLIGHT_SKIPPED, "draining");
@@ -56,7 +56,7 @@ enum step flight_slot_over(struct flight *f)
 }
 
 /* Nothing was sent yet: whoever has the lease now may do it, and what they store is what we look at. */
-enum step flight_slot_renewed(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_slot_renewed(struct flight *f, const struct store_answer *answer)
 {
     if (answer->result != STORE_LOST || f->attempt.asked)
         return flight_renewed(f, answer);
@@ -75,7 +75,7 @@ static int64_t time_for_request(const struct flight *f)
     return !f->lease.held || left_ms > f->env->request_timeout_ms ? f->env->request_timeout_ms : left_ms;
 }
 
-enum step flight_intent(struct flight *f)
+enum flight_step flight_intent(struct flight *f)
 {
     struct err e;
     bool spends = grant_of(f->spec->grant)->spends_refresh_token;
@@ -106,7 +106,7 @@ enum step flight_intent(struct flight *f)
 
 /* Somebody who lost the lease may have stored its answer, and cleared its journal, after our read of the one and before
  * our look at the other. And machines that do not see our journal see our intent in the store, as we see theirs. */
-enum step flight_confirm(struct flight *f)
+enum flight_step flight_confirm(struct flight *f)
 {
     const struct store_intent intent = { f->intent.spent_fp, f->intent.mark,
                                          f->intent.past_mark[0] ? f->intent.past_mark : NULL,
@@ -116,7 +116,7 @@ enum step flight_confirm(struct flight *f)
                                    flight_store_answer, f));
 }
 
-enum step flight_confirmed(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_confirmed(struct flight *f, const struct store_answer *answer)
 {
     if (f->order.draining) {
         flight_drop_intent(f);
@@ -180,7 +180,7 @@ static void start_fetch(struct flight *f, int64_t timeout_ms, struct err *e)
     f->job = fetch_start(f->env->fetch, &r, on_fetched, f, e);
 }
 
-enum step flight_fetch(struct flight *f)
+enum flight_step flight_fetch(struct flight *f)
 {
     struct err e;
     int64_t timeout_ms = time_for_request(f);
@@ -203,7 +203,7 @@ enum step flight_fetch(struct flight *f)
     return STEP_WAIT;
 }
 
-enum step flight_fetch_late(struct flight *f)
+enum flight_step flight_fetch_late(struct flight *f)
 {
     bool stopped = f->command && f->order.draining;
     f->result.sent_ms = f->attempt.asked_ms;

@@ -10,7 +10,7 @@
 
 _Static_assert(CREDENTIAL_REFRESH_TOKEN <= SECRET_LOAD_MAX, "a request's secrets are loaded together");
 
-static enum step spend(struct flight *f, struct slice token)
+static enum flight_step spend(struct flight *f, struct slice token)
 {
     f->intent.seeded = false;
     if (secret_set(&f->intent.spent, token) != 0)
@@ -30,7 +30,7 @@ static bool may_probe(struct flight *f)
     return f->order.probe || due;
 }
 
-static enum step nothing_left(struct flight *f)
+static enum flight_step nothing_left(struct flight *f)
 {
     bool stored = !secret_empty(&f->base.refresh_token), seed = f->spec->refresh_token.kind != SECRET_REF_NONE;
     if (!stored && !seed)
@@ -46,7 +46,7 @@ static enum step nothing_left(struct flight *f)
 }
 
 /* The stored token; when that is dead, the losing child of a race, then the configured one. */
-static enum step choose_stored(struct flight *f)
+static enum flight_step choose_stored(struct flight *f)
 {
     char fp[9];
     struct slice stored = secret_peek(&f->base.refresh_token), alt = secret_peek(&f->base.alt_refresh);
@@ -68,12 +68,12 @@ static enum step choose_stored(struct flight *f)
     return nothing_left(f);
 }
 
-enum step flight_choose_token(struct flight *f)
+enum flight_step flight_choose_token(struct flight *f)
 {
     return f->order.look && !f->attempt.seed_looked ? flight_enter(f, FLIGHT_SEED) : choose_stored(f);
 }
 
-static enum step take_seed(struct flight *f)
+static enum flight_step take_seed(struct flight *f)
 {
     f->attempt.seed_looked = true;
     if (seed_is_known(f->env->ring, &f->base, secret_peek(&f->intent.spent))) {
@@ -87,7 +87,7 @@ static enum step take_seed(struct flight *f)
 
 /* grant "static": the secret is the token.  Only its fingerprint is stored, so that its generation outlives the
  * process. */
-static enum step take_static(struct flight *f)
+static enum flight_step take_static(struct flight *f)
 {
     char fp[9];
     struct slice token = secret_peek(&f->intent.spent);
@@ -115,7 +115,7 @@ static enum step take_static(struct flight *f)
 }
 
 /* A configured refresh token that cannot be read is no reason to stop while the stored one will do. */
-static enum step not_loaded(struct flight *f, const char *error)
+static enum flight_step not_loaded(struct flight *f, const char *error)
 {
     if (f->state != FLIGHT_SEED || f->spec->grant == GRANT_STATIC || !flight_stored_lives(f))
         return flight_fail(f, MSG_CONFIG_ERROR, error);
@@ -137,7 +137,7 @@ static int check_bytes(const struct flight *f, struct err *e)
     return 0;
 }
 
-static enum step loaded(struct flight *f)
+static enum flight_step loaded(struct flight *f)
 {
     struct err e;
     if (check_bytes(f, &e) != 0) {
@@ -159,7 +159,7 @@ static void on_loaded(void *arg, const char *error)
     flight_drive(f, error ? not_loaded(f, error) : loaded(f));
 }
 
-static enum step load(struct flight *f, const struct secret_ref *const *refs, size_t count)
+static enum flight_step load(struct flight *f, const struct secret_ref *const *refs, size_t count)
 {
     struct err e;
     switch (secret_load_start(&f->secret_load, refs, count, on_loaded, f, &e)) {
@@ -170,14 +170,14 @@ static enum step load(struct flight *f, const struct secret_ref *const *refs, si
     return not_loaded(f, e.text);
 }
 
-enum step flight_seed(struct flight *f)
+enum flight_step flight_seed(struct flight *f)
 {
     const struct secret_ref *const ref = credential_spec_secret_of(
         f->spec, f->spec->grant == GRANT_STATIC ? CREDENTIAL_STATIC_TOKEN : CREDENTIAL_REFRESH_TOKEN);
     return load(f, &ref, 1);
 }
 
-enum step flight_secrets(struct flight *f)
+enum flight_step flight_secrets(struct flight *f)
 {
     const struct secret_ref *refs[CREDENTIAL_REFRESH_TOKEN]; /* the secrets before it */
     for (unsigned i = 0; i < CREDENTIAL_REFRESH_TOKEN; i++)
@@ -187,7 +187,7 @@ enum step flight_secrets(struct flight *f)
 
 /* The programs keep their own time limit; this is for the drain (they spend nothing: they are not waited for), and for
  * the day when they do not. */
-enum step flight_secrets_late(struct flight *f)
+enum flight_step flight_secrets_late(struct flight *f)
 {
     secret_load_stop(&f->secret_load);
     if (f->order.draining)

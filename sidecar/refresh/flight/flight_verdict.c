@@ -45,7 +45,7 @@ static int make_verdict(struct flight *f)
     return 0;
 }
 
-enum step flight_mark_dead(struct flight *f)
+enum flight_step flight_mark_dead(struct flight *f)
 {
     if (make_verdict(f) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
@@ -54,7 +54,7 @@ enum step flight_mark_dead(struct flight *f)
                                      flight_store_answer, f));
 }
 
-enum step flight_marked_dead(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_marked_dead(struct flight *f, const struct store_answer *answer)
 {
     f->intent.marked = f->intent.marked && answer->result == STORE_ERROR;
     if (answer->result == STORE_STALE && strcmp(answer->state->dead_fp, f->fresh.dead_fp) != 0) {
@@ -98,7 +98,7 @@ static int make_amended(struct flight *f)
     return 0;
 }
 
-enum step flight_amend(struct flight *f)
+enum flight_step flight_amend(struct flight *f)
 {
     if (make_amended(f) != 0)
         return flight_fail(f, MSG_TRANSIENT, "out of memory");
@@ -116,7 +116,7 @@ static void report_amended(struct flight *f)
                   log_str("reason", f->text));
 }
 
-enum step flight_amended(struct flight *f, const struct store_answer *answer)
+enum flight_step flight_amended(struct flight *f, const struct store_answer *answer)
 {
     f->intent.marked = f->intent.marked && answer->result == STORE_ERROR;
     if (answer->result == STORE_ERROR) {

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-enum step flight_enter(struct flight *f, enum flight_state next)
+enum flight_step flight_enter(struct flight *f, enum flight_state next)
 {
     log_debug(log_msg("flight"), log_str("credential", f->spec->name), log_str("from", flight_rows[f->state].name),
               log_str("to", flight_rows[next].name));
@@ -18,7 +18,7 @@ enum step flight_enter(struct flight *f, enum flight_state next)
     return STEP_AGAIN;
 }
 
-void flight_drive(struct flight *f, enum step step)
+void flight_drive(struct flight *f, enum flight_step step)
 {
     while (step == STEP_AGAIN)
         step = flight_rows[f->state].run(f); /* "done" lets the owner free f: nothing may touch it after the loop */
@@ -42,7 +42,7 @@ void flight_on_deadline(void *arg)
     flight_store_answer(f, &(struct store_answer){ .result = STORE_ERROR, .error = "no response in time" });
 }
 
-enum step flight_op(struct flight *f, struct store_op *op)
+enum flight_step flight_op(struct flight *f, struct store_op *op)
 {
     f->op = op;
     if (!op)
@@ -50,20 +50,20 @@ enum step flight_op(struct flight *f, struct store_op *op)
     return STEP_WAIT;
 }
 
-enum step flight_end_as(struct flight *f, enum flight_end end, const char *text)
+enum flight_step flight_end_as(struct flight *f, enum flight_end end, const char *text)
 {
     f->result.end = end;
     f->result.text = text;
     return flight_enter(f, FLIGHT_RELEASE);
 }
 
-enum step flight_fail_text(struct flight *f, enum msg_class failure)
+enum flight_step flight_fail_text(struct flight *f, enum msg_class failure)
 {
     f->result.failure = failure;
     return flight_end_as(f, FLIGHT_FAILED, f->text);
 }
 
-enum step flight_fail(struct flight *f, enum msg_class failure, const char *text)
+enum flight_step flight_fail(struct flight *f, enum msg_class failure, const char *text)
 {
     snprintf(f->text, sizeof f->text, "%s", text);
     return flight_fail_text(f, failure);

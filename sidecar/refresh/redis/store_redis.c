@@ -427,7 +427,7 @@ static void redis_free(struct store *store)
 
 static int redis_again(struct store *store, struct err *e)
 {
-    struct store_redis *s = (struct store_redis *)store;
+    struct store_redis *s = CONTAINER_OF(store, struct store_redis, base);
     int again = s->dir.path ? state_dir_again(&s->dir, e) : 0;
     for (struct list *l = s->creds.next; again == 1 && l != &s->creds; l = l->next)
         store_redis_keep_again(LIST_ENTRY(l, struct cred, list));

@@ -282,7 +282,7 @@ static bool bound_up(const struct store *s)
 
 static int bound_again(struct store *s, struct err *e)
 {
-    struct store *inner = ((struct store_bound *)s)->inner;
+    struct store *inner = CONTAINER_OF(s, struct store_bound, base)->inner;
     return inner->engine->again(inner, e);
 }
 

@@ -383,7 +383,7 @@ static void file_watch(struct store *s, store_change_fn *fn, void *arg)
 
 static int file_again(struct store *s, struct err *e)
 {
-    struct store_file *f = (struct store_file *)s;
+    struct store_file *f = CONTAINER_OF(s, struct store_file, base);
     int again = state_dir_again(&f->dir, e);
     if (again <= 0)
         return again;
