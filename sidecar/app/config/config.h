@@ -10,6 +10,8 @@
 #include "proxy/options.h"
 #include "refresh/credential_spec.h"
 
+#define CONFIG_REPLAY_TOTAL_UNSET UINT64_MAX /* until the memory limit is asked */
+
 struct config {
     char *path;                       /* the file, for messages */
     struct address listen_proxy;      /* default 127.0.0.1:8118; len 0: off ("proxy: off") */

@@ -1,6 +1,7 @@
 #include "app/config/config_cross.h"
 
 #include "app/config/config_local.h"
+#include "app/config/config_slips.h"
 #include "app/config/config_values.h"
 #include "app/config/config_when.h"
 #include "app/config/units.h"
@@ -309,6 +310,7 @@ int cross_read_networks(struct schema *s, const struct field *f, const json_t *n
         if (address_parse_network(slice_str(text), &c->allow_private[i]) != 0)
             return schema_error(s, item, "\"%.60s\" is not a network: write 10.20.0.0/16, fd00::/8 or one address",
                                 text);
+        slip_network(s, item, text, &c->allow_private[i]);
         c->allow_private_count = i + 1;
     }
     return 0;

@@ -3,6 +3,7 @@
 
 #include "app/config/config_file.h"
 #include "app/config/config_local.h"
+#include "app/config/config_slips.h"
 #include "app/config/config_table.h"
 #include "app/config/url.h"
 #include "base/hash.h"
@@ -56,6 +57,7 @@ static int derive(struct config *c)
     if (!c->permit_hosts || !c->extra_roots)
         return -ENOMEM;
     int failed = derive_lists(c);
+    slip_fill_limits(c);
     if (!c->store_file)
         c->store_file = config_file_default_state();
     if (!c->ca_publish && c->store_file)
@@ -123,6 +125,8 @@ static void warn(struct schema *s, const struct config *c)
     warn_unused(s, c, credentials);
     warn_rules(s, c, json_object_get(root, "rules"));
     local_warn(s, root, c);
+    slip_variables(s, &config_table);
+    slip_memory(s, c);
 }
 
 static int check_flags(struct schema *s)
@@ -213,6 +217,8 @@ static struct config *parse(struct slice text, const char *name, const struct co
     struct config *c = calloc(1, sizeof *c);
     if (c)
         c->unmatched_private = UNMATCHED_PRIVATE_UNSAID;
+    if (c)
+        c->limits.replay_total_bytes = CONFIG_REPLAY_TOTAL_UNSET;
     bool ready = c && (c->path = strdup(name));
     struct schema s = {
         .tree = ready ? tree_parse(text, &why) : NULL,

@@ -1,5 +1,6 @@
 #include "app/config/config_values.h"
 
+#include "app/config/slips.h"
 #include "app/config/url.h"
 #include "http/rules.h"
 #include "net/address.h"
@@ -186,7 +187,8 @@ const char *value_format(char **io_text)
     }
     if (!any)
         return "contains no {access_token} (write constant fields under set_if_absent or append)";
-    return value_text(io_text);
+    const char *slip = slip_format(io_text);
+    return slip ? slip : value_text(io_text);
 }
 
 const char *value_url(char **io_text)

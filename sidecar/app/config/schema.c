@@ -1,6 +1,7 @@
 #include "app/config/schema.h"
 
 #include "app/config/scalar.h"
+#include "app/config/slips.h"
 #include "app/config/units.h"
 #include "base/secret_ref.h"
 #include "base/trusted_file.h"
@@ -174,8 +175,8 @@ static int check_file(struct schema *s, const json_t *node, const char *path, bo
     if (check_trust(s, node, path, key) != 0)
         return -1;
     if (key && st.st_mode & (S_IROTH | S_IWOTH))
-        schema_warn(s, node, "%.200s can be read or written by every user (mode %04o): chmod o-rw it", path,
-                    (unsigned)st.st_mode & 07777);
+        schema_warn(s, node, "%.200s can be read or written by every user (mode %04o): %s", path,
+                    (unsigned)st.st_mode & 07777, slip_mode(path));
     return 0;
 }
 
@@ -183,8 +184,11 @@ static int read_scalar(struct schema *s, const struct field *f, const json_t *no
 {
     struct err e;
     const char *text = schema_text(s, node);
+    const char *slip = text ? slip_text(text) : NULL;
     if (!text)
         return -1;
+    if (slip)
+        return schema_error(s, node, "%s", slip);
     if (scalar_read(f, text, tree_mark(s->tree, node).plain, base, &e) != 0)
         return schema_error(s, node, "%s", e.text);
     return f->flags & FIELD_FILE && s->files != SCHEMA_FILES_NONE ? check_file(s, node, text, f->flags & FIELD_KEY) : 0;

@@ -1,5 +1,6 @@
 #include "app/config/tree.h"
 
+#include "app/config/slips.h"
 #include "base/hash.h"
 
 #include <stdlib.h>
@@ -15,6 +16,7 @@ struct tree {
 struct reader {
     yaml_parser_t parser;
     struct tree *tree;
+    struct slice text;
     struct err *e;
     unsigned depth;
 };
@@ -37,6 +39,9 @@ static int next(struct reader *r, yaml_event_t *ret)
                        p->problem_offset + 1);
     if (p->error == YAML_MEMORY_ERROR)
         return err_set(r->e, "1:1: out of memory");
+    const char *slip = slip_yaml(r->text, p->problem_mark.line, p->problem_mark.column, p->context);
+    if (slip)
+        return complain(r, p->problem_mark, slip);
     return err_set(r->e, "%zu:%zu: %s%s%s", p->problem_mark.line + 1, p->problem_mark.column + 1,
                    p->problem ? p->problem : "not YAML", p->context ? ", " : "", p->context ? p->context : "");
 }
@@ -232,7 +237,7 @@ static int read_stream(struct reader *r)
 struct tree *tree_parse(struct slice text, struct err *e)
 {
     struct tree *y = calloc(1, sizeof *y);
-    struct reader r = { .tree = y, .e = e };
+    struct reader r = { .tree = y, .text = text, .e = e };
     if (!y || !(y->index = hash_new()) || !yaml_parser_initialize(&r.parser)) {
         err_set(e, "1:1: out of memory");
         tree_free(y);
