@@ -12,7 +12,7 @@ import time
 
 import pytest
 import wire
-from harness import PATIENCE_S
+from harness import PATIENCE_S, until
 from wire import field_of, status_of
 
 A, AAAA = 1, 28
@@ -22,9 +22,9 @@ GOOD, CANARY = "127.0.0.5", "127.0.0.6"
 class NameServer:
     """UDP on port 53 of an address of its own.  answers[name] = {A: [address …], AAAA: [address …]}; a type that is None gets no answer."""
 
-    def __init__(self):
+    def __init__(self, address="127.53.0.1"):
         self.answers, self.asked, self.ttl, self.delay_s = {}, collections.Counter(), 0, 0.0
-        self.address = "127.53.0.1"
+        self.address = address
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind((self.address, 53))
         threading.Thread(target=self.run, daemon=True).start()
@@ -77,14 +77,18 @@ class Scene:
     def __init__(self, folder, pki):
         self.world = wire.World(folder, pki, "dns")
         self.names = NameServer()
-        conf = folder / "resolv.conf"
-        conf.write_text(f"nameserver {self.names.address}\noptions timeout:20 attempts:1\n")
+        self.conf = conf = folder / "resolv.conf"
+        self.lead_to(self.names)
         self.good = self.world.server(lambda peer: peer.send(b"good"), tls=False, address=GOOD)
         self.port = self.good.port
         self.canaries = [self.listen(socket.AF_INET, CANARY)]
         before = ("unshare", "-m", "sh", "-c", f"mount --bind {conf} /etc/resolv.conf && exec \"$@\"", "sh")
         config = self.world.config(self.world.server(), network={"allow_private": [f"{GOOD}/32", "::1/128"]})
         self.sidekey = self.world.start(config, before=before)
+
+    def lead_to(self, names):
+        """As Kubernetes writes it."""
+        self.conf.write_text(f"search default.svc.cluster.test svc.cluster.test cluster.test\nnameserver {names.address}\noptions ndots:5 timeout:20 attempts:1\n")
 
     def listen(self, family, address):
         sock = socket.socket(family)
@@ -213,3 +217,25 @@ def test_6_a_silent_first_address_costs_a_quarter_of_a_second(scene):
     for sock in [*fillers, silent]:
         sock.close()
     assert status == 200 and 0.24 < took < 20, took  # a dial that nobody answers may take a minute here
+
+
+def test_6_a_name_with_a_dot_is_whole_before_it_is_searched_for(scene):
+    """ndots:5 would cost ten questions, and the search domains would be asked first."""
+    scene.names.asked.clear()
+    scene.names.answers["api.whole.test"] = {A: [GOOD]}
+    assert scene.connect("api.whole.test")[0] == 200
+    assert {name for name, _ in scene.names.asked} == {"api.whole.test"}
+    scene.names.answers["redis.default.svc.cluster.test"] = {A: [GOOD]}
+    assert scene.connect("redis.default")[0] == 200  # a short name of the cluster is found all the same
+    assert next(name for name, _ in scene.names.asked if name.startswith("redis.")) == "redis.default"
+
+
+def test_6_another_resolv_conf_counts_without_a_restart(scene):
+    names = NameServer("127.53.0.2")
+    names.answers["api.moved.test"] = {A: [GOOD]}
+    try:
+        scene.lead_to(names)
+        until("the other server is asked", lambda: scene.connect("api.moved.test")[0] == 200)
+    finally:
+        scene.lead_to(scene.names)
+        names.close()

@@ -2,61 +2,78 @@
 
 #include <ares.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
+#include "base/clock.h"
 #include "net/loop.h"
 #include "net/timer.h"
 
 #define TRY_MS 1000 /* doubled with each try */
 #define TRIES 3
+#define DOMAINS_MAX 16
+#define LOOK_MS 1000 /* at most so often */
+#define RESOLV_CONF "/etc/resolv.conf"
 
-struct dns {
-    ares_channel hosts; /* knows /etc/hosts alone: what it says holds for both families, as with every other resolver */
-    ares_channel servers;
+struct servers { /* a channel that asks name servers, on our loop */
+    ares_channel channel;
     struct list watches;
     struct timer timer;
 };
 
+struct dns {
+    ares_channel hosts; /* knows /etc/hosts alone: what it says holds for both families, as with every other resolver */
+    struct servers servers;
+    char *domains[DOMAINS_MAX]; /* to search, of resolv.conf */
+    unsigned domain_count;
+    unsigned pending;      /* questions that are out */
+    bool fixed;            /* the servers do not come from resolv.conf */
+    int64_t looked_ms;     /* at resolv.conf */
+    struct stat read_from; /* as it was when it was read */
+};
+
 struct watch { /* one socket of c-ares */
     struct list node;
-    struct dns *d;
+    struct servers *of;
     ev_io io;
 };
 
 struct question {
+    struct dns *d; /* NULL: the hosts file is asked */
     dns_fn *fn;
     void *arg;
 };
 
-static void arm(struct dns *d)
+static void arm(struct servers *s)
 {
-    struct timeval left, *next = ares_timeout(d->servers, NULL, &left);
+    struct timeval left, *next = ares_timeout(s->channel, NULL, &left);
     if (next)
-        timer_set(&d->timer, (int64_t)next->tv_sec * 1000 + next->tv_usec / 1000 + 1);
+        timer_set(&s->timer, (int64_t)next->tv_sec * 1000 + next->tv_usec / 1000 + 1);
     else
-        timer_stop(&d->timer);
+        timer_stop(&s->timer);
 }
 
 static void on_timer(void *arg)
 {
-    struct dns *d = arg;
-    ares_process_fd(d->servers, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    arm(d);
+    struct servers *s = arg;
+    ares_process_fd(s->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+    arm(s);
 }
 
 static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 {
     (void)loop;
     struct watch *watch = w->data;
-    struct dns *d = watch->d;
+    struct servers *s = watch->of;
     ares_socket_t fd = w->fd; /* the watch may be gone after the call */
-    ares_process_fd(d->servers, revents & EV_READ ? fd : ARES_SOCKET_BAD, revents & EV_WRITE ? fd : ARES_SOCKET_BAD);
-    arm(d);
+    ares_process_fd(s->channel, revents & EV_READ ? fd : ARES_SOCKET_BAD, revents & EV_WRITE ? fd : ARES_SOCKET_BAD);
+    arm(s);
 }
 
-static struct watch *watch_of(struct dns *d, ares_socket_t fd)
+static struct watch *watch_of(struct servers *s, ares_socket_t fd)
 {
-    for (struct list *node = d->watches.next; node != &d->watches; node = node->next)
+    for (struct list *node = s->watches.next; node != &s->watches; node = node->next)
         if (LIST_ENTRY(node, struct watch, node)->io.fd == fd)
             return LIST_ENTRY(node, struct watch, node);
     return NULL;
@@ -65,8 +82,8 @@ static struct watch *watch_of(struct dns *d, ares_socket_t fd)
 /* Without memory the socket stays unwatched: the question then ends by its timeout. */
 static void on_socket(void *data, ares_socket_t fd, int readable, int writable)
 {
-    struct dns *d = data;
-    struct watch *watch = watch_of(d, fd);
+    struct servers *s = data;
+    struct watch *watch = watch_of(s, fd);
     if (watch)
         ev_io_stop(loop_get(), &watch->io);
     if (!readable && !writable) {
@@ -78,8 +95,8 @@ static void on_socket(void *data, ares_socket_t fd, int readable, int writable)
     if (!watch) {
         if (!(watch = calloc(1, sizeof *watch)))
             return;
-        watch->d = d;
-        list_push(&d->watches, &watch->node);
+        watch->of = s;
+        list_push(&s->watches, &watch->node);
         ev_init(&watch->io, on_io);
         watch->io.data = watch;
     }
@@ -88,17 +105,94 @@ static void on_socket(void *data, ares_socket_t fd, int readable, int writable)
     ev_io_start(loop_get(), &watch->io);
 }
 
-static int open_channel(struct dns *d, const char *lookups, ares_channel *ret)
+/* Without search domains: net/resolve says which name is asked for (and some releases search whatever the flags say).
+ */
+static int open_channel(struct servers *s, const char *lookups, ares_channel *ret)
 {
     char order[] = { lookups[0], '\0' };
     struct ares_options options = {
-        .timeout = TRY_MS, .tries = TRIES, .lookups = order, .sock_state_cb = on_socket, .sock_state_cb_data = d
+        .timeout = TRY_MS, .tries = TRIES, .lookups = order, .sock_state_cb = on_socket, .sock_state_cb_data = s
     };
-    int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB;
+    int mask = ARES_OPT_DOMAINS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB;
 #ifdef ARES_OPT_QUERY_CACHE
     mask |= ARES_OPT_QUERY_CACHE; /* size 0: net/resolve keeps answers, and for a clamped time */
 #endif
     return ares_init_options(ret, &options, mask);
+}
+
+static void forget_domains(struct dns *d)
+{
+    while (d->domain_count)
+        free(d->domains[--d->domain_count]);
+}
+
+/* As c-ares reads them, which knows the file's older forms too. */
+static void read_domains(struct dns *d)
+{
+    struct ares_options options = { .flags = 0 };
+    ares_channel plain;
+    int mask = 0;
+    forget_domains(d);
+    if (ares_init(&plain) != ARES_SUCCESS)
+        return;
+    int failed = ares_save_options(plain, &options, &mask);
+    ares_destroy(plain);
+    if (failed != ARES_SUCCESS)
+        return;
+    for (int i = 0; i < options.ndomains && d->domain_count < DOMAINS_MAX; i++)
+        if ((d->domains[d->domain_count] = strdup(options.domains[i])))
+            d->domain_count++;
+    ares_destroy_options(&options);
+}
+
+/* What was before is closed; on failure it stays. */
+static int open_servers(struct dns *d)
+{
+    ares_channel next;
+    int failed = open_channel(&d->servers, "b", &next);
+    if (failed != ARES_SUCCESS)
+        return failed;
+    if (d->servers.channel)
+        ares_destroy(d->servers.channel);
+    d->servers.channel = next;
+    read_domains(d);
+    return ARES_SUCCESS;
+}
+
+/* Another file than the one that was read? */
+static bool is_other(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino != b->st_ino || a->st_dev != b->st_dev || a->st_size != b->st_size
+           || a->st_mtim.tv_sec != b->st_mtim.tv_sec || a->st_mtim.tv_nsec != b->st_mtim.tv_nsec;
+}
+
+/* What is out keeps the servers that it has asked: the change waits for a moment without questions. */
+static void follow_resolv_conf(struct dns *d)
+{
+    struct stat now;
+    if (d->fixed || d->pending || clock_mono_ms() - d->looked_ms < LOOK_MS)
+        return;
+    d->looked_ms = clock_mono_ms();
+    if (stat(RESOLV_CONF, &now) == 0 && is_other(&now, &d->read_from) && open_servers(d) == ARES_SUCCESS)
+        d->read_from = now;
+}
+
+static void servers_init(struct servers *s)
+{
+    list_init(&s->watches);
+    timer_init(&s->timer, on_timer, s);
+}
+
+static void servers_done(struct servers *s)
+{
+    if (s->channel)
+        ares_destroy(s->channel);
+    for (struct list *node; (node = list_shift(&s->watches)) != NULL;) {
+        struct watch *watch = LIST_ENTRY(node, struct watch, node);
+        ev_io_stop(loop_get(), &watch->io);
+        free(watch);
+    }
+    timer_stop(&s->timer);
 }
 
 struct dns *dns_new(struct err *e)
@@ -108,16 +202,17 @@ struct dns *dns_new(struct err *e)
         err_set(e, "out of memory");
         return NULL;
     }
-    list_init(&d->watches);
-    timer_init(&d->timer, on_timer, d);
+    servers_init(&d->servers);
     int failed = ares_library_init(ARES_LIB_INIT_ALL);
     if (failed) {
         err_set(e, "cannot start the resolver: %s", ares_strerror(failed));
         free(d);
         return NULL;
     }
-    if ((failed = open_channel(d, "f", &d->hosts)) == ARES_SUCCESS
-        && (failed = open_channel(d, "b", &d->servers)) == ARES_SUCCESS)
+    if (stat(RESOLV_CONF, &d->read_from) != 0)
+        d->read_from = (struct stat){ 0 };
+    failed = open_channel(NULL, "f", &d->hosts);
+    if (failed == ARES_SUCCESS && (failed = open_servers(d)) == ARES_SUCCESS)
         return d;
     err_set(e, "cannot start the resolver: %s", ares_strerror(failed));
     dns_free(d);
@@ -130,21 +225,17 @@ void dns_free(struct dns *d)
         return;
     if (d->hosts)
         ares_destroy(d->hosts);
-    if (d->servers)
-        ares_destroy(d->servers);
-    for (struct list *node; (node = list_shift(&d->watches)) != NULL;) {
-        struct watch *watch = LIST_ENTRY(node, struct watch, node);
-        ev_io_stop(loop_get(), &watch->io);
-        free(watch);
-    }
-    timer_stop(&d->timer);
+    servers_done(&d->servers);
+    forget_domains(d);
     ares_library_cleanup();
     free(d);
 }
 
 int dns_set_servers(struct dns *d, const char *servers)
 {
-    return ares_set_servers_ports_csv(d->servers, servers) == ARES_SUCCESS ? 0 : -EINVAL;
+    d->fixed = true;
+    bool taken = ares_set_servers_ports_csv(d->servers.channel, servers) == ARES_SUCCESS;
+    return taken ? 0 : -EINVAL;
 }
 
 static const char *why(int status)
@@ -185,16 +276,19 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
     for (const struct ares_addrinfo_node *node = info ? info->nodes : NULL; status == ARES_SUCCESS && node;
          node = node->ai_next)
         take(&answer, node);
+    if (info)
+        ares_freeaddrinfo(info);
     if (answer.count == 0)
         answer.error = why(status == ARES_SUCCESS ? ARES_ENODATA : status);
     answer.no_name = status == ARES_ENOTFOUND;
-    if (info)
-        ares_freeaddrinfo(info);
+    if (q->d)
+        q->d->pending--;
     q->fn(q->arg, &answer);
     free(q);
 }
 
-static void ask(ares_channel channel, const char *host, int family, dns_fn *fn, void *arg)
+/* d NULL: of the hosts file. */
+static void ask(struct dns *d, ares_channel channel, const char *host, int family, dns_fn *fn, void *arg)
 {
     const struct ares_addrinfo_hints hints = { .ai_flags = ARES_AI_NOSORT,
                                                .ai_family = family,
@@ -204,7 +298,9 @@ static void ask(ares_channel channel, const char *host, int family, dns_fn *fn, 
         fn(arg, &(struct dns_answer){ .error = "out of memory" });
         return;
     }
-    *q = (struct question){ fn, arg };
+    *q = (struct question){ d, fn, arg };
+    if (d)
+        d->pending++;
     ares_getaddrinfo(channel, host, NULL, &hints, on_answer, q);
 }
 
@@ -216,14 +312,25 @@ static void keep(void *arg, const struct dns_answer *answer)
 bool dns_hosts_file(struct dns *d, const char *host, struct dns_answer *ret)
 {
     *ret = (struct dns_answer){ .count = 0 };
-    ask(d->hosts, host, AF_UNSPEC, keep, ret); /* a file: answered at once */
+    ask(NULL, d->hosts, host, AF_UNSPEC, keep, ret); /* a file: answered at once */
     return ret->count > 0;
 }
 
-void dns_ask(struct dns *d, const char *host, int family, dns_fn *fn, void *arg)
+unsigned dns_names(struct dns *d)
 {
-    ask(d->servers, host, family, fn, arg);
-    arm(d);
+    follow_resolv_conf(d);
+    return d->domain_count + 1;
+}
+
+void dns_ask(struct dns *d, const char *host, unsigned nth, int family, dns_fn *fn, void *arg)
+{
+    char text[1024];
+    bool whole_first = strchr(host, '.');
+    unsigned domain = whole_first ? nth - 1 : nth; /* beyond the last: none */
+    bool whole = domain >= d->domain_count;
+    snprintf(text, sizeof text, "%s%s%s", host, whole ? "" : ".", whole ? "" : d->domains[domain]);
+    ask(d, d->servers.channel, text, family, fn, arg);
+    arm(&d->servers);
 }
 
 const char *dns_library(void)

@@ -25,8 +25,12 @@ void dns_free(struct dns *d);
 MUST_CHECK int dns_set_servers(struct dns *d, const char *servers);
 /* What /etc/hosts says, both families; false: nothing. */
 bool dns_hosts_file(struct dns *d, const char *host, struct dns_answer *ret);
-/* fn may be called inside this call and must not free d. */
-void dns_ask(struct dns *d, const char *host, int family, dns_fn *fn, void *arg);
+/* As how many names a host is asked for: as it is, and in each search domain of resolv.conf, which is read again when
+ * it has changed and nothing is out. */
+unsigned dns_names(struct dns *d);
+/* The nth of them, from 0.  A host with a dot is whole: it is asked for as it is first, and last where it has none
+ * (Kubernetes' ndots:5 would cost ten questions).  fn may be called inside this call and must not free d. */
+void dns_ask(struct dns *d, const char *host, unsigned nth, int family, dns_fn *fn, void *arg);
 
 /* "1.18.1": the version of c-ares that is loaded. */
 const char *dns_library(void);

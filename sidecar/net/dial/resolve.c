@@ -40,6 +40,7 @@ struct flight {       /* one name that is being asked for; lives on until c-ares
     struct list waiting; /* resolve.node */
     struct half halves[2];
     int pending;
+    unsigned names, nth; /* that it is asked for as; the one that is asked for now */
     bool ended;
     struct timer timer;
     char host[HOST_MAX + 1];
@@ -217,14 +218,29 @@ static void on_timer(void *arg)
     end(f, &f->halves[AAAA].answer, &f->halves[A].answer);
 }
 
+static void ask_both(struct flight *f);
+
+/* The search domains come after "no such name", for both families. */
+static bool next_name(struct flight *f)
+{
+    const struct half *a = &f->halves[A], *aaaa = &f->halves[AAAA];
+    if (!a->done || !aaaa->done || !a->answer.no_name || !aaaa->answer.no_name || f->nth + 1 >= f->names)
+        return false;
+    f->nth++;
+    ask_both(f);
+    return true;
+}
+
 /* A host with IPv6 addresses alone is rare and a machine without IPv6 is not, so A is waited for. A name server that
  * drops AAAA questions is common: it must not cost seconds. */
 static void progress(struct flight *f)
 {
     const struct half *a = &f->halves[A], *aaaa = &f->halves[AAAA];
+    while (next_name(f)) {
+    }
     if (a->done && aaaa->done) {
         end(f, &aaaa->answer, &a->answer);
-    } else if (a->done && (a->answer.count || a->answer.no_name)) {
+    } else if (a->done && (a->answer.count || (a->answer.no_name && f->nth + 1 >= f->names))) {
         timer_set(&f->timer, DELAY_MS);
     }
 }
@@ -240,8 +256,17 @@ static void on_half(void *arg, const struct dns_answer *answer)
     }
     half->answer = *answer;
     half->done = true;
-    if (f->pending < 2) /* 2: still inside flight_start() */
+    if (f->pending < 2) /* 2: still inside ask_both() */
         progress(f);
+}
+
+static void ask_both(struct flight *f)
+{
+    f->halves[A].done = f->halves[AAAA].done = false;
+    f->pending += 4; /* two of them ours: what is answered at once waits for us */
+    dns_ask(f->r->dns, f->host, f->nth, AF_INET6, on_half, &f->halves[AAAA]);
+    dns_ask(f->r->dns, f->host, f->nth, AF_INET, on_half, &f->halves[A]);
+    f->pending -= 2;
 }
 
 static struct flight *flight_new(struct resolver *r, const char *host)
@@ -276,10 +301,8 @@ static void flight_start(struct flight *f)
         return;
     }
     timer_set(&f->timer, f->r->timeout_ms);
-    f->pending = 4; /* two of them ours: what is answered at once waits for us */
-    dns_ask(f->r->dns, f->host, AF_INET6, on_half, &f->halves[AAAA]);
-    dns_ask(f->r->dns, f->host, AF_INET, on_half, &f->halves[A]);
-    f->pending -= 2;
+    f->names = dns_names(f->r->dns);
+    ask_both(f);
     progress(f);
 }
 
