@@ -5,7 +5,7 @@ static size_t waiting; /* of seen: with lines that are not reported */
 
 bool log_repeat_key_field(const char *name, bool number)
 {
-    static const char *const texts[] = { "detail", "hint", "method" }; /* clients choose what is in them */
+    static const char *const texts[] = { "detail", "hint", "method", "trace_id" }; /* clients choose what is in them */
     if (number)
         return strcmp(name, "status") == 0 || strcmp(name, "slot") == 0;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)

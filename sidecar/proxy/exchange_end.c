@@ -4,8 +4,33 @@
 #include "proxy/exchange_private.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define METHOD_SHOWN 32
+#define TRACE_ID_DIGITS 32
+#define TRACEPARENT_BYTES 55 /* of version 00; later ones may be longer */
+
+static bool is_hex(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (!strchr("0123456789abcdef", text.ptr[i]) || !text.ptr[i])
+            return false;
+    return true;
+}
+
+/* The trace that the request belongs to, for its line in the log; the field itself goes on as it came.  Empty: none, or
+ * not one (W3C Trace Context §3.2.2.3: 32 lower-case hex digits, not all 0). */
+static struct slice trace_id(const struct message *request)
+{
+    size_t count;
+    struct slice field = message_get(request, SLICE("traceparent"), &count), none = SLICE("");
+    if (count != 1 || field.len < TRACEPARENT_BYTES || field.ptr[2] != '-' || field.ptr[35] != '-')
+        return none;
+    struct slice id = slice_of(field.ptr + 3, TRACE_ID_DIGITS);
+    if (!is_hex(slice_of(field.ptr, 2)) || !is_hex(id))
+        return none;
+    return strspn(id.ptr, "0") >= TRACE_ID_DIGITS ? none : id;
+}
 
 static void account(struct exchange *x, int status)
 {
@@ -19,7 +44,7 @@ static void account(struct exchange *x, int status)
            log_str("host", authority_key(&x->a0, host)), log_int("status", status),
            log_int("dur_ms", clock_mono_ms() - x->started_ms), log_int("gen", (int64_t)x->generation),
            log_int("sends", x->sends), log_str("reason", x->reason ? x->reason : ""),
-           log_str("client", x->client ? x->client->name : ""));
+           log_str("client", x->client ? x->client->name : ""), log_slice("trace_id", trace_id(x->request)));
 }
 
 /* Nothing that it waits for comes any more. */
