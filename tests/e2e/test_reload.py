@@ -1,4 +1,5 @@
 """SIGHUP and POST /reload: a good configuration takes over, a bad one changes nothing, requests in flight keep theirs."""
+import asyncio
 import contextlib
 import http.client
 import json
@@ -6,12 +7,13 @@ import os
 import pathlib
 import re
 import signal
+import ssl
 import struct
 import threading
 import time
 
 import pytest
-from harness import API, PATIENCE_S, ROOT, read_answer, until
+from harness import API, AsyncClient, PATIENCE_S, ROOT, read_answer, until
 from test_links import links_of
 
 
@@ -371,3 +373,39 @@ def test_no_request_is_lost_over_reloads(sidekey):
     for thread in threads:
         thread.join(PATIENCE_S)
     assert lost == [] and set(done) == {200}, (lost[:5], len(done))
+
+
+@pytest.mark.world
+@pytest.mark.serial
+def test_ten_thousand_requests_over_a_thousand_reload_signals_lose_none(sidekey):
+    """Clients that keep their connection and do not wait between calls: what "careful" HTTP clients do, which never send a call again by themselves."""
+    clients, calls, signals = 8, 1250, 1000
+    text, lost = sidekey.file.read_text(), []
+
+    async def one(client):
+        for _ in range(calls):
+            try:
+                status = (await client.request("POST", "/v2/echo", b"once"))[0]
+            except (OSError, ssl.SSLError, EOFError, ConnectionError) as fault:
+                status, client.reader, client.writer = repr(fault), None, None
+            if status != 200:
+                lost.append(status)
+
+    async def all_of_them():
+        await asyncio.gather(*[one(AsyncClient(sidekey)) for _ in range(clients)])
+
+    def signal_on():
+        sent = 0
+        while sent < signals:
+            pathlib.Path(f"{sidekey.file}.next").write_text(text.replace('"tunnel"', '"deny"' if sent % 2 else '"report"'))
+            os.replace(f"{sidekey.file}.next", sidekey.file)
+            os.kill(sidekey.pid, signal.SIGHUP)
+            sent += 1
+            time.sleep(0.01)
+    thread = threading.Thread(target=signal_on)
+    thread.start()
+    asyncio.run(all_of_them())
+    thread.join()
+    until("all is over", lambda: len(sidekey.children()) <= 4)
+    assert not lost, (len(lost), lost[:5])
+    assert sidekey.out.read_text().count('"configuration reloaded"') > 3
