@@ -153,6 +153,7 @@ static int run_child(struct supervisor *s, struct child *me, int fd)
                                                 .proxy = s->listeners.proxy[me->slot],
                                                 .local = s->listeners.local.fd,
                                                 .transparent = s->listeners.transparent[me->slot],
+                                                .gateway = s->listeners.gateway[me->slot],
                                                 .admin = s->listeners.admin,
                                                 .admin_local = s->listeners.admin_local.fd,
                                                 .counters = &me->counters,

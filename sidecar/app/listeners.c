@@ -70,6 +70,16 @@ static void inherit_unix(struct listeners *listeners, const char *name, const st
     listeners->inherited = true;
 }
 
+static int open_gateway(struct listeners *listeners, struct address *at, struct err *e)
+{
+    for (unsigned i = 0; at->len && i < listeners->workers; i++)
+        if ((listeners->gateway[i] = listen_open(at, listeners->workers > 1, e)) < 0)
+            return err_wrap(e, "listen.gateway: ");
+    if (at->len)
+        address_text((struct sockaddr *)&at->sa, listeners->gateway_text, sizeof listeners->gateway_text);
+    return 0;
+}
+
 static int move(struct listen_unix *at, const struct listen_place *to, struct err *e)
 {
     struct listen_unix next = { .fd = -1 };
@@ -130,10 +140,12 @@ int listeners_open(struct listeners *listeners, struct config *c, bool transpare
                                      .admin_local.fd = -1,
                                      .workers = c->workers,
                                      .proxy_text = "off",
-                                     .admin_text = "off" };
+                                     .admin_text = "off",
+                                     .gateway_text = "off" };
     memset(listeners->proxy, 0xff, sizeof listeners->proxy);
     memset(listeners->transparent, 0xff, sizeof listeners->transparent);
-    if (open_proxy(listeners, &c->listen_proxy, e) != 0)
+    memset(listeners->gateway, 0xff, sizeof listeners->gateway);
+    if (open_proxy(listeners, &c->listen_proxy, e) != 0 || open_gateway(listeners, &c->listen_gateway, e) != 0)
         return -1;
     for (unsigned i = 0; transparent && i < listeners->workers; i++)
         if ((listeners->transparent[i] = open_transparent(listeners, e)) < 0)
@@ -168,6 +180,7 @@ void listeners_keep(struct listeners *listeners, bool keeper, unsigned slot)
         if (keeper || i != slot) {
             shut(&listeners->proxy[i]);
             shut(&listeners->transparent[i]);
+            shut(&listeners->gateway[i]);
         }
     if (keeper) {
         shut(&listeners->admin);

@@ -8,12 +8,12 @@
 #define LISTENERS_WORKERS_MAX 64
 
 struct listeners { /* -1: none */
-    int proxy[LISTENERS_WORKERS_MAX], transparent[LISTENERS_WORKERS_MAX], admin;
+    int proxy[LISTENERS_WORKERS_MAX], transparent[LISTENERS_WORKERS_MAX], gateway[LISTENERS_WORKERS_MAX], admin;
     struct listen_unix local, admin_local; /* one for all workers; of clients, of operators */
     unsigned workers;
     bool inherited; /* systemd has some of them too: nobody may shut them down */
     uint16_t proxy_port, transparent_port;
-    char proxy_text[64], admin_text[64]; /* where they listen, ports filled in; "off" */
+    char proxy_text[64], admin_text[64], gateway_text[64]; /* where they listen, ports filled in; "off" */
 };
 
 /* Opens one proxy listener a worker (SO_REUSEPORT when there are several), the unix socket, one for the admin address,

@@ -97,6 +97,17 @@ static bool has_password(const struct known *k, struct slice password)
     return k->spec->password.kind != SECRET_REF_NONE && slice_eq_secret(password, secret_peek(&k->password));
 }
 
+bool access_by_password(const struct access *a, struct slice password, const struct access_client **ret)
+{
+    const struct access_client *found = NULL;
+    bool any = a->options->proxy_password && slice_eq_secret(password, slice_str(a->options->proxy_password));
+    for (size_t i = 0; i < a->count; i++)
+        if (has_password(&a->known[i], password) && !found)
+            found = &a->known[i].client;
+    *ret = found;
+    return any || found;
+}
+
 static bool admits(const struct access *a, struct slice user, struct slice password, const struct access_client **ret)
 {
     for (size_t i = 0; i < a->count; i++)

@@ -42,6 +42,8 @@ enum access_verdict {
 
 /* Whom the uid names (the first client that lists it); NULL: nobody. */
 const struct access_client *access_by_uid(const struct access *a, uid_t uid);
+/* Is it the password of a client, or of "run"?  All are compared, each in constant time.  *ret: whose, as below. */
+bool access_by_password(const struct access *a, struct slice password, const struct access_client **ret);
 /* May the sender of this request head use the proxy?  A password in it decides (RFC 7617 Basic in Proxy-Authorization;
  * compared in constant time), also when it is wrong; without one it is the peer's uid.  The private proxy of
  * "run" wants no password from its own user: some programs cannot send one.  *ret: the client it is; NULL:

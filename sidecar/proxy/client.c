@@ -48,6 +48,7 @@ static void on_deferred_free(struct later *later)
 {
     struct client *c = LIST_ENTRY(later, struct client, deferred_free);
     buf_done(&c->early);
+    free(c->base);
     free(c);
 }
 
@@ -180,7 +181,7 @@ static void start_exchange(struct client *c, struct message *head, const struct 
 {
     client_enter(c, CLIENT_EXCHANGE);
     (void)!client_slot_settle(c, NULL);
-    c->exchange = exchange_new(c->ctx, h1_leg_base(c->leg), head, a0, c->who, on_exchange_done, c);
+    c->exchange = exchange_new(c->ctx, h1_leg_base(c->leg), head, a0, c->who, c->base, on_exchange_done, c);
     if (!c->exchange)
         client_end(c, CLOSE_OUT_OF_MEMORY);
 }
@@ -319,7 +320,9 @@ static void proxy_head(struct client *c, struct message *head)
 static void client_head(void *owner, struct message *head)
 {
     struct client *c = owner;
-    if (c->in_tunnel)
+    if (c->gateway && !client_gateway(c, head))
+        return;
+    if (c->in_tunnel || c->gateway)
         start_exchange(c, head, &c->a0);
     else
         proxy_head(c, head);

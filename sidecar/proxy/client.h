@@ -11,6 +11,8 @@ void client_accept(struct context *ctx, int fd);
 void client_accept_local(struct context *ctx, int fd);
 /* A connection on the transparent listener: the name comes from the hint that its local address carries. */
 void client_accept_transparent(struct context *ctx, int fd);
+/* A connection on the gateway listener: plain requests to "/RULE/path" (proxy/gateway.h).  Takes fd over. */
+void client_accept_gateway(struct context *ctx, int fd);
 /* Drain: those between requests end when they are silent for context.drain_idle_ms (0: now, but for who has just come),
  * the others with their next answer, which says so. */
 void clients_drain(struct context *ctx);

@@ -36,6 +36,15 @@ void client_accept_local(struct context *ctx, int fd)
     client_enter_http(c);
 }
 
+void client_accept_gateway(struct context *ctx, int fd)
+{
+    struct client *c = client_new(ctx, fd);
+    if (!c)
+        return;
+    c->gateway = true;
+    client_enter_http(c);
+}
+
 /* No password comes on this way, so the kernel must say that the socket is of our own user.  false: it is ended. */
 static bool is_own_program(struct client *c, int fd)
 {

@@ -39,6 +39,8 @@ struct client {
     const struct access_client *who;
     /* the first that knows a0's host: its TLS identity warms the upstream; NULL: not intercepted */
     const struct rule *rule;
+    bool gateway; /* every request names its rule */
+    char *base;   /* … and this is where the client sees its host; heap; NULL: not on the gateway */
     bool transparent, in_tunnel, counted; /* counted: in the gauge of tunnels */
     bool other_proxy;                     /* a0 is a proxy of before, by the preload layer's word */
     bool judged;                          /* its first bytes ask for no host of a rule */
@@ -73,6 +75,9 @@ struct client *client_slot_arrive(struct client *c);
 /* It is who (NULL: nobody in particular), or works.  false: the share of who is used up.  Harmless when repeated. */
 bool client_slot_settle(struct client *c, const struct access_client *who);
 void client_slot_leave(struct client *c);
+/* client_gateway.c */
+/* A request on the gateway listener: fixes a0, who and base.  false: it was refused. */
+bool client_gateway(struct client *c, struct message *head);
 /* client_connect.c */
 /* Reads the first bytes. */
 void client_sniff(struct client *c);

@@ -38,8 +38,8 @@ static void on_deadline(void *arg)
 }
 
 struct exchange *exchange_new(struct context *ctx, struct leg *client_leg, struct message *request,
-                              const struct authority *a0, const struct access_client *client, exchange_done_fn *done,
-                              void *owner)
+                              const struct authority *a0, const struct access_client *client, const char *base,
+                              exchange_done_fn *done, void *owner)
 {
     struct exchange *x = calloc(1, sizeof *x);
     if (!x)
@@ -49,6 +49,7 @@ struct exchange *exchange_new(struct context *ctx, struct leg *client_leg, struc
                             .request = request,
                             .a0 = *a0,
                             .client = client,
+                            .base = base,
                             .done = done,
                             .owner = owner,
                             .started_ms = clock_mono_ms(),

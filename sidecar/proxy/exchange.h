@@ -24,10 +24,11 @@ enum exchange_end {
 typedef void exchange_done_fn(void *owner, enum exchange_end end);
 
 /* Takes the client leg's events until done.  request: the leg's head, just delivered.  a0: copied.  client: whose rules
- * count (NULL: everyone's), borrowed.  NULL when out of memory. */
+ * count (NULL: everyone's), borrowed.  base: gateway_rewrite() for what comes back, borrowed until done; NULL: it goes
+ * as it is.  NULL when out of memory. */
 MUST_CHECK struct exchange *exchange_new(struct context *ctx, struct leg *client_leg, struct message *request,
                                          const struct authority *a0, const struct access_client *client,
-                                         exchange_done_fn *done, void *owner);
+                                         const char *base, exchange_done_fn *done, void *owner);
 /* Ends it at once (the client is being closed): the upstream is dropped, done is not called. */
 void exchange_cancel(struct exchange *x);
 /* The process ends: the client gets a status, or sees its answer cut. */

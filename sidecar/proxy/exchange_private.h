@@ -33,6 +33,7 @@ struct exchange {
     struct message *request; /* the client leg's */
     struct authority a0;
     const struct access_client *client; /* whose rules count; NULL: everyone's */
+    const char *base;                   /* proxy/gateway.h; NULL: responses go as they are */
     exchange_done_fn *done;
     void *owner;
     enum exchange_state state;

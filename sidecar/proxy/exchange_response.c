@@ -2,6 +2,7 @@
 #include "http/rules.h"
 #include "http/websocket.h"
 #include "proxy/exchange_private.h"
+#include "proxy/gateway.h"
 #include "proxy/in_band.h"
 
 /* Returns true when the client must not see it: it has had its 100. */
@@ -24,6 +25,15 @@ static enum in_band is_unauthorized(const struct exchange *x, const struct messa
     return x->rule->also_count ? in_band_head(x->rule, head) : IN_BAND_NO;
 }
 
+/* For the client, and where it stands. */
+static struct rules_verdict make_fit(const struct exchange *x, struct message *head)
+{
+    struct rules_verdict v = rules_forward_response(head, x->ctx->options->via);
+    if (v.status == 0 && x->base && gateway_rewrite(head, &x->a0, x->base) != 0)
+        v = (struct rules_verdict){ 502, "response_head" };
+    return v;
+}
+
 static void frame_response(struct exchange *x, struct message *head)
 {
     bool bodiless = head->framing == FRAMING_NONE;
@@ -43,7 +53,7 @@ static void frame_response(struct exchange *x, struct message *head)
 void exchange_forward(struct exchange *x, struct message *head)
 {
     bool head_only = x->head_only || head->status == 304;
-    struct rules_verdict v = rules_forward_response(head, x->ctx->options->via);
+    struct rules_verdict v = make_fit(x, head);
     if (!x->resending)
         replay_done(&x->replay); /* long answers are many: the memory is for those that may be sent again */
     frame_response(x, head);
@@ -69,8 +79,7 @@ static const char *refuse_switch(const struct exchange *x, struct message *head)
         return "a 101 response to a request without Upgrade";
     if (x->request->framing != FRAMING_NONE && (!x->request_done || x->resending))
         return "a 101 response before the end of the request";
-    if (rules_forward_response(head, x->ctx->options->via).status
-        || !slice_ieq(message_get(head, SLICE("upgrade"), NULL), asked))
+    if (make_fit(x, head).status || !slice_ieq(message_get(head, SLICE("upgrade"), NULL), asked))
         return "the 101 response names a protocol that the request did not ask for";
     if (slice_ieq(asked, SLICE("websocket")) && !websocket_accepted(x->request, head))
         return "the 101 response does not match the Sec-WebSocket-Key of the request";
@@ -105,8 +114,7 @@ static void on_response_head(void *owner, struct message *head)
     }
     bool late = is_late_100(x, head);
     if (head->status < 200) {
-        if (!late && rules_forward_response(head, x->ctx->options->via).status == 0 && x->client_minor > 0
-            && leg_head(x->client_leg, head, false) != 0)
+        if (!late && make_fit(x, head).status == 0 && x->client_minor > 0 && leg_head(x->client_leg, head, false) != 0)
             exchange_abort_client(x);
         return;
     }

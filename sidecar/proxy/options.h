@@ -46,6 +46,8 @@ struct worker_options {
     struct dial_options network;
     const char *proxy_password; /* NULL: none; else Basic credentials "any:password" have all rules */
     const char *hints_path;     /* table of the preload layer, for the transparent listener; NULL: none */
+    char *const *gateway_hosts; /* names that Host may have on the gateway listener; NULL-terminated; NULL: none */
+    bool gateway_open;          /* it asks for no placeholder and no password */
     bool via;
     bool absolute_https; /* "GET https://…" is taken from anybody who reaches the TCP listener */
 };
@@ -55,6 +57,7 @@ struct worker_sockets { /* all inherited over fork */
     int proxy;          /* listeners; -1: none */
     int local;          /* the unix socket; shared by all workers */
     int transparent;
+    int gateway;
     int admin;
     int admin_local;               /* the unix socket for operators; shared by all workers */
     struct metrics_area *counters; /* where it counts; NULL: nobody will see it */

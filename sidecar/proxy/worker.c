@@ -27,6 +27,7 @@ enum listener_at {
     LISTENER_PROXY,
     LISTENER_LOCAL,
     LISTENER_TRANSPARENT,
+    LISTENER_GATEWAY,
     LISTENER_ADMIN,
     LISTENER_ADMIN_LOCAL,
     WORKER_LISTENERS
@@ -191,6 +192,7 @@ static int listener_fd(const struct worker *w, unsigned listener_at)
     const int fds[] = { [LISTENER_PROXY] = w->sockets.proxy,
                         [LISTENER_LOCAL] = w->sockets.local,
                         [LISTENER_TRANSPARENT] = w->sockets.transparent,
+                        [LISTENER_GATEWAY] = w->sockets.gateway,
                         [LISTENER_ADMIN] = w->sockets.admin,
                         [LISTENER_ADMIN_LOCAL] = w->sockets.admin_local };
     return fds[listener_at];
@@ -324,6 +326,14 @@ static void on_transparent_accept(void *arg, int fd, const struct sockaddr *peer
     set_accepting(w);
 }
 
+static void on_gateway_accept(void *arg, int fd, const struct sockaddr *peer)
+{
+    struct worker *w = arg;
+    (void)peer;
+    client_accept_gateway(&w->ctx, fd);
+    set_accepting(w);
+}
+
 static void on_admin_accept(void *arg, int fd, const struct sockaddr *peer)
 {
     struct worker *w = arg;
@@ -388,6 +398,7 @@ static int open_listeners(struct worker *w)
     static listen_fn *const accepts[] = { [LISTENER_PROXY] = on_proxy_accept,
                                           [LISTENER_LOCAL] = on_local_accept,
                                           [LISTENER_TRANSPARENT] = on_transparent_accept,
+                                          [LISTENER_GATEWAY] = on_gateway_accept,
                                           [LISTENER_ADMIN] = on_admin_accept,
                                           [LISTENER_ADMIN_LOCAL] = on_admin_local_accept };
     for (unsigned i = 0; i < WORKER_LISTENERS; i++)

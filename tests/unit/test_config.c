@@ -390,16 +390,6 @@ static void what_is_wrong_with_a_parent_proxy_is_said(void **state)
     }
 }
 
-static void what_a_later_version_will_do_is_called_so(void **state)
-{
-    (void)state;
-    static const char *const rows[] = {
-        "listen: {gateway: 127.0.0.1:8119}\n",
-    };
-    for (size_t i = 0; i < COUNT(rows); i++)
-        bad(rows[i], "f:1:", "not supported in this version (0.1)");
-}
-
 #define BEARER "grant: jwt_bearer, token_url: 'https://a.test/', "
 #define CLIENT "grant: client_credentials, client_id: x, token_url: 'https://a.test/', "
 
@@ -1147,7 +1137,6 @@ int main(void)
         cmocka_unit_test(mistakes_are_named_with_their_place_and_the_way_out),
         cmocka_unit_test(a_parent_proxy_and_who_is_left_out_are_read),
         cmocka_unit_test(what_is_wrong_with_a_parent_proxy_is_said),
-        cmocka_unit_test(what_a_later_version_will_do_is_called_so),
         cmocka_unit_test(a_token_request_may_have_its_own_user_agent_and_no_field_that_frames_it),
         cmocka_unit_test(check_refuses_a_secret_that_could_never_be_sent),
         cmocka_unit_test(redis_needs_a_url_a_seal_key_and_no_password_in_sight),

@@ -175,6 +175,7 @@ static struct config *load(struct run *r, int *ret_status)
     const char *const own[] = { "listen.proxy=127.0.0.1:0",
                                 "listen.admin=127.0.0.1:0",
                                 "listen.admin_socket=off",
+                                "listen.gateway=off",
                                 r->publish,
                                 "ca.keep=false",
                                 "workers=1" };

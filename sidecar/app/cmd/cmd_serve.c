@@ -25,17 +25,20 @@ static struct config *on_reload(void *arg)
 
 static int on_ready(void *arg, const struct listeners *listeners)
 {
-    char line[320];
+    char line[400];
+    bool gateway = strcmp(listeners->gateway_text, "off") != 0;
     bool local = listeners->local.fd >= 0;
     const struct serving *serving = arg;
     int failed = run_file_write(serving->config, listeners);
     if (failed)
         log_debug(log_msg("no run file: commands ask the address of their configuration"),
                   log_str("reason", strerror(-failed)));
-    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s%s%s\n", listeners->proxy_text, listeners->admin_text,
+    int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s%s%s%s%s\n", listeners->proxy_text,
+                       listeners->admin_text, gateway ? " gateway=" : "", gateway ? listeners->gateway_text : "",
                        local ? " socket=" : "", local ? listeners->local.path : "");
     (void)!write(STDERR_FILENO, line, (size_t)len); /* a closed stderr is no reason to stop */
     log_info(log_msg("ready"), log_str("proxy", listeners->proxy_text), log_str("admin", listeners->admin_text),
+             log_str("gateway", gateway ? listeners->gateway_text : ""),
              log_str("socket", local ? listeners->local.path : ""));
     return 0;
 }

@@ -171,6 +171,8 @@ struct worker_options config_worker(const struct config *c)
         .unmatched = c->unmatched,
         .connect_ports = c->connect_ports,
         .network = network(c),
+        .gateway_hosts = c->gateway_hosts,
+        .gateway_open = c->gateway_open,
         .via = c->via,
         .absolute_https = c->absolute_https,
     };

@@ -122,6 +122,9 @@ static void warn(struct schema *s, const struct config *c)
             s, json_object_get(json_object_get(root, "listen"), "proxy"),
             "listen.proxy: %s is open to other machines: every program that can connect to it can use the credentials",
             text);
+    if (c->listen_gateway.len && c->gateway_open)
+        schema_warn(s, json_object_get(root, "gateway_open"),
+                    "gateway_open: every program that can connect to listen.gateway can use the credentials");
     warn_unused(s, c, credentials);
     warn_rules(s, c, json_object_get(root, "rules"));
     local_warn(s, root, c);

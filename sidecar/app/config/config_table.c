@@ -2,6 +2,7 @@
 
 #include "app/config/config_cross.h"
 #include "app/config/config_grants.h"
+#include "app/config/config_listen.h"
 #include "app/config/config_local.h"
 #include "app/config/config_network.h"
 #include "app/config/config_values.h"
@@ -15,7 +16,6 @@
 #define MIB (UINT64_C(1) << 20)
 #define END { .key = NULL }
 
-static const char *const off[] = { "off", NULL };
 static const char *const unmatched[] = { "tunnel", "deny", "report", NULL };
 static const char *const unmatched_private[] = { "refuse", "allow", NULL };
 static const char *const on_lock_error[] = { "proceed", "wait", "fail", NULL };
@@ -28,27 +28,6 @@ static const char *const bodies[] = { "form", "json", NULL };
 static const char *const others[] = { "refuse", "pass", NULL };
 static const char *const places[] = { "header", "query", "userinfo", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
-
-static const struct field listen_fields[] = {
-    { "proxy", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_proxy), .initial = "127.0.0.1:8118", .words = off,
-      .about = "IP:PORT that the proxy listens on; :PORT is every address, port 0 any free port; off is allowed with a "
-               "socket." },
-    { "socket", FIELD_STRING, FIELD_ENV, .at = CONFIG(listen_socket), .check = local_path,
-      .about = "Path of a unix socket that the proxy also listens on; a client can be identified by its uid "
-               "(clients.NAME.uids)." },
-    { "socket_mode", FIELD_STRING, FIELD_ENV, .at = CONFIG(socket_mode), .initial = "0600", .check = local_mode,
-      .about = "Permissions of the socket, octal; a program needs write permission to connect." },
-    { "socket_group", FIELD_STRING, FIELD_ENV, .at = CONFIG(socket_group), .check = local_group,
-      .about = "Group of the socket, name or number; default: the group that a new file in its directory gets." },
-    { "admin", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_admin), .initial = "127.0.0.1:9118", .words = off,
-      .about = "IP:PORT of /livez, /readyz, /metrics and /status, or off; :PORT is every address, IPv4 and IPv6." },
-    { "admin_socket", FIELD_STRING, FIELD_ENV, .at = CONFIG(admin_socket), .check = local_admin_path,
-      .about = "Path of a unix socket (mode 0600) that serves the same to operators, or off; default admin.sock in "
-               "$RUNTIME_DIRECTORY, else in the state directory." },
-    { "gateway", FIELD_LATER, .about = "there is no base-URL listener yet: use listen.proxy" },
-    END,
-};
-static const struct table listen_table = { .fields = listen_fields };
 
 static const struct field ca_fields[] = {
     { "publish", FIELD_STRING, FIELD_ENV, .at = CONFIG(ca_publish),
@@ -461,6 +440,10 @@ static const struct table log_table = { .fields = log_fields };
 /* In this order the walker reads: credentials stand before the rules that name them. */
 static const struct field config_fields[] = {
     { "listen", FIELD_OBJECT, .table = &listen_table, .about = "Where clients and operators connect." },
+    { "gateway", FIELD_OBJECT, .table = &gateway_table, .about = "The listener for base URLs." },
+    { "gateway_open", FIELD_BOOL, .at = CONFIG(gateway_open), .initial = "false",
+      .about = "Whether listen.gateway serves requests that show neither the rule's placeholder nor a client's "
+               "password." },
     { "ca", FIELD_OBJECT, .table = &ca_table, .about = "The local certificate authority." },
     { "unmatched", FIELD_ENUM, FIELD_ENV, .at = CONFIG(unmatched), .initial = "tunnel", .words = unmatched,
       .about = "What to do with hosts that no rule names: tunnel (bytes only), deny, or report (tunnel and log)." },
