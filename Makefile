@@ -48,7 +48,9 @@ OBJ      := $(patsubst %.c,$(BUILD)/%.o,$(SRC)) $(patsubst /usr/share/llhttp/%.c
 # Text files that are part of the program.
 K8S_FILES := $(sort $(wildcard sidecar/app/cmd/k8s/*))
 PAGE_FILES := sidecar/proxy/page/status.html
-OBJ      += $(BUILD)/embedded/k8s_templates.o $(BUILD)/embedded/status_page.o
+PRESET_FILES := $(sort $(wildcard presets/*.yaml))
+EMBEDDED  := $(addprefix $(BUILD)/embedded/,k8s_templates status_page preset_files)
+OBJ      += $(EMBEDDED:=.o)
 LIBOBJ   := $(filter-out $(BUILD)/sidecar/app/main.o,$(OBJ))
 PRELOAD_SRC := $(wildcard preload/*.c)
 
@@ -63,15 +65,13 @@ $(BUILD)/libsidekey.a: $(LIBOBJ)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-$(BUILD)/embedded/k8s_templates.c: $(K8S_FILES) sidecar/app/embed
+$(BUILD)/embedded/k8s_templates.c: $(K8S_FILES)
+$(BUILD)/embedded/status_page.c: $(PAGE_FILES)
+$(BUILD)/embedded/preset_files.c: $(PRESET_FILES)
+$(EMBEDDED:=.c): $(BUILD)/embedded/%.c: sidecar/app/embed
 	@mkdir -p $(@D)
 	$(call say,EMBED,$@)
-	$(Q)sidecar/app/embed k8s_templates $(K8S_FILES) >$@
-
-$(BUILD)/embedded/status_page.c: $(PAGE_FILES) sidecar/app/embed
-	@mkdir -p $(@D)
-	$(call say,EMBED,$@)
-	$(Q)sidecar/app/embed status_page $(PAGE_FILES) >$@
+	$(Q)sidecar/app/embed $* $(filter-out $<,$^) >$@
 
 $(BUILD)/embedded/%.o: $(BUILD)/embedded/%.c
 	$(call say,CC,$<)
@@ -102,6 +102,7 @@ install: all ## PREFIX=/usr/local, DESTDIR= for packagers
 	$(Q)install -D -m 644 -t $(DOC)/examples examples/systemd/sidekey.service examples/systemd/sidekey.socket
 	$(Q)install -D -m 644 -t $(DOC)/examples/user examples/systemd/user/sidekey.service
 	$(Q)install -D -m 644 -t $(DOC)/examples/sidekey.service.d examples/systemd/sidekey.service.d/notify-reload.conf
+	$(Q)install -d $(DESTDIR)$(PREFIX)/share/sidekey/presets && install -m 644 $(PRESET_FILES) $(DESTDIR)$(PREFIX)/share/sidekey/presets/
 	$(Q)install -D -m 644 docs/completions/sidekey.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sidekey
 	$(Q)install -D -m 644 docs/completions/_sidekey $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sidekey
 	$(Q)install -D -m 644 docs/completions/sidekey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sidekey.fish
@@ -109,7 +110,7 @@ install: all ## PREFIX=/usr/local, DESTDIR= for packagers
 uninstall: ## removes what install installed
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/sidekey $(addprefix $(DESTDIR)$(PREFIX)/share/,$(foreach m,$(MAN),man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))) \
 	    $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions/sidekey zsh/site-functions/_sidekey fish/vendor_completions.d/sidekey.fish)
-	$(Q)rm -rf $(DESTDIR)$(PREFIX)/lib/sidekey $(DOC)
+	$(Q)rm -rf $(DESTDIR)$(PREFIX)/lib/sidekey $(DESTDIR)$(PREFIX)/share/sidekey $(DOC)
 
 # The same in one folder, with its own loader and libraries, for any image (TREE=DIR, which must not be there yet).
 TREE     ?= $(BUILD)/tree/opt/sidekey

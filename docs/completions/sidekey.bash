@@ -17,7 +17,7 @@ _sidekey_credentials()
 _sidekey()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command='' i
-    local commands='serve run env k8s check why ca status refresh reset reload healthcheck version help'
+    local commands='serve run env k8s init presets check why ca status refresh reset reload healthcheck version help'
     local config='--config --set --allow-inline-secrets --help'
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in

@@ -1,6 +1,6 @@
 # fish completion for sidekey(1)
 
-set -l commands serve run env k8s check why ca status refresh reset reload healthcheck version help
+set -l commands serve run env k8s init presets check why ca status refresh reset reload healthcheck version help
 set -l configured serve run env k8s check why ca status refresh reset reload healthcheck
 
 # The names of credentials in the configuration that the line names.
@@ -23,6 +23,8 @@ complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a serve -d '
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a run -d 'run a program with a private proxy'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a env -d 'print the environment variables that a program needs to use the proxy'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a k8s -d 'print Kubernetes manifests for the configuration'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a init -d 'write a first sidekey.yaml for a provider'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a presets -d 'list the providers that sidekey knows, or show one'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a check -d 'check the configuration'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a why -d 'print which rule applies to a request'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a ca -d 'show the CA certificates that programs must trust, or make the next one'

@@ -25,6 +25,16 @@ static const struct command {
     const char *summary; /* NULL: not listed */
     const char *help;
 } commands[] = {
+    { "init", cmd_init, "write a first sidekey.yaml for a provider",
+      "Example: sidekey init google-service-account key=/run/secrets/service-account.json\n\n"
+      "  PRESET                    the provider: see sidekey presets\n"
+      "  KEY=VALUE                 what the preset needs; a secret is the path of a file, or env:NAME.\n"
+      "                            What is missing is asked for, on a terminal\n"
+      "  --name NAME               of the credential; default the preset's\n"
+      "  -o, --output FILE         default sidekey.yaml; a file that is there is never overwritten\n" },
+    { "presets", cmd_presets, "list the providers that sidekey knows, or show one",
+      "Example: sidekey presets show slack\n\n"
+      "  show NAME                 what credentials.NAME.preset fills in, as YAML\n" },
     { "serve", cmd_serve, "run the proxy",
       "Example: sidekey serve -c sidekey.yaml\n\n"
       "Runs until SIGTERM (ends after requests in flight) or a second SIGTERM (ends at once).\n"

@@ -10,5 +10,7 @@ struct embedded_file {
 extern const struct embedded_file k8s_templates[];
 /* sidecar/proxy/page/: the status page, see proxy/admin_page.h. */
 extern const struct embedded_file status_page[];
+/* presets/: providers as data, see app/config/preset.h. */
+extern const struct embedded_file preset_files[];
 
 #endif

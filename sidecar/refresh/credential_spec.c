@@ -30,6 +30,7 @@ const struct secret_ref *credential_spec_secret_of(const struct credential_spec 
 void credential_spec_done(struct credential_spec *s)
 {
     char *const texts[] = { s->name,
+                            s->preset,
                             s->token_url,
                             s->client_id,
                             s->scope,

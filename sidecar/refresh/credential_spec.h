@@ -57,7 +57,8 @@ struct credential_spec_response {
 };
 
 struct credential_spec {
-    char *name; /* [a-z0-9._-]{1,64}: the credential's id everywhere */
+    char *name;   /* [a-z0-9._-]{1,64}: the credential's id everywhere */
+    char *preset; /* that filled in what the file does not say; NULL: none */
     enum grant_kind grant;
     char *token_url; /* https, or http on loopback; grant metadata: also http to a metadata server */
     char *client_id, *scope, *audience, *resource;

@@ -498,7 +498,7 @@ static void credentials_that_cannot_work_are_refused(void **state)
     static const struct {
         const char *text, *why;
     } rows[] = {
-        { SPEC_IS("{}"), "credentials.a.grant: is missing" },
+        { SPEC_IS("{}"), "credentials.a: grant is missing" },
         { SPEC_IS("{grant: static}"), "token is missing" },
         { SPEC_IS("{grant: static, token: {env: X}, token_url: 'https://a.test/'}"),
           "token_url cannot be used with grant: static" },

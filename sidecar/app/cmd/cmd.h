@@ -20,6 +20,8 @@ int cmd_why(int argc, char **argv);
 int cmd_k8s(int argc, char **argv);
 int cmd_env(int argc, char **argv);
 int cmd_ca(int argc, char **argv);
+int cmd_presets(int argc, char **argv);
+int cmd_init(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 /* What every command understands that reads the configuration: -c FILE, --set SECTION.KEY=VALUE,

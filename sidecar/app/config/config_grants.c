@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define UNSAID_GRANT ((enum grant_kind)(GRANT_COMMAND + 1))
 #define UNSAID_AUTH ((enum client_auth)(CLIENT_AUTH_PRIVATE_KEY_JWT + 1))
 #define OAUTH_KEYS                                                                                                     \
     "token_url client_id client_secret client_auth assertion scope audience resource params body tls headers "         \
@@ -15,7 +16,7 @@
 #define METADATA_URL "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token"
 
 /* Keys between spaces.  Those of every grant are in common. */
-static const char common[] = "grant required default_lifetime forced_refresh_floor";
+static const char common[] = "grant preset required default_lifetime forced_refresh_floor";
 static const struct {
     const char *needs, *takes;
 } rows[] = {
@@ -32,6 +33,7 @@ static const struct {
 
 void grants_init_spec(void *spec)
 {
+    ((struct credential_spec *)spec)->grant = UNSAID_GRANT;
     ((struct credential_spec *)spec)->client_auth = UNSAID_AUTH;
 }
 
@@ -210,6 +212,10 @@ int grants_check_spec(struct schema *s, const json_t *node, void *spec)
 {
     struct credential_spec *c = spec;
     bool said = c->client_auth != UNSAID_AUTH;
+    if (c->grant == UNSAID_GRANT) /* a word that is no grant was reported at its place */
+        return written(s, node, "grant")
+                   ? -1
+                   : schema_error(s, node, "grant is missing: write one, or a preset (sidekey presets lists them)");
     choose_auth(c);
     int failed = check_keys(s, node, c);
     failed |= cross_check_pair(s, json_object_get(node, "tls"), c->cert_file, c->key_file);

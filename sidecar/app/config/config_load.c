@@ -5,6 +5,7 @@
 #include "app/config/config_local.h"
 #include "app/config/config_slips.h"
 #include "app/config/config_table.h"
+#include "app/config/preset.h"
 #include "app/config/url.h"
 #include "base/hash.h"
 #include "crypto/seal.h"
@@ -195,10 +196,12 @@ static int check_secrets(struct schema *s, const struct config *c)
     return failed;
 }
 
-static int fill(struct schema *s, struct config *c)
+static int fill(struct schema *s, struct tree *tree, struct config *c)
 {
-    if (!json_is_object(tree_root(s->tree)))
-        return schema_error(s, tree_root(s->tree), "needs keys and values (an object)");
+    if (!json_is_object(tree_root(tree)))
+        return schema_error(s, tree_root(tree), "needs keys and values (an object)");
+    if (preset_expand(s, tree) != 0)
+        return -1;
     int failed = schema_read(s, &config_table, tree_root(s->tree), c);
     failed |= check_flags(s);
     if (!failed && derive(c) != 0)
@@ -223,8 +226,9 @@ static struct config *parse(struct slice text, const char *name, const struct co
     if (c)
         c->limits.replay_total_bytes = CONFIG_REPLAY_TOTAL_UNSET;
     bool ready = c && (c->path = strdup(name));
+    struct tree *tree = ready ? tree_parse(text, &why) : NULL;
     struct schema s = {
-        .tree = ready ? tree_parse(text, &why) : NULL,
+        .tree = tree,
         .file = name,
         .root = c,
         .allow_inline = o->allow_inline_secrets,
@@ -235,15 +239,15 @@ static struct config *parse(struct slice text, const char *name, const struct co
         .e = e,
     };
     int failed;
-    if (s.tree) {
-        failed = fill(&s, c);
+    if (tree) {
+        failed = fill(&s, tree, c);
     } else { /* why begins with LINE:COLUMN: */
         failed = err_set(e, "%s:%s", name, why.text);
         err_wrap(&why, "%s:", name);
         if (o->report)
             o->report(o->report_arg, false, why.text);
     }
-    tree_free((struct tree *)(uintptr_t)s.tree);
+    tree_free(tree);
     if (c) {
         config_seen_bytes(&s.seen, text);
         config_seen_file(&s.seen, name);

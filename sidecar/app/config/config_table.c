@@ -1,7 +1,7 @@
 #include "app/config/config_table.h"
 
+#include "app/config/config_credential_table.h"
 #include "app/config/config_cross.h"
-#include "app/config/config_grants.h"
 #include "app/config/config_listen.h"
 #include "app/config/config_local.h"
 #include "app/config/config_network.h"
@@ -9,7 +9,6 @@
 #include "app/config/config_when.h"
 
 #define CONFIG(member) offsetof(struct config, member)
-#define SPEC(member) offsetof(struct credential_spec, member)
 #define RULE(member) offsetof(struct rule, member)
 #define SECOND UINT64_C(1000)
 #define HOUR (3600 * SECOND)
@@ -19,12 +18,6 @@
 static const char *const unmatched[] = { "tunnel", "deny", "report", NULL };
 static const char *const unmatched_private[] = { "refuse", "allow", NULL };
 static const char *const on_lock_error[] = { "proceed", "wait", "fail", NULL };
-static const char *const grants[] = { "static",     "refresh_token",  "client_credentials",
-                                      "jwt_bearer", "token_exchange", "github_app",
-                                      "metadata",   "command",        NULL };
-static const char *const client_auths[] = { "basic", "basic_raw", "body", "none", "private_key_jwt", NULL };
-static const char *const algs[] = { "auto", "RS256", "PS256", "ES256", NULL };
-static const char *const bodies[] = { "form", "json", NULL };
 static const char *const others[] = { "refuse", "pass", NULL };
 static const char *const places[] = { "header", "query", "userinfo", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
@@ -97,125 +90,6 @@ static const struct field store_fields[] = {
     END,
 };
 static const struct table store_table = { .fields = store_fields };
-
-static const struct field spec_tls_fields[] = {
-    { "ca_file", FIELD_STRING, FIELD_FILE, .at = SPEC(ca_file),
-      .about = "CA certificates (PEM), added to the system's." },
-    { "cert_file", FIELD_STRING, FIELD_FILE, .at = SPEC(cert_file),
-      .about = "Client certificate (PEM), with key_file." },
-    { "key_file", FIELD_STRING, FIELD_FILE | FIELD_KEY, .at = SPEC(key_file), .about = "Key of cert_file (PEM)." },
-    END,
-};
-static const struct table spec_tls_table = { .fields = spec_tls_fields };
-
-static const struct field assertion_fields[] = {
-    { "key", FIELD_SECRET, .at = SPEC(assertion.key),
-      .about = "Signing key: RSA or P-256 in PEM, not encrypted, or Google's JSON key file." },
-    { "token", FIELD_SECRET, .at = SPEC(assertion.token),
-      .about = "A ready-made assertion instead of key, such as a projected service-account token; read again for each "
-               "request." },
-    { "alg", FIELD_ENUM, .at = SPEC(assertion.alg), .initial = "auto", .words = algs,
-      .about = "Signature algorithm; auto is RS256 for RSA and ES256 for P-256." },
-    { "kid", FIELD_STRING, .at = SPEC(assertion.kid), .check = value_text,
-      .about = "Key id in the header; default that of Google's key file." },
-    { "issuer", FIELD_STRING, .at = SPEC(assertion.issuer), .check = value_text,
-      .about = "Claim iss; default the account of Google's key file, else client_id." },
-    { "subject", FIELD_STRING, .at = SPEC(assertion.subject), .check = value_text,
-      .about = "Claim sub; default the issuer (none with Google's key file, where sub means delegation)." },
-    { "audience", FIELD_STRING, .at = SPEC(assertion.audience), .check = value_text,
-      .about = "Claim aud; default token_url." },
-    { "lifetime", FIELD_DURATION, .at = SPEC(assertion.lifetime_ms), .min = 120 * SECOND, .max = HOUR,
-      .about = "Time from iat (60 s in the past) to exp; default 1h for jwt_bearer, 10m for github_app, 5m for "
-               "private_key_jwt." },
-    { "claims", FIELD_PAIRS, .at = SPEC(assertion.claims), .count_at = SPEC(assertion.claim_count),
-      .check = value_claim, .about = "Additional claims for jwt_bearer and github_app." },
-    END,
-};
-static const struct table assertion_table = { .fields = assertion_fields };
-
-static const struct field impersonate_fields[] = {
-    { "url", FIELD_STRING, FIELD_REQUIRED, .at = SPEC(impersonate.url), .check = value_token_url,
-      .about = "URL that exchanges the first token for another, such as Google's generateAccessToken." },
-    { "scope", FIELD_STRING, .at = SPEC(impersonate.scope), .check = value_text,
-      .about = "Scopes of the second token." },
-    { "lifetime", FIELD_DURATION, .at = SPEC(impersonate.lifetime_ms), .max = 24 * HOUR,
-      .about = "Lifetime to request; default the server's." },
-    END,
-};
-static const struct table impersonate_table = { .fields = impersonate_fields };
-
-static const struct field response_fields[] = {
-    { "access_token", FIELD_STRING, .at = SPEC(response.access_token), .check = value_pointer,
-      .about = "The access token, such as /data/access_token; sidekey then looks for the other members next to it." },
-    { "refresh_token", FIELD_STRING, .at = SPEC(response.refresh_token), .check = value_pointer,
-      .about = "The refresh token." },
-    { "expires_in", FIELD_STRING, .at = SPEC(response.expires_in), .check = value_pointer,
-      .about = "The lifetime in seconds, or the expiry as a date or as seconds or milliseconds since 1970." },
-    END,
-};
-static const struct table response_table = { .fields = response_fields };
-
-static const struct field spec_fields[] = {
-    { "grant", FIELD_ENUM, FIELD_REQUIRED, .at = SPEC(grant), .words = grants,
-      .about = "How access tokens are obtained." },
-    { "token_url", FIELD_STRING, .at = SPEC(token_url), .check = value_url,
-      .about = "The token endpoint: https, or http on loopback (grant: metadata: also http on link-local addresses)." },
-    { "client_id", FIELD_STRING, .at = SPEC(client_id), .check = value_text, .about = "OAuth client id." },
-    { "client_secret", FIELD_SECRET, .at = SPEC(client_secret), .about = "OAuth client secret." },
-    { "refresh_token", FIELD_SECRET, .at = SPEC(refresh_token),
-      .about = "The first refresh token. sidekey tries a new value here once, at once; apart from that it uses the "
-               "stored token, which is newer." },
-    { "token", FIELD_CUSTOM, .read = grants_read_token,
-      .about = "The token itself (grant: static); with other grants access_token or id_token: which member of the "
-               "response is the token.",
-      .json = "{\"anyOf\":[{\"enum\":[\"access_token\",\"id_token\"]},{\"$ref\":\"#/$defs/secret\"}]}" },
-    { "response", FIELD_OBJECT, .table = &response_table,
-      .about = "JSON pointers (RFC 6901) to the members of a response that does not have them at its top level." },
-    { "scope", FIELD_STRING, .at = SPEC(scope), .check = value_text, .about = "Scope to request." },
-    { "audience", FIELD_STRING, .at = SPEC(audience), .check = value_text, .about = "Audience to request." },
-    { "resource", FIELD_STRING, .at = SPEC(resource), .check = value_text, .about = "Resource to request (RFC 8707)." },
-    { "assertion", FIELD_OBJECT, .table = &assertion_table,
-      .about = "The JWT of jwt_bearer, github_app and client_auth: private_key_jwt." },
-    { "subject_token", FIELD_SECRET, .at = SPEC(subject_token),
-      .about = "The token to exchange (grant: token_exchange); read again for each exchange." },
-    { "subject_token_type", FIELD_STRING, .at = SPEC(subject_token_type), .check = value_text,
-      .about = "Type of subject_token; default urn:ietf:params:oauth:token-type:jwt." },
-    { "actor_token", FIELD_SECRET, .at = SPEC(actor_token),
-      .about = "Token of the acting party (grant: token_exchange)." },
-    { "actor_token_type", FIELD_STRING, .at = SPEC(actor_token_type), .check = value_text,
-      .about = "Type of actor_token; default the same as subject_token_type." },
-    { "requested_token_type", FIELD_STRING, .at = SPEC(requested_token_type), .check = value_text,
-      .about = "Type of token to request (grant: token_exchange)." },
-    { "impersonate", FIELD_OBJECT, .table = &impersonate_table,
-      .about = "A second request, sent with the first token as Bearer; its response has the token to use." },
-    { "installation", FIELD_STRING, .at = SPEC(installation), .check = value_number_id,
-      .about = "Installation id of a GitHub app on github.com (for other hosts set token_url)." },
-    { "command", FIELD_STRINGS, .at = SPEC(command),
-      .about = "A program and its arguments, run without a shell, that prints a token response or an ExecCredential "
-               "(grant: command)." },
-    { "headers", FIELD_PAIRS, .at = SPEC(headers), .count_at = SPEC(header_count), .check = value_request_field,
-      .about = "Additional header fields of the token request; default Metadata-Flavor: Google for grant: metadata." },
-    { "params", FIELD_PAIRS, .at = SPEC(params), .count_at = SPEC(param_count), .check = value_param,
-      .about = "Additional parameters of the token request." },
-    { "client_auth", FIELD_ENUM, .at = SPEC(client_auth), .words = client_auths,
-      .about = "How the client authenticates; default basic, or none without client_secret. basic_raw: Basic without "
-               "percent-encoding, for servers that do not decode it." },
-    { "body", FIELD_ENUM, .at = SPEC(body), .initial = "form", .words = bodies,
-      .about = "Encoding of the token request." },
-    { "tls", FIELD_OBJECT, .table = &spec_tls_table, .about = "TLS settings for the token endpoint." },
-    { "required", FIELD_BOOL, .at = SPEC(required), .initial = "false",
-      .about = "/readyz answers 503 until this credential is usable." },
-    { "default_lifetime", FIELD_DURATION, .at = SPEC(default_lifetime_ms), .max = 8784 * HOUR,
-      .about = "Lifetime when the response gives none; default: the token is used until the upstream answers 401." },
-    { "forced_refresh_floor", FIELD_DURATION, .at = SPEC(forced_floor_ms), .initial = "30s", .min = SECOND,
-      .max = 24 * HOUR, .about = "Shortest time between two forced refreshes." },
-    END,
-};
-static const struct table spec_table = { .fields = spec_fields,
-                                         .size = sizeof(struct credential_spec),
-                                         .name_at = SPEC(name),
-                                         .init = grants_init_spec,
-                                         .check = grants_check_spec };
 
 static const struct field match_fields[] = {
     { "host", FIELD_STRING, FIELD_REQUIRED, .at = RULE(host), .check = value_host,
@@ -461,8 +335,8 @@ static const struct field config_fields[] = {
           "Add \"Via: 1.1 sidekey\" to requests and responses; without it sidekey does not notice a loop of proxies." },
     { "store", FIELD_OBJECT, .table = &store_table, .about = "Where token state is kept." },
     { "limits", FIELD_OBJECT, .table = &limits_table, .about = "Deadlines, sizes and counts." },
-    { "credentials", FIELD_MAP, .at = CONFIG(credentials), .count_at = CONFIG(credential_count), .table = &spec_table,
-      .check = value_credential, .about = "Credentials by name." },
+    { "credentials", FIELD_MAP, .at = CONFIG(credentials), .count_at = CONFIG(credential_count),
+      .table = &config_credential_table, .check = value_credential, .about = "Credentials by name." },
     { "rules", FIELD_LIST, .at = CONFIG(rules), .count_at = CONFIG(rule_count), .table = &rule_table,
       .about = "Which requests get which credential." },
     { "clients", FIELD_MAP, .at = CONFIG(clients), .count_at = CONFIG(client_count), .table = &client_table,

@@ -3,6 +3,7 @@
 #include "app/config/slips.h"
 #include "base/hash.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <yaml.h>
 
@@ -57,30 +58,35 @@ static struct tree_mark *mark_at(const struct tree *y, const json_t *node)
     return place ? &y->marks[place - 1] : NULL;
 }
 
+int tree_place(struct tree *y, const json_t *node, struct tree_mark mark)
+{
+    if (y->count == y->space) {
+        size_t space = y->space ? 2 * y->space : 64;
+        struct tree_mark *marks = realloc(y->marks, space * sizeof *marks);
+        if (!marks)
+            return -ENOMEM;
+        y->marks = marks;
+        y->space = space;
+    }
+    if (hash_put(y->index, key_of(&node), (void *)(uintptr_t)(y->count + 1)) != 0)
+        return -ENOMEM;
+    y->marks[y->count++] = mark;
+    return 0;
+}
+
 /* Remembers where the node stood; gives it up when there is no memory for that. */
 static json_t *remember(struct reader *r, json_t *node, const yaml_event_t *event)
 {
-    struct tree *y = r->tree;
-    const json_t *key = node;
-    if (node && y->count == y->space) {
-        size_t space = y->space ? 2 * y->space : 64;
-        struct tree_mark *marks = realloc(y->marks, space * sizeof *marks);
-        if (marks) {
-            y->marks = marks;
-            y->space = space;
-        }
-    }
-    if (!node || y->count == y->space || hash_put(y->index, key_of(&key), (void *)(uintptr_t)(y->count + 1)) != 0) {
-        json_decref(node);
-        complain(r, event->start_mark, "out of memory");
-        return NULL;
-    }
-    y->marks[y->count++] = (struct tree_mark){
+    struct tree_mark mark = {
         .line = (unsigned)event->start_mark.line + 1,
         .column = (unsigned)event->start_mark.column + 1,
         .plain = event->type == YAML_SCALAR_EVENT && event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE,
     };
-    return node;
+    if (node && tree_place(r->tree, node, mark) == 0)
+        return node;
+    json_decref(node);
+    complain(r, event->start_mark, "out of memory");
+    return NULL;
 }
 
 static json_t *read_scalar(struct reader *r, const yaml_event_t *event)
@@ -273,6 +279,11 @@ void tree_free(struct tree *y)
 }
 
 const json_t *tree_root(const struct tree *y)
+{
+    return y->root;
+}
+
+json_t *tree_edit(struct tree *y)
 {
     return y->root;
 }

@@ -27,6 +27,10 @@ void tree_free(struct tree *y);
 const json_t *tree_root(const struct tree *y);
 /* Where the node stood in the text.  All 0 for NULL and for nodes of other trees. */
 struct tree_mark tree_mark(const struct tree *y, const json_t *node);
+/* The same root, for who adds to the tree before it is read (app/config/preset.h). */
+json_t *tree_edit(struct tree *y);
+/* A node that was added gets a place: that of what it was made from.  Returns 0; -ENOMEM. */
+MUST_CHECK int tree_place(struct tree *y, const json_t *node, struct tree_mark mark);
 /* A plain null, ~ or nothing at all: the key was written, the value was not. */
 bool tree_is_null(const struct tree *y, const json_t *node);
 

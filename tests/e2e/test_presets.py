@@ -1,0 +1,252 @@
+"""Presets: each one gets a token from a strict fake of its provider, which takes only what the provider's documentation asks for, and init writes a file that works."""
+import base64
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import threading
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from harness import SIDEKEY, environment, run, until
+
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+CLIENT_JWT = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
+CLOUD = "https://www.googleapis.com/auth/cloud-platform"
+
+
+def claims(jwt):
+    return json.loads(base64.urlsafe_b64decode(jwt.split(".")[1] + "=="))
+
+
+def basic(asked):
+    return base64.b64decode(asked.headers["authorization"].removeprefix("Basic ")).decode() == "me:secret"
+
+
+class Asked:
+    """A token request, as a provider reads it."""
+    def __init__(self, handler):
+        self.method, self.headers = handler.command, {k.lower(): v for k, v in handler.headers.items()}
+        body = handler.rfile.read(int(self.headers.get("content-length", 0))).decode()
+        self.kind = self.headers.get("content-type", "").split(";")[0]
+        self.is_json, self.is_form = self.kind == "application/json", self.kind == "application/x-www-form-urlencoded"
+        self.params = json.loads(body or "{}") if self.is_json else dict(urllib.parse.parse_qsl(body, keep_blank_values=True))
+        self.url = f"http://{self.headers['host']}{handler.path}"
+
+    def has(self, **params):
+        return all(self.params.get(k) == v for k, v in params.items())
+
+    def lacks(self, *names):
+        return not any(n in self.params or n in self.headers for n in names)
+
+
+def spends(asked, how, **more):
+    return (asked.is_json if how == "json" else asked.is_form) and asked.has(grant_type="refresh_token", refresh_token="rt-1", **more)
+
+
+BODY = {"client_id": "me", "client_secret": "secret"}
+PLAIN = {"access_token": "AT", "expires_in": 3600, "token_type": "Bearer"}
+ROTATED = {**PLAIN, "refresh_token": "rt-2"}
+SECRETS = {"client_id": "me", "client_secret": "client-secret", "refresh_token": "refresh-token"}
+
+# preset -> what the user writes, what the provider demands, what it answers
+PROVIDERS = {
+    "google-user": (SECRETS, lambda a: spends(a, "form", **BODY) and a.lacks("authorization"), {**PLAIN, "scope": CLOUD, "expires_in": 3599}),
+    "google-service-account": ({"key": "google-key"},
+                               lambda a: a.is_form and a.has(grant_type=JWT_BEARER) and a.lacks("authorization", "scope") and claims(a.params["assertion"])["aud"] == a.url
+                               and claims(a.params["assertion"])["iss"] == "robot@project.test" and claims(a.params["assertion"])["scope"] == CLOUD, PLAIN),
+    "gce-metadata": ({}, lambda a: a.method == "GET" and a.headers["metadata-flavor"] == "Google", {**PLAIN, "expires_in": 3599}),
+    "entra": ({"tenant": "t-1", "client_id": "me", "client_secret": "client-secret"},
+              lambda a: a.is_form and a.has(grant_type="client_credentials", scope="https://graph.microsoft.com/.default", **BODY) and a.lacks("authorization"),
+              {**PLAIN, "ext_expires_in": 3600, "refresh_in": 1800}),
+    "entra-federated": ({"tenant": "t-1", "client_id": "me", "assertion": {"token": "subject"}},
+                        lambda a: a.has(grant_type="client_credentials", client_assertion_type=CLIENT_JWT, client_assertion="subject-token", client_id="me") and a.lacks("client_secret", "authorization"), PLAIN),
+    "github-app": ({"client_id": "Iv1.app", "key": "rsa-key"},
+                   lambda a: a.method == "POST" and claims(a.headers["authorization"].removeprefix("Bearer "))["iss"] == "Iv1.app" and "json" in a.headers["accept"],
+                   {"token": "AT", "expires_at": "2099-01-01T00:00:00Z", "permissions": {}}),
+    "github-user": (SECRETS, lambda a: spends(a, "form", **BODY) and "json" in a.headers["accept"], {**ROTATED, "token_type": "bearer", "scope": "", "expires_in": 28800, "refresh_token_expires_in": 15811200}),
+    "anthropic-oauth": ({"client_id": "me", "refresh_token": "refresh-token"}, lambda a: spends(a, "json", client_id="me") and a.headers["anthropic-beta"] == "oauth-2025-04-20" and a.lacks("authorization"), ROTATED),
+    "anthropic-federation": ({"organization": "org-1", "federation_rule": "fr-1", "assertion": {"token": "subject"}},
+                             lambda a: a.is_json and a.has(grant_type=JWT_BEARER, assertion="subject-token", federation_rule_id="fr-1", organization_id="org-1")
+                             and a.headers["anthropic-beta"] == "oauth-2025-04-20,oidc-federation-2026-04-01", PLAIN),
+    "openai-workload-identity": ({"provider": "idp-1", "account": "sa-1", "subject_token": "subject"},
+                                 lambda a: a.is_json and a.has(grant_type=EXCHANGE, subject_token="subject-token", subject_token_type=JWT_TYPE, identity_provider_id="idp-1", service_account_id="sa-1"), PLAIN),
+    "slack": (SECRETS, lambda a: spends(a, "form", **BODY), {"ok": True, "access_token": "AT", "expires_in": 43200, "refresh_token": "rt-2", "token_type": "bot", "team": {"id": "T1"}}),
+    "salesforce": ({**SECRETS, "domain": "x.my.salesforce.com"}, lambda a: spends(a, "form", **BODY),
+                   {"access_token": "AT", "instance_url": "https://x.my.salesforce.com", "issued_at": "1700000000000", "signature": "x=", "token_type": "Bearer"}),
+    "atlassian": (SECRETS, lambda a: spends(a, "json", **BODY), {**ROTATED, "scope": "read:jira-work offline_access"}),
+    "hubspot": (SECRETS, lambda a: spends(a, "form", **BODY), {**ROTATED, "token_type": "bearer", "expires_in": 1800}),
+    "okta": ({"domain": "x.okta.com", "client_id": "me", "key": "rsa-key", "scope": "okta.users.read"},
+             lambda a: a.has(grant_type="client_credentials", client_assertion_type=CLIENT_JWT, scope="okta.users.read") and claims(a.params["client_assertion"])["aud"] == a.url, PLAIN),
+    "auth0": ({"domain": "x.auth0.com", "client_id": "me", "client_secret": "client-secret", "audience": "https://api.example"},
+              lambda a: a.is_json and a.has(grant_type="client_credentials", audience="https://api.example", **BODY), {**PLAIN, "expires_in": 86400}),
+    "keycloak": ({"domain": "sso.example", "realm": "staff", "client_id": "me", "client_secret": "client-secret"}, lambda a: a.has(grant_type="client_credentials") and basic(a), {**PLAIN, "not-before-policy": 0}),
+    "xero": (SECRETS, lambda a: spends(a, "form") and basic(a), {**ROTATED, "expires_in": 1800, "id_token": "x"}),
+    "quickbooks": (SECRETS, lambda a: spends(a, "form") and basic(a), {**ROTATED, "x_refresh_token_expires_in": 8726400}),
+    "generic-refresh-token": (SECRETS, lambda a: spends(a, "form") and basic(a), ROTATED),
+    "generic-client-credentials": ({"client_id": "me", "client_secret": "client-secret"}, lambda a: a.has(grant_type="client_credentials") and basic(a), PLAIN),
+    "generic-jwt-bearer": ({"key": "rsa-key", "client_id": "me", "client_auth": "none"}, lambda a: a.has(grant_type=JWT_BEARER) and claims(a.params["assertion"])["aud"] == a.url, PLAIN),
+    "generic-token-exchange": ({"key": "subject", "client_auth": "none"}, lambda a: a.has(grant_type=EXCHANGE, subject_token="subject-token"), PLAIN),
+}
+STATIC = ("anthropic", "azure-openai", "gemini", "generic-static", "gitlab", "openai")
+
+
+class Provider(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        name = self.path.strip("/")
+        asked = Asked(self)
+        try:
+            right = PROVIDERS[name][1](asked)
+        except (KeyError, IndexError, ValueError):
+            right = False
+        if not right:
+            self.server.refused.append((name, asked.method, asked.kind, asked.params, asked.headers))
+        body = json.dumps(PROVIDERS[name][2] if right else {"error": "invalid_request"}).encode()
+        self.send_response((201 if name == "github-app" else 200) if right else 400)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    do_GET = do_POST = answer
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def provider():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
+    server.refused = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def files(place, make_config):
+    pem = subprocess.run(["openssl", "genrsa", "2048"], check=True, capture_output=True).stdout.decode()
+    google = json.dumps({"type": "service_account", "client_email": "robot@project.test", "private_key_id": "k1", "private_key": pem})
+    texts = {"client-secret": "secret", "refresh-token": "rt-1", "rsa-key": pem, "google-key": google, "subject": "subject-token", "api-key": "sk-real"}
+    return {name: make_config.write(f"of-{name}", text) for name, text in texts.items()}
+
+
+def written(values, files):
+    def one(value):
+        if isinstance(value, dict):
+            return {k: one(v) for k, v in value.items()}
+        return files.get(value, value)
+    return {key: one(value) for key, value in values.items()}
+
+
+def names():
+    done = run([SIDEKEY, "presets"])
+    return [line.split()[0] for line in done.stdout.decode().splitlines()]
+
+
+def test_the_list_and_the_table_here_name_the_same_presets():
+    two_steps = {"google-workload-identity"}  # tests/e2e/test_grants.py: the second step is another server
+    assert set(names()) == {*PROVIDERS, *STATIC, *two_steps, "github-git"}
+
+
+def test_every_preset_gets_a_token_from_its_provider(start, make_config, provider, files):
+    base = f"http://127.0.0.1:{provider.server_address[1]}"
+    config = make_config(rules=[])
+    config["credentials"] = {name: {"preset": name, **written(values, files), "token_url": f"{base}/{name}", "required": True} for name, (values, _, _) in PROVIDERS.items()}
+    sidekey = start(config)
+    states = {c["name"]: c for c in json.loads(sidekey.get_admin("/status")[1])["credentials"]}
+    assert not provider.refused, provider.refused
+    until("every credential is usable", lambda: all(c["state"] == "usable" for c in json.loads(sidekey.get_admin("/status")[1])["credentials"]), seconds=60)
+    assert set(states) == set(PROVIDERS)
+
+
+URLS = {
+    "google-user": ("https://www.googleapis.com/drive/v3/files", "https://oauth2.googleapis.com/token", "Bearer <access_token of x>"),
+    "entra": ("https://graph.microsoft.com/v1.0/me", "https://login.microsoftonline.com/t-1/oauth2/v2.0/token", "Bearer"),
+    "github-app": ("https://api.github.com/user", "", "Bearer"),
+    "github-git": ("https://github.com/o/r.git/info/refs", "", "x-access-token:<access_token of x>"),
+    "anthropic": ("https://api.anthropic.com/v1/messages", "", "x-api-key: <access_token of x>"),
+    "anthropic-oauth": ("https://api.anthropic.com/v1/messages", "https://api.anthropic.com/v1/oauth/token", "append  anthropic-beta: oauth-2025-04-20"),
+    "openai": ("https://api.openai.com/v1/responses", "", "Bearer"),
+    "azure-openai": ("https://mine.openai.azure.com/openai", "", "api-key: <access_token of x>"),
+    "gemini": ("https://generativelanguage.googleapis.com/v1beta/models", "", "x-goog-api-key: <access_token of x>"),
+    "gitlab": ("https://gitlab.com/api/v4/projects", "", "private-token: <access_token of x>"),
+    "slack": ("https://slack.com/api/chat.postMessage", "https://slack.com/api/oauth.v2.access", "strip   ?token="),
+    "salesforce": ("https://x.my.salesforce.com/services/data", "https://x.my.salesforce.com/services/oauth2/token", "Bearer"),
+    "okta": ("https://x.okta.com/api/v1/users", "https://x.okta.com/oauth2/v1/token", "Bearer"),
+    "xero": ("https://api.xero.com/connections", "https://identity.xero.com/connect/token", "Bearer"),
+}
+
+
+@pytest.mark.parametrize("name", URLS)
+def test_a_preset_makes_the_rules_of_its_hosts(place, files, name):
+    url, token_url, sends = URLS[name]
+    values = written(PROVIDERS[name][0], files) if name in PROVIDERS else {"key": files["api-key"]}
+    if name.startswith("github-"):
+        values = {**values, "client_id": "Iv1.app", "key": files["rsa-key"], "installation": "42"}
+    path = place / "preset.yaml"
+    path.write_text(json.dumps({"credentials": {"x": {"preset": name, **values}}}))
+    done = run([SIDEKEY, "why", "-c", path, "GET", url], environment(place))
+    said = done.stdout.decode()
+    assert done.returncode == 0 and sends in said and token_url in said, (said, done.stderr)
+
+
+def test_presets_show_prints_what_is_filled_in_and_names_the_nearest():
+    done = run([SIDEKEY, "presets", "show", "slack"])
+    assert done.returncode == 0 and b"https://slack.com/api/oauth.v2.access" in done.stdout and b"documentation: https://" in done.stdout
+    done = run([SIDEKEY, "presets", "show", "slakc"])
+    assert done.returncode == 65 and b'did you mean "slack"' in done.stderr
+
+
+def init(place, *args):
+    return run([SIDEKEY, "init", *args], environment(place), cwd=place)
+
+
+def test_init_writes_a_file_that_works_and_never_overwrites(place, files):
+    done = init(place, "openai", f"key={files['api-key']['file']}")
+    text = (place / "sidekey.yaml").read_text()
+    assert done.returncode == 0 and b"Next: sidekey run -c sidekey.yaml" in done.stderr, done.stderr
+    assert "preset: openai" in text and "sk-real" not in text
+    assert run([SIDEKEY, "check", "-c", place / "sidekey.yaml"], environment(place)).returncode == 0
+    done = init(place, "gemini", "key=/x")
+    assert done.returncode == 73 and b"is there already" in done.stderr and (place / "sidekey.yaml").read_text() == text
+
+
+def test_init_says_what_is_missing_and_what_is_too_much(place):
+    done = init(place, "slack", "client_id=me")
+    assert done.returncode == 64 and b"client_secret is missing: write client_secret=PATH" in done.stderr
+    done = init(place, "openai", "key=env:OPENAI", "colour=red")
+    assert done.returncode == 64 and b"takes no such value" in done.stderr
+    done = init(place, "opnai")
+    assert done.returncode == 64 and b'did you mean "openai"' in done.stderr
+    assert init(place).returncode == 64 and not (place / "sidekey.yaml").exists()
+
+
+def said(terminal, seen):
+    """All that has come from the terminal until now."""
+    if select.select([terminal], [], [], 0)[0]:
+        seen += os.read(terminal, 1000)
+    return seen
+
+
+def test_init_asks_on_a_terminal(place, files):
+    mine, theirs = pty.openpty()
+    child = subprocess.Popen([SIDEKEY, "init", "keycloak", "--name", "sso", "-o", "k.yaml"], stdin=theirs, stdout=theirs, stderr=theirs, cwd=place, env=environment(place))
+    os.close(theirs)
+    seen = bytearray()
+    for question, answer in ((b"client_id", "me"), (b"client_secret", files["client-secret"]["file"]), (b"domain", "sso.example.com"), (b"realm", "staff")):
+        until(f"it asks for {question.decode()}", lambda: said(mine, seen).split(b"\n")[-1].startswith(question + b" (") and seen.endswith(b": "))
+        os.write(mine, answer.encode() + b"\n")
+    status = child.wait(30)
+    said(mine, seen)
+    os.close(mine)
+    assert status == 0, bytes(seen)
+    text = (place / "k.yaml").read_text()
+    assert re.search(r'sso:\n    preset: keycloak\n    client_id: "me"', text) and 'realm: "staff"' in text
