@@ -201,6 +201,8 @@ void child_spawn(struct child *c)
     }
     c->pid = pid;
     c->ready = c->answered = false;
+    c->ping_ms = 0;
+    c->ill_ms = s->announced && !c->ill_ms ? clock_mono_ms() : c->ill_ms; /* until it says that it is ready */
     c->started_ms = clock_mono_ms();
     if (c->role == ROLE_WORKER)
         wire(s, c);

@@ -199,12 +199,16 @@ static void on_message(struct child *c, const struct msg *m, int fd)
         supervisor_reload_ask(c, m->tag); /* also of one that drains: whoever came in through it waits */
     } else if (m->type == MSG_ASK && m->ask == MSG_ASK_METRICS) {
         supervisor_metrics_answer(c, m->tag, m->ok);
+    } else if (m->type == MSG_ASK && m->ask == MSG_ASK_LIVE) {
+        supervisor_live_answer(c, m->tag);
     } else if (m->type == MSG_PING) {
         c->answered = true;
+        c->ping_ms = 0;
     } else if (m->type == MSG_WIRE && c->role == ROLE_WORKER) {
         child_rewire_later(c);
     } else if (m->type == MSG_READY) {
         c->ready = true;
+        c->ill_ms = 0;
         announce(c->supervisor);
         supervisor_reload_settled(c->supervisor);
     }

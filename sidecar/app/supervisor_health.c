@@ -3,6 +3,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <stdio.h>
+
+#define SILENT_FROM_MS 1000 /* a busy machine may take as long */
+#define SILENT_MAX_MS 60000
 #define WATCHDOG_PARTS 4 /* of the interval that systemd names: a child has one of them for its answer */
 
 struct child *supervisor_child(const struct supervisor *s, unsigned i)
@@ -24,6 +28,40 @@ void supervisor_watchdog(void *arg)
     if (all)
         notify_alive();
     timer_set(&s->watchdog, notify_watchdog_ms() / WATCHDOG_PARTS);
+}
+
+/* 0: it answers, as far as is known. */
+static int64_t silent_ms(const struct child *c, int64_t now_ms)
+{
+    int64_t ping = c->ping_ms ? now_ms - c->ping_ms : 0, ill = c->ill_ms ? now_ms - c->ill_ms : 0;
+    int64_t longer = ping > ill ? ping : ill;
+    return longer >= SILENT_FROM_MS ? longer : 0;
+}
+
+static void ping(struct child *c, int64_t now_ms)
+{
+    if (c->pid && !c->ping_ms && child_send(c, &(struct msg){ .type = MSG_PING }, -1) == 0)
+        c->ping_ms = now_ms;
+}
+
+void supervisor_live_answer(struct child *asker, uint64_t tag)
+{
+    struct supervisor *s = asker->supervisor;
+    struct msg answer = { .type = MSG_ANSWER, .ask = MSG_ASK_LIVE, .tag = tag, .ok = true };
+    char text[200] = "";
+    size_t len = 0;
+    int64_t now_ms = clock_mono_ms();
+    for (unsigned i = 0; i <= s->worker_count; i++) {
+        struct child *c = supervisor_child(s, i);
+        int64_t silent = silent_ms(c, now_ms);
+        ping(c, now_ms);
+        answer.ok = answer.ok && silent < SILENT_MAX_MS;
+        if (silent && len < sizeof text - 80)
+            len += (size_t)snprintf(text + len, sizeof text - len, "%s %u has not answered for %lld s\n",
+                                    i ? "worker" : "keeper", c->slot, (long long)(silent / 1000));
+    }
+    answer.text = slice_of(text, len);
+    (void)!child_send(asker, &answer, -1);
 }
 
 void supervisor_log_status(struct supervisor *s)

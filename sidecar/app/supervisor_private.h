@@ -29,6 +29,7 @@ struct child {
     int64_t wired_ms, rewire_ms; /* a worker's link to the keeper: since when; the pause before the next one */
     struct timer rewire;
     bool ready, answered;         /* the last MSG_PING */
+    int64_t ping_ms, ill_ms;      /* since when a MSG_PING is unanswered; since when it is not ready.  0: no */
     unsigned set;                 /* of which configuration, counted by reloads */
     bool retired;                 /* replaced by a reload: freed when it has ended */
     struct timer overdue;         /* … and killed, when it has not ended by then */
@@ -104,6 +105,8 @@ void supervisor_metrics_close(struct supervisor *s);
 void supervisor_metrics_answer(struct child *c, uint64_t tag, bool openmetrics);
 /* The child has ended and nobody takes its place: its counters are kept. */
 void supervisor_metrics_keep(struct supervisor *s, const struct child *c);
+/* Answers MSG_ASK_LIVE: which processes do not answer, and for how long; not ok: for a minute.  Asks them again. */
+void supervisor_live_answer(struct child *c, uint64_t tag);
 /* SIGUSR2: a line of the log for each process, and by the keeper for each credential. */
 void supervisor_log_status(struct supervisor *s);
 

@@ -21,6 +21,7 @@
 #define RELOAD_MS 10000 /* it may have to wait until the last one has settled */
 #define REFRESH_MS 30000
 #define ADMIN_CLIENTS_MAX 64
+#define HEALTH_TEXT_BYTES 256
 #define SEND_MS 30000 /* for a whole answer */
 
 struct admin {
@@ -28,6 +29,8 @@ struct admin {
     struct list clients;
     size_t count;
     uint64_t next_tag;
+    bool ailing;                    /* for so long that a restart is worth it */
+    char health[HEALTH_TEXT_BYTES]; /* of all processes, when it was asked last; "": nothing is known */
 };
 
 struct admin_client {
@@ -213,6 +216,11 @@ static void ask_reload(struct admin_client *c)
 
 void admin_answer(struct admin *a, const struct msg *m)
 {
+    if (m->ask == MSG_ASK_LIVE) {
+        a->ailing = !m->ok;
+        snprintf(a->health, sizeof a->health, "%.*s", (int)m->text.len, m->text.len ? m->text.ptr : "");
+        return;
+    }
     for (struct list *n = a->clients.next; n != &a->clients; n = n->next) {
         struct admin_client *c = LIST_ENTRY(n, struct admin_client, node);
         if (c->tag != m->tag || m->tag == 0)
@@ -264,8 +272,11 @@ static void answer_live(struct admin_client *c)
 {
     int64_t since_ms = c->admin->ctx->unlinked_ms, gone_ms = clock_mono_ms() - since_ms;
     char text[96];
+    struct admin *a = c->admin;
+    /* A probe is answered at once, by what the one before has found out. */
+    a->ctx->ask(a->ctx, &(struct msg){ .type = MSG_ASK, .ask = MSG_ASK_LIVE });
     if (!since_ms) {
-        respond(c, 200, "text/plain", SLICE("ok\n"));
+        respond(c, a->ailing ? 503 : 200, "text/plain", a->health[0] ? slice_str(a->health) : SLICE("ok\n"));
         return;
     }
     snprintf(text, sizeof text, "this worker has had no link to the keeper for %lld s\n", (long long)(gone_ms / 1000));

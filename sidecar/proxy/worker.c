@@ -91,7 +91,8 @@ static void ask(struct context *ctx, const struct msg *question)
     struct worker *w = CONTAINER_OF(ctx, struct worker, ctx);
     if (question->ask == MSG_ASK_METRICS)
         measure(w);
-    bool supervisors = question->ask == MSG_ASK_RELOAD || question->ask == MSG_ASK_METRICS;
+    bool supervisors =
+        question->ask == MSG_ASK_RELOAD || question->ask == MSG_ASK_METRICS || question->ask == MSG_ASK_LIVE;
     send_to(supervisors ? w->supervisor : w->keeper, question);
 }
 

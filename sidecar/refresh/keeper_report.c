@@ -167,6 +167,7 @@ void keeper_report(struct worker_link *w, const struct msg *m)
     case MSG_ASK_ROTATE: failed = keeper_ca_rotate(k, m->ok, &text, &answer.ok); break;
     case MSG_ASK_RESET: failed = reset(k, m->name, &text, &answer.ok); break;
     case MSG_ASK_METRICS:
+    case MSG_ASK_LIVE:
     case MSG_ASK_RELOAD: break; /* the supervisor is asked that */
     }
     answer.text = buf_slice(&text);

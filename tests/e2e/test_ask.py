@@ -244,3 +244,28 @@ def test_a_running_sidekey_writes_where_it_is_and_takes_that_away(start, make_co
     sidekey.file.write_text("{")
     assert run([SIDEKEY, "healthcheck", "-c", sidekey.file], environment(place, {"RUNTIME_DIRECTORY": str(runtime)})).returncode == 0
     assert sidekey.stop() == 0 and not (runtime / "sidekey.run").exists()
+
+
+@pytest.mark.parametrize("role", ["keeper", "worker 1"])
+def test_livez_tells_of_a_process_that_stands_still(start, make_config, role):
+    sidekey = start(make_config(workers=2))
+    workers = sorted(pid for pid, name in sidekey.children().items() if "worker" in name)
+    assert sidekey.get_admin("/livez") == (200, "ok\n")
+    for frozen in [sidekey.child("keeper")] if role == "keeper" else workers:  # either of them may be the one that answers
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            told = until("it is told", lambda: frozen_is_told(sidekey))
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        assert re.fullmatch(role.split()[0] + r" \d has not answered for \d+ s\n", told), told
+        until("all is well", lambda: sidekey.get_admin("/livez") == (200, "ok\n"))
+
+
+def frozen_is_told(sidekey):
+    """A connection that the frozen worker has taken ends in a timeout, and the next one finds the other."""
+    try:
+        status, text = sidekey.get_admin("/livez")
+    except OSError:
+        return None
+    assert status == 200  # not yet a minute
+    return text if "not answered" in text else None

@@ -13,11 +13,16 @@
 static struct admin *admin;
 static struct msg asked;
 static int questions, peer;
+static int asked_live;
 static bool eof;
 
 static void on_ask(struct context *ctx, const struct msg *question)
 {
     (void)ctx;
+    if (question->ask == MSG_ASK_LIVE) { /* on the way, by a probe that does not wait for it */
+        asked_live++;
+        return;
+    }
     asked = *question;
     questions++;
 }
@@ -109,6 +114,31 @@ static void metrics_are_asked_for_in_two_steps_and_a_silent_keeper_keeps_nobody(
         assert_true(has(text, "200 OK") && has(text, "version=1.0.0") && has(text, "\r\n\r\nx 1") && !eof);
     }
     world.unlinked_ms = 0;
+}
+
+/* A probe never waits: it has what the supervisor said after the one before. */
+static void livez_says_what_was_found_last_and_asks_again(void **state)
+{
+    static const struct {
+        bool ok;
+        const char *text, *status, *body;
+    } table[] = {
+        { true, "", "200 OK", "\r\n\r\nok\n" },
+        { true, "keeper 0 has not answered for 12 s\n", "200 OK", "\r\n\r\nkeeper 0 has not answered for 12 s\n" },
+        { false, "worker 1 has not answered for 61 s\n", "503 ", "\r\n\r\nworker 1 has not answered for 61 s\n" },
+        { true, "", "200 OK", "\r\n\r\nok\n" }
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        admin_answer(
+            admin, &(struct msg){
+                       .type = MSG_ANSWER, .ask = MSG_ASK_LIVE, .ok = table[i].ok, .text = slice_str(table[i].text) });
+        asked_live = 0;
+        say(peer, ASK("GET", "/livez"));
+        assert_int_equal(asked_live, 1);
+        const char *text = hear(peer, &eof);
+        assert_true(has(text, table[i].status) && has(text, table[i].body) && !eof);
+    }
 }
 
 /* Larger than a packet, and than what a connection takes at once. */
@@ -375,6 +405,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(questions_go_to_the_keeper_and_its_answer_back),
         T(metrics_are_asked_for_in_two_steps_and_a_silent_keeper_keeps_nobody),
+        T(livez_says_what_was_found_last_and_asks_again),
         T(an_answer_in_parts_goes_out_whole),
         T(who_does_not_take_its_answer_is_ended_in_time),
         T(half_an_answer_is_none),

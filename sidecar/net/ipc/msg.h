@@ -52,6 +52,7 @@ enum msg_ask {
     MSG_ASK_STATUS,
     MSG_ASK_CA,
     MSG_ASK_RELOAD, /* to the supervisor */
+    MSG_ASK_LIVE,   /* to the supervisor: do all processes answer? */
     MSG_ASK_ROTATE,
     MSG_ASK_RESET
 };
