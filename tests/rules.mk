@@ -107,7 +107,7 @@ sim-short:
 	@$(MAKE) --no-print-directory sim SIM_SCHEDULES=30000
 
 sim-long:
-	@$(MAKE) --no-print-directory sim SIM_SCHEDULES=300000
+	@$(MAKE) --no-print-directory sim SIM_SCHEDULES=200000
 
 .PHONY: mutants
 mutants: ## the refresh core broken in a copy, one way at a time: the simulation must find each
@@ -183,7 +183,7 @@ fuzz-short:
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),3)
 
 fuzz-long:
-	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=60
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=30
 
 define fuzz_rule
 $(BUILD)/tests/fuzz/$(1): $(BUILD)/tests/fuzz/$(1).o $(call links,tests/fuzz/$(1).c) $(BUILD)/libsidekey.a

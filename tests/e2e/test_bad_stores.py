@@ -24,7 +24,7 @@ def log(sidekey):
     return b"".join(sidekey.logs().values()).decode()
 
 
-def wait_log(sidekey, *words, seconds=15):
+def wait_log(sidekey, *words, seconds=PATIENCE_S):
     until(f"{sidekey.name} logs {words}", lambda: all(w in log(sidekey) for w in words), seconds)
 
 

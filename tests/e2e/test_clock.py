@@ -125,7 +125,7 @@ def test_what_a_wrong_clock_has_stored_serves_a_keeper_with_the_true_one(tokens,
     steady(first, 0.3)
     wall.jump(seconds)
     assert first.get_admin("/refresh/crm", "POST")[0] in (200, 202)
-    harness.until("a token of that clock's", lambda: len(asked(tokens)) == 2)
+    harness.until("a token of that clock's", lambda: len(asked(tokens)) >= 2)
     steady(first, 0.3)
     assert first.stop() == 0
     second = start(config)

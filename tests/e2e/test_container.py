@@ -131,7 +131,8 @@ def plant(tree, root, at):
 
 
 def inside(root, *argv, seconds=120, network=False, env=None):
-    namespaces = ["unshare"] if network else ["unshare", "--net"]
+    unshare = shutil.which("unshare")  # env is for the program inside
+    namespaces = [unshare] if network else [unshare, "--net"]
     return subprocess.run([*namespaces, CHROOT, str(root), *map(str, argv)], capture_output=True, timeout=seconds, check=False, env=env or {})
 
 
@@ -206,6 +207,7 @@ def test_the_tree_covers_a_program_of_a_musl_root(tree, place, sidekey, make_con
 
 @release
 @needs_root
+@pytest.mark.seconds(1500)
 @pytest.mark.world
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_the_tree_serves_in_a_bare_debian(tree, place, suite, debian):

@@ -56,7 +56,7 @@ def test_a_link_that_breaks_while_both_live_is_made_again(sidekey):
         link = keeper_link(sidekey)
         link.shutdown(socket.SHUT_RDWR)
         link.close()
-        until("the loss is reported", lambda: said(sidekey).count("lost its link to the keeper") == turn)
+        until("the loss is reported", lambda: said(sidekey).count("a worker lost its link to the keeper") == turn)
         until("the keeper answers again", lambda: sidekey.get_admin("/readyz")[0] == 200)
         assert sidekey.get_admin("/livez") == (200, "ok\n")
     assert sidekey.request()[0] == 200

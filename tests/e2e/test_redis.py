@@ -127,6 +127,7 @@ def test_a_redis_that_forgot_everything_gets_the_state_back(redis_server, machin
     redis.kill()
     redis.again()
     assert until("the state is back", lambda: redis.field("crm", "gen")) == "1"
+    until("both have found it", lambda: all(sidekey.get_admin("/readyz")[0] == 200 for sidekey in pair))
     auth.revoke_access()
     assert echo(pair[0]) == echo(pair[1])
     assert auth.healthy()["refreshes"] == 2

@@ -98,7 +98,7 @@ enum flight_step flight_intent(struct flight *f)
     flight_name_mark(getpid(), f->intent.marked_ms, f->intent.mark);
     int failed = journal_intent(f->env->journal, f->spec->name, f->base.generation, fp, f->intent.marked_ms);
     if (failed) {
-        flight_journal_failed(f, "the refresh token is not spent", failed);
+        flight_journal_failed(f, "the refresh token is not sent", failed);
         return flight_fail(f, MSG_STORE, "cannot write the journal: the refresh token is not sent");
     }
     return flight_enter(f, FLIGHT_CONFIRM);
