@@ -35,11 +35,12 @@ static double seconds(struct timeval t)
     return (double)t.tv_sec + (double)t.tv_usec / 1e6;
 }
 
-/* Counters of processes that were before in the same place go on. */
+/* Counters of processes that were before in the same place go on; a new one starts at 0. */
 static void grow(struct metrics *m, const char *name, double now, double *last)
 {
+    double *sum = metrics_at(m, "%s", name);
     if (now > *last)
-        *metrics_at(m, "%s", name) += now - *last;
+        *sum += now - *last;
     *last = now > *last ? now : *last;
 }
 
