@@ -1,4 +1,4 @@
-/* proxy/access.h: which clients the proxy knows, by password or by uid, and which rules each of them has.   Worker
+/* proxy/access.h: the clients of the proxy, by password or by uid, and the rules of each.   Worker
  * process. Owner  worker.c, through access_free().  Passwords are read once, at the start; a reload starts new workers.
  */
 #ifndef SIDEKEY_PROXY_ACCESS_H

@@ -1,6 +1,5 @@
 /* proxy/admin.h: /livez /readyz /metrics /status and POST /refresh/NAME (docs/metrics.md).   Worker process: it holds
- * no long-lived secret and parses HTTP anyway; what only the keeper knows is asked of it by MSG_ASK.  Nothing here
- * shows a token. */
+ * no long-lived secret and parses HTTP anyway. It asks the keeper by MSG_ASK. No response contains a token. */
 #ifndef SIDEKEY_PROXY_ADMIN_H
 #define SIDEKEY_PROXY_ADMIN_H
 

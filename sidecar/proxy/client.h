@@ -7,18 +7,18 @@
 
 /* A connection on the proxy listener: CONNECT or absolute-form.  Takes fd over. */
 void client_accept(struct context *ctx, int fd);
-/* The same on the unix socket: who is at the other end is asked of the kernel, once. */
+/* The same on the unix socket. The kernel says once which user is at the other end. */
 void client_accept_local(struct context *ctx, int fd);
 /* A connection on the transparent listener: the name comes from the hint that its local address carries. */
 void client_accept_transparent(struct context *ctx, int fd);
 /* A connection on the gateway listener: plain requests to "/RULE/path" (proxy/gateway.h).  Takes fd over. */
 void client_accept_gateway(struct context *ctx, int fd);
-/* Drain: those between requests end when they are silent for context.drain_idle_ms (0: now, but for who has just come),
- * the others with their next answer, which says so. */
+/* Drain: clients between requests are closed after context.drain_idle_ms without a byte (0: now, except new ones); the
+ * others after their next response, which has Connection: close. */
 void clients_drain(struct context *ctx);
-/* Those that are idle, and tunnels, end now. */
+/* Closes idle clients and tunnels now. */
 void clients_hurry(struct context *ctx);
-/* Everything is closed at once. */
+/* Closes all clients at once. */
 void clients_close(struct context *ctx);
 
 #endif

@@ -1,5 +1,5 @@
-/* proxy/client_private.h: a client seen by its files: client.c (life, requests) and client_connect.c (from CONNECT
- * to HTTP inside the tunnel). */
+/* proxy/client_private.h: private to the files of the client: client.c (life, requests) and client_connect.c (from
+ * CONNECT to HTTP inside the tunnel). */
 #ifndef SIDEKEY_PROXY_CLIENT_PRIVATE_H
 #define SIDEKEY_PROXY_CLIENT_PRIVATE_H
 

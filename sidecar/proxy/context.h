@@ -1,4 +1,4 @@
-/* proxy/context.h: what every client and exchange of one worker shares.   Worker process.   Owner: worker.c. */
+/* proxy/context.h: state that all clients and exchanges of one worker share.   Worker process.   Owner: worker.c. */
 #ifndef SIDEKEY_PROXY_CONTEXT_H
 #define SIDEKEY_PROXY_CONTEXT_H
 

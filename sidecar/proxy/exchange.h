@@ -1,10 +1,10 @@
-/* proxy/exchange.h: one request and its answer, whatever protocols the two legs speak (docs/http.md §3, §4).
+/* proxy/exchange.h: one request and its response, for any protocols of the two legs (docs/http.md §3, §4).
  * Worker process.
  *
  *   head → rules → route → token (fresh: now; else wait) → inject → upstream → stream both ways
- *   401 → held: a newer generation, then sent again, once; else passed on
- * At most two upstream sends (docs/http.md 4.2); an expired token never; a credentialed request that cannot be injected
- * fails loudly. */
+ *   401 → held: with a newer generation sent again, once; else forwarded
+ * At most two upstream sends (docs/http.md 4.2). An expired token is never sent. A request that needs a credential and
+ * cannot get it fails with an error. */
 #ifndef SIDEKEY_PROXY_EXCHANGE_H
 #define SIDEKEY_PROXY_EXCHANGE_H
 

@@ -1,5 +1,5 @@
-/* proxy/exchange_private.h: the exchange seen by its own files, one for each step:
- *   exchange.c           begins, and what its owner may do with it
+/* proxy/exchange_private.h: private to the files of the exchange, one for each step:
+ *   exchange.c           start, and the operations of its owner
  *   exchange_state.c     states and deadlines
  *   exchange_admit.c     may the request go on?
  *   exchange_request.c   token, upstream connection, the request out

@@ -1,4 +1,4 @@
-/* proxy/h1_leg_private.h: the leg seen by its two files: h1_leg.c (life, reading) and h1_leg_write.c. */
+/* proxy/h1_leg_private.h: private to the files of the leg: h1_leg.c (life, reading) and h1_leg_write.c. */
 #ifndef SIDEKEY_PROXY_H1_LEG_PRIVATE_H
 #define SIDEKEY_PROXY_H1_LEG_PRIVATE_H
 

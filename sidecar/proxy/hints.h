@@ -1,13 +1,13 @@
-/* proxy/hints.h: which destination a program under the preload library meant (preload/table.h).   Worker process, and
- * `sidekey run`, which makes the file. Owner  hints_open()'s caller, through hints_close().   Never blocks on anything
- * but a page of a local file.
+/* proxy/hints.h: the destination that a program under the preload library connects to (preload/table.h).   Worker
+ * process, and `sidekey run`, which makes the file. Owner  hints_open()'s caller, through hints_close().   Blocks only
+ * on reads of a local file.
  *
  * The library makes the program's socket dial a loopback token, 127.64.0.0/12 : PORT, on every family (IPv6 sockets
  * dial ::ffff:127.…), so one AF_INET listener serves all.  It must be bound to 0.0.0.0 to hear every token: bind it
  * with SO_BINDTODEVICE "lo", and close whatever hints_lookup() does not know.  PORT is a port of its own, never the
- * proxy's. The file is written by the programs.  It is read with pread(), never mapped (a program could cut it short
- * under a mapping), and every value is checked: a lie can only name another destination, which the worker judges as if
- * it had come in a CONNECT. */
+ * proxy's. The file is written by the programs.  It is read with pread(), never mapped (a program could truncate it
+ * under a mapping), and every value is checked. A false value can only name another destination, which the worker
+ * judges like the target of a CONNECT. */
 #ifndef SIDEKEY_PROXY_HINTS_H
 #define SIDEKEY_PROXY_HINTS_H
 

@@ -1,4 +1,4 @@
-/* proxy/in_band.h: answers that refuse a token without saying 401, as a rule describes them (on_unauthorized.also).
+/* proxy/in_band.h: responses that refuse a token without a 401, as a rule describes them (on_unauthorized.also).
  * Pure. */
 #ifndef SIDEKEY_PROXY_IN_BAND_H
 #define SIDEKEY_PROXY_IN_BAND_H

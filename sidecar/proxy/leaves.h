@@ -1,6 +1,6 @@
-/* proxy/leaves.h: the worker's cache of leaf certificates; misses are minted by the keeper, one at a time per name
- * and kind (net/tls/tls.h). Worker process. X509 only (the keys are the worker's), LRU of LEAVES_MAX, expiry judged at
- * use. */
+/* proxy/leaves.h: the worker's cache of leaf certificates; the keeper mints missing ones, one at a time per name and
+ * kind (net/tls/tls.h). Worker process. X509 only (the keys are the worker's), LRU of LEAVES_MAX, expiry judged at use.
+ */
 #ifndef SIDEKEY_PROXY_LEAVES_H
 #define SIDEKEY_PROXY_LEAVES_H
 
@@ -37,9 +37,9 @@ MUST_CHECK int leaves_wait(struct leaves *l, enum tls_leaf_kind kind, const char
 void leaf_wait_cancel(struct leaf_wait *w);
 /* From the keeper: MSG_LEAF. */
 void leaves_message(struct leaves *l, const struct msg *m);
-/* Another CA signs: what is kept is not used again. */
+/* Another CA signs: cached leaves are not used again. */
 void leaves_forget(struct leaves *l);
-/* A new keeper is there, with the same CA: asks again for everyone who waits. */
+/* There is a new keeper with the same CA: asks again for all waiting requests. */
 void leaves_resend(struct leaves *l);
 
 #endif

@@ -1,4 +1,4 @@
-/* proxy/leg.h: one side of an exchange, whatever the protocol: five events in, the same five out.   Worker process.
+/* proxy/leg.h: one side of an exchange, for any protocol: five events in, the same five out.   Worker process.
  *
  * A codec (h1_leg.c; HTTP/2 will be one more) owns the bytes; the exchange sees heads, data, ends.  Backpressure is two
  * numbers: leg_space() says how many body bytes the leg takes now, leg_want() says whether its events are wanted.
@@ -24,7 +24,7 @@ struct leg_events {
     void (*head)(void *owner, struct message *head);
     void (*data)(void *owner, struct slice data);       /* valid during the call */
     void (*end)(void *owner, struct message *trailers); /* the message is complete; nothing more until leg_next() */
-    void (*space)(void *owner);                         /* there is room again after leg_space() was short */
+    void (*space)(void *owner);                         /* there is space again after leg_space() was small */
     /* The peer's end, or a fault, after everything that was read before it.  A client that has ended its side counts as
      * gone, unless it may half-close. */
     void (*gone)(void *owner, const struct leg_fault *fault);
@@ -51,7 +51,7 @@ struct leg {
     void *owner;
 };
 
-/* Reads are asked for in this size; a leg whose room is below it is to be waited for. */
+/* Size of a read. A leg with less space than this is waited for. */
 #define LEG_READ_BYTES (16 * 1024)
 
 /* Each returns 0 or -errno; after a failure the leg is only good for leg_abort(). */
@@ -75,7 +75,7 @@ static inline void leg_want(struct leg *l, bool want)
 {
     l->ops->want(l, want);
 }
-/* The message that ended is done with: read the next one. */
+/* The message that ended has been handled: read the next one. */
 static inline void leg_next(struct leg *l)
 {
     l->ops->next(l);
@@ -91,7 +91,7 @@ static inline void leg_expect(struct leg *l, struct slice method)
 {
     l->ops->expect(l, method);
 }
-/* Any byte of the message that is being waited for has come. */
+/* At least one byte of the awaited message has come. */
 static inline bool leg_started(const struct leg *l)
 {
     return l->ops->started(l);
@@ -101,18 +101,18 @@ static inline bool leg_retract(struct leg *l)
 {
     return l->ops->retract(l);
 }
-/* Client: whether one that has ended its side after a whole request still gets its answer; false until it is said. */
+/* Client: whether one that has ended its side after a whole request still gets its response; default false. */
 static inline void leg_half_close(struct leg *l, bool allowed)
 {
     l->ops->half_close(l, allowed);
 }
-/* What was begun cannot be finished and the peer must not take it for whole: what is written goes out, then the
- * connection is reset.  Frees the leg. */
+/* The message cannot be finished, and the peer must not take it as complete: flushes, then resets the connection. Frees
+ * the leg. */
 static inline void leg_abort(struct leg *l)
 {
     l->ops->abort(l);
 }
-/* Flushes what the socket takes and closes; half an answer is aborted.  Safe inside any event of the leg. */
+/* Flushes what the socket accepts and closes; an incomplete response is aborted.  Safe inside any event of the leg. */
 static inline void leg_free(struct leg *l)
 {
     l->ops->free(l);

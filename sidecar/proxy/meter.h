@@ -1,4 +1,4 @@
-/* proxy/meter.h: the worker's counters, found once and then only added to.   Worker process. */
+/* proxy/meter.h: the worker's counters. Each is looked up once; counting is one addition.   Worker process. */
 #ifndef SIDEKEY_PROXY_METER_H
 #define SIDEKEY_PROXY_METER_H
 

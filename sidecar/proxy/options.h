@@ -1,4 +1,4 @@
-/* proxy/options.h: what a worker is told at its start, as plain data.   Filled by app/config and app/supervisor. */
+/* proxy/options.h: the options of a worker, as plain data.   Filled by app/config and app/supervisor. */
 #ifndef SIDEKEY_PROXY_OPTIONS_H
 #define SIDEKEY_PROXY_OPTIONS_H
 

@@ -1,5 +1,5 @@
-/* proxy/problem.h: an answer that sidekey itself gives: RFC 9457 problem+json with Proxy-Status (RFC 9209).   Pure.
- * No secret, no query, no header value goes in. */
+/* proxy/problem.h: a response of sidekey itself: RFC 9457 problem+json with Proxy-Status (RFC 9209). Pure.
+ * It contains no secret, no query and no header value. */
 #ifndef SIDEKEY_PROXY_PROBLEM_H
 #define SIDEKEY_PROXY_PROBLEM_H
 

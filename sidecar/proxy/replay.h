@@ -1,9 +1,9 @@
 /* proxy/replay.h: the copy of a request's body that a second send needs: bounded per request and per worker
  * (docs/http.md §4).   Pure: time is a number.
  *
- * The first bytes of each copy (the floor) are its own; what is above them is taken from a pool that all exchanges of a
- * worker share.  Where several clients are known each has a share of it.  When it is full, copies that have not grown
- * for a while are given up, the oldest first: their exchanges go on and cannot be sent again. */
+ * The first bytes of each copy (the floor) are not counted. All further bytes are counted in a pool that all exchanges
+ * of a worker share; with several clients each has a share of it. When the pool is full, copies that have not grown for
+ * a while are dropped, the oldest first: their exchanges go on and cannot be sent again. */
 #ifndef SIDEKEY_PROXY_REPLAY_H
 #define SIDEKEY_PROXY_REPLAY_H
 

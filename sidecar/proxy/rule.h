@@ -1,4 +1,4 @@
-/* proxy/rule.h: what the operator asked for, as plain data, and which rule wins.   Pure.   Filled by app/config, used
+/* proxy/rule.h: the configured rules as plain data, and which rule wins.   Pure.   Filled by app/config, used
  * by workers and by "why". Owner  the config; everything is heap or NULL, freed by rule_done(). */
 #ifndef SIDEKEY_PROXY_RULE_H
 #define SIDEKEY_PROXY_RULE_H

@@ -1,5 +1,5 @@
-/* proxy/rule_index.h: the rules of one list by host and port, so that a request looks at those of its own host only.
- * Pure. Owner  rule_index_new()'s caller; the rules are borrowed and must not move. */
+/* proxy/rule_index.h: the rules of one list by host and port, so that a request is compared only with the rules of its
+ * host. Pure. Owner  rule_index_new()'s caller; the rules are borrowed and must not move. */
 #ifndef SIDEKEY_PROXY_RULE_INDEX_H
 #define SIDEKEY_PROXY_RULE_INDEX_H
 

@@ -1,4 +1,4 @@
-/* proxy/rule_path.h: what a server may take a path for, to judge patterns by.   Pure.   Nothing here is ever sent.
+/* proxy/rule_path.h: how servers may read a path, for comparing it with patterns. Pure. The result is never sent.
  *
  * Servers decode escapes once, twice or not at all, take a backslash for a slash, cut segments at ';' or at a NUL, and
  * resolve dot segments before or after all that.  A pattern that tells paths apart counts only when all of them would

@@ -1,5 +1,5 @@
-/* proxy/rule_refusal.h: why the rules refuse a request, for the exchange and for "sidekey why" (docs/http.md §3, §4).
- * Pure. */
+/* proxy/rule_refusal.h: the reason why the rules refuse a request, for the exchange and for "sidekey why" (docs/http.md
+ * §3, §4). Pure. */
 #ifndef SIDEKEY_PROXY_RULE_REFUSAL_H
 #define SIDEKEY_PROXY_RULE_REFUSAL_H
 

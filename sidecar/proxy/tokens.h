@@ -26,7 +26,7 @@ struct token { /* valid until the next message of the keeper */
 
 enum token_verdict {
     TOKEN_OK,      /* tokens_get() will give one now */
-    TOKEN_REFUSED, /* the keeper said no: class, retry_after_ms, text */
+    TOKEN_REFUSED, /* the keeper refused: class, retry_after_ms, text */
     TOKEN_TIMEOUT, /* the waiter's deadline passed; what stood in the way, if the keeper has said it meanwhile */
 };
 struct token_refusal {
@@ -42,7 +42,7 @@ struct token_wait {
     enum msg_reason reason;
     uint64_t rejected; /* wants a generation above this; 0: any fresh token */
     int64_t until_ms;
-    bool put_off; /* a refusal came that may pass in time: the credential's last one is told when it does not */
+    bool put_off; /* a temporary refusal came: reported if no token comes before the deadline */
     void (*fn)(void *arg, enum token_verdict verdict, const struct token_refusal *refusal);
     void *arg;
 };
@@ -67,8 +67,8 @@ const struct token *tokens_get(struct tokens *t, struct credential *c, int64_t n
 void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, enum msg_reason reason,
                  uint64_t rejected, int64_t wait_ms,
                  void (*fn)(void *arg, enum token_verdict, const struct token_refusal *), void *arg);
-/* Tells the keeper that an upstream refused this generation, and waits for nothing; does nothing when a newer token is
- * there. */
+/* Tells the keeper that an upstream refused this generation, without waiting; does nothing when there is a newer token.
+ */
 void tokens_reject(struct tokens *t, struct credential *c, uint64_t rejected, int64_t until_ms);
 /* Harmless on a zeroed or finished wait. */
 void token_wait_cancel(struct token_wait *w);
@@ -76,9 +76,9 @@ size_t tokens_waiting(const struct tokens *t);
 
 /* From the keeper: MSG_TOKEN or MSG_FAIL. */
 void tokens_message(struct tokens *t, const struct msg *m);
-/* Whether the keeper can be asked: a wait that ends without a token says so. */
+/* Whether there is a link to the keeper; a wait that ends without a token reports that. */
 void tokens_set_linked(struct tokens *t, bool linked);
-/* A new keeper is there: asks again for everyone who waits. */
+/* There is a new keeper: asks again for all waiting requests. */
 void tokens_resend(struct tokens *t);
 
 #endif

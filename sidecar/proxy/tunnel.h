@@ -1,4 +1,4 @@
-/* proxy/tunnel.h: bytes both ways between two streams that nobody looks at: unmatched hosts, WebSocket.   Worker
+/* proxy/tunnel.h: copies bytes both ways between two streams without reading them: unmatched hosts, WebSocket.   Worker
  * process. */
 #ifndef SIDEKEY_PROXY_TUNNEL_H
 #define SIDEKEY_PROXY_TUNNEL_H

@@ -1,6 +1,6 @@
-/* proxy/upstream.h: connections to upstreams: dial, TLS, and the pool in which they wait between exchanges
+/* proxy/upstream.h: connections to upstreams: dial, TLS, and the pool of idle ones
  * (docs/http.md §5, §6).   Worker process. A connection belongs to the pool, or to one exchange.  Pool key: authority +
- * TLS identity.  A connection that can be read from while idle is dropped. */
+ * TLS identity.  An idle connection that becomes readable is closed. */
 #ifndef SIDEKEY_PROXY_UPSTREAM_H
 #define SIDEKEY_PROXY_UPSTREAM_H
 
@@ -32,30 +32,30 @@ struct upstream_wait {
     void *arg;
 };
 
-/* All three are borrowed and must outlive it.  NULL when out of memory. */
+/* All three are borrowed and must live longer than it.  NULL when out of memory. */
 MUST_CHECK struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits, struct meter *meter);
 /* Every exchange has ended; what is idle or still being dialled is closed. */
 void pool_free(struct pool *p);
-/* Makes the TLS context of a rule now, so that a missing file is told at start.  0; -1 with e. */
+/* Makes the TLS context of a rule now, so that a missing file is reported at start.  0; -1 with e. */
 MUST_CHECK int pool_prepare(struct pool *p, const struct rule *rule, struct err *e);
-/* The connection that was used last, when one is idle: the caller's now.  Else NULL, and w->fn comes later (within
- * dial_ms + tls_ms). */
+/* Returns the idle connection that was used last; the caller owns it now. Without one: NULL, and w->fn is called later
+ * (within dial_ms + tls_ms). */
 struct upstream *pool_take(struct pool *p, const struct upstream_target *target, struct upstream_wait *w,
                            void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault), void *arg);
 /* Also ends an attempt to connect that nobody else waits for.  Harmless on a zeroed or finished wait. */
 void upstream_wait_cancel(struct upstream_wait *w);
 /* An idle connection is there, or on its way with nobody waiting for it. */
 bool pool_has(struct pool *p, const struct upstream_target *target);
-/* Counts a connection that the caller dials among those to its upstream (limits.per_upstream).  NULL: there are as many
- * as may be.  The caller's, through pool_release(), which accepts NULL. */
+/* Counts a connection that the caller dials among those to its upstream (limits.per_upstream).  NULL: the limit is
+ * reached. The caller owns it and calls pool_release(), which accepts NULL. */
 MUST_CHECK struct place *pool_reserve(struct pool *p, const struct upstream_target *target);
 void pool_release(struct place *reserved);
-/* Takes a connected TCP socket over: goes on with TLS, then idle or to a waiting request.  Closes it when there are as
- * many as may be. */
+/* Takes a connected TCP socket over: goes on with TLS, then idle or to a waiting request.  Closes it when the limit is
+ * reached. */
 void pool_adopt(struct pool *p, const struct upstream_target *target, int fd);
 /* The exchange is over.  Reusable → idle; else closed. */
 void upstream_give_back(struct upstream *u);
-/* The answer is not wanted: reads at most 64 KiB of it to keep the connection, else closes. */
+/* The response is not needed: reads at most 64 KiB of it to keep the connection, else closes it. */
 void upstream_give_back_unread(struct upstream *u);
 /* Closes it. */
 void upstream_drop(struct upstream *u, enum close_reason reason);

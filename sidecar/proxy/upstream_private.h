@@ -1,5 +1,5 @@
-/* proxy/upstream_private.h: the pool seen by its two files: upstream.c (one connection, from dial to drop) and pool.c
- * (places, who waits, TLS identities). */
+/* proxy/upstream_private.h: private to the files of the pool: upstream.c (one connection, from dial to close) and
+ * pool.c (places, waiting requests, TLS identities). */
 #ifndef SIDEKEY_PROXY_UPSTREAM_PRIVATE_H
 #define SIDEKEY_PROXY_UPSTREAM_PRIVATE_H
 

@@ -1,5 +1,5 @@
-/* proxy/worker.h: the worker process: joins clients, upstreams, tokens and leaves.   Never sees a refresh token or the
- * CA key. */
+/* proxy/worker.h: the worker process: connects clients, upstreams, tokens and leaves. It never has a refresh token or
+ * the CA key. */
 #ifndef SIDEKEY_PROXY_WORKER_H
 #define SIDEKEY_PROXY_WORKER_H
 

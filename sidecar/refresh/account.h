@@ -1,4 +1,4 @@
-/* refresh/account.h: one credential at the keeper: what is known of it, when it is refreshed, and the one door to a
+/* refresh/account.h: one credential at the keeper: its state, when it is refreshed, and the only way to start a
  * refresh.   Keeper only. Owner  the keeper (embedded), through account_done(). */
 #ifndef SIDEKEY_REFRESH_ACCOUNT_H
 #define SIDEKEY_REFRESH_ACCOUNT_H

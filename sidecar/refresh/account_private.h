@@ -1,6 +1,6 @@
 /* refresh/account_private.h: inside the account, for account*.c only.
- * account.c has what is known and time; account_secrets.c the configured secrets; account_flight.c the door to a
- * flight, and its end. */
+ * account.c has the state and the schedule; account_secrets.c the configured secrets; account_flight.c the start and
+ * end of a flight. */
 #ifndef SIDEKEY_REFRESH_ACCOUNT_PRIVATE_H
 #define SIDEKEY_REFRESH_ACCOUNT_PRIVATE_H
 

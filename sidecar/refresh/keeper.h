@@ -1,4 +1,4 @@
-/* refresh/keeper.h: the keeper process: the one owner of refresh tokens, client secrets and the CA key
+/* refresh/keeper.h: the keeper process: the only owner of refresh tokens, client secrets and the CA key
  * (docs/architecture.md, docs/refresh-rules.md). */
 #ifndef SIDEKEY_REFRESH_KEEPER_H
 #define SIDEKEY_REFRESH_KEEPER_H

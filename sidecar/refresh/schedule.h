@@ -1,4 +1,4 @@
-/* refresh/schedule.h: when one credential is refreshed, and whether it needs to be.   Pure: no I/O, no loop, no log, no
+/* refresh/schedule.h: when to refresh a credential, and whether it is needed.   Pure: no I/O, no loop, no log, no
  * token. Units  *_ms monotonic milliseconds unless a name says wall.   Source  rules 1.11, 2.10b, 2.11a and 2.11b;
  * docs/refresh-rules.md §3, §4. */
 #ifndef SIDEKEY_REFRESH_SCHEDULE_H

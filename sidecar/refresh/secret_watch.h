@@ -1,6 +1,6 @@
-/* refresh/secret_watch.h: tells that a secret's file may have changed.   Keeper only.
+/* refresh/secret_watch.h: reports that the file of a secret may have changed.   Keeper only.
  * inotify on the directory, so that a rename over the file and Kubernetes' ..data symlink swap are seen; and a slow
- * look for file systems that tell nothing. Owner  secret_watch_new()'s caller, through secret_watch_free(). */
+ * poll for file systems without events. Owner  secret_watch_new()'s caller, through secret_watch_free(). */
 #ifndef SIDEKEY_REFRESH_SECRET_WATCH_H
 #define SIDEKEY_REFRESH_SECRET_WATCH_H
 

@@ -1,7 +1,7 @@
-/* refresh/token_clock.h: how far each token host's clock is from ours, as its own Date fields say.   Keeper only.
- * One host's word counts for that host alone: a wrong or lying Date moves no other credential's assertions or times.
- * Nothing is learned from plain http, and nothing beyond TOKEN_CLOCK_MAX_MS is believed.
- * Owner  token_clocks_new()'s caller, through token_clocks_free(). */
+/* refresh/token_clock.h: the difference between our clock and each token host's, from its Date fields.   Keeper only.
+ * A Date applies to its own host only: a wrong or false one does not change the assertions or times of other
+ * credentials. A Date over plain http is ignored, and so is a difference above TOKEN_CLOCK_MAX_MS. Owner
+ * token_clocks_new()'s caller, through token_clocks_free(). */
 #ifndef SIDEKEY_REFRESH_TOKEN_CLOCK_H
 #define SIDEKEY_REFRESH_TOKEN_CLOCK_H
 

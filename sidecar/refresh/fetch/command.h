@@ -1,5 +1,5 @@
-/* refresh/fetch/command.h: a program of the operator's that prints a token answer, run beside the loop.   Keeper only.
- * No shell; standard input and error are /dev/null (what a program complains about may hold a secret); a process group
+/* refresh/fetch/command.h: runs a configured program that prints a token response, outside the loop.   Keeper only.
+ * No shell; standard input and error are /dev/null (its error messages may hold a secret); a process group
  * of its own, which is killed as a whole at the time limit, over the size cap, or when it is cancelled.
  * KUBERNETES_EXEC_INFO is set, so client-go's credential plugins work. Source  rule 6.8;
  * client.authentication.k8s.io/v1 ExecCredential. */

@@ -1,6 +1,6 @@
-/* refresh/fetch/fetch_body.h: the body of a token response, as far as it can be had: what libcurl made of the framing,
- * and the bytes as they came, for responses whose framing is wrong and whose tokens are in them all the same (RFC 9112
- * §6, §7.1).   Secret, wiped when it ends.  Owner  who embeds it, through fetch_body_done(). */
+/* refresh/fetch/fetch_body.h: the body of a token response as far as it was received: what libcurl decoded, and the raw
+ * bytes, for responses with wrong framing that contain tokens all the same (RFC 9112 §6, §7.1).   Secret, wiped when it
+ * ends.  Owner  who embeds it, through fetch_body_done(). */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_BODY_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_BODY_H
 

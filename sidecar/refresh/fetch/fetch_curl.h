@@ -1,7 +1,7 @@
-/* refresh/fetch/fetch_curl.h: libcurl, loaded when the first keeper needs it and by nobody else.   Keeper only.
- * libcurl brings some twenty libraries along (LDAP, Kerberos, SSH, GnuTLS …). Loaded at run time they are in no worker,
- * the process that faces the network, and cost neither it nor the supervisor memory.  The functions are called by their
- * own names, through a table. */
+/* refresh/fetch/fetch_curl.h: libcurl, loaded by the keeper at its first use, and by no other process.   Keeper only.
+ * libcurl loads some twenty libraries (LDAP, Kerberos, SSH, GnuTLS …). Loaded at run time, they are not in the workers,
+ * which face the network, and cost workers and supervisor no memory.  The functions are called by their own names,
+ * through a table. */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_CURL_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_CURL_H
 

@@ -1,6 +1,6 @@
-/* refresh/fetch/fetch_route.h: which way a token request takes: to an address of network.resolve, through the parent
- * proxy, or straight.   Keeper only. The same choice as net/dial makes for upstreams.   Owner  whoever embeds it,
- * through fetch_route_done(). */
+/* refresh/fetch/fetch_route.h: the route of a token request: to an address of network.resolve, through the parent
+ * proxy, or direct.   Keeper only. The same choice as net/dial makes for upstreams.   Owner  whoever embeds it, through
+ * fetch_route_done(). */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_ROUTE_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_ROUTE_H
 

@@ -1,4 +1,4 @@
-/* refresh/fetch/fetch_url.h: which URLs may be asked for a token, and what they say.   Pure. */
+/* refresh/fetch/fetch_url.h: which URLs may be token endpoints, and their parts.   Pure. */
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_URL_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_URL_H
 

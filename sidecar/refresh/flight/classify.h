@@ -1,7 +1,7 @@
-/* refresh/flight/classify.h: what a failed token request means.   Pure.
+/* refresh/flight/classify.h: the meaning of a failed token request.   Pure.
  * A table of known codes and words decides first (classify_words.c), the HTTP status second (RFC 6749 §5.2).
  *
- * A refusal that nobody knows may still mean that the refresh token is dead: such refusals are counted.  After
+ * An unknown refusal may still mean that the refresh token is dead: such refusals are counted.  After
  * REFUSALS_MOST of them over at least REFUSALS_SPAN_MS the token counts as dead; a web page needs REFUSALS_PAGE_MS. */
 #ifndef SIDEKEY_REFRESH_FLIGHT_CLASSIFY_H
 #define SIDEKEY_REFRESH_FLIGHT_CLASSIFY_H

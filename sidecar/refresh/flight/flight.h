@@ -1,9 +1,9 @@
 /* refresh/flight/flight.h: one refresh of one credential, from the lease to the commit: the state machine of rule
  * 1.2a.   Keeper only.
  *
- * The keeper owns it; no caller can cancel it.  After a good answer there is no way back: it is journalled, published,
- * and committed until the store takes it or the process ends (then the journal has it). Owner  flight_start()'s caller,
- * through flight_free(), at the earliest from on_end. */
+ * The keeper owns it; no caller can cancel it. A good response is always journalled, published, and committed again
+ * until the store takes it or the process ends (then the journal has it). Owner  flight_start()'s caller, through
+ * flight_free(), at the earliest from on_end. */
 #ifndef SIDEKEY_REFRESH_FLIGHT_FLIGHT_H
 #define SIDEKEY_REFRESH_FLIGHT_FLIGHT_H
 
@@ -19,7 +19,7 @@
 
 struct flight;
 
-/* What all flights of a keeper share; borrowed for their lives. */
+/* Shared by all flights of a keeper; borrowed while they live. */
 struct flight_env {
     struct store *store;
     struct journal *journal;
@@ -34,8 +34,8 @@ struct flight_env {
 
 enum flight_end {
     FLIGHT_REFRESHED, /* a request brought a new token, and it is stored */
-    FLIGHT_ADOPTED,   /* what is stored will do: somebody else was first, or it was fresh, or the journal had it */
-    FLIGHT_SKIPPED,   /* nobody waited and somebody else holds the lease, or the drain came first */
+    FLIGHT_ADOPTED,   /* the stored state is enough: another owner was first, or it was fresh, or the journal had it */
+    FLIGHT_SKIPPED,   /* no request waited and another owner holds the lease, or the drain came first */
     FLIGHT_FAILED,
 };
 
@@ -47,11 +47,11 @@ struct flight_result {
     int64_t sent_ms;        /* when the last one that may have reached its server was; 0: none did */
     bool looked;            /* flight_look(): the configured refresh token is known, or was judged */
     bool reset;             /* flight_reset(): it is forgotten */
-    bool told;              /* THROTTLE: the server said so to this flight; else it is what the store knows of it */
+    bool told;              /* THROTTLE: the server told this flight; else the store did */
     const char *text;       /* for people; no secret; valid during the call */
 };
 
-/* What an operator wants to count: rules 1.14, 2.5c and 2.18.  Each is one line of the log as well. */
+/* Events for counters: rules 1.14, 2.5c and 2.18. Each is also one line of the log. */
 enum flight_event {
     FLIGHT_LOCK_DEGRADED, /* the store gave no answer about the lease */
     FLIGHT_LEASE_LOST,    /* while a request was out */
@@ -85,31 +85,31 @@ struct flight_hooks {
 MUST_CHECK struct flight *flight_start(struct flight_env *env, const struct credential_spec *spec,
                                        const struct state *known, const struct schedule_need *need, bool replay,
                                        const struct flight_hooks *hooks);
-/* Stops without a word; what was journalled stays there.  Accepts NULL. */
+/* Stops without calling on_end; the journal keeps its records.  Accepts NULL. */
 void flight_free(struct flight *f);
 /* Called at the start: it begins at this time, if that is still to come. */
 void flight_not_before(struct flight *f, int64_t at_ms);
-/* Somebody waits now, and maybe for more than the flight was started for. */
+/* A request waits now, and may need more than the flight was started for. */
 void flight_join(struct flight *f, const struct schedule_need *need);
-/* The caller knows by the monotonic clock that the token of this generation, and all before it, will not do: it has
- * come to its end, or is due, whatever the wall clock makes of its stored times. */
+/* The caller knows by the monotonic clock that the tokens up to this generation have expired or are due, whatever the
+ * wall clock says about their stored times. */
 void flight_expire_generation(struct flight *f, uint64_t generation);
 /* The caller has read a newer state from the store. */
 void flight_state_changed(struct flight *f, const struct state *stored);
-/* The stored state has changed: a waiting flight looks at once. */
+/* The stored state has changed: a waiting flight checks it at once. */
 void flight_wake(struct flight *f);
-/* The configured refresh token may be another one: it is tried once, whatever the stored one is worth, unless it is
- * known as spent or refused. */
+/* The configured refresh token may be new: it is tried once, also while the stored one works, unless it is known as
+ * spent or refused. */
 void flight_look(struct flight *f);
 /* Something else that the request is made of has changed: a dead refresh token is tried once more. */
 void flight_probe(struct flight *f);
-/* The token host wants no request before this time: one that still waits for its turn is not sent. */
+/* The token host wants no request before this time: a request that still waits for its turn is not sent. */
 void flight_hold(struct flight *f, int64_t until_ms);
 /* Forgets what is stored of dead and tried tokens, and then looks. */
 void flight_reset(struct flight *f);
 /* Where refusals of one token are counted from flight to flight; borrowed.  Without it none is counted. */
 void flight_count_refusals(struct flight *f, struct refusals *refusals);
-/* No new request from here on; what was asked is finished. */
+/* No new request from now on; one that was sent is finished. */
 void flight_drain(struct flight *f);
 /* Name of the state, for logs and tests. */
 const char *flight_state_name(const struct flight *f);

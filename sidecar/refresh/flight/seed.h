@@ -1,4 +1,4 @@
-/* refresh/flight/seed.h: is a configured refresh token a new one?   Pure. */
+/* refresh/flight/seed.h: is a configured refresh token new?   Pure. */
 #ifndef SIDEKEY_REFRESH_FLIGHT_SEED_H
 #define SIDEKEY_REFRESH_FLIGHT_SEED_H
 

@@ -1,6 +1,6 @@
-/* refresh/grant/answer_private.h: inside the reading of token responses, for answer*.c only.
- * answer.c says what is a token and what an error; answer_read.c makes a document of bytes (RFC 8259, or a form);
- * answer_lenient.c reads what is almost JSON; answer_unpack.c undoes compression and UTF-16; answer_time.c reads ends;
+/* refresh/grant/answer_private.h: private to answer*.c: how token responses are read.
+ * answer.c decides what is a token and what an error; answer_read.c parses bytes to a document (RFC 8259, or a form);
+ * answer_lenient.c parses almost-JSON; answer_unpack.c undoes compression and UTF-16; answer_time.c reads ends;
  * answer_member.c finds members by their names.
  */
 #ifndef SIDEKEY_REFRESH_GRANT_ANSWER_PRIVATE_H

@@ -1,6 +1,6 @@
-/* refresh/grant/assertion.h: JWT assertions: for whom a token is asked (RFC 7523 §2.1), who the client is (§2.2), and
- * GitHub's app JWT.   For grants only. Pure but for the randomness of "jti".  Every call makes a new JWT: one that is
- * sent again after an hour would be refused. */
+/* refresh/grant/assertion.h: JWT assertions: as authorization grant (RFC 7523 §2.1), as client authentication (§2.2),
+ * and GitHub's app JWT.   For grants only. Pure but for the randomness of "jti".  Every call makes a new JWT: servers
+ * refuse one that is an hour old. */
 #ifndef SIDEKEY_REFRESH_GRANT_ASSERTION_H
 #define SIDEKEY_REFRESH_GRANT_ASSERTION_H
 

@@ -1,7 +1,6 @@
-/* refresh/grant/refusal.h: the error code and the words of a token endpoint that refuses, in the shapes that servers
- * use.   Pure.
- * Source  RFC 6749 §5.2; HubSpot, Strava, Fitbit, Twitch, Reddit, Zoom, Slack, Meta, Google, AWS and others, as named
- * in refusal.c. */
+/* refresh/grant/refusal.h: the error code and text of a token endpoint's refusal, in the formats that servers use.
+ * Pure. Source  RFC 6749 §5.2; HubSpot, Strava, Fitbit, Twitch, Reddit, Zoom, Slack, Meta, Google, AWS and others, as
+ * named in refusal.c. */
 #ifndef SIDEKEY_REFRESH_GRANT_REFUSAL_H
 #define SIDEKEY_REFRESH_GRANT_REFUSAL_H
 

@@ -1,9 +1,8 @@
 /* refresh/store/binding.h: which authorization server and client a stored state belongs to.   Keeper only.
- * A refresh token goes to the authority and client that issued it and to no other: state that was written for another
- * one is not read, and is kept beside until the configuration names that one again.
- * In the JSON form (state.h) these are members of "extra", which releases that know nothing of them carry along:
- *   "sidekey_binding"  "host:port client_id" of the state itself; missing: written by release 0.1.0, anybody's
- *   "sidekey_lines"    an object: binding to document, of the others.   Pure. */
+ * A refresh token is sent only to the authority and client that issued it. State of another one is not read; it is kept
+ * until the configuration names that one again. In the JSON form (state.h) these are members of "extra", which releases
+ * that know nothing of them carry along: "sidekey_binding"  "host:port client_id" of the state itself; missing: written
+ * by release 0.1.0, anybody's "sidekey_lines"    an object: binding to document, of the others.   Pure. */
 #ifndef SIDEKEY_REFRESH_STORE_BINDING_H
 #define SIDEKEY_REFRESH_STORE_BINDING_H
 

@@ -1,6 +1,6 @@
 /* refresh/store/ca_file.h: the authorities of certs/ca_set.h, sealed: as a file of the state directory ("ca.sealed"),
  * and as a blob in memory that outlives a keeper.   Keeper only.   Blocks until the bytes are on disk.
- * Sealed with store.seal_key: whoever has the directory without the key has no CA (docs/security.md). */
+ * Sealed with store.seal_key: the directory without the key is of no use (docs/security.md). */
 #ifndef SIDEKEY_REFRESH_STORE_CA_FILE_H
 #define SIDEKEY_REFRESH_STORE_CA_FILE_H
 

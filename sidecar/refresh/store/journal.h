@@ -1,12 +1,12 @@
-/* refresh/store/journal.h: what must survive a crash of the keeper between a token request and its commit (rules
- * 2.1a, 2.1c and 2.13b).   Keeper only.
+/* refresh/store/journal.h: the records that must survive a crash of the keeper between a token request and its commit
+ * (rules 2.1a, 2.1c and 2.13b).   Keeper only.
  *
  * In dir/journal/, 0600, per credential <cred>.intent ("about to spend refresh token fp on top of generation g"),
- * <cred>.answer (the sealed new state) and <cred>.response (the bytes of a 2xx response, sealed before anything about
- * it is judged; one that nobody understood stays, for a setting or a release that does). They are two files so that an
- * answer that waits for its store outlives the next intent.  Each is a line of facts and a sealed part that vouches for
- * it. Every call blocks until the bytes are on disk (write, fsync, rename, fsync of the directory): the keeper is not
- * on the hot path. Several keepers share the directory: files are replaced whole, and journal_clear() forgets only what
+ * <cred>.answer (the sealed new state) and <cred>.response (the bytes of a 2xx response, sealed before it is parsed;
+ * one that could not be understood stays, for a later setting or release). They are separate files so that an answer
+ * that waits for its store survives the next intent.  Each is a line of facts and a sealed part that vouches for it.
+ * Every call blocks until the bytes are on disk (write, fsync, rename, fsync of the directory): the keeper is not on
+ * the hot path. Several keepers share the directory: files are replaced whole, and journal_clear() forgets only what
  * this journal wrote or read itself. Owner journal_open()'s caller, through journal_close(). */
 #ifndef SIDEKEY_REFRESH_STORE_JOURNAL_H
 #define SIDEKEY_REFRESH_STORE_JOURNAL_H

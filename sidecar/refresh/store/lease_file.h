@@ -6,10 +6,10 @@
  * of one process exclude each other too): byte 0        the section: the line is read and written only by whoever holds
  * it, so of many waiters exactly one sees "free" and takes it; the line      owner, end (CLOCK_BOOTTIME ms, the same
  * number in every process) and boot id: a stopped holder loses the lease when the end has come, and an end of another
- * boot says nothing; byte f(owner) held by the holder's descriptor as long as it has the lease: gone means dead, and
- * dead means free at once. A lease holds only while all three say so, and nobody decides about it outside the section:
- * hence at most one owner at any time can take, extend or drop it.  Whoever holds the section only reads and writes a
- * line (or commits: one fsync), and nobody waits for it inside a call. */
+ * boot says nothing; byte f(owner) held by the holder's descriptor as long as it has the lease: without it the holder
+ * is dead, and the lease is free at once. A lease holds only while all three agree, and every decision about it is made
+ * inside the section: so at most one owner at a time can take, extend or drop it.  Whoever holds the section only reads
+ * and writes a line (or commits: one fsync), and nobody waits for it inside a call. */
 #ifndef SIDEKEY_REFRESH_STORE_LEASE_FILE_H
 #define SIDEKEY_REFRESH_STORE_LEASE_FILE_H
 

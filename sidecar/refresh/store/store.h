@@ -1,4 +1,4 @@
-/* refresh/store/store.h: where credential state lives, and the lease on it.   Keeper only.   Rules
+/* refresh/store/store.h: where credential state is stored, and the lease on it.   Keeper only.   Rules
  * 1.4a, 1.6, 2.3a and 2.5a.
  *
  * One vtable, two engines (file, redis), one conformance suite.  Every operation answers through a callback, later,

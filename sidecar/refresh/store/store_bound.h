@@ -1,6 +1,6 @@
-/* refresh/store/store_bound.h: a store that shows each credential only what its own authorization server and client
- * wrote (binding.h), over any other engine.   Keeper only.   Generations are those of the credential's own line: what
- * another binding commits in between changes nothing here.  Owner  store_bound_new()'s caller, through store_free(). */
+/* refresh/store/store_bound.h: a store over any other engine that shows each credential only the state of its own
+ * authorization server and client (binding.h).   Keeper only.   Generations are those of the credential's own line;
+ * commits of another binding do not change them.  Owner  store_bound_new()'s caller, through store_free(). */
 #ifndef SIDEKEY_REFRESH_STORE_STORE_BOUND_H
 #define SIDEKEY_REFRESH_STORE_STORE_BOUND_H
 
