@@ -130,9 +130,12 @@ def plant(tree, root, at):
     return f"{at}/bin/sidekey"
 
 
-def inside(root, *argv, seconds=120, network=False, env=None):
+def inside(root, *argv, seconds=120, network=False, env=None, proc=False):
     unshare = shutil.which("unshare")  # env is for the program inside
     namespaces = [unshare] if network else [unshare, "--net"]
+    if proc:
+        (root / "proc").mkdir(exist_ok=True)
+        namespaces += ["--mount", "/bin/sh", "-c", f'/bin/mount -t proc proc "{root}/proc" && exec "$@"', "sh"]
     return subprocess.run([*namespaces, CHROOT, str(root), *map(str, argv)], capture_output=True, timeout=seconds, check=False, env=env or {})
 
 
@@ -199,7 +202,7 @@ def test_the_tree_covers_a_program_of_a_musl_root(tree, place, sidekey, make_con
     assert run(["musl-gcc", "-o", root / "client", place / "client.c"]).returncode == 0
     (root / "tmp/run").mkdir()
     (root / "tmp/sidekey.yaml").write_text("listen: {admin: 'off'}\nstore: {file: /tmp/state}\nrules: []\n")
-    done = inside(root, program, "run", "-c", "/tmp/sidekey.yaml", "--", "/client", env={"HOME": "/tmp", "XDG_RUNTIME_DIR": "/tmp/run", "PATH": "/"})
+    done = inside(root, program, "run", "-c", "/tmp/sidekey.yaml", "--", "/client", env={"HOME": "/tmp", "XDG_RUNTIME_DIR": "/tmp/run", "PATH": "/"}, proc=True)
     assert done.returncode == 7, done
     proxy, preload = done.stdout.decode().split()
     assert proxy.startswith("http://") and preload == "/opt/sidekey/lib/libsidekey-preload.so", done
