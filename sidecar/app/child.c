@@ -111,6 +111,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     timer_stop(&s->trim);
     timer_stop(&s->reload);
     timer_stop(&s->watchdog);
+    timer_stop(&s->roots_look);
     close(s->signal_fd);
     notify_forget();
     ipc_free(s->keeper->ipc);

@@ -94,6 +94,7 @@ static void begin_stop(struct supervisor *s, int status)
         on_grace_over(s);
         return;
     }
+    timer_stop(&s->roots_look);
     s->stopping = true;
     s->status = status;
     timer_stop(&s->reload);
@@ -327,6 +328,7 @@ int supervisor_run(const struct supervisor_options *options)
     timer_init(&s.grace, on_grace_over, &s);
     timer_init(&s.trim, on_trim, NULL);
     timer_init(&s.watchdog, supervisor_watchdog, &s);
+    timer_init(&s.roots_look, supervisor_watch_roots, &s);
     if (listeners_open(&s.listeners, s.config, options->hints_path, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
         done(&s);
@@ -339,6 +341,7 @@ int supervisor_run(const struct supervisor_options *options)
         return EX_OSERR;
     }
     watch_program(&s);
+    supervisor_watch_roots(&s);
     child_spawn(s.keeper);
     for (unsigned i = 0; i < s.worker_count; i++)
         child_spawn(s.workers[i]);

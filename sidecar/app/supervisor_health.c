@@ -2,11 +2,13 @@
 #include "app/supervisor_private.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/tls/tls_roots.h"
 
 #include <stdio.h>
 
 #define SILENT_FROM_MS 1000 /* a busy machine may take as long */
 #define SILENT_MAX_MS 60000
+#define ROOTS_LOOK_MS 5000
 #define WATCHDOG_PARTS 4 /* of the interval that systemd names: a child has one of them for its answer */
 
 struct child *supervisor_child(const struct supervisor *s, unsigned i)
@@ -28,6 +30,39 @@ void supervisor_watchdog(void *arg)
     if (all)
         notify_alive();
     timer_set(&s->watchdog, notify_watchdog_ms() / WATCHDOG_PARTS);
+}
+
+static struct config_seen look_at_roots(const struct config *c)
+{
+    struct config_seen seen = { 0 };
+    for (char *const *path = c->extra_roots; path && *path; path++)
+        config_seen_file(&seen, *path);
+    return seen;
+}
+
+int supervisor_roots_check(const struct config *c, struct err *e)
+{
+    for (char *const *path = c->extra_roots; path && *path; path++) {
+        struct tls_roots *roots = tls_roots_new(NULL, *path, e);
+        if (!roots)
+            return -1;
+        tls_roots_free(roots);
+    }
+    return 0;
+}
+
+void supervisor_watch_roots(void *arg)
+{
+    struct supervisor *s = arg;
+    struct config_seen now = look_at_roots(s->config);
+    bool changed = s->roots_known && !config_seen_same(&now, &s->roots);
+    s->roots = now;
+    s->roots_known = true;
+    if (changed && !s->stopping) {
+        log_info(log_msg("a CA file that the configuration names has changed: it is read again"));
+        supervisor_reload(s);
+    }
+    timer_set(&s->roots_look, ROOTS_LOOK_MS);
 }
 
 /* 0: it answers, as far as is known. */

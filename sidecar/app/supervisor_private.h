@@ -62,7 +62,9 @@ struct supervisor {
     struct process_meter process;
     char ticket_key[TICKET_KEY_BYTES];
     ev_io signals, program, report; /* of signal_fd, options->program_fd, options->report_fd */
-    struct timer grace, trim, watchdog;
+    struct timer grace, trim, watchdog, roots_look;
+    bool roots_known;
+    struct config_seen roots; /* ca_file of the rules and ca.extra_roots, as they were */
     void (*on_message)(struct child *c, const struct msg *m, int fd); /* takes fd (-1: none) over */
     void (*on_overdue)(void *child);                                  /* it was replaced, and has not ended in time */
     bool announced, stopping, reload_failed, reloading;
@@ -107,6 +109,10 @@ void supervisor_metrics_answer(struct child *c, uint64_t tag, bool openmetrics);
 void supervisor_metrics_keep(struct supervisor *s, const struct child *c);
 /* Answers MSG_ASK_LIVE: which processes do not answer, and for how long; not ok: for a minute.  Asks them again. */
 void supervisor_live_answer(struct child *c, uint64_t tag);
+/* Are the CA files that c names usable?  Half-written ones would keep new processes from starting.  0; -1 with e. */
+MUST_CHECK int supervisor_roots_check(const struct config *c, struct err *e);
+/* A CA file that the configuration names has changed: as SIGHUP.  Looks every few seconds.  arg: the supervisor. */
+void supervisor_watch_roots(void *arg);
 /* SIGUSR2: a line of the log for each process, and by the keeper for each credential. */
 void supervisor_log_status(struct supervisor *s);
 

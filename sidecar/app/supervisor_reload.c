@@ -107,6 +107,11 @@ static struct config *reload_read(struct supervisor *s)
         notify_reloading();
     struct config *next = serving ? s->options->reload(s->options->arg) : NULL;
     struct err e;
+    if (next && supervisor_roots_check(next, &e) != 0) {
+        log_error(log_msg("a CA file that the configuration names cannot be used"), log_str("reason", e.text));
+        config_free(next);
+        next = NULL;
+    }
     if (next && listeners_move_local(&s->listeners, next, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
         config_free(next);

@@ -409,3 +409,28 @@ def test_ten_thousand_requests_over_a_thousand_reload_signals_lose_none(sidekey)
     until("all is over", lambda: len(sidekey.children()) <= 4)
     assert not lost, (len(lost), lost[:5])
     assert sidekey.out.read_text().count('"configuration reloaded"') > 3
+
+
+def test_a_ca_file_that_changes_is_read_again_without_a_signal(make_config, start, pki, place):
+    """certificates are rotated by others (cert-manager, a ConfigMap)."""
+    config = make_config()
+    roots = place / "roots.pem"
+    other = (pathlib.Path(config["ca"]["publish"]) / "other.pem")
+    roots.write_bytes((pki / "ca.pem").read_bytes())
+    for rule in config["rules"]:
+        rule["tls"]["ca_file"] = str(roots)
+    sidekey = start(config)
+    assert sidekey.request()[0] == 200
+    other.write_bytes(sidekey.ca.read_bytes())
+    os.replace(other, roots)
+    until("the upstream is not trusted any more", lambda: sidekey.request()[0] == 502)
+    other.write_bytes((pki / "ca.pem").read_bytes())
+    os.replace(other, roots)
+    until("it is trusted again", lambda: sidekey.request()[0] == 200)
+    until("the old processes are gone", lambda: len(sidekey.children()) == 2)
+    before = sidekey.children()
+    roots.write_text("-----BEGIN CERTIFICATE-----\nhalf of o")
+    until("it is told", lambda: "CA file that the configuration names cannot be used" in sidekey.out.read_text())
+    assert sidekey.children() == before and sidekey.request()[0] == 200
+    roots.write_bytes((pki / "ca.pem").read_bytes())
+    assert sidekey.request()[0] == 200
