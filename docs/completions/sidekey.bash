@@ -64,7 +64,7 @@ _sidekey()
         mapfile -t COMPREPLY < <(compgen -W 'env preload env,preload' -- "$word")
         return
         ;;
-    --set | --proxy | --placeholder | --name | --container | --image | --sidekey-image | --replicas) return ;;
+    --set | --proxy | --admin | --placeholder | --name | --container | --image | --sidekey-image | --replicas) return ;;
     esac
     case $command in
     env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir $config" -- "$word") ;;
@@ -72,6 +72,8 @@ _sidekey()
         mapfile -t COMPREPLY < <(compgen -W "deployment networkpolicy pdb job sidecar volumes redis podmonitor rules prometheusrule dashboard component policy helm \
             --name --container --image --sidekey-image --replicas $config" -- "$word")
         ;;
+    status) mapfile -t COMPREPLY < <(compgen -W "--json --watch --admin $config" -- "$word") ;;
+    healthcheck) mapfile -t COMPREPLY < <(compgen -W "--admin $config" -- "$word") ;;
     refresh | reset) mapfile -t COMPREPLY < <(compgen -W "$(_sidekey_credentials) $config" -- "$word") ;;
     run) mapfile -t COMPREPLY < <(compgen -W "--layers --placeholder --java --verbose -- $config" -- "$word") ;;
     ca) mapfile -t COMPREPLY < <(compgen -W "show rotate --now $config" -- "$word") ;;

@@ -60,3 +60,6 @@ complete -c sidekey -n '__fish_seen_subcommand_from run' -l placeholder -x -d 'a
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l java -d 'options for Java'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -s v -l verbose -d 'print more'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -a '(__fish_complete_subcommand)'
+complete -c sidekey -n '__fish_seen_subcommand_from status' -l json -d 'as /status answers'
+complete -c sidekey -n '__fish_seen_subcommand_from status' -l watch -d 'again every two seconds'
+complete -c sidekey -n '__fish_seen_subcommand_from status healthcheck' -l admin -x -d 'whom to ask: IP:PORT, or the path of a socket'

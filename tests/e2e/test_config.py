@@ -1,6 +1,7 @@
 """What an operator gets wrong, and what is said about it: message and exit status."""
 import json
 import os
+import pathlib
 import re
 import socket
 
@@ -187,3 +188,24 @@ def test_why_tells_the_rule_and_never_the_value(sidekey, auth):
     said = done.stdout.decode()
     assert done.returncode == 0 and "crm" in said and "authorization" in said.lower(), done
     assert not [s for s in auth.secrets if s in said]
+
+
+# --- a small memory limit ---
+
+MEMORY = pathlib.Path("/sys/fs/cgroup/memory")  # version 1; in version 2 a container may not make one
+
+
+@pytest.mark.skipif(not os.access(MEMORY / "cgroup.procs", os.W_OK), reason="no memory cgroup of version 1 can be made here")
+def test_limits_that_do_not_fit_the_memory_are_told_and_those_that_are_left_out_follow_it(make_config, place):
+    group = MEMORY / f"sidekey-test-{os.getpid()}-{place.name}"
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(64 << 20))
+        for limits, told in (({}, False), ({"replay_total": "64MiB"}, True), ({"connections": 10000}, True)):
+            path = place / "memory.yaml"
+            path.write_text(json.dumps(make_config(limits=limits)))
+            done = run(["sh", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "sh", SIDEKEY, "check", path], environment(place))
+            assert done.returncode == 0, done
+            assert (b"the memory limit is 64 MiB" in done.stderr) == told, (limits, done.stderr)
+    finally:
+        group.rmdir()

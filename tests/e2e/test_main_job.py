@@ -1,6 +1,7 @@
 """The main job: a program holds a placeholder, the API sees a fresh token, and nothing that happens to either end gets in between."""
 import asyncio
 import json
+import pathlib
 import random
 import signal
 import time
@@ -409,6 +410,41 @@ def test_sigterm_lets_a_request_in_flight_finish(start, auth):
         return await slow
     assert asyncio.run(scene())[0] == 200
     assert sidekey.popen.wait(harness.PATIENCE_S) == 0
+
+
+def test_sigterm_during_a_refresh_loses_no_token(start, make_config, auth):
+    """What the identity provider has rotated by then is stored before sidekey ends."""
+    config = make_config(limits={"drain": "1s"})
+    sidekey = start(config)
+    echo(sidekey)
+    auth.revoke_access()
+    auth.faults({"delay_ms": 1500})
+    asked = auth.counts["token_requests"]
+    sock = sidekey.tls()
+    sock.sendall(f"GET /v2/echo HTTP/1.1\r\nHost: {harness.API}\r\n\r\n".encode())
+    until("the refresh is out", lambda: auth.counts["token_requests"] > asked)
+    assert sidekey.stop() == 0
+    sock.close()
+    auth.clear_faults()
+    again = start(config)
+    echo(again)
+    auth.healthy()  # nothing was redeemed twice
+
+
+def test_a_secret_file_that_vanishes_is_told_and_costs_nothing_while_the_token_is_valid(start, make_config, auth):
+    config = make_config()
+    sidekey = start(config)
+    echo(sidekey)
+    secret = pathlib.Path(config["credentials"]["crm"]["client_secret"]["file"])
+    text = secret.read_text()
+    secret.unlink()
+    assert sidekey.get_admin("/refresh/crm", "POST")[0] == 503
+    echo(sidekey)
+    assert sidekey.get_admin("/readyz")[0] == 200
+    said = until("it is told", lambda: [line for line in sidekey.out.read_text().splitlines() if str(secret) in line])
+    assert "No such file" in said[0], said[0]
+    make_config.write("client-secret", text)
+    until("it is refreshed", lambda: sidekey.get_admin("/refresh/crm", "POST")[0] == 200, 60)
 
 
 def test_health_metrics_and_status_speak_without_secrets(sidekey, auth):
