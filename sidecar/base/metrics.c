@@ -32,6 +32,7 @@ static const struct {
     { "sidekey_config_last_reload_successful", "gauge", "1 when the last reload of the configuration succeeded." },
     { "sidekey_credential_state", "gauge", "1 for the current state of the credential, 0 for the others." },
     { "sidekey_degraded", "gauge", "1 while this part does not work; valid tokens are sent all the same." },
+    { "sidekey_h2_streams", "gauge", "Open streams of HTTP/2 by leg." },
     { "sidekey_lease_total", "counter", "Attempts to take the refresh lease, by result." },
     { "sidekey_leaves_total", "counter", "Requests for leaf certificates, by result." },
     { "sidekey_log_dropped_total", "counter", "Lines of the log that were dropped because they could not be written." },

@@ -207,7 +207,6 @@ void h2_lost(struct h2 *h)
             h2_due(s);
     }
     h->open = 0;
-    h2_run(h);
 }
 
 bool h2_over(const struct h2 *h)

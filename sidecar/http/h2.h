@@ -80,7 +80,7 @@ void h2_run(struct h2 *h);
 /* Appends frames until out holds limit bytes or there is nothing to send.  out: room for limit and a frame (17 KiB).
  * 0; -ENOMEM. */
 MUST_CHECK int h2_pull(struct h2 *h, struct buf *out, size_t limit);
-/* The connection is gone: each stream gets gone. */
+/* The connection is gone: at the next h2_run() each stream that is not complete gets gone, behind what had come. */
 void h2_lost(struct h2 *h);
 /* Neither side has anything more to say: close. */
 bool h2_over(const struct h2 *h);

@@ -383,8 +383,11 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         return 0;
     default: return 0;
     }
-    if ((s = stream_of(session, frame->hd.stream_id)) && s->events)
-        h2_due(s);
+    if ((s = stream_of(session, frame->hd.stream_id)) && s->events) {
+        h2_deliver(s); /* a 1xx before the head that may follow it at once */
+        if ((s = stream_of(session, frame->hd.stream_id)) && s->events)
+            h2_due(s);
+    }
     return 0;
 }
 

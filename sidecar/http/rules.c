@@ -282,7 +282,8 @@ static bool via_is_ours(const struct message *m)
 /* RFC 9110 §7.6.3: with the version in which the message came. */
 static int add_via(struct message *m, bool via)
 {
-    struct slice own = m->minor ? SLICE("1.1 " OWN_NAME) : SLICE("1.0 " OWN_NAME);
+    static const char *const names[] = { "1.0 " OWN_NAME, "1.1 " OWN_NAME, "2 " OWN_NAME };
+    struct slice own = slice_str(names[m->http2 ? 2 : m->minor > 0]);
     return via ? message_add(m, SLICE("Via"), own) : 0;
 }
 

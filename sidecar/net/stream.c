@@ -9,6 +9,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -210,6 +212,16 @@ int stream_connect_tls(struct stream *s, struct tls_client *client, const char *
     return 0;
 }
 
+int stream_set_alpn(struct stream *s, enum tls_alpn alpn)
+{
+    return s->tls ? tls_session_alpn(s->tls, alpn) : 0;
+}
+
+bool stream_is_h2(const struct stream *s)
+{
+    return s->tls && tls_session_is_h2(s->tls);
+}
+
 /* "200 Connection established" and its like.  true: all out. */
 static bool flush_plain(struct stream *s)
 {
@@ -348,6 +360,19 @@ void stream_park(struct stream *s)
         buf_done(&s->out);
     if (s->tls)
         tls_session_park(s->tls);
+}
+
+void stream_keep_alive(struct stream *s)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = { { SOL_SOCKET, SO_KEEPALIVE, 1 },
+                    { IPPROTO_TCP, TCP_KEEPIDLE, 30 },
+                    { IPPROTO_TCP, TCP_KEEPINTVL, 10 },
+                    { IPPROTO_TCP, TCP_KEEPCNT, 3 },
+                    { IPPROTO_TCP, TCP_USER_TIMEOUT, 20000 } };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        (void)setsockopt(s->fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
 }
 
 const char *stream_error(const struct stream *s)

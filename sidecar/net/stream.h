@@ -50,6 +50,11 @@ MUST_CHECK int stream_accept_tls(struct stream *s, struct tls_server *server, st
 MUST_CHECK int stream_connect_tls(struct stream *s, struct tls_client *client, const char *host, bool host_is_ip,
                                   const char *key);
 
+/* Right after either of them: what is spoken inside, HTTP/1.1 unless this is called.  0; -ENOMEM. */
+MUST_CHECK int stream_set_alpn(struct stream *s, enum tls_alpn alpn);
+/* After STREAM_SECURED: it is h2. */
+bool stream_is_h2(const struct stream *s);
+
 /* STREAM_OK: *ret_n >= 1 bytes in dst.  STREAM_EOF: clean end (for TLS: close_notify came).  STREAM_ERROR:
  * stream_error(); a TLS stream cut without close_notify is an error. */
 enum stream_io stream_read(struct stream *s, char *dst, size_t size, size_t *ret_n);
@@ -75,6 +80,9 @@ void stream_want_hangup(struct stream *s, enum stream_hangup want);
 /* No more will be written: after the queue has drained, close_notify and shutdown(SHUT_WR), then STREAM_DRAINED. */
 void stream_finish(struct stream *s);
 
+/* TCP: a peer that has silently gone is found out within about a minute (keepalive after 30 s; written bytes that
+ * nobody acknowledges for 20 s).  Nothing on other sockets. */
+void stream_keep_alive(struct stream *s);
 /* Parked: gives TLS buffers back while nothing is in flight (SSL_free_buffers).  Harmless at any time. */
 void stream_park(struct stream *s);
 /* For messages: "connection reset by peer", "certificate has expired (depth 0, issuer CN=x)".  Never NULL. */

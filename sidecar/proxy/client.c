@@ -30,6 +30,7 @@ void client_enter(struct client *c, enum client_state next)
         [CLIENT_DIAL] = l->dial_ms + 1000,
         [CLIENT_SNIFF] = l->connect_head_ms,
         [CLIENT_LOOKUP] = l->dial_ms + 1000,
+        [CLIENT_ALPN] = l->dial_ms + l->tls_ms + 1000,
         [CLIENT_LEAF] = l->tls_ms,
         [CLIENT_TLS] = l->tls_ms,
         [CLIENT_SERVE] = before_parking(l->head_ms),
@@ -71,6 +72,8 @@ static void end(struct client *c, enum close_reason reason, void (*free_leg)(str
     dial_cancel(c->dial);
     dial_lookup_cancel(c->lookup);
     leaf_wait_cancel(&c->leaf_wait);
+    protocol_wait_cancel(&c->protocol_wait);
+    h2_server_free(c->h2);
     if (c->exchange)
         exchange_cancel(c->exchange);
     tunnel_free(c->tunnel);
@@ -461,6 +464,7 @@ void clients_drain(struct context *ctx)
     for (struct list *n = ctx->clients.next, *next; n != &ctx->clients; n = next) {
         struct client *c = LIST_ENTRY(n, struct client, node);
         next = n->next;
+        h2_server_drain(c->h2);
         if ((c->state != CLIENT_SERVE && c->state != CLIENT_PROXY) || leg_started(h1_leg_base(c->leg)))
             continue;
         if (c->served && ctx->drain_idle_ms == 0) {
@@ -478,7 +482,7 @@ void clients_hurry(struct context *ctx)
         struct client *c = LIST_ENTRY(n, struct client, node);
         bool between = c->state == CLIENT_SERVE || c->state == CLIENT_PROXY;
         next = n->next;
-        if (c->tunnel || (between && !leg_started(h1_leg_base(c->leg))))
+        if (c->tunnel || (c->h2 && h2_server_idle(c->h2)) || (between && !leg_started(h1_leg_base(c->leg))))
             client_end_gently(c, CLOSE_DRAINING);
     }
 }
@@ -489,6 +493,7 @@ void clients_close(struct context *ctx)
         struct client *c = LIST_ENTRY(ctx->clients.next, struct client, node);
         if (c->exchange)
             exchange_interrupt(c->exchange);
+        h2_server_interrupt(c->h2);
         client_end(c, CLOSE_SHUTTING_DOWN);
     }
 }

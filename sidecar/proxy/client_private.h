@@ -4,10 +4,12 @@
 #define SIDEKEY_PROXY_CLIENT_PRIVATE_H
 
 #include "net/timer.h"
+#include "net/tls/tls_hello.h"
 #include "proxy/client.h"
 #include "proxy/close_reason.h"
 #include "proxy/exchange.h"
 #include "proxy/h1_leg.h"
+#include "proxy/h2_server.h"
 #include "proxy/problem.h"
 #include "proxy/tunnel.h"
 
@@ -16,6 +18,7 @@ enum client_state {
     CLIENT_DIAL,     /* CONNECT: waits for the upstream's TCP connection */
     CLIENT_SNIFF,    /* tunnel is open: the first byte tells TLS from plain HTTP */
     CLIENT_LOOKUP,   /* waits for where the name in its first bytes leads */
+    CLIENT_ALPN,     /* waits for the upstream's choice of a protocol */
     CLIENT_LEAF,     /* waits for the leaf certificate */
     CLIENT_TLS,      /* handshake with the client */
     CLIENT_SERVE,    /* between requests inside the tunnel */
@@ -31,6 +34,7 @@ struct client {
     enum client_state state;
     struct stream *stream; /* while there is no leg */
     struct h1_leg *leg;
+    struct h2_server *h2; /* instead of a leg, inside the tunnel */
     struct exchange *exchange;
     struct tunnel *tunnel;
     struct authority a0; /* fixed by CONNECT or by the hint */
@@ -50,6 +54,10 @@ struct client {
     int up_fd;              /* dialled, not yet used */
     struct place *reserved; /* … its place in the pool; NULL: none */
     struct leaf_wait leaf_wait;
+    struct protocol_wait protocol_wait;
+    struct tls_hello_alpn offer;
+    enum tls_leaf_kind leaf_kind;
+    enum tls_alpn alpn;
     struct buf early; /* read before it was known what it is */
     struct timer deadline;
     struct later deferred_free;

@@ -1,6 +1,7 @@
 #include "proxy/exchange.h"
 
 #include "proxy/exchange_private.h"
+#include "proxy/grpc.h"
 
 #include <stdlib.h>
 
@@ -22,9 +23,21 @@ struct stream *exchange_upgrade(struct exchange *x, struct buf *leftover)
     return upstream_detach(u, leftover);
 }
 
+/* HTTP/2: a quiet stream is not a dead one, and calls may be quiet in both directions from the start; whether the peers
+ * are there is asked of their connections.  Who does not take what is there has the time of everybody. */
+static bool may_be_quiet(struct exchange *x)
+{
+    return x->client_leg->sharer && x->state == EXCHANGE_RELAY && x->up && (x->status || grpc_is_call(x->request))
+           && !leg_stalled(x->client_leg) && !leg_stalled(exchange_up(x));
+}
+
 static void on_deadline(void *arg)
 {
     struct exchange *x = arg;
+    if (may_be_quiet(x)) {
+        exchange_progress(x);
+        return;
+    }
     if (!x->status && x->up && !x->request_done && leg_space(exchange_up(x)) >= LEG_READ_BYTES) {
         exchange_fail(x, &(struct problem){ .status = 408,
                                             .reason = "body_timeout",

@@ -124,7 +124,7 @@ void exchange_respond(struct exchange *x, struct message *m, struct slice body)
         failed = leg_data(x->client_leg, body);
     if (failed == 0)
         failed = leg_end(x->client_leg, NULL);
-    x->status = m->status;
+    x->status = x->refused_status ? x->refused_status : m->status;
     exchange_finish(x, failed || !m->keep_alive ? EXCHANGE_CLOSE : EXCHANGE_REUSE);
 }
 

@@ -1,5 +1,6 @@
 /* Why an exchange fails, as a problem that a person can act on. */
 #include "proxy/exchange_private.h"
+#include "proxy/grpc.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +18,9 @@ void exchange_fail(struct exchange *x, const struct problem *p)
     }
     message_init(&m);
     buf_init(&body, 16 * 1024);
-    if (problem_build(p, reuse, &m, &body) == 0) {
+    bool call = grpc_is_call(x->request);
+    x->refused_status = call ? p->status : 0;
+    if ((call ? grpc_build(p, &m) : problem_build(p, reuse, &m, &body)) == 0) {
         exchange_respond(x, &m, buf_slice(&body));
     } else {
         x->status = p->status;
@@ -91,8 +94,23 @@ static const char *upstream_hint(const struct leg_fault *fault)
     return NULL;
 }
 
+/* The upstream has reset this stream: so do we, with its code, and the client does what it would do without us. */
+static void mirror_reset(struct exchange *x, const struct leg_fault *fault)
+{
+    x->client_leg->reset_code = fault->reset_code ? fault->reset_code : H2_CANCEL;
+    if (fault->reset_code == H2_HTTP_1_1_REQUIRED)
+        *x->client_leg->falls_back = true;
+    x->reason = fault->label;
+    x->status = x->status ? x->status : 502;
+    exchange_abort_client(x);
+}
+
 void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault)
 {
+    if (fault->reset) {
+        mirror_reset(x, fault);
+        return;
+    }
     char host[AUTHORITY_TEXT_MAX], detail[512];
     snprintf(detail, sizeof detail, "%s: %s%s", authority_key(&x->a0, host), fault->text,
              fault->renegotiation ? "; it asked for a second TLS handshake (renegotiation), which sidekey refuses; it "
@@ -127,9 +145,11 @@ void exchange_upstream_gone(struct exchange *x, const struct leg_fault *fault)
     if (x->state == EXCHANGE_OVER)
         return;
     x->up = NULL;
+    if (up && fault->reset_code == H2_HTTP_1_1_REQUIRED)
+        upstream_wants_h1(up);
     if (x->state == EXCHANGE_HELD) {
         /* the token decides; pass_held() knows what to say */
-    } else if (x->status && !exchange_retract(x)) {
+    } else if (!fault->reset && x->status && !exchange_retract(x)) {
         x->reason = fault->label;
         exchange_abort_client(x);
     } else {

@@ -60,8 +60,11 @@ struct exchange {
     int status; /* of the answer whose head was written; 0: none yet */
     int sends;  /* heads written upstream */
     int client_minor;
-    int late_tokens;    /* that ran out before they could be used */
-    const char *reason; /* why it was refused or cut; for the log */
+    int refused_status;   /* what a refusal of our own would be in HTTP, where gRPC says 200 */
+    int64_t shortened_ms; /* taken off grpc-timeout already */
+    int unprocessed;      /* sends that the upstream has certainly done nothing with */
+    int late_tokens;      /* that ran out before they could be used */
+    const char *reason;   /* why it was refused or cut; for the log */
     bool client_keeps, head_only;
     bool request_done, resending, injected, response_eof;
     bool inspecting;      /* the answer is kept back until its body is whole */

@@ -1,6 +1,7 @@
 /* The request: from the client to a token, to an upstream connection, and out, once or twice. */
 #include "http/rules.h"
 #include "proxy/exchange_private.h"
+#include "proxy/grpc.h"
 #include "proxy/inject.h"
 
 #include <errno.h>
@@ -118,6 +119,14 @@ void exchange_continue(void *exchange)
         exchange_abort_client(x);
 }
 
+/* A call that is sent again has less time. */
+static bool shorten_timeout(struct exchange *x)
+{
+    int64_t elapsed_ms = clock_mono_ms() - x->started_ms - x->shortened_ms;
+    x->shortened_ms += elapsed_ms;
+    return grpc_shorten(x->request, elapsed_ms) == 0;
+}
+
 static void send_request(struct exchange *x)
 {
     if (x->sends && !x->replay.whole) {
@@ -129,6 +138,10 @@ static void send_request(struct exchange *x)
     }
     if (!put_credential(x))
         return;
+    if (x->sends && !shorten_timeout(x)) {
+        exchange_fail_inject(x, true);
+        return;
+    }
     if (x->sends++ == 0)
         meter_overhead(x->ctx->meter, ev_time() - x->started);
     exchange_enter(x, EXCHANGE_RELAY);
@@ -193,7 +206,9 @@ static bool may_be_repeated(struct exchange *x)
 /* Also the second send comes by here: the token is read anew at the last moment. */
 static void need_upstream(struct exchange *x)
 {
-    struct upstream_target target = { .a0 = &x->a0, .rule = x->rule, .once = !may_be_repeated(x) };
+    struct upstream_target target = {
+        .a0 = &x->a0, .rule = x->rule, .once = !may_be_repeated(x), .sharer = x->client_leg->sharer
+    };
     exchange_enter(x, EXCHANGE_CONNECT);
     timer_stop(&x->continue_timer);
     if (!x->request_done) /* the body waits for the connection; the hang-up of a client without one is heard */
@@ -289,6 +304,8 @@ static void on_client_gone(void *owner, const struct leg_fault *fault)
                                             .detail = fault->text });
         return;
     }
+    if (x->up && fault->reset)
+        exchange_up(x)->reset_code = fault->reset_code;
     x->reason = "client_gone";
     x->status = x->status ? x->status : 499;
     leg_free(x->client_leg);

@@ -3,6 +3,7 @@
 #include "http/websocket.h"
 #include "proxy/exchange_private.h"
 #include "proxy/gateway.h"
+#include "proxy/grpc.h"
 #include "proxy/in_band.h"
 
 /* Returns true when the client must not see it: it has had its 100. */
@@ -19,6 +20,8 @@ static enum in_band is_unauthorized(const struct exchange *x, const struct messa
 {
     if (!x->credential || !x->generation)
         return IN_BAND_NO;
+    if (grpc_refuses(x->rule, x->request, head))
+        return IN_BAND_YES;
     for (const int *s = x->rule->unauthorized; *s; s++)
         if (*s == head->status)
             return IN_BAND_YES;
@@ -214,16 +217,27 @@ static void on_up_space(void *owner)
         leg_want(x->client_leg, true);
 }
 
-static bool may_try_fresh_connection(const struct exchange *x)
+#define UNPROCESSED_MAX 3
+
+/* RFC 9113 §8.7: whatever the method, since nothing was done. */
+static bool is_unprocessed(struct exchange *x, const struct leg_fault *fault)
 {
-    return x->up && upstream_reused(x->up) && !x->status && x->sends < 2 && !leg_started(upstream_leg(x->up))
-           && x->replay.whole && exchange_idempotent(x);
+    if (!fault->unprocessed || x->status || !x->replay.whole || x->unprocessed++ >= UNPROCESSED_MAX)
+        return false;
+    x->sends--;
+    return true;
+}
+
+static bool may_try_fresh_connection(const struct exchange *x, const struct leg_fault *fault)
+{
+    return !fault->reset && x->up && upstream_reused(x->up) && !x->status && x->sends < 2
+           && !leg_started(upstream_leg(x->up)) && x->replay.whole && exchange_idempotent(x);
 }
 
 static void on_up_gone(void *owner, const struct leg_fault *fault)
 {
     struct exchange *x = owner;
-    if (x->state != EXCHANGE_RELAY || !may_try_fresh_connection(x)) {
+    if (x->state != EXCHANGE_RELAY || !(may_try_fresh_connection(x, fault) || is_unprocessed(x, fault))) {
         exchange_upstream_gone(x, fault);
         return;
     }

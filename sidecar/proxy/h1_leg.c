@@ -24,7 +24,7 @@ struct h1_leg *h1_leg_new(struct stream *s, enum h1_role reads, const struct leg
         free(l);
         return NULL;
     }
-    l->base = (struct leg){ &h1_ops, events, owner };
+    l->base = (struct leg){ .ops = &h1_ops, .events = events, .owner = owner };
     l->stream = s;
     l->reads = reads;
     buf_init(&l->rest, REST_MAX);

@@ -111,7 +111,10 @@ static int set_userinfo(struct message *request, struct slice value)
 static int set_header(struct message *request, struct slice name, struct slice value)
 {
     message_remove_alike(request, name);
-    return message_add(request, name, value);
+    int failed = message_add(request, name, value);
+    if (failed == 0)
+        request->fields[request->field_count - 1].sensitive = true;
+    return failed;
 }
 
 static enum inject_result inject_item(const struct inject_item *item, const struct token *token,

@@ -1,6 +1,6 @@
 /* proxy/leg.h: one side of an exchange, for any protocol: five events in, the same five out.   Worker process.
  *
- * A codec (h1_leg.c; HTTP/2 will be one more) owns the bytes; the exchange sees heads, data, ends.  Backpressure is two
+ * A codec (h1_leg.c, h2_conn.c) owns the bytes; the exchange sees heads, data, ends.  Backpressure is two
  * numbers: leg_space() says how many body bytes the leg takes now, leg_want() says whether its events are wanted.
  * Events are never delivered from inside a leg_* call.  After leg_want(false) none come, except gone. */
 #ifndef SIDEKEY_PROXY_LEG_H
@@ -14,9 +14,12 @@ struct leg_fault {
     bool clean;         /* the peer ended between two messages: no fault */
     bool verify;        /* upstream certificate or name did not verify */
     bool renegotiation; /* upstream asked for a second TLS handshake, and ended when that was refused */
-    int status;         /* what to answer: 400… for a request that does not parse, 502 for an upstream */
-    const char *label;  /* RFC 9209 §2.3 error, or a reason for the metric */
-    const char *text;   /* for people; valid during the event */
+    bool reset;         /* h2: the stream alone was reset by the peer, with reset_code (RFC 9113 §7) */
+    bool unprocessed;   /* h2: it is certain that the peer has done nothing with it (RFC 9113 §8.7) */
+    uint32_t reset_code;
+    int status;        /* what to answer: 400… for a request that does not parse, 502 for an upstream */
+    const char *label; /* RFC 9209 §2.3 error, or a reason for the metric */
+    const char *text;  /* for people; valid during the event */
 };
 
 struct leg_events {
@@ -41,6 +44,7 @@ struct leg_ops {
     void (*half_close)(struct leg *, bool);
     void (*expect)(struct leg *, struct slice method);
     bool (*started)(const struct leg *);
+    bool (*stalled)(const struct leg *);
     void (*abort)(struct leg *);
     void (*free)(struct leg *);
 };
@@ -49,6 +53,9 @@ struct leg {
     const struct leg_ops *ops;
     const struct leg_events *events;
     void *owner;
+    const char *sharer;  /* h2: whose streams may share an upstream connection; NULL: HTTP/1.1 */
+    uint32_t reset_code; /* h2: what leg_abort() and leg_free() reset with; 0: INTERNAL_ERROR, CANCEL */
+    bool *falls_back;    /* h2 client: set to true once its upstream wants HTTP/1.1 */
 };
 
 /* Size of a read. A leg with less space than this is waited for. */
@@ -95,6 +102,11 @@ static inline void leg_expect(struct leg *l, struct slice method)
 static inline bool leg_started(const struct leg *l)
 {
     return l->ops->started(l);
+}
+/* h2: bytes wait for the peer to take them, or for us to.  false for HTTP/1.1, whose deadlines are those of bytes. */
+static inline bool leg_stalled(const struct leg *l)
+{
+    return l->ops->stalled && l->ops->stalled(l);
 }
 /* Takes back the message that is being written.  false: some of it has gone out. */
 static inline bool leg_retract(struct leg *l)

@@ -19,7 +19,7 @@ struct meter {
     struct per_rule *rules;
     size_t rule_count; /* the last one is for requests without a rule */
     struct histogram duration, overhead;
-    double *gauges[3], *waiters;
+    double *gauges[3], *streams[2], *waiters;
     double *closes[2][CLOSE_REASONS]; /* [METER_CLIENT or METER_UPSTREAM] */
     bool changed;
 };
@@ -68,6 +68,8 @@ static const char *const reasons[] = { "proxy_auth",
                                        "browser_request",
                                        "trace_refused",
                                        "target_escape",
+                                       "scheme_differs",
+                                       "http2_protocol",
                                        "max_forwards_invalid",
                                        "loop",
                                        "host_missing",
@@ -176,6 +178,8 @@ struct meter *meter_new(const struct rule *rules, size_t count, struct metrics_a
     m->gauges[METER_CLIENT] = metrics_at(m->metrics, "sidekey_connections{leg=\"client\"}");
     m->gauges[METER_UPSTREAM] = metrics_at(m->metrics, "sidekey_connections{leg=\"upstream\"}");
     m->gauges[METER_TUNNEL] = metrics_at(m->metrics, "sidekey_tunnels");
+    m->streams[METER_CLIENT] = metrics_at(m->metrics, "sidekey_h2_streams{leg=\"client\"}");
+    m->streams[METER_UPSTREAM] = metrics_at(m->metrics, "sidekey_h2_streams{leg=\"upstream\"}");
     m->waiters = metrics_at(m->metrics, "sidekey_refresh_waiters");
     make_closes(m);
     meet_counters(m);
@@ -250,6 +254,11 @@ void meter_gauge(struct meter *m, enum meter_leg leg, double value)
 void meter_gauge_add(struct meter *m, enum meter_leg leg, double change)
 {
     set(m, m->gauges[leg], *m->gauges[leg] + change);
+}
+
+void meter_streams(struct meter *m, enum meter_leg leg, double change)
+{
+    set(m, m->streams[leg], *m->streams[leg] + change);
 }
 
 void meter_waiters(struct meter *m, double value)

@@ -27,6 +27,8 @@ void meter_refused(struct meter *m, const char *reason);
 void meter_close(struct meter *m, enum meter_leg leg, enum close_reason reason);
 void meter_gauge(struct meter *m, enum meter_leg leg, double value);
 void meter_gauge_add(struct meter *m, enum meter_leg leg, double change);
+/* Streams of HTTP/2 that are open; leg: METER_CLIENT or METER_UPSTREAM. */
+void meter_streams(struct meter *m, enum meter_leg leg, double change);
 void meter_waiters(struct meter *m, double value);
 /* Measures the process, when something has changed since the last call. */
 void meter_measure(struct meter *m);

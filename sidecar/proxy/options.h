@@ -23,6 +23,7 @@ struct worker_limits {
     unsigned per_upstream;       /* upstream connections per authority; default 256 */
     unsigned fields;             /* of a head as it comes; default 200 */
     uint64_t request_line_bytes; /* default 16 KiB */
+    uint64_t h2_buffer_bytes;    /* what HTTP/2 connections hold back for slow receivers; default 16 MiB */
     int64_t upstream_idle_ms;    /* an idle pooled connection; default 4 s */
 };
 

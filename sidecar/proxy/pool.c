@@ -11,17 +11,23 @@
 #include <unistd.h>
 
 #define PLACES_MAX 1024
+#define SHARER_MAX 300
+#define PROTOCOL_KNOWN_MS (5 * 60 * 1000)
 
 struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits, struct meter *meter)
 {
     struct pool *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
-    *p = (struct pool){
-        .dialer = dialer, .limits = limits, .meter = meter, .places = hash_new(), .identities = hash_new()
-    };
+    *p = (struct pool){ .dialer = dialer,
+                        .limits = limits,
+                        .meter = meter,
+                        .places = hash_new(),
+                        .identities = hash_new(),
+                        .protocols = hash_new() };
+    h2_budget_init(&p->budget, limits->h2_buffer_bytes);
     list_init(&p->unused);
-    if (!p->places || !p->identities) {
+    if (!p->places || !p->identities || !p->protocols) {
         pool_free(p);
         return NULL;
     }
@@ -72,6 +78,8 @@ static bool is_recent(const struct upstream *u)
 /* The connection that was used last.  NULL: none is good enough. */
 static struct upstream *pick(struct place *p, bool once)
 {
+    if (p->protocol)
+        return upstream_h2_pick(p);
     while (!list_empty(&p->idle)) {
         struct upstream *u = LIST_ENTRY(p->idle.next, struct upstream, node);
         if (once && !is_recent(u))
@@ -105,6 +113,17 @@ static bool connect_next(struct place *p)
     return u != NULL; /* else who waits gets the next one that is given back, or its deadline */
 }
 
+/* One that no request waits for yet. */
+static bool connect_warm(struct place *p)
+{
+    struct upstream *u = make_room(p) ? upstream_new(p) : NULL;
+    if (!u)
+        return false;
+    u->warm = true;
+    upstream_dial(u);
+    return true;
+}
+
 static void on_handout(struct later *later)
 {
     struct place *p = LIST_ENTRY(later, struct place, handout);
@@ -119,7 +138,7 @@ static void on_handout(struct later *later)
         leave_queue(w);
         w->fn(w->arg, u, NULL);
     }
-    while (p->connecting < p->waiting && connect_next(p))
+    while (p->connecting < (p->protocol ? upstream_h2_needed(p) : p->waiting) && connect_next(p))
         ;
 }
 
@@ -161,11 +180,24 @@ static void sweep_one(void *arg, struct slice key, void *value)
 {
     struct place *place = value;
     struct pool *p = arg;
-    if (place->open || !list_empty(&place->waits))
+    if (place->open || !list_empty(&place->waits) || !list_empty(&place->askers))
         return;
     later_cancel(&place->handout);
     hash_remove(p->places, key);
     free(place);
+}
+
+/* key: of the place of HTTP/2 without its sharer.  NULL: no room for one more, or no memory. */
+static struct protocol *protocol_of(struct pool *p, struct slice key)
+{
+    struct protocol *found = hash_get(p->protocols, key);
+    if (found || hash_count(p->protocols) >= PLACES_MAX)
+        return found;
+    found = calloc(1, sizeof *found);
+    if (found && hash_put(p->protocols, key, found) == 0)
+        return found;
+    free(found);
+    return NULL;
 }
 
 static struct place *place_new(struct pool *p, const struct upstream_target *t, struct slice key)
@@ -188,12 +220,33 @@ static struct place *place_new(struct pool *p, const struct upstream_target *t, 
     memcpy(place->key, key.ptr, key.len);
     list_init(&place->idle);
     list_init(&place->others);
+    list_init(&place->shared);
+    list_init(&place->askers);
     list_init(&place->waits);
     later_init(&place->handout, on_handout);
     if (hash_put(p->places, key, place) != 0) {
         free(place);
         return NULL;
     }
+    return place;
+}
+
+/* plain: the key of the place of HTTP/1.1 beside it. */
+static struct place *shared_place(struct pool *p, const struct upstream_target *t, struct slice plain)
+{
+    char key[AUTHORITY_TEXT_MAX + 1100 + SHARER_MAX];
+    int len = snprintf(key, sizeof key, "2%.*s|%s", (int)plain.len, plain.ptr, t->sharer);
+    if (len < 0 || (size_t)len >= sizeof key || t->a0->scheme != SCHEME_HTTPS)
+        return NULL;
+    struct place *place = hash_get(p->places, slice_of(key, (size_t)len));
+    if (place)
+        return place;
+    struct protocol *protocol = protocol_of(p, plain);
+    place = protocol ? place_new(p, t, slice_of(key, (size_t)len)) : NULL;
+    if (!place)
+        return NULL;
+    place->protocol = protocol;
+    place->rule = t->rule;
     return place;
 }
 
@@ -207,14 +260,75 @@ static struct place *place_of(struct pool *p, const struct upstream_target *t)
                        r && tls ? or_empty(r->cert_file) : "", r && tls ? or_empty(r->key_file) : "");
     if (len < 0 || (size_t)len >= sizeof key)
         return NULL;
+    if (t->sharer)
+        return shared_place(p, t, slice_of(key, (size_t)len));
     struct place *place = hash_get(p->places, slice_of(key, (size_t)len));
     return place ? place : place_new(p, t, slice_of(key, (size_t)len));
+}
+
+struct place *pool_plain_place(struct place *h2)
+{
+    struct upstream_target target = { .a0 = &h2->a0, .rule = h2->rule };
+    struct place *plain = place_of(h2->pool, &target);
+    return plain && make_room(plain) ? plain : NULL;
 }
 
 bool pool_has(struct pool *p, const struct upstream_target *target)
 {
     struct place *place = place_of(p, target);
-    return place && list_empty(&place->waits) && (!list_empty(&place->idle) || place->connecting);
+    return place && list_empty(&place->waits)
+           && (!list_empty(&place->idle) || !list_empty(&place->shared) || place->connecting);
+}
+
+/* --- which protocol --- */
+
+static bool is_known(const struct protocol *protocol)
+{
+    return protocol->known == PROTOCOL_H2
+           || (protocol->known == PROTOCOL_H1 && clock_mono_ms() - protocol->known_ms < PROTOCOL_KNOWN_MS);
+}
+
+enum pool_protocol pool_protocol(struct pool *p, const struct upstream_target *target, int fd, struct protocol_wait *w,
+                                 void (*fn)(void *arg, enum pool_protocol protocol), void *arg)
+{
+    struct place *place = place_of(p, target);
+    *w = (struct protocol_wait){ .fn = fn, .arg = arg };
+    list_init(&w->node);
+    if (place && is_known(place->protocol) && place->protocol->known == PROTOCOL_H1) {
+        struct upstream_target plain = { .a0 = target->a0, .rule = target->rule };
+        if (fd >= 0)
+            pool_adopt(p, &plain, fd);
+        return PROTOCOL_H1;
+    }
+    if (!place) {
+        if (fd >= 0)
+            close(fd);
+        return PROTOCOL_H1;
+    }
+    bool known = is_known(place->protocol) || !list_empty(&place->shared);
+    if (fd >= 0 && !place->connecting && list_empty(&place->shared)) {
+        pool_adopt(p, target, fd);
+        fd = -1;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (known)
+        return PROTOCOL_H2;
+    if (!place->connecting && !connect_warm(place))
+        return PROTOCOL_H1;
+    list_push(&place->askers, &w->node);
+    return PROTOCOL_UNKNOWN;
+}
+
+void protocol_wait_cancel(struct protocol_wait *w)
+{
+    if (w->node.next)
+        list_remove(&w->node);
+}
+
+struct h2_budget *pool_budget(struct pool *p)
+{
+    return &p->budget;
 }
 
 void pool_adopt(struct pool *p, const struct upstream_target *target, int fd)
@@ -250,7 +364,8 @@ void pool_release(struct place *reserved)
 /* An attempt that nobody waits for would take a place from others, for as long as its upstream says nothing. */
 static void end_spare_attempt(struct place *p)
 {
-    for (struct list *n = p->others.prev; n != &p->others && p->connecting > p->waiting; n = n->prev) {
+    for (struct list *n = p->others.prev; n != &p->others && p->connecting > p->waiting && list_empty(&p->askers);
+         n = n->prev) {
         struct upstream *u = LIST_ENTRY(n, struct upstream, node);
         if (u->warm || (u->state != UPSTREAM_DIAL && u->state != UPSTREAM_TLS))
             continue;
@@ -319,6 +434,8 @@ static void free_place(void *arg, struct slice key, void *value)
         upstream_drop(LIST_ENTRY(p->idle.next, struct upstream, node), CLOSE_SHUTTING_DOWN);
     while (!list_empty(&p->others)) /* warm ones that are still on their way */
         upstream_drop(LIST_ENTRY(p->others.next, struct upstream, node), CLOSE_SHUTTING_DOWN);
+    while (!list_empty(&p->shared))
+        upstream_drop(LIST_ENTRY(p->shared.next, struct upstream, node), CLOSE_SHUTTING_DOWN);
     later_cancel(&p->handout);
     free(p);
 }
@@ -330,6 +447,13 @@ static void free_identity(void *arg, struct slice key, void *value)
     tls_client_free(value);
 }
 
+static void free_protocol(void *arg, struct slice key, void *value)
+{
+    (void)arg;
+    (void)key;
+    free(value);
+}
+
 void pool_free(struct pool *p)
 {
     if (!p)
@@ -338,6 +462,9 @@ void pool_free(struct pool *p)
         hash_each(p->places, free_place, NULL);
     if (p->identities)
         hash_each(p->identities, free_identity, NULL);
+    if (p->protocols)
+        hash_each(p->protocols, free_protocol, NULL);
+    hash_free(p->protocols);
     hash_free(p->places);
     hash_free(p->identities);
     free(p);

@@ -236,3 +236,23 @@ const char *rule_mismatch(const struct rule *r, const struct authority *a0, cons
         return "path";
     return when_holds(&r->when, request) ? NULL : "placeholder";
 }
+
+static bool same_file(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool rule_host_http2(const struct rule *rules, size_t count, const struct authority *a0)
+{
+    const struct rule *first = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const struct rule *r = &rules[i];
+        if (!rule_knows(r, a0))
+            continue;
+        first = first ? first : r;
+        if (r->http2 == HTTP2_OFF || !same_file(r->ca_file, first->ca_file)
+            || !same_file(r->cert_file, first->cert_file) || !same_file(r->key_file, first->key_file))
+            return false;
+    }
+    return first != NULL;
+}

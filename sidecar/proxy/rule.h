@@ -25,6 +25,11 @@ struct in_band_mark { /* an answer that means "the token was refused" without a 
     uint64_t max_body;            /* longer bodies are not looked into */
 };
 
+enum rule_http2 {
+    HTTP2_OFF,
+    HTTP2_MIRROR, /* offered to clients where the upstream speaks it */
+};
+
 struct rule {
     char *name;       /* label in logs and metrics; default: the host pattern */
     char *host;       /* exact, or "*.suffix" (exactly one label); normalised */
@@ -43,10 +48,12 @@ struct rule {
     char *only_if_header, *only_if_equals;      /* inject only over this placeholder; NULL: always */
     char **upgrades; /* NULL-terminated protocols that an Upgrade may lead to; NULL: websocket alone */
     bool allow_http;
+    enum rule_http2 http2;     /* default HTTP2_OFF */
     bool half_close;           /* a client that has ended its side still gets its answer; default false */
     int unauthorized[8];       /* statuses, 0-terminated; default {401} */
     struct in_band_mark *also; /* what else means a refused token */
     size_t also_count;
+    int grpc_unauthorized[8]; /* statuses of gRPC that mean the same, 0-terminated; default {16} */
     /* send again after a refresh; default true.  false: only the next request gets the new token */
     bool replay;
     uint64_t replay_max_bytes; /* default 1 MiB */
@@ -78,6 +85,8 @@ bool rule_shadows(const struct rule *before, const struct rule *r);
  * X-Original-URL, X-Rewrite-URL): true when the rule allows each of them too, or has no list of them.  Frameworks fold
  * their case, so it is folded here. */
 bool rule_overrides_allowed(const struct rule *r, const struct message *request);
+/* HTTP/2 may be spoken to this host and port: every rule that knows it says so, and they agree on their tls files. */
+bool rule_host_http2(const struct rule *rules, size_t count, const struct authority *a0);
 /* For "why": what keeps the rule from this request ("host", "port", "method", "path", "placeholder"), or NULL when it
  * matches. */
 const char *rule_mismatch(const struct rule *r, const struct authority *a0, const struct message *request);

@@ -27,10 +27,12 @@ static const struct {
     [UPSTREAM_IDLE] = { "idle", idle_ms, idle_over },         /* limits.upstream_idle, or what its server says */
     [UPSTREAM_BUSY] = { "busy", NULL, NULL },                 /* its exchange */
     [UPSTREAM_UNREAD] = { "unread", unread_ms, unread_late }, /* limits.upstream_idle */
+    [UPSTREAM_SHARED] = { "shared", upstream_h2_quiet_ms, upstream_h2_quiet },
+    [UPSTREAM_UNSHARED] = { "unshared", upstream_h2_unshared_ms, idle_over },
+    [UPSTREAM_PINGED] = { "pinged", upstream_h2_pinged_ms, upstream_h2_dead },
 };
 
-/* The one writer of the state, and of the deadline. */
-static void upstream_enter(struct upstream *u, enum upstream_state next)
+void upstream_enter(struct upstream *u, enum upstream_state next)
 {
     log_debug(log_msg("upstream"), log_str("from", states[u->state].name), log_str("to", states[next].name));
     u->state = next;
@@ -59,7 +61,12 @@ static void report_drop(const struct upstream *u, enum close_reason reason)
 void upstream_drop(struct upstream *u, enum close_reason reason)
 {
     struct place *p = u->place;
+    if (u->stream_leg) {
+        upstream_h2_give_back(u);
+        return;
+    }
     report_drop(u, reason);
+    upstream_h2_drop(u);
     if (u->state == UPSTREAM_DIAL || u->state == UPSTREAM_TLS)
         p->connecting--;
     p->open--;
@@ -177,6 +184,10 @@ static const struct leg_events unread_events = { unread_head, unread_data, unrea
 
 void upstream_give_back(struct upstream *u)
 {
+    if (u->stream_leg) {
+        upstream_h2_give_back(u);
+        return;
+    }
     if (!h1_leg_reusable(u->leg)) {
         upstream_drop(u, CLOSE_ANSWERED);
         return;
@@ -187,7 +198,7 @@ void upstream_give_back(struct upstream *u)
 
 void upstream_give_back_unread(struct upstream *u)
 {
-    if (h1_leg_reusable(u->leg)) {
+    if (u->stream_leg || h1_leg_reusable(u->leg)) {
         upstream_give_back(u);
         return;
     }
@@ -199,7 +210,7 @@ void upstream_give_back_unread(struct upstream *u)
 
 struct leg *upstream_leg(struct upstream *u)
 {
-    return h1_leg_base(u->leg);
+    return u->stream_leg ? u->stream_leg : h1_leg_base(u->leg);
 }
 
 bool upstream_reused(const struct upstream *u)
@@ -218,11 +229,13 @@ struct stream *upstream_detach(struct upstream *u, struct buf *leftover)
 /* --- becoming connected --- */
 
 /* The attempt failed: so does the one who has waited longest; others have attempts of their own. */
-static void attempt_failed(struct upstream *u, enum close_reason reason, const struct leg_fault *fault)
+void upstream_attempt_failed(struct upstream *u, enum close_reason reason, const struct leg_fault *fault)
 {
     struct place *p = u->place;
-    struct upstream_wait *w = upstream_wait_first(p);
-    if (w) {
+    struct upstream_wait *w = p->protocol ? NULL : upstream_wait_first(p);
+    if (p->protocol) {
+        upstream_h2_tell(p, PROTOCOL_UNKNOWN, fault);
+    } else if (w) {
         w->fn(w->arg, NULL, fault);
     } else {
         log_debug(log_msg("warm upstream connection failed"), log_str("reason", fault->label));
@@ -230,8 +243,12 @@ static void attempt_failed(struct upstream *u, enum close_reason reason, const s
     upstream_drop(u, reason);
 }
 
-static void connected(struct upstream *u)
+void upstream_connected(struct upstream *u)
 {
+    if (u->place->protocol) {
+        upstream_h2_connected(u);
+        return;
+    }
     struct stream *s = u->stream;
     u->place->connecting--;
     upstream_enter(u, UPSTREAM_BUSY);
@@ -256,13 +273,13 @@ static void on_handshake(void *owner, enum stream_event event)
 {
     struct upstream *u = owner;
     if (event == STREAM_SECURED)
-        connected(u);
+        upstream_connected(u);
     else if (event == STREAM_FAILED)
-        attempt_failed(u, CLOSE_TLS_FAILED,
-                       &(struct leg_fault){ .status = 502,
-                                            .verify = stream_verify_failed(u->stream),
-                                            .label = stream_error_label(u->stream),
-                                            .text = stream_error(u->stream) });
+        upstream_attempt_failed(u, CLOSE_TLS_FAILED,
+                                &(struct leg_fault){ .status = 502,
+                                                     .verify = stream_verify_failed(u->stream),
+                                                     .label = stream_error_label(u->stream),
+                                                     .text = stream_error(u->stream) });
 }
 
 static int64_t tls_ms(const struct upstream *u)
@@ -272,10 +289,10 @@ static int64_t tls_ms(const struct upstream *u)
 
 static void tls_late(struct upstream *u)
 {
-    attempt_failed(u, CLOSE_TIMEOUT,
-                   &(struct leg_fault){ .status = 504,
-                                        .label = "connection_timeout",
-                                        .text = "the upstream's TLS handshake took too long" });
+    upstream_attempt_failed(u, CLOSE_TIMEOUT,
+                            &(struct leg_fault){ .status = 504,
+                                                 .label = "connection_timeout",
+                                                 .text = "the upstream's TLS handshake took too long" });
 }
 
 /* Takes fd over.  Completes later, also for plain connections. */
@@ -286,17 +303,20 @@ void upstream_secure(struct upstream *u, int fd)
     u->stream = stream_new(fd, on_handshake, u);
     if (!u->stream) {
         close(fd);
-        attempt_failed(u, CLOSE_OUT_OF_MEMORY,
-                       &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
+        upstream_attempt_failed(
+            u, CLOSE_OUT_OF_MEMORY,
+            &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
         return;
     }
     if (!p->tls) {
-        connected(u);
+        upstream_connected(u);
         return;
     }
-    if (stream_connect_tls(u->stream, p->tls, p->a0.host, p->a0.kind != HOST_NAME, p->key) != 0)
-        attempt_failed(u, CLOSE_OUT_OF_MEMORY,
-                       &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
+    if (stream_connect_tls(u->stream, p->tls, p->a0.host, p->a0.kind != HOST_NAME, p->key) != 0
+        || (p->protocol && stream_set_alpn(u->stream, TLS_ALPN_H2) != 0))
+        upstream_attempt_failed(
+            u, CLOSE_OUT_OF_MEMORY,
+            &(struct leg_fault){ .status = 502, .label = "proxy_internal_error", .text = "out of memory" });
 }
 
 static int dial_status(enum dial_error error)
@@ -313,7 +333,7 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
     if (error == DIAL_OK)
         upstream_secure(u, fd);
     else
-        attempt_failed(
+        upstream_attempt_failed(
             u, error == DIAL_TIMEOUT ? CLOSE_TIMEOUT : CLOSE_UNREACHABLE,
             &(struct leg_fault){ .status = dial_status(error), .label = dial_error_label(error), .text = text });
 }
@@ -333,6 +353,7 @@ struct upstream *upstream_new(struct place *p)
     make_room(p->pool);
     u->place = p;
     list_init(&u->unused);
+    list_init(&u->streams);
     timer_init(&u->deadline, on_deadline, u);
     upstream_enter(u, UPSTREAM_DIAL);
     list_push(&p->others, &u->node);

@@ -4,6 +4,7 @@
 #ifndef SIDEKEY_PROXY_UPSTREAM_H
 #define SIDEKEY_PROXY_UPSTREAM_H
 
+#include "http/h2.h"
 #include "net/dial/dial.h"
 #include "net/stream.h"
 #include "net/timer.h"
@@ -18,9 +19,19 @@ struct upstream_target {
     const struct rule *rule; /* its tls files are the identity; NULL: none */
     /* the request cannot be sent twice: it gets a fresh connection, or one that was in use a moment ago */
     bool once;
+    /* HTTP/2: whose requests may share a connection with this one; NULL: HTTP/1.1 */
+    const char *sharer;
 };
 
 struct place;
+
+enum pool_protocol { PROTOCOL_UNKNOWN, PROTOCOL_H1, PROTOCOL_H2 };
+
+struct protocol_wait {
+    struct list node;
+    void (*fn)(void *arg, enum pool_protocol protocol); /* UNKNOWN: the upstream could not be had */
+    void *arg;
+};
 
 struct upstream_wait {
     struct list node;
@@ -53,6 +64,17 @@ void pool_release(struct place *reserved);
 /* Takes a connected TCP socket over: goes on with TLS, then idle or to a waiting request.  Closes it when the limit is
  * reached. */
 void pool_adopt(struct pool *p, const struct upstream_target *target, int fd);
+/* What an upstream of TLS speaks, by its own choice among both (RFC 7301); target has a sharer.  fd: a socket that is
+ * connected to it, or -1; taken over.  UNKNOWN: fn comes later, within dial_ms + tls_ms.  What was learnt holds for
+ * five minutes, or until the upstream says otherwise. */
+enum pool_protocol pool_protocol(struct pool *p, const struct upstream_target *target, int fd, struct protocol_wait *w,
+                                 void (*fn)(void *arg, enum pool_protocol protocol), void *arg);
+/* Harmless on a zeroed or finished wait. */
+void protocol_wait_cancel(struct protocol_wait *w);
+/* The upstream wants HTTP/1.1 after all (RFC 9113 §7, HTTP_1_1_REQUIRED): so it is what it speaks from now on. */
+void upstream_wants_h1(struct upstream *u);
+/* What HTTP/2 connections hold back, in this worker. */
+struct h2_budget *pool_budget(struct pool *p);
 /* The exchange is over.  Reusable → idle; else closed. */
 void upstream_give_back(struct upstream *u);
 /* The response is not needed: reads at most 64 KiB of it to keep the connection, else closes it. */

@@ -24,6 +24,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { startApi } from './api.mjs';
 import { makeGrants } from './grants.mjs';
+import { startH2Api } from './h2api.mjs';
 import { makeJudge } from './judge.mjs';
 import { shapes } from './shapes.mjs';
 
@@ -292,7 +293,16 @@ server.on('request', (req, res) => {
 // --- control -------------------------------------------------------------------------------------------------------------------
 const api = options.pki ? await startApi({ isLive, judge, pki: options.pki, www: options.www }) : undefined;
 
+let h2api; // made when it is first asked for
+
 const commands = {
+  'POST /h2/start': async () => { h2api ??= await startH2Api({ isLive, pki: options.pki }); h2api.clear(); return { port: h2api.port }; },
+  'POST /h2/listen': async ({ mode }) => { await h2api.listen(mode); return {}; },
+  'POST /h2/settings': async (changed) => { await h2api.settings(changed); return {}; },
+  'POST /h2/goaway': () => { h2api.goaway(); return {}; },
+  'POST /h2/release': () => ({ released: h2api.release() }),
+  'GET /h2/counts': () => ({ ...h2api.counts(), open: h2api.open() }),
+  'GET /h2/seen': () => h2api.seen(),
   'POST /mint': async (body) => {
     const made = await mint(body);
     if (body.ttl) stored.get(`RefreshToken:${made.refresh_token}`).ttl_ms = body.ttl * 1000;

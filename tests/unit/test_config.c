@@ -97,6 +97,24 @@ static void a_name_that_a_label_would_have_to_escape_is_refused(void **state)
         }
 }
 
+static void rules_of_one_host_agree_on_http2(void **state)
+{
+    (void)state;
+    struct config *c =
+        good("{\"rules\": [{\"match\": {\"host\": \"a.test\", \"paths\": [\"/x\"]}, \"http2\": \"mirror\", "
+             "\"name\": \"x\"}, {\"match\": {\"host\": \"a.test\"}, \"http2\": \"mirror\"}, "
+             "{\"match\": {\"host\": \"b.test\"}}]}");
+    assert_int_equal(c->rules[1].http2, HTTP2_MIRROR);
+    assert_int_equal(c->rules[2].http2, HTTP2_OFF);
+    assert_int_equal(c->rules[2].grpc_unauthorized[0], 16);
+    assert_int_equal(c->limits.h2_buffer_bytes, 16 << 20);
+    config_free(c);
+    bad("{\"rules\": [{\"match\": {\"host\": \"a.test\", \"paths\": [\"/x\"]}, \"http2\": \"mirror\", \"name\": "
+        "\"x\"}, "
+        "{\"match\": {\"host\": \"a.test\"}}]}",
+        "", "http2 differs from that of rule x, which has the same host");
+}
+
 static void an_empty_file_means_the_defaults(void **state)
 {
     (void)state;
@@ -1127,6 +1145,7 @@ static void an_address_may_be_written_as_other_servers_read_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rules_of_one_host_agree_on_http2),
         cmocka_unit_test(an_empty_file_means_the_defaults),
         cmocka_unit_test(a_name_that_a_label_would_have_to_escape_is_refused),
         cmocka_unit_test(a_whole_file_becomes_structs),

@@ -295,6 +295,7 @@ static void a_connection_that_is_lost_ends_each_stream(void **state)
     peers_talk(&client, &server);
     struct peer_stream *queued = ask("GET", FRAMING_NONE, 0);
     h2_lost(client.h);
+    h2_run(client.h);
     assert_string_equal(sent->heard, "gone 8 connection; ");
     assert_string_equal(queued->heard, "gone 8 connection unprocessed; ");
 }

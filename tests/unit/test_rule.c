@@ -485,6 +485,27 @@ static void a_look_up_sees_the_rules_of_its_host_only(void **state)
     rule_index_free(index);
 }
 
+static void http2_belongs_to_the_host(void **state)
+{
+    static char one[] = "one.pem", two[] = "two.pem";
+    struct rule rules[] = { RULE("a.test", 443, v2, NULL), RULE("a.test", 443, NULL, NULL),
+                            RULE("b.test", 443, NULL, NULL) };
+    struct authority a = to("a.test"), c = to("c.test");
+    (void)state;
+    assert_false(rule_host_http2(rules, 3, &a));
+    rules[0].http2 = HTTP2_MIRROR;
+    assert_false(rule_host_http2(rules, 3, &a));
+    rules[1].http2 = HTTP2_MIRROR;
+    assert_true(rule_host_http2(rules, 3, &a));
+    rules[0].ca_file = one;
+    assert_false(rule_host_http2(rules, 3, &a));
+    rules[1].ca_file = two;
+    assert_false(rule_host_http2(rules, 3, &a));
+    rules[1].ca_file = one;
+    assert_true(rule_host_http2(rules, 3, &a));
+    assert_false(rule_host_http2(rules, 3, &c));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -503,6 +524,7 @@ int main(void)
         cmocka_unit_test(no_rules_know_nothing),
         cmocka_unit_test(a_look_up_sees_the_rules_of_its_host_only),
         cmocka_unit_test(the_reason_names_the_first_difference),
+        cmocka_unit_test(http2_belongs_to_the_host),
         cmocka_unit_test(a_rule_gives_back_all_it_owns_and_an_empty_one_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@ void cross_init_rule(void *rule)
 {
     struct rule *r = rule;
     r->unauthorized[0] = 401;
+    r->grpc_unauthorized[0] = 16; /* UNAUTHENTICATED */
     r->replay = true;
     r->replay_max_bytes = UINT64_MAX; /* until limits.replay_body takes its place */
 }
@@ -235,6 +236,24 @@ static int check_redis(struct schema *s, const json_t *store, const struct confi
     return failed;
 }
 
+/* A connection is HTTP/2 or not before its first request, so that cannot depend on the path. */
+static int check_http2(struct schema *s, const json_t *rules, const struct config *c)
+{
+    int failed = 0;
+    for (size_t i = 1; i < c->rule_count; i++)
+        for (size_t j = 0; j < i; j++) {
+            const struct rule *a = &c->rules[j], *b = &c->rules[i];
+            if (!a->host || !b->host || strcmp(a->host, b->host) != 0 || a->port != b->port || a->http2 == b->http2)
+                continue;
+            failed = schema_error(s, json_array_get(rules, i),
+                                  "http2 differs from that of rule %s, which has the same host: a connection has one "
+                                  "protocol for all of its requests",
+                                  a->name ? a->name : a->host);
+            break;
+        }
+    return failed;
+}
+
 int cross_check_config(struct schema *s, const json_t *node, void *config)
 {
     const struct config *c = config;
@@ -243,6 +262,7 @@ int cross_check_config(struct schema *s, const json_t *node, void *config)
         failed = schema_error(s, json_object_get(node, "store"), "seal_key_previous needs seal_key, which is missing");
     if (check_redis(s, json_object_get(node, "store"), c) != 0 || local_check(s, node, config) != 0)
         failed = -1;
+    failed |= check_http2(s, json_object_get(node, "rules"), c);
     if (c->limits.replay_total_bytes < c->replay_body_bytes)
         failed = schema_error(
             s, json_object_get(node, "limits"),
@@ -250,25 +270,45 @@ int cross_check_config(struct schema *s, const json_t *node, void *config)
     return failed;
 }
 
-int cross_read_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule)
+struct statuses { /* a list of numbers that refuse */
+    uint64_t least, most;
+    const char *example;
+};
+
+/* to: room for 8, 0-terminated. */
+static int read_statuses(struct schema *s, const json_t *node, const struct statuses *want, int *to)
 {
-    int *to = ((struct rule *)rule)->unauthorized;
     size_t most = sizeof((struct rule *)0)->unauthorized / sizeof *to - 1, count = json_array_size(node);
-    (void)f;
     if (!json_is_array(node) || count > most)
-        return schema_error(s, node, "needs a list of at most %zu statuses, like [401]", most);
+        return schema_error(s, node, "needs a list of at most %zu statuses, like [%s]", most, want->example);
     for (size_t i = 0; i < count; i++) {
         uint64_t status;
         const json_t *item = json_array_get(node, i);
         const char *text = schema_text(s, item);
         if (!text)
             return -1;
-        if (!tree_mark(s->tree, item).plain || slice_u64(slice_str(text), 599, &status) != 0 || status < 400)
-            return schema_error(s, item, "\"%.20s\" is not an error status: write 400 to 599, without quotes", text);
+        if (!tree_mark(s->tree, item).plain || slice_u64(slice_str(text), want->most, &status) != 0
+            || status < want->least)
+            return schema_error(s, item, "\"%.20s\" is not an error status: write %d to %d, without quotes", text,
+                                (int)want->least, (int)want->most);
         to[i] = (int)status;
     }
     to[count] = 0;
     return 0;
+}
+
+int cross_read_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule)
+{
+    static const struct statuses http = { 400, 599, "401" };
+    (void)f;
+    return read_statuses(s, node, &http, ((struct rule *)rule)->unauthorized);
+}
+
+int cross_read_grpc_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule)
+{
+    static const struct statuses grpc = { 1, 16, "16" };
+    (void)f;
+    return read_statuses(s, node, &grpc, ((struct rule *)rule)->grpc_unauthorized);
 }
 
 int cross_read_ports(struct schema *s, const struct field *f, const json_t *node, void *config)

@@ -17,6 +17,8 @@ int cross_check_config(struct schema *s, const json_t *node, void *config);
 /* cert_file and key_file are both there or both not. */
 int cross_check_pair(struct schema *s, const json_t *node, const char *cert, const char *key);
 int cross_read_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule);
+/* … of gRPC: rule.grpc_unauthorized. */
+int cross_read_grpc_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule);
 int cross_read_ports(struct schema *s, const struct field *f, const json_t *node, void *config);
 int cross_read_networks(struct schema *s, const struct field *f, const json_t *node, void *config);
 int cross_read_resolve(struct schema *s, const struct field *f, const json_t *node, void *config);

@@ -5,6 +5,7 @@
 #include "app/config/config_listen.h"
 #include "app/config/config_local.h"
 #include "app/config/config_network.h"
+#include "app/config/config_unauthorized.h"
 #include "app/config/config_values.h"
 #include "app/config/config_when.h"
 
@@ -15,6 +16,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define END { .key = NULL }
 
+static const char *const http2_words[] = { "off", "mirror", NULL };
 static const char *const unmatched[] = { "tunnel", "deny", "report", NULL };
 static const char *const unmatched_private[] = { "refuse", "allow", NULL };
 static const char *const on_lock_error[] = { "proceed", "wait", "fail", NULL };
@@ -125,52 +127,6 @@ static const struct field only_if_fields[] = {
 };
 static const struct table only_if_table = { .fields = only_if_fields };
 
-#define MARK(member) offsetof(struct in_band_mark, member)
-static const struct field mark_header_fields[] = {
-    { "name", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header), .check = value_field, .about = "Header field." },
-    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header_equals), .check = value_text,
-      .about = "Its complete value." },
-    END,
-};
-static const struct table mark_header_table = { .fields = mark_header_fields };
-static const struct field mark_json_fields[] = {
-    { "pointer", FIELD_STRING, FIELD_REQUIRED, .at = MARK(pointer), .check = value_pointer,
-      .about = "Place in the body, as a JSON pointer (RFC 6901)." },
-    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(equals),
-      .about = "Value at that place: text, number or boolean." },
-    END,
-};
-static const struct table mark_json_table = { .fields = mark_json_fields };
-static const struct field mark_fields[] = {
-    { "status", FIELD_UINT, FIELD_REQUIRED, .at = MARK(status), .min = 200, .max = 599,
-      .about = "Status of such a response." },
-    { "header", FIELD_OBJECT, .table = &mark_header_table,
-      .about = "Header field that identifies the response; give this or json." },
-    { "json", FIELD_OBJECT, .table = &mark_json_table,
-      .about = "Value in the JSON body that identifies the response; the body is held back until it was inspected." },
-    { "max_body", FIELD_SIZE, .at = MARK(max_body), .initial = "64KiB", .min = 1, .max = 64 << 10,
-      .about = "Largest Content-Length of a body that sidekey inspects." },
-    END,
-};
-static const struct table mark_table = { .fields = mark_fields,
-                                         .size = sizeof(struct in_band_mark),
-                                         .check = cross_check_mark };
-
-static const struct field unauthorized_fields[] = {
-    { "statuses", FIELD_CUSTOM, .read = cross_read_statuses,
-      .about = "Statuses that mean \"the token was refused\"; default [401], [] for none.",
-      .json = "{\"type\":\"array\",\"maxItems\":7,\"items\":{\"type\":\"integer\",\"minimum\":400,\"maximum\":599}}" },
-    { "max_body", FIELD_SIZE, .at = RULE(replay_max_bytes), .max = 1024 * MIB,
-      .about = "Largest request body kept to send again; default limits.replay_body." },
-    { "replay", FIELD_BOOL, .at = RULE(replay), .initial = "true",
-      .about = "Send the request again with the new token; false: pass the response on, and use the new token for the "
-               "next request." },
-    { "also", FIELD_LIST, .at = RULE(also), .count_at = RULE(also_count), .table = &mark_table,
-      .about = "Other responses that mean the same, such as a 200 with an error in its body." },
-    END,
-};
-static const struct table unauthorized_table = { .fields = unauthorized_fields };
-
 static const struct field rule_tls_fields[] = {
     { "ca_file", FIELD_STRING, FIELD_FILE, .at = RULE(ca_file),
       .about = "CA certificates (PEM), added to the system's." },
@@ -207,10 +163,13 @@ static const struct field rule_fields[] = {
                "websocket, [] for none." },
     { "allow_http", FIELD_BOOL, .at = RULE(allow_http), .initial = "false",
       .about = "Inject into plain http too: the token is sent unencrypted." },
+    { "http2", FIELD_ENUM, .at = RULE(http2), .initial = "off", .words = http2_words,
+      .about = "mirror: HTTP/2 (gRPC too) for programs that offer it, where the upstream speaks it; off: only "
+               "HTTP/1.1. The rules of one host must agree." },
     { "half_close", FIELD_BOOL, .at = RULE(half_close), .initial = "false",
       .about = "A client that half-closes its connection still gets its response; false: sidekey takes it for gone and "
                "cancels its request upstream." },
-    { "on_unauthorized", FIELD_OBJECT, .table = &unauthorized_table, .about = "When to refresh and send again." },
+    { "on_unauthorized", FIELD_OBJECT, .table = &config_unauthorized, .about = "When to refresh and send again." },
     { "tls", FIELD_OBJECT, .table = &rule_tls_table, .about = "TLS settings for the upstream." },
     END,
 };
@@ -300,6 +259,9 @@ static const struct field limits_fields[] = {
       .about = "Fields of one head, or of trailers, as received; fields that sidekey adds do not count." },
     { "request_line", FIELD_SIZE, FIELD_ENV, .at = CONFIG(limits.request_line_bytes), .initial = "16KiB", .min = 1024,
       .max = MESSAGE_LINE_MAX_BYTES, .about = "Length of a request line." },
+    { "h2_buffer", FIELD_SIZE, FIELD_ENV, .at = CONFIG(limits.h2_buffer_bytes), .initial = "16MiB", .min = MIB,
+      .max = 1024 * MIB,
+      .about = "What the HTTP/2 connections of a worker hold back for slow receivers; beyond, senders wait." },
     END,
 };
 static const struct table limits_table = { .fields = limits_fields };

@@ -11,12 +11,19 @@
  * with an RSA key. */
 enum tls_leaf_kind { TLS_LEAF_ECDSA, TLS_LEAF_RSA, TLS_LEAF_RSA_BY_RSA };
 
+/* What is spoken inside (RFC 7301). */
+enum tls_alpn {
+    TLS_ALPN_HTTP1, /* http/1.1, or none when that is not offered */
+    TLS_ALPN_H2,    /* server: h2; client: offers h2, and http/1.1 */
+    TLS_ALPN_NONE,  /* server: nothing that was offered can be spoken: alert no_application_protocol */
+};
+
 struct tls_server; /* client leg: ONE per worker, with the worker's own leaf key */
 struct tls_leaf;   /* a certificate for that key, reference counted */
 struct tls_client; /* upstream leg: one per identity (ca_file, cert_file, key_file); caches sessions per authority */
 
-/* Makes the P-256 leaf key.  TLS >= 1.2, tickets on, no renegotiation, no 0-RTT, ALPN http/1.1, or none
- * when it is not offered.  ticket_key: 80 bytes shared by the workers (a
+/* Makes the P-256 leaf key.  TLS >= 1.2, tickets on, no renegotiation, no 0-RTT, ALPN as each connection is told.
+ * ticket_key: 80 bytes shared by the workers (a
  * fork-time secret), so a session resumes at any of them. */
 MUST_CHECK struct tls_server *tls_server_new(struct slice ticket_key, struct err *e);
 void tls_server_free(struct tls_server *s);

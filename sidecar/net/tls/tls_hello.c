@@ -2,7 +2,14 @@
 
 #define RECORD_HEADER 5
 #define RECORD_MAX (16 * 1024 + 256)
-enum { EXT_SERVER_NAME = 0, EXT_GROUPS = 10, EXT_SIGNATURES = 13, EXT_VERSIONS = 43, EXT_CERT_SIGNATURES = 50 };
+enum {
+    EXT_SERVER_NAME = 0,
+    EXT_GROUPS = 10,
+    EXT_SIGNATURES = 13,
+    EXT_ALPN = 16,
+    EXT_VERSIONS = 43,
+    EXT_CERT_SIGNATURES = 50
+};
 enum { GROUP_P256 = 0x0017, TLS13 = 0x0304, ECDSA_P256_SHA256 = 0x0403 };
 
 struct reader { /* a failed read leaves it empty and bad */
@@ -41,12 +48,15 @@ static struct slice vector(struct reader *r, size_t length_bytes)
 
 /* What the hello says about certificates. */
 struct offer {
+    bool read;
     struct slice name;
     bool tls13;
     bool ecdsa_suite; /* of TLS 1.2 */
     bool groups, p256;
     bool signatures, p256_signature, ecdsa_signature, rsa_signature;
     bool cert_signatures, cert_p256_signature;
+    bool alpn;
+    struct tls_hello_alpn protocols;
 };
 
 /* TLS_ECDHE_ECDSA_WITH_…: RFC 8422 §6, RFC 5289, RFC 7251, RFC 7905. */
@@ -81,6 +91,20 @@ static void read_signatures(struct offer *o, struct slice body)
     }
 }
 
+static void read_protocols(struct offer *o, struct slice body)
+{
+    struct reader r = { body, false };
+    struct reader list = { vector(&r, 2), false };
+    o->alpn = true;
+    while (list.left.len) {
+        struct slice name = vector(&list, 1);
+        bool h2 = slice_eq(name, SLICE("h2")), http1 = slice_eq(name, SLICE("http/1.1"));
+        o->protocols.h2_first |= h2 && !o->protocols.http1;
+        o->protocols.h2 |= h2;
+        o->protocols.http1 |= http1;
+    }
+}
+
 static void read_extension(struct offer *o, size_t type, struct slice body)
 {
     struct reader r = { body, false };
@@ -109,6 +133,7 @@ static void read_extension(struct offer *o, size_t type, struct slice body)
         if (number(&list, 1) == 0) /* host_name */
             o->name = vector(&list, 2);
         return;
+    case EXT_ALPN: read_protocols(o, body); return;
     default: return;
     }
 }
@@ -158,21 +183,39 @@ struct slice tls_hello_name(struct slice bytes)
     return read_record(vector(&r, 2), &o) ? o.name : (struct slice){ NULL, 0 };
 }
 
-bool tls_hello_leaf(struct slice bytes, enum tls_leaf_kind *ret)
+/* false: read more.  *ret stays as it is where there is no hello that we can read. */
+static bool read_hello(struct slice bytes, struct offer *ret)
 {
     struct reader r = { bytes, false };
     struct offer o = { .tls13 = false };
     size_t type = number(&r, 1);
     (void)number(&r, 2);
     size_t len = number(&r, 2);
-    *ret = TLS_LEAF_ECDSA;
     if (r.bad)
         return bytes.len > 0 && (unsigned char)bytes.ptr[0] != 0x16;
     if (type != 0x16 || len > RECORD_MAX)
         return true;
     if (bytes.len < RECORD_HEADER + len)
         return false;
-    if (read_record(take(&r, len), &o))
-        *ret = judge(&o);
+    if (read_record(take(&r, len), &o)) {
+        *ret = o;
+        ret->read = true;
+    }
     return true;
+}
+
+bool tls_hello_leaf(struct slice bytes, enum tls_leaf_kind *ret)
+{
+    struct offer o = { .read = false };
+    bool whole = read_hello(bytes, &o);
+    *ret = o.read ? judge(&o) : TLS_LEAF_ECDSA;
+    return whole;
+}
+
+struct tls_hello_alpn tls_hello_alpn(struct slice bytes)
+{
+    struct offer o = { .read = false };
+    if (!read_hello(bytes, &o) || !o.read || !o.alpn)
+        return (struct tls_hello_alpn){ .http1 = true };
+    return o.protocols;
 }

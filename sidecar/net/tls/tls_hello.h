@@ -12,4 +12,11 @@ MUST_CHECK bool tls_hello_leaf(struct slice bytes, enum tls_leaf_kind *ret);
  * bytes, not checked.  Empty: none, or no hello that we can read. */
 struct slice tls_hello_name(struct slice bytes);
 
+struct tls_hello_alpn {
+    bool h2, http1; /* is in the client's list; http1: also when there is no list */
+    bool h2_first;  /* of the two that we speak */
+};
+/* The protocols that a whole hello offers (RFC 7301 §3.1); what cannot be read offers http/1.1. */
+struct tls_hello_alpn tls_hello_alpn(struct slice bytes);
+
 #endif

@@ -49,6 +49,7 @@ struct tls_session {
     bool eof;          /* the peer's FIN was read */
     bool established;  /* the handshake was completed */
     bool sni_optional;
+    enum tls_alpn alpn; /* client leg: what may be chosen */
     bool verify_failed;
     bool renegotiation; /* the peer asked for a new handshake, and was refused */
     char *already;      /* client leg: bytes that were read before TLS began, heap, until they are used up */

@@ -11,14 +11,16 @@
 static int select_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_len, const unsigned char *offer,
                        unsigned offer_len, void *arg)
 {
-    (void)ssl;
+    const struct tls_session *t = SSL_get_app_data(ssl);
+    struct slice rest = slice_of(offer, offer_len), wanted = t->alpn == TLS_ALPN_H2 ? SLICE("h2") : SLICE("http/1.1");
     (void)arg;
-    struct slice rest = slice_of(offer, offer_len);
+    if (t->alpn == TLS_ALPN_NONE)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
     while (rest.len > 0) {
         struct slice name = { rest.ptr + 1, (unsigned char)rest.ptr[0] };
         if (name.len >= rest.len)
             break;
-        if (slice_eq(name, SLICE("http/1.1"))) {
+        if (slice_eq(name, wanted)) {
             *ret = (const unsigned char *)name.ptr;
             *ret_len = (unsigned char)name.len;
             return SSL_TLSEXT_ERR_OK;

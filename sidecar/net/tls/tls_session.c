@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 
@@ -94,6 +95,23 @@ struct tls_session *tls_session_connect(struct tls_client *client, int fd, const
         SSL_set_connect_state(t->ssl);
     }
     return made(t, ok);
+}
+
+int tls_session_alpn(struct tls_session *t, enum tls_alpn alpn)
+{
+    static const unsigned char both[] = "\x02h2\x08http/1.1";
+    t->alpn = alpn;
+    if (!t->client || alpn != TLS_ALPN_H2)
+        return 0;
+    return SSL_set_alpn_protos(t->ssl, both, sizeof both - 1) == 0 ? 0 : -ENOMEM;
+}
+
+bool tls_session_is_h2(const struct tls_session *t)
+{
+    const unsigned char *name = NULL;
+    unsigned len = 0;
+    SSL_get0_alpn_selected(t->ssl, &name, &len);
+    return slice_eq(slice_of(name, len), SLICE("h2"));
 }
 
 void tls_session_free(struct tls_session *t)

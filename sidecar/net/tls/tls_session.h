@@ -29,6 +29,10 @@ MUST_CHECK struct tls_session *tls_session_accept(struct tls_server *server, str
                                                   const char *host, bool sni_optional, struct slice already);
 MUST_CHECK struct tls_session *tls_session_connect(struct tls_client *client, int fd, const char *host, bool host_is_ip,
                                                    const char *key);
+/* Before the handshake: HTTP1 until it is said.  0; -ENOMEM. */
+MUST_CHECK int tls_session_alpn(struct tls_session *t, enum tls_alpn alpn);
+/* After it: both ends have agreed on h2. */
+bool tls_session_is_h2(const struct tls_session *t);
 /* Accepts NULL.  Sends nothing. */
 void tls_session_free(struct tls_session *t);
 
