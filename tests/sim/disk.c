@@ -31,14 +31,14 @@ void sim_disk_reset(void)
 int state_dir_open(struct state_dir *d, const char *path, struct err *e)
 {
     (void)e;
-    *d = (struct state_dir){ atoi(path), strdup(path) };
+    *d = (struct state_dir){ .fd = atoi(path), .path = strdup(path) };
     return 0;
 }
 
 void state_dir_close(struct state_dir *d)
 {
     free(d->path);
-    *d = (struct state_dir){ -1, NULL };
+    *d = (struct state_dir){ .fd = -1 };
 }
 
 bool state_dir_is_name(const char *cred)
