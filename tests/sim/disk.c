@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define DIRS (SIM_KEEPERS + 1)
-#define FILES 4
+#define FILES 12
 
 static struct file {
     char name[STATE_DIR_FILE_SIZE];
@@ -83,6 +83,17 @@ int state_dir_replace(const struct state_dir *d, const char *name, struct slice 
     return 0;
 }
 
+bool sim_disk_damage(const char *dir, const char *name)
+{
+    const struct state_dir d = { .fd = atoi(dir) };
+    struct file *file = find(&d, name);
+    if (!file)
+        return false;
+    file->bytes[file->len - 1] ^= 1;
+    sim_trace("journal %s is damaged", name);
+    return true;
+}
+
 int state_dir_create(const struct state_dir *d, const char *name, struct slice bytes)
 {
     return find(d, name) ? -EEXIST : state_dir_replace(d, name, bytes);
@@ -98,6 +109,13 @@ int state_dir_remove(const struct state_dir *d, const char *name)
     sim_trace("journal %s removed", name);
     sim_judge_durable();
     return 0;
+}
+
+/* What was put aside is nobody's any more. */
+int state_dir_rename(const struct state_dir *d, const char *from, const char *to)
+{
+    (void)to;
+    return state_dir_remove(d, from);
 }
 
 int state_dir_file(const struct state_dir *d, const char *name, int flags)

@@ -173,6 +173,8 @@ void sim_keepers_free(void)
         if (sim_keepers[i].dying) {
             sim_counts[SIM_CRASHES]++;
             end(i);
+            if (sim_fault(sim_plan.damage))
+                sim_server_damage(i);
             sim_after(sim_between(5, 4000), SIM_WORLD, start, &sim_keepers[i]);
         }
 }
@@ -224,6 +226,12 @@ static void store_down(void *arg)
 {
     (void)arg;
     sim_store_outage(sim_chance(500) ? sim_between(1, 2000) : sim_between(1, 3 * sim_plan.lease_ms));
+}
+
+static void roll_back(void *arg)
+{
+    (void)arg;
+    sim_store_roll_back();
 }
 
 static void changed(void *arg)
@@ -278,6 +286,7 @@ void sim_keepers_plan(void)
     plan(stop, sim_plan.stop ? 6 : 0, true);
     plan(jump, sim_plan.clocks ? 3 : 0, true);
     plan(store_down, sim_plan.store_error ? 3 : 0, false);
+    plan(roll_back, sim_plan.rollback ? 6 : 0, false);
 }
 
 void sim_keepers_start(const struct credential_spec *s, const struct seal_ring *r)

@@ -42,6 +42,8 @@ static void draw_plan(void)
     sim_plan.disk_full = maybe(12, 5, 200);
     /* without rotation nothing is spent by such a response; in a storm it is a reason to ask again */
     sim_plan.odd = sim_plan.rotates && !sim_plan.storm ? maybe(3, 20, 200) : 0;
+    sim_plan.damage = sim_plan.rotates && sim_plan.crash ? maybe(3, 200, 1000) : 0;
+    sim_plan.rollback = sim_plan.rotates && !sim_plan.one_machine ? maybe(3, 1, 1) : 0;
     sim_plan.calm_ms = sim_now_ms + sim_between(20000, 300000);
 }
 
@@ -89,11 +91,12 @@ static double seconds(void)
 
 static void summary(uint64_t done, double took)
 {
-    static const char *const names[] = { "tokens redeemed",  "answers lost",  "answers late",
-                                         "crashes",          "stops",         "store errors",
-                                         "leases run out",   "tokens reused", "grants revoked",
-                                         "verdicts",         "races lost",    "programs waited",
-                                         "pauses asked for", "odd responses" };
+    static const char *const names[] = {
+        "tokens redeemed",    "answers lost",    "answers late",     "crashes",        "stops",
+        "store errors",       "leases run out",  "tokens reused",    "grants revoked", "verdicts",
+        "races lost",         "programs waited", "pauses asked for", "odd responses",  "answers damaged",
+        "states rolled back", "states healed"
+    };
     printf("sim: %" PRIu64 " schedules in %.1f s:", done, took);
     for (int i = 0; i < SIM_COUNTS; i++)
         printf("%s %s %" PRIu64, i ? "," : "", names[i], sim_counts[i]);

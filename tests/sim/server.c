@@ -10,8 +10,10 @@
 static struct token {
     uint64_t generation; /* that was stored when it was spent */
     bool spent;
-    bool lost;    /* a request with it may have had an effect that its keeper never learned of */
-    bool arrived; /* the answer that brought it reached a keeper that could write it down */
+    bool lost;      /* a request with it may have had an effect that its keeper never learned of */
+    int from;       /* the refresh token that it was exchanged for */
+    unsigned known; /* bit for each journal that had its answer, which was damaged: it is known there as spent */
+    bool arrived;   /* the answer that brought it reached a keeper that could write it down */
     int64_t access_end_ms;
 } tokens[TOKENS];
 
@@ -126,6 +128,7 @@ static void act(struct fetch_job *job)
     t->spent = sim_plan.rotates;
     t->generation = sim_stored()->generation;
     job->access = issue();
+    tokens[job->access].from = job->refresh;
     job->status = 200;
     sim_trace("server: rt-%d of keeper %d exchanged for %d", job->refresh, job->keeper, job->access);
 }
@@ -293,6 +296,8 @@ static void on_sending(void *arg)
     }
     if (!sim_effect())
         return;
+    if (tokens[job->refresh].known & 1u << atoi(sim_journal_path(job->keeper)))
+        sim_break("P1: keeper %d sends rt-%d, which its journal knows as spent", job->keeper, job->refresh);
     job->sent = true;
     sim_trace("request with rt-%d is sent%s", job->refresh, sim_holds_lease(job->keeper) ? "" : " without the lease");
     job->arrival = sim_after(sim_fault(sim_plan.slow) ? sim_between(1, 2 * sim_plan.request_ms) : sim_between(1, 80),
@@ -375,6 +380,27 @@ static bool in_journal(int keeper, int refresh)
     return found;
 }
 
+void sim_server_damage(int keeper)
+{
+    struct journal_entry entry;
+    struct err e;
+    int refresh = -1;
+    struct journal *j = journal_open(sim_journal_path(keeper), sim_keepers[keeper].flights.ring, &e);
+    if (j && journal_read(j, SIM_CRED, &entry, &e) == 0) {
+        if (entry.kind == JOURNAL_ANSWER)
+            refresh = sim_token_number(&entry.state.refresh_token);
+        journal_entry_done(&entry);
+    }
+    journal_close(j);
+    if (refresh <= 0 || !sim_disk_damage(sim_journal_path(keeper), SIM_CRED ".answer"))
+        return;
+    sim_counts[SIM_DAMAGED]++;
+    tokens[tokens[refresh].from].known |= 1u << atoi(sim_journal_path(keeper));
+    tokens[tokens[refresh].from].lost = server.something_lost = true;
+    if (sim_token_number(&sim_stored()->refresh_token) != refresh)
+        tokens[refresh].arrived = false;
+}
+
 void sim_judge_durable(void)
 {
     int n = server.newest;
@@ -382,6 +408,8 @@ void sim_judge_durable(void)
     if (!tokens[n].arrived || server.revoked || !sim_plan.rotates || n == 0)
         return;
     if (sim_token_number(&s->refresh_token) == n || sim_token_number(&s->alt_refresh) == n)
+        return;
+    if (sim_kept(n))
         return;
     for (int k = 0; k < (sim_plan.one_machine ? 1 : sim_plan.keepers); k++)
         if (in_journal(k, n))

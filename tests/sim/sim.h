@@ -30,7 +30,7 @@ struct sim_plan {
     enum on_lock_error policy;
     int64_t calm_ms; /* from here on no faults: what follows must come to rest */
     /* per mille, each of its own kind of event */
-    unsigned lost, slow, refused, throttled, crash, stop, store_error, store_slow, disk_full, odd;
+    unsigned lost, slow, refused, throttled, crash, stop, store_error, store_slow, disk_full, odd, damage, rollback;
 };
 extern struct sim_plan sim_plan;
 
@@ -74,6 +74,9 @@ enum sim_count {
     SIM_WAITERS,
     SIM_THROTTLED,
     SIM_ODD,
+    SIM_DAMAGED,
+    SIM_ROLLED_BACK,
+    SIM_HEALED,
     SIM_COUNTS
 };
 extern uint64_t sim_counts[SIM_COUNTS];
@@ -81,6 +84,8 @@ extern uint64_t sim_counts[SIM_COUNTS];
 /* ---- disk.c: directories in memory under the real journal ---- */
 
 void sim_disk_reset(void);
+/* A byte of this file is another one now.  false: there is no such file. */
+bool sim_disk_damage(const char *dir, const char *name);
 
 /* ---- store.c ---- */
 
@@ -89,6 +94,10 @@ void sim_store_reset(void);
 struct store *sim_store_of(int keeper);
 void sim_store_outage(int64_t ms);
 const struct state *sim_stored(void);
+/* Somebody writes the state back that was stored before the last commit, when every keeper has seen the newest. */
+void sim_store_roll_back(void);
+/* A keeper has this refresh token in the copy that it keeps of the newest state that it has seen. */
+bool sim_kept(int refresh);
 bool sim_holds_lease(int keeper);
 /* Somebody's intent to spend this generation's token had run out, and another keeper went on. */
 bool sim_lapsed(uint64_t generation);
@@ -104,6 +113,8 @@ bool sim_server_takes(int refresh);
 /* End of the life of an access token. */
 int64_t sim_access_end_ms(int access);
 bool sim_grant_revoked(void);
+/* The answer in this keeper's journal is damaged, while it does not run. */
+void sim_server_damage(int keeper);
 /* The newest refresh token is good and has arrived: nobody may say that it is dead. */
 bool sim_server_healthy(void);
 unsigned sim_redeemed(void);   /* refresh tokens that the server exchanged */

@@ -44,6 +44,7 @@ struct lease {
 
 static struct {
     struct state stored;
+    struct state older; /* what was stored before it */
     struct lease lease;
     struct lease shadow;              /* the judge's own book, kept from answers alone */
     struct mark mark;                 /* end_ms 0: none */
@@ -57,6 +58,7 @@ static struct {
 static struct sim_store {
     struct store store;
     int keeper;
+    struct state kept; /* the newest state that it has seen: on its disk */
 } views[SIM_KEEPERS];
 
 static bool same_owner(const struct store_owner *a, const struct store_owner *b)
@@ -175,9 +177,11 @@ static enum store_result commit(struct store_op *op)
         return STORE_STALE;
     }
     judge_verdict(op);
+    if (state_copy(&cell.older, &cell.stored) != 0)
+        abort();
     if (state_copy(&cell.stored, &op->state) != 0)
         abort();
-    op->answer.generation = cell.stored.generation = op->generation + 1;
+    op->answer.generation = cell.stored.generation = op->state.generation = op->generation + 1;
     (void)release(op);
     sim_keepers_changed();
     return STORE_OK;
@@ -229,9 +233,18 @@ static void op_free(struct store_op *op)
     free(op);
 }
 
+static void keep(const struct store_op *op)
+{
+    struct state *kept = &views[op->keeper].kept;
+    if (op->answer.result != STORE_ERROR && op->state.generation > kept->generation
+        && state_copy(kept, &op->state) != 0)
+        abort();
+}
+
 static void answer(void *arg)
 {
     struct store_op *op = arg;
+    keep(op);
     struct store_answer a = op->answer;
     struct state shown = op->state;
     store_fn *fn = op->fn;
@@ -243,6 +256,18 @@ static void answer(void *arg)
     op_free(op);
     fn(to, &a);
     state_done(&shown);
+}
+
+/* As the store on Redis does (rule 5.8a). */
+static void heal(const struct store_op *op)
+{
+    const struct state *kept = &views[op->keeper].kept;
+    if (kept->generation <= cell.stored.generation || sim_plan.one_machine)
+        return;
+    sim_trace("store: keeper %d writes generation %d back", op->keeper, (int)kept->generation);
+    sim_counts[SIM_HEALED]++;
+    if (state_copy(&cell.stored, kept) != 0)
+        abort();
 }
 
 static bool outage(void)
@@ -265,6 +290,7 @@ static void take_effect(void *arg)
     sim_counts[SIM_STORE_ERRORS] += fails;
     if (happens) {
         uint64_t parent = op->generation;
+        heal(op);
         op->answer.result = run[op->call](op);
         judge_lease(op, op->answer.result);
         sim_trace("store: %s of keeper %d (generation %d): %d, stored %d", names[op->call], op->keeper, (int)parent,
@@ -414,10 +440,16 @@ void sim_store_reset(void)
     while (cell.ops)
         op_free(cell.ops);
     state_done(&cell.stored);
+    state_done(&cell.older);
+    for (int i = 0; i < SIM_KEEPERS; i++)
+        state_done(&views[i].kept);
     memset(&cell, 0, sizeof cell);
     state_init(&cell.stored);
-    for (int i = 0; i < SIM_KEEPERS; i++)
-        views[i] = (struct sim_store){ { &engine }, i };
+    state_init(&cell.older);
+    for (int i = 0; i < SIM_KEEPERS; i++) {
+        views[i] = (struct sim_store){ .store = { &engine }, .keeper = i };
+        state_init(&views[i].kept);
+    }
 }
 
 struct store *sim_store_of(int keeper)
@@ -435,6 +467,28 @@ void sim_store_outage(int64_t ms)
 const struct state *sim_stored(void)
 {
     return &cell.stored;
+}
+
+void sim_store_roll_back(void)
+{
+    for (int i = 0; i < sim_plan.keepers; i++)
+        if (views[i].kept.generation != cell.stored.generation)
+            return;
+    if (sim_plan.one_machine || cell.stored.generation < 2)
+        return;
+    sim_trace("store: generation %d is written back over %d", (int)cell.older.generation, (int)cell.stored.generation);
+    sim_counts[SIM_ROLLED_BACK]++;
+    if (state_copy(&cell.stored, &cell.older) != 0)
+        abort();
+}
+
+bool sim_kept(int refresh)
+{
+    bool found = false;
+    for (int i = 0; i < sim_plan.keepers; i++)
+        found = found || sim_token_number(&views[i].kept.refresh_token) == refresh
+                || sim_token_number(&views[i].kept.alt_refresh) == refresh;
+    return found;
 }
 
 bool sim_holds_lease(int keeper)

@@ -110,7 +110,7 @@ int ca_file_write(const struct state_dir *dir, const struct seal_ring *ring, con
 
 int ca_file_move_aside(const struct state_dir *dir)
 {
-    return renameat(dir->fd, CA_FILE_NAME, dir->fd, CA_FILE_ASIDE) == 0 ? 0 : -errno;
+    return state_dir_rename(dir, CA_FILE_NAME, CA_FILE_ASIDE);
 }
 
 /* ---- in memory ---- */

@@ -299,7 +299,7 @@ static int set_aside(struct journal *j, const char *name, int why, struct err *e
         why == -ENOKEY
             ? "was sealed with another key: set that key as store.seal_key_previous, and rename the file back"
             : "is damaged: a token response may be lost with it";
-    if (renameat(j->dir.fd, name, j->dir.fd, bad) == 0)
+    if (state_dir_rename(&j->dir, name, bad) == 0)
         err_set(e, "%s/%s %s; kept as %s", j->dir.path, name, what, bad);
     else
         err_set(e, "%s/%s %s; and sidekey cannot rename it: %s", j->dir.path, name, what, strerror(errno));

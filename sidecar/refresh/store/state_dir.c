@@ -315,3 +315,8 @@ int state_dir_remove(const struct state_dir *d, const char *name)
         return errno == ENOENT ? 0 : -errno;
     return sync_dir(d);
 }
+
+int state_dir_rename(const struct state_dir *d, const char *from, const char *to)
+{
+    return renameat(d->fd, from, d->fd, to) == 0 ? 0 : -errno;
+}

@@ -45,5 +45,7 @@ MUST_CHECK int state_dir_create(const struct state_dir *d, const char *name, str
 bool state_dir_writable(const struct state_dir *d);
 /* Removes and fsyncs the directory.  0 (also when there was none); -errno. */
 MUST_CHECK int state_dir_remove(const struct state_dir *d, const char *name);
+/* Puts a file aside under another name of the directory.  0; -errno, also in errno. */
+MUST_CHECK int state_dir_rename(const struct state_dir *d, const char *from, const char *to);
 
 #endif
