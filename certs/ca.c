@@ -42,7 +42,7 @@ static bool set_names(X509 *x)
            && X509_set_issuer_name(x, name) == 1;
 }
 
-/* RFC 7093 §2, method 1: SHA-256 cut to 160 bits; SHA-1 may be gone. */
+/* RFC 7093 §2, method 1: SHA-256 truncated to 160 bits; a system may have no SHA-1. */
 static bool add_key_id(X509 *x)
 {
     unsigned char sum[EVP_MAX_MD_SIZE];
@@ -131,7 +131,7 @@ static int load(struct ca *ca, const struct ca_options *options, struct err *e)
     return 0;
 }
 
-/* What the certificate itself says: its constraints and its dates. */
+/* Reads the constraints and the dates of the certificate. */
 static int read_cert(struct ca *ca, const char *name, struct err *e)
 {
     int critical;

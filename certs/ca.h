@@ -8,7 +8,7 @@
 
 struct ca;
 
-#define CA_BACKDATE_S ((int64_t)24 * 60 * 60) /* clients' clocks run behind */
+#define CA_BACKDATE_S ((int64_t)24 * 60 * 60) /* clocks of clients may be slow */
 
 struct ca_options {
     const char *const *permit_hosts;  /* name constraints: NULL-terminated dNSNames or IP literals of the rules;
@@ -21,7 +21,7 @@ struct ca_options {
 /* Makes (or loads) the authority.  NULL with e filled: file missing, key does not fit, not a CA, expired, out of
  * memory. */
 MUST_CHECK struct ca *ca_new(const struct ca_options *options, int64_t now_s, struct err *e);
-/* The one that ca_add_pem() and ca_add_key_pem() wrote; text around the two is passed over.  Its time is not judged.
+/* Reads the CA that ca_add_pem() and ca_add_key_pem() wrote; ignores text around the two. Does not check its dates.
  * NULL with e. */
 MUST_CHECK struct ca *ca_from_pem(struct slice pem, struct err *e);
 void ca_free(struct ca *ca);
@@ -38,7 +38,8 @@ bool ca_is_rsa(const struct ca *ca);
 bool ca_same(const struct ca *a, const struct ca *b);
 /* Has its certificate name constraints? */
 bool ca_is_constrained(const struct ca *ca);
-/* Do they permit every name that host stands for ("*.x.test": all of x.test)?  Without constraints: yes. */
+/* Whether the constraints permit every name that host matches ("*.x.test": all of x.test). Without constraints: true.
+ */
 bool ca_permits(const struct ca *ca, const char *host);
 
 /* Signs a leaf for exactly one host (A-label or IP literal) and the P-256/RSA public key (DER SubjectPublicKeyInfo).

@@ -101,9 +101,9 @@ void ca_set_undo(struct ca_set *set, size_t count)
         ca_set_drop(set, set->count - 1);
 }
 
-/* ---- who is who ---- */
+/* ---- roles ---- */
 
-/* The configuration says how far the programs' trust may go. */
+/* The configuration limits what programs trust the CA for. */
 static bool is_wide(const struct ca_set *set, const struct member *m)
 {
     return set->options.constrain && !ca_is_constrained(m->ca) && !set->given;
@@ -177,7 +177,7 @@ static size_t count_live(const struct ca_set *set, bool rsa, bool pending, int64
     return n;
 }
 
-/* Which one goes when there are too many: the oldest that signs for nobody, else the youngest, which the fewest
+/* Which CA to remove when there are too many: the oldest that signs for no host, else the youngest, which the fewest
  * programs have read. */
 static size_t victim(const struct ca_set *set, bool rsa, int64_t now_s)
 {
@@ -203,7 +203,7 @@ static void make_space(struct ca_set *set, bool rsa, int64_t now_s, unsigned *io
     }
 }
 
-/* Those hosts of the rules that no authority of now may speak for.  NULL-terminated, heap; NULL: out of memory. */
+/* The hosts of the rules that no current CA is valid for.  NULL-terminated, heap; NULL: out of memory. */
 static const char **uncovered(const struct ca_set *set, bool rsa, int64_t now_s, size_t *ret_count)
 {
     const char **list = calloc(set->wanted_count + 1, sizeof *list);
@@ -226,7 +226,7 @@ static int make_for_hosts(struct ca_set *set, bool rsa, int64_t now_s, unsigned 
     return failed;
 }
 
-/* When the youngest that may speak for host was made; INT64_MAX: there is none. */
+/* When the youngest CA that is valid for host was made; INT64_MAX: there is none. */
 static int64_t youngest_s(const struct ca_set *set, const char *host, bool rsa, int64_t now_s)
 {
     int64_t made_s = INT64_MIN;

@@ -1,11 +1,11 @@
-/* certs/ca_set.h: the authorities of one installation over the years: which are published, which one signs for a host,
- * when the next one is due.   Pure: no I/O, no log, time is a number.   Keeper only.
+/* certs/ca_set.h: the CAs of one installation over time: which are published, which one signs for a host, when the next
+ * one is due.   Pure: no I/O, no log, time is a number.   Keeper only.
  *
- * Programs read ca.pem once, at their start, so an authority that signs must have been published long before.  One
- * lives for a year; its successor is published after half a year, signs a month later, and both stay published until
- * the old one has ended.  Hosts that no authority may speak for get one of their own (CA_SET_SIGNERS_MAX at most), so
- * that the others stay as programs know them; the next successor speaks for all. Owner  ca_set_new()'s caller, through
- * ca_set_free().  Units  *_s seconds of the wall clock, since 1970. */
+ * Programs read ca.pem once, when they start, so a CA must be published long before it signs. A CA is valid for a year;
+ * its successor is published after half a year and signs a month later, and both stay published until the old one
+ * expires. Hosts that no CA is valid for get a new CA (at most CA_SET_SIGNERS_MAX), so that the other CAs do not
+ * change; the next successor is valid for all hosts. Owner  ca_set_new()'s caller, through ca_set_free().  Units  *_s
+ * seconds of the wall clock, since 1970. */
 #ifndef SIDEKEY_CERTS_CA_SET_H
 #define SIDEKEY_CERTS_CA_SET_H
 

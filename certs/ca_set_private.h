@@ -17,7 +17,7 @@ struct member {
 
 struct ca_set {
     struct ca_set_options options;
-    const char **wanted; /* what some authority must speak for; an entry NULL: any host */
+    const char **wanted; /* hosts that some CA must be valid for; an entry NULL: any host */
     size_t wanted_count;
     struct hash *named; /* options.hosts, for what is asked at each leaf; NULL: any host */
     struct member members[MEMBERS_MAX];

@@ -28,7 +28,7 @@ static bool has(const struct ca_set *set, const struct ca *ca, int64_t signs_fro
     for (size_t i = 0; i < set->count; i++)
         if (ca_same(set->members[i].ca, ca)) {
             struct member *m = (struct member *)(uintptr_t)&set->members[i];
-            if (signs_from_s < m->signs_from_s) /* somebody has it sign before its time */
+            if (signs_from_s < m->signs_from_s) /* an operator made it sign early */
                 m->signs_from_s = signs_from_s;
             return true;
         }

@@ -39,7 +39,7 @@ static GENERAL_NAME *network(const unsigned char *ip, size_t len, unsigned char 
     return name;
 }
 
-/* A name of this type (text) that nobody has: permitted alone it excludes all others. */
+/* A name of this type (text) that no host has: as the only permitted name it excludes all others. */
 static GENERAL_NAME *no_such(int type)
 {
     GENERAL_NAME *name = GENERAL_NAME_new();

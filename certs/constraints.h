@@ -14,8 +14,8 @@
 MUST_CHECK NAME_CONSTRAINTS *constraints_new(const char *const *hosts, struct err *e);
 /* The permitted dNSNames, lower case as ours are, as a set: it points into nc.  Caller frees; NULL: out of memory. */
 MUST_CHECK struct hash *constraints_names(const NAME_CONSTRAINTS *nc);
-/* Is every name that host stands for ("*.x.test": all of x.test) within the permitted ones?  Excluded ones are not
- * looked at: ours exclude no part of what they permit. */
+/* Whether every name that host matches ("*.x.test": all of x.test) is permitted. Excluded names are not checked: our
+ * constraints exclude no part of what they permit. */
 bool constraints_permit(const NAME_CONSTRAINTS *nc, const struct hash *names, const char *host);
 
 #endif

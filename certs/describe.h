@@ -1,4 +1,4 @@
-/* certs/describe.h: what a certificate says, in words for a person. */
+/* certs/describe.h: describes a certificate as text for a person. */
 #ifndef SIDEKEY_CERTS_DESCRIBE_H
 #define SIDEKEY_CERTS_DESCRIBE_H
 

@@ -86,7 +86,7 @@ int jks_build(struct slice pem, struct buf *out)
             failed = put_entry(&entries, count++, buf_slice(&der));
     }
     if (failed == 0 && count == 0)
-        failed = -ENODATA; /* a store that trusts nobody */
+        failed = -ENODATA; /* a store without trusted certificates */
     if (failed == 0 && (failed = put_u32(out, 0xFEEDFEED)) == 0 && (failed = put_u32(out, 2)) == 0
         && (failed = put_u32(out, count)) == 0 && (failed = buf_add(out, buf_slice(&entries))) == 0)
         failed = put_digest(out);

@@ -45,7 +45,7 @@ static bool add_alt_name(X509 *x, struct slice host, bool critical)
     return ok;
 }
 
-/* Copied from what the CA's certificate says, not computed again: the two must be the same bytes. */
+/* Copied from the CA's certificate, not computed again: the two must be the same bytes. */
 static bool add_authority_key_id(X509 *x, X509 *ca)
 {
     const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(ca);

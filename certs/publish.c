@@ -105,7 +105,7 @@ static bool holds(int fd, struct slice bytes)
     return read(fd, part, 1) == 0;
 }
 
-/* A plain file of ours with these bytes that everybody may read. */
+/* A regular file of our user with these bytes that every user may read. */
 static bool is_current(const struct publish_dir *d, const struct publish_file *f)
 {
     struct stat st;

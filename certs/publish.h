@@ -1,6 +1,6 @@
-/* certs/publish.h: a directory that programs of other users read certificates from, and files in it that are replaced
- * whole or not at all.   Keeper only.   Nothing is followed that somebody else could have put there, and nothing is
- * removed that is not ours.   Owner  whoever embeds it, through publish_close(). */
+/* certs/publish.h: a directory from which programs of other users read certificates; files in it are replaced
+ * atomically.   Keeper only.   It follows no link that another user could have created, and removes only its own files.
+ * Owner  the struct that embeds it, through publish_close(). */
 #ifndef SIDEKEY_CERTS_PUBLISH_H
 #define SIDEKEY_CERTS_PUBLISH_H
 
@@ -19,7 +19,7 @@ struct publish_file {
 };
 
 /* Opens, or makes with 0755 (its parent must be there, but for what is below $HOME).  Refuses a directory in which
- * somebody else could put files of their own: e says the way out.  A mount is taken as it is: it was made for this
+ * another user could create files: e says what to do. A mount point is accepted as it is, because it was made for this
  * (the kubelet's volumes are).  0; -1 with e. */
 MUST_CHECK int publish_open(struct publish_dir *d, const char *path, struct err *e);
 void publish_close(struct publish_dir *d);

@@ -220,7 +220,7 @@ HOOK(int, sendmmsg, int fd, struct mmsghdr *m, unsigned count, int flags)
     sendmmsg_fn *real = REAL(sendmmsg_fn, sendmmsg);
     if (!real)
         return fail(ENOSYS);
-    /* One TCP socket connects once; of datagrams to several places the first speaks for all. */
+    /* A TCP socket connects once; for datagrams to several targets, the first one decides. */
     if (m && count && before_send(HOOK_sendmmsg, fd, m->msg_hdr.msg_name, m->msg_hdr.msg_namelen, &flags) < 0)
         return -1;
     return real(fd, m, count, flags);

@@ -35,9 +35,9 @@ enum name_class {
     NAME_OURS,
 };
 
-/* "80" or "1…65535"; 0 when it is no port. */
+/* "80" or "1…65535"; 0 when it is not a port. */
 uint16_t decide_port_number(const char *text);
-/* Comma-separated list; what is no port is skipped. An empty or NULL list means 80 and 443. */
+/* Comma-separated list; entries that are not ports are skipped. An empty or NULL list means 80 and 443. */
 void decide_set_ports(struct policy *p, const char *list);
 /* A list that is too long is cut after the last item that fits: the rest goes through us, the safe side. */
 void decide_set_bypass(struct policy *p, const char *list);
@@ -72,8 +72,8 @@ void decide_text(const struct target *t, char ret[48]);
 /* One line of hosts(5): name is there, and means this machine: by a loopback address, or by self (the host's own name)
  * beside it. */
 bool decide_hosts_line(const char *line, size_t length, const char *name, const char *self);
-/* Which of our two bundles stands in for path: exact paths of the distributions, certifi's and botocore's copies; a
- * JVM's cacerts. */
+/* Which of our two bundles replaces path: exact paths of the distributions, certifi's and botocore's copies; a JVM's
+ * cacerts. */
 enum bundle decide_bundle(const char *path);
 /* open(2) flags that only read what exists. */
 bool decide_read_only(int flags);

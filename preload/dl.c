@@ -5,7 +5,8 @@
 
 typedef void *dlopen_fn(const char *, int);
 
-/* The last call must stay a jump: dlopen() searches the RUNPATH of whoever called it, which must not be us. */
+/* The last call must stay a jump: dlopen() searches the RUNPATH of its caller, which must be the program and not this
+ * library. */
 HOOK(void *, dlopen, const char *path, int flags)
 {
     dlopen_fn *real = REAL(dlopen_fn, dlopen);

@@ -33,7 +33,7 @@ static bool ours_in_hosts(const char *name, const char *self)
         held = (size_t)(end - line);
         memmove(text, line, held);
         if (held == sizeof text)
-            held = 0, skip = true; /* a line that long is nobody's */
+            held = 0, skip = true; /* ignores a line that long */
     }
     if (!found && held && !skip)
         found = decide_hosts_line(text, held, name, self);
@@ -191,7 +191,7 @@ static const char *host_node(enum hook h, const char *node, int family, char *te
     return fake_text(name, family, text, ret_interned) ? text : NULL;
 }
 
-/* h_name points into memory that nobody frees by itself, so the interned text may stand in for it. */
+/* the caller never frees h_name itself, so it may point to the interned text. */
 static void finish_host(struct hostent *host, const char *interned, bool direct)
 {
     if (!host)

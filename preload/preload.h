@@ -43,7 +43,7 @@ typedef void any_fn(void);
 any_fn *real_of(enum hook h);
 #define REAL(type, name) ((type *)real_of(HOOK_##name))
 
-/* What the environment said when the process started. */
+/* The environment when the process started. */
 struct preload {
     bool routing;         /* a table and a port were given */
     uint16_t proxy_port;  /* of the private proxy; 0: not told */
@@ -52,7 +52,7 @@ struct preload {
     char table_path[1024];
     char ca[1024];    /* the merged bundle, PEM; "": leave bundles alone */
     char jks[1024];   /* the same for JVMs */
-    char report[108]; /* the run's datagram socket; "": nobody listens */
+    char report[108]; /* the run's datagram socket; "": none */
     struct policy policy;
     size_t keep_count; /* variables that children must have: offsets of "NAME=value" in text */
     uint16_t keep[40];
@@ -61,14 +61,15 @@ struct preload {
     char text[16384];
 };
 
-/* Read from the environment at first use; the same bytes whoever is first.  Never NULL. */
+/* Read from the environment at first use; every thread gets the same bytes. Never NULL. */
 const struct preload *preload_get(void);
 /* As preload_get, but NULL when this hook is switched off or there is nothing to route. */
 const struct preload *preload_routing(enum hook h);
-/* One datagram to the run's socket, which tells people: kind, then text.  Async-signal-safe; errno is kept. */
+/* Sends one datagram to the run's socket, which prints it: kind, then text. Async-signal-safe; keeps errno. */
 #define REPORT_OTHER_PROXY 'P' /* "host that was asked for"; else enum elf_kind as a digit, and a path */
 void preload_report(char kind, const char *text);
-/* connect() has let fd go its own way (watch), or not (!watch): then what it first says is its own business. */
+/* connect() has finished for fd. watch: it was not redirected, so its first bytes are checked; !watch: it was
+ * redirected, so they are not. */
 void watch_connected(int fd, bool watch);
 /* These bytes are written to fd: true: they ask another proxy for a host that goes through us; errno is set. */
 bool watch_refuses(int fd, const void *bytes, size_t size);

@@ -15,8 +15,8 @@
 
 static const uint8_t fake6[12] = TABLE_FAKE6;
 
-/* The table is sparse.  On a full file system the first touch of a page, even a read, is a SIGBUS for the program: so
- * the page is asked for in a way that can fail.  A kernel that does not know the call is believed. */
+/* The table is sparse. On a full file system the first access to a page, even a read, is a SIGBUS for the program. So
+ * the page is allocated with a call that can fail; when the kernel does not support the call, we assume success. */
 static bool page_there(const void *slot)
 {
     int saved = errno;
@@ -66,8 +66,8 @@ static bool name_index_usable(uint32_t i)
     return (i & 0xff) != 0 && (i & 0xff) != 255;
 }
 
-/* Not memcpy(): a program under ThreadSanitizer would watch its writes, and know nothing of the release that follows
- * them. */
+/* Not memcpy(): under ThreadSanitizer it would report these writes as a race, because it does not see the release that
+ * follows. */
 static void publish(void *dst, const void *src, size_t n)
 {
     for (size_t i = 0; i < n; i++)

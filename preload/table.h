@@ -1,15 +1,15 @@
-/* preload/table.h: what the preload library tells the worker: names behind fake addresses, destinations behind loopback
- * tokens. Plain C; the only file that preload/ and sidecar/ share.   One sparse file, mapped by every process of a run,
- * read by the worker.
+/* preload/table.h: the table that the preload library shares with the worker: the names of placeholder addresses, the
+ * destinations of loopback tokens. Plain C; the only file that preload/ and sidecar/ share.   One sparse file, mapped
+ * by every process of a run, read by the worker.
  *
- * Name         slot i of names[] is the name behind 198.18.0.0 + i and behind TABLE_FAKE6 + i.
- * Destination  slot i of dests[] is the place (address, port, name) behind the loopback token 127.64.0.0 + i.
+ * Name         slot i of names[] is the name of 198.18.0.0 + i and of TABLE_FAKE6 + i.
+ * Destination  slot i of dests[] is the target (address, port, name) of the loopback token 127.64.0.0 + i.
  * Both are open-addressed, insert-only hash tables.  A writer claims an empty slot (EMPTY → CLAIMED, compare-and-swap),
- * fills it, then publishes it (READY, release).  Nobody waits: a slot that another process holds CLAIMED is passed by,
- * so at worst a name or a destination has two slots, and both are right.  Nothing is ever changed or reused afterwards:
- * a token that a program keeps stays true. A destination is interned, not counted: a million connections to one place
- * use one slot. Full (130,048 names, 1,048,576 destinations): names fail with EAI_FAIL, connections with ENETUNREACH.
- * Never silently direct. */
+ * fills it, then publishes it (READY, release).  No process waits: it skips a slot that another process has CLAIMED, so
+ * at worst a name or a destination has two slots, and both are correct. A slot never changes afterwards and is never
+ * reused, so a token stays valid. Equal destinations share a slot: a million connections to one target use one slot.
+ * Full (130,048 names, 1,048,576 destinations): names fail with EAI_FAIL, connections with ENETUNREACH. They never
+ * bypass the proxy silently. */
 #ifndef SIDEKEY_PRELOAD_TABLE_H
 #define SIDEKEY_PRELOAD_TABLE_H
 
@@ -31,7 +31,7 @@
 
 enum table_state { TABLE_EMPTY = 0, TABLE_CLAIMED = 1, TABLE_READY = 2 };
 enum table_kind {
-    TABLE_VIA_US = 1, /* a destination behind a token */
+    TABLE_VIA_US = 1, /* the destination of a token */
     TABLE_DIRECT = 2, /* an address of a name that goes direct; port 0 */
     TABLE_PROXY = 3,  /* as VIA_US; the place is another proxy, which may be asked for the host of a rule */
 };
@@ -62,7 +62,7 @@ _Static_assert(sizeof(struct table_name) == 256, "the layout is shared between p
 _Static_assert(sizeof(struct table_dest) == 32, "the layout is shared between programs");
 _Static_assert(offsetof(struct table, names) == 4096, "slots never straddle a page");
 
-/* Address (host order) to dests[] index; false when it is no token. */
+/* Address (host order) to dests[] index; false when it is not a token. */
 static inline bool table_token(uint32_t address, uint32_t *ret_index)
 {
     if (address - TABLE_TOKEN >= TABLE_DESTS)

@@ -1,6 +1,6 @@
-/* Reading a CA bundle: whoever opens one of the system's for reading gets the merged bundle, which has those roots and
- * ours. The calls that only look whether a bundle is there answer for the merged one too, so that size and content
- * agree. */
+/* Reading a CA bundle: a program that opens a bundle of the system for reading gets the merged bundle, which has the
+ * system's roots and our CA. Calls that only check a bundle (stat, access) use the merged one too, so that size and
+ * content agree. */
 #include "preload/preload.h"
 
 #include <fcntl.h>
@@ -49,7 +49,7 @@ static bool has_mode(int flags)
     return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
-/* The optional argument behind flags. */
+/* The optional argument after flags. */
 #define TAKE_MODE(flags, ret_mode)                                                                                     \
     do {                                                                                                               \
         va_list args_;                                                                                                 \

@@ -1,5 +1,6 @@
-/* The first bytes of connections that go their own way: a program that was told of another proxy (a flag, a file of its
- * own) would ask it for the host of a rule, and go around us with no word.  That is refused here, and said. */
+/* Checks the first bytes of connections that are not redirected. A program that is configured for another proxy (a
+ * flag, its own file) could ask that proxy for the host of a rule and silently bypass sidekey. Such a request is
+ * refused here and reported. */
 #include "preload/preload.h"
 
 #include <string.h>

@@ -76,7 +76,7 @@ static void on_packet(void *arg, struct slice packet, int fd)
 
 static void on_gone(void *arg)
 {
-    struct child *c = arg; /* SIGCHLD says the rest */
+    struct child *c = arg; /* SIGCHLD does the rest */
     ipc_free(c->ipc);
     c->ipc = NULL;
 }
@@ -196,7 +196,7 @@ void child_spawn(struct child *c)
     c->ipc = pid > 0 ? ipc_new(ends[0], on_packet, on_gone, c) : NULL;
     if (!c->ipc) {
         log_error(log_msg("cannot start a child process"), log_str("reason", strerror(errno)));
-        close(ends[0]); /* a child that runs all the same sees this and ends */
+        close(ends[0]); /* a child that runs nevertheless sees this and ends */
         child_retry_later(c);
         return;
     }

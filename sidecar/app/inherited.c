@@ -125,7 +125,7 @@ int inherited_all_taken(struct err *e)
     for (unsigned i = 0; i < count; i++)
         if (given[i].fd >= 0)
             return err_set(e,
-                           "LISTEN_FDS: descriptor %d (\"%s\") is no listener of the configuration: name it with "
+                           "LISTEN_FDS: descriptor %d (\"%s\") is not a listener of the configuration: name it with "
                            "FileDescriptorName=proxy, admin, socket or admin_socket, or give both the same address",
                            given[i].fd, given[i].name);
     return 0;

@@ -21,8 +21,9 @@ struct listeners { /* -1: none */
  * given.  0; -1 with e: what is open is closed by listeners_close(). */
 MUST_CHECK int listeners_open(struct listeners *listeners, struct config *c, bool transparent, struct err *e);
 void listeners_close(struct listeners *listeners);
-/* The unix sockets as c has them, which may be elsewhere than before, or nowhere.  That of operators may be missing
- * where nobody has named it: the log says why.  0; -1 with e: the one that e names is where it was. */
+/* Moves the unix sockets to the paths of c (which may differ from before, or be off). When the admin socket has its
+ * default path and cannot be opened, this is not an error: the log has the reason. 0; -1 with e: the socket that e
+ * names was not moved. */
 MUST_CHECK int listeners_move_local(struct listeners *listeners, const struct config *c, struct err *e);
 /* In a child: closes all but what slot's worker listens on.  keeper: all of them. */
 void listeners_keep(struct listeners *listeners, bool keeper, unsigned slot);

@@ -14,8 +14,8 @@
     "  --allow-inline-secrets    accept literal secrets in the file\n"
 
 #define ASK_HELP                                                                                                       \
-    "  --admin IP:PORT|PATH      whom to ask; else $SIDEKEY_LISTEN_ADMIN, the sidekey that runs here, the\n"           \
-    "                            configuration (which is not judged), 127.0.0.1:9118\n"
+    "  --admin IP:PORT|PATH      address of the running sidekey; default: $SIDEKEY_LISTEN_ADMIN, the\n"                \
+    "                            sidekey of this user, the configuration, 127.0.0.1:9118\n"
 
 static int cmd_help(int argc, char **argv);
 
@@ -80,9 +80,9 @@ static const struct command {
       "  rotate --now              the next CA signs at once: you must restart running programs\n\n" CONFIG_HELP },
     { "status", cmd_status, "show the credentials of a running proxy",
       "Example: sidekey status\n\n"
-      "State, generation, expiry and last error of each credential; never a token.\n\n"
-      "  --json                    what /status answers\n"
-      "  --watch                   again every 2 s, until Ctrl-C\n" ASK_HELP CONFIG_HELP },
+      "Prints state, generation, expiry and last error of each credential; never a token.\n\n"
+      "  --json                    print the JSON of /status\n"
+      "  --watch                   print it again every 2 s, until Ctrl-C\n" ASK_HELP CONFIG_HELP },
     { "refresh", cmd_refresh, "refresh a credential of a running proxy now",
       "Example: sidekey refresh crm\n\n"
       "Exit status 0: there is a newer token, 69: there is none; it prints the reason.\n\n" CONFIG_HELP },
@@ -143,8 +143,8 @@ static int unknown(const char *name)
 }
 
 #define ASK_HELP                                                                                                       \
-    "  --admin IP:PORT|PATH      whom to ask; else $SIDEKEY_LISTEN_ADMIN, the sidekey that runs here, the\n"           \
-    "                            configuration (which is not judged), 127.0.0.1:9118\n"
+    "  --admin IP:PORT|PATH      address of the running sidekey; default: $SIDEKEY_LISTEN_ADMIN, the\n"                \
+    "                            sidekey of this user, the configuration, 127.0.0.1:9118\n"
 
 static int cmd_help(int argc, char **argv)
 {
@@ -177,8 +177,8 @@ static int flag_words(const char *word)
     return 0;
 }
 
-/* sidekey -c FILE serve: the command comes to the front, as the commands want it.  Returns where what followed it is
- * now; argc: there is no command. */
+/* sidekey -c FILE serve: moves the command to the front, where the commands expect it. Returns the new index of the
+ * argument that followed it; argc: there is no command. */
 static int command_first(int argc, char **argv)
 {
     int at = 1;
@@ -192,8 +192,8 @@ static int command_first(int argc, char **argv)
     return at + 1;
 }
 
-/* Before anything is read: nobody of the same user may look into this process, and no variable leads a library of ours
- * astray.  A program that is started by exec() is open again. */
+/* Before anything is read: other processes of the same user must not inspect this process, and no variable may change
+ * how a library works. A program that is started by exec() is not protected. */
 static void protect(void)
 {
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
@@ -211,7 +211,7 @@ int main(int argc, char **argv)
     if (is_help(argv[1]))
         return cmd_help(1, argv);
     if (rest == argc && flag_words(argv[1])) {
-        fputs("sidekey: a command is missing after the flags, such as serve: see sidekey help\n", stderr);
+        fputs("sidekey: the command is missing after the flags, such as serve: see sidekey help\n", stderr);
         return EX_USAGE;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)

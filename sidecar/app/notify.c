@@ -13,7 +13,7 @@
 #include "base/log.h"
 
 static struct {
-    int fd; /* connected; -1: nobody listens */
+    int fd; /* connected; -1: none */
     int64_t watchdog_ms;
 } to = { .fd = -1 };
 

@@ -1,4 +1,4 @@
-/* app/notify.h: what systemd is told about "serve" (sd_notify(3), Type=notify), without libsystemd.   Supervisor.
+/* app/notify.h: status messages of "serve" to systemd (sd_notify(3), Type=notify), without libsystemd.   Supervisor.
  * Everything here does nothing when NOTIFY_SOCKET was not set.  Messages never block: one that does not fit is lost. */
 #ifndef SIDEKEY_APP_NOTIFY_H
 #define SIDEKEY_APP_NOTIFY_H
@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /* Takes NOTIFY_SOCKET (a path, or "@name" for an abstract socket), WATCHDOG_USEC and WATCHDOG_PID out of the
- * environment, so that no child speaks in our name. */
+ * environment, so that no child sends messages in our name. */
 void notify_begin(void);
-/* In a child: the socket is closed, nothing is said any more. */
+/* In a child: closes the socket; no more messages are sent. */
 void notify_forget(void);
 /* READY=1, with STATUS=status. */
 void notify_ready(const char *status);

@@ -129,7 +129,7 @@ static void child_ended(struct child *c, int status)
         child_free(c);
         supervisor_sets_end(s);
     } else if (!s->stopping && !s->announced && WIFEXITED(status) && WEXITSTATUS(status)) {
-        begin_stop(s, WEXITSTATUS(status)); /* it said why */
+        begin_stop(s, WEXITSTATUS(status)); /* it has logged the reason */
         return;
     } else if (!s->stopping) {
         log_error(log_msg("a child process ended: it is started again"), log_str("child", name),
@@ -174,7 +174,7 @@ static void reap(struct supervisor *s)
 
 /* --- messages --- */
 
-/* What nobody can change any more, of the keeper that the next one follows. */
+/* The final state of the old keeper, for the keeper that follows it. */
 static void keep_ca(struct child *c, int fd)
 {
     struct supervisor *s = c->supervisor;
@@ -197,7 +197,7 @@ static void on_message(struct child *c, const struct msg *m, int fd)
     if (fd >= 0)
         close(fd);
     if (m->type == MSG_ASK && m->ask == MSG_ASK_RELOAD) {
-        supervisor_reload_ask(c, m->tag); /* also of one that drains: whoever came in through it waits */
+        supervisor_reload_ask(c, m->tag); /* also of a draining worker: a client that came in through it waits */
     } else if (m->type == MSG_ASK && m->ask == MSG_ASK_METRICS) {
         supervisor_metrics_answer(c, m->tag, m->ok);
     } else if (m->type == MSG_ASK && m->ask == MSG_ASK_LIVE) {

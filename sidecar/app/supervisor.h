@@ -1,10 +1,10 @@
 /* app/supervisor.h: the process that starts the others and keeps them alive (docs/architecture.md).   Main process.
  *
- * It opens the listeners and keeps them, so a worker that dies closes no port: who connects meanwhile waits in the
- * backlog for the next one. It holds references to secrets, never values; no socket of its own goes to the outside. The
- * CA key lives in a memfd that only keepers map: a keeper that dies takes no trust with it. Signals: SIGTERM, SIGINT,
- * SIGQUIT drain (a second one ends at once); SIGHUP reads the configuration again, and only a good one takes effect:
- * new processes take over the listeners, the old ones finish what they have. */
+ * It opens the listeners and keeps them, so the port stays open when a worker dies: new connections wait in the backlog
+ * for the next worker. It has references to secrets, never values; it opens no connection to other hosts. The CA key is
+ * in a memfd that only keepers map, so the CA survives the death of a keeper. Signals: SIGTERM, SIGINT, SIGQUIT drain
+ * (a second one ends at once); SIGHUP reads the configuration again, and only a good one takes effect: new processes
+ * take over the listeners, the old ones finish what they have. */
 #ifndef SIDEKEY_APP_SUPERVISOR_H
 #define SIDEKEY_APP_SUPERVISOR_H
 

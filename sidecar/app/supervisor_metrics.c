@@ -64,12 +64,12 @@ void supervisor_metrics_answer(struct child *c, uint64_t tag, bool openmetrics)
     buf_init(&text, MSG_PARTS_TEXT_MAX);
     int failed = all ? metrics_write(all, openmetrics, &text) : -ENOMEM;
     answer.ok = failed == 0;
-    answer.text = failed ? SLICE("the metrics cannot be written now\n") : buf_slice(&text);
+    answer.text = failed ? SLICE("cannot write the metrics now\n") : buf_slice(&text);
     if (failed)
-        log_warn(log_msg("metrics not written"), log_str("reason", strerror(-failed)));
+        log_warn(log_msg("cannot write metrics"), log_str("reason", strerror(-failed)));
     failed = c->ipc ? msg_parts_send(c->ipc, &answer) : 0;
     if (failed && failed != -EPIPE)
-        log_warn(log_msg("metrics not sent to the worker that asks"), log_int("slot", c->slot),
+        log_warn(log_msg("cannot send metrics to a worker"), log_int("slot", c->slot),
                  log_str("reason", strerror(-failed)));
     buf_done(&text);
     metrics_free(all);

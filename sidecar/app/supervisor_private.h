@@ -1,6 +1,6 @@
-/* app/supervisor_private.h: the supervisor seen by its files: supervisor.c (signals, stop), supervisor_reload.c,
- * supervisor_health.c (what systemd and the log are told), supervisor_metrics.c (what all processes have counted) and
- * child.c (one child, from fork to wiring). */
+/* app/supervisor_private.h: shared by the files of the supervisor: supervisor.c (signals, stop),
+ * supervisor_reload.c, supervisor_health.c (status for systemd and the log), supervisor_metrics.c (counters of all
+ * processes) and child.c (one child, from fork to wiring). */
 #ifndef SIDEKEY_APP_SUPERVISOR_PRIVATE_H
 #define SIDEKEY_APP_SUPERVISOR_PRIVATE_H
 
@@ -35,7 +35,7 @@ struct child {
     struct timer overdue;         /* … and killed, when it has not ended by then */
     int64_t overdue_ms;           /* when that is; 0: not set */
     struct list node;             /* in retired */
-    struct metrics_area counters; /* in which it counts, and whoever is started in its place */
+    struct metrics_area counters; /* the area of its counters, also for the process that replaces it */
 };
 
 struct supervisor {
@@ -105,7 +105,7 @@ MUST_CHECK int supervisor_metrics_open(struct supervisor *s);
 void supervisor_metrics_close(struct supervisor *s);
 /* Answers MSG_ASK_METRICS to the child that asks.  openmetrics: in that form. */
 void supervisor_metrics_answer(struct child *c, uint64_t tag, bool openmetrics);
-/* The child has ended and nobody takes its place: its counters are kept. */
+/* The child has ended and is not replaced: keeps its counters. */
 void supervisor_metrics_keep(struct supervisor *s, const struct child *c);
 /* Answers MSG_ASK_LIVE: which processes do not answer, and for how long; not ok: for a minute.  Asks them again. */
 void supervisor_live_answer(struct child *c, uint64_t tag);

@@ -18,7 +18,7 @@
 void supervisor_overdue(void *arg)
 {
     struct child *c = arg;
-    log_warn(log_msg("an old process did not end in time: killed"),
+    log_warn(log_msg("an old process did not end in time: sidekey killed it"),
              log_str("child", c->role == ROLE_KEEPER ? "keeper" : "worker"), log_int("pid", c->pid));
     kill(c->pid, SIGKILL);
 }
@@ -148,7 +148,7 @@ static void reload_now(struct supervisor *s, struct config *next)
 
 static void reload_unchanged(struct config *same)
 {
-    log_info(log_msg("nothing that a reload would read has changed: the processes go on"), log_str("file", same->path));
+    log_info(log_msg("nothing has changed since the last reload: the processes continue"), log_str("file", same->path));
     config_free(same);
     notify_ready("serving; the configuration is unchanged");
 }
@@ -182,7 +182,7 @@ void supervisor_reload_forget(struct child *c)
 void supervisor_reload_refuse(struct supervisor *s)
 {
     s->reload_wanted = false;
-    answer_all(s, false, SLICE("refused: sidekey ends\n"));
+    answer_all(s, false, SLICE("refused: sidekey is stopping\n"));
 }
 
 /* The CA as the keeper has stored and published it; another sidekey, or somebody tidy, may change that. */
@@ -210,7 +210,7 @@ static void reload_run(struct supervisor *s)
     bool same = next && is_unchanged(s, next);
     struct slice text = SLICE("refused: the old configuration stays in use; see the log for the reason\n");
     if (same)
-        text = SLICE("unchanged: nothing that a reload would read is new\n");
+        text = SLICE("unchanged: nothing has changed since the last reload\n");
     else if (next)
         text = SLICE("reloaded\n");
     answer_all(s, next, text);
@@ -275,7 +275,7 @@ void supervisor_reload_ask(struct child *c, uint64_t tag)
 {
     struct supervisor *s = c->supervisor;
     if (s->stopping || s->asker_count == RELOAD_ASKERS_MAX) {
-        answer(c, tag, false, SLICE("refused: too many reloads are asked for at once\n"));
+        answer(c, tag, false, SLICE("refused: too many reloads at the same time\n"));
         return;
     }
     s->askers[s->asker_count].child = c;

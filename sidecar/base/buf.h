@@ -1,5 +1,5 @@
-/* base/buf.h: a byte queue with a cap given at birth: append at the end, consume at the front.
- * Owner  whoever embeds it, through buf_done().  Failure of any append leaves the content as it was. */
+/* base/buf.h: a byte queue with a fixed cap: append at the end, consume at the front.
+ * Owner  the struct that embeds it, through buf_done().  A failed append does not change the content. */
 #ifndef SIDEKEY_BASE_BUF_H
 #define SIDEKEY_BASE_BUF_H
 

@@ -8,14 +8,14 @@
 
 /* Is it the root of a mount? */
 bool dir_trust_is_mount(int fd);
-/* Ours or root's (trusted_file_owner()), and nobody else may write to it. */
+/* The directory belongs to our user or root (trusted_file_owner()), and no other user can write to it. */
 bool dir_trust_is_private(const struct stat *st);
-/* It is our own user's, not only root's (trusted_file.h judges who may have written what we read).  way_out: what else
- * may be done, after the chown; may be "".  0; -1 with e. */
+/* The directory belongs to our own user, not to root (trusted_file.h checks who can write what we read). way_out: what
+ * else the user can do besides the chown; may be "".  0; -1 with e. */
 MUST_CHECK int dir_trust_check_owner(const struct stat *st, const char *path, const char *way_out, struct err *e);
-/* Opens a directory when nobody but root and our user can have put it there (trusted_file.h); a symbolic link of these
- * two is followed.  The directory's own owner and mode are left to the caller.  The descriptor; -1 with e, which says
- * the way out; errno tells. */
+/* Opens a directory that only root or our user can have created (trusted_file.h); follows symbolic links of these two.
+ * The caller checks the owner and mode of the directory itself. Returns the descriptor; -1 with e (which says what to
+ * do) and errno. */
 MUST_CHECK int dir_trust_open(const char *path, struct err *e);
 /* Makes a directory with mode, and those above it that are missing below $HOME with 0700 (XDG base directories).  0,
  * also when it is there; -1 with errno. */

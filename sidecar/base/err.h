@@ -1,5 +1,5 @@
-/* base/err.h: a failure in words, for a person: what, where, and the way out.   Never holds a secret.
- * Passed down by pointer; the first failure fills it, whoever reports prints it. */
+/* base/err.h: an error as text for a person: what happened, where, and what to do.   Never holds a secret.
+ * Passed down by pointer; the first failure fills it, the caller that reports it prints it. */
 #ifndef SIDEKEY_BASE_ERR_H
 #define SIDEKEY_BASE_ERR_H
 

@@ -47,7 +47,7 @@ void json_safe_init(void)
 {
     static bool done;
     if (!done)
-        json_set_alloc_funcs(get, wipe_and_free); /* what it got from plain malloc before may be freed by this too */
+        json_set_alloc_funcs(get, wipe_and_free); /* this may also free memory that came from plain malloc before */
     done = true;
 }
 
@@ -60,7 +60,7 @@ static json_t *whole(json_t *root)
     return NULL;
 }
 
-/* Pages that nobody writes to cost nothing. */
+/* Untouched pages cost nothing. */
 static bool open_reserve(size_t text_bytes)
 {
     size_t size = RESERVE_LEAST + text_bytes * RESERVE_PER_BYTE;

@@ -192,7 +192,7 @@ static void report_repeat(const struct log_repeat *r)
     end_line(&l);
 }
 
-/* The fields that make two lines the same, as they stand behind the head of a line. */
+/* The fields that make two lines equal, as they are written after the head of a line. */
 static bool is_held_back(enum log_level level, const struct log_field *fields)
 {
     struct line key = { .bytes = { ' ' }, .len = 1 };

@@ -1,8 +1,8 @@
 /* base/log.h: one event = one line on a file descriptor, JSON or logfmt.   Any process; one write a line, so lines
- * never mix. A reader that stands still stops nobody: lines are dropped and counted (base/log_out). Warnings and errors
- * that repeat are one line a second, and one with "repeated" (base/log_repeat). Never given a token, header value,
- * query string or body: there is no redaction to rely on, only fields by name. log_warn(log_msg("refresh failed"),
- * log_str("credential", name), log_int("status", 503));  */
+ * never mix. A stalled reader does not block the process: lines are dropped and counted (base/log_out). Warnings and
+ * errors that repeat are one line a second, and one with "repeated" (base/log_repeat). Never given a token, header
+ * value, query string or body: there is no redaction to rely on, only fields by name. log_warn(log_msg("refresh
+ * failed"), log_str("credential", name), log_int("status", 503));  */
 #ifndef SIDEKEY_BASE_LOG_H
 #define SIDEKEY_BASE_LOG_H
 

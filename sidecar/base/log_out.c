@@ -88,7 +88,7 @@ void log_out_flush(void)
             break;
         done += (size_t)put;
     }
-    if (put < 0 && errno != EAGAIN) { /* nobody reads any more, or the disk is full */
+    if (put < 0 && errno != EAGAIN) { /* the reader has closed, or the disk is full */
         out.dropped += lines_from(done);
         done = out.len;
     }

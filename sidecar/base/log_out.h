@@ -1,6 +1,6 @@
-/* base/log_out.h: where the lines of base/log go, without ever waiting for who reads them.   Any process. What a pipe,
- * a socket or a terminal does not take now waits in 32 KiB; what comes after that is dropped and counted, until all
- * that waited is gone. The descriptor's mode is left as it is: other programs may share it. */
+/* base/log_out.h: writes the lines of base/log, and never waits for the reader.   Any process. What a pipe, a socket or
+ * a terminal does not accept now waits in a buffer of 32 KiB. When the buffer is full, lines are dropped and counted
+ * until it is empty again. The mode of the descriptor is not changed, because other programs may share it. */
 #ifndef SIDEKEY_BASE_LOG_OUT_H
 #define SIDEKEY_BASE_LOG_OUT_H
 

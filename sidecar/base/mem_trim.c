@@ -14,7 +14,7 @@ struct mapping {
     unsigned long inode, anonymous_kib;
 };
 
-/* Only what is exactly as in its file: a page that was written to (relocations) has no other copy. */
+/* Only pages that are unchanged from their file: a page that was written to (relocations) has no other copy. */
 static int droppable(const struct mapping *m)
 {
     return m->inode && m->access[1] == '-' && m->access[3] == 'p' && m->anonymous_kib == 0;

@@ -16,12 +16,12 @@ struct metrics;
 /* An empty registry; NULL when out of memory.  metrics_free() accepts NULL and ends every series. */
 MUST_CHECK struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
-/* A registry that lives in area (borrowed; NULL or without memory: as metrics_new()).  Counters that are there go on,
- * gauges of whoever wrote them before have no value until they are asked for.  NULL when out of memory. */
+/* A registry that lives in area (borrowed; NULL or without memory: as metrics_new()).  Existing counters continue.
+ * Gauges of the previous process have no value until they are requested again. NULL when out of memory. */
 MUST_CHECK struct metrics *metrics_new_in(struct metrics_area *area);
 /* The value of the series, made at 0 at the first call; valid until metrics_free().  Never NULL. */
 double *metrics_at(struct metrics *m, const char *format, ...) PRINTF_LIKE(2, 3);
-/* The series ends: a gauge that has no value, until it is asked for again. */
+/* Ends the series: the gauge has no value until it is requested again. */
 void metrics_drop(struct metrics *m, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Appends every series, a line each, sorted (families together, buckets by number). openmetrics: ends with "# EOF".
  * With # TYPE and # HELP lines from the table of known families in metrics.c. */

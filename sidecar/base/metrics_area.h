@@ -22,7 +22,7 @@ struct metrics_series {
 
 /* A new, empty area.  0; -ENOMEM: a->bytes is NULL. */
 MUST_CHECK int metrics_area_open(struct metrics_area *a);
-/* The area behind a descriptor that was kept over an exec.  Takes fd over.  0; -EINVAL, -ENOMEM. */
+/* Maps the area of a descriptor that was kept over an exec. Takes ownership of fd.  0; -EINVAL, -ENOMEM. */
 MUST_CHECK int metrics_area_adopt(struct metrics_area *a, int fd);
 /* Accepts one that was never opened, or is closed. */
 void metrics_area_close(struct metrics_area *a);
@@ -30,7 +30,7 @@ void metrics_area_close(struct metrics_area *a);
 void metrics_area_close_fd(struct metrics_area *a);
 /* A record for a series of that name (at most 511 bytes), value 0; NULL: the area is full. */
 struct metrics_series *metrics_area_add(struct metrics_area *a, struct slice name);
-/* The record behind s, or the first one (s NULL); NULL at the end.  Of an area that only this process writes. */
+/* The record after s, or the first one (s NULL); NULL at the end.  Of an area that only this process writes. */
 struct metrics_series *metrics_area_next(const struct metrics_area *a, const struct metrics_series *s);
 /* Calls fn with a copy of each series that has a value; what is malformed ends the walk.  Of an area that another
  * process writes meanwhile, whatever it writes. */

@@ -1,10 +1,10 @@
-/* base/own_env.h: what this process takes from its environment block, and what it leaves there.   Every process of
- * ours, one thread, before anything else reads the environment.
+/* base/own_env.h: removes secrets and dangerous variables from the environment block of this process.   Every process
+ * of ours, one thread, before anything else reads the environment.
  *
  * A variable that holds a secret ({env: NAME}) is moved into a struct secret and its bytes in the block are
- * overwritten, so that neither /proc/PID/environ nor a child shows it.  Variables by which libraries of ours can be
- * made to load code or to write session keys are taken out; a program that "sidekey run" starts gets them back.
- * Children of fork() inherit what was taken; own_env_keep() drops what a process has no use for. */
+ * overwritten, so that neither /proc/PID/environ nor a child shows it.  Variables that make a library load code or
+ * write session keys are removed; a program that "sidekey run" starts gets them back. Children of fork() inherit the
+ * removed values; own_env_keep() drops those that a process does not need. */
 #ifndef SIDEKEY_BASE_OWN_ENV_H
 #define SIDEKEY_BASE_OWN_ENV_H
 
@@ -14,7 +14,8 @@
 void own_env_begin(void);
 /* Puts those back, for a program that is not ours: call it between fork() and exec(). */
 void own_env_give_back(void);
-/* Takes variable name, all its copies.  A variable that is not set, or was taken before, is no error.  0; -ENOMEM. */
+/* Moves all copies of the variable name out of the block. Not an error when the variable is not set or was moved
+ * before.  0; -ENOMEM. */
 MUST_CHECK int own_env_take(const char *name);
 /* The value that was taken, or the one in the environment; ptr NULL: not set.  Valid until own_env_keep(). */
 struct slice own_env_get(const char *name);

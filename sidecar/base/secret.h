@@ -1,5 +1,5 @@
 /* base/secret.h: bytes that must not leak: own pages, locked, kept out of core dumps, wiped; there is no print
- * function. Owner  whoever embeds it, through secret_done().  A zeroed struct is a valid empty secret. */
+ * function. Owner  the struct that embeds it, through secret_done().  A zeroed struct is a valid empty secret. */
 #ifndef SIDEKEY_BASE_SECRET_H
 #define SIDEKEY_BASE_SECRET_H
 

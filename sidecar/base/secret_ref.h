@@ -1,7 +1,7 @@
-/* base/secret_ref.h: where a secret is to be had: {file: …}, {env: …}, {command: […]} or, when allowed, inline.
- * The supervisor and the workers hold references only; the keeper alone calls secret_ref_read(), but for the parent
- * proxy's password (net/dial/parent.h) and its clients' (proxy/access.h). Owner  whoever embeds it, through
- * secret_ref_done().  A zeroed struct means "not given". */
+/* base/secret_ref.h: where a secret comes from: {file: …}, {env: …}, {command: […]} or, when allowed, inline.
+ * The supervisor and the workers hold references only; only the keeper calls secret_ref_read(). Exceptions, which
+ * workers read: the password of the parent proxy (net/dial/parent.h) and those of the clients (proxy/access.h). Owner
+ * the struct that embeds it, through secret_ref_done().  A zeroed struct means "not given". */
 #ifndef SIDEKEY_BASE_SECRET_REF_H
 #define SIDEKEY_BASE_SECRET_REF_H
 

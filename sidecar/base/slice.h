@@ -1,5 +1,5 @@
 /* base/slice.h: a borrowed run of bytes.   Pure.
- * A slice owns nothing: whoever made the bytes says how long they live. May hold NUL; ptr may be NULL when len is 0. */
+ * A slice owns nothing: the owner of the bytes defines their lifetime. May hold NUL; ptr may be NULL when len is 0. */
 #ifndef SIDEKEY_BASE_SLICE_H
 #define SIDEKEY_BASE_SLICE_H
 

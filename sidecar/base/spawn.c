@@ -9,8 +9,7 @@
 
 extern char **environ;
 
-/* Who and where one is, the language, the way out, and where tools keep their own settings: places and names, no
- * values that are secrets. */
+/* User, directories, language, proxies, and where tools keep their settings: paths and names, never secrets. */
 const char *const spawn_variables[] = { "PATH",
                                         "HOME",
                                         "USER",

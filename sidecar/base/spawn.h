@@ -1,9 +1,8 @@
 /* base/spawn.h: starts a program that the configuration names ({command: …}, grant "command").   Keeper, and a worker
  * for its clients' and the parent proxy's passwords.
  *
- * The program gets nothing of ours: descriptors 0 (/dev/null), 1 (the caller's) and 2 (/dev/null: what a program
- * complains about may hold its secret), default signals, a process group of its own, and of our environment only the
- * variables of spawn_variables. */
+ * The program inherits only: descriptors 0 (/dev/null), 1 (the caller's) and 2 (/dev/null, because an error message may
+ * contain the secret), default signals, its own process group, and the environment variables of spawn_variables. */
 #ifndef SIDEKEY_BASE_SPAWN_H
 #define SIDEKEY_BASE_SPAWN_H
 

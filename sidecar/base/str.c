@@ -127,7 +127,7 @@ int str_add_form(struct buf *out, struct slice text)
 static size_t utf8_len(struct slice text)
 {
     static const struct {
-        unsigned char first, last, from, to; /* of the lead byte, and of the one behind it */
+        unsigned char first, last, from, to; /* of the lead byte, and of the one after it */
         size_t len;
     } rows[] = {
         { 0x00, 0x7f, 0, 0, 1 },       { 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },

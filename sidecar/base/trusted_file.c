@@ -26,7 +26,7 @@ struct walk {
     struct err *e;
 };
 
-/* In a user namespace without a root, the files of the machine's root show as nobody's. */
+/* In a user namespace without root, the kernel shows the files of the machine's root with the overflow uid. */
 static bool root_is_unmapped(void)
 {
     unsigned long inside = 1;
@@ -52,7 +52,7 @@ static bool in_group(gid_t gid)
     return gid == getegid();
 }
 
-/* Nobody else is in it, as far as this machine says. */
+/* As far as this machine knows, the group has no other members. */
 static bool group_is_trusted(gid_t gid)
 {
     const struct group *group = gid ? getgrgid(gid) : NULL;
@@ -125,7 +125,7 @@ static bool next_name(struct walk *w, char name[NAME_MAX + 1])
     return true;
 }
 
-/* at is a link: what it says comes before what is left. */
+/* at is a link: its target is resolved before the rest of the path. */
 static int follow(struct walk *w)
 {
     char target[PATH_MAX], left[PATH_MAX];

@@ -14,9 +14,10 @@ struct seal_ring; /* one key to seal with, up to two to open with */
 /* key material: 32 raw bytes, or 64 hex digits, or base64 of 32 bytes (a trailing newline is fine).  previous may be
  * empty. NULL with e. */
 MUST_CHECK struct seal_ring *seal_ring_new(struct slice current, struct slice previous, struct err *e);
-/* Refuses key material that nobody drew by chance: fewer than 16 different bytes among the 32, a text that is repeated
+/* Refuses key material that is not random: fewer than 16 different bytes among the 32, a text that is repeated
  * (each byte equal to the one 16 before), or bytes in steps (abc…, 0123…).  Of random keys it refuses fewer than one
- * in 10^12.  Material that is no key passes: seal_ring_new() says what is wrong with it.  0; -1 with e. */
+ * in 10^12.  Material that is not a key is accepted here: seal_ring_new() reports what is wrong with it.  0; -1 with e.
+ */
 MUST_CHECK int seal_key_judge(struct slice material, struct err *e);
 void seal_ring_free(struct seal_ring *ring);
 /* Appends the blob.  0; -ENOBUFS, -ENOMEM. */

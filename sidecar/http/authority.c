@@ -95,7 +95,7 @@ static int parse_host(struct slice host, struct authority *ret)
     return parse_name(slice_of(ret->host, host.len), &ret->kind);
 }
 
-/* text: what follows the host: "", ":" (RFC 3986 §3.2.3: as if it were not there) or ":port". */
+/* text: what follows the host: "", ":" (RFC 3986 §3.2.3: as if it were absent) or ":port". */
 static int parse_port(struct slice text, uint16_t default_port, uint16_t *ret)
 {
     uint64_t port;

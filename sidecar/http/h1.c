@@ -132,8 +132,8 @@ static enum h1_event read_start_line(struct h1 *p, struct slice *in)
 
 /* --- heads --- */
 
-/* RFC 9112 §3.2: which forms a method may have.  Methods are told apart as they are written (RFC 9110 §9.1), but
- * nothing that some server could take for CONNECT has a target that CONNECT would have. */
+/* RFC 9112 §3.2: which forms a method may have.  Methods are case-sensitive (RFC 9110 §9.1), but a method that some
+ * server could read as CONNECT must not have a target as CONNECT has. */
 static const char *check_request_line(struct h1 *p)
 {
     struct slice method = message_method(&p->head), target = message_target(&p->head);
@@ -203,7 +203,7 @@ static enum h1_event finish_response_head(struct h1 *p)
 static enum h1_event step_start(struct h1 *p, struct slice *in)
 {
     if (p->role == H1_REQUESTS && in->ptr[0] == '\r' && p->empty_lines < EMPTY_LINES_MAX) {
-        p->empty_lines++; /* RFC 9112 §2.2: old clients send one behind a body */
+        p->empty_lines++; /* RFC 9112 §2.2: old clients send one after a body */
         p->state = STATE_START_LF;
         *in = slice_skip(*in, 1);
         return H1_MORE;

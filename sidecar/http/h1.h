@@ -8,7 +8,7 @@
  *     MORE  all of *in was taken and nothing is complete: read more
  *     UPGRADED  after the END of a request with method CONNECT, of a 101, or of a 2xx that answers CONNECT: *in is at
  * the first byte of the other protocol BAD   h1_status(p), h1_reason(p) say why; the parser must not be used again.
- * Also for bytes behind a message that closes Refused beyond llhttp (docs/http.md §2): versions other than 1.0 to 1.9
+ * Also for bytes after a message that closes Refused beyond llhttp (docs/http.md §2): versions other than 1.0 to 1.9
  * (1.2 and later are read as 1.1), the method PRI and protocols that are not HTTP, CL with TE, more than one CL, TE
  * other than exactly "chunked", TE in 1.0, 1xx and 204, a length over 0 in 1xx and 204, empty or missing parts, heads
  * and trailers over 64 KiB, start lines over 8 KiB, over 100 fields, chunk extensions over 8 KiB in a body, over 32 1xx

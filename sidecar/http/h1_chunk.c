@@ -4,15 +4,15 @@
 
 enum chunk_state {
     SIZE,
-    SIZE_BLANK, /* blanks behind the size of a lenient one */
-    EXTENSION,  /* first byte behind ';' */
+    SIZE_BLANK, /* blanks after the size, in lenient mode */
+    EXTENSION,  /* first byte after ';' */
     EXTENSION_NAME,
-    EXTENSION_NAME_BLANK, /* blanks behind it */
-    EXTENSION_VALUE,      /* first byte behind '=' */
+    EXTENSION_NAME_BLANK, /* blanks after it */
+    EXTENSION_VALUE,      /* first byte after '=' */
     EXTENSION_TOKEN,
     EXTENSION_QUOTED,
-    EXTENSION_PAIR, /* behind a backslash */
-    EXTENSION_DONE, /* behind the closing quote */
+    EXTENSION_PAIR, /* after a backslash */
+    EXTENSION_DONE, /* after the closing quote */
     SIZE_LF,
     DATA,
     DATA_CR,

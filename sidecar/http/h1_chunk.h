@@ -1,7 +1,7 @@
 /* http/h1_chunk.h: the chunked coding (RFC 9112 §7.1), read without copying.   Pure.   Used by h1.c only.
- * Our own and not llhttp's: its releases differ exactly here (bare LF, CR after the size, the CR LF behind the data,
- * extensions), and a proxy that reads a size otherwise than its neighbour is a smuggling hole.  Extensions are checked
- * and dropped. */
+ * Our own and not llhttp's: its releases differ here (bare LF, CR after the size, the CR LF after the data,
+ * extensions), and a proxy that reads a size differently from the next hop allows request smuggling.  Extensions are
+ * checked and dropped. */
 #ifndef SIDEKEY_HTTP_H1_CHUNK_H
 #define SIDEKEY_HTTP_H1_CHUNK_H
 

@@ -1,5 +1,5 @@
-/* Fields to a model.  llhttp reads those of requests; it is stopped behind each head and started anew, since bodies are
- * delimited in h1.c. */
+/* Fields to a model.  llhttp reads those of requests; it is stopped after each head and restarted, because h1.c
+ * delimits bodies. */
 #include <errno.h>
 
 #include "http/h1_private.h"
@@ -62,8 +62,8 @@ static const llhttp_settings_t settings = {
     .on_headers_complete = on_headers_complete,
 };
 
-/* llhttp reads the fields of requests.  Its place before them is the same for every message and for trailers: behind a
- * start line that it knows. */
+/* llhttp reads the fields of requests.  Its state before them is the same for every message and for trailers: after a
+ * start line that it accepts. */
 enum h1_event h1_start_fields(struct h1 *p)
 {
     static const char before[] = "GET / HTTP/1.1\r\n";
@@ -92,7 +92,7 @@ static const char *framing_reason(const struct h1 *p)
 
 static enum h1_event bad_llhttp(struct h1 *p, llhttp_errno_t error)
 {
-    if (p->state == STATE_BAD) /* one of the callbacks has said why */
+    if (p->state == STATE_BAD) /* a callback has set the reason */
         return H1_BAD;
     switch ((int)error) {
     case HPE_UNEXPECTED_CONTENT_LENGTH:

@@ -81,7 +81,7 @@ static const char *read_delimiter(const struct framing_fields *f, enum framing *
     return NULL;
 }
 
-/* RFC 9112 §6.3: one length, said several times, is that length. */
+/* RFC 9112 §6.3: the same length several times counts as that length. */
 static bool is_one_length(const struct message *m, uint64_t *ret)
 {
     bool any = false;

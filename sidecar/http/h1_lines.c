@@ -15,7 +15,7 @@ enum lines_state {
     LINE_STATUS_SP,
     LINE_REASON,
     LINE_LF,
-    LINE_FIELD, /* first byte of a line behind the start line */
+    LINE_FIELD, /* first byte of a line after the start line */
     LINE_NAME,
     LINE_NAME_BLANK, /* before the colon of a lenient one */
     LINE_VALUE,
@@ -118,7 +118,7 @@ static bool take_start_line(struct lines *l, char c)
     case LINE_REQUEST_CR: return c == '\r' ? go(l, LINE_LF) : refuse_byte(l, c, "start_line_invalid");
     case LINE_RESPONSE_VERSION: return take_version(l, c, LINE_STATUS);
     case LINE_STATUS: return take_status(l, c);
-    case LINE_STATUS_SP: /* many servers leave the SP out when there is no reason */
+    case LINE_STATUS_SP: /* many servers omit the SP when the reason is empty */
         if (c == '\r')
             return go(l, LINE_LF);
         return c == ' ' ? go(l, LINE_REASON) : refuse_byte(l, c, "status_invalid");

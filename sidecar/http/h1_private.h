@@ -26,7 +26,7 @@ enum h1_state {
 struct h1 {
     enum h1_role role;
     enum h1_state state;
-    enum h1_state after;  /* the state behind END */
+    enum h1_state after;  /* the state after END */
     unsigned empty_lines; /* skipped before this message */
     bool to_head, to_connect;
     unsigned informational; /* 1xx in a row */

@@ -79,8 +79,9 @@ static void put_framing(struct pen *pen, const struct message *m, bool zero_need
 static void put_connection(struct pen *pen, const struct message *m)
 {
     bool close = (!m->keep_alive || m->framing == FRAMING_EOF) && m->status != 101;
-    bool te = m->status == 0 && message_get(m, SLICE("te"), NULL).len > 0;  /* RFC 9110 §10.1.4 */
-    bool keep = m->status >= 200 && m->minor == 0 && !close && !m->upgrade; /* a 1.0 peer closes unless it is told */
+    bool te = m->status == 0 && message_get(m, SLICE("te"), NULL).len > 0; /* RFC 9110 §10.1.4 */
+    bool keep = m->status >= 200 && m->minor == 0 && !close
+                && !m->upgrade; /* a 1.0 peer closes unless Connection says keep-alive */
     if (!close && !m->upgrade && !te && !keep)
         return;
     put(pen, SLICE("Connection: "));

@@ -159,7 +159,7 @@ int h2_feed(struct h2 *h, struct slice bytes, int64_t now_ms)
     if (got == NGHTTP2_ERR_NOMEM || h->out_of_memory)
         return -ENOMEM;
     if (got == NGHTTP2_ERR_FLOODED)
-        h2_fail(h, "too many frames that ask for an answer", H2_ENHANCE_YOUR_CALM);
+        h2_fail(h, "too many frames that need a response", H2_ENHANCE_YOUR_CALM);
     else if (got < 0)
         h2_fail(h, nghttp2_strerror((int)got), H2_PROTOCOL_ERROR);
     h2_run(h);

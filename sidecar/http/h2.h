@@ -39,7 +39,7 @@ void h2_budget_init(struct h2_budget *b, size_t max_bytes);
 
 struct h2_gone {      /* why a stream ended before its message did */
     uint32_t code;    /* the peer's RST_STREAM, or what its breach deserves (RFC 9113 §7) */
-    bool connection;  /* it was the connection that ended: code says nothing about the stream */
+    bool connection;  /* the connection has ended: code does not describe the stream */
     bool unprocessed; /* it is certain that the peer has done nothing with it (RFC 9113 §8.7) */
 };
 
@@ -69,7 +69,7 @@ struct h2_options {
 };
 /* NULL when out of memory. */
 MUST_CHECK struct h2 *h2_new(const struct h2_options *options, const struct h2_events *events, void *owner);
-/* Streams that still have an owner are told nothing: tell them first (h2_lost).  Accepts NULL. */
+/* The owners of open streams get no event: call h2_lost() first.  Accepts NULL. */
 void h2_free(struct h2 *h);
 
 /* Takes bytes in and delivers what they bring.  0; -EPROTO: the peer broke the protocol or was too greedy; a GOAWAY is
@@ -84,9 +84,9 @@ MUST_CHECK int h2_pull(struct h2 *h, struct buf *out, size_t limit);
 void h2_lost(struct h2 *h);
 /* Neither side has anything more to say: close. */
 bool h2_over(const struct h2 *h);
-/* Streams that are open, their owners gone or not. */
+/* Number of open streams, with or without an owner. */
 size_t h2_open(const struct h2 *h);
-/* clock_mono_ms() of the last frame that came, as h2_feed() was told. */
+/* clock_mono_ms() of the last frame that was received, as passed to h2_feed(). */
 int64_t h2_heard_ms(const struct h2 *h);
 /* No new streams of the peer are taken; those that are open go on.  code: as h2_code. */
 void h2_go_away(struct h2 *h, uint32_t code);
@@ -114,7 +114,7 @@ MUST_CHECK int h2_stream_data(struct h2_stream *s, struct slice data);
 MUST_CHECK int h2_stream_end(struct h2_stream *s, const struct message *trailers);
 /* Body bytes that are taken now: H2_SPACE, or less while some wait for the peer's credit. */
 size_t h2_stream_space(struct h2_stream *s);
-/* Without it only gone comes.  A stream begins without. */
+/* Without it the owner gets only gone. A stream starts without. */
 void h2_stream_want(struct h2_stream *s, bool want);
 /* A head (not 1xx) has come. */
 bool h2_stream_started(const struct h2_stream *s);

@@ -7,13 +7,13 @@
 #define RESETS_BURST 1000
 #define RESETS_PER_S 33
 
-/* Where the library has no such limit, ours is alone. */
+/* When the library has no such limit, only ours applies. */
 #pragma weak nghttp2_option_set_stream_reset_rate_limit
 #pragma weak nghttp2_option_set_max_continuations
 
 void h2_guard_options(nghttp2_option *option)
 {
-    if (nghttp2_option_set_stream_reset_rate_limit) /* above ours, which says ENHANCE_YOUR_CALM */
+    if (nghttp2_option_set_stream_reset_rate_limit) /* above ours, which responds with ENHANCE_YOUR_CALM */
         nghttp2_option_set_stream_reset_rate_limit(option, 2 * RESETS_BURST, 2 * RESETS_PER_S);
     if (nghttp2_option_set_max_continuations)
         nghttp2_option_set_max_continuations(option, 8);
@@ -42,7 +42,7 @@ static bool one_more(struct h2 *h)
 {
     if (take(&h->cheap, h->now_ms, CHEAP_BURST, CHEAP_PER_S))
         return true;
-    h2_fail(h, "too many frames that carry nothing", H2_ENHANCE_YOUR_CALM);
+    h2_fail(h, "too many empty frames", H2_ENHANCE_YOUR_CALM);
     return false;
 }
 

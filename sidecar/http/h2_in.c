@@ -160,7 +160,7 @@ static int too_big(struct h2_stream *s)
 {
     if (s->list_bytes <= H2_LIST_BOMB)
         return refuse(s, 431, "head_too_large");
-    h2_fail(s->h, "a head that unpacks to more than 256 KiB", H2_ENHANCE_YOUR_CALM);
+    h2_fail(s->h, "the head is larger than 256 KiB after decompression", H2_ENHANCE_YOUR_CALM);
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
@@ -224,7 +224,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
-/* RFC 9113 §8.2.3: crumbs are one field for whoever looks at it. */
+/* RFC 9113 §8.2.3: cookie crumbs are joined to one field. */
 static int join_cookies(struct message *m)
 {
     static char joined[MESSAGE_HEAD_MAX_BYTES];
@@ -254,7 +254,7 @@ static int join_cookies(struct message *m)
     return 0;
 }
 
-/* content-length was judged by nghttp2: one, of digits, and it agrees with END_STREAM. */
+/* nghttp2 has checked content-length: one, digits, and it agrees with END_STREAM. */
 static void read_framing(struct message *m, bool ends, bool no_body)
 {
     size_t lengths;
@@ -344,7 +344,7 @@ static void on_headers(struct h2_stream *s, const nghttp2_frame *frame)
     bool trailers = message_coming(s, frame) == &s->trailers;
     if (trailers)
         s->trailers_came = true;
-    if (s->refusal && (trailers || !serves(s->h))) { /* too late, or nobody, to answer it */
+    if (s->refusal && (trailers || !serves(s->h))) { /* too late to respond, or no owner */
         break_off(s);
         return;
     }

@@ -42,7 +42,7 @@ static bool is_one_of(struct slice name, const char *const *list, size_t count)
     return false;
 }
 
-/* What other parts of the frame say, or what HTTP/2 has no use for (RFC 9113 §8.2.2). */
+/* Fields that other parts of the frame replace, or that HTTP/2 does not allow (RFC 9113 §8.2.2). */
 static bool is_dropped(struct slice name)
 {
     static const char *const list[] = { "host",       "content-length",   "connection",        "upgrade",

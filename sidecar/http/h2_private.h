@@ -42,7 +42,7 @@ struct h2_stream {
     struct list node, due;
     struct h2 *h;
     const struct h2_stream_events *events;
-    void *owner; /* NULL events: nobody's any more */
+    void *owner; /* NULL events: it has no owner any more */
     int32_t id;  /* 0: not opened */
     /* --- what comes --- */
     struct message head, trailers;

@@ -1,7 +1,7 @@
 /* http/message.h: the head of one HTTP message as a model, the same for HTTP/1.1 and HTTP/2.   Pure.
- * Owner  whoever embeds it, through message_done().  All strings are copied into one buffer of the message (cap 64
- * KiB), kept over message_clear(), so a connection that serves many requests allocates once. Field names keep the case
- * in which they came; comparison folds ASCII case.  Order and duplicates are kept. Slices that are handed out live
+ * Owner  the struct that embeds it, through message_done().  All strings are copied into one buffer of the message (cap
+ * 64 KiB), kept over message_clear(), so a connection that serves many requests allocates once. Field names keep the
+ * case in which they came; comparison folds ASCII case.  Order and duplicates are kept. Slices that are handed out live
  * until the next call that changes the message; that call itself may be given them. */
 #ifndef SIDEKEY_HTTP_MESSAGE_H
 #define SIDEKEY_HTTP_MESSAGE_H
@@ -38,7 +38,7 @@ struct message {
     enum framing framing;
     uint64_t length; /* FRAMING_LENGTH: body bytes */
     bool keep_alive; /* the connection may be used again after this message (RFC 9112 §9.3) */
-    /* response: how long the server keeps it unused, Keep-Alive: timeout (RFC 2068 §19.7.1.1); 0: not said */
+    /* response: how long the server keeps an idle connection, Keep-Alive: timeout (RFC 2068 §19.7.1.1); 0: unknown */
     uint32_t idle_s;
     /* members of Connection once it was dropped: the trailers lose the same names (RFC 9110 §7.6.1) */
     struct message_part connection;
@@ -81,7 +81,7 @@ size_t message_remove(struct message *m, struct slice name);
 size_t message_remove_alike(struct message *m, struct slice name);
 bool message_has_alike(const struct message *m, struct slice name);
 bool message_names_alike(struct slice a, struct slice b);
-/* Deletes field number i (those behind move up). */
+/* Deletes field number i (the following ones move up). */
 void message_remove_at(struct message *m, size_t i);
 /* First value under name, or {NULL, 0}; *ret_count (may be NULL) gets how many there are. */
 struct slice message_get(const struct message *m, struct slice name, size_t *ret_count);

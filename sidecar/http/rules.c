@@ -47,7 +47,7 @@ static bool starts_fold(struct slice text, struct slice prefix)
     return text.len >= prefix.len && slice_ieq(slice_of(text.ptr, prefix.len), prefix);
 }
 
-/* RFC 9110 §7.6.1 and what history added; "upgrade" and "te" are judged apart. */
+/* RFC 9110 §7.6.1 and fields of older practice; "upgrade" and "te" are handled separately. */
 static const char *const hop_by_hop[] = {
     "connection", "keep-alive",     "proxy-connection",   "transfer-encoding",         "te",
     "upgrade",    "http2-settings", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization",
@@ -103,7 +103,7 @@ static struct rules_verdict check_absolute(struct message *m, const struct autho
         return refuse(421, "target_differs");
     int failed = write_origin_form(m, path);
     if (failed == 0)
-        failed = write_host(m, a0); /* RFC 9112 §3.2.2: what Host said does not count */
+        failed = write_host(m, a0); /* RFC 9112 §3.2.2: Host is ignored */
     return failed ? no_room(m, failed) : pass;
 }
 
@@ -164,7 +164,8 @@ struct rules_verdict rules_check_absolute_https(const struct message *request, c
 
 /* --- forwarding (docs/http.md §3) --- */
 
-/* Names that Connection cannot take away: a client could strip what protects it or us (RFC 9110 §7.6.1). */
+/* Names that Connection cannot remove: otherwise a client could strip fields that protect it or us (RFC 9110 §7.6.1).
+ */
 static bool stays_when_named(struct slice name)
 {
     static const char *const names[] = { "host", "content-length", "transfer-encoding", "authorization", "cookie" };
@@ -210,7 +211,7 @@ static int drop_hop_by_hop(struct message *m, bool keep_upgrade)
     int failed = named ? remember_connection(m) : 0;
     uint64_t drop[MESSAGE_FIELDS_MAX / 64] = {
         0
-    }; /* decided first: Connection must stay readable until the last field is judged */
+    }; /* decided first: Connection must stay readable until the last field is checked */
     size_t kept = 0;
     for (size_t i = 0; i < m->field_count; i++) {
         struct slice name = message_name_at(m, i);
@@ -228,7 +229,7 @@ static int drop_hop_by_hop(struct message *m, bool keep_upgrade)
 }
 
 /* Splits at the first comma outside of quotes and comments (RFC 9110 §5.6.4, §5.6.5).
- * An unfinished quote or comment takes everything behind it; *ret_whole tells (may be NULL). */
+ * An unfinished quote or comment extends to the end; *ret_whole is then false (may be NULL). */
 static struct slice cut_member(struct slice list, struct slice *rest, bool *ret_whole)
 {
     bool quoted = false;
@@ -292,8 +293,8 @@ static bool is_websocket(struct slice protocol)
     return slice_ieq(protocol, SLICE("websocket"));
 }
 
-/* Without its one key no answer could be told from one that only looks like it (RFC 6455 §4.1).  Other protocols may
- * come behind a body whose end is known, as docker sends it. */
+/* Without its one key, a genuine response could not be verified (RFC 6455 §4.1). Other protocols are allowed after a
+ * body with a known end, as docker sends it. */
 static bool may_switch(const struct message *m, struct slice protocol, const char *const *allowed)
 {
     static const char *const usual[] = { "websocket", NULL };
@@ -455,7 +456,7 @@ static bool was_named(const struct message *head, struct slice name)
     return false;
 }
 
-/* RFC 9110 §6.5.1: what frames, routes, authenticates, controls the answer or says how content is read. */
+/* RFC 9110 §6.5.1: fields that frame, route, authenticate, control the response or describe how to read the content. */
 void rules_filter_trailers(struct message *trailers, const struct message *head, const char *const *injected)
 {
     static const char *const names[] = {

@@ -1,6 +1,5 @@
-/* http/websocket.h: is a 101 really the other half of this handshake?  (RFC 6455 §4.1)   Pure.
- * A proxy that believes the status alone can be led to take an answer that an attacker chose for the beginning of a
- * tunnel. */
+/* http/websocket.h: checks whether a 101 response matches the handshake (RFC 6455 §4.1). Pure. A proxy that checks only
+ * the status could mistake a response that an attacker controls for the start of a tunnel. */
 #ifndef SIDEKEY_HTTP_WEBSOCKET_H
 #define SIDEKEY_HTTP_WEBSOCKET_H
 

@@ -115,8 +115,8 @@ static bool all_zero(const uint8_t *bytes, size_t from, size_t to)
     return true;
 }
 
-/* The operator of a local NAT64 chose its prefix length and we do not know it: every reading that fits is judged, and a
- * reading that gives an unusable address is not the one that was meant. */
+/* We do not know the prefix length of a local NAT64. So every possible length is checked; a length that gives an
+ * unusable address is skipped. */
 static enum address_class class_local_nat64(const uint8_t *bytes)
 {
     enum address_class found = ADDRESS_UNUSABLE;

@@ -1,6 +1,5 @@
-/* net/address.h: which addresses may be dialled (docs/http.md §6).   Pure.
- * Judged on the address that is dialled, after resolution; IPv4-mapped, NAT64 and 6to4 addresses are judged by the IPv4
- * address inside. */
+/* net/address.h: which addresses sidekey may connect to (docs/http.md §6). Pure. The check applies to the final
+ * address, after resolution; for IPv4-mapped, NAT64 and 6to4 addresses, to the IPv4 address inside. */
 #ifndef SIDEKEY_NET_ADDRESS_H
 #define SIDEKEY_NET_ADDRESS_H
 
@@ -26,7 +25,7 @@ struct address { /* one socket address, or with a prefix length a network */
 };
 
 struct address_policy {
-    const struct address *allow; /* networks that are private or loopback and allowed all the same; borrowed */
+    const struct address *allow; /* private or loopback networks that the operator allows; borrowed */
     size_t allow_count;
 };
 

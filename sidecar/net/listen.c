@@ -45,7 +45,7 @@ static void any4_from_any6(struct address *at)
 static int set_up(int fd, struct address *io_at, bool shared)
 {
     const int on = 1, off = 0;
-    /* [::] takes IPv4 too, whatever net.ipv6.bindv6only says. */
+    /* [::] accepts IPv4 too, independent of net.ipv6.bindv6only. */
     if (is_any6(io_at) && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) != 0)
         return -1;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0)
@@ -115,7 +115,7 @@ static void pause_accepting(struct listener *l, int number)
     settle(l);
 }
 
-/* Hands one connection over.  false: the listener is gone. */
+/* Passes one connection on. false: the listener was closed. */
 static bool hand_over(struct listener *l, int fd, const struct sockaddr *peer)
 {
     const int on = 1;

@@ -36,9 +36,9 @@ static int fail(struct err *e, const char *path, int number)
     }
 }
 
-/* Looking, removing and binding are one step for all who do it in this directory.  The descriptor holds the lock; -1:
- * none can be had here (a directory that may not be read, a file system without locks), and bind(2) will say what is
- * wrong with it. */
+/* The lock makes checking, removing and binding one atomic step for all processes in this directory. Returns the
+ * descriptor with the lock; -1: no lock is possible (an unreadable directory, a file system without locks), and bind(2)
+ * will report what is wrong. */
 static int lock_directory(const char *path)
 {
     char folder[LISTEN_UNIX_PATH_MAX + 1];
@@ -176,8 +176,8 @@ int listen_unix_open(const struct listen_place *at, struct listen_unix *ret, str
     return 0;
 }
 
-/* The file behind fd (O_PATH), which no link can lead away from.  Between the old and the new group there is nobody but
- * those who may in both. */
+/* Works on the file of fd (O_PATH), so no symbolic link can redirect it. While the group changes, only users who are
+ * allowed with both groups have access. */
 static int change(int fd, const struct listen_unix *u, const struct listen_place *at, mode_t old)
 {
     char self[32];

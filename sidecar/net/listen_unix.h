@@ -1,8 +1,9 @@
-/* net/listen_unix.h: a listening socket that has a name in the file system, and who is at the other end of its
- * connections. The supervisor opens it, keeps it and takes its name away; workers share it and ask for peers.
+/* net/listen_unix.h: a listening unix socket in the file system, and the uid of its peers.
+ * The supervisor opens it, keeps it and removes its path; workers share it and look up peers.
  *
- * The name is never open wider than asked, not for a moment.  What a dead process left is replaced; what somebody
- * listens on, and what is no socket, is left alone.  Two that start at once are kept apart by a lock on the directory.
+ * The permissions of the path are never wider than configured, not even for a moment.  A socket that an ended process
+ * left behind is replaced; a socket in use, and a file that is not a socket, is never removed.  A lock on the directory
+ * separates two processes that start at the same time.
  */
 #ifndef SIDEKEY_NET_LISTEN_UNIX_H
 #define SIDEKEY_NET_LISTEN_UNIX_H
@@ -17,7 +18,7 @@
 
 struct listen_place { /* what is asked for; borrowed */
     const char *path; /* NULL: no socket */
-    mode_t mode;      /* who may write to it may connect (unix(7)) */
+    mode_t mode;      /* connecting needs write permission (unix(7)) */
     bool has_group;   /* false: the group that the file system gives it */
     gid_t group;
 };
@@ -25,8 +26,8 @@ struct listen_place { /* what is asked for; borrowed */
 struct listen_unix { /* what is there; embedded */
     int fd;          /* -1: nothing */
     char path[LISTEN_UNIX_PATH_MAX + 1];
-    /* of the name: it is taken away only while it is still ours (the open socket keeps the number from being used
-     * again) */
+    /* of the path: it is removed only while it is still this socket (the open socket keeps its inode number from being
+     * reused) */
     dev_t device;
     ino_t inode;
     bool has_group;
@@ -40,10 +41,10 @@ MUST_CHECK int listen_unix_open(const struct listen_place *at, struct listen_uni
 bool listen_unix_stands(const struct listen_unix *u);
 /* Other permissions for the same name.  0; -1 with e: it is as narrow as before, or narrower. */
 MUST_CHECK int listen_unix_permit(struct listen_unix *u, const struct listen_place *at, struct err *e);
-/* Closes it and takes the name away.  Nothing when there is none. */
+/* Closes the socket and removes the path. Does nothing when there is none. */
 void listen_unix_remove(struct listen_unix *u);
-/* Nobody will accept again: who waits in the queue is hung up on, who comes later is refused.  (shutdown(2) alone
- * leaves the queue as it is; on TCP it does not.) */
+/* Stops accepting for good: closes the connections in the queue and refuses later ones. (On a unix socket, shutdown(2)
+ * alone does not empty the queue; on TCP it does.) */
 void listen_unix_refuse(int fd);
 /* The kernel's word (SO_PEERCRED) for who made the connection; *ret_pid is 0 when that process cannot be seen from
  * here.  0; -errno. */

@@ -50,7 +50,7 @@ struct ev_loop *loop_get(void)
         log_error(log_msg("cannot make an event loop: the kernel refuses epoll, poll and select"));
         abort();
     }
-    signal(SIGPIPE, SIG_IGN); /* a peer that went away is an errno of the write, not the end of the process */
+    signal(SIGPIPE, SIG_IGN); /* a closed peer must be an errno of the write, not the end of the process */
     list_init(&asked);
     ev_timer_init(&batch_watcher, on_batch, 0., 0.);
     ev_set_priority(&batch_watcher, EV_MINPRI);

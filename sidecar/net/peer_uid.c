@@ -69,7 +69,7 @@ static bool same_address(const struct inet_diag_msg *m, const __be32 asked[4], c
            || (m->idiag_family == AF_INET6 && asked_ipv4 && memcmp(found, mapped, sizeof mapped) == 0);
 }
 
-/* What the kernel keeps of a connection that ended has uid 0 and no inode; a listener has no other end. */
+/* The entry of a closed connection has uid 0 and no inode; a listener has no peer. */
 static int judge(const struct inet_diag_sockid *asked, const struct response *r, ssize_t len, uid_t *ret)
 {
     const struct inet_diag_msg *m = &r->found;

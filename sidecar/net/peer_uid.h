@@ -1,5 +1,5 @@
-/* net/peer_uid.h: whose socket is at the other end of a TCP connection within this machine, by the kernel's word
- * (sock_diag(7), the exact pair of addresses).   Worker process; asks the kernel, waits for nobody. */
+/* net/peer_uid.h: the uid of the peer of a TCP connection within this machine, as the kernel reports it (sock_diag(7),
+ * for the exact pair of addresses). Worker process; one question to the kernel, never blocks. */
 #ifndef SIDEKEY_NET_PEER_UID_H
 #define SIDEKEY_NET_PEER_UID_H
 

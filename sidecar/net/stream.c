@@ -80,8 +80,8 @@ static enum stream_hangup hangup_due(const struct stream *s)
     return s->eof || s->left ? STREAM_HANGUP_RESET : s->want_hangup;
 }
 
-/* What is read tells of its end by itself; a watch that was begun stays meanwhile.  It begins at the end of a turn:
- * most waits are over by then, and cost nothing. */
+/* While the stream is read, the read detects the end; an existing watch stays. A watch begins at the end of a loop
+ * iteration: most waits are over by then, and need no system call. */
 static void settle_hangup(struct stream *s)
 {
     enum stream_hangup due = hangup_due(s);
@@ -281,7 +281,7 @@ void stream_free(struct stream *s)
 
 /* --- the loop's side --- */
 
-/* The one place that tells the owner anything. */
+/* The only place that calls the owner. */
 static void work(struct stream *s)
 {
     if (s->state == STREAM_LINGERS) {

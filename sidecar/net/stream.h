@@ -5,12 +5,12 @@
  * stream_* call. STREAM_READABLE  while stream_want_read(true): stream_read() will not say AGAIN for nothing.  Repeats
  * until read dry (bytes inside TLS count). STREAM_DRAINED   the output queue fell to half its cap after it had been
  * full (room below STREAM_SPACE_SHORT), or ran empty after stream_finish(). STREAM_SECURED   the handshake is done.
- *   STREAM_LEFT      while stream_want_hangup(STREAM_HANGUP_END) and nothing is read: the peer has ended its side.
- * Once. STREAM_FAILED    the connection is of no more use; stream_error() says why.  Sent once, also after
- * stream_read() has said STREAM_ERROR. When writing fails, what the peer had sent before is read first (an early
- * answer, an alert) if reading is wanted; what is written meanwhile is dropped. Output: stream_write() queues, and one
- * write per turn of the loop carries all of it.  The queue is capped (STREAM_OUT_MAX): never write more than
- * stream_space().  Deadlines are the owner's. */
+ *   STREAM_LEFT while stream_want_hangup(STREAM_HANGUP_END) and nothing is read: the peer has half-closed. Once.
+ * STREAM_FAILED    the connection is of no more use; stream_error() says why.  Sent once, also after stream_read() has
+ * said STREAM_ERROR. When writing fails, what the peer had sent before is read first (an early answer, an alert) if
+ * reading is wanted; what is written meanwhile is dropped. Output: stream_write() queues, and one write per turn of the
+ * loop carries all of it.  The queue is capped (STREAM_OUT_MAX): never write more than stream_space().  Deadlines are
+ * the owner's. */
 #ifndef SIDEKEY_NET_STREAM_H
 #define SIDEKEY_NET_STREAM_H
 

@@ -49,7 +49,7 @@ enum stream_io stream_read(struct stream *s, char *dst, size_t size, size_t *ret
     enum stream_io io = (s->tls ? recv_tls : recv_plain)(s, dst, size, ret_n);
     if (io == STREAM_EOF)
         s->eof = true;
-    if (io == STREAM_EOF && s->write_lost) /* the end is told to the reader, and the loss to the writer */
+    if (io == STREAM_EOF && s->write_lost) /* the reader gets the end, the writer gets the failure */
         stream_fail_errno(s, s->write_reset ? ECONNRESET : EPIPE);
     if (io == STREAM_EOF && s->write_reset) /* the write took the error that this read would have had */
         io = STREAM_ERROR;

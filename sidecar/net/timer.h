@@ -1,7 +1,7 @@
 /* net/timer.h: one single-shot timer in milliseconds, cheap to push back.   Any process with a loop.
  * Setting a later time touches no libev timer: the one that runs finds out when it fires.  Time is clock_mono_ms(), so
  * a clock on the wall that jumps changes nothing.  tests/fakes/fake_timer.c takes its place: there time is a number.
- * Owner  whoever embeds it; timer_stop() before the memory goes. */
+ * Owner  the struct that embeds it; timer_stop() before the memory is freed. */
 #ifndef SIDEKEY_NET_TIMER_H
 #define SIDEKEY_NET_TIMER_H
 

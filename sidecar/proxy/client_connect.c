@@ -230,8 +230,8 @@ static void refuse_name(struct client *c, const struct authority *name)
     static const char plain[] = "HTTP/1.1 421 Misdirected Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     char host[AUTHORITY_TEXT_MAX], at[AUTHORITY_TEXT_MAX];
     meter_refused(c->ctx->meter, "name_elsewhere");
-    log_warn(log_msg("a connection to an address asks for the host of a rule, and our look-up of that host gives "
-                     "another address: refused, or its placeholder would go out"),
+    log_warn(log_msg("a connection to an address asks for the host of a rule, but sidekey looks this host up under "
+                     "another address: refused, because the placeholder would be sent there"),
              log_str("host", authority_key(name, host)), log_str("address", authority_key(&c->a0, at)),
              log_str("hint", "let the program connect by name, or give that address in network.resolve"));
     if (stream_write(c->stream, tls ? slice_of(alert, sizeof alert - 1) : slice_of(plain, sizeof plain - 1)) == 0) {

@@ -207,7 +207,7 @@ static bool aim(const struct access *a, const struct rule *r, struct slice rest,
     if (access_find_rule(a, call->who, &call->a0, head, &found) != RULE_FOUND || found != r)
         return refuse(p, 403, "method_or_path_not_allowed",
                       "the rule that is named does not take this method and path, or is not one of this client's",
-                      "sidekey why METHOD URL shows which rule is tried");
+                      "sidekey why METHOD URL shows which rule applies");
     return true;
 }
 

@@ -46,13 +46,12 @@ bool rule_refusal(enum rule_match match, const struct rule *rule, const struct r
 {
     if (q->stray)
         return refuse_rule("placeholder_stray",
-                           "the request carries a placeholder that no rule takes for this host, method and path", ret);
+                           "the request has a placeholder that no rule uses for this host, method and path", ret);
     switch (match) {
     case RULE_PLACEHOLDER:
         if (rule->others == OTHERS_REFUSE)
             return refuse_rule("placeholder_missing",
-                               "the rules of this host ask for a placeholder, and the request carries none of them",
-                               ret);
+                               "the rules of this host need a placeholder, and the request has none of them", ret);
         break;
     case RULE_REFUSED:
         return refuse_rule("method_or_path_not_allowed", "rules name this host, but none allows this method and path",

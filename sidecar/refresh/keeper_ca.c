@@ -241,7 +241,7 @@ int keeper_ca_rotate(struct keeper *k, bool at_once, struct buf *out, bool *ret_
     int64_t wait_ms = rotate_again_in_ms(k);
     *ret_ok = false;
     if (wait_ms)
-        return buf_printf(out, "refused: the CA was rotated %d times within the last hour; the next time in %d min\n",
+        return buf_printf(out, "refused: the CA was rotated %d times within the last hour; try again in %d min\n",
                           KEEPER_CA_ROTATIONS, (int)(wait_ms / 60000) + 1);
     *ret_ok = change(k, at_once ? CHANGE_ROTATE_NOW : CHANGE_ROTATE, &e) == 0;
     if (!*ret_ok)

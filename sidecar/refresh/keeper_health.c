@@ -25,8 +25,7 @@ static const char *journal_fault(const struct keeper *k)
 const char *keeper_part_fault(const struct keeper *k, enum keeper_part part)
 {
     switch (part) {
-    case KEEPER_STORE:
-        return k->store->engine->up(k->store) ? NULL : "does not answer, or does not take what is to be stored";
+    case KEEPER_STORE: return k->store->engine->up(k->store) ? NULL : "does not respond, or does not accept writes";
     case KEEPER_JOURNAL: return journal_fault(k);
     case KEEPER_STATE_DIR: return k->dir_error.text[0] ? k->dir_error.text : NULL;
     case KEEPER_CA_VOLUME: return k->ca_unpublished ? "ca.pem cannot be written: see the log" : NULL;
@@ -57,11 +56,13 @@ bool keeper_health_look(struct keeper *k)
     struct err e = { "" };
     int found = put_back(k, &e);
     if (found == 1)
-        log_warn(log_msg("the state directory was removed: it is made again, and what is in memory is written into it"),
-                 log_str("directory", k->dir.path));
+        log_warn(
+            log_msg(
+                "the state directory was removed: sidekey makes it again, and writes its state from memory into it"),
+            log_str("directory", k->dir.path));
     if (found < 0 && strcmp(e.text, k->dir_error.text) != 0)
-        log_error(log_msg("the state directory is gone and cannot be made again: sidekey serves on from memory, and a "
-                          "restart would lose its tokens"),
+        log_error(log_msg("the state directory is missing and cannot be made again: sidekey continues from memory, and "
+                          "a restart would lose its tokens"),
                   log_str("directory", k->dir.path), log_str("reason", e.text),
                   log_str("hint", "make it again with mode 0700, for the user that sidekey runs as"));
     k->dir_error = e;

@@ -100,7 +100,7 @@ def test_flags_may_stand_before_the_command(place, make_config):
     assert run([SIDEKEY, "-c", path, "check", "--help"], environment(place)).stdout.startswith(b"sidekey check: ")
     for alone in (["-c"], ["-c", path], ["--set", "workers=2"]):
         done = run([SIDEKEY, *alone], environment(place))
-        assert done.returncode == EX_USAGE and b"a command is missing" in done.stderr, (alone, done)
+        assert done.returncode == EX_USAGE and b"the command is missing" in done.stderr, (alone, done)
     assert run([SIDEKEY, "-c", path, "--no-such-flag", "check"], environment(place)).returncode == EX_USAGE
 
 

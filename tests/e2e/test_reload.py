@@ -240,9 +240,9 @@ def workers_and_keepers(sidekey):
 def test_an_unchanged_configuration_is_no_reload(sidekey):
     before = sidekey.children()
     for _ in range(2):
-        assert sidekey.get_admin("/reload", "POST") == (200, "unchanged: nothing that a reload would read is new\n")
+        assert sidekey.get_admin("/reload", "POST") == (200, "unchanged: nothing has changed since the last reload\n")
         os.kill(sidekey.pid, signal.SIGHUP)
-    until("it is told", lambda: b"nothing that a reload would read has changed" in sidekey.out.read_bytes())
+    until("it is told", lambda: b"nothing has changed since the last reload" in sidekey.out.read_bytes())
     assert sidekey.children() == before
     assert reload_metric(sidekey) == "1"
 

@@ -565,7 +565,7 @@ def test_a_program_that_asks_another_proxy_for_a_rules_host_is_refused_aloud(pro
     done = runs(argv)
     assert done.returncode != 0
     assert API.encode() not in other_proxy.asked
-    assert f"asked another proxy for {API}, which a rule names: refused" in done.stderr.decode()
+    assert f"asked another proxy for {API}, a host of a rule: refused" in done.stderr.decode()
     other = runs(["curl", "-sS", "-x", f"http://{at}", "https://other.sidekey.test/"])
     assert b"asked another proxy" not in other.stderr and b"CONNECT other.sidekey.test:443" in other_proxy.asked
 

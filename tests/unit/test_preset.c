@@ -145,7 +145,7 @@ static void what_is_wrong_is_named_at_its_place(void **state)
         { "credentials: {x: {grant: static, token: {file: /k}, key: {file: /k}}}\n", "key is a value for a preset" },
         { "credentials: {x: {preset: salesforce, domain: {file: /d}, client_id: me, client_secret: {file: /s}, "
           "refresh_token: {file: /r}}}\n",
-          "a value that is no text" },
+          "a value that is not text" },
         { "credentials: {x: {preset: gemini, key: sk-literal}}\n", "credentials.x.token" },
         { "credentials: {x: {preset: [gemini]}}\n", "credentials.x.preset" },
     };

@@ -1029,8 +1029,8 @@ static void a_proxy_that_ends_at_our_name_is_tried_once_without_it(void **state)
         { "-ERR unknown command\r\n", "$-1\r\n", "answers with an error" },
         { "", "-NOPERM this user has no permissions to run the 'get' command\r\n", "answers with an error" },
         { "", "-NOAUTH Authentication required.\r\n", "store.redis.password" },
-        { "", ":1\r\n", "answers GET with what is no string" },
-        { "", "*0\r\n", "answers GET with what is no string" },
+        { "", ":1\r\n", "answers GET with a value that is not a string" },
+        { "", "*0\r\n", "answers GET with a value that is not a string" },
         { "", "", "rediss://" },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {

@@ -9,8 +9,8 @@
 
 #define ADMIN_CLIENT_ANSWER_MAX (4 * 1024 * 1024) /* as net/ipc/msg_parts.h carries */
 
-/* Appends the answer's body to out; *ret_status gets its status.  0; else an exit status, with e naming the address and
- * the way out: EX_CONFIG (both are off), EX_UNAVAILABLE. */
+/* Appends the answer's body to out; *ret_status gets its status.  0; else an exit status, with e, which names the
+ * address and says what to do: EX_CONFIG (both are off), EX_UNAVAILABLE. */
 MUST_CHECK int admin_client_ask(const struct config *c, const char *method, const char *path, int *ret_status,
                                 struct buf *out, struct err *e);
 

@@ -48,8 +48,8 @@ enum { CMD_SET = 256, CMD_INLINE, CMD_OWN }; /* a command's own long-only flags 
 int cmd_flag(int argc, char **argv, const char *flags, const struct option *long_flags);
 /* Takes a flag of CMD_CONFIG_LONG.  0; -1: not one of these; EX_USAGE, reported. */
 MUST_CHECK int cmd_config_flag(struct cmd_config *c, int flag, const char *value);
-/* Loads, takes {env: …} secrets out of the environment, prints every error and warning where c->errors says.  NULL:
- * *ret_exit is the exit status. */
+/* Loads the configuration, removes {env: …} secrets from the environment, prints every error and warning to c->errors.
+ * NULL: *ret_exit is the exit status. */
 MUST_CHECK struct config *cmd_config_load(struct cmd_config *c, int *ret_exit);
 /* Prints "sidekey NAME: …" and where to read on.  Returns EX_USAGE. */
 int cmd_usage(const char *name, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -92,7 +92,7 @@ static int read_flags(int argc, char **argv, struct env_flags *f)
     return optind < argc ? cmd_usage("env", "takes no arguments: remove \"%.60s\"", argv[optind]) : 0;
 }
 
-/* Splits the listener's address into what clients are told: any-address becomes loopback. */
+/* Splits the listener's address into the host and port for clients: the any-address becomes loopback. */
 static int split_proxy(const struct config *c, const char *given, char *host, size_t size, char *port)
 {
     struct authority at;

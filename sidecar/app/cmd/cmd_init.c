@@ -113,7 +113,7 @@ static int check(const struct init *n)
     struct config *c = cmd_config_load(&load, &status);
     fprintf(stderr, "%s is written.\n", n->path);
     if (!c) {
-        fprintf(stderr, "Mend what is named above, then: sidekey check -c %s\n", n->path);
+        fprintf(stderr, "Correct the errors above, then: sidekey check -c %s\n", n->path);
         return status;
     }
     if (c->rule_count)

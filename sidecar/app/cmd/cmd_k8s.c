@@ -42,7 +42,7 @@ static const struct kind {
     { "rules", "rules.yaml", "alert rules for Prometheus", false },
     { "prometheusrule", "prometheusrule.yaml", "the same for the Prometheus operator", false },
     { "dashboard", "dashboard.json", "a Grafana dashboard", false },
-    { "component", "component.yaml", "a Kustomize component that adds the sidecar to Deployments of yours", false },
+    { "component", "component.yaml", "a Kustomize component that adds the sidecar to your Deployments", false },
     { "policy", "policy.yaml", "a MutatingAdmissionPolicy that adds it to labelled pods", false },
     { "helm", "helm.yaml", "values for the Helm chart", false },
 };

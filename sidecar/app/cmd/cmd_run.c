@@ -155,7 +155,7 @@ static int judge_target(struct run *r)
     return 0;
 }
 
-/* Without its library the preload layer is no layer: with "auto" that is said, otherwise it is an error. */
+/* The preload layer needs its library. When it is missing: a message with "auto", else an error. */
 static int find_preload(struct run *r)
 {
     struct err e;

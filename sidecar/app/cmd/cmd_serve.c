@@ -31,7 +31,7 @@ static int on_ready(void *arg, const struct listeners *listeners)
     const struct serving *serving = arg;
     int failed = run_file_write(serving->config, listeners);
     if (failed)
-        log_debug(log_msg("no run file: commands ask the address of their configuration"),
+        log_debug(log_msg("cannot write the run file: commands use the address in their configuration"),
                   log_str("reason", strerror(-failed)));
     int len = snprintf(line, sizeof line, "ready proxy=%s admin=%s%s%s%s%s\n", listeners->proxy_text,
                        listeners->admin_text, gateway ? " gateway=" : "", gateway ? listeners->gateway_text : "",

@@ -135,7 +135,7 @@ static void print_wanted(const struct rule *r)
     const char *where = "the Basic password";
     if (!w->basic_password)
         where = w->header ? w->header : w->query;
-    printf("no: wants %s \"%s\" (try -H)\n", where, w->basic_password ? w->basic_password : w->equals);
+    printf("no: needs %s \"%s\" (try -H)\n", where, w->basic_password ? w->basic_password : w->equals);
 }
 
 static void print_rules(const struct question *q, const struct rule *winner)
@@ -179,7 +179,7 @@ static int answer_unmatched(const struct question *q)
 /* Rules know host, method and path, but the placeholder is another one. */
 static int answer_untouched(const struct question *q)
 {
-    printf("sends:      %.*s https://%s as it is, without a token (others: pass)\n", (int)q->method.len, q->method.ptr,
+    printf("sends:      %.*s https://%s unchanged, without a token (others: pass)\n", (int)q->method.len, q->method.ptr,
            q->host);
     return 1;
 }

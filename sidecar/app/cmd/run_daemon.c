@@ -129,8 +129,8 @@ static void on_report(int fd)
         int kind = text[0] - '0';
         if (text[0] == 'P' && is_new(text))
             fprintf(stderr,
-                    "sidekey run: a program asked another proxy for %s, which a rule names: refused, or it would go "
-                    "around sidekey; take the proxy out of the program's flags and files\n",
+                    "sidekey run: a program asked another proxy for %s, a host of a rule: refused, because it would "
+                    "bypass sidekey; remove the proxy from the program's flags and files\n",
                     text + 1);
         else if (kind >= 0 && kind < ELF_KINDS && is_new(text + 1))
             fprintf(stderr,

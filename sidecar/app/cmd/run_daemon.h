@@ -10,7 +10,7 @@
 #include "app/supervisor.h"
 
 struct run_ready { /* what the program needs to know; plain data, it travels through a pipe */
-    int status;    /* 0: ready; else the exit status of a daemon that could not start, and said why */
+    int status;    /* 0: ready; else the exit status of a daemon that could not start and printed the reason */
     uint16_t proxy_port, transparent_port;
     char proxy_text[64], admin_text[64];
     pid_t pid; /* the daemon's */

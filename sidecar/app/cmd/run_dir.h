@@ -1,8 +1,8 @@
 /* app/cmd/run_dir.h: the private directory of one "sidekey run": CA files, the preload table.   Main process.
  *
  * It is in /run for root, else in $XDG_RUNTIME_DIR or /tmp, mode 0711: programs of the run that change their user can
- * read the CA bundle, nobody can list it.  The daemon of the run holds a lock (flock) on it: whoever gets that lock
- * finds a dead run, and systemd-tmpfiles(8) does not age what is locked. */
+ * read the CA bundle, but other users cannot list the directory. The daemon of the run holds a lock (flock) on it: a
+ * process that gets the lock knows that the run has ended. systemd-tmpfiles(8) does not remove a locked directory. */
 #ifndef SIDEKEY_APP_CMD_RUN_DIR_H
 #define SIDEKEY_APP_CMD_RUN_DIR_H
 

@@ -133,7 +133,7 @@ static int set_preload_variables(const struct run_env *r, const struct run_proxi
 
 int run_env_apply(const struct run_env *r)
 {
-    own_env_give_back(); /* what {env: …} names is gone since the configuration was read */
+    own_env_give_back(); /* the variables of {env: …} were removed when the configuration was read */
     struct run_proxies before = { .parent_known = r->config->parent.url != NULL };
     int failed = set_proxy_variables(r, &before);
     return failed || !r->preload ? failed : set_preload_variables(r, &before);

@@ -52,8 +52,8 @@ static void note(struct run_proxies *p, const char *where, const char *value)
     snprintf(key, sizeof key, "%s:%u", at.host, at.port);
     if (!p->parent_known && !p->said)
         fprintf(stderr,
-                "sidekey run: %s names the proxy %s: the program uses sidekey in its place (network.parent_proxy leads "
-                "sidekey through it)\n",
+                "sidekey run: %s names the proxy %s: the program uses sidekey instead (set network.parent_proxy to "
+                "send sidekey's connections through it)\n",
                 where, key);
     p->said = true;
     if (is_loopback(&at) || strstr(p->list, key) || len + strlen(key) + 2 > sizeof p->list)
@@ -160,7 +160,7 @@ static int take_java(struct run_proxies *p, size_t i)
     char left[JAVA_TEXT_MAX] = "", *words, *rest = NULL;
     const char *old = getenv(java_variables[i]);
     if (!old || !strstr(old, "roxy") || strlen(old) >= sizeof left || strpbrk(old, "\"'"))
-        return 0; /* quoted: whoever wrote that knows the JVM; the preload library still sees its CONNECT */
+        return 0; /* quoted: left as it is; the preload library still sees its CONNECT */
     if (!(words = strdup(old)))
         return -ENOMEM;
     for (char *word = strtok_r(words, " \t\n", &rest); word; word = strtok_r(NULL, " \t\n", &rest)) {

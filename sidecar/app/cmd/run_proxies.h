@@ -1,8 +1,9 @@
-/* app/cmd/run_proxies.h: the proxies that a program knew before "sidekey run".
+/* app/cmd/run_proxies.h: the proxies that a program was configured for before "sidekey run".
  *
- * Whatever stands in variables, ~/.npmrc, ~/.gitconfig, ~/.curlrc or Java options would lead a rule's host to another
- * proxy, and around us.  It is taken out of the environment or overridden, and said; and the preload library is told
- * the places, so that a CONNECT to one of them comes to us.   Reads files of the user's home; prints on standard error.
+ * Settings in variables, ~/.npmrc, ~/.gitconfig, ~/.curlrc or Java options would send requests for a rule's host to
+ * another proxy, and bypass sidekey.  They are removed from the environment or overridden, with a message.  The preload
+ * library gets the addresses of these proxies, so that a CONNECT to one of them goes to sidekey.
+ * Reads files of the user's home; prints on standard error.
  */
 #ifndef SIDEKEY_APP_CMD_RUN_PROXIES_H
 #define SIDEKEY_APP_CMD_RUN_PROXIES_H

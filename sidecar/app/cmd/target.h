@@ -20,8 +20,8 @@ struct target {
 
 /* "a static program", for people. */
 const char *target_text(enum elf_kind kind);
-/* Looks at the program that execvp(name) would start.  0; -1 with e: there is no such program, or it is not executable
- * (then execvp() will say the same). */
+/* Inspects the program that execvp(name) would start. 0; -1 with e: the program does not exist, or is not executable
+ * (execvp() would fail too). */
 MUST_CHECK int target_inspect(const char *name, struct target *ret, struct err *e);
 /* May LD_PRELOAD reach it? */
 bool target_preloads(enum elf_kind kind);

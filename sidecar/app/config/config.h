@@ -23,7 +23,7 @@ struct config {
     gid_t socket_gid;                 /* derived from socket_group */
     struct address listen_admin;      /* default 127.0.0.1:9118; len 0: off ("admin: off") */
     char *admin_socket;               /* a path, or "off"; config_admin_socket() says it whole */
-    bool admin_socket_default;        /* nobody named it: derived from $RUNTIME_DIRECTORY or store_file */
+    bool admin_socket_default;        /* not configured: derived from $RUNTIME_DIRECTORY or store_file */
     char *ca_publish, *ca_cert_file, *ca_key_file;
     bool ca_rsa;             /* ca.rsa: an RSA authority beside the other */
     bool ca_constrain;       /* ca.constrain: name constraints from the rules; default true */
@@ -35,7 +35,7 @@ struct config {
     size_t credential_count;
     struct rule *rules;
     size_t rule_count;
-    struct client_spec *clients; /* none: whoever reaches the proxy */
+    struct client_spec *clients; /* none: every program that can connect to the proxy */
     size_t client_count;
     bool absolute_https; /* clients.absolute_https */
     struct worker_limits limits;

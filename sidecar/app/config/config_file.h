@@ -12,7 +12,7 @@ MUST_CHECK int config_file_find(const char *path, char **ret, int *ret_exit, str
 /* Appends the content of path ("-", "/dev/fd/N": a descriptor of our caller's).  -1 with e and *ret_exit: 66 (no such
  * file), 77 (no permission, or others could have written it: base/trusted_file.h), 74 (any other). */
 MUST_CHECK int config_file_read(const char *path, struct buf *out, int *ret_exit, struct err *e);
-#define CONFIG_ADMIN_SOCKET "admin.sock" /* the name of listen.admin_socket where nobody gives another */
+#define CONFIG_ADMIN_SOCKET "admin.sock" /* default file name of listen.admin_socket */
 
 /* Defaults that depend on who runs us.  Heap; NULL without memory. */
 MUST_CHECK char *config_file_default_state(void);

@@ -86,7 +86,7 @@ static int check_response(struct schema *s, const json_t *node, const struct cre
     return 0;
 }
 
-/* Complains at the value of key when it is written and has no meaning. */
+/* Reports an error at the value of key when it is set but cannot be used. */
 static int refuse_key(struct schema *s, const json_t *node, const char *key, const char *with, const char *what)
 {
     if (!written(s, node, key))
@@ -119,7 +119,7 @@ static int check_keys(struct schema *s, const json_t *node, const struct credent
     return failed;
 }
 
-/* The URL is judged here and not as a single value: what it may be depends on the grant. */
+/* The URL is checked here and not as a single value, because what is allowed depends on the grant. */
 static int check_url(struct schema *s, const json_t *node, struct credential_spec *c)
 {
     struct fetch_place place;

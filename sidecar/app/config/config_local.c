@@ -5,8 +5,8 @@
 #include <pwd.h>
 #include <stdlib.h>
 
-#define ID_MAX (UINT32_MAX - 1) /* (uid_t)-1 means "nobody in particular" to the kernel */
-#define ID_OVERFLOW 65534       /* user_namespaces(7): what an id looks like that has no number here */
+#define ID_MAX (UINT32_MAX - 1) /* (uid_t)-1 means "no change" to the kernel */
+#define ID_OVERFLOW 65534       /* user_namespaces(7): the overflow id, shown for ids that are not mapped here */
 #define UIDS_MAX 1024
 
 const char *local_path(char **io_text)

@@ -1,6 +1,6 @@
 /* app/config/config_local.h: values of listen.socket and clients.NAME.uids, and what they need of each other.   Called
- * by the walker. Users and groups are looked up here, once: where somebody else will run the file (schema files NONE),
- * an unknown name is none of our business. */
+ * by the walker. Users and groups are looked up here, once. When the file is for another machine (schema files NONE),
+ * an unknown name is not an error. */
 #ifndef SIDEKEY_APP_CONFIG_CONFIG_LOCAL_H
 #define SIDEKEY_APP_CONFIG_CONFIG_LOCAL_H
 

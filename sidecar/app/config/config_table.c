@@ -154,9 +154,11 @@ static const struct field rule_fields[] = {
     { "set_if_absent", FIELD_PAIRS, .at = RULE(set_if_absent), .count_at = RULE(set_if_absent_count),
       .check = value_field, .about = "Header fields to set when the request does not have them." },
     { "when", FIELD_OBJECT, .table = &config_when_table,
-      .about = "Only for requests with this placeholder, which is never sent on: many accounts share one host." },
+      .about = "Use the rule only for requests with this placeholder, which sidekey never forwards: many accounts "
+               "share one host." },
     { "others", FIELD_ENUM, .at = RULE(others), .initial = "refuse", .words = others,
-      .about = "Requests that match except for the placeholder: 403, or sent on as they are, without a token." },
+      .about = "What to do with requests that match except for the placeholder: refuse (403), or pass (forward "
+               "unchanged, without a token)." },
     { "only_if", FIELD_OBJECT, .table = &only_if_table, .about = "Inject only when the request has this placeholder." },
     { "upgrade", FIELD_STRINGS, .at = RULE(upgrades), .check = value_upgrade,
       .about = "Protocols that a request may switch to (Upgrade), such as websocket, spdy/3.1 and tcp; default only "

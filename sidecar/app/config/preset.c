@@ -96,7 +96,7 @@ static json_t *value_of(const struct expansion *x, const char *name, size_t len)
     return json_object_get(x->node, key);
 }
 
-/* Text with each ${name} replaced.  NULL: out of memory, or a value that is no text. */
+/* Text with each ${name} replaced.  NULL: out of memory, or a value that is not text. */
 static char *fill_in(const struct expansion *x, const char *text)
 {
     char *out = NULL;
@@ -248,7 +248,7 @@ static int fill_credential(const struct expansion *x, json_t *credential)
     if (check_values(x) != 0)
         return -1;
     if (merge(x, credential, json_object_get(tree_root(x->from), "credential")) != 0 || add_rules(x) != 0)
-        return schema_error(x->s, x->node, "preset %s: out of memory, or a value that is no text", x->preset);
+        return schema_error(x->s, x->node, "preset %s: out of memory, or a value that is not text", x->preset);
     for (const char *const *key = preset_values; *key; key++)
         if (is_value_of(x->from, *key))
             json_object_del(credential, *key);

@@ -145,7 +145,7 @@ static int check_keys(struct schema *s, const struct table *t, const json_t *nod
     return s->errors == before ? 0 : -1;
 }
 
-/* It decides whom we trust and as whom we speak: nobody else may have written it. */
+/* A certificate or key decides whom we trust and who we are: no other user may be able to write the file. */
 static int check_trust(struct schema *s, const json_t *node, const char *path, bool key)
 {
     struct err e;
@@ -154,7 +154,7 @@ static int check_trust(struct schema *s, const json_t *node, const char *path, b
     return failed ? schema_error(s, node, "%s", e.text) : 0;
 }
 
-/* It may come later, and be mended by then; what another user has put there is told now. */
+/* A missing file may appear later. A file that another user can write is an error now. */
 static int check_trust_of_secret(struct schema *s, const json_t *node, const char *path)
 {
     config_seen_file(&s->seen, path);

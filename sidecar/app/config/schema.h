@@ -33,7 +33,7 @@ struct schema { /* one walk */
     struct err *e;           /* the first error */
     struct config_seen seen; /* which files are named */
     unsigned errors;
-    bool untrusted;      /* one of them: somebody else could have written a file that is named */
+    bool untrusted;      /* one of the errors: another user can write a file that the configuration names */
     char path[256];      /* where the walk is: "credentials.crm" */
     const char *foreign; /* the value at hand comes from this variable or flag, not from the file */
 };

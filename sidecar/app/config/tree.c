@@ -174,7 +174,7 @@ static json_t *read_mapping(struct reader *r, const yaml_event_t *start)
     return NULL;
 }
 
-/* What makes a small text large, or says its own type, is refused: NULL when the event is none of that. */
+/* Refuses what makes a small text large (aliases) or has its own type (tags): NULL when the event is neither. */
 static const char *refused(const yaml_event_t *event)
 {
     const yaml_char_t *anchor = NULL, *tag = NULL;

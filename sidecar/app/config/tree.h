@@ -1,5 +1,5 @@
-/* app/config/tree.h: a YAML 1.1 or JSON text as a jansson tree that remembers where each value stood.   Pure.
- * Every scalar is a JSON string (its type is the schema's business, so "no" is no boolean trap); tree_mark() says
+/* app/config/tree.h: a YAML 1.1 or JSON text as a jansson tree with the position of each value.   Pure.
+ * Every scalar is a JSON string (the schema decides its type, so "no" is not read as a boolean); tree_mark() tells
  * whether it was written plain.  Refused: aliases, anchors, tags, repeated keys, keys that are no scalars, NUL, a
  * second document. Owner  tree_parse()'s caller, through tree_free(). */
 #ifndef SIDEKEY_APP_CONFIG_TREE_H

@@ -142,8 +142,8 @@ void dial_cancel(struct dial *d)
     free(d);
 }
 
-/* "api.example.com:443: parent proxy http://proxy:3128: what (127.0.0.1:8443)".  Of several failures the one that says
- * most about the other side is kept: refused, then timeout, then the rest. */
+/* "api.example.com:443: parent proxy http://proxy:3128: what (127.0.0.1:8443)".  Of several failures, the most specific
+ * one is kept: refused, then timeout, then the rest. */
 static void note(struct dial *d, enum dial_error error, const char *what, const struct address *at)
 {
     char key[AUTHORITY_TEXT_MAX], where[64];
@@ -182,7 +182,8 @@ static const char *what_of(int failed, char *text, size_t size)
     }
 }
 
-/* With the peer's port in the local range and nobody listening, TCP can meet itself (RFC 9293 §3.5, simultaneous open).
+/* When the target port is in the local port range and no process listens on it, a TCP socket can connect to itself (RFC
+ * 9293 §3.5, simultaneous open).
  */
 static bool met_itself(int fd)
 {
@@ -417,7 +418,7 @@ static struct dial *dial_new(struct dialer *dialer, const struct authority *to, 
     return d;
 }
 
-/* A target that is an address is judged as if it were dialled from here. */
+/* A target that is an address is checked as if sidekey connected to it directly. */
 static bool may_ask_parent(struct dial *d)
 {
     char key[AUTHORITY_TEXT_MAX];

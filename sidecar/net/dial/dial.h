@@ -1,8 +1,8 @@
 /* net/dial/dial.h: a TCP connection to an authority: override, resolve, judge addresses, happy eyeballs (RFC 8305),
- * parent proxy.   Worker process. With a parent (net/dial/parent.h) it is the parent's name that is looked up and the
- * parent that is connected to, wherever it is: the operator named it. The target's name is then the parent's to look
- * up, so only a target that is an address can be judged here.  What network.resolve lists, no_proxy names, or is this
- * machine's loopback, is dialled directly.  Callers see none of this but in the text. */
+ * parent proxy.   Worker process. With a parent proxy (net/dial/parent.h), dial looks up and connects to the parent, at
+ * any address, because the operator configured it. The parent then looks up the target's name, so only a target that is
+ * an address can be checked here. Targets in network.resolve or no_proxy, and this machine's loopback, are dialled
+ * directly. Callers see the difference only in the error text. */
 #ifndef SIDEKEY_NET_DIAL_DIAL_H
 #define SIDEKEY_NET_DIAL_DIAL_H
 

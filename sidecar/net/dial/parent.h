@@ -1,7 +1,7 @@
-/* net/dial/parent.h: which proxy stands between us and the targets, for which of them, and how one logs in there
- * (docs/http.md 6.8a).   Worker and keeper. No sockets: net/parent_talk speaks with it.  Its password is the one secret
- * that a worker reads: with it one reaches a proxy, no API. Owner  whoever embeds it, through parent_done().  A zeroed
- * struct is "no parent". */
+/* net/dial/parent.h: the parent proxy: its address, its login, and the targets that use it (docs/http.md 6.8a). Worker
+ * and keeper. No sockets: net/dial/parent_talk does the protocol. Its password is a secret that workers read: it gives
+ * access to a proxy, not to an API. Owner  the struct that embeds it, through parent_done().  A zeroed struct is "no
+ * parent". */
 #ifndef SIDEKEY_NET_DIAL_PARENT_H
 #define SIDEKEY_NET_DIAL_PARENT_H
 

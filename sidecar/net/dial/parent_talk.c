@@ -188,7 +188,7 @@ static size_t head_end(const struct parent_talk *t, const char *piece, size_t si
     return 0;
 }
 
-/* Looked at first and taken then, so that not one byte behind the head is taken. */
+/* Peeks first and then reads, so that no byte after the head is consumed. */
 static enum step read_head(struct parent_talk *t)
 {
     char piece[PEEK_BYTES];

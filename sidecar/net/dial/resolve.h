@@ -17,7 +17,7 @@ typedef void resolve_fn(void *arg, const struct address *addresses, size_t count
 
 /* An empty cache over a dns of its own.  NULL with e: as dns_new(). */
 MUST_CHECK struct resolver *resolver_new(struct err *e);
-/* Questions that wait then are never answered; their owners cancel them all the same. */
+/* Pending queries are never answered after this; their owners must still cancel them. */
 void resolver_free(struct resolver *r);
 /* Other name servers than resolv.conf's ("127.0.0.1:53,[::1]:5353"; NULL: as before), another limit than 5 s (0: as
  * before). 0; -EINVAL: not a list of addresses. */

@@ -1,6 +1,6 @@
-/* net/ipc/msg_parts.h: a text that is larger than a packet travels as several messages of one kind, one behind the
- * other.   Never blocks. All parts are given to the socket in one go, so nothing comes between them; a receiver that
- * misses one drops what it has, and no half text is ever taken for a whole one. */
+/* net/ipc/msg_parts.h: sends a text that is larger than a packet as several messages of one kind, one after the other.
+ * Never blocks. All parts go to the socket together, so no other message comes between them. A receiver that misses a
+ * part drops the text; a partial text never counts as complete. */
 #ifndef SIDEKEY_NET_IPC_MSG_PARTS_H
 #define SIDEKEY_NET_IPC_MSG_PARTS_H
 

@@ -5,8 +5,8 @@
 
 #include "net/tls/tls.h"
 
-/* bytes: what the client has sent, from its first byte on.  *ret is set when true is returned: the hello is whole, or
- * is no hello that we can read (then the usual leaf, and OpenSSL will judge it).  False: read more. */
+/* bytes: what the client has sent, from its first byte on.  *ret is set when true is returned: the hello is complete,
+ * or cannot be parsed (then sidekey uses the default leaf, and OpenSSL decides). False: read more. */
 MUST_CHECK bool tls_hello_leaf(struct slice bytes, enum tls_leaf_kind *ret);
 /* The host_name in the server_name extension (RFC 6066 §3) of a hello that tls_hello_leaf() calls whole; a part of
  * bytes, not checked.  Empty: none, or no hello that we can read. */

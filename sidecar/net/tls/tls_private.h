@@ -11,7 +11,7 @@
 #include "net/tls/tls_session.h"
 
 #define TLS_SECURITY_LEVEL                                                                                             \
-    2 /* no key below RSA 2048 or EC 224, no signature over SHA-1, whatever the distribution's openssl.cnf says */
+    2 /* no key below RSA 2048 or EC 224, no SHA-1 signature, independent of the distribution's openssl.cnf */
 #define TLS_FAILURE_TEXT 512 /* room for a host name, a subject and an issuer */
 
 struct tls_server {
@@ -69,19 +69,19 @@ BIO *tls_bio_new(struct tls_session *t);
 MUST_CHECK int tls_verify_roots(SSL_CTX *ctx, const char *ca_file, struct err *e);
 /* The name that the certificate must carry.  0; -1 when out of memory. */
 MUST_CHECK int tls_verify_expect(SSL *ssl, const char *host, bool host_is_ip);
-/* SSL_verify_cb: lets OpenSSL judge and puts its reasons into words. */
+/* SSL_verify_cb: OpenSSL decides; this turns its reason into text. */
 int tls_verify_explain(int ok, X509_STORE_CTX *store);
 /* "WHY (depth 0, subject CN=a, issuer CN=b)".  cert may be NULL. */
 void tls_verify_describe(const X509 *cert, int depth, const char *why, char *text, size_t size);
-/* The one sentence about a certificate that is not believed: why, which, for whom, and more ("" or ": …"). */
+/* The error text for a certificate that is not trusted: why, which, for which host, and more ("" or ": …"). */
 void tls_verify_refuse(struct tls_session *t, const X509 *cert, int depth, const char *why, const char *more);
 
 /* tls_revocation.c */
-/* Asks servers for a staple (net/tls/tls_staple.h) and judges it before the first byte of ours leaves.  0; -1 when out
+/* Asks servers for a staple (net/tls/tls_staple.h) and checks it before we send the first byte.  0; -1 when out
  * of memory. */
 MUST_CHECK int tls_revocation_watch(SSL_CTX *ctx);
-/* The second until which a session may be resumed on the word of its staple; 0: it had none.  _bind: 1; 0 when out of
- * memory. */
+/* The time until which a session may be resumed, because its staple is valid until then; 0: it had none.  _bind: 1; 0
+ * when out of memory. */
 int tls_revocation_bind(SSL_SESSION *session, int64_t until_s);
 int64_t tls_revocation_session_until_s(const SSL_SESSION *session);
 

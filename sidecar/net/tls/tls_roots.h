@@ -9,7 +9,7 @@
 struct tls_roots;
 
 /* The certificates of base (shared, not copied; NULL: none) and those of the PEM file (NULL: none).  A certificate in a
- * file is trusted although it is no root (X509_V_FLAG_PARTIAL_CHAIN), as libcurl does it.  NULL with e naming the file.
+ * file is trusted even when it is not a root (X509_V_FLAG_PARTIAL_CHAIN), as in libcurl.  NULL with e naming the file.
  */
 MUST_CHECK struct tls_roots *tls_roots_new(const struct tls_roots *base, const char *file, struct err *e);
 /* Accepts NULL. */

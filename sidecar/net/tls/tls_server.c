@@ -43,7 +43,7 @@ static bool parse_sni(struct slice ext, struct slice *ret)
     return true;
 }
 
-/* docs/http.md 1.4a.  Judged on the raw hello, before a ticket can have a say. */
+/* docs/http.md 1.4a.  Checked on the raw hello, before a session ticket is used. */
 static int judge_hello(SSL *ssl, int *ret_alert, void *arg)
 {
     (void)arg;

@@ -149,7 +149,7 @@ static enum tls_io outcome(struct tls_session *t, int ret)
     }
 }
 
-/* For writes: a peer that has said close_notify may go on reading, so its end is not ours; a send that fails is. */
+/* For writes: a peer that sent close_notify may still read, so only a failed send ends the session. */
 static enum tls_io outcome_of_write(struct tls_session *t, int ret)
 {
     enum tls_io io = outcome(t, ret);
@@ -166,8 +166,9 @@ static void empty(EVP_PKEY *key)
     EVP_PKEY_free(key);
 }
 
-/* The keys of the exchange have done their work, but OpenSSL keeps them as long as the connection: ML-KEM's take 6 kB
- * (the peer's) and 8 kB (our own). Without them a connection's past is also safe from whoever reads our memory later.
+/* The keys of the key exchange are no longer needed, but OpenSSL keeps them as long as the connection: those of ML-KEM
+ * take 6 kB (the peer's) and 8 kB (our own). Without them, an attacker who later reads our memory cannot decrypt
+ * recorded traffic.
  */
 static void forget_exchange(SSL *ssl)
 {

@@ -25,7 +25,7 @@ static bool strong_digest(const OCSP_BASICRESP *basic)
     return digest == NID_undef || (md && EVP_MD_get_size(md) * 4 >= SECURITY_BITS);
 }
 
-/* The issuer alone as an anchor: no root speaks for it here, and no directory is searched. */
+/* Only the issuer is a trust anchor: no root and no directory is used. */
 static X509_STORE *only(X509 *issuer, int64_t now_s)
 {
     X509_STORE *store = X509_STORE_new();

@@ -1,15 +1,14 @@
-/* net/tls/tls_staple.h: what a server says about its own certificate by a stapled OCSP response, and whether it is to
- * be believed.   Pure: no I/O, no clock.
+/* net/tls/tls_staple.h: checks the stapled OCSP response that a server sends about its own certificate.   Pure: no I/O,
+ * no clock.
  *
- * Believed is what the certificate's issuer, or a responder that the issuer itself has certified for it
- * (id-kp-OCSPSigning), has signed about this very serial number, while it is current.  Two rules follow from what a
- * staple can prove:
- *   - whoever holds a revoked key can leave the staple out, so one that proves nothing counts as none: refusing it
- * would hit only honest servers;
- *   - a proven "revoked" is final, however old: a revocation does not end (only a certificateHold can be lifted, and
+ * A staple is valid when the certificate's issuer, or a responder that the issuer certified for it (id-kp-OCSPSigning),
+ * signed it for this serial number, and it is current. Two rules follow:
+ *   - an attacker with a revoked key can omit the staple, so an invalid staple counts as none: refusing it would only
+ * hurt honest servers;
+ *   - a valid "revoked" is final, at any age: a revocation does not end (only a certificateHold can be lifted, and
  * counts while it is current). A certificate that promises a staple (must-staple) is refused without a good one: this
- * alone makes the first rule safe. Units  *_s seconds of the wall clock, since 1970. Source  RFC 6066 §8 (the
- * extension), RFC 6960 §3.2 (acceptance), §4.2.2.2 (who may sign), RFC 7633 §4 (must-staple). */
+ * makes the first rule safe. Units  *_s seconds of the wall clock, since 1970. Source  RFC 6066 §8 (the extension), RFC
+ * 6960 §3.2 (acceptance), §4.2.2.2 (who may sign), RFC 7633 §4 (must-staple). */
 #ifndef SIDEKEY_NET_TLS_TLS_STAPLE_H
 #define SIDEKEY_NET_TLS_TLS_STAPLE_H
 

@@ -170,8 +170,8 @@ static struct slice dns_name(const GENERAL_NAME *name)
     return slice_of((const char *)ASN1_STRING_get0_data(text), (size_t)ASN1_STRING_length(text));
 }
 
-/* "*.example.test" stands for one label; a star before a single label covers a whole registry and is refused, as
- * OpenSSL does. */
+/* "*.example.test" matches one label; a star before a single label would match a whole registry and is refused, as in
+ * OpenSSL. */
 static bool wildcard_covers(struct slice pattern, struct slice host)
 {
     struct slice below = slice_skip(host, slice_find(host, '.'));
@@ -179,8 +179,8 @@ static bool wildcard_covers(struct slice pattern, struct slice host)
            && slice_find(slice_skip(pattern, 2), '.') < pattern.len - 2;
 }
 
-/* OpenSSL takes only letters, digits and hyphens for a star; names with an underscore have certificates too, and curl
- * takes them (RFC 9525 §6.3 tells labels by their dots alone). */
+/* OpenSSL lets a star match only letters, digits and hyphens. Names with an underscore have certificates too, and curl
+ * accepts them (RFC 9525 §6.3 separates labels only by dots). */
 static bool underscore_is_covered(const X509 *cert, const char *host)
 {
     struct slice name = slice_str(host);
@@ -235,8 +235,8 @@ static int judge_constraints(const X509 *authority, struct slice host)
     return error;
 }
 
-/* OpenSSL judges the names in the leaf.  A wildcard there is inside the constraints while the host that was asked for
- * is not.  Each authority of the chain has a say. */
+/* OpenSSL checks the names in the leaf. A wildcard there can be inside the constraints while the requested host is not.
+ * So the constraints of each CA in the chain are checked for the host. */
 static bool host_is_permitted(struct tls_session *t, const SSL *ssl, X509_STORE_CTX *store)
 {
     const STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(store);

@@ -233,7 +233,7 @@ static void on_login_reply(struct redis_link *l, const redisReply *reply)
         return;
     }
     if (is_strange(step, reply)) {
-        close_link(l, "answers GET with what is no string: it is no Redis, or a proxy that mixes replies up");
+        close_link(l, "answers GET with a value that is not a string: it is not Redis, or a proxy mixes up replies");
         return;
     }
     if (l->step < l->step_count)
