@@ -237,6 +237,27 @@ void h2_terminate(struct h2 *h, uint32_t code)
     h2_ask(h);
 }
 
+static bool is_stuck(struct h2_stream *s, int64_t now_ms, int64_t max_ms)
+{
+    if (s->events || !s->id || s->closed)
+        return false;
+    if (!s->stuck_ms || s->out.len != s->stuck_bytes) {
+        s->stuck_ms = now_ms;
+        s->stuck_bytes = s->out.len;
+    }
+    return now_ms - s->stuck_ms >= max_ms;
+}
+
+void h2_sweep(struct h2 *h, int64_t now_ms, int64_t max_ms)
+{
+    for (struct list *n = h->streams.next; n != &h->streams; n = n->next) {
+        struct h2_stream *s = LIST_ENTRY(n, struct h2_stream, node);
+        if (is_stuck(s, now_ms, max_ms))
+            (void)!nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, H2_CANCEL);
+    }
+    h2_ask(h);
+}
+
 void h2_ping(struct h2 *h)
 {
     (void)!nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL);

@@ -59,13 +59,15 @@ struct h2_stream {
     struct buf out;
     struct message *out_trailers; /* heap; NULL: none */
     uint64_t left;                /* of the content-length that was sent */
-    bool length_sent;             /* left counts */
-    bool head_out;                /* … has gone into frames */
-    bool out_end;                 /* all was given */
-    bool out_ended;               /* … and END_STREAM has gone into frames */
-    bool deferred;                /* nghttp2 waits for data */
-    bool closed;                  /* nghttp2 has forgotten it */
-    bool delivering;              /* an event runs: must not be destroyed */
+    int64_t stuck_ms;             /* h2_sweep(): since when nothing of it moves; 0: it was not looked at */
+    size_t stuck_bytes;
+    bool length_sent; /* left counts */
+    bool head_out;    /* … has gone into frames */
+    bool out_end;     /* all was given */
+    bool out_ended;   /* … and END_STREAM has gone into frames */
+    bool deferred;    /* nghttp2 waits for data */
+    bool closed;      /* nghttp2 has forgotten it */
+    bool delivering;  /* an event runs: must not be destroyed */
 };
 
 /* h2.c */

@@ -456,6 +456,12 @@ void h2_conn_terminate(struct h2_conn *c, uint32_t code)
         h2_terminate(c->h2, code);
 }
 
+void h2_conn_sweep(struct h2_conn *c, int64_t max_ms)
+{
+    if (c->stream)
+        h2_sweep(c->h2, clock_mono_ms(), max_ms);
+}
+
 void h2_conn_ping(struct h2_conn *c)
 {
     if (c->stream)

@@ -35,6 +35,8 @@ size_t h2_conn_open(const struct h2_conn *c);
 void h2_conn_go_away(struct h2_conn *c, uint32_t code);
 /* GOAWAY, and all streams end with it. */
 void h2_conn_terminate(struct h2_conn *c, uint32_t code);
+/* As h2_sweep(). */
+void h2_conn_sweep(struct h2_conn *c, int64_t max_ms);
 /* A PING, to see whether anybody is there. */
 void h2_conn_ping(struct h2_conn *c);
 /* clock_mono_ms() of the last bytes that came. */

@@ -23,7 +23,7 @@ struct h2_server {
     h2_server_done_fn *done;
     void *owner;
     struct list requests; /* struct request.node */
-    struct timer idle;
+    struct timer idle, sweep;
     struct later deferred_free;
     int64_t idle_since_ms, resets_since_ms;
     unsigned resets;
@@ -64,6 +64,15 @@ static void on_idle(void *arg)
     }
     h2_conn_go_away(s->conn, H2_NO_ERROR);
     finish(s, CLOSE_IDLE);
+}
+
+/* Answers that are over for us, and that the client does not take: their memory is everybody's. */
+static void on_sweep(void *arg)
+{
+    struct h2_server *s = arg;
+    int64_t idle_ms = s->ctx->options->limits.idle_ms;
+    h2_conn_sweep(s->conn, idle_ms);
+    timer_set(&s->sweep, idle_ms / 2);
 }
 
 static void rest(struct h2_server *s)
@@ -246,6 +255,7 @@ struct h2_server *h2_server_new(struct stream *stream, const struct h2_server_op
     s->owner = owner;
     list_init(&s->requests);
     timer_init(&s->idle, on_idle, s);
+    timer_init(&s->sweep, on_sweep, s);
     later_init(&s->deferred_free, on_deferred_free);
     name_sharers(s, o->peer);
     s->conn = h2_conn_new(stream, &options, &conn_events, s);
@@ -253,6 +263,7 @@ struct h2_server *h2_server_new(struct stream *stream, const struct h2_server_op
         free(s);
         return NULL;
     }
+    timer_set(&s->sweep, limits->idle_ms / 2);
     rest(s);
     return s;
 }
@@ -269,6 +280,7 @@ void h2_server_free(struct h2_server *s)
         forget(r);
     }
     timer_stop(&s->idle);
+    timer_stop(&s->sweep);
     h2_conn_free(s->conn);
     later_ask(&s->deferred_free); /* an event of the connection may be under way */
 }

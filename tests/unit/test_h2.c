@@ -242,6 +242,34 @@ static void over_the_budget_nobody_gets_credit_until_it_falls(void **state)
     assert_true(list_empty(&budget.owing));
 }
 
+static void what_is_over_and_not_taken_is_reset_in_the_end(void **state)
+{
+    (void)state;
+    client.lazy = true;
+    struct peer_stream *ps = ask("GET", FRAMING_NONE, 0);
+    peers_talk(&client, &server);
+    answer(served(0), 200, FRAMING_CHUNKED, 0);
+    for (int i = 0; i < 4; i++) { /* the client's window, and more */
+        give(served(0), 20000);
+        peers_talk(&client, &server);
+    }
+    assert_int_equal(h2_stream_end(served(0)->s, NULL), 0);
+    h2_stream_free(served(0)->s, H2_CANCEL);
+    h2_sweep(server.h, 1000, 500);
+    h2_sweep(server.h, 1400, 500);
+    peers_talk(&client, &server);
+    assert_int_equal(h2_open(server.h), 1);
+    assert_int_equal(budget.used, 4 * 20000 - 65535);
+    h2_sweep(server.h, 1500, 500);
+    peers_talk(&client, &server);
+    assert_int_equal(h2_open(server.h), 0);
+    assert_int_equal(budget.used, 0);
+    h2_stream_want(ps->s, true);
+    peers_talk(&client, &server);
+    assert_string_equal(ps->heard, "head 200; gone 8; ");
+    assert_int_equal(ps->bytes, 65535);
+}
+
 /* --- ends --- */
 
 static void a_reset_arrives_with_its_code(void **state)
@@ -714,6 +742,7 @@ int main(void)
         PAIR(who_does_not_want_data_gives_no_credit),
         PAIR(one_stream_that_stalls_holds_up_no_other),
         PAIR(over_the_budget_nobody_gets_credit_until_it_falls),
+        PAIR(what_is_over_and_not_taken_is_reset_in_the_end),
         PAIR(a_reset_arrives_with_its_code),
         PAIR(an_early_answer_ends_the_upload_without_an_error),
         PAIR(half_an_answer_ends_by_a_reset),
