@@ -284,8 +284,7 @@ static bool via_is_ours(const struct message *m)
 static int add_via(struct message *m, bool via)
 {
     static const char *const names[] = { "1.0 " OWN_NAME, "1.1 " OWN_NAME, "2 " OWN_NAME };
-    struct slice own = slice_str(names[m->http2 ? 2 : m->minor > 0]);
-    return via ? message_add(m, SLICE("Via"), own) : 0;
+    return via ? message_add(m, SLICE("Via"), slice_str(names[m->http2 + (m->http2 || m->minor > 0)])) : 0;
 }
 
 static bool is_websocket(struct slice protocol)
