@@ -164,8 +164,7 @@ struct rules_verdict rules_check_absolute_https(const struct message *request, c
 
 /* --- forwarding (docs/http.md §3) --- */
 
-/* Names that Connection cannot remove: otherwise a client could strip fields that protect it or us (RFC 9110 §7.6.1).
- */
+/* Names that Connection cannot remove: else a client could strip fields that protect it or us (RFC 9110 §7.6.1). */
 static bool stays_when_named(struct slice name)
 {
     static const char *const names[] = { "host", "content-length", "transfer-encoding", "authorization", "cookie" };

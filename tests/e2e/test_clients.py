@@ -100,7 +100,7 @@ def test_a_client_that_takes_no_ecdsa_gets_an_rsa_leaf(client, rsa, start, make_
         done = s_client(sidekey, flags)
         if needs_ca and not rsa:
             assert done.returncode != 0
-            until("the log says why", lambda: b"takes no ECDSA signature; set ca.rsa: true" in b"".join(sidekey.logs().values()))
+            until("the log says why", lambda: b"does not support ECDSA signatures: set ca.rsa: true" in b"".join(sidekey.logs().values()))
         else:
             assert done.returncode == 0, (done, sidekey.logs())
             saw_token(done.stdout.decode().partition("\r\n\r\n")[2], auth)

@@ -446,5 +446,5 @@ def test_a_proxy_that_ends_connections_at_commands_that_it_does_not_know_is_used
     assert auth.healthy()["refreshes"] == 2 and auth.healthy()["reuse"] == 0
     for sidekey in pair:
         assert error_log(sidekey).count("store not connected") <= 1  # an error alone is no reason to leave
-        assert error_log(sidekey).count("it is polled") <= 1
+        assert error_log(sidekey).count("sidekey polls it instead") <= 1
         until("its store is up", lambda: "sidekey_store_up 1" in sidekey.get_admin("/metrics")[1])
