@@ -239,6 +239,7 @@ def test_a_running_sidekey_writes_where_it_is_and_takes_that_away(start, make_co
     runtime = place / "runtime"
     runtime.mkdir()
     sidekey = start(make_config(), env={"RUNTIME_DIRECTORY": str(runtime)})
+    assert sidekey.request()[0] == 200
     told = json.loads((runtime / "sidekey.run").read_text())
     assert told["pid"] == sidekey.pid and told["admin"] == at(sidekey) and told["config"] == str(sidekey.file.resolve())
     sidekey.file.write_text("{")
