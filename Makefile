@@ -34,7 +34,9 @@ HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-U_FORTIFY_SOURCE -D_FOR
 OPT      ?= -O2 -g
 SAN      ?=
 CFLAGS   ?=
-ALLFLAGS  = -std=gnu17 -D_GNU_SOURCE -DSIDEKEY_VERSION='"$(VERSION)"' $(OPT) $(WARN) $(HARDEN) $(SAN) -MMD -MP -Isidecar -I. $(CFLAGS)
+# For packagers: -ffile-prefix-map=…, for every object, the preload library's too.
+PREFIX_MAP ?=
+ALLFLAGS  = -std=gnu17 -D_GNU_SOURCE -DSIDEKEY_VERSION='"$(VERSION)"' $(OPT) $(WARN) $(HARDEN) $(SAN) -MMD -MP -Isidecar -I. $(PREFIX_MAP) $(CFLAGS)
 LDHARD   := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 
 # llhttp: a library on Debian 13, C sources on Debian 12 (package node-llhttp).
@@ -85,7 +87,7 @@ $(BUILD)/%.o: %.c
 $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) -O2 -g -fPIE -DLLHTTP_STRICT_MODE=1 $(SAN) $(LLHTTP_INC) -c -o $@ $<
+	$(Q)$(CC) -O2 -g -fPIE -DLLHTTP_STRICT_MODE=1 $(PREFIX_MAP) $(SAN) $(LLHTTP_INC) -c -o $@ $<
 
 -include $(OBJ:.o=.d)
 include tests/rules.mk preload/rules.mk

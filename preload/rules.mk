@@ -4,7 +4,7 @@ PRELOAD_OBJ   := $(PRELOAD_SRC:%.c=$(BUILD)/%.o)
 # Atomic operations of arm64 would be calls into libgcc.
 MACHINE       := $(shell $(CC) -dumpmachine)
 PRELOAD_FLAGS := -std=gnu17 -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE -fstack-protector-strong \
-                 $(if $(filter x86_64%,$(MACHINE)),-fcf-protection) $(if $(filter aarch64%,$(MACHINE)),-mno-outline-atomics) -MMD -MP -I.
+                 $(if $(filter x86_64%,$(MACHINE)),-fcf-protection) $(if $(filter aarch64%,$(MACHINE)),-mno-outline-atomics) $(PREFIX_MAP) -MMD -MP -I.
 PRELOAD_LINK  := -shared -nostdlib -Wl,--version-script=preload/exports.map -Wl,--hash-style=both -Wl,-z,relro,-z,now -Wl,-z,noexecstack
 
 $(PRELOAD_OBJ): $(BUILD)/%.o: %.c
