@@ -24,7 +24,7 @@ def made(suite):
 
 
 def copied(suite, into):
-    done = subprocess.run(["cp", "-a", "--reflink=auto", made(suite), into], capture_output=True, timeout=300, check=False)
+    done = subprocess.run(["cp", "-a", "--reflink=auto", made(suite), into], capture_output=True, timeout=1500, check=False)
     assert done.returncode == 0, done.stderr
     return into
 
