@@ -324,6 +324,7 @@ int supervisor_run(const struct supervisor_options *options)
                              .on_overdue = supervisor_overdue,
                              .status = EX_OK };
     list_init(&s.retired);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of the write, here and in the children */
     timer_init(&s.reload, supervisor_reload_due, &s);
     timer_init(&s.grace, on_grace_over, &s);
     timer_init(&s.trim, on_trim, NULL);
