@@ -34,7 +34,7 @@ const char *preset_text(const char *name, const char **ret_nearest)
 {
     static char names[64][NAME_MAX_BYTES]; /* candidates stay where they are */
     const char *best = NULL;
-    for (size_t i = 0; preset_files[i].name && i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names && preset_files[i].name; i++) {
         if (!name_of(preset_files[i].name, names[i]))
             continue;
         if (strcmp(names[i], name) == 0)
