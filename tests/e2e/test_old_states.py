@@ -101,3 +101,20 @@ def test_a_kept_state_that_somebody_damaged_is_reported_and_redis_is_believed(st
     until("generation 3", lambda: redis.field("crm", "gen") == "3")
     until("kept again", lambda: kept.read_bytes().startswith(b"sidekey-kept 1 3\n"))
     assert idp.reuse == 0
+
+
+@pytest.mark.world
+def test_a_new_machine_that_meets_an_old_state_is_put_right_by_the_others(start, configured, redis_server, idp):
+    """With an empty directory it has nothing to compare with: what it believes serves as long as its access token lives, and the others write the newest back."""
+    redis = redis_server()
+    one = ready(start(configured(redis, "one")))
+    until("generation 1", lambda: redis.field("crm", "gen") == "1")
+    assert redis.ask("COPY", STATE, "{sidekey:crm}:old") == 1
+    refresh(one, idp)
+    until("generation 2", lambda: redis.field("crm", "gen") == "2")
+    redis.ask("COPY", "{sidekey:crm}:old", STATE, "REPLACE")
+    new = ready(start(configured(redis, "new"), name="new"))
+    until("generation 2 is back", lambda: redis.field("crm", "gen") == "2")
+    until("the new one goes on from there", lambda: new.get_admin("/refresh/crm", "POST") and redis.field("crm", "gen") == "3", every=1.2)
+    until("the other one too", lambda: one.get_admin("/refresh/crm", "POST") and redis.field("crm", "gen") == "4", every=1.2)
+    assert idp.reuse == 0 and not idp.revoked
