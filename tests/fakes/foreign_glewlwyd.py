@@ -1,12 +1,13 @@
 """Glewlwyd, from Debian's package, behind a door that counts (see foreign_serve.py): foreign_glewlwyd.py '{"client_id": "…", "client_secret": "…", "folder": "…"}'.
 
 Each refresh token is for one use.  What it refuses, it refuses by 400 with an empty body."""
-import atexit
 import contextlib
+import ctypes
 import http.cookiejar
 import json
 import pathlib
 import secrets
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -23,6 +24,7 @@ LIBRARIES = pathlib.Path("/usr/lib/glewlwyd")
 USER, PASSWORD = "alice", secrets.token_hex(12)
 COUNTS = {"rotations": 0, "reuse": 0}
 SPENT = set()
+PR_SET_PDEATHSIG = 1
 
 
 def free_port():
@@ -50,6 +52,11 @@ def manage(path, **body):
     assert status == 200, (path, status, said)
 
 
+def end_with_us():
+    """The test ends this process by a signal, and none of it runs then."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def begin():
     FOLDER.mkdir()
     with contextlib.closing(sqlite3.connect(FOLDER / "db")) as db:
@@ -72,8 +79,7 @@ plugin_module_path="{LIBRARIES}/plugin"
 hash_algorithm="SHA256"
 database = {{ type = "sqlite3"; path = "{FOLDER}/db"; }};
 ''')
-    process = subprocess.Popen(["glewlwyd", "--config-file", str(FOLDER / "conf")], stdin=subprocess.DEVNULL)
-    atexit.register(process.kill)
+    process = subprocess.Popen(["glewlwyd", "--config-file", str(FOLDER / "conf")], stdin=subprocess.DEVNULL, preexec_fn=end_with_us)
     until = time.monotonic() + 90
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", PORT), 1):
