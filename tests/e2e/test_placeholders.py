@@ -120,7 +120,7 @@ def test_why_says_which_placeholder_is_wanted_and_which_rule_takes_the_request(s
     code, said = why("-H", "authorization: bearer sk-placeholder-team-3", "GET", f"https://{API}/")
     assert code == 0 and "<access_token of team-3>" in said and "strip   authorization, the placeholder" in said
     code, said = why("GET", f"https://{API}/")
-    assert code == 1 and 'wants authorization "Bearer sk-placeholder-team-3"' in said and "403" in said
+    assert code == 1 and 'needs authorization "Bearer sk-placeholder-team-3"' in said and "403" in said
     code, said = why("--header", "authorization: Bearer sk-placeholder-good", "GET", f"https://{API}/")
     assert code == 1 and "a placeholder that no rule uses" in said
     code, said = why("-H", "no colon", "GET", f"https://{API}/")
