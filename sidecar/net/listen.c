@@ -1,6 +1,7 @@
 #include "net/listen.h"
 
 #include <errno.h>
+#include <time.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@
 #include "base/log.h"
 #include "net/timer.h"
 
+#define IN_USE_TRIES 40
+#define IN_USE_PAUSE_NS 50000000 /* 2 s in all */
 #define BACKLOG 1024
 #define ACCEPTS_PER_WAKE 16
 #define PAUSE_MS 100
@@ -61,9 +64,9 @@ static int set_up(int fd, struct address *io_at, bool shared)
     return 0;
 }
 
-int listen_open(struct address *io_at, bool shared, struct err *e)
+/* The fd, or -1 with errno. */
+static int try_open(struct address *io_at, bool shared)
 {
-    char text[64];
     int fd = socket(io_at->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 && errno == EAFNOSUPPORT && is_any6(io_at)) {
         any4_from_any6(io_at);
@@ -74,6 +77,21 @@ int listen_open(struct address *io_at, bool shared, struct err *e)
     int number = errno;
     if (fd >= 0)
         close(fd);
+    errno = number;
+    return -1;
+}
+
+int listen_open(struct address *io_at, bool shared, struct err *e)
+{
+    char text[64];
+    int fd = try_open(io_at, shared);
+    for (int i = 0; fd < 0 && errno == EADDRINUSE && i < IN_USE_TRIES; i++) {
+        nanosleep(&(struct timespec){ .tv_nsec = IN_USE_PAUSE_NS }, NULL);
+        fd = try_open(io_at, shared);
+    }
+    if (fd >= 0)
+        return fd;
+    int number = errno;
     return err_set(e, "cannot listen on %s: %s%s", address_text((const struct sockaddr *)&io_at->sa, text, sizeof text),
                    number == EADDRINUSE ? "address already in use" : strerrordesc_np(number), hint(number));
 }

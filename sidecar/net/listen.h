@@ -7,8 +7,9 @@
 #include "net/loop.h"
 
 /* Opens a TCP listener (SO_REUSEADDR, SO_REUSEPORT when shared, backlog 1024, CLOEXEC, non-blocking).
- * *io_at: port 0 is replaced by the one that was given.  Returns the fd; -1 with e: "address already in use" names the
- * address and how to find the process that uses it. */
+ * *io_at: port 0 is replaced by the one that was given.  A port in use is tried again for 2 s, which blocks: after a
+ * kill -9 of the supervisor its workers need a moment to close their copies.  Returns the fd; -1 with e: "address
+ * already in use" names the address and how to find the process that uses it. */
 MUST_CHECK int listen_open(struct address *io_at, bool shared, struct err *e);
 
 struct listener;

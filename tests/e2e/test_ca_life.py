@@ -369,7 +369,7 @@ def test_a_rotation_is_published_at_once_and_signs_in_a_month(make_config, start
     assert "another CA signs from now on" in said(sidekey)
 
 
-@pytest.mark.parametrize("words, status, text", [(["rotate", "show"], 64, b"one of them"), (["show", "--now"], 64, b"--now"), (["turn"], 64, b"rotate"), ([], 64, b"rotate")])
+@pytest.mark.parametrize("words, status, text", [(["rotate", "show"], 64, b"one action"), (["show", "--now"], 64, b"--now"), (["turn"], 64, b"rotate"), ([], 64, b"rotate")])
 def test_ca_says_how_it_is_used(make_config, start, words, status, text):
     sidekey = start(fixed(make_config()))
     done = ca_command(sidekey, *words)

@@ -139,7 +139,7 @@ def drip(sock, data, every_s=0.05):
 
 
 DEFAULTS = {"connect_head": "10s", "tls": "10s", "head": "30s", "dial": "10s", "first_byte": "10m", "idle": "10m", "tunnel_idle": "10m", "upstream_idle": "4s", "drain": "25s", "reload_drain": "1h",
-            "token_wait": "10s", "connections": 10000, "per_upstream": 256, "fields": 200, "request_line": "16KiB", "replay_body": "1MiB", "replay_total": "64MiB"}
+            "token_wait": "10s", "connections": None, "per_upstream": 256, "fields": 200, "request_line": "16KiB", "replay_body": "1MiB", "replay_total": None, "h2_buffer": "16MiB"}  # None: it follows the memory limit
 
 
 def test_7_each_limit_has_a_default():

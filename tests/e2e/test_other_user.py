@@ -25,7 +25,7 @@ def marker(place):
 
 
 @root_only
-@pytest.mark.parametrize("command", [["serve"], ["check"], ["run", "--", "true"], ["env"], ["status"]])
+@pytest.mark.parametrize("command", [["serve"], ["check"], ["run", "--", "true"], ["env"]])
 def test_a_configuration_of_another_user_in_the_current_directory_is_refused(place, marker, command):
     there = place / "theirs"
     there.mkdir()
