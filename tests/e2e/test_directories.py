@@ -196,12 +196,14 @@ def test_run_in_a_fresh_home_works(make_config, place):
 
 
 def degraded(sidekey):
-    """As the three places have it that tell, which must agree."""
-    status, ready = sidekey.get_admin("/readyz?verbose")
-    told = json.loads(sidekey.get_admin("/status")[1])["degraded"]
-    counted = set(re.findall(r'sidekey_degraded\{part="(\w+)"\} 1\n', sidekey.get_admin("/metrics")[1]))
-    assert status == 200 and set(told) == counted == set(re.findall(r"^\[!\](\w+) degraded: ", ready, re.M)), (ready, told, counted)
-    return told
+    """As the three places have it that tell, which must agree once nothing changes between the questions."""
+    def look():
+        status, ready = sidekey.get_admin("/readyz?verbose")
+        told = json.loads(sidekey.get_admin("/status")[1])["degraded"]
+        counted = set(re.findall(r'sidekey_degraded\{part="(\w+)"\} 1\n', sidekey.get_admin("/metrics")[1]))
+        assert status == 200
+        return set(told) == counted == set(re.findall(r"^\[!\](\w+) degraded: ", ready, re.M)) and (told,)
+    return until("/readyz, /status and /metrics agree", look)[0]
 
 
 def contents(folder):

@@ -328,10 +328,12 @@ def test_a_second_signal_ends_old_processes_too(make_config, start, auth):
         held.append(sidekey.tls())
         held[-1].sendall(f"GET /slow?ms=250000 HTTP/1.1\r\nHost: {API}\r\n\r\n".encode())
         until("it is upstream", lambda: slow_ones(auth) == len(held))
+        before = sidekey.out.read_bytes().count(b"configuration reloaded")
         sidekey.reload()
+        until("a reload", lambda: sidekey.out.read_bytes().count(b"configuration reloaded") > before)
         until("ready", lambda: sidekey.get_admin("/readyz")[0] == 200)
+    until("four sets", lambda: len(sidekey.children()) == 8)
     pids = list(sidekey.children())
-    assert len(pids) == 8
     sidekey.popen.send_signal(signal.SIGTERM)
     until("the new processes, which have nothing to do, end", lambda: len(sidekey.children()) < 8)
     assert sidekey.popen.poll() is None

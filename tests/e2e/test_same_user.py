@@ -192,8 +192,14 @@ def test_a_worker_holds_no_inline_secret_of_the_keeper(home):
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone sees through PR_SET_DUMPABLE")
 def test_each_process_holds_the_descriptors_of_its_role(home, serve):
     processes = serve(config_of(home))
-    links = {name.split()[0]: sorted(os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{pid}/fd"))
-             for pid, name in processes.items()}
+    def links_of(pid):
+        """A descriptor may be closed while we look."""
+        while True:
+            try:
+                return sorted(os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{pid}/fd"))
+            except FileNotFoundError:
+                continue
+    links = {name.split()[0]: links_of(pid) for pid, name in processes.items()}
     worker, keeper = links["sidekey-worker"], links["sidekey-keeper"]
     strange = set(worker) - {"/dev/null", "socket", "anon_inode", str(home / "victim.out"), str(home / "victim.err")}
     assert not strange, strange
