@@ -97,7 +97,8 @@ def test_a_refresh_costs_few_round_trips_and_a_fresh_token_none(redis_server, ma
     assert {status for status, _, _ in answers} == {200}
     assert auth.healthy()["token_requests"] == before + 1
     costs = sorted(len(commands) for commands in busy.of("evalsha", "eval", "hget").values())
-    assert len(costs) == 2 and costs[0] <= 3 + looks and costs[1] <= 6 + looks, busy.asked
+    # one more where Redis does not know the script yet: EVALSHA, then EVAL
+    assert len(costs) == 2 and costs[0] <= 4 + looks and costs[1] <= 6 + looks, busy.asked
 
 
 def test_cached_tokens_are_served_while_redis_is_away_and_it_is_found_again(redis_server, machines, auth):
