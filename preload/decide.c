@@ -71,15 +71,21 @@ void decide_set_ports(struct policy *p, const char *list)
     }
 }
 
-void decide_set_bypass(struct policy *p, const char *list)
+/* A list that is too long loses its last items, never a part of one. */
+static void copy_items(char *to, size_t size, const char *list)
 {
     size_t length = list ? strlen(list) : 0;
-    if (length >= POLICY_BYPASS_MAX)
-        for (length = POLICY_BYPASS_MAX - 1; length > 0 && list[length] != ',';)
+    if (length >= size)
+        for (length = size - 1; length > 0 && list[length] != ',';)
             length--;
     if (length)
-        memcpy(p->bypass, list, length);
-    p->bypass[length] = '\0';
+        memcpy(to, list, length);
+    to[length] = '\0';
+}
+
+void decide_set_bypass(struct policy *p, const char *list)
+{
+    copy_items(p->bypass, POLICY_BYPASS_MAX, list);
 }
 
 void decide_set_names(struct policy *p, const char *list)
@@ -94,13 +100,7 @@ void decide_set_names(struct policy *p, const char *list)
 
 void decide_set_proxies(struct policy *p, const char *list)
 {
-    size_t length = list ? strlen(list) : 0;
-    if (length >= POLICY_PROXIES_MAX)
-        for (length = POLICY_PROXIES_MAX - 1; length > 0 && list[length] != ',';)
-            length--;
-    if (length)
-        memcpy(p->proxies, list, length);
-    p->proxies[length] = '\0';
+    copy_items(p->proxies, POLICY_PROXIES_MAX, list);
 }
 
 bool decide_proxy(const struct policy *p, const char *host, uint16_t port)
