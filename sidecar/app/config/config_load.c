@@ -86,7 +86,7 @@ static void warn_rules(struct schema *s, const struct config *c, const json_t *r
     for (size_t i = 0; i < c->rule_count; i++) {
         const struct rule *r = &c->rules[i];
         const json_t *node = json_array_get(rules, i);
-        if (index && is_shadowed(index, r))
+        if (index && !when_is_set(&r->when) && is_shadowed(index, r)) /* with when it was an error: config_when.h */
             schema_warn(s, node, "rules[%zu] never applies: an earlier rule matches the same requests", i);
         if (strncmp(r->host, "*.", 2) == 0 && !strchr(r->host + 2, '.'))
             schema_warn(s, node, "rules[%zu]: %s covers a whole top-level domain", i, r->host);
