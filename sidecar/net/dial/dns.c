@@ -133,7 +133,7 @@ static void read_domains(struct dns *d)
     ares_channel plain;
     int mask = 0;
     forget_domains(d);
-    if (ares_init(&plain) != ARES_SUCCESS)
+    if (ares_init_options(&plain, NULL, 0) != ARES_SUCCESS)
         return;
     int failed = ares_save_options(plain, &options, &mask);
     ares_destroy(plain);
