@@ -20,10 +20,10 @@ GOOD, CANARY = "127.0.0.5", "127.0.0.6"
 
 
 class NameServer:
-    """UDP on port 53 of an address of its own.  answers[name] = {A: [address …], AAAA: [address …]}; a type that is None gets no answer."""
+    """UDP on port 53 of an address of its own.  answers[name] = {A: [address …], AAAA: [address …]}; a type that is None gets no answer.  A question that is sent again counts once."""
 
     def __init__(self, address="127.53.0.1"):
-        self.answers, self.asked, self.ttl, self.delay_s = {}, collections.Counter(), 0, 0.0
+        self.answers, self.asked, self.ids, self.ttl, self.delay_s = {}, collections.Counter(), set(), 0, 0.0
         self.address = address
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind((self.address, 53))
@@ -41,7 +41,8 @@ class NameServer:
             labels.append(question[at + 1:at + 1 + question[at]].decode().lower())
             at += 1 + question[at]
         end, kind, name = at + 5, int.from_bytes(question[at + 1:at + 3], "big"), ".".join(labels)
-        self.asked[name, kind] += 1
+        self.asked[name, kind] += (question[:2], name, kind) not in self.ids
+        self.ids.add((question[:2], name, kind))
         time.sleep(self.delay_s)
         known = self.answers.get(name)
         found = known.get(kind, []) if known else []

@@ -52,6 +52,10 @@ def not_offered(package):
     return lambda: not shutil.which("apt-cache") or subprocess.run(["apt-cache", "show", package], capture_output=True, check=False).returncode != 0
 
 
+def no_memory_cgroup():
+    return not os.access("/sys/fs/cgroup/memory/cgroup.procs", os.W_OK)
+
+
 def no_history():
     return subprocess.run(["git", "cat-file", "-e", "46df1c4^{commit}"], cwd=os.path.dirname(__file__), capture_output=True, check=False).returncode != 0
 
@@ -69,6 +73,7 @@ ROWS = [
     (r"there is no Node \d+$", lambda: platform.machine() != "x86_64", "npm has no newer Node for this processor"),
     (r"namespace", no_user_namespaces, "this machine has no user namespaces"),
     (r"mount", no_mounts, "this machine allows no mounts"),
+    (r"memory cgroup", no_memory_cgroup, "no memory cgroup of version 1 can be made here"),
     (r"test_versions", no_history, "the history of this copy does not reach back to the first release"),
     (r"root|becomes other users", lambda: os.geteuid() != 0, "needs root"),
 ]

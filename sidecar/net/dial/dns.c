@@ -2,6 +2,7 @@
 
 #include <ares.h>
 #include <errno.h>
+#include <resolv.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -12,7 +13,7 @@
 
 #define TRY_MS 1000 /* doubled with each try */
 #define TRIES 3
-#define DOMAINS_MAX 16
+#define DOMAINS_MAX MAXDNSRCH
 #define LOOK_MS 1000 /* at most so often */
 #define RESOLV_CONF "/etc/resolv.conf"
 
@@ -126,23 +127,17 @@ static void forget_domains(struct dns *d)
         free(d->domains[--d->domain_count]);
 }
 
-/* As c-ares reads them, which knows the file's older forms too. */
+/* Read by the C library, which knows the older forms of the file and LOCALDOMAIN: c-ares 1.34 no longer says them. */
 static void read_domains(struct dns *d)
 {
-    struct ares_options options = { .flags = 0 };
-    ares_channel plain;
-    int mask = 0;
+    struct __res_state system = { .options = 0 };
     forget_domains(d);
-    if (ares_init_options(&plain, NULL, 0) != ARES_SUCCESS)
+    if (res_ninit(&system) != 0)
         return;
-    int failed = ares_save_options(plain, &options, &mask);
-    ares_destroy(plain);
-    if (failed != ARES_SUCCESS)
-        return;
-    for (int i = 0; i < options.ndomains && d->domain_count < DOMAINS_MAX; i++)
-        if ((d->domains[d->domain_count] = strdup(options.domains[i])))
+    for (int i = 0; i < DOMAINS_MAX && system.dnsrch[i]; i++)
+        if ((d->domains[d->domain_count] = strdup(system.dnsrch[i])))
             d->domain_count++;
-    ares_destroy_options(&options);
+    res_nclose(&system);
 }
 
 /* What was before is closed; on failure it stays. */
