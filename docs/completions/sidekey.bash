@@ -67,7 +67,7 @@ _sidekey()
     --set | --proxy | --admin | --placeholder | --name | --container | --image | --sidekey-image | --replicas) return ;;
     esac
     case $command in
-    env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir $config" -- "$word") ;;
+    env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir --placeholder $config" -- "$word") ;;
     k8s)
         mapfile -t COMPREPLY < <(compgen -W "deployment networkpolicy pdb job sidecar volumes redis podmonitor rules prometheusrule dashboard component policy helm \
             --name --container --image --sidekey-image --replicas $config" -- "$word")

@@ -47,7 +47,8 @@ static const struct command {
       "gap)\n"
       "  --strict                  do not start a program that may bypass the proxy (exit status 78)\n"
       "  --linger                  keep the proxy while children of the program hold connections\n"
-      "  --placeholder NAME=VALUE  set a variable for programs that do not start without a credential\n"
+      "  --placeholder NAME=VALUE  set a variable for programs that do not start without a credential;\n"
+      "                            NAME=@CREDENTIAL: to the placeholder that sidekey made for it\n"
       "  --java                    add a trust store and options for Java (every JVM prints a line about it)\n"
       "  -v, --verbose             print the proxy's address and the layers, and log to stderr\n" CONFIG_HELP },
     { "env", cmd_env, "print the environment variables that a program needs to use the proxy",
@@ -55,7 +56,9 @@ static const struct command {
       "  -f, --format sh|docker|k8s|json   default sh\n"
       "  --java                    add JAVA_TOOL_OPTIONS (every JVM prints a line about it)\n"
       "  --proxy HOST:PORT         the proxy as the program sees it; default listen.proxy\n"
-      "  --ca-dir DIR              ca.pem and bundle.pem as the program sees them; default ca.publish\n" CONFIG_HELP },
+      "  --ca-dir DIR              ca.pem and bundle.pem as the program sees them; default ca.publish\n"
+      "  --placeholder NAME=@CREDENTIAL    print the placeholder that sidekey made for it under that "
+      "name\n" CONFIG_HELP },
     { "k8s", cmd_k8s, "print Kubernetes manifests for the configuration",
       "Example: sidekey k8s -c sidekey.yaml --name my-app --image registry.example/my-app:1.0 | kubectl apply -f -\n\n"
       "  KIND                      job, sidecar, volumes, redis, podmonitor, rules, prometheusrule, dashboard,\n"

@@ -88,10 +88,11 @@ void hash_free(struct hash *h)
     free(h);
 }
 
+/* In constant time: some keys stand for credentials. */
 static struct node **find(const struct hash *h, struct slice key, uint64_t sum)
 {
     struct node **at = &h->buckets[sum & h->mask];
-    while (*at && !((*at)->sum == sum && slice_eq(slice_of((*at)->key, (*at)->len), key)))
+    while (*at && !((*at)->sum == sum && slice_eq_secret(slice_of((*at)->key, (*at)->len), key)))
         at = &(*at)->next;
     return at;
 }

@@ -27,8 +27,13 @@ bool slice_ieq(struct slice a, struct slice b)
 bool slice_eq_secret(struct slice a, struct slice b)
 {
     unsigned char differ = a.len == b.len ? 0 : 1;
-    for (size_t i = 0; i < a.len; i++)
-        differ |= (unsigned char)(a.ptr[i] ^ (b.len ? b.ptr[i % b.len] : 1));
+    if (!b.len)
+        return !a.len;
+    for (size_t i = 0, j = 0; i < a.len; i++) {
+        differ |= (unsigned char)(a.ptr[i] ^ b.ptr[j++]);
+        if (j == b.len)
+            j = 0;
+    }
     return differ == 0;
 }
 

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
+#include <openssl/core_names.h>
 
 #include "base/rand.h"
 #include "base/secret.h"
@@ -288,4 +291,23 @@ const char *seal_fingerprint(const struct seal_ring *ring, struct slice bytes, c
         }
     explicit_bzero(sum, sizeof sum);
     return text;
+}
+
+int seal_derive(const struct seal_ring *ring, struct slice info, void *out, size_t len)
+{
+    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
+    EVP_KDF_CTX *ctx = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
+    struct slice key = secret_peek(&ring->keys[0].bytes);
+    char digest[] = "SHA256";
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)key.ptr, key.len),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)(uintptr_t)info.ptr, info.len),
+        OSSL_PARAM_construct_end(),
+    };
+    bool ok = ctx && EVP_KDF_derive(ctx, out, len, params) == 1;
+    EVP_KDF_CTX_free(ctx);
+    EVP_KDF_free(kdf);
+    ERR_clear_error();
+    return ok ? 0 : -ENOMEM;
 }

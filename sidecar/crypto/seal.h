@@ -1,4 +1,5 @@
-/* crypto/seal.h: sealed blobs (AES-256-GCM, NIST SP 800-38D) and fingerprints.   Keeper only.
+/* crypto/seal.h: sealed blobs (AES-256-GCM, NIST SP 800-38D) fingerprints and derived values.   Keeper only, and
+ * the short process that derives placeholders (app/config/placeholders.h).
  * Blob: version byte 1, key id (4 bytes: of SHA-256 of the key), nonce (12), ciphertext, tag (16). AAD = the caller's
  * context. */
 #ifndef SIDEKEY_CRYPTO_SEAL_H
@@ -30,5 +31,8 @@ bool seal_is_current(const struct seal_ring *ring, struct slice blob);
 /* First 8 hex digits of SHA-256(salt of this ring's key, bytes): names a token in logs without showing it.  text: 9
  * bytes. */
 const char *seal_fingerprint(const struct seal_ring *ring, struct slice bytes, char text[9]);
+/* A value that follows from the key that this ring seals with and from info, and tells nothing about the key:
+ * HKDF-SHA256 (RFC 5869) without salt.  len: up to 255 * 32 bytes.  0; -ENOMEM. */
+MUST_CHECK int seal_derive(const struct seal_ring *ring, struct slice info, void *out, size_t len);
 
 #endif

@@ -1,8 +1,11 @@
 #include "proxy/inject.h"
 
+#include <errno.h>
+
 #include "base/str.h"
 #include "http/query.h"
 #include "http/rules.h"
+#include "proxy/carried.h"
 
 #define VALUE_MAX (MSG_TOKEN_MAX * 2)
 
@@ -44,8 +47,8 @@ static enum inject_result render(const char *format, const struct token *token, 
     return INJECT_DONE;
 }
 
-/* target without the query member key; bytes of the others untouched. */
-static int query_without(struct slice target, struct slice key, struct buf *out)
+/* target without the query members of that key, or with key NULL of that value; bytes of the others untouched. */
+static int query_without(struct slice target, struct slice key, struct slice gone, struct buf *out)
 {
     struct slice query, member, name, value;
     size_t mark = slice_find(target, '?');
@@ -54,7 +57,7 @@ static int query_without(struct slice target, struct slice key, struct buf *out)
     for (query = slice_skip(target, mark + 1); query.len && failed == 0;) {
         member = slice_cut(query, '&', &query);
         name = slice_cut(member, '=', &value);
-        if (query_text_is(name, key, false))
+        if (key.ptr ? query_text_is(name, key, false) : query_text_is(value, gone, false))
             continue;
         if ((failed = buf_add(out, slice_of(&glue, 1))) == 0)
             failed = buf_add(out, member);
@@ -68,24 +71,29 @@ static int set_target(struct message *request, struct buf *target)
     return message_put(request, buf_slice(target), &request->target);
 }
 
-static int strip_query(struct message *request, struct slice key)
+static int strip_members(struct message *request, struct slice key, struct slice value)
 {
     struct buf target;
     if (slice_find(message_target(request), '?') == message_target(request).len)
         return 0;
     buf_init_secret(&target, MESSAGE_LINE_MAX_BYTES * 2);
-    int failed = query_without(message_target(request), key, &target);
+    int failed = query_without(message_target(request), key, value, &target);
     if (failed == 0 && target.len != message_target(request).len)
         failed = set_target(request, &target);
     buf_done(&target);
     return failed;
 }
 
+static int strip_query(struct message *request, struct slice key)
+{
+    return strip_members(request, key, (struct slice){ NULL, 0 });
+}
+
 static int set_query(struct message *request, struct slice key, struct slice value)
 {
     struct buf target;
     buf_init_secret(&target, MESSAGE_LINE_MAX_BYTES + VALUE_MAX * 3);
-    int failed = query_without(message_target(request), key, &target);
+    int failed = query_without(message_target(request), key, (struct slice){ NULL, 0 }, &target);
     bool has_query = slice_find(buf_slice(&target), '?') != target.len;
     if (failed == 0 && (failed = buf_add(&target, has_query ? SLICE("&") : SLICE("?"))) == 0
         && (failed = str_add_form(&target, key)) == 0 && (failed = buf_add(&target, SLICE("="))) == 0
@@ -166,12 +174,27 @@ bool inject_wanted(const struct rule *rule, const struct message *request)
     if (!rule->only_if_header)
         return true;
     struct slice value = message_get(request, slice_str(rule->only_if_header), &count);
-    return count == 1 && slice_eq(value, slice_str(rule->only_if_equals));
+    return count == 1 && slice_eq_secret(value, slice_str(rule->only_if_equals));
+}
+
+/* Every place that holds it: a program may send it in two. */
+static int strip_any(const struct when *w, struct message *request)
+{
+    size_t field;
+    int failed = strip_members(request, (struct slice){ NULL, 0 }, slice_str(w->any));
+    while (failed == 0 && when_find_any(w, request, &field)) {
+        if (field == CARRIED_TARGET)
+            return -ENOBUFS; /* it cannot be taken off */
+        message_remove_alike(request, message_name_at(request, field));
+    }
+    return failed;
 }
 
 /* The placeholder that chose the rule means something to sidekey alone. */
 static int strip_placeholder(const struct when *w, struct message *request)
 {
+    if (w->any)
+        return strip_any(w, request);
     if (w->query)
         return strip_query(request, slice_str(w->query));
     if (w->header)

@@ -43,7 +43,8 @@ void rule_done(struct rule *r)
     free_pairs(r->set_if_absent, r->set_if_absent_count);
     char *const texts[] = { r->name,           r->host,       r->credential,          r->only_if_header,
                             r->only_if_equals, r->ca_file,    r->cert_file,           r->key_file,
-                            r->when.header,    r->when.query, r->when.basic_password, r->when.equals };
+                            r->when.header,    r->when.query, r->when.basic_password, r->when.equals,
+                            r->when.any };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     memset(r, 0, sizeof *r);

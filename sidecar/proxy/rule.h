@@ -44,6 +44,7 @@ struct rule {
     struct name_value *append, *set_if_absent;
     size_t append_count, set_if_absent_count;
     struct when when; /* the placeholder that chooses this rule; not set: it is chosen without one */
+    enum { RULE_SHARES_PLACEHOLDER, RULE_OWN_PLACEHOLDER } own_placeholder; /* when.any is this rule's alone */
     enum { OTHERS_REFUSE, OTHERS_PASS } others; /* requests that lack the placeholder: 403, or sent on as they are */
     char *only_if_header, *only_if_equals;      /* inject only over this placeholder; NULL: always */
     char **upgrades; /* NULL-terminated protocols that an Upgrade may lead to; NULL: websocket alone */

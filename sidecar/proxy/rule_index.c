@@ -247,7 +247,9 @@ bool rule_index_stray_placeholder(const struct rule_index *i, const struct rule 
 {
     size_t places = i->placeholders ? when_table_places(i->placeholders) : 0;
     for (size_t p = 0; p < places; p++) {
-        bool more = true;
+        bool more = !when_table_place(i->placeholders, p)->any;
+        if (!more && when_table_strays(i->placeholders, p, winner ? &winner->when : NULL, request))
+            return true;
         for (size_t nth = 0; more; nth++) {
             if (nth == VALUES_MAX)
                 return true;

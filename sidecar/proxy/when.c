@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/str.h"
 #include "http/query.h"
+#include "proxy/carried.h"
 
 struct when_table {
     struct {
@@ -17,13 +18,23 @@ struct when_table {
 
 static const struct slice authorization = { "authorization", sizeof "authorization" - 1 };
 
+/* What is under a placeholder of the place `any`. */
+struct any {
+    const struct when *when;
+    void *value;
+};
+
 struct slice when_text(const struct when *w)
 {
+    if (w->any)
+        return slice_str(w->any);
     return slice_str(w->basic_password ? w->basic_password : w->equals);
 }
 
 bool when_same_place(const struct when *a, const struct when *b)
 {
+    if (a->any)
+        return b->any;
     if (a->header)
         return b->header && slice_ieq(slice_str(a->header), slice_str(b->header));
     if (a->query)
@@ -105,17 +116,66 @@ static bool read_value(const struct when *w, const struct message *m, size_t nth
     return true;
 }
 
-/* The placeholder of w as read_value() would give it. */
+/* The last run of letters and digits of a placeholder, by which it is known. */
+static bool keep_run(void *arg, const struct carried *c)
+{
+    *(struct slice *)arg = c->run;
+    return true;
+}
+
+static struct slice run_of(const struct when *w)
+{
+    struct slice run = { NULL, 0 };
+    carried_each_of(slice_str(w->any), keep_run, &run);
+    return run;
+}
+
+/* The placeholder of w as read_value() would give it, or the key of one that may stand anywhere. */
 static int add_text(const struct when *w, struct buf *to)
 {
+    if (w->any)
+        return buf_add(to, run_of(w));
     return w->header ? add_field(to, slice_str(w->header), when_text(w)) : buf_add(to, when_text(w));
+}
+
+static bool is_whole(const struct when *w, const struct carried *c)
+{
+    return c->whole.ptr && slice_eq_secret(c->whole, slice_str(w->any));
+}
+
+struct finding {
+    const struct when *when;
+    bool found;
+    size_t field;
+};
+
+static bool find_whole(void *arg, const struct carried *c)
+{
+    struct finding *f = arg;
+    if (!is_whole(f->when, c))
+        return true;
+    f->found = true;
+    f->field = c->field;
+    return false;
+}
+
+bool when_find_any(const struct when *w, const struct message *request, size_t *ret_field)
+{
+    struct finding f = { .when = w };
+    if (carried_each(request, find_whole, &f) != 0 || !f.found)
+        return false;
+    *ret_field = f.field;
+    return true;
 }
 
 bool when_holds(const struct when *w, const struct message *request)
 {
     struct buf is, wanted;
+    size_t field;
     if (!when_is_set(w))
         return true;
+    if (w->any)
+        return when_find_any(w, request, &field);
     buf_init_secret(&is, WHEN_VALUE_MAX);
     buf_init(&wanted, WHEN_VALUE_MAX);
     bool holds = add_text(w, &wanted) == 0 && read_value(w, request, 0, &is) && is.len
@@ -144,10 +204,16 @@ static void free_one(void *arg, struct slice key, void *value)
         f->free_value(value);
 }
 
+static void free_any(void *arg, struct slice key, void *any)
+{
+    free_one(arg, key, ((struct any *)any)->value);
+    free(any);
+}
+
 void when_table_free(struct when_table *t, void (*free_value)(void *value))
 {
     for (size_t i = 0; t && i < t->count; i++) {
-        hash_each(t->places[i].values, free_one, &(struct freeing){ free_value });
+        hash_each(t->places[i].values, t->places[i].first->any ? free_any : free_one, &(struct freeing){ free_value });
         hash_free(t->places[i].values);
     }
     free(t);
@@ -159,6 +225,24 @@ static size_t place_of(const struct when_table *t, const struct when *w)
     while (i < t->count && !when_same_place(t->places[i].first, w))
         i++;
     return i;
+}
+
+static int put(struct hash *values, struct slice key, const struct when *w, void *value)
+{
+    if (!w->any)
+        return hash_put(values, key, value);
+    struct any *any = hash_get(values, key);
+    if (any) {
+        any->value = value;
+        return 0;
+    }
+    any = malloc(sizeof *any);
+    if (!any || hash_put(values, key, any) != 0) {
+        free(any);
+        return -ENOMEM;
+    }
+    *any = (struct any){ w, value };
+    return 0;
 }
 
 int when_table_put(struct when_table *t, const struct when *w, void *value)
@@ -178,7 +262,7 @@ int when_table_put(struct when_table *t, const struct when *w, void *value)
     buf_init(&text, WHEN_VALUE_MAX);
     int failed = add_text(w, &text);
     if (failed == 0)
-        failed = hash_put(t->places[i].values, buf_slice(&text), value);
+        failed = put(t->places[i].values, buf_slice(&text), w, value);
     buf_done(&text);
     return failed;
 }
@@ -190,7 +274,7 @@ void *when_table_at(const struct when_table *t, const struct when *w)
     buf_init(&text, WHEN_VALUE_MAX);
     void *value = i < t->count && add_text(w, &text) == 0 ? hash_get(t->places[i].values, buf_slice(&text)) : NULL;
     buf_done(&text);
-    return value;
+    return value && w->any ? ((struct any *)value)->value : value;
 }
 
 size_t when_table_places(const struct when_table *t)
@@ -203,9 +287,60 @@ const struct when *when_table_place(const struct when_table *t, size_t place)
     return t->places[place].first;
 }
 
+struct carrying {
+    const struct hash *values;
+    const struct any *first, *other; /* two that differ */
+};
+
+static bool keep_two(void *arg, const struct carried *c)
+{
+    struct carrying *k = arg;
+    const struct any *any = hash_get(k->values, c->run);
+    if (!any || !is_whole(any->when, c) || any == k->first)
+        return true;
+    if (!k->first)
+        k->first = any;
+    else
+        k->other = any;
+    return !k->other;
+}
+
+static void *get_any(const struct when_table *t, size_t place, const struct message *request, size_t nth, bool *more)
+{
+    struct carrying k = { .values = t->places[place].values };
+    if (carried_each(request, keep_two, &k) != 0)
+        k.first = k.other = NULL;
+    const struct any *any = nth == 0 ? k.first : k.other;
+    *more = any && nth < 2;
+    return *more ? any->value : NULL;
+}
+
+struct straying {
+    const struct hash *values;
+    const struct when *own;
+    bool found;
+};
+
+static bool find_stray(void *arg, const struct carried *c)
+{
+    struct straying *s = arg;
+    const struct any *any = hash_get(s->values, c->run);
+    bool own = any && s->own && s->own->any && strcmp(any->when->any, s->own->any) == 0;
+    s->found = any && !(own && is_whole(any->when, c));
+    return !s->found;
+}
+
+bool when_table_strays(const struct when_table *t, size_t place, const struct when *own, const struct message *request)
+{
+    struct straying s = { .values = t->places[place].values, .own = own };
+    return carried_each(request, find_stray, &s) != 0 || s.found;
+}
+
 void *when_table_get(const struct when_table *t, size_t place, const struct message *request, size_t nth, bool *more)
 {
     struct buf value;
+    if (t->places[place].first->any)
+        return get_any(t, place, request, nth, more);
     buf_init_secret(&value, WHEN_VALUE_MAX);
     *more = read_value(t->places[place].first, request, nth, &value);
     void *found = *more && value.len ? hash_get(t->places[place].values, buf_slice(&value)) : NULL;

@@ -51,7 +51,9 @@ void credential_spec_done(struct credential_spec *s)
                             s->impersonate.scope,
                             s->response.access_token,
                             s->response.refresh_token,
-                            s->response.expires_in };
+                            s->response.expires_in,
+                            s->placeholder_format,
+                            s->placeholder_text };
     for (unsigned i = 0; i < CREDENTIAL_SECRETS; i++)
         secret_ref_done(credential_spec_secret(s, i));
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -59,6 +61,9 @@ void credential_spec_done(struct credential_spec *s)
     for (char **arg = s->command; arg && *arg; arg++)
         free(*arg);
     free(s->command);
+    for (char **name = s->placeholder_variables; name && *name; name++)
+        free(*name);
+    free(s->placeholder_variables);
     free_params(s->params, s->param_count);
     free_params(s->headers, s->header_count);
     free_params(s->assertion.claims, s->assertion.claim_count);

@@ -83,6 +83,10 @@ struct credential_spec {
     int64_t default_lifetime_ms;          /* when the answer gives none; 0: unknown */
     int64_t forced_floor_ms;              /* at most one forced refresh per this; default 30 s (rule 2.10b) */
     bool required;                        /* /readyz waits for it */
+    enum { PLACEHOLDER_OFF, PLACEHOLDER_AUTO } placeholder; /* what programs send in place of the token is made by us */
+    char *placeholder_format;     /* "ghp_{36}" (app/config/placeholders.h); NULL: of no provider */
+    char **placeholder_variables; /* of a program's environment, which take it; NULL-terminated; NULL: none */
+    char *placeholder_text;       /* derived; NULL: not yet */
 };
 
 /* Every secret of a credential: the one list of them.  Those before CREDENTIAL_REFRESH_TOKEN make up a token request,

@@ -125,3 +125,103 @@ def test_why_says_which_placeholder_is_wanted_and_which_rule_takes_the_request(s
     assert code == 1 and "a placeholder that no rule uses" in said
     code, said = why("-H", "no colon", "GET", f"https://{API}/")
     assert code == 64
+
+
+MADE = {"gh": ("ghp_{36}", ["GH_TOKEN"], None), "ai": ("sk-ant-api03-{93}AA", ["ANTHROPIC_API_KEY"], "x-api-key"), "goog": ("AIzaSy{33}", ["GEMINI_API_KEY"], "x-goog-api-key")}
+
+
+@pytest.fixture
+def made(make_config, pki):
+    """Three credentials whose placeholders sidekey makes, for one host; a fourth for another."""
+    config = make_config()
+
+    def rule(name, host, field, **more):
+        inject = {"inject": [{"in": "header", "name": field, "format": "{access_token}"}]} if field else {}
+        return {"name": name, "match": {"host": host}, "credential": name, "tls": {"ca_file": str(pki / "ca.pem")}, **inject, **more}
+    config["credentials"] = {name: {"grant": "static", "token": make_config.write(f"made-{name}", f"token-of-{name}"), "placeholder": "auto",
+                                    "placeholder_format": shape, "placeholder_variables": variables} for name, (shape, variables, _) in MADE.items()}
+    config["credentials"]["far"] = {"grant": "static", "token": make_config.write("made-far", "token-of-far"), "placeholder": "auto"}
+    config["rules"] = [*(rule(name, API, field) for name, (_, _, field) in MADE.items()), rule("far", "good.sidekey.test", None, others="pass"),
+                       rule("agent", API, None, placeholder="auto") | {"credential": "gh"}]
+    api = next(iter(config["network"]["resolve"].values()))
+    config["network"]["resolve"] = {f"{API}:443": api, "good.sidekey.test:443": api}
+    return config
+
+
+def printed(place, config, *flags):
+    """What `sidekey env` prints, as a dictionary, and what it says."""
+    path = place / "made.yaml"
+    path.write_text(json.dumps(config))
+    done = run([SIDEKEY, "env", "-c", path, "--format", "json", "--proxy", "127.0.0.1:1", *flags], environment(place))
+    return json.loads(done.stdout or "{}"), done.stderr.decode(), done.returncode
+
+
+def test_made_placeholders_are_printed_choose_their_credential_and_never_arrive(start, made, place):
+    sidekey = start(made)
+    env, said, _ = printed(place, made, "--placeholder", "AGENT=@agent")
+    assert not said and env["GH_TOKEN"].startswith("ghp_") and len(env["GH_TOKEN"]) == 40 and env["ANTHROPIC_API_KEY"].startswith("sk-ant-api03-")
+    ways = [("gh", {"Authorization": f"Bearer {env['GH_TOKEN']}"}), ("gh", {"Authorization": f"token {env['GH_TOKEN']}"}), ("gh", basic("git", env["GH_TOKEN"])),
+            ("gh", basic(env["GH_TOKEN"], "")), ("ai", {"x-api-key": env["ANTHROPIC_API_KEY"]}), ("ai", {"Authorization": f"Bearer {env['ANTHROPIC_API_KEY']}"}),
+            ("goog", {"x-goog-api-key": env["GEMINI_API_KEY"]}), ("gh", {"Authorization": f"Bearer {env['AGENT']}"})]
+    for name, headers in ways:
+        status, seen = echo(sidekey, **headers)
+        field = MADE[name][2]
+        assert status == 200 and (seen["headers"][field] == f"token-of-{name}" if field else seen["headers"]["authorization"] == f"Bearer token-of-{name}"), (name, headers, seen)
+        assert not any(value in json.dumps(seen) for value in (env["GH_TOKEN"], env["ANTHROPIC_API_KEY"], env["GEMINI_API_KEY"], env["AGENT"]))
+        assert field is None or "Authorization" not in headers or "authorization" not in seen["headers"]
+    status, seen = echo(sidekey, path=f"{ECHO}?a=1&key={env['GEMINI_API_KEY']}")
+    assert status == 200 and seen["path"] == f"{ECHO}?a=1" and seen["headers"]["x-goog-api-key"] == "token-of-goog"
+
+
+def test_a_made_placeholder_that_no_rule_takes_is_refused_wherever_it_stands(start, made, place, auth):
+    sidekey = start(made)
+    env, _, _ = printed(place, made, "--placeholder", "FAR=@far")
+    far, own = env["FAR"], env["GH_TOKEN"]
+    right = {"Authorization": f"Bearer {own}"}
+    before = len(auth.requests)
+    strays = [("?key=" + far, {}), ("", basic("x", far)), ("", {"x-api-key": far}), ("", {"Authorization": f"Bearer {far}"}), ("", {"Cookie": f"t={far}"}),
+              ("/" + far, right), ("", {**right, "Cookie": f"a=b; t={own}"}), ("", {**right, "x-api-key": far})]
+    for path, headers in strays:
+        status, problem = echo(sidekey, path=ECHO + path, **headers)
+        assert status == 403 and problem["reason"] == "placeholder_stray", (path, headers, problem)
+    status, problem = echo(sidekey, host="good.sidekey.test", **right)
+    assert status == 403 and problem["reason"] == "placeholder_stray", "others: pass lets none through either"
+    status, problem = echo(sidekey, Authorization="Bearer " + own[:-1])
+    assert status == 403 and problem["reason"] == "placeholder_missing"
+    assert len(auth.requests) == before, "nothing of it reached the server"
+
+
+def test_made_placeholders_outlive_a_restart_and_a_new_token(start, made, place, make_config):
+    del made["store"]["seal_key"]  # it is made in the state directory
+    sidekey = start(made)
+    first = printed(place, made)[0]["GH_TOKEN"]
+    sidekey.stop()
+    make_config.write("made-gh", "token-after")
+    sidekey = start(made)
+    assert printed(place, made)[0]["GH_TOKEN"] == first
+    status, seen = echo(sidekey, Authorization=f"Bearer {first}")
+    assert status == 200 and seen["headers"]["authorization"] == "Bearer token-after"
+
+
+def test_run_sets_them_and_says_when_two_want_one_variable(place, made):
+    path = place / "run.yaml"
+    path.write_text(json.dumps(made))
+    script = 'printf "%s %s\\n" "$GH_TOKEN" "$MINE"; curl -sS -H "Authorization: Bearer $GH_TOKEN" https://api.sidekey.test/open/v2/echo'
+    done = run([SIDEKEY, "run", "-c", path, "--placeholder", "MINE=@agent", "--", "sh", "-c", script], environment(place, {"GH_TOKEN": "a real one"}))
+    words, _, seen = done.stdout.decode().partition("\n")
+    assert done.returncode == 0 and words.split()[0].startswith("ghp_") and words.split()[1].startswith("ghp_") and words.split()[0] != words.split()[1], done.stderr
+    assert json.loads(seen)["headers"]["authorization"] == "Bearer token-of-gh"
+    made["credentials"]["far"]["placeholder_variables"] = ["GH_TOKEN"]
+    path.write_text(json.dumps(made))
+    done = run([SIDEKEY, "run", "-c", path, "--", "sh", "-c", 'echo "$GH_TOKEN"'], environment(place, {"GH_TOKEN": "as it was"}))
+    assert done.stdout == b"as it was\n" and b"both gh and far want it" in done.stderr
+    done = run([SIDEKEY, "run", "-c", path, "--placeholder", "X=@nobody", "--", "true"], environment(place))
+    assert done.returncode == 64 and b'no credential or rule "nobody"' in done.stderr
+
+
+def test_env_without_the_key_says_so_and_why_names_the_credential(place, made):
+    del made["store"]["seal_key"]
+    env, said, code = printed(place, made)
+    assert code == 0 and "GH_TOKEN" not in env and "seal.key" in said
+    done = run([SIDEKEY, "why", "-c", place / "made.yaml", "GET", f"https://{API}/"], environment(place))
+    assert done.returncode == 1 and b"needs the placeholder of gh (sidekey env prints it)" in done.stdout and b"placeholder_missing" not in done.stdout

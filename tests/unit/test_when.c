@@ -15,13 +15,28 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define TEXT(text) ((char *)(uintptr_t)(text))
 
-enum { TEAM_A, TEAM_B, TEAM_B_ADMIN, BY_KEY, BY_QUERY, BY_PASSWORD, PLAIN_V1, STAR_A, OTHER_HOST };
+enum {
+    TEAM_A,
+    TEAM_B,
+    TEAM_B_ADMIN,
+    BY_KEY,
+    BY_QUERY,
+    BY_PASSWORD,
+    PLAIN_V1,
+    STAR_A,
+    OTHER_HOST,
+    AUTO,
+    AUTO_ADMIN,
+    AUTO_OTHER
+};
 
 static char *const admin_paths[] = { TEXT("/admin/*"), NULL };
 static char *const v1_paths[] = { TEXT("/v1/much/longer/*"), NULL };
 
 #define AUTHORIZATION(text) { .header = TEXT("authorization"), .equals = TEXT(text) }
 #define TO(text) .host = TEXT(text), .port = 443
+
+#define MADE "ghp_Zm9vYmFyMDEyMzQ1Njc4"
 
 static const struct rule rules[] = {
     [TEAM_A] = { TO("a.test"), .when = AUTHORIZATION("Bearer sk-team-a") },
@@ -34,6 +49,9 @@ static const struct rule rules[] = {
     [PLAIN_V1] = { TO("a.test"), .paths = (char **)(uintptr_t)v1_paths },
     [STAR_A] = { TO("*.test"), .when = AUTHORIZATION("Bearer sk-team-star") },
     [OTHER_HOST] = { TO("b.other"), .when = AUTHORIZATION("Bearer sk-team-other") },
+    [AUTO] = { TO("a.test"), .when = { .any = TEXT(MADE) } },
+    [AUTO_ADMIN] = { TO("a.test"), .when = { .any = TEXT(MADE) }, .paths = (char **)(uintptr_t)admin_paths },
+    [AUTO_OTHER] = { TO("b.other"), .when = { .any = TEXT("sk-made-Othermadeofother0123") } },
 };
 
 static void build(struct message *m, const char *target, const char *const *fields)
@@ -99,6 +117,52 @@ static const struct {
       "/v1/much/longer/x",
       { "Authorization", "Bearer sk-team-other" },
       PLAIN_V1,
+      true },
+    { "made here, as Bearer", "/", { "Authorization", "Bearer " MADE }, AUTO, false },
+    { "made here, by another scheme", "/", { "Authorization", "token " MADE }, AUTO, false },
+    { "made here, without a scheme", "/", { "Authorization", MADE }, AUTO, false },
+    { "made here, in another field", "/", { "X-Api-Key", MADE }, AUTO, false },
+    { "made here, in two fields", "/", { "X-Api-Key", MADE, "Authorization", "Bearer " MADE }, AUTO, false },
+    { "made here, and a longer path", "/admin/x", { "Authorization", "Bearer " MADE }, AUTO_ADMIN, false },
+    { "made here, in the query", "/x?a=1&key=" MADE "&b=2", { NULL }, AUTO, false },
+    { "made here, escaped in the query", "/x?key=ghp%5FZm9vYmFyMDEyMzQ1Njc%34", { NULL }, AUTO, false },
+    { "made here, the Basic password",
+      "/",
+      { "Authorization", "Basic eDpnaHBfWm05dlltRnlNREV5TXpRMU5qYzQ=" },
+      AUTO,
+      false },
+    { "made here, the Basic user",
+      "/",
+      { "Authorization", "Basic Z2hwX1ptOXZZbUZ5TURFeU16UTFOamM0Og==" },
+      AUTO,
+      false },
+    { "made here, within a cookie", "/", { "Cookie", "a=1; t=" MADE }, -2, true },
+    { "made here, right, and within a cookie too",
+      "/",
+      { "Authorization", "Bearer " MADE, "Cookie", "t=" MADE },
+      AUTO,
+      true },
+    { "made here, in the path", "/bot" MADE "/send", { NULL }, -2, true },
+    { "made here, with something behind it", "/", { "Authorization", "Bearer " MADE ".x" }, -2, true },
+    { "made here, in the name of a query key", "/?" MADE "=1", { NULL }, -2, true },
+    { "one character less", "/", { "Authorization", "Bearer ghp_Zm9vYmFyMDEyMzQ1Njc" }, -2, false },
+    { "another case of it", "/", { "Authorization", "Bearer ghp_zm9vYmFyMDEyMzQ1Njc4" }, -2, false },
+    { "made here, of another host", "/", { "X-Api-Key", "sk-made-Othermadeofother0123" }, -2, true },
+    { "made here, of another host in Basic",
+      "/",
+      { "Authorization", "Basic eDpzay1tYWRlLU90aGVybWFkZW9mb3RoZXIwMTIz" },
+      -2,
+      true },
+    { "made here, of another host in the query", "/?key=sk-made-Othermadeofother0123", { NULL }, -2, true },
+    { "made here, of another host where a rule wants none",
+      "/v1/much/longer/x",
+      { "X-Any", "sk-made-Othermadeofother0123" },
+      PLAIN_V1,
+      true },
+    { "made here, two of them",
+      "/",
+      { "Authorization", "Bearer " MADE, "X-Api-Key", "sk-made-Othermadeofother0123" },
+      AUTO,
       true },
     { "one of a wildcard that covers the host", "/", { "Authorization", "Bearer sk-team-star" }, STAR_A, false },
 };

@@ -1,6 +1,7 @@
 #include "app/cmd/cmd.h"
 #include "base/log.h"
 
+#include "app/config/placeholders.h"
 #include "app/config/units.h"
 
 #include <stdarg.h>
@@ -94,6 +95,20 @@ static void print_report(void *arg, bool warning, const char *text)
         LOG_AT(warning ? LOG_WARN : LOG_ERROR, log_msg("configuration"), log_str("reason", text));
 }
 
+/* false: they are needed, and cannot be had. */
+static bool fill_placeholders(struct cmd_config *c, struct config *config)
+{
+    struct err e;
+    bool needed = c->placeholders == CMD_PLACEHOLDERS_NEEDED;
+    if (c->placeholders == CMD_PLACEHOLDERS_NONE || placeholders_fill(config, needed, &e) == 0)
+        return true;
+    if (needed)
+        print_report(c, false, e.text);
+    else
+        fprintf(stderr, "warning: %s\n", e.text);
+    return !needed;
+}
+
 struct config *cmd_config_load(struct cmd_config *c, int *ret_exit)
 {
     struct err e = { "" };
@@ -110,5 +125,23 @@ struct config *cmd_config_load(struct cmd_config *c, int *ret_exit)
         config = NULL;
         *ret_exit = cmd_fail(EX_OSERR, "", "out of memory");
     }
+    if (config && !fill_placeholders(c, config)) {
+        config_free(config);
+        config = NULL;
+        *ret_exit = EX_CONFIG;
+    }
     return config;
+}
+
+const char *cmd_placeholder(const char *command, const struct config *c, const char *text, char *name, size_t size)
+{
+    const char *value = strchr(text, '=') + 1;
+    snprintf(name, size, "%.*s", (int)(value - text - 1), text);
+    if (*value != '@')
+        return value;
+    const char *made = c->placeholders_known ? placeholders_of(c, value + 1) : NULL;
+    if (!made)
+        cmd_fail(0, command, "--placeholder %.60s: no credential or rule \"%.60s\" has placeholder: auto", name,
+                 value + 1);
+    return made;
 }

@@ -30,8 +30,11 @@ struct cmd_config {
     struct config_options options;
     const char *set[65]; /* NULL-terminated */
     size_t set_count;
-    bool quiet;                                             /* warnings are not printed */
-    bool reported;                                          /* the last load has printed an error */
+    bool quiet;    /* warnings are not printed */
+    bool reported; /* the last load has printed an error */
+    /* placeholders (app/config/placeholders.h): the load fails without them, and makes a key where there is none; or
+     * it tells that they are not known.  Default: they are not filled in. */
+    enum { CMD_PLACEHOLDERS_NONE, CMD_PLACEHOLDERS_NEEDED, CMD_PLACEHOLDERS_LOOKED_UP } placeholders;
     enum { CMD_TO_STDERR, CMD_TO_BOTH, CMD_TO_LOG } errors; /* where errors and warnings go */
 };
 enum { CMD_SET = 256, CMD_INLINE, CMD_OWN }; /* a command's own long-only flags begin at CMD_OWN */
@@ -51,6 +54,10 @@ MUST_CHECK int cmd_config_flag(struct cmd_config *c, int flag, const char *value
 /* Loads the configuration, removes {env: …} secrets from the environment, prints every error and warning to c->errors.
  * NULL: *ret_exit is the exit status. */
 MUST_CHECK struct config *cmd_config_load(struct cmd_config *c, int *ret_exit);
+#define CMD_PLACEHOLDERS_MAX 32 /* flags --placeholder of one command */
+/* What --placeholder NAME=VALUE sets: VALUE, or for @WORD the placeholder that sidekey made for the credential or rule
+ * WORD. text has a "=".  name gets what is before it.  Valid as long as c and text; NULL: reported. */
+const char *cmd_placeholder(const char *command, const struct config *c, const char *text, char *name, size_t size);
 /* Prints "sidekey NAME: …" and where to read on.  Returns EX_USAGE. */
 int cmd_usage(const char *name, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Prints "sidekey NAME: …".  Returns status. */

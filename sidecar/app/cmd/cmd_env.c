@@ -2,6 +2,7 @@
 #include "app/cmd/cmd.h"
 #include "app/config/config_file.h"
 #include "app/cmd/env_table.h"
+#include "app/config/placeholders.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -49,10 +50,35 @@ static int add_json(void *arg, const char *name, const char *value)
     return json_object_set_new(arg, name, json_string(value)) == 0 ? 0 : -ENOMEM;
 }
 
-static int print_json(const struct env_inputs *in)
+static void say_clash(const char *variable, const char *one, const char *other)
+{
+    fprintf(stderr, "sidekey env: %s is left out: both %s and %s want it; choose with --placeholder %s=@%s\n", variable,
+            one, other, variable, one);
+}
+
+struct env_placeholders {
+    const struct config *config;
+    const char *chosen[CMD_PLACEHOLDERS_MAX + 1]; /* NAME=@CREDENTIAL */
+    size_t count;
+};
+
+static int print_variables(const struct env_inputs *in, const struct env_placeholders *p, env_fn *print, void *arg)
+{
+    int failed = env_table_each(in, print, arg);
+    if (!failed)
+        failed = placeholders_each(p->config, print, p->count ? NULL : say_clash, arg);
+    for (size_t i = 0; i < p->count && !failed; i++) {
+        char name[128];
+        const char *value = cmd_placeholder("env", p->config, p->chosen[i], name, sizeof name);
+        failed = value ? print(arg, name, value) : -EINVAL;
+    }
+    return failed;
+}
+
+static int print_json(const struct env_inputs *in, const struct env_placeholders *p)
 {
     json_t *object = json_object();
-    int failed = object ? env_table_each(in, add_json, object) : -ENOMEM;
+    int failed = object ? print_variables(in, p, add_json, object) : -ENOMEM;
     if (!failed && json_dumpf(object, stdout, JSON_INDENT(2)) == 0)
         putchar('\n');
     json_decref(object);
@@ -63,9 +89,20 @@ struct env_flags {
     struct cmd_config load;
     const char *format, *proxy, *ca_dir;
     bool java;
+    struct env_placeholders placeholders;
 };
 
-enum { FLAG_PROXY = CMD_OWN, FLAG_CA_DIR, FLAG_JAVA };
+enum { FLAG_PROXY = CMD_OWN, FLAG_CA_DIR, FLAG_JAVA, FLAG_PLACEHOLDER };
+
+static int add_placeholder(struct env_placeholders *p, const char *text)
+{
+    if (!strchr(text, '='))
+        return cmd_usage("env", "--placeholder needs NAME=VALUE or NAME=@CREDENTIAL, not '%.60s'", text);
+    if (p->count == CMD_PLACEHOLDERS_MAX)
+        return cmd_usage("env", "at most %d placeholders", CMD_PLACEHOLDERS_MAX);
+    p->chosen[p->count++] = text;
+    return 0;
+}
 
 static int read_flags(int argc, char **argv, struct env_flags *f)
 {
@@ -75,6 +112,7 @@ static int read_flags(int argc, char **argv, struct env_flags *f)
         { "proxy", required_argument, NULL, FLAG_PROXY },
         { "ca-dir", required_argument, NULL, FLAG_CA_DIR },
         { "java", no_argument, NULL, FLAG_JAVA },
+        { "placeholder", required_argument, NULL, FLAG_PLACEHOLDER },
         CMD_LONG_END,
     };
     int flag, failed = 0;
@@ -85,6 +123,7 @@ static int read_flags(int argc, char **argv, struct env_flags *f)
         case FLAG_PROXY: f->proxy = optarg; break;
         case FLAG_CA_DIR: f->ca_dir = optarg; break;
         case FLAG_JAVA: f->java = true; break;
+        case FLAG_PLACEHOLDER: failed = add_placeholder(&f->placeholders, optarg); break;
         default: failed = cmd_config_flag(&f->load, flag, optarg);
         }
     if (failed)
@@ -119,7 +158,7 @@ static const char *old_variable(const char *name)
     return getenv(name);
 }
 
-static int print_env(const struct config *c, const struct env_flags *f)
+static int print_env(const struct config *c, struct env_flags *f)
 {
     static const struct {
         const char *name;
@@ -153,10 +192,14 @@ static int print_env(const struct config *c, const struct env_flags *f)
         fprintf(stderr,
                 "sidekey env: Java: %s does not exist; import the CA instead: keytool -importcert -cacerts -file %s\n",
                 jks, ca);
-    failed = formats[i].print ? env_table_each(&in, formats[i].print, NULL) : print_json(&in);
+    f->placeholders.config = c;
+    failed = formats[i].print ? print_variables(&in, &f->placeholders, formats[i].print, NULL)
+                              : print_json(&in, &f->placeholders);
     free(bundle);
     free(ca);
     free(jks);
+    if (failed == -EINVAL)
+        return EX_USAGE;
     return failed || fflush(stdout) != 0 ? cmd_fail(EX_IOERR, "env", "cannot write") : EX_OK;
 }
 
@@ -179,7 +222,10 @@ static struct config *load(struct cmd_config *flags, int *ret_exit)
 
 int cmd_env(int argc, char **argv)
 {
-    struct env_flags f = { .load.quiet = true, .load.options.files = SCHEMA_FILES_NONE, .format = "sh" };
+    struct env_flags f = { .load.quiet = true,
+                           .load.options.files = SCHEMA_FILES_NONE,
+                           .load.placeholders = CMD_PLACEHOLDERS_LOOKED_UP,
+                           .format = "sh" };
     int status = read_flags(argc, argv, &f);
     if (status)
         return status;

@@ -6,6 +6,7 @@
 #include "app/cmd/run_init.h"
 #include "app/cmd/run_roots.h"
 #include "app/cmd/target.h"
+#include "app/config/placeholders.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +20,6 @@ enum { LAYER_ENV = 1, LAYER_PRELOAD = 2, LAYER_AUTO = 4 };
 enum { RUN_LAYERS = CMD_OWN, RUN_PLACEHOLDER, RUN_JAVA, RUN_STRICT, RUN_CHECK, RUN_LINGER };
 
 #define PASSWORD_LEN 32
-#define PLACEHOLDERS_MAX 32
 #define DRAIN_MS 500                              /* after the program has ended: what its children still do */
 #define LINGER_MS (7 * INT64_C(24) * 3600 * 1000) /* --linger: as long as they hold connections */
 
@@ -28,7 +28,7 @@ struct run {
     struct config *loaded;
     unsigned layers;
     bool verbose, java, strict, check, linger;
-    char *placeholders[PLACEHOLDERS_MAX + 1];
+    char *placeholders[CMD_PLACEHOLDERS_MAX + 1];
     size_t placeholder_count;
     char **argv;
     struct target target;
@@ -77,9 +77,9 @@ static int take_flag(struct run *r, int flag)
     case RUN_LAYERS: return parse_layers(r, optarg);
     case RUN_PLACEHOLDER:
         if (!strchr(optarg, '='))
-            return cmd_usage("run", "--placeholder needs NAME=VALUE, not '%s'", optarg);
-        if (r->placeholder_count == PLACEHOLDERS_MAX)
-            return cmd_usage("run", "at most %d placeholders", PLACEHOLDERS_MAX);
+            return cmd_usage("run", "--placeholder needs NAME=VALUE or NAME=@CREDENTIAL, not '%s'", optarg);
+        if (r->placeholder_count == CMD_PLACEHOLDERS_MAX)
+            return cmd_usage("run", "at most %d placeholders", CMD_PLACEHOLDERS_MAX);
         r->placeholders[r->placeholder_count++] = optarg;
         return 0;
     default: return cmd_config_flag(&r->config, flag, optarg) ? EX_USAGE : 0;
@@ -200,6 +200,30 @@ static struct config *load(struct run *r, int *ret_status)
     return c;
 }
 
+static int set_one(void *arg, const char *name, const char *value)
+{
+    (void)arg;
+    return setenv(name, value, 1);
+}
+
+static void say_clash(const char *variable, const char *one, const char *other)
+{
+    fprintf(stderr, "sidekey run: %s is not set: both %s and %s want it; choose with --placeholder %s=@%s\n", variable,
+            one, other, variable, one);
+}
+
+/* Those that the configuration gives, then those of the command line. */
+static int set_placeholders(const struct run *r)
+{
+    char name[128];
+    int failed = placeholders_each(r->loaded, set_one, r->placeholder_count ? NULL : say_clash, NULL);
+    for (size_t i = 0; i < r->placeholder_count && !failed; i++) {
+        const char *value = cmd_placeholder("run", r->loaded, r->placeholders[i], name, sizeof name);
+        failed = !value || setenv(name, value, 1) != 0;
+    }
+    return failed;
+}
+
 static void become_program(void *arg)
 {
     struct run *r = arg;
@@ -216,8 +240,8 @@ static void become_program(void *arg)
         fprintf(stderr, "sidekey run: cannot set the program's environment: %s\n", strerror(-failed));
         _exit(EX_OSERR);
     }
-    for (size_t i = 0; i < r->placeholder_count; i++)
-        putenv(r->placeholders[i]);
+    if (set_placeholders(r) != 0)
+        _exit(EX_USAGE);
     execvp(r->argv[0], r->argv);
     int error = errno;
     fprintf(stderr, "sidekey run: %s: %s\n", r->argv[0], strerror(error));
@@ -268,6 +292,7 @@ int cmd_run(int argc, char **argv)
     if (status)
         return status;
     r.config.quiet = !r.verbose;
+    r.config.placeholders = CMD_PLACEHOLDERS_NEEDED;
     if (target_inspect(r.argv[0], &r.target, &e) != 0) {
         fprintf(stderr, "sidekey run: %s\n", e.text);
         return access(r.argv[0], F_OK) == 0 && strchr(r.argv[0], '/') ? 126 : 127;

@@ -59,6 +59,7 @@ int cmd_serve(int argc, char **argv)
         return cmd_usage(argv[0], "unexpected argument '%s'", argv[optind]);
     bool terminal = isatty(STDOUT_FILENO);
     log_setup("supervisor", LOG_INFO, terminal ? LOG_LOGFMT : LOG_JSON, STDOUT_FILENO);
+    c->placeholders = CMD_PLACEHOLDERS_NEEDED;
     c->errors = terminal ? CMD_TO_STDERR : CMD_TO_BOTH;
     struct config *config = cmd_config_load(c, &status);
     if (!config)

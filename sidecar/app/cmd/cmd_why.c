@@ -51,6 +51,8 @@ static void print_inject(const struct rule *r)
 static void print_placeholder(const struct rule *r)
 {
     const struct when *w = &r->when;
+    if (w->any)
+        printf("  strip   the placeholder, where it stands\n");
     if (w->header)
         printf("  strip   %s, the placeholder\n", w->header);
     if (w->query)
@@ -133,6 +135,11 @@ static void print_wanted(const struct rule *r)
 {
     const struct when *w = &r->when;
     const char *where = "the Basic password";
+    if (w->any) {
+        printf("no: needs the placeholder of %s (sidekey env prints it)\n",
+               r->own_placeholder == RULE_OWN_PLACEHOLDER ? r->name : r->credential);
+        return;
+    }
     if (!w->basic_password)
         where = w->header ? w->header : w->query;
     printf("no: needs %s \"%s\" (try -H)\n", where, w->basic_password ? w->basic_password : w->equals);
@@ -239,7 +246,9 @@ int cmd_why(int argc, char **argv)
     char *fields[FIELDS_MAX];
     size_t field_count = 0;
     struct slice path;
-    struct cmd_config load = { .quiet = true, .options.files = SCHEMA_FILES_NONE };
+    struct cmd_config load = { .quiet = true,
+                               .options.files = SCHEMA_FILES_NONE,
+                               .placeholders = CMD_PLACEHOLDERS_LOOKED_UP };
     struct question q = { 0 };
     int flag, status;
     while ((flag = cmd_flag(argc, argv, CMD_CONFIG_SHORT "H:", flags)) != -1) {

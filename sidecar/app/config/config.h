@@ -57,6 +57,7 @@ struct config {
     unsigned workers;    /* 1…64 */
     enum log_level log_level;
     struct config_seen seen; /* derived: what was read */
+    bool placeholders_known; /* derived: those of `placeholder: auto` are the true ones (app/config/placeholders.h) */
 };
 
 struct config_options { /* NULL where one is asked for: all zero */

@@ -2,6 +2,7 @@
 
 #include "app/config/config_grants.h"
 #include "app/config/config_values.h"
+#include "app/config/placeholders.h"
 #include "app/config/preset.h"
 #include "refresh/credential_spec.h"
 
@@ -17,6 +18,7 @@ static const char *const grants[] = { "static",     "refresh_token",  "client_cr
                                       "metadata",   "command",        NULL };
 static const char *const client_auths[] = { "basic", "basic_raw", "body", "none", "private_key_jwt", NULL };
 static const char *const algs[] = { "auto", "RS256", "PS256", "ES256", NULL };
+const char *const config_placeholder_words[] = { "off", "auto", NULL };
 static const char *const bodies[] = { "form", "json", NULL };
 
 static const struct field spec_tls_fields[] = {
@@ -138,6 +140,15 @@ static const struct field spec_fields[] = {
     { "tls", FIELD_OBJECT, .table = &spec_tls_table, .about = "TLS settings for the token endpoint." },
     { "required", FIELD_BOOL, .at = SPEC(required), .initial = "false",
       .about = "/readyz answers 503 until this credential is usable." },
+    { "placeholder", FIELD_ENUM, .at = SPEC(placeholder), .initial = "off", .words = config_placeholder_words,
+      .about = "auto: sidekey makes a placeholder that looks like the provider's token; programs send it (sidekey env, "
+               "run), and rules of the credential ask for it." },
+    { "placeholder_format", FIELD_STRING, .at = SPEC(placeholder_format), .check = placeholders_check_format,
+      .about = "What it looks like: text with {N} for N random letters and digits, {hex:N} or {digits:N}, such as "
+               "ghp_{36}; default that of the preset." },
+    { "placeholder_variables", FIELD_STRINGS, .at = SPEC(placeholder_variables), .check = placeholders_check_variable,
+      .about = "Environment variables that sidekey run sets to it, and sidekey env prints; default those of the "
+               "preset." },
     { "default_lifetime", FIELD_DURATION, .at = SPEC(default_lifetime_ms), .max = 8784 * HOUR,
       .about = "Lifetime when the response gives none; default: the token is used until the upstream answers 401." },
     { "forced_refresh_floor", FIELD_DURATION, .at = SPEC(forced_floor_ms), .initial = "30s", .min = SECOND,

@@ -6,5 +6,7 @@
 
 /* Fills a struct credential_spec. */
 extern const struct table config_credential_table;
+/* The words of the keys `placeholder`. */
+extern const char *const config_placeholder_words[];
 
 #endif

@@ -4,6 +4,7 @@
 #include "app/config/config_slips.h"
 #include "app/config/config_values.h"
 #include "app/config/config_when.h"
+#include "app/config/placeholders.h"
 #include "app/config/units.h"
 #include "refresh/redis/redis_url.h"
 
@@ -176,6 +177,8 @@ int cross_check_rule(struct schema *s, const json_t *node, void *rule)
         r->replay_max_bytes = c->replay_body_bytes;
     int failed = check_name(s, node, r) | cross_check_pair(s, json_object_get(node, "tls"), r->cert_file, r->key_file);
     failed |= r->credential ? check_credential(s, node, r) : check_needs_credential(s, node, r);
+    if (!failed)
+        failed = placeholders_check_rule(s, node, r);
     if (!failed)
         failed = config_when_check(s, node, r);
     if (!failed && r->credential && r->inject_count == 0)

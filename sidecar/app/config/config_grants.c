@@ -16,7 +16,8 @@
 #define METADATA_URL "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token"
 
 /* Keys between spaces.  Those of every grant are in common. */
-static const char common[] = "grant preset required default_lifetime forced_refresh_floor";
+static const char common[] = "grant preset required default_lifetime forced_refresh_floor placeholder "
+                             "placeholder_format placeholder_variables";
 static const struct {
     const char *needs, *takes;
 } rows[] = {

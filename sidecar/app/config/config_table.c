@@ -156,6 +156,10 @@ static const struct field rule_fields[] = {
     { "when", FIELD_OBJECT, .table = &config_when_table,
       .about = "Use the rule only for requests with this placeholder, which sidekey never forwards: many accounts "
                "share one host." },
+    { "placeholder", FIELD_ENUM, .at = RULE(own_placeholder), .initial = "off", .words = config_placeholder_words,
+      .about =
+          "auto: this rule has a placeholder of its own, which sidekey makes; default that of its credential, if it "
+          "has one." },
     { "others", FIELD_ENUM, .at = RULE(others), .initial = "refuse", .words = others,
       .about = "What to do with requests that match except for the placeholder: refuse (403), or pass (forward "
                "unchanged, without a token)." },

@@ -27,14 +27,17 @@ int config_when_check(struct schema *s, const json_t *node, const struct rule *r
     const json_t *at = json_object_get(node, "when");
     const struct when *w = &r->when;
     bool asked = at && !tree_is_null(s->tree, at);
+    if (w->any)
+        at = node;
     int ways = (w->header != NULL) + (w->query != NULL) + (w->basic_password != NULL);
-    if (!asked && r->others == OTHERS_PASS)
-        return schema_error(s, json_object_get(node, "others"), "others needs when, which is missing");
-    if (!asked)
+    if (!asked && !w->any && r->others == OTHERS_PASS)
+        return schema_error(s, json_object_get(node, "others"),
+                            "others needs when, which is missing (or placeholder: auto)");
+    if (!asked && !w->any)
         return 0;
-    if (ways != 1)
+    if (!w->any && ways != 1)
         return schema_error(s, at, "needs one of header, query and basic_password: the place of the placeholder");
-    if (!w->equals != !!w->basic_password)
+    if (!w->any && !w->equals != !!w->basic_password)
         return schema_error(s, at,
                             w->equals
                                 ? "equals needs header or query: with basic_password, the password is the placeholder"

@@ -22,6 +22,8 @@ MUST_CHECK int store_file_check(const struct store *s, const struct seal_ring *r
  * digits stored there (of several keepers that start together all get the same).  Never a new key beside states that an
  * old one sealed.  For seal_ring_new(). 0; -1 with e, which says what to do. */
 MUST_CHECK int store_file_seal_key(const char *dir, struct secret *ret, struct err *e);
+/* The same, but makes nothing: -1 with e when there is no directory, or no key in it. */
+MUST_CHECK int store_file_seal_key_read(const char *dir, struct secret *ret, struct err *e);
 /* Writes the seal key (its file's content) into a directory that was made again.  0, also when one is there; -1 with e.
  */
 MUST_CHECK int store_file_seal_key_again(const struct state_dir *dir, struct slice key, struct err *e);

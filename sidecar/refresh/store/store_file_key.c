@@ -105,6 +105,20 @@ int store_file_seal_key(const char *dir, struct secret *ret, struct err *e)
     return failed;
 }
 
+int store_file_seal_key_read(const char *dir, struct secret *ret, struct err *e)
+{
+    struct state_dir d;
+    if (access(dir, F_OK) != 0)
+        return err_set(e, "cannot read %s/" KEY_NAME ": %s", dir, strerror(errno));
+    if (state_dir_open(&d, dir, e) != 0)
+        return -1;
+    int failed = faccessat(d.fd, KEY_NAME, F_OK, AT_SYMLINK_NOFOLLOW) != 0
+                     ? err_set(e, "cannot read %s/" KEY_NAME ": %s", d.path, strerror(errno))
+                     : find_key(&d, ret, e);
+    state_dir_close(&d);
+    return failed;
+}
+
 int store_file_seal_key_again(const struct state_dir *dir, struct slice key, struct err *e)
 {
     int failed = state_dir_create(dir, KEY_NAME, key);
