@@ -392,6 +392,16 @@ def test_a_program_that_the_library_does_not_reach_is_announced(runs, static_pro
     assert not runs(["true"], "--strict").stderr
 
 
+@pytest.mark.parametrize("program, said", [("curl", None), ("node", "ignores HTTPS_PROXY by default"), ("java", "ignores HTTPS_PROXY by default"),
+                                           ("python3", "only if it honours HTTPS_PROXY"), ("sh", "only if it honours HTTPS_PROXY")])
+def test_a_program_that_gets_the_variables_alone_is_announced_unless_it_honours_them(program, said, runs):
+    """Whoever chose the layer may not know that the program, or a child of it, goes direct."""
+    done = runs([program, "-c" if program in ("python3", "sh") else "--version", *(["pass" if program == "python3" else ":"] if program in ("python3", "sh") else [])], "--layers", "env")
+    lines = [line for line in done.stderr.decode().splitlines() if line.startswith("sidekey run:")]
+    assert done.returncode == 0 and len(lines) == (said is not None), done
+    assert not said or (said in lines[0] and "--layers auto" in lines[0])
+
+
 @pytest.mark.parametrize("child", ["{p}", "sh -c {p}", "env -i {p}", "/usr/bin/python3 -c 'import subprocess; subprocess.run([\"{p}\"])'", "./wrapper", "PATH={d}:$PATH static"])
 def test_a_child_that_the_library_does_not_reach_is_announced_once(child, runs, static_program, place):
     wrapper = script(place, "wrapper", f"#!{static_program}\n")

@@ -115,6 +115,26 @@ static void the_elf_header_says_whether_the_library_can_be_loaded(void **state)
     }
 }
 
+static void a_name_says_whether_a_program_reads_proxy_variables(void **state)
+{
+    static const struct {
+        const char *path, *script;
+        enum target_proxy want;
+    } rows[] = {
+        { "/usr/bin/curl", "", TARGET_PROXY_HONOURS },        { "/usr/bin/node", "/usr/bin/npm", TARGET_PROXY_HONOURS },
+        { "/usr/bin/node", "", TARGET_PROXY_IGNORES },        { "/usr/bin/node", "/srv/app.js", TARGET_PROXY_IGNORES },
+        { "/usr/bin/php8.2", "", TARGET_PROXY_IGNORES },      { "/usr/bin/python3.11", "", TARGET_PROXY_UNKNOWN },
+        { "/usr/bin/curl-config", "", TARGET_PROXY_UNKNOWN }, { "curl", "", TARGET_PROXY_HONOURS },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct target t = { .kind = ELF_DYNAMIC };
+        snprintf(t.path, sizeof t.path, "%s", rows[i].path);
+        snprintf(t.script, sizeof t.script, "%s", rows[i].script);
+        assert_int_equal(target_proxy(&t), rows[i].want);
+    }
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -140,6 +160,7 @@ int main(void)
         cmocka_unit_test(a_script_is_judged_by_its_interpreter),
         cmocka_unit_test(what_cannot_be_read_as_a_program_is_unknown_and_never_a_crash),
         cmocka_unit_test(the_elf_header_says_whether_the_library_can_be_loaded),
+        cmocka_unit_test(a_name_says_whether_a_program_reads_proxy_variables),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

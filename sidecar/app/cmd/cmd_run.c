@@ -117,7 +117,9 @@ static int parse(struct run *r, int argc, char **argv)
 static const char *gap(const struct run *r)
 {
     if (!(r->layers & LAYER_PRELOAD))
-        return "it is covered only if it honours HTTPS_PROXY and the CA variables; --layers auto covers more";
+        return target_proxy(&r->target) == TARGET_PROXY_IGNORES
+                   ? "it ignores HTTPS_PROXY by default and then bypasses sidekey; --layers auto covers it"
+                   : "it is covered only if it honours HTTPS_PROXY and the CA variables; --layers auto covers more";
     if (target_preloads(r->target.kind))
         return NULL;
     return r->layers & LAYER_ENV
@@ -132,12 +134,12 @@ static const char *layers_text(unsigned layers)
     return layers & LAYER_ENV ? "env,preload" : "preload";
 }
 
-/* Silent for a plain run that is covered, or where the caller has chosen the layers knowingly. */
+/* Silent for a plain run that is covered, and for a program that never bypasses the layers that the caller chose. */
 static int judge_target(struct run *r)
 {
     const char *what = gap(r);
     const struct target *t = &r->target;
-    bool chosen = !(r->layers & LAYER_AUTO) && target_preloads(t->kind);
+    bool chosen = !(r->layers & LAYER_AUTO) && target_proxy(t) == TARGET_PROXY_HONOURS && (r->layers & LAYER_ENV);
     if (r->check) {
         printf("program   %s%s%s%s: %s\nlayers    %s\ncoverage  %s\n", *t->script ? t->script : t->path,
                *t->script ? " (" : "", *t->script ? t->path : "", *t->script ? ")" : "", target_text(t->kind),

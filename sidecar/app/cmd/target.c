@@ -102,3 +102,32 @@ bool target_preloads(enum elf_kind kind)
 {
     return kind == ELF_DYNAMIC || kind == ELF_UNKNOWN;
 }
+
+/* name is one of the words, or one of them and a version: "python3.11", "php8.2". */
+static bool is_one_of(const char *name, const char *const *words)
+{
+    for (; *words; words++) {
+        size_t len = strlen(*words);
+        if (strncmp(name, *words, len) == 0 && strspn(name + len, "0123456789.") == strlen(name + len))
+            return true;
+    }
+    return false;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+enum target_proxy target_proxy(const struct target *t)
+{
+    static const char *const honour[] = { "curl", "wget", "git",    "aria2c", "apt",     "apt-get", "cargo",  "gh",
+                                          "npm",  "npx",  "pip",    "uv",     "kubectl", "skopeo",  "rclone", "restic",
+                                          "w3m",  "lynx", "elinks", "http",   "aws",     "bun",     "deno",   NULL };
+    static const char *const ignore[] = { "node",     "nodejs",  "java",       "php", "erl",
+                                          "beam.smp", "openssl", "gnutls-cli", "svn", NULL };
+    if (is_one_of(base_name(*t->script ? t->script : t->path), honour))
+        return TARGET_PROXY_HONOURS;
+    return is_one_of(base_name(t->path), ignore) ? TARGET_PROXY_IGNORES : TARGET_PROXY_UNKNOWN;
+}

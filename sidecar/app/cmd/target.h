@@ -25,5 +25,13 @@ const char *target_text(enum elf_kind kind);
 MUST_CHECK int target_inspect(const char *name, struct target *ret, struct err *e);
 /* May LD_PRELOAD reach it? */
 bool target_preloads(enum elf_kind kind);
+/* What is known, by its name, about a program that gets proxy variables and no library. */
+enum target_proxy {
+    TARGET_PROXY_UNKNOWN, /* or it depends on the script: "python3" */
+    TARGET_PROXY_HONOURS, /* it always reads HTTPS_PROXY: "curl" */
+    TARGET_PROXY_IGNORES, /* its own HTTP client does not, unless told otherwise: "java" */
+};
+/* By the name of the program, and of the script that it runs. */
+enum target_proxy target_proxy(const struct target *t);
 
 #endif
