@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/probe_host.h"
 #include "certs/x509.h"
 
 #define KEPT_MAX 12  /* of one key type, with those that have ended: a clock that was wrong loses none */
@@ -42,7 +43,7 @@ static int name_hosts(struct ca_set *set)
         struct slice host = slice_str(*hosts), ip = ip_key(host, room);
         failed = hash_put(set->named, ip.len ? ip : host, set);
     }
-    return failed;
+    return failed || !set->named ? failed : hash_put(set->named, SLICE(PROBE_HOST), set);
 }
 
 static int take_given(struct ca_set *set, int64_t now_s, struct err *e)
@@ -153,15 +154,33 @@ static bool signs_for_any(const struct ca_set *set, const struct member *m, int6
 
 /* ---- making ---- */
 
+/* hosts and the probe host, which a new CA permits too; none is made for its sake alone.  Heap; NULL: out of memory. */
+static const char **and_probe_host(const char *const *hosts)
+{
+    size_t count = 0;
+    while (hosts[count])
+        count++;
+    const char **list = calloc(count + 2, sizeof *list);
+    if (list && count)
+        memcpy(list, hosts, count * sizeof *list);
+    if (list)
+        list[count] = PROBE_HOST;
+    return list;
+}
+
 static int make(struct ca_set *set, const char *const *hosts, bool rsa, int64_t signs_from_s, int64_t now_s,
                 struct err *e)
 {
-    const struct ca_options options = { .permit_hosts = set->options.constrain ? hosts : NULL,
-                                        .lifetime_s = set->options.renew ? CA_SET_LIFE_S : 0,
-                                        .rsa = rsa };
     if (set->count == MEMBERS_MAX)
         return err_set(e, "there are already %d CAs", MEMBERS_MAX);
+    const char **permitted = set->options.constrain ? and_probe_host(hosts) : NULL;
+    if (set->options.constrain && !permitted)
+        return err_set(e, "out of memory");
+    const struct ca_options options = { .permit_hosts = permitted,
+                                        .lifetime_s = set->options.renew ? CA_SET_LIFE_S : 0,
+                                        .rsa = rsa };
     struct ca *ca = ca_new(&options, now_s, e);
+    free(permitted);
     if (!ca)
         return -1;
     set->members[set->count++] = (struct member){ .ca = ca, .signs_from_s = signs_from_s, .fresh = true };

@@ -17,7 +17,7 @@ _sidekey_credentials()
 _sidekey()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command='' i
-    local commands='serve run env k8s init presets check why ca status refresh reset reload healthcheck version help'
+    local commands='serve run env doctor k8s init presets check why ca status refresh reset reload healthcheck version help'
     local config='--config --set --allow-inline-secrets --help'
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -34,7 +34,7 @@ _sidekey()
         mapfile -t COMPREPLY < <(compgen -W "$commands --help --version" -- "$word")
         return
     fi
-    if [[ $command == run ]]; then # behind "--" stands another program's own line
+    if [[ $command == run || $command == doctor ]]; then # behind "--" stands another program's own line
         for ((i = 2; i < COMP_CWORD; i++)); do
             if [[ ${COMP_WORDS[i]} == -- ]]; then
                 if ((i + 1 == COMP_CWORD)); then
@@ -64,7 +64,7 @@ _sidekey()
         mapfile -t COMPREPLY < <(compgen -W 'env preload env,preload' -- "$word")
         return
         ;;
-    --set | --proxy | --admin | --placeholder | --name | --container | --image | --sidekey-image | --replicas) return ;;
+    --set | --proxy | --admin | --placeholder | --name | --container | --image | --sidekey-image | --replicas | --timeout) return ;;
     esac
     case $command in
     env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir --placeholder $config" -- "$word") ;;
@@ -72,6 +72,7 @@ _sidekey()
         mapfile -t COMPREPLY < <(compgen -W "deployment networkpolicy pdb job sidecar volumes redis podmonitor rules prometheusrule dashboard component policy helm \
             --name --container --image --sidekey-image --replicas $config" -- "$word")
         ;;
+    doctor) mapfile -t COMPREPLY < <(compgen -W "--json --timeout -- $config" -- "$word") ;;
     status) mapfile -t COMPREPLY < <(compgen -W "--json --watch --admin $config" -- "$word") ;;
     healthcheck) mapfile -t COMPREPLY < <(compgen -W "--admin $config" -- "$word") ;;
     refresh | reset) mapfile -t COMPREPLY < <(compgen -W "$(_sidekey_credentials) $config" -- "$word") ;;

@@ -1,7 +1,7 @@
 # fish completion for sidekey(1)
 
-set -l commands serve run env k8s init presets check why ca status refresh reset reload healthcheck version help
-set -l configured serve run env k8s check why ca status refresh reset reload healthcheck
+set -l commands serve run env doctor k8s init presets check why ca status refresh reset reload healthcheck version help
+set -l configured serve run env doctor k8s check why ca status refresh reset reload healthcheck
 
 # The names of credentials in the configuration that the line names.
 function __sidekey_credentials
@@ -22,6 +22,7 @@ complete -c sidekey -f
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the proxy'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a run -d 'run a program with a private proxy'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a env -d 'print the environment variables that a program needs to use the proxy'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a doctor -d 'find out which programs here do not reach sidekey, or do not trust it'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a k8s -d 'print Kubernetes manifests for the configuration'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a init -d 'write a first sidekey.yaml for a provider'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a presets -d 'list the providers that sidekey knows, or show one'
@@ -64,3 +65,6 @@ complete -c sidekey -n '__fish_seen_subcommand_from run' -a '(__fish_complete_su
 complete -c sidekey -n '__fish_seen_subcommand_from status' -l json -d 'as /status answers'
 complete -c sidekey -n '__fish_seen_subcommand_from status' -l watch -d 'again every two seconds'
 complete -c sidekey -n '__fish_seen_subcommand_from status healthcheck' -l admin -x -d 'whom to ask: IP:PORT, or the path of a socket'
+complete -c sidekey -n '__fish_seen_subcommand_from doctor' -l json -d 'as JSON'
+complete -c sidekey -n '__fish_seen_subcommand_from doctor' -l timeout -x -d 'of each request, in seconds'
+complete -c sidekey -n '__fish_seen_subcommand_from doctor' -a '(__fish_complete_subcommand)'

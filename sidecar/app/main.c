@@ -59,6 +59,15 @@ static const struct command {
       "  --ca-dir DIR              ca.pem and bundle.pem as the program sees them; default ca.publish\n"
       "  --placeholder NAME=@CREDENTIAL    print the placeholder that sidekey made for it under that "
       "name\n" CONFIG_HELP },
+    { "doctor", cmd_doctor, "find out which programs here do not reach sidekey, or do not trust it",
+      "Example: sidekey run -- sidekey doctor\n\n"
+      "Lets each runtime that is installed (curl, OpenSSL, GnuTLS, git, Python, Node, Java, Go, Ruby, PHP,\n"
+      "Perl) send one request, in the environment that it was started in, to a host that sidekey itself\n"
+      "answers.  Prints whether it arrives, whether the runtime trusts the CA, by which layer it came, and\n"
+      "the line that fixes it.  Exit status 0: all is well, 1: it is not.\n\n"
+      "  -- COMMAND                try the runtime of this command alone (it is not started)\n"
+      "  --json                    print the result as JSON\n"
+      "  --timeout SECONDS         of each request; default 30\n" CONFIG_HELP },
     { "k8s", cmd_k8s, "print Kubernetes manifests for the configuration",
       "Example: sidekey k8s -c sidekey.yaml --name my-app --image registry.example/my-app:1.0 | kubectl apply -f -\n\n"
       "  KIND                      job, sidecar, volumes, redis, podmonitor, rules, prometheusrule, dashboard,\n"

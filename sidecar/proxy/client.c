@@ -316,14 +316,14 @@ static void proxy_head(struct client *c, struct message *head)
     }
     c->a0 = a0;
     h1_leg_ends_with_request(c->leg, a0.scheme != SCHEME_HTTP);
-    if (a0.scheme == SCHEME_HTTP || admit_absolute_https(c, head))
+    if (!client_probe(c, head) && (a0.scheme == SCHEME_HTTP || admit_absolute_https(c, head)))
         start_exchange(c, head, &a0);
 }
 
 static void client_head(void *owner, struct message *head)
 {
     struct client *c = owner;
-    if (c->gateway && !client_gateway(c, head))
+    if ((c->gateway && !client_gateway(c, head)) || (c->in_tunnel && client_probe(c, head)))
         return;
     if (c->in_tunnel || c->gateway)
         start_exchange(c, head, &c->a0);

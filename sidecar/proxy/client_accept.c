@@ -87,7 +87,7 @@ void client_accept_transparent(struct context *ctx, int fd)
     }
     c->a0.port = port;
     c->rule = access_first_rule(ctx->access, NULL, &c->a0);
-    if (c->other_proxy && !c->rule) {
+    if (client_is_probe(c) || (c->other_proxy && !c->rule)) {
         client_sniff(c);
         return;
     }

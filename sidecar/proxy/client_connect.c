@@ -192,7 +192,7 @@ static void ask_upstream(struct client *c)
         take_protocol(c, protocol);
 }
 
-/* c->rule is set. */
+/* c->rule is set, or it is the probe. */
 static void intercept(struct client *c)
 {
     bool tls = buf_slice(&c->early).ptr[0] == 0x16; /* RFC 8446 §5.1: handshake record */
@@ -302,7 +302,7 @@ static void judge_first_bytes(struct client *c)
         return;
     }
     stream_want_read(c->stream, false);
-    if (c->rule)
+    if (c->rule || client_is_probe(c))
         intercept(c);
     else
         follow_lead(c);
@@ -390,7 +390,7 @@ static void connect_ready(struct client *c)
             return;
         }
     }
-    if (c->rule || lead_possible(c))
+    if (c->rule || client_is_probe(c) || lead_possible(c))
         client_sniff(c);
     else
         client_tunnel(c);
@@ -491,6 +491,8 @@ void client_connect(struct client *c, const struct message *head)
         return;
     }
     c->rule = access_first_rule(c->ctx->access, c->who, &c->a0);
-    if (client_may_reach(c))
+    if (client_is_probe(c))
+        connect_ready(c);
+    else if (client_may_reach(c))
         client_reach(c);
 }

@@ -86,6 +86,11 @@ void client_slot_leave(struct client *c);
 /* client_gateway.c */
 /* A request on the gateway listener: fixes a0, who and base.  false: it was refused. */
 bool client_gateway(struct client *c, struct message *head);
+/* client_probe.c */
+/* It asks for the host that sidekey answers for itself. */
+bool client_is_probe(const struct client *c);
+/* If it does: answers, and ends the connection behind the answer.  false: it does not. */
+bool client_probe(struct client *c, const struct message *head);
 /* client_connect.c */
 /* Reads the first bytes. */
 void client_sniff(struct client *c);

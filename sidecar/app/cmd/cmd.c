@@ -1,11 +1,13 @@
 #include "app/cmd/cmd.h"
 #include "base/log.h"
 
+#include "app/config/config_file.h"
 #include "app/config/placeholders.h"
 #include "app/config/units.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sysexits.h>
 
 static void say(const char *name, const char *format, va_list args)
@@ -144,4 +146,20 @@ const char *cmd_placeholder(const char *command, const struct config *c, const c
         cmd_fail(0, command, "--placeholder %.60s: no credential or rule \"%.60s\" has placeholder: auto", name,
                  value + 1);
     return made;
+}
+
+struct config *cmd_config_load_or_default(struct cmd_config *c, int *ret_exit)
+{
+    char *path = NULL;
+    struct err e;
+    if (config_file_find(c->options.path, &path, ret_exit, &e) != 0) {
+        c->options.set = c->set;
+        struct config *config = config_parse(SLICE(""), "defaults", &c->options, &e);
+        if (!config)
+            fprintf(stderr, "%s\n", e.text);
+        *ret_exit = EX_CONFIG;
+        return config;
+    }
+    free(path);
+    return cmd_config_load(c, ret_exit);
 }

@@ -19,6 +19,7 @@ int cmd_check(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 int cmd_k8s(int argc, char **argv);
 int cmd_env(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_ca(int argc, char **argv);
 int cmd_presets(int argc, char **argv);
 int cmd_init(int argc, char **argv);
@@ -58,6 +59,8 @@ MUST_CHECK struct config *cmd_config_load(struct cmd_config *c, int *ret_exit);
 /* What --placeholder NAME=VALUE sets: VALUE, or for @WORD the placeholder that sidekey made for the credential or rule
  * WORD. text has a "=".  name gets what is before it.  Valid as long as c and text; NULL: reported. */
 const char *cmd_placeholder(const char *command, const struct config *c, const char *text, char *name, size_t size);
+/* The same; without any configuration the defaults. */
+MUST_CHECK struct config *cmd_config_load_or_default(struct cmd_config *c, int *ret_exit);
 /* Prints "sidekey NAME: …" and where to read on.  Returns EX_USAGE. */
 int cmd_usage(const char *name, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Prints "sidekey NAME: …".  Returns status. */

@@ -1,6 +1,5 @@
 /* sidekey env: the variables that bring programs through the proxy, for a shell, Docker, Kubernetes or a program. */
 #include "app/cmd/cmd.h"
-#include "app/config/config_file.h"
 #include "app/cmd/env_table.h"
 #include "app/config/placeholders.h"
 #include "base/str.h"
@@ -203,23 +202,6 @@ static int print_env(const struct config *c, struct env_flags *f)
     return failed || fflush(stdout) != 0 ? cmd_fail(EX_IOERR, "env", "cannot write") : EX_OK;
 }
 
-/* Without any configuration the defaults are printed. */
-static struct config *load(struct cmd_config *flags, int *ret_exit)
-{
-    char *path = NULL;
-    struct err e;
-    if (config_file_find(flags->options.path, &path, ret_exit, &e) != 0) {
-        flags->options.set = flags->set;
-        struct config *c = config_parse(SLICE(""), "defaults", &flags->options, &e);
-        if (!c)
-            fprintf(stderr, "%s\n", e.text);
-        *ret_exit = EX_CONFIG;
-        return c;
-    }
-    free(path);
-    return cmd_config_load(flags, ret_exit);
-}
-
 int cmd_env(int argc, char **argv)
 {
     struct env_flags f = { .load.quiet = true,
@@ -229,7 +211,7 @@ int cmd_env(int argc, char **argv)
     int status = read_flags(argc, argv, &f);
     if (status)
         return status;
-    struct config *c = load(&f.load, &status);
+    struct config *c = cmd_config_load_or_default(&f.load, &status);
     if (!c)
         return status;
     status = print_env(c, &f);

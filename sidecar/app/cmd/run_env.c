@@ -8,6 +8,7 @@
 #include "app/cmd/run_dir.h"
 #include "app/cmd/run_files.h"
 #include "base/own_env.h"
+#include "base/probe_host.h"
 
 #define PRELOAD_NAMES_MAX 4000 /* of SIDEKEY_PRELOAD_NAMES: a longer list is left out, then every name comes to us */
 #define PRELOAD_PORTS_MAX 64   /* as preload/decide.h */
@@ -93,19 +94,24 @@ static int set_preload_ports(const struct config *c)
     return setenv("SIDEKEY_PRELOAD_PORTS", text, 1);
 }
 
-/* Only the hosts of rules come to us: every other name resolves and connects as it does without us.  Where hosts
- * without a rule are refused or reported, all names have to come. */
+/* Only the hosts of rules, and the one of "sidekey doctor", come to us: every other name resolves and connects as it
+ * does without us.  Where hosts without a rule are refused or reported, all names have to come. */
 static int set_preload_names(const struct config *c)
 {
-    char text[PRELOAD_NAMES_MAX];
-    size_t len = 0;
-    for (char **host = c->unmatched == UNMATCHED_TUNNEL ? c->permit_hosts : NULL; host && *host; host++) {
-        int more = snprintf(text + len, sizeof text - len, "%s%s", len ? "," : "", *host);
+    char text[PRELOAD_NAMES_MAX] = "";
+    size_t len = 0, count = 0;
+    while (c->permit_hosts[count])
+        count++;
+    if (c->unmatched != UNMATCHED_TUNNEL || count == 0)
+        return unsetenv("SIDEKEY_PRELOAD_NAMES");
+    for (size_t i = 0; i <= count; i++) {
+        const char *host = i < count ? c->permit_hosts[i] : PROBE_HOST;
+        int more = snprintf(text + len, sizeof text - len, "%s%s", i ? "," : "", host);
         if (more < 0 || (size_t)more >= sizeof text - len)
             return unsetenv("SIDEKEY_PRELOAD_NAMES");
         len += (size_t)more;
     }
-    return len ? setenv("SIDEKEY_PRELOAD_NAMES", text, 1) : unsetenv("SIDEKEY_PRELOAD_NAMES");
+    return setenv("SIDEKEY_PRELOAD_NAMES", text, 1);
 }
 
 static int set_preload_variables(const struct run_env *r, const struct run_proxies *before)
