@@ -89,7 +89,7 @@ torture-run: $(TORTURES)
 	@tests/tools/torture $(TORTURES)
 
 # --- simulation: the refresh core in a world of numbers ---
-SIM_SCHEDULES ?= $(if $(SAN),5000,100000)
+SIM_SCHEDULES ?= $(if $(SAN),2000,100000)
 SIM_OBJ  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/sim/*.c))
 .SECONDARY: $(SIM_OBJ)
 -include $(SIM_OBJ:.o=.d)

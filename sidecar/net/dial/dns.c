@@ -135,7 +135,7 @@ static void read_domains(struct dns *d)
     if (res_ninit(&system) != 0)
         return;
     for (int i = 0; i < DOMAINS_MAX && system.dnsrch[i]; i++)
-        if ((d->domains[d->domain_count] = strdup(system.dnsrch[i])))
+        if (system.dnsrch[i][0] && (d->domains[d->domain_count] = strdup(system.dnsrch[i])))
             d->domain_count++;
     res_nclose(&system);
 }
