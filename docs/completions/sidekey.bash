@@ -17,7 +17,7 @@ _sidekey_credentials()
 _sidekey()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command='' i
-    local commands='serve run env doctor k8s init presets check why ca status refresh reset reload healthcheck version help'
+    local commands='serve run env doctor k8s init presets login logout check why ca status refresh reset reload healthcheck version help'
     local config='--config --set --allow-inline-secrets --help'
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -75,7 +75,8 @@ _sidekey()
     doctor) mapfile -t COMPREPLY < <(compgen -W "--json --timeout -- $config" -- "$word") ;;
     status) mapfile -t COMPREPLY < <(compgen -W "--json --watch --admin $config" -- "$word") ;;
     healthcheck) mapfile -t COMPREPLY < <(compgen -W "--admin $config" -- "$word") ;;
-    refresh | reset) mapfile -t COMPREPLY < <(compgen -W "$(_sidekey_credentials) $config" -- "$word") ;;
+    login) mapfile -t COMPREPLY < <(compgen -W "--device --no-browser --timeout $(_sidekey_credentials) $config" -- "$word") ;;
+    refresh | reset | logout) mapfile -t COMPREPLY < <(compgen -W "$(_sidekey_credentials) $config" -- "$word") ;;
     run) mapfile -t COMPREPLY < <(compgen -W "--layers --placeholder --java --verbose -- $config" -- "$word") ;;
     ca) mapfile -t COMPREPLY < <(compgen -W "show rotate --now $config" -- "$word") ;;
     version) mapfile -t COMPREPLY < <(compgen -W '--verbose --help' -- "$word") ;;

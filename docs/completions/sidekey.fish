@@ -1,7 +1,7 @@
 # fish completion for sidekey(1)
 
-set -l commands serve run env doctor k8s init presets check why ca status refresh reset reload healthcheck version help
-set -l configured serve run env doctor k8s check why ca status refresh reset reload healthcheck
+set -l commands serve run env doctor k8s init presets login logout check why ca status refresh reset reload healthcheck version help
+set -l configured serve run env doctor k8s login logout check why ca status refresh reset reload healthcheck
 
 # The names of credentials in the configuration that the line names.
 function __sidekey_credentials
@@ -26,6 +26,8 @@ complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a doctor -d 
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a k8s -d 'print Kubernetes manifests for the configuration'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a init -d 'write a first sidekey.yaml for a provider'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a presets -d 'list the providers that sidekey knows, or show one'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a login -d 'sign in to a provider, with a browser or a device code'
+complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a logout -d 'revoke what sidekey login stored, and forget it'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a check -d 'check the configuration'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a why -d 'print which rule applies to a request'
 complete -c sidekey -n "not __fish_seen_subcommand_from $commands" -a ca -d 'show the CA certificates that programs must trust, or make the next one'
@@ -48,7 +50,10 @@ complete -c sidekey -n '__fish_seen_subcommand_from why' -a 'GET POST PUT PATCH 
 complete -c sidekey -n '__fish_seen_subcommand_from why' -s H -l header -x -d 'a field of the request'
 complete -c sidekey -n '__fish_seen_subcommand_from ca' -a 'show rotate'
 complete -c sidekey -n '__fish_seen_subcommand_from ca' -l now -d 'make the next CA sign at once'
-complete -c sidekey -n '__fish_seen_subcommand_from refresh reset' -a '(__sidekey_credentials)'
+complete -c sidekey -n '__fish_seen_subcommand_from login' -l device -d 'show a code to enter on any device'
+complete -c sidekey -n '__fish_seen_subcommand_from login' -l no-browser -d 'print the address instead of starting a browser'
+complete -c sidekey -n '__fish_seen_subcommand_from login' -l timeout -x -d 'how long to wait for the browser'
+complete -c sidekey -n '__fish_seen_subcommand_from refresh reset login logout' -a '(__sidekey_credentials)'
 complete -c sidekey -n '__fish_seen_subcommand_from k8s' -a 'deployment networkpolicy pdb job sidecar volumes redis podmonitor rules prometheusrule dashboard component policy helm'
 complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l name -x -d 'name of the app'
 complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l container -x -d 'the container of the app'

@@ -35,6 +35,19 @@ static const struct command {
     { "presets", cmd_presets, "list the providers that sidekey knows, or show one",
       "Example: sidekey presets show slack\n\n"
       "  show NAME                 what credentials.NAME.preset fills in, as YAML\n" },
+    { "login", cmd_login, "sign in to a provider, with a browser or a device code",
+      "Example: sidekey login crm\n\n"
+      "Stores the refresh token of credential NAME, sealed, and never prints it.  A running sidekey uses it at once.\n"
+      "Needs credentials.NAME.login, from the preset or the file.\n\n"
+      "  NAME                      may be left out when one credential only can sign in\n"
+      "  --device                  show a code to enter on any device (RFC 8628)\n"
+      "  --no-browser              print the address instead of starting a browser; reads the address that the\n"
+      "                            browser shows at the end, when it runs on another machine\n"
+      "  --timeout TIME            how long to wait for the browser; default 10m\n" CONFIG_HELP },
+    { "logout", cmd_login, "revoke what sidekey login stored, and forget it",
+      "Example: sidekey logout crm\n\n"
+      "Revokes the refresh token where the provider can do that (RFC 7009), and forgets the stored "
+      "tokens.\n\n" CONFIG_HELP },
     { "serve", cmd_serve, "run the proxy",
       "Example: sidekey serve -c sidekey.yaml\n\n"
       "Runs until SIGTERM (ends after requests in flight) or a second SIGTERM (ends at once).\n"

@@ -27,6 +27,11 @@ const struct secret_ref *credential_spec_secret_of(const struct credential_spec 
     return credential_spec_secret((struct credential_spec *)(uintptr_t)s, which);
 }
 
+bool credential_spec_has_login(const struct credential_spec *s)
+{
+    return s->login.issuer || s->login.authorization_url || s->login.device_authorization_url;
+}
+
 void credential_spec_done(struct credential_spec *s)
 {
     char *const texts[] = { s->name,
@@ -53,7 +58,13 @@ void credential_spec_done(struct credential_spec *s)
                             s->response.refresh_token,
                             s->response.expires_in,
                             s->placeholder_format,
-                            s->placeholder_text };
+                            s->placeholder_text,
+                            s->login.issuer,
+                            s->login.authorization_url,
+                            s->login.device_authorization_url,
+                            s->login.revocation_url,
+                            s->login.scope,
+                            s->login.redirect_url };
     for (unsigned i = 0; i < CREDENTIAL_SECRETS; i++)
         secret_ref_done(credential_spec_secret(s, i));
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -66,6 +77,7 @@ void credential_spec_done(struct credential_spec *s)
     free(s->placeholder_variables);
     free_params(s->params, s->param_count);
     free_params(s->headers, s->header_count);
+    free_params(s->login.params, s->login.param_count);
     free_params(s->assertion.claims, s->assertion.claim_count);
     *s = (struct credential_spec){ 0 };
 }

@@ -56,6 +56,16 @@ struct credential_spec_response {
     char *access_token, *refresh_token, *expires_in;
 };
 
+/* How a person signs in (sidekey login): RFC 6749 §4.1 with RFC 7636, or RFC 8628.  NULL: not configured. */
+struct credential_spec_login {
+    char *issuer; /* its metadata (RFC 8414, OpenID Connect Discovery) names the endpoints that are NULL */
+    char *authorization_url, *device_authorization_url, *revocation_url;
+    char *scope;                          /* NULL: the credential's */
+    char *redirect_url;                   /* http on loopback; NULL: LOGIN_REDIRECT.  Without a port: a random one */
+    struct credential_spec_param *params; /* more parameters of the authorization request */
+    size_t param_count;
+};
+
 struct credential_spec {
     char *name;   /* [a-z0-9._-]{1,64}: the credential's id everywhere */
     char *preset; /* that filled in what the file does not say; NULL: none */
@@ -72,6 +82,7 @@ struct credential_spec {
     char *subject_token_type, *actor_token_type, *requested_token_type; /* NULL: type of a JWT; left out */
     struct credential_spec_impersonate impersonate;
     struct credential_spec_response response;
+    struct credential_spec_login login;
     bool id_token;      /* the response's id_token is the token that is wanted */
     char *installation; /* grant github_app: token_url follows from it */
     char **command;     /* grant command: program and arguments, NULL-terminated */
@@ -105,6 +116,8 @@ enum credential_secret {
 struct secret_ref *credential_spec_secret(struct credential_spec *s, enum credential_secret which);
 /* The same, to read only. */
 const struct secret_ref *credential_spec_secret_of(const struct credential_spec *s, enum credential_secret which);
+/* A person can sign in. */
+bool credential_spec_has_login(const struct credential_spec *s);
 /* Frees what s has; s itself is the caller's. */
 void credential_spec_done(struct credential_spec *s);
 

@@ -50,9 +50,9 @@ static void read_stored(struct keeper *k, const struct state_dir *dir)
     struct err e = { "" };
     if (k->options->ca_cert_file)
         return;
-    if (ca_file_from_memory(k->options->ca_memfd, k->ring, k->ca, &e) != 0)
+    if (ca_file_from_memory(k->options->ca_memfd, k->stores.ring, k->ca, &e) != 0)
         log_warn(log_msg("cannot use the CA in memory"), log_str("reason", e.text));
-    if (!dir || ca_file_read(dir, k->ring, k->ca, &e) == 0)
+    if (!dir || ca_file_read(dir, k->stores.ring, k->ca, &e) == 0)
         return;
     int failed = ca_file_move_aside(dir);
     log_error(log_msg("cannot use the stored CA: sidekey makes a new one; restart the programs that trust the old one"),
@@ -63,7 +63,7 @@ static void read_stored(struct keeper *k, const struct state_dir *dir)
 static void store(struct keeper *k, const struct state_dir *dir)
 {
     struct err e = { "" };
-    if (dir && ca_file_write(dir, k->ring, k->ca, &e) != 0)
+    if (dir && ca_file_write(dir, k->stores.ring, k->ca, &e) != 0)
         log_error(log_msg("cannot store the CA: the next start of sidekey makes a new CA, and running programs will "
                           "not trust it"),
                   log_str("reason", e.text));
@@ -76,7 +76,7 @@ static void hand_over(struct keeper *k)
     if (!k->supervisor || k->options->ca_cert_file)
         return;
     buf_init(&packet, 1024);
-    int fd = ca_file_to_memory(k->ring, k->ca);
+    int fd = ca_file_to_memory(k->stores.ring, k->ca);
     int failed = fd < 0 ? fd : msg_encode(&(struct msg){ .type = MSG_CA }, &packet);
     if (failed == 0)
         failed = ipc_send(k->supervisor, buf_slice(&packet), fd);
@@ -272,7 +272,7 @@ int keeper_ca_open(struct keeper *k, struct err *e)
     if (change(k, CHANGE_DUE, e) == 0)
         return 0;
     if (ca_set_count_published(k->ca, now_s()) == 0)
-        return k->ca_unpublished && o->ca_publish ? keeper_directory_status(o->ca_publish, S_IWGRP | S_IWOTH)
+        return k->ca_unpublished && o->ca_publish ? stores_directory_status(o->ca_publish, S_IWGRP | S_IWOTH)
                                                   : EX_CONFIG;
     log_error(log_msg("cannot publish the CA again: the published files stay as they are"), log_str("reason", e->text));
     return 0;

@@ -8,20 +8,15 @@
 #include "net/ipc/msg.h"
 #include "refresh/account.h"
 #include "refresh/keeper.h"
-#include "refresh/store/state_dir.h"
+#include "refresh/stores.h"
 
 /* … an hour, asked for by whoever reaches a worker's admin listener: each drops trust that programs may still have */
 #define KEEPER_CA_ROTATIONS 4
 
 struct keeper {
     const struct keeper_options *options;
-    struct seal_ring *ring;
-    struct store *store;
-    const char **store_names; /* the credentials that the Redis engine watches; NULL-terminated */
-    struct journal *journal;
-    struct state_dir dir;  /* the state directory */
-    struct secret dir_key; /* the seal key, when it lives there; else empty */
-    struct err dir_error;  /* it is gone, and cannot be made again: why; "": it stands */
+    struct stores stores;
+    struct err dir_error; /* the state directory is gone, and cannot be made again: why; "": it stands */
     struct timer dir_look;
     struct fetch *fetch;
     struct token_clocks *clocks;
@@ -56,9 +51,6 @@ struct worker_link { /* one worker's connection */
     unsigned nonsense; /* messages that no worker sends */
     bool config_dirty; /* … and after all of them CONFIG */
 };
-
-/* keeper.c: exit status for a directory that cannot be used; open_to: bits that it must not have. */
-int keeper_directory_status(const char *dir, mode_t open_to);
 
 /* keeper_ca.c */
 /* Exit status: 0, 74, 77, 78 with e. */

@@ -15,7 +15,7 @@
 static int measure(struct keeper *k)
 {
     process_measure(&k->process);
-    *metrics_at(k->metrics, "sidekey_store_up") = k->store->engine->up(k->store);
+    *metrics_at(k->metrics, "sidekey_store_up") = k->stores.store->engine->up(k->stores.store);
     for (enum keeper_part part = 0; part < KEEPER_PARTS; part++)
         *metrics_at(k->metrics, "sidekey_degraded{part=\"%s\"}", keeper_part_name(part)) =
             keeper_part_fault(k, part) != NULL;
@@ -120,8 +120,8 @@ static int add_status(struct keeper *k, struct buf *out)
         if (keeper_part_fault(k, part))
             (void)json_object_set_new(degraded, keeper_part_name(part), json_string(keeper_part_fault(k, part)));
     json_t *root = json_pack("{s:s, s:{s:s, s:b}, s:o, s:o}", "version", SIDEKEY_VERSION, "store", "engine",
-                             k->store->engine->name, "up", k->store->engine->up(k->store), "degraded", degraded,
-                             "credentials", list);
+                             k->stores.store->engine->name, "up", k->stores.store->engine->up(k->stores.store),
+                             "degraded", degraded, "credentials", list);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     int failed = text ? buf_add_str(out, text) : -ENOMEM;
     free(text);

@@ -27,6 +27,7 @@ import { makeGrants } from './grants.mjs';
 import { startH2Api } from './h2api.mjs';
 import { makeJudge } from './judge.mjs';
 import { shapes } from './shapes.mjs';
+import { signInClients, signInFeatures } from './signin.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const node = path.resolve(process.env.SIDEKEY_NODE ?? path.join(here, '../../build/node'));
@@ -124,7 +125,7 @@ function accessTtl() {
 
 const provider = new Oidc(issuer, {
   adapter: Adapter,
-  clients: [client, secondClient, publicClient, postClient, ...grants.clients],
+  clients: [client, secondClient, publicClient, postClient, ...signInClients, ...grants.clients],
   rotateRefreshToken: true,
   scopes: ['openid', 'offline_access', 'api'],
   ttl: {
@@ -133,7 +134,7 @@ const provider = new Oidc(issuer, {
   },
   features: {
     clientCredentials: { enabled: true }, introspection: { enabled: true }, revocation: { enabled: true },
-    devInteractions: { enabled: false },
+    ...signInFeatures(options.sign_in),
   },
   cookies: { keys: [randomBytes(16).toString('hex')] },
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
@@ -324,6 +325,12 @@ const commands = {
   },
   'POST /revoke_grant': ({ grant }) => ({ revoked: revoke((key, payload) => payload.grantId === grant || key === `Grant:${grant}`) }),
   'POST /ttl': ({ access, then }) => { options.access_ttl = access; options.then_ttl = then ?? undefined; return { access }; },
+  'POST /revoke_all': () => ({ revoked: revoke((key) => /^(RefreshToken|Grant|AccessToken):/.test(key)) }),
+  'POST /deny': ({ user_code }) => { // the person at the other device says no
+    const code = [...stored.values()].find((p) => p.userCode === user_code.replaceAll('-', ''));
+    code.error = 'access_denied';
+    return {};
+  },
   'POST /watch_askers': ({ on }) => { options.watch_askers = on; return { on }; },
   'POST /faults': (body) => { faults.push(...[body].flat()); return { pending: faults.length }; },
   'POST /faults/clear': () => { faults.length = 0; return {}; },

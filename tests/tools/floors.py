@@ -31,10 +31,11 @@ WINGS = {
     "sidecar/refresh/redis": ("sidecar/refresh/store",),
     "sidecar/refresh/fetch": ("sidecar/refresh/grant",),
     "sidecar/refresh/flight": ("sidecar/refresh/grant", "sidecar/refresh/store", "sidecar/refresh/fetch"),
+    "sidecar/refresh/login": ("sidecar/refresh/grant", "sidecar/refresh/store", "sidecar/refresh/fetch", "sidecar/refresh/flight"),
     "sidecar/app/config": (),
 }
 # Who may include the flight: its own wing, and the account.
-FLIGHT, FLIGHT_USERS = "sidecar/refresh/flight", ("sidecar/refresh/flight", "sidecar/refresh/account")
+FLIGHT, FLIGHT_USERS = "sidecar/refresh/flight", ("sidecar/refresh/flight", "sidecar/refresh/account", "sidecar/refresh/login")
 # Files that call each other in circles are one family, and a family is at most so large.
 FAMILY = 4
 C_LINES = 500

@@ -68,6 +68,8 @@ static int add_value(void *arg, const char *key, bool optional, const char *abou
         value = "12345";
     else if (strcmp(key, "token_url") == 0)
         value = "https://login.example.com/token";
+    else if (strcmp(key, "provider") == 0)
+        value = "https://login.example.com";
     snprintf(f->text + len, sizeof f->text - len, "    %s: %s\n", key, value);
     return 0;
 }

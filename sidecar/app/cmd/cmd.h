@@ -23,6 +23,7 @@ int cmd_doctor(int argc, char **argv);
 int cmd_ca(int argc, char **argv);
 int cmd_presets(int argc, char **argv);
 int cmd_init(int argc, char **argv);
+int cmd_login(int argc, char **argv); /* and logout */
 int cmd_version(int argc, char **argv);
 
 /* What every command understands that reads the configuration: -c FILE, --set SECTION.KEY=VALUE,

@@ -78,6 +78,27 @@ static const struct field response_fields[] = {
 };
 static const struct table response_table = { .fields = response_fields };
 
+static const struct field login_fields[] = {
+    { "issuer", FIELD_STRING, .at = SPEC(login.issuer), .check = value_token_url,
+      .about = "The authorization server. Its metadata (RFC 8414, OpenID Connect Discovery) names the endpoints that "
+               "are not written here; it must name the same issuer and token_url." },
+    { "authorization_url", FIELD_STRING, .at = SPEC(login.authorization_url), .check = value_token_url,
+      .about = "Where the browser is sent; sidekey login then uses an authorization code with PKCE (S256)." },
+    { "device_authorization_url", FIELD_STRING, .at = SPEC(login.device_authorization_url), .check = value_token_url,
+      .about = "Where a device code is requested (RFC 8628)." },
+    { "revocation_url", FIELD_STRING, .at = SPEC(login.revocation_url), .check = value_token_url,
+      .about = "Where sidekey logout revokes the refresh token (RFC 7009)." },
+    { "scope", FIELD_STRING, .at = SPEC(login.scope), .check = value_text,
+      .about = "Scope to request when signing in; default the credential's scope." },
+    { "redirect_url", FIELD_STRING, .at = SPEC(login.redirect_url), .check = value_redirect_url,
+      .about = "Redirect URL as registered at the provider, http on loopback; default http://127.0.0.1/callback. "
+               "Without a port, sidekey uses a free one (RFC 8252)." },
+    { "params", FIELD_PAIRS, .at = SPEC(login.params), .count_at = SPEC(login.param_count), .check = value_login_param,
+      .about = "Additional parameters of the authorization request, such as prompt: consent." },
+    END,
+};
+static const struct table login_table = { .fields = login_fields, .check = grants_check_login };
+
 static const struct field spec_fields[] = {
     { "preset", FIELD_STRING, .at = SPEC(preset), .check = value_text,
       .about = "A provider that sidekey knows: it fills in what is not written here (sidekey presets)." },
@@ -92,6 +113,8 @@ static const struct field spec_fields[] = {
       .json = TEXT },
     { "federation_rule", FIELD_CUSTOM, .read = preset_read_value, .about = "The federation rule, for presets.",
       .json = TEXT },
+    { "login_scope", FIELD_CUSTOM, .read = preset_read_value, .about = "The scope of login, for presets.",
+      .json = TEXT },
     { "grant", FIELD_ENUM, .at = SPEC(grant), .words = grants, .about = "How access tokens are obtained." },
     { "token_url", FIELD_STRING, .at = SPEC(token_url), .check = value_url,
       .about = "The token endpoint: https, or http on loopback (grant: metadata: also http on link-local addresses)." },
@@ -100,6 +123,8 @@ static const struct field spec_fields[] = {
     { "refresh_token", FIELD_SECRET, .at = SPEC(refresh_token),
       .about = "The first refresh token. sidekey tries a new value here once, at once; apart from that it uses the "
                "stored token, which is newer." },
+    { "login", FIELD_OBJECT, .table = &login_table,
+      .about = "How a person signs in (sidekey login); refresh_token is then not needed." },
     { "token", FIELD_CUSTOM, .read = grants_read_token,
       .about = "The token itself (grant: static); with other grants access_token or id_token: which member of the "
                "response is the token.",

@@ -22,7 +22,7 @@ static const struct {
     const char *needs, *takes;
 } rows[] = {
     [GRANT_STATIC] = { "token", "" },
-    [GRANT_REFRESH_TOKEN] = { "token_url refresh_token", OAUTH_KEYS },
+    [GRANT_REFRESH_TOKEN] = { "token_url", OAUTH_KEYS " refresh_token login" },
     [GRANT_CLIENT_CREDENTIALS] = { "token_url client_id", OAUTH_KEYS },
     [GRANT_JWT_BEARER] = { "token_url assertion", OAUTH_KEYS " impersonate" },
     [GRANT_TOKEN_EXCHANGE] = { "token_url subject_token", OAUTH_KEYS
@@ -118,6 +118,24 @@ static int check_keys(struct schema *s, const json_t *node, const struct credent
             failed |= refuse_key(s, node, key, "grant: ", name);
     }
     return failed;
+}
+
+/* Where the first refresh token comes from. */
+static int check_first_token(struct schema *s, const json_t *node, const struct credential_spec *c)
+{
+    if (c->grant == GRANT_REFRESH_TOKEN && written(s, node, "login") && !c->client_id)
+        return missing(s, node, "client_id", "login", "");
+    if (c->grant != GRANT_REFRESH_TOKEN || written(s, node, "refresh_token") || written(s, node, "login"))
+        return 0;
+    return missing(s, node, "refresh_token", "grant: refresh_token", " (or login, to sign in with sidekey login)");
+}
+
+int grants_check_login(struct schema *s, const json_t *node, void *spec)
+{
+    const struct credential_spec *c = spec;
+    if (!node || credential_spec_has_login(c))
+        return 0;
+    return schema_error(s, node, "needs issuer, authorization_url or device_authorization_url");
 }
 
 /* The URL is checked here and not as a single value, because what is allowed depends on the grant. */
@@ -219,6 +237,7 @@ int grants_check_spec(struct schema *s, const json_t *node, void *spec)
                    : schema_error(s, node, "grant is missing: write one, or a preset (sidekey presets lists them)");
     choose_auth(c);
     int failed = check_keys(s, node, c);
+    failed |= check_first_token(s, node, c);
     failed |= cross_check_pair(s, json_object_get(node, "tls"), c->cert_file, c->key_file);
     failed |= check_url(s, node, c);
     failed |= check_token(s, node, c);

@@ -228,6 +228,31 @@ const char *value_param(char **io_text)
     return value_text(io_text);
 }
 
+const char *value_redirect_url(char **io_text)
+{
+    struct authority a;
+    struct slice path;
+    const char *wrong = value_url(io_text);
+    if (wrong)
+        return wrong;
+    if (url_parse(slice_str(*io_text), &a, &path) != 0 || a.scheme != SCHEME_HTTP
+        || !address_names_loopback(slice_str(a.host)) || memchr(path.ptr, '?', path.len))
+        return "must be http on this machine, without a query: write http://127.0.0.1:PORT/PATH";
+    return NULL;
+}
+
+const char *value_login_param(char **io_text)
+{
+    static const char *const own[] = { "response_type", "client_id", "redirect_uri",   "scope",
+                                       "state",         "resource",  "code_challenge", "code_challenge_method" };
+    if (!**io_text)
+        return "a parameter needs a name";
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(*io_text, own[i]) == 0)
+            return "sidekey writes this parameter itself: remove it";
+    return value_text(io_text);
+}
+
 const char *value_claim(char **io_text)
 {
     static const char *const own[] = { "iss", "sub", "aud", "iat", "exp", "jti" };

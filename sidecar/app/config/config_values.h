@@ -42,6 +42,10 @@ const char *value_redis_word(char **io_text);
 const char *value_token_url(char **io_text);
 /* A parameter of the token request that has no key of its own. */
 const char *value_param(char **io_text);
+/* Where a browser brings the code: http on loopback, without a query. */
+const char *value_redirect_url(char **io_text);
+/* A parameter of the authorization request that is not sidekey's own. */
+const char *value_login_param(char **io_text);
 /* A claim of an assertion that has no key of its own. */
 const char *value_claim(char **io_text);
 /* A field of the token request that is not sidekey's own; lower-cased. */

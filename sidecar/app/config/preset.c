@@ -9,8 +9,8 @@
 
 #define NAME_MAX_BYTES 64
 
-const char *const preset_values[] = { "key",      "tenant",       "domain",          "realm", "account",
-                                      "provider", "organization", "federation_rule", NULL };
+const char *const preset_values[] = { "key",      "tenant",       "domain",          "realm",       "account",
+                                      "provider", "organization", "federation_rule", "login_scope", NULL };
 
 /* One preset on its way into one credential. */
 struct expansion {

@@ -30,11 +30,23 @@ static bool may_probe(struct flight *f)
     return f->order.probe || due;
 }
 
+/* The way out, where there is a short one. */
+static enum flight_step fail_for_person(struct flight *f, enum msg_class failure, const char *what)
+{
+    if (!credential_spec_has_login(f->spec))
+        return flight_fail(f, failure, what);
+    char text[sizeof f->text]; /* what may be f's own */
+    snprintf(text, sizeof text, "%.170s: run sidekey login %s", what, f->spec->name);
+    return flight_fail(f, failure, text);
+}
+
 static enum flight_step nothing_left(struct flight *f)
 {
     bool stored = !secret_empty(&f->base.refresh_token), seed = f->spec->refresh_token.kind != SECRET_REF_NONE;
     if (!stored && !seed)
-        return flight_fail(f, MSG_CONFIG_ERROR, "there is no refresh token");
+        return fail_for_person(f, MSG_CONFIG_ERROR,
+                               credential_spec_has_login(f->spec) ? "there was no sign-in yet"
+                                                                  : "there is no refresh token");
     if (f->intent.seeded) /* f->text says how it was refused */
         return flight_end_as(f, FLIGHT_FAILED, f->text);
     const char *text = "the configured refresh token was used or refused before";
@@ -42,7 +54,7 @@ static enum flight_step nothing_left(struct flight *f)
         text = "the refresh token was revoked or has expired";
     else if (stored)
         text = "the refresh token was revoked or has expired, and the configured one is not newer";
-    return flight_fail(f, MSG_DEAD, flight_dead_reason(f, text));
+    return fail_for_person(f, MSG_DEAD, flight_dead_reason(f, text));
 }
 
 /* The stored token; when that is dead, the losing child of a race, then the configured one. */

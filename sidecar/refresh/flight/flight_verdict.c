@@ -9,6 +9,18 @@
 
 #define MARK_DEAD_TRIES 3
 
+/* The way out, where there is a short one. */
+static void advise_login(struct flight *f)
+{
+    char advice[96];
+    if (!credential_spec_has_login(f->spec))
+        return;
+    snprintf(advice, sizeof advice, "; run sidekey login %s", f->spec->name);
+    size_t len = strlen(f->text), most = sizeof f->text - 1 - strlen(advice);
+    len = len < most ? len : most;
+    snprintf(f->text + len, sizeof f->text - len, "%s", advice);
+}
+
 void flight_report_death(struct flight *f)
 {
     char detail[sizeof f->text];
@@ -19,6 +31,7 @@ void flight_report_death(struct flight *f)
     if (f->attempt.foreign)
         flight_note(f, FLIGHT_FOREIGN_ROTATION, f->base.generation,
                     "another program has a copy of it: give each program its own grant");
+    advise_login(f);
     bool known = strcmp(f->base.dead_fp, f->fresh.dead_fp) == 0; /* one more try of many */
     LOG_AT(known ? LOG_WARN : LOG_ERROR, log_msg(known ? "refresh token still refused" : "reauthorisation required"),
            log_str("credential", f->spec->name), log_int("generation", (int64_t)f->fresh.generation),

@@ -146,6 +146,22 @@ int grant_build(const struct credential_spec *spec, const struct grant_secrets *
     return end_request(ret, failed, &w, e);
 }
 
+int grant_build_members(const struct credential_spec *spec, const struct grant_secrets *secrets,
+                        const struct grant_member *members, size_t count, bool token_request, struct grant_request *ret,
+                        struct err *e)
+{
+    bool json = token_request && spec->body == GRANT_BODY_JSON;
+    struct grant_writer w = { .as = json ? GRANT_BODY_JSON : GRANT_BODY_FORM, .out = &ret->body };
+    begin_request(ret, spec, json);
+    for (size_t i = 0; i < count; i++)
+        grant_add(&w, members[i].name, members[i].value);
+    int failed = add_client(&w, spec, secrets, &ret->authorization, e);
+    for (size_t i = 0; token_request && i < spec->param_count; i++)
+        grant_add(&w, spec->params[i].name, slice_str(spec->params[i].value));
+    grant_end(&w);
+    return end_request(ret, failed, &w, e);
+}
+
 int grant_build_impersonation(const struct credential_spec *spec, struct slice token, struct grant_request *ret,
                               struct err *e)
 {

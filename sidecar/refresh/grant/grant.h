@@ -70,6 +70,17 @@ MUST_CHECK int grant_build(const struct credential_spec *spec, const struct gran
 /* The second request, spec->impersonate: {"scope", "lifetime"} with the first token as Bearer.  As grant_build(). */
 MUST_CHECK int grant_build_impersonation(const struct credential_spec *spec, struct slice token,
                                          struct grant_request *ret, struct err *e);
+/* A member of a request that is not a grant of its own. */
+struct grant_member {
+    const char *name;
+    struct slice value; /* empty: left out */
+};
+/* Another request to the same server: these members and the client's authentication.  token_request: it goes to
+ * token_url, in the spec's own encoding and with its params; else it is a form.  Codes (RFC 6749 §4.1.3, RFC 8628
+ * §3.4), device authorization (RFC 8628 §3.1), revocation (RFC 7009 §2.1).  As grant_build(). */
+MUST_CHECK int grant_build_members(const struct credential_spec *spec, const struct grant_secrets *secrets,
+                                   const struct grant_member *members, size_t count, bool token_request,
+                                   struct grant_request *ret, struct err *e);
 void grant_request_done(struct grant_request *r);
 
 enum grant_result {

@@ -1,0 +1,228 @@
+#include "refresh/login/login_private.h"
+
+#include "base/clock.h"
+#include "refresh/flight/state_from_answer.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+
+/* The prologue of every process that sees a refresh token: main() has made it undumpable before. */
+static void harden(void)
+{
+    (void)mallopt(M_PERTURB, 0xa5);
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+}
+
+void login_hold_signals(bool hold)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGTSTP);
+    sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
+/* ---- before anybody is asked ---- */
+
+static void on_secrets(void *arg, const char *error)
+{
+    struct err *e = arg;
+    err_set(e, "%s", error ? error : "");
+}
+
+static int load_secrets(struct login *l, struct err *e)
+{
+    const struct secret_ref *refs[CREDENTIAL_REFRESH_TOKEN];
+    struct err said = { "?" }, ignored;
+    for (unsigned i = 0; i < CREDENTIAL_REFRESH_TOKEN; i++)
+        refs[i] = credential_spec_secret_of(l->spec, i);
+    enum secret_load_result result =
+        secret_load_start(&l->secrets, refs, CREDENTIAL_REFRESH_TOKEN, on_secrets, &said, e);
+    while (result == SECRET_LOAD_RUNNING && strcmp(said.text, "?") == 0)
+        ev_run(loop_get(), EVRUN_ONCE);
+    if (result == SECRET_LOAD_RUNNING && said.text[0]) {
+        *e = said;
+        result = SECRET_LOAD_FAILED;
+    }
+    if (l->spec->refresh_token.kind != SECRET_REF_NONE)
+        (void)!secret_ref_read(&l->spec->refresh_token, &l->seed, &ignored);
+    return result == SECRET_LOAD_FAILED ? EX_CONFIG : 0;
+}
+
+static int begin(struct login *l, struct err *e)
+{
+    struct keeper_options one = *l->options->keeper;
+    harden();
+    state_init(&l->state);
+    one.specs = l->spec;
+    one.spec_count = 1;
+    int status = stores_open(&l->stores, &one, e);
+    if (status == 0 && !(l->fetch = fetch_new(&l->options->keeper->network, e)))
+        status = EX_OSERR;
+    if (status == 0)
+        status = load_secrets(l, e);
+    if (status == 0)
+        status = login_load(l, e);
+    return status == 0 ? login_discover(l, e) : status;
+}
+
+static void end(struct login *l)
+{
+    fetch_free(l->fetch);
+    stores_close(&l->stores);
+    secret_load_stop(&l->secrets);
+    secret_done(&l->seed);
+    state_done(&l->state);
+    free(l->endpoints.authorization);
+    free(l->endpoints.device);
+    free(l->endpoints.revocation);
+}
+
+/* ---- the way ---- */
+
+static int choose(const struct login *l, enum login_way *ret, struct err *e)
+{
+    const struct login_options *o = l->options;
+    bool browser = l->endpoints.authorization, device = l->endpoints.device;
+    *ret = o->way;
+    if (o->way == LOGIN_AUTO)
+        *ret = browser && (o->has_browser || !device) ? LOGIN_BROWSER : LOGIN_DEVICE;
+    if (*ret == LOGIN_DEVICE && !device) {
+        err_set(e, "no device_authorization_url is known: write login.device_authorization_url%s",
+                browser ? ", or sign in with a browser" : "");
+        return EX_CONFIG;
+    }
+    if (*ret == LOGIN_BROWSER && !browser) {
+        err_set(e, "no authorization_url is known: write login.authorization_url, or use --device");
+        return EX_CONFIG;
+    }
+    return 0;
+}
+
+static int get_tokens(struct login *l, struct login_response *ret, struct err *e)
+{
+    struct login_code code = { .grant_type = NULL };
+    enum login_way way;
+    int status = choose(l, &way, e);
+    if (status == 0 && way == LOGIN_DEVICE)
+        return login_device(l, ret, e);
+    if (status == 0)
+        status = login_browser(l, &code, e);
+    login_hold_signals(true);
+    if (status == 0)
+        status = login_redeem(l, &code, ret, e);
+    login_code_done(&code);
+    return status;
+}
+
+/* ---- what is stored ---- */
+
+struct signed_in {
+    const struct grant_answer *answer;
+    int64_t wall_ms;
+};
+
+/* A new grant: of the old one only what was tried is remembered. */
+static int make_signed_in(struct login *l, const struct state *parent, void *arg, struct state *ret)
+{
+    const struct signed_in *s = arg;
+    struct state blank;
+    state_init(&blank);
+    blank.generation = parent->generation;
+    memcpy(blank.seed_fp, parent->seed_fp, sizeof blank.seed_fp);
+    memcpy(blank.tried, parent->tried, sizeof blank.tried);
+    int failed = state_from_answer(&blank, s->answer, SLICE(""), "", l->spec->default_lifetime_ms, s->wall_ms, ret);
+    if (failed == 0)
+        login_note_seed(l, ret);
+    state_done(&blank);
+    return failed;
+}
+
+static int store(struct login *l, const struct login_response *r, struct login_result *ret, struct err *e)
+{
+    struct grant_answer answer = { .lifetime_ms = 0 };
+    struct signed_in s = { &answer, r->date_s ? r->date_s * 1000 : clock_wall_ms() };
+    int status = login_read(l, r, &answer, e);
+    if (status == 0)
+        status = login_commit(l, make_signed_in, &s, &ret->generation, e);
+    if (status == 0)
+        login_account(buf_slice(&r->body), ret->account);
+    grant_answer_done(&answer);
+    return status;
+}
+
+int login_run(const struct login_options *o, struct login_result *ret, struct err *e)
+{
+    struct login l = { .options = o, .spec = o->spec, .stores.dir.fd = -1 };
+    struct login_response r = { .status = 0 };
+    *ret = (struct login_result){ .generation = 0 };
+    int status = begin(&l, e);
+    if (status == 0)
+        status = get_tokens(&l, &r, e);
+    login_hold_signals(true);
+    if (status == 0)
+        status = store(&l, &r, ret, e);
+    login_hold_signals(false);
+    login_response_done(&r);
+    end(&l);
+    return status;
+}
+
+/* ---- and out ---- */
+
+/* Nothing that was stored is used again, and the configured refresh token does not take its place. */
+static int make_signed_out(struct login *l, const struct state *parent, void *arg, struct state *ret)
+{
+    char fp[9];
+    (void)arg;
+    ret->generation = parent->generation + 1;
+    memcpy(ret->seed_fp, parent->seed_fp, sizeof ret->seed_fp);
+    memcpy(ret->tried, parent->tried, sizeof ret->tried);
+    if (!secret_empty(&parent->refresh_token))
+        state_add_tried(ret, seal_fingerprint(l->stores.ring, secret_peek(&parent->refresh_token), fp));
+    login_note_seed(l, ret);
+    return 0;
+}
+
+/* RFC 7009 §2.1; 200 also for a token that the server does not know. */
+static const char *revoke_token(struct login *l)
+{
+    struct err e = { "" };
+    struct login_response r = { .status = 0 };
+    const struct grant_member members[] = { { "token", secret_peek(&l->state.refresh_token) },
+                                            { "token_type_hint", SLICE("refresh_token") } };
+    const char *note = NULL;
+    if (secret_empty(&l->state.refresh_token))
+        return "There was no refresh token.";
+    if (!l->endpoints.revocation)
+        return "The provider has no revocation endpoint that sidekey knows: end the session there as well.";
+    if (login_post(l, l->endpoints.revocation, members, 2, &r, &e) != 0 || r.status != 200) {
+        if (r.status || !e.text[0])
+            login_refused(l->endpoints.revocation, &r, &e);
+        l->options->progress.note(l->options->progress.arg, e.text);
+        note = "The provider did not confirm the revocation: end the session there as well.";
+    }
+    login_response_done(&r);
+    return note;
+}
+
+int login_out(const struct login_options *o, const char **ret_note, struct err *e)
+{
+    struct login l = { .options = o, .spec = o->spec, .stores.dir.fd = -1 };
+    uint64_t generation;
+    int status = begin(&l, e);
+    *ret_note = NULL;
+    login_hold_signals(true);
+    if (status == 0)
+        *ret_note = revoke_token(&l);
+    if (status == 0)
+        status = login_commit(&l, make_signed_out, NULL, &generation, e);
+    login_hold_signals(false);
+    end(&l);
+    return status;
+}

@@ -1,0 +1,164 @@
+/* Where the endpoints are: the configuration says so, or the metadata of the issuer. */
+#include "refresh/login/login_private.h"
+
+#include "base/json_safe.h"
+#include "net/address.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#define METADATA_MAX (256 * 1024)
+#define URL_MAX 2048
+
+static int no_memory(struct err *e)
+{
+    err_set(e, "out of memory");
+    return EX_OSERR;
+}
+
+/* RFC 8414 §3.1 puts its name between host and path, OpenID Connect Discovery §4.1 its own after the path. */
+static int metadata_url(const char *issuer, bool openid, char *url, size_t size)
+{
+    const char *path = strchr(issuer + strcspn(issuer, ":") + 3, '/');
+    int host_len = (int)(path ? path - issuer : (long)strlen(issuer)), len;
+    const char *tail = path ? path : "";
+    int tail_len = (int)strlen(tail);
+    if (tail_len && tail[tail_len - 1] == '/')
+        tail_len--;
+    if (openid)
+        len = snprintf(url, size, "%.*s%.*s/.well-known/openid-configuration", host_len, issuer, tail_len, tail);
+    else
+        len = snprintf(url, size, "%.*s/.well-known/oauth-authorization-server%.*s", host_len, issuer, tail_len, tail);
+    return len > 0 && (size_t)len < size ? 0 : -1;
+}
+
+/* What a server names must be as safe as what an operator names: https, and loopback only from loopback. */
+bool login_may_name(const char *from_url, const char *url)
+{
+    struct fetch_place from, to;
+    if (!url || strlen(url) >= URL_MAX || fetch_url_read(url, false, &to) != 0
+        || fetch_url_read(from_url, false, &from) != 0)
+        return false;
+    return from.loopback || (strcmp(to.scheme, "https") == 0 && !to.loopback);
+}
+
+/* The configuration wins. */
+static int take(const struct login *l, const json_t *metadata, const char *member, const char *configured, char **ret,
+                struct err *e)
+{
+    const char *found = json_string_value(json_object_get(metadata, member));
+    if (configured || !found)
+        return 0;
+    if (!login_may_name(l->spec->login.issuer, found)) {
+        err_set(e, "%s: its metadata names a %s that is not https", l->spec->login.issuer, member);
+        return EX_UNAVAILABLE;
+    }
+    return (*ret = strdup(found)) ? 0 : no_memory(e);
+}
+
+static bool has_word(const json_t *list, const char *word)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *one = json_string_value(json_array_get(list, i));
+        if (one && strcmp(one, word) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* RFC 8414 §3.3 (another issuer's metadata would lead the code elsewhere), RFC 9700 §2.1.1 (PKCE that is not S256). */
+static int check(const struct login *l, const json_t *metadata, struct err *e)
+{
+    const char *issuer = json_string_value(json_object_get(metadata, "issuer"));
+    const char *token_url = json_string_value(json_object_get(metadata, "token_endpoint"));
+    const json_t *methods = json_object_get(metadata, "code_challenge_methods_supported");
+    if (!issuer || strcmp(issuer, l->spec->login.issuer) != 0) {
+        err_set(e, "%s: its metadata is that of another issuer: write login.issuer as the provider documents it",
+                l->spec->login.issuer);
+        return EX_CONFIG;
+    }
+    if (token_url && strcmp(token_url, l->spec->token_url) != 0) {
+        err_set(e, "%s: its metadata names another token endpoint than token_url: write token_url: %.300s",
+                l->spec->login.issuer, login_may_name(issuer, token_url) ? token_url : "as the provider documents it");
+        return EX_CONFIG;
+    }
+    if (methods && !has_word(methods, "S256")) {
+        err_set(e, "%s: does not support PKCE with S256", l->spec->login.issuer);
+        return EX_UNAVAILABLE;
+    }
+    return 0;
+}
+
+static int take_all(struct login *l, const json_t *metadata, struct err *e)
+{
+    const struct credential_spec_login *own = &l->spec->login;
+    struct login_endpoints *to = &l->endpoints;
+    to->names_issuer = json_is_true(json_object_get(metadata, "authorization_response_iss_parameter_supported"));
+    int status = check(l, metadata, e);
+    if (status == 0)
+        status = take(l, metadata, "authorization_endpoint", own->authorization_url, &to->authorization, e);
+    if (status == 0)
+        status = take(l, metadata, "device_authorization_endpoint", own->device_authorization_url, &to->device, e);
+    if (status == 0)
+        status = take(l, metadata, "revocation_endpoint", own->revocation_url, &to->revocation, e);
+    return status;
+}
+
+/* *ret: the metadata; NULL: it is not there. */
+static int fetch_metadata(struct login *l, bool openid, json_t **ret, struct err *e)
+{
+    char url[URL_MAX];
+    struct login_response r = { .status = 0 };
+    *ret = NULL;
+    if (metadata_url(l->spec->login.issuer, openid, url, sizeof url) != 0) {
+        err_set(e, "login.issuer is too long");
+        return EX_CONFIG;
+    }
+    int status = login_fetch(l, &(struct fetch_request){ .url = url }, &r, e) == 0 ? 0 : EX_UNAVAILABLE;
+    if (status == 0 && (r.status == 0 || r.status >= 500))
+        status = login_refused(url, &r, e);
+    else if (status == 0 && r.status == 200 && !r.cut && r.body.len <= METADATA_MAX)
+        *ret = json_safe_load(buf_slice(&r.body), JSON_REJECT_DUPLICATES, NULL);
+    login_response_done(&r);
+    return status;
+}
+
+static int ask_issuer(struct login *l, struct err *e)
+{
+    json_t *metadata = NULL;
+    int status = fetch_metadata(l, false, &metadata, e);
+    if (status == 0 && !json_is_object(metadata)) {
+        json_decref(metadata);
+        status = fetch_metadata(l, true, &metadata, e);
+    }
+    if (status == 0 && !json_is_object(metadata)) {
+        err_set(e,
+                "%s: has no metadata (RFC 8414, OpenID Connect Discovery): write login.authorization_url or "
+                "login.device_authorization_url instead of login.issuer",
+                l->spec->login.issuer);
+        status = EX_UNAVAILABLE;
+    }
+    if (status == 0)
+        status = take_all(l, metadata, e);
+    json_decref(metadata);
+    return status;
+}
+
+static int copy(const char *from, char **to, struct err *e)
+{
+    if (!from)
+        return 0;
+    return (*to = strdup(from)) ? 0 : no_memory(e);
+}
+
+int login_discover(struct login *l, struct err *e)
+{
+    const struct credential_spec_login *own = &l->spec->login;
+    struct login_endpoints *to = &l->endpoints;
+    if (copy(own->authorization_url, &to->authorization, e) != 0
+        || copy(own->device_authorization_url, &to->device, e) != 0
+        || copy(own->revocation_url, &to->revocation, e) != 0)
+        return EX_OSERR;
+    return own->issuer ? ask_issuer(l, e) : 0;
+}

@@ -1,0 +1,101 @@
+/* refresh/login/login_private.h: inside the login, for login*.c only.
+ * login.c has the steps; login_fetch.c one request, waited for; login_discover.c where the endpoints are;
+ * login_device.c and login_browser.c bring the code; login_redeem.c spends it; login_store.c commits.  Everything
+ * blocks by running the loop. */
+#ifndef SIDEKEY_REFRESH_LOGIN_LOGIN_PRIVATE_H
+#define SIDEKEY_REFRESH_LOGIN_LOGIN_PRIVATE_H
+
+#include "refresh/fetch/fetch.h"
+#include "refresh/flight/secret_load.h"
+#include "refresh/grant/grant.h"
+#include "refresh/login/login.h"
+#include "refresh/stores.h"
+
+struct login_endpoints { /* heap or NULL */
+    char *authorization, *device, *revocation;
+    bool names_issuer; /* the response to the browser has iss (RFC 9207) */
+};
+
+struct login {
+    const struct login_options *options;
+    const struct credential_spec *spec;
+    struct stores stores;
+    struct fetch *fetch;
+    struct secret_load secrets; /* those before CREDENTIAL_REFRESH_TOKEN */
+    struct secret seed;         /* the configured refresh token; empty: none, or it cannot be read */
+    struct login_endpoints endpoints;
+    struct state state; /* as it is stored */
+};
+
+/* One response, or none. */
+struct login_response {
+    int status; /* 0: none */
+    bool sent, cut;
+    struct buf body; /* secret */
+    int64_t date_s;  /* the server's; 0: none */
+    char error[256];
+};
+
+/* The code, and what goes with it to the token endpoint. */
+struct login_code {
+    const char *grant_type; /* a constant */
+    const char *member;     /* that the code goes into */
+    struct secret code, verifier;
+    char *redirect_uri; /* NULL: none */
+};
+
+/* login_fetch.c */
+/* Runs the loop until *done. */
+void login_wait(const bool *done);
+/* Runs the loop for ms. */
+void login_sleep(int64_t ms);
+/* 0, with ret (which was empty); -1 with e: not even a request. */
+MUST_CHECK int login_fetch(struct login *l, const struct fetch_request *request, struct login_response *ret,
+                           struct err *e);
+/* POSTs what grant_build_members() makes of members. */
+MUST_CHECK int login_post(struct login *l, const char *url, const struct grant_member *members, size_t count,
+                          struct login_response *ret, struct err *e);
+void login_response_done(struct login_response *r);
+/* Says in e what a response without success said.  url: whose.  Returns EX_UNAVAILABLE. */
+int login_refused(const char *url, const struct login_response *r, struct err *e);
+
+/* Runs the loop until *done (NULL: never), at most until until_ms, and tells the person how long there is until end_ms.
+ * true: done. */
+bool login_wait_shown(struct login *l, const bool *done, int64_t until_ms, int64_t end_ms);
+
+/* login.c: from the token request to the commit nobody at the terminal may end this process by chance. */
+void login_hold_signals(bool hold);
+
+/* login_discover.c */
+/* A URL that a server names must be as safe as one that an operator writes: https, and loopback only when the server
+ * (from_url) is there itself. */
+bool login_may_name(const char *from_url, const char *url);
+/* Fills l->endpoints.  Exit status. */
+MUST_CHECK int login_discover(struct login *l, struct err *e);
+
+/* login_device.c, login_browser.c: exit status; with 0 *ret is filled.  The device's is redeemed where it is polled. */
+MUST_CHECK int login_device(struct login *l, struct login_response *ret, struct err *e);
+MUST_CHECK int login_browser(struct login *l, struct login_code *ret, struct err *e);
+void login_code_done(struct login_code *c);
+
+/* login_redeem.c */
+/* Sends the token request.  Exit status; 0: *ret is what came, whatever it says. */
+MUST_CHECK int login_redeem(struct login *l, const struct login_code *code, struct login_response *ret, struct err *e);
+/* Reads a successful token response.  Exit status: 0; 69 with e (no refresh token, nothing that can be read). */
+MUST_CHECK int login_read(const struct login *l, const struct login_response *r, struct grant_answer *ret,
+                          struct err *e);
+/* The account that the ID token of a token response names; "" when there is none. */
+void login_account(struct slice body, char text[LOGIN_ACCOUNT_MAX + 1]);
+
+/* login_store.c */
+/* Reads what is stored into l->state, so that a store that cannot be used is known before anybody is asked.  Exit
+ * status. */
+MUST_CHECK int login_load(struct login *l, struct err *e);
+/* Commits, under a lease, what make() says of the state that is stored at that moment.  Waits for other holders.  Exit
+ * status. */
+typedef int login_make_fn(struct login *l, const struct state *parent, void *arg, struct state *ret);
+MUST_CHECK int login_commit(struct login *l, login_make_fn *make, void *arg, uint64_t *ret_generation, struct err *e);
+/* A configured refresh token that nobody has tried would take the place of what is committed: it counts as tried. */
+void login_note_seed(struct login *l, struct state *s);
+
+#endif

@@ -1,0 +1,100 @@
+/* The code becomes tokens, once. */
+#include "refresh/login/login_private.h"
+
+#include "base/json_safe.h"
+#include "base/str.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#define TRIES 5 /* as long as nothing was sent */
+#define TRY_AGAIN_MS 1000
+
+void login_code_done(struct login_code *c)
+{
+    secret_done(&c->code);
+    secret_done(&c->verifier);
+    free(c->redirect_uri);
+    *c = (struct login_code){ .grant_type = NULL };
+}
+
+int login_redeem(struct login *l, const struct login_code *code, struct login_response *ret, struct err *e)
+{
+    const struct grant_member members[] = { { "grant_type", slice_str(code->grant_type) },
+                                            { code->member, secret_peek(&code->code) },
+                                            { "redirect_uri", slice_str(code->redirect_uri) },
+                                            { "code_verifier", secret_peek(&code->verifier) },
+                                            { "resource", slice_str(l->spec->resource) } };
+    for (int i = 0; i < TRIES; i++) {
+        if (i)
+            login_sleep(TRY_AGAIN_MS);
+        login_response_done(ret);
+        if (login_post(l, l->spec->token_url, members, sizeof members / sizeof *members, ret, e) != 0)
+            return EX_UNAVAILABLE;
+        if (ret->status || ret->sent)
+            break; /* a code is good for one request */
+    }
+    return 0;
+}
+
+int login_read(const struct login *l, const struct login_response *r, struct grant_answer *ret, struct err *e)
+{
+    char why[GRANT_WHY_BYTES] = "";
+    const struct grant_input in = { r->status, buf_slice(&r->body), r->cut, l->spec };
+    if (r->status == 0 || r->status >= 300)
+        return login_refused(l->spec->token_url, r, e);
+    enum grant_result result = grant_parse(&in, ret, why);
+    if (result == GRANT_ERROR)
+        return login_refused(l->spec->token_url, r, e);
+    if (result != GRANT_TOKEN) {
+        err_set(e, "the token response cannot be used: %s", why);
+        return EX_UNAVAILABLE;
+    }
+    if (!secret_empty(&ret->refresh_token))
+        return 0;
+    err_set(e, "the provider gave no refresh token: request one, for example with login: {scope: \"… offline_access\"} "
+               "or login: {params: {access_type: offline, prompt: consent}}, as its documentation says");
+    return EX_UNAVAILABLE;
+}
+
+/* ---- who signed in: not verified, it came over TLS from the token endpoint, and is only shown ---- */
+
+static json_t *claims_of(struct slice token)
+{
+    struct slice rest, payload;
+    struct buf text;
+    slice_cut(token, '.', &rest);
+    payload = slice_cut(rest, '.', &rest);
+    buf_init_secret(&text, GRANT_TOKEN_MAX);
+    json_t *claims =
+        payload.len && str_add_unbase64(&text, payload) == 0 ? json_safe_load(buf_slice(&text), 0, NULL) : NULL;
+    buf_done(&text);
+    return claims;
+}
+
+/* Nothing in it may speak to a terminal. */
+static void show(const char *from, char text[LOGIN_ACCOUNT_MAX + 1])
+{
+    size_t len = 0;
+    for (; *from && len < LOGIN_ACCOUNT_MAX; from++)
+        text[len++] = *from > ' ' && *from < 0x7f ? *from : '?';
+    text[len] = '\0';
+}
+
+void login_account(struct slice body, char text[LOGIN_ACCOUNT_MAX + 1])
+{
+    static const char *const names[] = { "email", "preferred_username", "sub" };
+    json_t *response = json_safe_load(body, 0, NULL), *claims = NULL;
+    const json_t *token = json_object_get(response, "id_token");
+    text[0] = '\0';
+    if (json_is_string(token))
+        claims = claims_of(slice_of(json_string_value(token), json_string_length(token)));
+    for (size_t i = 0; i < sizeof names / sizeof *names && !text[0]; i++) {
+        const char *name = json_string_value(json_object_get(claims, names[i]));
+        if (name)
+            show(name, text);
+    }
+    json_decref(claims);
+    json_decref(response);
+}

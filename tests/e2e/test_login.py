@@ -1,0 +1,390 @@
+"""sidekey login and logout: a person signs in at a real authorization server, and unchanged programs get tokens."""
+import http.cookiejar
+import http.client
+import http.server
+import json
+import re
+import signal
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import harness
+import pytest
+from harness import PATIENCE_S, SIDEKEY, environment, until
+
+EX_USAGE, EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 64, 69, 77, 78
+URL = re.compile(r"^  (https?://\S+)$", re.M)
+
+
+@pytest.fixture(scope="module")
+def auth_server(folder, pki):
+    server = harness.AuthServer(folder, pki, sign_in=True)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def login_config(auth, make_config):
+    """login_config(login={…}, **keys of the credential): one credential that has no refresh token yet."""
+    def make(login=None, store=None, **more):
+        config = make_config()
+        issuer = auth.token_url.removesuffix("/token")
+        config["credentials"] = {"crm": {
+            "grant": "refresh_token", "token_url": auth.token_url, "client_id": "sidekey-native",
+            "login": login or {"issuer": issuer, "scope": "openid offline_access", "params": {"prompt": "consent"}}, **more,
+        }}
+        config["store"].update(store or {})
+        return config
+    return make
+
+
+class Login(harness.Process):
+    """`sidekey login crm`, as a person sees it."""
+
+    def __init__(self, place, config, *args, env=None, command="login", name="login", **kw):
+        self.file = place / f"{name}.yaml"
+        self.file.write_text(json.dumps(config))
+        super().__init__(name, [SIDEKEY, command, "crm", "-c", self.file, *args], place, environment(place, env), **kw)
+
+    def url(self):
+        """The address that a browser is to open."""
+        return self.wait_line(URL.pattern, self.err)[1]
+
+    def end(self, status=0):
+        """What it said, once it has ended with this status."""
+        code = self.popen.wait(PATIENCE_S)
+        said = self.err.read_text()
+        assert code == status, (code, said)
+        assert not self.out.read_text()
+        return said
+
+
+@pytest.fixture
+def login(place, request, auth):
+    """login(config, *args): a running one.  At the end no secret stands in what any of them printed."""
+    started = []
+
+    def begin(config, *args, **kw):
+        started.append(Login(place, config, *args, name=f"login{len(started)}", **kw))
+        request.node.sidekey_processes.append(started[-1])
+        return started[-1]
+    yield begin
+    for one in started:
+        if one.popen.poll() is None:
+            one.stop(signal.SIGKILL)
+        for secret in auth.secrets:
+            assert secret not in one.err.read_text(), "a secret was printed"
+
+
+class Person:
+    """Somebody with a browser: fills in whatever form there is."""
+
+    def __init__(self, name="alice", *handlers):
+        self.name = name
+        self.opener = urllib.request.build_opener(*handlers, urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+
+    def open(self, url, form=None):
+        """(final URL, page)"""
+        data = None if form is None else urllib.parse.urlencode(form).encode()
+        with self.opener.open(url, data, timeout=PATIENCE_S) as answer:
+            return answer.url, answer.headers, answer.read().decode()
+
+    def go(self, url, form=None, until_page="Return to the terminal"):
+        """Opens url and fills in forms, until a page says that it is done."""
+        for _ in range(10):
+            at, headers, page = self.open(url, form)
+            if until_page in page:
+                return at, headers, page
+            action = re.search(r'<form[^>]*action="([^"]+)"', page)
+            assert action, page
+            url = urllib.parse.urljoin(at, action[1].replace("&amp;", "&"))
+            form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+            if 'name="login"' in page:
+                form.update(login=self.name, password="any")
+        raise AssertionError(f"too many forms: {page}")
+
+
+def sign_in(config, login, person=None):
+    one = login(config, "--no-browser")
+    (person or Person()).go(one.url())
+    return one.end()
+
+
+def test_a_browser_signs_in_and_a_program_that_knows_nothing_gets_rotated_tokens(auth, login, login_config, start):
+    config = login_config()
+    one = login(config, "--no-browser")
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(one.url()).query)
+    assert query["code_challenge_method"] == ["S256"] and len(query["code_challenge"][0]) == 43 and len(query["state"][0]) == 43
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/callback", query["redirect_uri"][0])
+    at, headers, _ = Person().go(one.url())
+    assert headers["cache-control"] == "no-store" and "default-src 'none'" in headers["content-security-policy"] and "code=" in at
+    said = one.end()
+    assert "Signed in as alice." in said
+    sidekey = start(config)
+    assert sidekey.request()[0] == 200
+    auth.revoke_access()
+    assert sidekey.request()[0] == 200
+    assert auth.healthy()["refreshes"] == 1
+
+
+def test_a_running_sidekey_uses_what_was_signed_in_at_once(auth, login, login_config, start):
+    config = login_config()
+    config["limits"]["token_wait"] = "1s"
+    sidekey = start(config)
+    status, _, body = sidekey.request()
+    assert status == 503 and "sidekey login crm" in body.decode(), body
+    sign_in(config, login)
+    until("a token", lambda: sidekey.request()[0] == 200)
+    assert auth.healthy()["refreshes"] == 0
+
+
+def test_the_device_flow(auth, login, login_config, start):
+    config = login_config()
+    one = login(config, "--device")
+    code = one.wait_line(r"enter the code:  (\S+)", one.err)[1]
+    person = Person("bob")
+    person.go(one.url() + "?" + urllib.parse.urlencode({"user_code": code}), until_page="Sign-in Success")
+    assert "Signed in as bob." in one.end()
+    assert start(config).request()[0] == 200
+    assert auth.healthy()["refreshes"] == 0
+
+
+def test_signing_in_again_replaces_the_grant_and_a_dead_one_is_told(auth, login, login_config, start):
+    config = login_config()
+    config["limits"]["token_wait"] = "1s"
+    sign_in(config, login)
+    sidekey = start(config)
+    assert sidekey.request()[0] == 200
+    auth.ask("/revoke_all", {})
+    assert sidekey.request()[0] == 401  # the API's own: there is no newer token
+    until("the grant is dead", lambda: "run sidekey login crm" in sidekey.get_admin("/status")[1])
+    sign_in(config, login)
+    until("a token", lambda: sidekey.request()[0] == 200)
+
+
+def get(url):
+    """(status, page) without following anything."""
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
+    connection.request("GET", f"{parts.path}?{parts.query}", headers={"Host": parts.netloc})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def redirect_of(url):
+    query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))
+    return query["redirect_uri"], query["state"]
+
+
+def test_a_redirect_with_another_state_changes_nothing(auth, login, login_config):
+    one = login(login_config(), "--no-browser")
+    url = one.url()
+    to, _ = redirect_of(url)
+    assert get(f"{to}?code=stolen&state=other")[0] == 400
+    assert get(f"{to}?code=stolen")[0] == 400
+    assert get(f"{to.replace('/callback', '/favicon.ico')}?x=y")[0] == 404
+    one.wait_line("another state", one.err)
+    Person().go(url)
+    said = one.end()
+    assert "Signed in as alice." in said and auth.counts["token_requests"] == 1
+
+
+def test_another_host_name_that_leads_here_is_refused(auth, login, login_config):
+    one = login(login_config(), "--no-browser")
+    to, state = redirect_of(one.url())
+    port = urllib.parse.urlsplit(to).port
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection.request("GET", f"/callback?code=x&state={state}", headers={"Host": f"evil.example:{port}"})
+    assert connection.getresponse().status == 400
+    assert auth.counts["token_requests"] == 0
+
+
+def test_the_redirect_is_taken_once(auth, login, login_config):
+    one = login(login_config(), "--no-browser")
+    at, _, _ = Person().go(one.url())
+    one.end()
+    with pytest.raises(OSError):
+        get(at)
+    assert auth.counts["token_requests"] == 1
+
+
+def test_a_person_who_says_no_is_told_so(auth, login, login_config):
+    one = login(login_config(), "--no-browser")
+    to, state = redirect_of(one.url())
+    issuer = auth.token_url.removesuffix("/token")
+    status, page = get(f"{to}?" + urllib.parse.urlencode({"error": "access_denied", "state": state, "iss": issuer}))
+    assert status == 400 and "refused" in page
+    assert "refused (access_denied)" in one.end(EX_NOPERM)
+
+
+@pytest.mark.parametrize("iss", [None, "https://evil.example"])
+def test_a_response_of_another_issuer_is_not_used(auth, login, login_config, iss):
+    """RFC 9207: this server says that it always names itself."""
+    one = login(login_config(), "--no-browser")
+    to, state = redirect_of(one.url())
+    get(f"{to}?" + urllib.parse.urlencode({"code": "x", "state": state, **({"iss": iss} if iss else {})}))
+    assert "another issuer" in one.end(EX_UNAVAILABLE)
+    assert auth.counts["token_requests"] == 0
+
+
+def test_a_browser_that_never_comes(auth, login, login_config):
+    one = login(login_config(), "--no-browser", "--timeout", "1s")
+    assert "did not come back in time" in one.end(EX_UNAVAILABLE)
+
+
+def test_a_provider_without_a_refresh_token(auth, login, login_config, place):
+    issuer = auth.token_url.removesuffix("/token")
+    config = login_config(client_id="sidekey-without-refresh", login={"issuer": issuer, "scope": "openid"})
+    one = login(config, "--no-browser")
+    Person().go(one.url())
+    assert "gave no refresh token" in one.end(EX_UNAVAILABLE)
+    assert not list((place / "state").glob("*.state"))
+
+
+def test_a_device_code_that_is_refused(auth, login, login_config):
+    one = login(login_config(), "--device")
+    code = one.wait_line(r"enter the code:  (\S+)", one.err)[1]
+    auth.ask("/deny", {"user_code": code})
+    assert "refused (access_denied)" in one.end(EX_NOPERM)
+
+
+def test_the_address_is_pasted_when_the_browser_runs_elsewhere(auth, login, login_config):
+    one = login(login_config(), "--no-browser", stdin=subprocess.PIPE)
+    url = one.url()
+    to, _ = redirect_of(url)
+    final = {}
+
+    class Elsewhere(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, req, fp, code, msg, headers, newurl):
+            if newurl.startswith(to):
+                final["url"] = newurl
+                raise StopIteration
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+    with pytest.raises(StopIteration):
+        Person("alice", Elsewhere).go(url)
+    one.popen.stdin.write(f"{final['url']}\n".encode())
+    one.popen.stdin.flush()
+    assert "Signed in as alice." in one.end()
+
+
+def test_logout_revokes_and_forgets_and_login_works_again(auth, login, login_config, start):
+    config = login_config()
+    config["limits"]["token_wait"] = "1s"
+    sign_in(config, login)
+    sidekey = start(config)
+    assert sidekey.request()[0] == 200
+    out = login(config, command="logout")
+    assert "Signed out" in out.end()
+    until("no token", lambda: sidekey.request()[0] == 503)
+    assert b"sidekey login crm" in sidekey.request()[2]
+    sign_in(config, login)
+    until("a token", lambda: sidekey.request()[0] == 200)
+
+
+def test_a_credential_that_cannot_be_signed_in_says_what_is_missing(auth, login, make_config):
+    assert "has no login" in login(make_config()).end(EX_CONFIG)
+
+
+def test_a_configured_refresh_token_does_not_come_back(auth, login, login_config, make_config, start):
+    config = login_config()
+    sign_in(config, login)
+    old = auth.mint(client="sidekey-native")
+    config["credentials"]["crm"]["refresh_token"] = make_config.write("late", old["refresh_token"])
+    sign_in(config, login)
+    sidekey = start(config)
+    assert sidekey.request()[0] == 200
+    assert login(config, command="logout").end()
+    until("no token", lambda: sidekey.request()[0] == 503)
+    assert auth.counts["refreshes"] == 0 and auth.counts["reuse"] == 0
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A server that says what a test wants: answers[path] = (status, members), or a function of the form."""
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Speaker)
+        self.answers, self.asked = {}, []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+
+class Speaker(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        form = dict(urllib.parse.parse_qsl(self.rfile.read(int(self.headers.get("content-length", 0))).decode()))
+        self.server.asked.append((time.monotonic(), self.path, form))
+        answer = self.server.answers.get(self.path, (404, {}))
+        status, members = answer(form) if callable(answer) else answer
+        text = json.dumps(members).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    do_GET = do_POST
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    one = Server()
+    yield one
+    one.shutdown()
+    one.server_close()
+
+
+@pytest.mark.parametrize("metadata, status, says", [
+    ({"issuer": "https://evil.example"}, EX_CONFIG, "another issuer"),
+    ({"token_endpoint": "https://evil.example/token"}, EX_CONFIG, "another token endpoint"),
+    ({"code_challenge_methods_supported": ["plain"]}, EX_UNAVAILABLE, "does not support PKCE with S256"),
+    ({"authorization_endpoint": "ftp://127.0.0.1/auth"}, EX_UNAVAILABLE, "not https"),
+])
+def test_metadata_of_another_issuer_or_with_another_token_endpoint_is_refused(login, login_config, server, metadata, status, says):
+    server.answers["/.well-known/openid-configuration"] = (200, {
+        "issuer": server.url, "authorization_endpoint": f"{server.url}/auth", "token_endpoint": f"{server.url}/token", **metadata})
+    config = login_config(token_url=f"{server.url}/token", login={"issuer": server.url})
+    assert says in login(config, "--no-browser").end(status)
+
+
+def test_a_server_without_metadata_is_told(login, login_config, server):
+    config = login_config(token_url=f"{server.url}/token", login={"issuer": server.url})
+    assert "has no metadata" in login(config).end(EX_UNAVAILABLE)
+    assert [path for _, path, _ in server.asked] == ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"]
+
+
+def device_server(server, answers, **more):
+    """answers: what the token endpoint says, one after the other."""
+    left = list(answers)
+    server.answers["/device"] = (200, {"device_code": "dc-1", "user_code": "ABCD-EFGH", "verification_uri": f"{server.url}/enter", "expires_in": 600, "interval": 1, **more})
+    server.answers["/token"] = lambda form: left.pop(0) if len(left) > 1 else left[0]
+    return {"device_authorization_url": f"{server.url}/device", "scope": "a b"}
+
+
+def test_a_device_code_is_asked_for_at_the_pace_that_the_server_wants(login, login_config, server):
+    token = (200, {"access_token": "at-1", "refresh_token": "rt-0123456789", "expires_in": 3600})
+    keys = device_server(server, [(400, {"error": "authorization_pending"}), (400, {"error": "slow_down"}), token])
+    one = login(login_config(token_url=f"{server.url}/token", login=keys))
+    assert "Signed in." in one.end()
+    first, pending, slow, last = [at for at, _, _ in server.asked]
+    assert pending - first >= 1 and slow - pending >= 1 and last - slow >= 6
+    assert server.asked[0][2] == {"client_id": "sidekey-native", "scope": "a b"}
+    assert server.asked[1][2] == {"client_id": "sidekey-native", "grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": "dc-1"}
+
+
+def test_a_device_code_expires(login, login_config, server):
+    keys = device_server(server, [(400, {"error": "authorization_pending"})], expires_in=2)
+    one = login(login_config(token_url=f"{server.url}/token", login=keys))
+    assert "expired before it was used" in one.end(EX_UNAVAILABLE)
+
+
+@pytest.mark.parametrize("page", ["http://evil.example/enter", "javascript:alert(1)", "https://127.0.0.1\x1b[2J/"])
+def test_a_page_that_is_not_safe_to_show_is_refused(login, login_config, server, page):
+    keys = device_server(server, [(400, {"error": "authorization_pending"})], verification_uri=page)
+    one = login(login_config(token_url=f"{server.url}/token", login=keys))
+    assert "cannot be used" in one.end(EX_UNAVAILABLE)
