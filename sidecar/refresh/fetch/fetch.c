@@ -198,7 +198,7 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *arg)
     if (slice_ieq(name, SLICE("retry-after")) && job->header.len == 0 && buf_add(&job->header, value) == 0)
         job->retry_after = buf_slice(&job->header);
     if (slice_ieq(name, SLICE("transfer-encoding")))
-        job->answer.chunked = true;
+        job->answer.chunked = slice_ieq(slice_skip(value, value.len > 7 ? value.len - 7 : 0), SLICE("chunked"));
     if (slice_ieq(name, SLICE("date")) && value.len < sizeof date) {
         memcpy(date, value.ptr, value.len);
         date[value.len] = '\0';
@@ -361,6 +361,7 @@ static CURLcode set_transfer(struct fetch_job *job, const struct fetch_request *
     SET(CURLOPT_FRESH_CONNECT, 1L);
     SET(CURLOPT_FORBID_REUSE, 1L);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_HTTP_TRANSFER_DECODING, 0L); /* refresh/fetch/fetch_body undoes it */
     return CURLE_OK;
 }
 

@@ -3,16 +3,16 @@
 void fetch_body_init(struct fetch_body *b, size_t cap_bytes)
 {
     *b = (struct fetch_body){ .chunked = false };
-    buf_init_secret(&b->decoded, cap_bytes);
+    buf_init_secret(&b->given, cap_bytes);
     buf_init_secret(&b->raw, cap_bytes);
-    buf_init_secret(&b->mended, cap_bytes);
+    buf_init_secret(&b->dechunked, cap_bytes);
 }
 
 void fetch_body_done(struct fetch_body *b)
 {
-    buf_done(&b->decoded);
+    buf_done(&b->given);
     buf_done(&b->raw);
-    buf_done(&b->mended);
+    buf_done(&b->dechunked);
 }
 
 /* As much as there is room for.  0; -errno. */
@@ -24,8 +24,8 @@ static int add_some(struct buf *to, struct slice bytes)
 
 bool fetch_body_add(struct fetch_body *b, struct slice bytes)
 {
-    b->too_large = b->too_large || bytes.len > buf_space(&b->decoded);
-    return add_some(&b->decoded, bytes) == 0 && !b->too_large;
+    b->too_large = b->too_large || bytes.len > buf_space(&b->given);
+    return add_some(&b->given, bytes) == 0 && !b->too_large;
 }
 
 void fetch_body_saw(struct fetch_body *b, struct slice bytes)
@@ -37,7 +37,7 @@ void fetch_body_saw(struct fetch_body *b, struct slice bytes)
 static bool chunk_size(struct slice line, size_t *ret)
 {
     size_t n = 0, digits = 0;
-    for (; digits < line.len && digits < 8; digits++) {
+    for (; digits < line.len && digits < 16; digits++) {
         char c = line.ptr[digits], low = (char)(c | 32);
         if (c >= '0' && c <= '9')
             n = n * 16 + (size_t)(c - '0');
@@ -52,10 +52,9 @@ static bool chunk_size(struct slice line, size_t *ret)
 }
 
 /* Chunks as long as they can be followed; from there on the bytes as they are. */
-static void mend(struct fetch_body *b)
+static void dechunk(struct fetch_body *b, struct slice rest)
 {
-    struct slice rest = buf_slice(&b->raw);
-    buf_clear(&b->mended);
+    buf_clear(&b->dechunked);
     while (rest.len) {
         struct slice behind, line = slice_cut(rest, '\n', &behind);
         size_t size;
@@ -64,7 +63,7 @@ static void mend(struct fetch_body *b)
         if (size == 0)
             return;
         rest = behind;
-        if (add_some(&b->mended, slice_of(rest.ptr, size < rest.len ? size : rest.len)) != 0)
+        if (add_some(&b->dechunked, slice_of(rest.ptr, size < rest.len ? size : rest.len)) != 0)
             return;
         rest = slice_skip(rest, size);
         if (rest.len && rest.ptr[0] == '\r')
@@ -73,7 +72,7 @@ static void mend(struct fetch_body *b)
             break;
         rest = slice_skip(rest, 1);
     }
-    (void)!add_some(&b->mended, rest);
+    (void)!add_some(&b->dechunked, rest);
 }
 
 /* It ends as JSON does: what came behind it is something else. */
@@ -86,14 +85,11 @@ static bool is_closed(struct slice body)
 
 struct slice fetch_body_get(struct fetch_body *b, bool broken)
 {
-    struct slice decoded = buf_slice(&b->decoded), other = SLICE("");
-    if (!broken && is_closed(decoded))
-        return decoded;
-    if (!b->chunked)
-        other = buf_slice(&b->raw);
-    else if (broken) {
-        mend(b);
-        other = buf_slice(&b->mended);
+    struct slice given = buf_slice(&b->given), raw = buf_slice(&b->raw);
+    struct slice longer = raw.len > given.len ? raw : given;
+    if (b->chunked) {
+        dechunk(b, broken ? longer : given);
+        return buf_slice(&b->dechunked);
     }
-    return other.len > decoded.len ? other : decoded;
+    return !broken && is_closed(given) ? given : longer;
 }
