@@ -3,7 +3,10 @@ import http.cookiejar
 import http.client
 import http.server
 import json
+import os
+import pty
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -15,6 +18,7 @@ import urllib.request
 import harness
 import pytest
 from harness import PATIENCE_S, SIDEKEY, environment, until
+from redis_fixture import redis_server  # noqa: F401 (a fixture)
 
 EX_USAGE, EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 64, 69, 77, 78
 URL = re.compile(r"^  (https?://\S+)$", re.M)
@@ -271,6 +275,27 @@ def test_the_address_is_pasted_when_the_browser_runs_elsewhere(auth, login, logi
     assert "Signed in as alice." in one.end()
 
 
+def test_on_a_terminal_it_shows_how_long_there_is_and_cleans_up(auth, login_config, place):
+    file = place / "terminal.yaml"
+    file.write_text(json.dumps(login_config()))
+    ours, theirs = pty.openpty()
+    env = environment(place, {"BROWSER": "/bin/true"})
+    one = subprocess.Popen([SIDEKEY, "login", "-c", file], stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    shown = b""
+    while b"waiting for you to sign in, 9:5" not in shown:
+        shown += os.read(ours, 4096)
+    assert b"Your browser opens this address" in shown
+    Person().go(URL.search(shown.decode().replace("\r\n", "\n"))[1])
+    try:
+        while True:
+            shown += os.read(ours, 4096)
+    except OSError:  # the terminal's other end is closed
+        os.close(ours)
+    assert one.wait(PATIENCE_S) == 0
+    assert shown.endswith(b"\r\x1b[KSigned in as alice. The token is stored for crm, and refreshed from now on.\r\n"), shown[-200:]
+
+
 def test_logout_revokes_and_forgets_and_login_works_again(auth, login, login_config, start):
     config = login_config()
     config["limits"]["token_wait"] = "1s"
@@ -388,3 +413,84 @@ def test_a_page_that_is_not_safe_to_show_is_refused(login, login_config, server,
     keys = device_server(server, [(400, {"error": "authorization_pending"})], verification_uri=page)
     one = login(login_config(token_url=f"{server.url}/token", login=keys))
     assert "cannot be used" in one.end(EX_UNAVAILABLE)
+
+
+def grants(auth, kind):
+    return [event["grant"] for event in auth.ask("/events") if event["what"] == "grant.success" and event["type"] == kind]
+
+
+@pytest.fixture
+def replicas(login_config, place, redis_server):  # noqa: F811
+    """replicas(n): n configurations with directories of their own, and one Redis."""
+    redis = redis_server()
+
+    def make(count):
+        for i in range(count):
+            (place / f"state{i}").mkdir(mode=0o700)
+            config = login_config(store={"file": str(place / f"state{i}"), "redis": {"url": redis.url}})
+            config["ca"]["publish"] = str(place / f"ca{i}")
+            yield config
+    return lambda count: list(make(count))
+
+
+def test_a_sign_in_while_three_replicas_refresh_leaves_one_grant_and_no_reuse(auth, login, replicas, start):
+    *three, by_hand = replicas(4)
+    auth.access_ttl(2)
+    sign_in(by_hand, login)
+    running = [start(config, name=f"replica{i}") for i, config in enumerate(three)]
+    over = threading.Event()
+    failed = []
+
+    def use(sidekey):
+        while not over.is_set():
+            status, _, body = sidekey.request()
+            if status != 200:
+                failed.append((status, body))
+            time.sleep(0.05)
+    users = [threading.Thread(target=use, args=(sidekey,)) for sidekey in running]
+    for user in users:
+        user.start()
+    try:
+        until("the first grant was refreshed", lambda: grants(auth, "refresh_token"))
+        sign_in(by_hand, login)
+        first, second = grants(auth, "authorization_code")
+        until("the second grant was refreshed", lambda: grants(auth, "refresh_token").count(second) >= 2)
+    finally:
+        over.set()
+        for user in users:
+            user.join()
+    spent = grants(auth, "refresh_token")
+    assert first not in spent[spent.index(second):] and not failed, (spent, failed[:3])
+    auth.healthy()
+
+
+@pytest.mark.world
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+def test_from_nothing_to_a_program_that_works_in_three_commands_and_a_real_browser(auth, place, pki):
+    """init, login, run: no file that a person wrote holds a secret."""
+    began = time.monotonic()
+    env = environment(place, {"HOME": str(place), "XDG_STATE_HOME": str(place / "state"), "XDG_RUNTIME_DIR": str(place / "runtime")})
+    (place / "runtime").mkdir(mode=0o700)
+    (place / "state").mkdir(mode=0o700)
+    file = place / "sidekey.yaml"
+    done = harness.run([SIDEKEY, "init", "generic-login", "-o", file, "--name", "crm", f"provider={auth.token_url.removesuffix('/token')}", f"token_url={auth.token_url}",
+                        "client_id=sidekey-native", "login_scope=openid offline_access"], env)
+    assert done.returncode == 0, done.stderr
+    file.write_text(file.read_text() + f"""
+rules:
+  - match: {{host: {harness.API}}}
+    credential: crm
+    tls: {{ca_file: {pki}/ca.pem}}
+network:
+  resolve: {{"{harness.API}:443": "127.0.0.1:{auth.api_port}"}}
+""")
+    browser = place / "browser"
+    browser.write_text(f'#!/bin/sh\nexec node {harness.ROOT}/tests/fakes/browser.mjs "$1" carol {place}/profile >{place}/browser.out 2>&1\n')
+    browser.chmod(0o755)
+    done = harness.run([SIDEKEY, "login", "-c", file], {**env, "BROWSER": str(browser), "SIDEKEY_NODE": str(harness.NODE_DIR)})
+    assert done.returncode == 0 and b"Signed in as carol." in done.stderr, (done.stderr, (place / "browser.out").read_text())
+    done = harness.run([SIDEKEY, "run", "-c", file, "--", "curl", "-sS", f"https://{harness.API}/v2/echo"], env)
+    assert done.returncode == 0 and json.loads(done.stdout)["live"] is True, (done.stdout, done.stderr)
+    assert time.monotonic() - began < 300
+    assert not [secret for secret in auth.secrets if secret in file.read_text()]
+    assert auth.healthy()["token_requests"] == 1

@@ -181,7 +181,7 @@ provider.on('grant.success', (ctx) => {
   const type = ctx.oidc.params.grant_type;
   if (type === 'refresh_token') counts.refreshes += 1;
   else counts[type] = (counts[type] ?? 0) + 1;
-  note('grant.success', { type, ...spending(ctx) });
+  note('grant.success', { type, grant: ctx.oidc.entities.Grant?.jti, ...spending(ctx) });
 });
 provider.on('grant.error', (ctx, error) => {
   counts.errors += 1;
