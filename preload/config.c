@@ -18,6 +18,7 @@ static const char *const kept_names[] = {
     "SIDEKEY_PRELOAD_PORT",
     "SIDEKEY_PRELOAD_CA",
     "SIDEKEY_PRELOAD_JKS",
+    "SIDEKEY_PRELOAD_ROOT",
     "SIDEKEY_PRELOAD_PORTS",
     "SIDEKEY_PRELOAD_BYPASS",
     "SIDEKEY_PRELOAD_NAMES",
@@ -48,7 +49,7 @@ static const char *const kept_names[] = {
     "PHP_INI_SCAN_DIR",
     "APT_CONFIG",
 };
-#define OWN_NAMES 11 /* of them are ours; the others are kept only when we were given a bundle */
+#define OWN_NAMES 12 /* of them are ours; the others are kept only when we were given a bundle */
 
 static struct preload preload;
 static int preload_ready;
@@ -161,6 +162,7 @@ static void read_environment(struct preload *p)
     const char *table = env_value("SIDEKEY_PRELOAD_TABLE"), *port = env_value("SIDEKEY_PRELOAD_PORT");
     take_path(p->table_path, sizeof p->table_path, table);
     take_path(p->ca, sizeof p->ca, env_value("SIDEKEY_PRELOAD_CA"));
+    take_path(p->root, sizeof p->root, env_value("SIDEKEY_PRELOAD_ROOT"));
     take_path(p->report, sizeof p->report, env_value("SIDEKEY_PRELOAD_REPORT"));
     take_path(p->jks, sizeof p->jks, env_value("SIDEKEY_PRELOAD_JKS"));
     p->listen_port = decide_port_number(port);

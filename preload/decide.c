@@ -329,6 +329,27 @@ enum bundle decide_bundle(const char *path)
     return BUNDLE_NONE;
 }
 
+bool decide_may_be_roots(const char *path)
+{
+    size_t n = path ? strlen(path) : 0;
+    return n > 8 && path[0] == '/' && memcmp(path, "/etc/", 5) != 0
+           && (ends_with(path, n, ".pem") || ends_with(path, n, ".crt"));
+}
+
+/* RFC 7468 §2, §5. */
+bool decide_count_roots(const char *bytes, size_t size, unsigned *io_count)
+{
+    static const char begin[] = "-----BEGIN ", plain[] = "CERTIFICATE-----", trusted[] = "TRUSTED CERTI";
+    const char *at = bytes, *end = size > DECIDE_ROOTS_OVERLAP ? bytes + size - DECIDE_ROOTS_OVERLAP : bytes;
+    while (at < end && (at = memmem(at, (size_t)(bytes + size - at), begin, sizeof begin - 1)) && at < end) {
+        at += sizeof begin - 1;
+        if (memcmp(at, plain, sizeof plain - 1) != 0 && memcmp(at, trusted, sizeof trusted - 1) != 0)
+            return false;
+        ++*io_count;
+    }
+    return true;
+}
+
 bool decide_read_only(int flags)
 {
     return (flags & O_ACCMODE) == O_RDONLY && !(flags & (O_CREAT | O_TRUNC | O_PATH | O_DIRECTORY));

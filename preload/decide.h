@@ -75,6 +75,15 @@ bool decide_hosts_line(const char *line, size_t length, const char *name, const 
 /* Which of our two bundles replaces path: exact paths of the distributions, certifi's and botocore's copies; a JVM's
  * cacerts. */
 enum bundle decide_bundle(const char *path);
+/* A bundle of public roots has at least so many certificates; what pins its own few roots has fewer. */
+#define DECIDE_ROOTS_MIN 40
+/* The name of a file that may be a bundle of certificates: ".pem", ".crt".  Its content decides: decide_count_roots().
+ */
+bool decide_may_be_roots(const char *path);
+/* Counts the certificates whose first line begins in the first size - DECIDE_ROOTS_OVERLAP bytes: the next part of the
+ * file begins there.  false: the file has something else too, such as a private key. */
+#define DECIDE_ROOTS_OVERLAP 31
+bool decide_count_roots(const char *bytes, size_t size, unsigned *io_count);
 /* open(2) flags that only read what exists. */
 bool decide_read_only(int flags);
 /* fopen(3) mode that only reads. */

@@ -3,10 +3,10 @@
  * share.
  *
  * A hook never allocates, locks, blocks, prints, starts a thread or keeps a descriptor (fake_getaddrinfo's canonical
- * name is the one exception, and says why); errno is what the real call leaves.  It works before our constructor has
- * run, in a signal handler and in a vfork child, which shares its parent's memory: everything an exec hook makes is on
- * the stack. Hooks are C functions named hook_x with the symbol x: libc's prototypes (transparent unions, nonnull,
- * fortify) stay out of the way. */
+ * name and the certificate stores of store.c are the exceptions, and say why); errno is what the real call leaves.  It
+ * works before our constructor has run, in a signal handler and in a vfork child, which shares its parent's memory:
+ * everything an exec hook makes is on the stack. Hooks are C functions named hook_x with the symbol x: libc's
+ * prototypes (transparent unions, nonnull, fortify) stay out of the way. */
 #ifndef SIDEKEY_PRELOAD_PRELOAD_H
 #define SIDEKEY_PRELOAD_PRELOAD_H
 
@@ -24,7 +24,9 @@
     X(fopen) X(fopen64) X(access) X(faccessat) X(stat) X(stat64) X(__xstat) X(__xstat64)                               \
     X(fstatat) X(fstatat64) X(__fxstatat) X(__fxstatat64) X(statx)                                                     \
     X(execve) X(execv) X(execvp) X(execvpe) X(execl) X(execlp) X(execle) X(fexecve) X(execveat)                        \
-    X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(dlopen)
+    X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(dlopen)                                                        \
+    X(X509_STORE_new) X(gnutls_certificate_allocate_credentials)                                                       \
+    X(gnutls_x509_trust_list_add_trust_file) X(gnutls_x509_trust_list_add_system_trust)
 
 enum hook {
 #define X(name) HOOK_##name,
@@ -52,6 +54,7 @@ struct preload {
     char table_path[1024];
     char ca[1024];    /* the merged bundle, PEM; "": leave bundles alone */
     char jks[1024];   /* the same for JVMs */
+    char root[1024];  /* our CA alone, PEM; "": leave certificate stores alone */
     char report[108]; /* the run's datagram socket; "": none */
     struct policy policy;
     size_t keep_count; /* variables that children must have: offsets of "NAME=value" in text */

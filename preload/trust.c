@@ -1,13 +1,17 @@
-/* Reading a CA bundle: a program that opens a bundle of the system for reading gets the merged bundle, which has the
- * system's roots and our CA. Calls that only check a bundle (stat, access) use the merged one too, so that size and
- * content agree. */
+/* Reading a CA bundle: a program that opens a bundle of the system, or its own copy of the public roots, for reading
+ * gets the merged bundle, which has the system's roots and our CA. Calls that only check a bundle (stat, access) use
+ * the merged one too, so that size and content agree. */
 #include "preload/preload.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define ROOTS_FILE_MIN 32768 /* forty certificates take more */
+#define ROOTS_FILE_MAX (1 << 20)
 
 typedef int open_fn(const char *, int, ...);
 typedef int open_2_fn(const char *, int);
@@ -22,14 +26,34 @@ typedef int fstatat_fn(int, const char *, void *, int);
 typedef int fxstatat_fn(int, int, const char *, void *, int);
 typedef int statx_fn(int, const char *, int, unsigned, void *);
 
+/* The copy of the public roots that an SDK brings along, under whatever name: many certificates and nothing else. */
+static bool holds_public_roots(const char *path)
+{
+    char text[4096];
+    unsigned count = 0;
+    int saved = errno;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
+    long at = 0, got = 0, end = fd < 0 ? 0 : syscall(SYS_lseek, fd, 0L, 2 /* SEEK_END */);
+    while (end >= ROOTS_FILE_MIN && at < ROOTS_FILE_MAX && count < DECIDE_ROOTS_MIN
+           && (got = syscall(SYS_pread64, fd, text, sizeof text, at)) > DECIDE_ROOTS_OVERLAP
+           && decide_count_roots(text, (size_t)got, &count))
+        at += got - DECIDE_ROOTS_OVERLAP;
+    if (fd >= 0)
+        syscall(SYS_close, fd);
+    errno = saved;
+    return count >= DECIDE_ROOTS_MIN;
+}
+
 static const char *bundle_for(enum hook h, const char *path)
 {
     enum bundle b = decide_bundle(path);
-    if (b == BUNDLE_NONE)
+    if (b == BUNDLE_NONE && !decide_may_be_roots(path))
         return path;
     const struct preload *p = preload_get();
     const char *ours = b == BUNDLE_JKS ? p->jks : p->ca;
-    return ours[0] && !p->off[h] ? ours : path;
+    if (!ours[0] || p->off[h])
+        return path;
+    return b != BUNDLE_NONE || (strcmp(path, ours) != 0 && holds_public_roots(path)) ? ours : path;
 }
 
 static const char *path_to_open(enum hook h, const char *path, int flags)

@@ -171,7 +171,7 @@ def test_the_object_exports_what_the_map_says_and_needs_no_library():
     assert exported == listed == hooks
     assert "NEEDED" not in run("readelf", "-d", LIB)
     # Both libcs have these, and none allocates but strdup (fake canonical names).
-    assert undefined <= set("""__errno_location __stack_chk_fail __stack_chk_guard bcmp __h_errno_location dlerror dlsym environ memchr memcmp memcpy memmem memmove memrchr memset mmap munmap
+    assert undefined <= set("""__errno_location __stack_chk_fail __stack_chk_guard bcmp __h_errno_location dlerror dlsym environ memchr memcmp memcpy memmem memmove memrchr memset mmap munmap dladdr dlclose
         stpcpy strchr strcmp strcpy strcspn strdup strlen strncmp strnlen strspn strstr strrchr syscall
         fgetxattr fstat getgid getuid pread""".split())
 
@@ -372,6 +372,83 @@ def test_env_i_is_no_way_out(server):
 def test_reading_a_bundle_reads_the_merged_one(server, client, path):
     size = (server.dir / "merged.pem").stat().st_size
     assert go(server, client, "bundle", path, "-") == "# merged for the test\n" * 4 + f"{size}\n"
+
+
+@pytest.mark.parametrize("name, count, more, ours", [("ca-certificates.crt", 120, "", True), ("roots.pem", 120, "", True), ("a few.pem", 12, "", False), ("roots.txt", 120, "", False),
+                                                     ("with a key.pem", 120, "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n", False)])
+def test_a_copy_of_the_public_roots_is_known_by_its_content_and_a_few_pinned_roots_are_left_alone(server, client, tmp_path, name, count, more, ours):
+    one = "-----BEGIN CERTIFICATE-----\n" + "A" * 900 + "\n-----END CERTIFICATE-----\n"
+    (tmp_path / name).write_text(f"# of the SDK\n{more}" + one * count)
+    first, path = ("# merged for the test\n", server.dir / "merged.pem") if ours else ("# of the SDK\n", tmp_path / name)
+    assert go(server, client, "bundle", tmp_path / name, "-") == first * 4 + f"{path.stat().st_size}\n"
+
+
+# A program that pins roots of its own, which are not ours: only the store itself can trust us.
+PINNED = {
+    "curl": ["curl", "-sS", "--cacert", "{pin}", "{url}"],
+    "wget": ["wget", "-qO-", "--ca-certificate={pin}", "--ca-directory=/nonexistent", "{url}"],
+    "gnutls-cli": ["sh", "-c", "gnutls-cli --x509cafile {pin} -p 443 {host} </dev/null | grep -q 'The certificate is trusted' && echo {host}:443"],
+    "openssl": ["sh", "-c", "printf 'GET / HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n' | openssl s_client -quiet -verify_return_error -CAfile {pin} -servername {host} -connect {host}:443 | "
+                "grep -o {host}:443$"],
+    "python3": ["/usr/bin/python3", "-c", "import ssl, urllib.request as u; print(u.urlopen('{url}', context=ssl.create_default_context(cafile='{pin}')).read().decode())"],
+    "perl": ["perl", "-MHTTP::Tiny", "-e", "print HTTP::Tiny->new(verify_SSL => 1, SSL_options => {{ SSL_ca_file => '{pin}' }})->get('{url}')->{{content}}"],
+    "git": ["git", "-c", "http.sslCAInfo={pin}", "ls-remote", "{url}x.git"],
+}
+
+
+@pytest.mark.parametrize("program", PINNED)
+def test_a_store_trusts_us_whatever_roots_the_program_gives_it(server, program, tmp_path):
+    need(program)
+    pin = tmp_path / "pin.pem"
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=another CA", "-keyout", tmp_path / "key", "-out", pin)
+    argv = [word.format(pin=pin, url=f"https://{HOST}/", host=HOST) for word in PINNED[program]]
+    root = server.dir / "ca.pem"
+
+    def ask(**more):
+        server.seen.clear()
+        done = subprocess.run(argv, env=environment(server, SIDEKEY_PRELOAD_CA="", **more), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        assert (HOST, 443) in server.seen, done
+        return done
+    without = ask()
+    assert f"{HOST}:443" not in without.stdout, "the pinned root does not know us"
+    off = ask(SIDEKEY_PRELOAD_ROOT=root, SIDEKEY_PRELOAD_DISABLE="X509_STORE_new,gnutls_certificate_allocate_credentials,gnutls_x509_trust_list_add_trust_file")
+    assert off.returncode == without.returncode
+    done = ask(SIDEKEY_PRELOAD_ROOT=root)
+    if program == "git":  # the answer is no repository, but it was read
+        assert "certificate" not in done.stderr.lower(), done
+    else:
+        assert f"{HOST}:443" in done.stdout, done
+
+
+def test_the_error_queue_of_openssl_stays_clean(server, tmp_path):
+    """Two libraries that were loaded for one object alone; a bundle that is missing, empty, or not PEM changes nothing."""
+    code = r"""
+        #include <dlfcn.h>
+        #include <stdio.h>
+        #define F(type, name) type (*name)() = (type (*)())dlsym(ssl, #name)
+        int main(void)
+        {
+            void *ssl = dlopen("libssl.so.3", RTLD_NOW | RTLD_LOCAL);
+            if (!ssl || dlsym(RTLD_DEFAULT, "SSL_CTX_new")) return 2;
+            F(void *, TLS_client_method); F(void *, SSL_CTX_new); F(void *, SSL_CTX_get_cert_store); F(void *, X509_STORE_get0_objects);
+            F(int, OPENSSL_sk_num); F(unsigned long, ERR_peek_error); F(void, SSL_CTX_free);
+            if (dlerror()) return 3;
+            for (int i = 0; i < 3; i++) {
+                void *context = SSL_CTX_new(TLS_client_method());
+                printf("%d %lu ", OPENSSL_sk_num(X509_STORE_get0_objects(SSL_CTX_get_cert_store(context))), ERR_peek_error());
+                SSL_CTX_free(context);
+            }
+            printf("%s\n", dlerror() ? "dlerror" : "clean");
+            return 0;
+        }
+    """
+    (tmp_path / "store.c").write_text(code)
+    run("cc", "-w", "-o", tmp_path / "store", tmp_path / "store.c", "-ldl")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "text").write_text("-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
+    (tmp_path / "two").write_text((server.dir / "ca.pem").read_text() + (server.dir / "leaf.pem").read_text())
+    for path, count in ((server.dir / "ca.pem", 1), (tmp_path / "two", 2), (tmp_path / "empty", 0), (tmp_path / "text", 0), (tmp_path / "none", 0)):
+        assert go(server, tmp_path / "store", SIDEKEY_PRELOAD_ROOT=path) == f"{count} 0 " * 3 + "clean\n", path
 
 
 # --- other objects in the process ---

@@ -267,6 +267,45 @@ static void the_hosts_file_names_this_machine(void **state)
         assert_int_equal(decide_hosts_line(table[i].line, strlen(table[i].line), "box", "me"), table[i].loopback);
 }
 
+static void a_copy_of_the_public_roots_is_known_by_its_certificates(void **state)
+{
+    static const struct {
+        const char *path;
+        bool may;
+    } names[] = { { "/x/stripe/data/ca-certificates.crt", true },
+                  { "/x/roots.pem", true },
+                  { "/etc/corp/all.pem", false },
+                  { "/x/roots.txt", false },
+                  { "x/roots.pem", false },
+                  { "/x.pem", false },
+                  { NULL, false } };
+    static const char one[] = "# a root\n-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    static const char old[] = "-----BEGIN TRUSTED CERTIFICATE-----\nMIIB\n-----END TRUSTED CERTIFICATE-----\n";
+    static const char key[] = "-----BEGIN EC PRIVATE KEY-----\nMIIB\n-----END EC PRIVATE KEY-----\n";
+    static char file[64 * 1024];
+    size_t size = 0;
+    (void)state;
+    for (size_t i = 0; i < COUNT(names); i++)
+        assert_int_equal(decide_may_be_roots(names[i].path), names[i].may);
+    for (int i = 0; i < 100; i++)
+        size += (size_t)sprintf(file + size, "%s", i % 3 ? one : old);
+    /* Whatever the size of the parts that are read, each certificate counts once. */
+    for (size_t part = DECIDE_ROOTS_OVERLAP + 1; part < 400; part += 7) {
+        unsigned count = 0;
+        for (size_t at = 0; at + DECIDE_ROOTS_OVERLAP < size;) {
+            size_t n = size - at < part ? size - at : part;
+            assert_true(decide_count_roots(file + at, n, &count));
+            at += n - DECIDE_ROOTS_OVERLAP;
+        }
+        assert_int_equal(count, 100);
+    }
+    unsigned count = 0;
+    memcpy(file + size, key, sizeof key);
+    assert_false(decide_count_roots(file, size + sizeof key, &count));
+    assert_true(decide_count_roots("", 0, &count));
+    assert_true(decide_count_roots("-----BEGIN CERTIFI", 18, &count));
+}
+
 static void only_bundles_and_only_reading_are_redirected(void **state)
 {
     (void)state;
@@ -620,6 +659,7 @@ int main(void)
         cmocka_unit_test(a_socket_address_is_taken_apart_only_when_whole),
         cmocka_unit_test(the_hosts_file_names_this_machine),
         cmocka_unit_test(only_bundles_and_only_reading_are_redirected),
+        cmocka_unit_test(a_copy_of_the_public_roots_is_known_by_its_certificates),
 #define T(fn) cmocka_unit_test_setup_teardown(fn, map, unmap)
         T(a_table_of_another_layout_is_not_mapped),
         T(a_name_has_one_index_and_the_index_the_name),

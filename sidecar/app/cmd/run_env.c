@@ -130,6 +130,7 @@ static int set_preload_variables(const struct run_env *r, const struct run_proxi
     if (setenv("SIDEKEY_PRELOAD_PORT", text, 1) != 0
         || setenv("SIDEKEY_PRELOAD_TABLE", run_dir_file(r->dir, "preload.table", path), 1) != 0
         || setenv("SIDEKEY_PRELOAD_CA", run_dir_file(r->dir, "bundle.pem", path), 1) != 0
+        || setenv("SIDEKEY_PRELOAD_ROOT", run_dir_file(r->dir, "ca.pem", path), 1) != 0
         || setenv("SIDEKEY_PRELOAD_JKS", run_dir_file(r->dir, "bundle.jks", path), 1) != 0
         || setenv("SIDEKEY_PRELOAD_REPORT", run_dir_file(r->dir, "report", path), 1) != 0
         || set_preload_ports(r->config) != 0 || set_preload_names(r->config) != 0)
