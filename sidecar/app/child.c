@@ -163,6 +163,14 @@ static int run_child(struct supervisor *s, struct child *me, int fd)
                       slice_of(s->ticket_key, sizeof s->ticket_key));
 }
 
+void child_overdue_at(struct child *c, int64_t at_ms)
+{
+    int64_t in_ms = at_ms - clock_mono_ms();
+    c->overdue_ms = at_ms;
+    if (at_ms)
+        timer_set(&c->overdue, in_ms > 0 ? in_ms : 0);
+}
+
 void child_retry_later(struct child *c)
 {
     c->backoff_ms = c->backoff_ms ? c->backoff_ms * 2 : RESPAWN_MIN_MS;
@@ -213,13 +221,24 @@ void child_spawn(struct child *c)
     }
 }
 
-struct child *child_new(struct supervisor *s, enum role role, unsigned slot)
+int child_connect(struct child *c, int fd)
+{
+    c->ipc = ipc_new(fd, on_packet, on_gone, c);
+    if (!c->ipc)
+        close(fd);
+    return c->ipc ? 0 : -ENOMEM;
+}
+
+/* counters: -1: a new area. */
+static struct child *make(struct supervisor *s, enum role role, unsigned slot, int counters)
 {
     struct child *c = calloc(1, sizeof *c);
-    if (!c)
+    if (!c) {
+        close(counters);
         return NULL;
+    }
     *c = (struct child){ .supervisor = s, .role = role, .slot = slot, .set = s->set };
-    if (metrics_area_open(&c->counters) != 0) {
+    if ((counters < 0 || metrics_area_adopt(&c->counters, counters) != 0) && metrics_area_open(&c->counters) != 0) {
         free(c);
         return NULL;
     }
@@ -227,6 +246,19 @@ struct child *child_new(struct supervisor *s, enum role role, unsigned slot)
     timer_init(&c->respawn, on_respawn, c);
     timer_init(&c->rewire, on_rewire, c);
     timer_init(&c->overdue, s->on_overdue, c);
+    return c;
+}
+
+struct child *child_new(struct supervisor *s, enum role role, unsigned slot)
+{
+    return make(s, role, slot, -1);
+}
+
+struct child *child_adopt(struct supervisor *s, enum role role, unsigned slot, int counters)
+{
+    struct child *c = make(s, role, slot, counters);
+    if (c)
+        c->retired = true;
     return c;
 }
 

@@ -80,7 +80,8 @@ static int open_gateway(struct listeners *listeners, struct address *at, struct 
     return 0;
 }
 
-static int move(struct listen_unix *at, const struct listen_place *to, struct err *e)
+/* moved: set when workers must be given another socket. */
+static int move(struct listen_unix *at, const struct listen_place *to, bool *moved, struct err *e)
 {
     struct listen_unix next = { .fd = -1 };
     if (at->inherited)
@@ -89,6 +90,7 @@ static int move(struct listen_unix *at, const struct listen_place *to, struct er
         return listen_unix_permit(at, to, e);
     if (to->path && listen_unix_open(to, &next, e) != 0)
         return -1;
+    *moved = *moved || at->fd >= 0 || next.fd >= 0;
     listen_unix_remove(at);
     *at = next;
     return 0;
@@ -117,7 +119,7 @@ static int move_admin(struct listeners *listeners, const struct config *c, struc
     struct listen_place to = config_admin_socket(c);
     if (c->admin_socket_default)
         find_state_dir(c, &to, path);
-    if (move(&listeners->admin_local, &to, e) == 0)
+    if (move(&listeners->admin_local, &to, &listeners->moved, e) == 0)
         return 0;
     if (!c->admin_socket_default)
         return err_wrap(e, "listen.admin_socket: ");
@@ -125,26 +127,46 @@ static int move_admin(struct listeners *listeners, const struct config *c, struc
     return 0;
 }
 
+/* Its name is gone or somebody else's, and there is a directory to make it again in. */
+static bool is_lost(const struct listen_unix *u)
+{
+    char folder[sizeof u->path];
+    if (u->fd < 0 || listen_unix_stands(u))
+        return false;
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(u->path, '/') - u->path) + 1, u->path);
+    return access(u->path, F_OK) != 0 && access(folder, W_OK | X_OK) == 0;
+}
+
+bool listeners_lost(const struct listeners *listeners)
+{
+    return is_lost(&listeners->local) || is_lost(&listeners->admin_local);
+}
+
 int listeners_move_local(struct listeners *listeners, const struct config *c, struct err *e)
 {
     struct listen_place to = config_socket(c);
-    if (move(&listeners->local, &to, e) != 0)
+    if (move(&listeners->local, &to, &listeners->moved, e) != 0)
         return err_wrap(e, "listen.socket: ");
     return move_admin(listeners, c, e);
 }
 
-int listeners_open(struct listeners *listeners, struct config *c, bool transparent, struct err *e)
+void listeners_init(struct listeners *listeners, unsigned workers)
 {
     *listeners = (struct listeners){ .admin = -1,
                                      .local.fd = -1,
                                      .admin_local.fd = -1,
-                                     .workers = c->workers,
+                                     .workers = workers,
                                      .proxy_text = "off",
                                      .admin_text = "off",
                                      .gateway_text = "off" };
     memset(listeners->proxy, 0xff, sizeof listeners->proxy);
     memset(listeners->transparent, 0xff, sizeof listeners->transparent);
     memset(listeners->gateway, 0xff, sizeof listeners->gateway);
+}
+
+int listeners_open(struct listeners *listeners, struct config *c, bool transparent, struct err *e)
+{
+    listeners_init(listeners, c->workers);
     if (open_proxy(listeners, &c->listen_proxy, e) != 0 || open_gateway(listeners, &c->listen_gateway, e) != 0)
         return -1;
     for (unsigned i = 0; transparent && i < listeners->workers; i++)

@@ -119,6 +119,7 @@ static const struct command {
     { "reload", cmd_reload, "make a running proxy read its configuration again",
       "Example: sidekey reload\n\n"
       "Checks the file first.  Requests and streams in flight are not interrupted.\n"
+      "A program file that was replaced since the start takes over (an upgrade).\n"
       "Exit status 0: reloaded, 69: refused (its log has the reason), 78: the file has errors.\n\n" CONFIG_HELP },
     { "healthcheck", cmd_healthcheck, "ask a running proxy whether it is ready",
       "Example: sidekey healthcheck\n\n"
@@ -166,10 +167,6 @@ static int unknown(const char *name)
         fprintf(stderr, "sidekey: unknown command \"%.40s\": see sidekey help\n", name);
     return EX_USAGE;
 }
-
-#define ASK_HELP                                                                                                       \
-    "  --admin IP:PORT|PATH      address of the running sidekey; default: $SIDEKEY_LISTEN_ADMIN, the\n"                \
-    "                            sidekey of this user, the configuration, 127.0.0.1:9118\n"
 
 static int cmd_help(int argc, char **argv)
 {
@@ -241,6 +238,8 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
         return cmd_version(1, argv + 1);
+    if (strcmp(argv[1], "take-over") == 0)
+        return cmd_take_over(argc - 1, argv + 1);
     const struct command *c = find(argv[1]);
     if (!c)
         return unknown(argv[1]);

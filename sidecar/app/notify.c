@@ -61,6 +61,17 @@ void notify_begin(void)
     unsetenv("WATCHDOG_PID");
 }
 
+int notify_fd(void)
+{
+    return to.fd;
+}
+
+void notify_adopt(int fd, int64_t watchdog_ms)
+{
+    to.fd = fd;
+    to.watchdog_ms = fd >= 0 && watchdog_ms > 0 ? watchdog_ms : 0;
+}
+
 void notify_forget(void)
 {
     if (to.fd >= 0)

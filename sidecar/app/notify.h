@@ -8,6 +8,10 @@
 /* Takes NOTIFY_SOCKET (a path, or "@name" for an abstract socket), WATCHDOG_USEC and WATCHDOG_PID out of the
  * environment, so that no child sends messages in our name. */
 void notify_begin(void);
+/* The socket, -1: none; and what a program that replaces this one by exec begins with instead of notify_begin(): takes
+ * fd over. */
+int notify_fd(void);
+void notify_adopt(int fd, int64_t watchdog_ms);
 /* In a child: closes the socket; no more messages are sent. */
 void notify_forget(void);
 /* READY=1, with STATUS=status. */

@@ -8,6 +8,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "app/supervisor_handover.h"
 #include "app/notify.h"
 #include "app/supervisor_private.h"
 #include "base/clock.h"
@@ -98,6 +99,8 @@ static void begin_stop(struct supervisor *s, int status)
     s->stopping = true;
     s->status = status;
     timer_stop(&s->reload);
+    if (s->upgrade.trial)
+        kill(s->upgrade.trial, SIGKILL);
     supervisor_reload_refuse(s);
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
         if (LIST_ENTRY(n, struct child, node)->role == ROLE_WORKER)
@@ -169,6 +172,8 @@ static void reap(struct supervisor *s)
         struct child *c = child_of(s, pid);
         if (c)
             child_ended(c, status);
+        else
+            (void)supervisor_upgrade_ended(s, pid, status);
     }
 }
 
@@ -186,6 +191,14 @@ static void keep_ca(struct child *c, int fd)
     if (s->ca_memfd >= 0)
         close(s->ca_memfd);
     s->ca_memfd = fd;
+}
+
+/* After a take-over they begin when the keeper is ready: until then those of the previous version accept alone. */
+static void start_workers(struct supervisor *s)
+{
+    for (unsigned i = 0; i < s->worker_count; i++)
+        if (!s->workers[i]->pid && !timer_is_set(&s->workers[i]->respawn))
+            child_spawn(s->workers[i]);
 }
 
 static void on_message(struct child *c, const struct msg *m, int fd)
@@ -210,6 +223,8 @@ static void on_message(struct child *c, const struct msg *m, int fd)
     } else if (m->type == MSG_READY) {
         c->ready = true;
         c->ill_ms = 0;
+        if (c == c->supervisor->keeper && !c->supervisor->stopping)
+            start_workers(c->supervisor);
         announce(c->supervisor);
         supervisor_reload_settled(c->supervisor);
     }
@@ -234,7 +249,7 @@ static void on_signal(struct ev_loop *loop, ev_io *io, int revents)
         else if (number == SIGUSR1)
             continue; /* others reopen their logs at it */
         else if (number == SIGHUP)
-            supervisor_reload(s);
+            supervisor_reload_or_upgrade(s);
         else
             begin_stop(s, EX_OK);
     }
@@ -311,41 +326,84 @@ static bool make_children(struct supervisor *s)
     return good;
 }
 
+/* 0; an exit status. */
+static int open_or_adopt(struct supervisor *s)
+{
+    struct err e;
+    int from = s->options->handover_fd;
+    if (!from && listeners_open(&s->listeners, s->config, s->options->hints_path, &e) != 0) {
+        log_error(log_msg("cannot listen"), log_str("reason", e.text));
+        return EX_UNAVAILABLE;
+    }
+    if (!from)
+        return EX_OK;
+    int failed = handover_read(from, s, s->before, &e);
+    close(from);
+    if (failed) {
+        log_error(log_msg("cannot take over from the previous version"), log_str("reason", e.text));
+        return EX_OSERR;
+    }
+    s->config->workers = s->worker_count;
+    s->announced = s->reloading = true;
+    s->read_ms = s->reloaded_ms = clock_mono_ms();
+    if (listeners_move_local(&s->listeners, s->config, &e) != 0)
+        log_error(log_msg("cannot listen"), log_str("reason", e.text));
+    return EX_OK;
+}
+
+static void init(struct supervisor *s, const struct supervisor_options *options)
+{
+    *s = (struct supervisor){ .options = options,
+                              .config = options->config,
+                              .worker_count = options->config->workers,
+                              .ca_memfd = -1,
+                              .counters.fd = -1,
+                              .on_message = on_message,
+                              .on_overdue = supervisor_overdue,
+                              .status = EX_OK };
+    listeners_init(&s->listeners, s->worker_count);
+    list_init(&s->retired);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of the write, here and in the children */
+    timer_init(&s->reload, supervisor_reload_due, s);
+    timer_init(&s->grace, on_grace_over, s);
+    timer_init(&s->trim, on_trim, NULL);
+    timer_init(&s->watchdog, supervisor_watchdog, s);
+    timer_init(&s->roots_look, supervisor_watch_roots, s);
+}
+
+/* What announce() has done in the previous program, and what that one did not hear of any more. */
+static void begin_taken(struct supervisor *s)
+{
+    if (notify_watchdog_ms())
+        supervisor_watchdog(s);
+    timer_set(&s->trim, MEM_TRIM_AFTER_MS);
+    reap(s);
+}
+
 int supervisor_run(const struct supervisor_options *options)
 {
     static struct supervisor s;
-    struct err e;
-    s = (struct supervisor){ .options = options,
-                             .config = options->config,
-                             .worker_count = options->config->workers,
-                             .ca_memfd = -1,
-                             .counters.fd = -1,
-                             .on_message = on_message,
-                             .on_overdue = supervisor_overdue,
-                             .status = EX_OK };
-    list_init(&s.retired);
-    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of the write, here and in the children */
-    timer_init(&s.reload, supervisor_reload_due, &s);
-    timer_init(&s.grace, on_grace_over, &s);
-    timer_init(&s.trim, on_trim, NULL);
-    timer_init(&s.watchdog, supervisor_watchdog, &s);
-    timer_init(&s.roots_look, supervisor_watch_roots, &s);
-    if (listeners_open(&s.listeners, s.config, options->hints_path, &e) != 0) {
-        log_error(log_msg("cannot listen"), log_str("reason", e.text));
+    init(&s, options);
+    int failed = open_or_adopt(&s);
+    if (failed) {
         done(&s);
-        return EX_UNAVAILABLE;
+        return failed;
     }
+    supervisor_upgrade_init(&s);
     rand_bytes(s.ticket_key, sizeof s.ticket_key);
-    if (watch_signals(&s) < 0 || supervisor_metrics_open(&s) != 0 || !make_children(&s)) {
+    if (watch_signals(&s) < 0 || (!s.metrics && supervisor_metrics_open(&s) != 0) || !make_children(&s)) {
         log_error(log_msg("cannot start"), log_str("reason", strerror(errno)));
         done(&s);
         return EX_OSERR;
     }
     watch_program(&s);
+    s.listeners.moved = false;
     supervisor_watch_roots(&s);
     child_spawn(s.keeper);
-    for (unsigned i = 0; i < s.worker_count; i++)
-        child_spawn(s.workers[i]);
+    if (options->handover_fd)
+        begin_taken(&s);
+    if (!supervisor_holds(&s))
+        start_workers(&s);
     ev_run(loop_get(), 0);
     done(&s);
     return s.status;

@@ -4,7 +4,8 @@
  * for the next worker. It has references to secrets, never values; it opens no connection to other hosts. The CA key is
  * in a memfd that only keepers map, so the CA survives the death of a keeper. Signals: SIGTERM, SIGINT, SIGQUIT drain
  * (a second one ends at once); SIGHUP reads the configuration again, and only a good one takes effect: new processes
- * take over the listeners, the old ones finish what they have. */
+ * take over the listeners, the old ones finish what they have.  When the program file was replaced as well, SIGHUP
+ * executes the new one first, which takes over listeners, counters and children (app/supervisor_handover.h). */
 #ifndef SIDEKEY_APP_SUPERVISOR_H
 #define SIDEKEY_APP_SUPERVISOR_H
 
@@ -16,6 +17,11 @@ struct supervisor_options {
     const char *hints_path;     /* NULL: no transparent listener */
     /* The new configuration after SIGHUP; NULL: none, and e was printed. NULL function: SIGHUP is ignored. */
     struct config *(*reload)(void *arg);
+    /* The flags of the command line, NULL-terminated, for "take-over" of a new program file; NULL: SIGHUP does not look
+     * at the file. */
+    char *const *take_over;
+    /* The state that the previous program has left; 0: none, everything is opened anew. */
+    int handover_fd;
     /* Everything listens and every worker has its tokens' table.  Returns 0; -1: end with status 71. */
     int (*on_ready)(void *arg, const struct listeners *listeners);
     void *arg;

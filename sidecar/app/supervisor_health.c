@@ -2,6 +2,7 @@
 #include "app/supervisor_private.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "certs/bundle.h"
 #include "net/tls/tls_roots.h"
 
 #include <stdio.h>
@@ -16,14 +17,22 @@ struct child *supervisor_child(const struct supervisor *s, unsigned i)
     return i ? s->workers[i - 1] : s->keeper;
 }
 
+bool supervisor_holds(const struct supervisor *s)
+{
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
+        if (LIST_ENTRY(n, struct child, node)->held)
+            return true;
+    return false;
+}
+
 /* systemd's watchdog is fed while each of them has answered since the last time. */
 void supervisor_watchdog(void *arg)
 {
     struct supervisor *s = arg;
-    bool all = true;
+    bool all = true, held = supervisor_holds(s);
     for (unsigned i = 0; i <= s->worker_count; i++) {
         struct child *c = supervisor_child(s, i);
-        all = all && (c->answered || (s->stopping && !c->pid));
+        all = all && (c->answered || (s->stopping && !c->pid) || (held && !c->ready));
         c->answered = false;
         (void)!child_send(c, &(struct msg){ .type = MSG_PING }, -1);
     }
@@ -35,8 +44,11 @@ void supervisor_watchdog(void *arg)
 static struct config_seen look_at_roots(const struct config *c)
 {
     struct config_seen seen = { 0 };
+    const char *system = bundle_system_path();
     for (char *const *path = c->extra_roots; path && *path; path++)
         config_seen_file(&seen, *path);
+    if (system)
+        config_seen_file(&seen, system);
     return seen;
 }
 
@@ -51,6 +63,12 @@ int supervisor_roots_check(const struct config *c, struct err *e)
     return 0;
 }
 
+static void reload_soon(struct supervisor *s)
+{
+    s->reload_wanted = true;
+    timer_set(&s->reload, 0);
+}
+
 void supervisor_watch_roots(void *arg)
 {
     struct supervisor *s = arg;
@@ -59,8 +77,13 @@ void supervisor_watch_roots(void *arg)
     s->roots = now;
     s->roots_known = true;
     if (changed && !s->stopping) {
-        log_info(log_msg("a CA file that the configuration names has changed: it is read again"));
-        supervisor_reload(s);
+        log_info(log_msg(
+            "a CA file that the configuration names, or the system's roots, have changed: they are read again"));
+        reload_soon(s);
+    }
+    if (!s->stopping && listeners_lost(&s->listeners)) {
+        log_warn(log_msg("a unix socket of sidekey was removed: sidekey makes it again"));
+        reload_soon(s);
     }
     timer_set(&s->roots_look, ROOTS_LOOK_MS);
 }
@@ -68,6 +91,8 @@ void supervisor_watch_roots(void *arg)
 /* 0: it answers, as far as is known. */
 static int64_t silent_ms(const struct child *c, int64_t now_ms)
 {
+    if (!c->ready && supervisor_holds(c->supervisor))
+        return 0; /* that of the previous version serves */
     int64_t ping = c->ping_ms ? now_ms - c->ping_ms : 0, ill = c->ill_ms ? now_ms - c->ill_ms : 0;
     int64_t longer = ping > ill ? ping : ill;
     return longer >= SILENT_FROM_MS ? longer : 0;

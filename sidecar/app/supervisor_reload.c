@@ -27,10 +27,8 @@ void supervisor_overdue(void *arg)
 static void set_overdue(struct child *c, int64_t in_ms)
 {
     int64_t at_ms = clock_mono_ms() + in_ms + SUPERVISOR_LAST_WORDS_MS;
-    if (c->overdue_ms && c->overdue_ms <= at_ms)
-        return;
-    c->overdue_ms = at_ms;
-    timer_set(&c->overdue, at_ms - clock_mono_ms());
+    if (!c->overdue_ms || c->overdue_ms > at_ms)
+        child_overdue_at(c, at_ms);
 }
 
 static bool has_workers(const struct supervisor *s, unsigned set)
@@ -47,7 +45,7 @@ void supervisor_sets_end(struct supervisor *s)
 {
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next) {
         struct child *c = LIST_ENTRY(n, struct child, node);
-        if (c->role != ROLE_KEEPER || has_workers(s, c->set))
+        if (c->role != ROLE_KEEPER || has_workers(s, c->set) || (c->held && !s->stopping))
             continue;
         (void)!child_send(c, &(struct msg){ .type = MSG_DRAIN }, -1);
         set_overdue(c, KEEPER_DRAIN_MS);
@@ -97,6 +95,22 @@ static void replace(struct supervisor *s, struct child **at, int64_t drain_ms)
     set_overdue(old, drain_ms);
 }
 
+static void let_go(struct supervisor *s)
+{
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next) {
+        struct child *c = LIST_ENTRY(n, struct child, node);
+        if (!c->held)
+            continue;
+        c->held = false;
+        if (c->role == ROLE_KEEPER)
+            continue;
+        (void)!child_send(c, &(struct msg){ .type = MSG_DRAIN }, -1);
+        set_overdue(c, s->config->limits.reload_drain_ms);
+    }
+    supervisor_sets_end(s);
+    hurry_oldest(s);
+}
+
 /* --- one reload: new processes with the new configuration, the old ones drain --- */
 
 /* What is new is read and checked whole before anything changes.  NULL: refused. */
@@ -133,6 +147,7 @@ static void reload_now(struct supervisor *s, struct config *next)
     config_free(s->config);
     s->config = next;
     s->set++;
+    s->listeners.moved = false;
     s->reloading = true;
     s->reloaded_ms = clock_mono_ms();
     replace(s, &s->keeper, 0);
@@ -207,13 +222,16 @@ static bool is_unchanged(const struct supervisor *s, const struct config *next)
 static void reload_run(struct supervisor *s)
 {
     struct config *next = reload_read(s);
-    bool same = next && is_unchanged(s, next);
+    bool same = next && !s->listeners.moved && is_unchanged(s, next);
     struct slice text = SLICE("refused: the old configuration stays in use; see the log for the reason\n");
-    if (same)
+    if (next && s->upgrade.refused)
+        text = SLICE("reloaded; the new program was refused, this version stays in use: see the log for the reason\n");
+    else if (same)
         text = SLICE("unchanged: nothing has changed since the last reload\n");
     else if (next)
         text = SLICE("reloaded\n");
     answer_all(s, next, text);
+    s->upgrade.refused = false;
     if (same)
         reload_unchanged(next);
     else if (next)
@@ -241,8 +259,21 @@ static int64_t reload_in_ms(const struct supervisor *s)
     return is_settled(s) || settle_ms < gap_ms ? gap_ms : settle_ms;
 }
 
+/* The first children of this version are ready: those of the previous one drain. */
+static void taken_over(struct supervisor *s)
+{
+    log_info(log_msg("a new version has taken over"), log_str("version", SIDEKEY_VERSION), log_str("before", s->before),
+             log_str("file", s->config->path));
+    if (s->options->on_ready)
+        (void)!s->options->on_ready(s->options->arg, &s->listeners);
+    answer_all(s, true, SLICE("reloaded; version " SIDEKEY_VERSION " has taken over\n"));
+    let_go(s);
+}
+
 void supervisor_reload_settled(struct supervisor *s)
 {
+    if (is_settled(s) && supervisor_holds(s))
+        taken_over(s);
     if (is_settled(s) && s->ca_set != s->set + 1) {
         s->ca = look_at_ca(s->config);
         s->ca_set = s->set + 1;
@@ -255,6 +286,8 @@ void supervisor_reload_settled(struct supervisor *s)
         return;
     }
     timer_stop(&s->reload);
+    if (supervisor_upgrade_begin(s))
+        return;
     s->reload_wanted = false;
     s->read_ms = clock_mono_ms();
     reload_run(s);
@@ -271,6 +304,12 @@ void supervisor_reload(struct supervisor *s)
     supervisor_reload_settled(s);
 }
 
+void supervisor_reload_or_upgrade(struct supervisor *s)
+{
+    s->upgrade.asked = true;
+    supervisor_reload(s);
+}
+
 void supervisor_reload_ask(struct child *c, uint64_t tag)
 {
     struct supervisor *s = c->supervisor;
@@ -280,5 +319,5 @@ void supervisor_reload_ask(struct child *c, uint64_t tag)
     }
     s->askers[s->asker_count].child = c;
     s->askers[s->asker_count++].tag = tag;
-    supervisor_reload(s);
+    supervisor_reload_or_upgrade(s);
 }

@@ -3,6 +3,7 @@
 #include "base/list.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -104,6 +105,60 @@ struct slice own_env_get(const char *name)
     if (!t)
         return slice_of(value, value ? strlen(value) : 0);
     return t->value.len ? secret_peek(&t->value) : SLICE("");
+}
+
+static char *entry_of(const struct taken *t)
+{
+    struct slice value = t->value.len ? secret_peek(&t->value) : SLICE("");
+    size_t size = strlen(t->name) + 1 + value.len + 1;
+    char *entry = malloc(size);
+    if (entry)
+        snprintf(entry, size, "%s=%.*s", t->name, (int)value.len, value.ptr);
+    return entry;
+}
+
+/* Entries at the end of *io_end are copies of ours. */
+static int add_entry(char ***io_end, char *entry)
+{
+    *(*io_end)++ = entry;
+    return entry ? 0 : -ENOMEM;
+}
+
+static size_t count_environ(void)
+{
+    size_t count = 0;
+    while (environ && environ[count])
+        count++;
+    return count;
+}
+
+char **own_env_whole(void)
+{
+    size_t count = count_environ() + sizeof unwanted / sizeof *unwanted + 1;
+    for (struct list *n = all.next; n != &all; n = n->next)
+        count++;
+    char **block = calloc(count, sizeof *block), **end = block;
+    int failed = block ? 0 : -ENOMEM;
+    for (size_t i = 0; !failed && environ && environ[i]; i++)
+        failed = add_entry(&end, strdup(environ[i]));
+    for (size_t i = 0; !failed && i < sizeof unwanted / sizeof *unwanted; i++)
+        if (unwanted[i].entry)
+            failed = add_entry(&end, strdup(unwanted[i].entry));
+    for (struct list *n = all.next; !failed && n != &all; n = n->next)
+        failed = add_entry(&end, entry_of(LIST_ENTRY(n, struct taken, node)));
+    if (!failed)
+        return block;
+    own_env_whole_free(block);
+    return NULL;
+}
+
+void own_env_whole_free(char **block)
+{
+    for (size_t i = 0; block && block[i]; i++) {
+        explicit_bzero(block[i], strlen(block[i]));
+        free(block[i]);
+    }
+    free(block);
 }
 
 void own_env_keep(bool (*keep)(void *arg, const char *name), void *arg)

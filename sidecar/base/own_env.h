@@ -22,4 +22,9 @@ struct slice own_env_get(const char *name);
 /* Wipes every taken value whose name keep() refuses; locks the pages of the others again (fork() unlocks them). */
 void own_env_keep(bool (*keep)(void *arg, const char *name), void *arg);
 
+/* The environment block as this process was started with, also what was taken: for the exec of another sidekey, with
+ * environ = this.  NULL: no memory.  own_env_whole_free() wipes it. */
+MUST_CHECK char **own_env_whole(void);
+void own_env_whole_free(char **block);
+
 #endif

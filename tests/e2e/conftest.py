@@ -190,8 +190,8 @@ def start(request, auth, make_config, place):
     """start(config?, **changes): a ready sidekey.  At the end each one must end cleanly and have kept every secret to itself."""
     running = []
 
-    def begin(config=None, name=None, env=None, args=(), **changes):
-        process = harness.Sidekey(place, config or make_config(**changes), args, env, name or f"sidekey{len(running) or ''}")
+    def begin(config=None, name=None, env=None, args=(), program=harness.SIDEKEY, **changes):
+        process = harness.Sidekey(place, config or make_config(**changes), args, env, name or f"sidekey{len(running) or ''}", program=program)
         running.append(process)
         request.node.sidekey_processes.append(process)
         return process.ready()

@@ -136,13 +136,13 @@ class AuthServer(Process):
 class Sidekey(Process):
     """`sidekey serve` with a config that leads the test names to the test servers."""
 
-    def __init__(self, folder, config, args=(), env=None, name="sidekey", before=(), pass_fds=()):
+    def __init__(self, folder, config, args=(), env=None, name="sidekey", before=(), pass_fds=(), program=SIDEKEY):
         """before: a command that becomes sidekey at its end."""
         self.folder = pathlib.Path(folder)
         self.config = config
         self.file = self.folder / f"{name}.yaml"
         self.file.write_text(json.dumps(config, indent=1))  # JSON is YAML
-        super().__init__(name, [*before, SIDEKEY, "serve", "-c", self.file, *args], folder, environment(folder, env), pass_fds=pass_fds)
+        super().__init__(name, [*before, program, "serve", "-c", self.file, *args], folder, environment(folder, env), pass_fds=pass_fds)
         self.proxy = self.admin = None
 
     def ready(self, seconds=PATIENCE_S):

@@ -5,12 +5,13 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 
 import harness
 import pytest
-from harness import ROOT, until
+from harness import ROOT, SIDEKEY, run, until
 
 UID = 65532
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a volume and play another user")
@@ -234,6 +235,33 @@ def test_a_state_directory_that_is_removed_is_made_again_with_what_is_in_memory(
     assert again.request()[0] == 200
     assert auth.counts["token_requests"] == asked + 1 and again.ca.read_bytes() == ca
     auth.healthy()
+
+
+@pytest.mark.parametrize("removed", ["the state directory", "the admin socket", "the socket of clients"])
+def test_a_unix_socket_that_was_removed_comes_back_without_a_reload(start, make_config, place, removed):
+    config = make_config()
+    config["listen"]["socket"] = str(place / "clients.sock")
+    sidekey = start(config, env={"RUNTIME_DIRECTORY": ""})
+    admin, clients = pathlib.Path(config["store"]["file"]) / "admin.sock", place / "clients.sock"
+    ask = [SIDEKEY, "refresh", "--set", "listen.admin=off", "-c", sidekey.file, "crm"]
+    assert run(ask).returncode == 0
+    gone = {"the state directory": admin.parent, "the admin socket": admin, "the socket of clients": clients}[removed]
+    inodes = {path: path.stat().st_ino for path in (admin, clients)}
+    if gone.is_dir():
+        shutil.rmtree(gone)
+    else:
+        gone.unlink()
+    back = clients if gone == clients else admin
+    kept = os.open(place, os.O_RDONLY)  # a file system may give the same number again
+    until("it is there again", lambda: back.exists() and "a unix socket of sidekey was removed" in sidekey.out.read_text())
+    os.close(kept)
+    assert all(path.stat().st_ino == inode for path, inode in inodes.items() if path != back)
+    until("it is served", lambda: run(ask).returncode == 0)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(clients))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 ")
+    assert sidekey.request()[0] == 200 and not degraded(sidekey)
 
 
 def test_a_state_directory_that_cannot_be_made_again_is_degraded_and_tokens_are_sent(start, make_config):

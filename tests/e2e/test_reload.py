@@ -9,6 +9,7 @@ import re
 import signal
 import ssl
 import struct
+import subprocess
 import threading
 import time
 
@@ -436,3 +437,19 @@ def test_a_ca_file_that_changes_is_read_again_without_a_signal(make_config, star
     assert sidekey.children() == before and sidekey.request()[0] == 200
     roots.write_bytes((pki / "ca.pem").read_bytes())
     assert sidekey.request()[0] == 200
+
+
+def test_roots_of_the_system_that_change_are_read_again_without_a_signal(make_config, start, pki, place):
+    """ca-certificates is upgraded: new processes verify with the new roots, and bundle.pem has them."""
+    config = make_config()
+    for rule in config["rules"]:
+        del rule["tls"]
+    roots, beside = place / "system.pem", place / "next.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=another root",
+                    "-keyout", place / "other.key", "-out", roots], check=True, capture_output=True)
+    sidekey = start(config, env={"SSL_CERT_FILE": str(roots)})
+    assert sidekey.request()[0] == 502
+    beside.write_bytes((pki / "ca.pem").read_bytes())
+    os.replace(beside, roots)
+    until("the upstream is trusted", lambda: sidekey.request()[0] == 200)
+    until("the bundle has it", lambda: (pki / "ca.pem").read_text().strip() in sidekey.bundle.read_text())

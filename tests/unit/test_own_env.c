@@ -94,6 +94,27 @@ static void libraries_see_no_variable_that_leads_them_astray_and_programs_do(voi
     assert_string_equal(getenv("OPENSSL_CONF"), "/c");
 }
 
+static void another_sidekey_is_started_with_all_that_this_one_got(void **state)
+{
+    char keys[] = "SSLKEYLOGFILE=/k", mine[] = "WHOLE=secret", empty[] = "WHOLE_EMPTY=", home[] = "HOME=/h";
+    char *block[] = { keys, mine, empty, home, NULL };
+    unsigned found = 0;
+    (void)state;
+    environ = block;
+    own_env_begin();
+    assert_int_equal(own_env_take("WHOLE"), 0);
+    assert_int_equal(own_env_take("WHOLE_EMPTY"), 0);
+    char **whole = own_env_whole();
+    assert_non_null(whole);
+    for (char **at = whole; *at; at++)
+        found += !strcmp(*at, "SSLKEYLOGFILE=/k") || !strcmp(*at, "WHOLE=secret") || !strcmp(*at, "WHOLE_EMPTY=")
+                 || !strcmp(*at, "HOME=/h");
+    assert_int_equal(found, 4);
+    own_env_whole_free(whole);
+    own_env_whole_free(NULL);
+    assert_null(getenv("WHOLE"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,6 +122,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_not_taken_is_read_where_it_is, up, down),
         cmocka_unit_test_setup_teardown(a_process_keeps_what_it_has_a_use_for, up, down),
         cmocka_unit_test_setup_teardown(libraries_see_no_variable_that_leads_them_astray_and_programs_do, up, down),
+        cmocka_unit_test_setup_teardown(another_sidekey_is_started_with_all_that_this_one_got, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,8 @@
 
 /* One command of sidekey(1) each: argv[0] is its name.  Returns the exit status. */
 int cmd_serve(int argc, char **argv);
+/* Not for people: "take-over trial|serve FD" and the flags of serve (app/supervisor_handover.h). */
+int cmd_take_over(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_healthcheck(int argc, char **argv);
 int cmd_status(int argc, char **argv);

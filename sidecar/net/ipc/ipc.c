@@ -171,6 +171,11 @@ size_t ipc_queued(const struct ipc *i)
     return i->queued_bytes;
 }
 
+int ipc_fd(const struct ipc *i)
+{
+    return i->io.fd;
+}
+
 void ipc_on_space(struct ipc *i, ipc_space_fn *fn)
 {
     i->on_space = fn;

@@ -32,6 +32,8 @@ MUST_CHECK int ipc_send(struct ipc *i, struct slice packet, int fd);
 MUST_CHECK int ipc_offer(struct ipc *i, struct slice packet);
 /* Bytes that the socket has not taken yet. */
 size_t ipc_queued(const struct ipc *i);
+/* The socket, still the link's own: it can stay open over an exec, and another program can call ipc_new() with it. */
+int ipc_fd(const struct ipc *i);
 /* fn (arg as given to ipc_new) each time the queue has emptied; NULL: no more. */
 void ipc_on_space(struct ipc *i, ipc_space_fn *fn);
 
