@@ -166,7 +166,8 @@ static void read_environment(struct preload *p)
     take_path(p->report, sizeof p->report, env_value("SIDEKEY_PRELOAD_REPORT"));
     take_path(p->jks, sizeof p->jks, env_value("SIDEKEY_PRELOAD_JKS"));
     p->listen_port = decide_port_number(port);
-    p->routing = table || port; /* one without the other is a mistake: connections fail rather than go direct */
+    /* one without the other is a mistake: connections fail rather than go direct */
+    p->routing = (table && *table) || (port && *port);
     decide_set_ports(&p->policy, env_value("SIDEKEY_PRELOAD_PORTS"));
     decide_set_bypass(&p->policy, env_value("SIDEKEY_PRELOAD_BYPASS"));
     decide_set_names(&p->policy, env_value("SIDEKEY_PRELOAD_NAMES"));

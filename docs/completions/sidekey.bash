@@ -64,7 +64,7 @@ _sidekey()
         mapfile -t COMPREPLY < <(compgen -W 'env preload env,preload' -- "$word")
         return
         ;;
-    --set | --proxy | --admin | --placeholder | --name | --container | --image | --sidekey-image | --replicas | --timeout) return ;;
+    --set | --proxy | --admin | --allow-local | --placeholder | --name | --container | --image | --sidekey-image | --replicas | --timeout) return ;;
     esac
     case $command in
     env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir --placeholder $config" -- "$word") ;;
@@ -77,7 +77,7 @@ _sidekey()
     healthcheck) mapfile -t COMPREPLY < <(compgen -W "--admin $config" -- "$word") ;;
     login) mapfile -t COMPREPLY < <(compgen -W "--device --no-browser --timeout $(_sidekey_credentials) $config" -- "$word") ;;
     refresh | reset | logout) mapfile -t COMPREPLY < <(compgen -W "$(_sidekey_credentials) $config" -- "$word") ;;
-    run) mapfile -t COMPREPLY < <(compgen -W "--layers --placeholder --java --verbose -- $config" -- "$word") ;;
+    run) mapfile -t COMPREPLY < <(compgen -W "--layers --check --strict --isolate --allow-local --linger --placeholder --java --verbose -- $config" -- "$word") ;;
     ca) mapfile -t COMPREPLY < <(compgen -W "show rotate --now $config" -- "$word") ;;
     version) mapfile -t COMPREPLY < <(compgen -W '--verbose --help' -- "$word") ;;
     help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;

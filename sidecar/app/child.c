@@ -98,6 +98,15 @@ static void forget_retired(struct child *c)
     timer_stop(&c->overdue);
 }
 
+/* A keeper has no business in the program's network. */
+static void forget_isolated(const struct isolated_sockets *i)
+{
+    for (unsigned n = 0; i && n < i->tcp_count; n++)
+        close(i->tcp[n]);
+    if (i)
+        close(i->dns);
+}
+
 /* What the parent had and this child must not: its loop's watchers, the other children's sockets, listeners that are
  * not its own. */
 static void forget_parent(struct supervisor *s, const struct child *me)
@@ -124,6 +133,8 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
         forget_retired(LIST_ENTRY(n, struct child, node));
     listeners_keep(&s->listeners, me->role == ROLE_KEEPER, me->slot);
+    if (me->role == ROLE_KEEPER)
+        forget_isolated(s->options->isolated);
     forget_counters(s, me);
     if (me->role == ROLE_WORKER && s->ca_memfd >= 0)
         close(s->ca_memfd);
@@ -157,6 +168,7 @@ static int run_child(struct supervisor *s, struct child *me, int fd)
                                                 .gateway = s->listeners.gateway[me->slot],
                                                 .admin = s->listeners.admin,
                                                 .admin_local = s->listeners.admin_local.fd,
+                                                .isolated = s->options->isolated,
                                                 .counters = &me->counters,
                                                 .lent = s->listeners.inherited,
                                                 .slot = me->slot },

@@ -331,7 +331,7 @@ static int open_or_adopt(struct supervisor *s)
 {
     struct err e;
     int from = s->options->handover_fd;
-    if (!from && listeners_open(&s->listeners, s->config, s->options->hints_path, &e) != 0) {
+    if (!from && listeners_open(&s->listeners, s->config, s->options->hints_path && !s->options->isolated, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
         return EX_UNAVAILABLE;
     }

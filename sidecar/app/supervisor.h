@@ -14,7 +14,10 @@
 struct supervisor_options {
     struct config *config;      /* taken over */
     const char *proxy_password; /* NULL: open */
-    const char *hints_path;     /* NULL: no transparent listener */
+    const char *hints_path;     /* NULL: no transparent listener, and no isolated program */
+    /* The sockets inside the network of an isolated program, which has no use for a transparent listener; NULL: none.
+     * They are this process's for ever, borrowed. */
+    const struct isolated_sockets *isolated;
     /* The new configuration after SIGHUP; NULL: none, and e was printed. NULL function: SIGHUP is ignored. */
     struct config *(*reload)(void *arg);
     /* The flags of the command line, NULL-terminated, for "take-over" of a new program file; NULL: SIGHUP does not look

@@ -65,6 +65,22 @@ static bool is_own_program(struct client *c, int fd)
     return false;
 }
 
+/* a0 is where the program wants to go. */
+static void lead_on(struct client *c)
+{
+    c->rule = access_first_rule(c->ctx->access, NULL, &c->a0);
+    if (client_is_probe(c) || (c->other_proxy && !c->rule)) {
+        client_sniff(c);
+        return;
+    }
+    if (!c->rule && (c->ctx->options->unmatched == UNMATCHED_DENY || !client_port_is_allowed(c))) {
+        meter_refused(c->ctx->meter, "host_not_allowed");
+        client_end(c, CLOSE_REFUSED);
+        return;
+    }
+    client_reach(c);
+}
+
 void client_accept_transparent(struct context *ctx, int fd)
 {
     struct sockaddr_storage local;
@@ -86,15 +102,27 @@ void client_accept_transparent(struct context *ctx, int fd)
         return;
     }
     c->a0.port = port;
-    c->rule = access_first_rule(ctx->access, NULL, &c->a0);
-    if (client_is_probe(c) || (c->other_proxy && !c->rule)) {
-        client_sniff(c);
+    lead_on(c);
+}
+
+void client_accept_isolated(struct context *ctx, int fd)
+{
+    struct sockaddr_storage local;
+    socklen_t len = sizeof local;
+    struct client *c = client_new(ctx, fd);
+    char host[AUTHORITY_HOST_MAX + 1];
+    uint16_t port;
+    if (!c)
         return;
-    }
-    if (!c->rule && ctx->options->unmatched == UNMATCHED_DENY) {
-        meter_refused(ctx->meter, "host_not_allowed");
+    c->transparent = c->peer.own = true; /* nobody else is in that network */
+    if (getsockname(fd, (struct sockaddr *)&local, &len) != 0
+        || hints_place(ctx->hints, (struct sockaddr *)&local, host, &port) != 0
+        || authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {
+        meter_refused(ctx->meter, "no_hint");
+        log_warn(log_msg("a connection of the isolated program was refused: its address was given to no name"));
         client_end(c, CLOSE_REFUSED);
         return;
     }
-    client_reach(c);
+    c->a0.port = port;
+    lead_on(c);
 }

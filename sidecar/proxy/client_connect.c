@@ -431,7 +431,7 @@ void client_reach(struct client *c)
 }
 
 /* RFC 9110 §9.3.6: a proxy that tunnels to any port is a way round the firewall. */
-static bool port_is_allowed(const struct client *c)
+bool client_port_is_allowed(const struct client *c)
 {
     const uint16_t *port = c->ctx->options->connect_ports;
     if (!port || c->rule)
@@ -454,7 +454,7 @@ bool client_may_reach(struct client *c)
                       false);
         return false;
     }
-    if (!port_is_allowed(c)) {
+    if (!client_port_is_allowed(c)) {
         client_refuse(c,
                       &(struct problem){ .status = 403,
                                          .error = "http_request_denied",

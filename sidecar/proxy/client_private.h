@@ -98,6 +98,8 @@ void client_sniff(struct client *c);
 void client_tunnel(struct client *c);
 void client_connect(struct client *c, const struct message *head);
 bool client_may_reach(struct client *c);
+/* Without a rule: connect_ports has the port of a0. */
+bool client_port_is_allowed(const struct client *c);
 void client_report_unmatched(const struct client *c);
 void client_reach(struct client *c);
 void client_connect_refused(struct client *c, enum dial_error error, const char *text);

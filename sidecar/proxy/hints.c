@@ -145,3 +145,101 @@ int hints_lookup(const struct hints *h, const struct sockaddr *local, char host[
     *ret_proxy = d.kind == TABLE_PROXY;
     return 0;
 }
+
+/* ---- the names of an isolated program ---- */
+
+#define PROBES_MAX 64
+
+static int write_at(int fd, const void *src, size_t size, size_t offset)
+{
+    ssize_t n;
+    do
+        n = pwrite(fd, src, size, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    return (size_t)n == size ? 0 : -ENOSPC;
+}
+
+/* FNV-1a.  Who fills the table on purpose is the program, with its own names. */
+static uint32_t first_slot(const char *name)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *name; name++)
+        h = (h ^ (uint8_t)*name) * 0x100000001b3u;
+    return (uint32_t)(h >> 32) % TABLE_NAMES;
+}
+
+/* The slot that has the name, or gets it.  .0 and .255 look like the addresses of networks to some programs. */
+static int name_slot(const struct hints *h, const char *name, uint32_t *ret_index)
+{
+    struct table_name want = { .state = TABLE_READY, .length = (uint8_t)strlen(name) }, there;
+    memcpy(want.text, name, want.length);
+    for (uint32_t i = first_slot(name), probe = 0; probe < PROBES_MAX; i = (i + 1) % TABLE_NAMES, probe++) {
+        size_t at = offsetof(struct table, names) + (size_t)i * sizeof there;
+        int failed = read_at(h->fd, &there, sizeof there, at);
+        if (failed)
+            return failed;
+        if ((i & 0xff) == 0 || (i & 0xff) == 0xff)
+            continue;
+        *ret_index = i;
+        if (there.state == TABLE_EMPTY)
+            return write_at(h->fd, &want, sizeof want, at);
+        if (there.state == TABLE_READY && there.length == want.length && memcmp(there.text, name, want.length) == 0)
+            return 0;
+    }
+    return -ENOSPC;
+}
+
+static const uint8_t fake6[12] = TABLE_FAKE6;
+
+int hints_address_of(const struct hints *h, const char *name, bool v6, uint8_t address[16])
+{
+    uint32_t index = 0;
+    size_t n = table_name_length(name, TABLE_TEXT);
+    if (n == 0 || name[n] != '\0')
+        return -EINVAL;
+    int failed = name_slot(h, name, &index);
+    if (failed)
+        return failed;
+    uint32_t in = htonl(v6 ? index : TABLE_FAKE4 + index);
+    memcpy(address, fake6, v6 ? sizeof fake6 : 0);
+    memcpy(address + (v6 ? sizeof fake6 : 0), &in, sizeof in);
+    return 0;
+}
+
+/* As IPv6, and the port.  false: neither family. */
+static bool mapped_of(const struct sockaddr *local, uint8_t address[16], uint16_t *ret_port)
+{
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    static const uint8_t prefix[12] = { [10] = 0xff, [11] = 0xff };
+    if (local->sa_family == AF_INET6) {
+        memcpy(&in6, local, sizeof in6);
+        memcpy(address, &in6.sin6_addr, sizeof in6.sin6_addr);
+        *ret_port = ntohs(in6.sin6_port);
+        return true;
+    }
+    memcpy(&in, local, sizeof in);
+    memcpy(address, prefix, sizeof prefix);
+    memcpy(address + sizeof prefix, &in.sin_addr, sizeof in.sin_addr);
+    *ret_port = ntohs(in.sin_port);
+    return local->sa_family == AF_INET;
+}
+
+int hints_place(const struct hints *h, const struct sockaddr *local, char host[HINTS_HOST_SIZE], uint16_t *ret_port)
+{
+    uint8_t address[16];
+    uint32_t last, v4;
+    if (!mapped_of(local, address, ret_port))
+        return -EBADMSG;
+    memcpy(&last, address + 12, sizeof last);
+    v4 = table_mapped(address);
+    if (v4 && v4 - TABLE_FAKE4 < TABLE_NAMES)
+        return name_host(h, v4 - TABLE_FAKE4, host);
+    if (memcmp(address, fake6, sizeof fake6) == 0)
+        return name_host(h, ntohl(last), host);
+    const char *text = v4 ? inet_ntop(AF_INET, address + 12, host, HINTS_HOST_SIZE)
+                          : inet_ntop(AF_INET6, address, host, HINTS_HOST_SIZE);
+    return text ? 0 : -EBADMSG;
+}

@@ -33,4 +33,13 @@ void hints_close(struct hints *h);
 MUST_CHECK int hints_lookup(const struct hints *h, const struct sockaddr *local, char host[HINTS_HOST_SIZE],
                             uint16_t *ret_port, bool *ret_proxy);
 
+/* For an isolated program (proxy/isolated.h), whose names we give out ourselves. */
+/* The address of a name, which is entered if need be: 4 bytes of 198.18.0.0/15, or with v6 16 bytes of TABLE_FAKE6.
+ * 0; -EINVAL (not a lower-case name), -ENOSPC (the table is full there), or the error of reading or writing. */
+MUST_CHECK int hints_address_of(const struct hints *h, const char *name, bool v6, uint8_t address[16]);
+/* local: getsockname() of the accepted connection, any address.  host: its name where hints_address_of() gave that
+ * address, else the address as hints_lookup() writes it.  0; -EBADMSG: an address of ours that was never given. */
+MUST_CHECK int hints_place(const struct hints *h, const struct sockaddr *local, char host[HINTS_HOST_SIZE],
+                           uint16_t *ret_port);
+
 #endif

@@ -53,6 +53,18 @@ struct worker_options {
     bool absolute_https; /* "GET https://…" is taken from anybody who reaches the TCP listener */
 };
 
+#define ISOLATED_TCP_MAX 96
+#define ISOLATED_LOCAL_MAX 16
+
+struct isolated_sockets { /* opened inside the network of an isolated program (proxy/isolated.h) */
+    int tcp[ISOLATED_TCP_MAX];
+    unsigned tcp_count;
+    int dns;                            /* UDP, every address */
+    bool v6;                            /* every address of IPv6 is ours, too */
+    uint16_t local[ISOLATED_LOCAL_MAX]; /* services of the host's loopback that the program may use, by port */
+    unsigned local_count;
+};
+
 struct worker_sockets { /* all inherited over fork */
     int supervisor;     /* IPC */
     int proxy;          /* listeners; -1: none */
@@ -60,8 +72,9 @@ struct worker_sockets { /* all inherited over fork */
     int transparent;
     int gateway;
     int admin;
-    int admin_local;               /* the unix socket for operators; shared by all workers */
-    struct metrics_area *counters; /* where it counts; NULL: nobody will see it */
+    int admin_local;                         /* the unix socket for operators; shared by all workers */
+    const struct isolated_sockets *isolated; /* NULL: none */
+    struct metrics_area *counters;           /* where it counts; NULL: nobody will see it */
     bool lent; /* others have the listeners too: they are never shut down, who connects waits for the next of us */
     unsigned slot;
 };

@@ -9,6 +9,7 @@
 #include "proxy/admin.h"
 #include "proxy/client.h"
 #include "proxy/context.h"
+#include "proxy/isolated.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -40,6 +41,7 @@ struct worker {
     struct ipc *supervisor, *keeper;
     struct admin *admin;
     struct listener *listeners[WORKER_LISTENERS];
+    struct isolated *isolated; /* NULL: no program is */
     struct timer measure;
     struct timer drain, trim;
     unsigned quiet_s; /* without a client */
@@ -204,6 +206,7 @@ static void refuse_connections(const struct worker *w)
 {
     if (w->sockets.lent)
         return;
+    isolated_refuse(w->isolated);
     for (unsigned i = 0; i < CLIENT_EARS; i++)
         if (i == LISTENER_LOCAL && listener_fd(w, i) >= 0)
             listen_unix_refuse(listener_fd(w, i));
@@ -216,6 +219,7 @@ static void let_clients_in(struct worker *w, bool accept)
     for (unsigned i = 0; i < CLIENT_EARS; i++)
         if (w->listeners[i])
             listener_set(w->listeners[i], accept);
+    isolated_set(w->isolated, accept);
 }
 
 static void leave_operators(struct worker *w)
@@ -327,6 +331,14 @@ static void on_transparent_accept(void *arg, int fd, const struct sockaddr *peer
     set_accepting(w);
 }
 
+static void on_isolated_accept(void *arg, int fd, const struct sockaddr *peer)
+{
+    struct worker *w = arg;
+    (void)peer;
+    client_accept_isolated(&w->ctx, fd);
+    set_accepting(w);
+}
+
 static void on_gateway_accept(void *arg, int fd, const struct sockaddr *peer)
 {
     struct worker *w = arg;
@@ -405,6 +417,8 @@ static int open_listeners(struct worker *w)
     for (unsigned i = 0; i < WORKER_LISTENERS; i++)
         if (listener_fd(w, i) >= 0 && !(w->listeners[i] = listener_new(listener_fd(w, i), accepts[i], w)))
             return -1;
+    if (w->sockets.isolated && !(w->isolated = isolated_new(&w->ctx, w->sockets.isolated, on_isolated_accept, w)))
+        return -1;
     return (w->supervisor = ipc_new(w->sockets.supervisor, on_supervisor_packet, on_supervisor_gone, w)) ? 0 : -1;
 }
 
@@ -437,6 +451,7 @@ static void tear_down(struct worker *w)
         hints_close(w->ctx.hints);
     for (unsigned i = 0; i < WORKER_LISTENERS; i++)
         listener_free(w->listeners[i]);
+    isolated_free(w->isolated);
     ipc_free(w->keeper);
     ipc_free(w->supervisor);
 }

@@ -320,6 +320,79 @@ static void a_file_cut_short_by_a_program_does_not_kill_the_worker(void **state)
     assert_int_equal(look_up(token_text(SLOT), host, &port), -EBADMSG);
 }
 
+static const char *text_of(const uint8_t address[16], bool v6)
+{
+    static char text[INET6_ADDRSTRLEN];
+    return inet_ntop(v6 ? AF_INET6 : AF_INET, address, text, sizeof text);
+}
+
+static int place_of(const char *local, char host[HINTS_HOST_SIZE], uint16_t *ret_port)
+{
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(8443) };
+    struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(8443) };
+    if (inet_pton(AF_INET, local, &in.sin_addr) == 1)
+        return hints_place(hints, (struct sockaddr *)&in, host, ret_port);
+    assert_int_equal(inet_pton(AF_INET6, local, &in6.sin6_addr), 1);
+    return hints_place(hints, (struct sockaddr *)&in6, host, ret_port);
+}
+
+static void a_name_that_we_gave_an_address_is_found_by_it_in_both_families(void **state)
+{
+    (void)state;
+    char host[HINTS_HOST_SIZE], again[INET_ADDRSTRLEN], mapped[INET6_ADDRSTRLEN];
+    uint8_t address[16];
+    uint16_t port = 0;
+    assert_int_equal(hints_address_of(hints, "api.example.test", false, address), 0);
+    snprintf(again, sizeof again, "%s", text_of(address, false));
+    assert_int_equal(strncmp(again, "198.1", 5), 0);
+    assert_int_equal(place_of(again, host, &port), 0);
+    assert_string_equal(host, "api.example.test");
+    assert_int_equal(port, 8443);
+    snprintf(mapped, sizeof mapped, "::ffff:%s", again);
+    assert_int_equal(place_of(mapped, host, &port), 0);
+    assert_string_equal(host, "api.example.test");
+    assert_int_equal(hints_address_of(hints, "api.example.test", true, address), 0);
+    assert_int_equal(place_of(text_of(address, true), host, &port), 0);
+    assert_string_equal(host, "api.example.test");
+    assert_int_equal(hints_address_of(hints, "api.example.test", false, address), 0);
+    assert_string_equal(text_of(address, false), again); /* one name, one address */
+}
+
+static void many_names_have_addresses_of_their_own_that_no_network_has(void **state)
+{
+    (void)state;
+    char name[32], host[HINTS_HOST_SIZE];
+    uint8_t address[16];
+    uint16_t port;
+    for (int i = 0; i < 3000; i++) {
+        snprintf(name, sizeof name, "n%d.example", i);
+        assert_int_equal(hints_address_of(hints, name, false, address), 0);
+        assert_true(address[3] != 0 && address[3] != 255);
+        assert_int_equal(place_of(text_of(address, false), host, &port), 0);
+        assert_string_equal(host, name);
+    }
+}
+
+static void an_address_that_we_gave_nobody_is_refused_and_any_other_is_itself(void **state)
+{
+    (void)state;
+    char host[HINTS_HOST_SIZE];
+    uint16_t port;
+    uint8_t address[16];
+    assert_int_equal(place_of("198.18.0.9", host, &port), -EBADMSG);
+    assert_int_equal(place_of("fd73:6964:656b:6579::9", host, &port), -EBADMSG);
+    static const char *const as_they_are[] = { "192.0.2.7", "198.20.0.1", "2001:db8::7", "127.64.0.1" };
+    for (size_t i = 0; i < sizeof as_they_are / sizeof *as_they_are; i++) {
+        assert_int_equal(place_of(as_they_are[i], host, &port), 0);
+        assert_string_equal(host, as_they_are[i]);
+    }
+    assert_int_equal(place_of("::ffff:192.0.2.7", host, &port), 0);
+    assert_string_equal(host, "192.0.2.7");
+    static const char *const no_names[] = { "", ".", "a..b", "UPPER", "what?", "192.0.2.7" };
+    for (size_t i = 0; i < sizeof no_names / sizeof *no_names; i++)
+        assert_int_equal(hints_address_of(hints, no_names[i], false, address), -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +409,9 @@ int main(void)
         T(a_name_without_its_nul_is_refused),
         T(the_longest_name_is_found),
         T(a_file_cut_short_by_a_program_does_not_kill_the_worker),
+        T(a_name_that_we_gave_an_address_is_found_by_it_in_both_families),
+        T(many_names_have_addresses_of_their_own_that_no_network_has),
+        T(an_address_that_we_gave_nobody_is_refused_and_any_other_is_itself),
     };
     if (!mkdtemp(dir))
         return 1;

@@ -17,7 +17,16 @@
 #include "base/rand.h"
 
 enum { LAYER_ENV = 1, LAYER_PRELOAD = 2, LAYER_AUTO = 4 };
-enum { RUN_LAYERS = CMD_OWN, RUN_PLACEHOLDER, RUN_JAVA, RUN_STRICT, RUN_CHECK, RUN_LINGER };
+enum {
+    RUN_LAYERS = CMD_OWN,
+    RUN_PLACEHOLDER,
+    RUN_JAVA,
+    RUN_STRICT,
+    RUN_CHECK,
+    RUN_LINGER,
+    RUN_ISOLATE,
+    RUN_ALLOW_LOCAL
+};
 
 #define PASSWORD_LEN 32
 #define DRAIN_MS 500                              /* after the program has ended: what its children still do */
@@ -27,7 +36,8 @@ struct run {
     struct cmd_config config;
     struct config *loaded;
     unsigned layers;
-    bool verbose, java, strict, check, linger;
+    bool verbose, java, strict, check, linger, isolated;
+    struct isolate isolate;
     char *placeholders[CMD_PLACEHOLDERS_MAX + 1];
     size_t placeholder_count;
     char **argv;
@@ -66,6 +76,14 @@ static int parse_layers(struct run *r, const char *text)
     return r->layers ? 0 : cmd_usage("run", "--layers needs auto, env, preload, or env,preload");
 }
 
+static int allow_local(struct run *r, const char *port)
+{
+    int failed = isolate_allow_local(&r->isolate, port);
+    if (failed == -ENOSPC)
+        return cmd_usage("run", "at most %d times --allow-local", ISOLATED_LOCAL_MAX);
+    return failed ? cmd_usage("run", "--allow-local needs a port, not '%s'", port) : 0;
+}
+
 static int take_flag(struct run *r, int flag)
 {
     switch (flag) {
@@ -74,6 +92,8 @@ static int take_flag(struct run *r, int flag)
     case RUN_STRICT: r->strict = true; return 0;
     case RUN_CHECK: r->check = true; return 0;
     case RUN_LINGER: r->linger = true; return 0;
+    case RUN_ISOLATE: r->isolated = true; return 0;
+    case RUN_ALLOW_LOCAL: return allow_local(r, optarg);
     case RUN_LAYERS: return parse_layers(r, optarg);
     case RUN_PLACEHOLDER:
         if (!strchr(optarg, '='))
@@ -95,6 +115,8 @@ static int parse(struct run *r, int argc, char **argv)
                                            { "strict", no_argument, NULL, RUN_STRICT },
                                            { "check", no_argument, NULL, RUN_CHECK },
                                            { "linger", no_argument, NULL, RUN_LINGER },
+                                           { "isolate", no_argument, NULL, RUN_ISOLATE },
+                                           { "allow-local", required_argument, NULL, RUN_ALLOW_LOCAL },
                                            { "verbose", no_argument, NULL, 'v' },
                                            CMD_LONG_END };
     int flag, status;
@@ -105,6 +127,8 @@ static int parse(struct run *r, int argc, char **argv)
         if ((status = take_flag(r, flag)) != 0)
             return status;
     }
+    if (r->isolate.local_count && !r->isolated)
+        return cmd_usage("run", "--allow-local needs --isolate: other layers do not close other ports");
     if (optind >= argc)
         return cmd_usage("run", "needs a program: sidekey run -- PROGRAM [ARGUMENT…]");
     r->argv = argv + optind;
@@ -116,6 +140,8 @@ static int parse(struct run *r, int argc, char **argv)
 /* NULL: the program is covered whatever it does.  Else what is missing, for people. */
 static const char *gap(const struct run *r)
 {
+    if (r->isolated)
+        return NULL;
     if (!(r->layers & LAYER_PRELOAD))
         return target_proxy(&r->target) == TARGET_PROXY_IGNORES
                    ? "it ignores HTTPS_PROXY by default and then bypasses sidekey; --layers auto covers it"
@@ -127,11 +153,13 @@ static const char *gap(const struct run *r)
                : "the preload library does not work in it: it is not covered";
 }
 
-static const char *layers_text(unsigned layers)
+static const char *layers_text(const struct run *r)
 {
-    if (!(layers & LAYER_PRELOAD))
+    if (r->isolated)
+        return "isolate";
+    if (!(r->layers & LAYER_PRELOAD))
         return "env";
-    return layers & LAYER_ENV ? "env,preload" : "preload";
+    return r->layers & LAYER_ENV ? "env,preload" : "preload";
 }
 
 /* Silent for a plain run that is covered, and for a program that never bypasses the layers that the caller chose. */
@@ -143,8 +171,7 @@ static int judge_target(struct run *r)
     if (r->check) {
         printf("program   %s%s%s%s: %s\nlayers    %s\ncoverage  %s\n", *t->script ? t->script : t->path,
                *t->script ? " (" : "", *t->script ? t->path : "", *t->script ? ")" : "", target_text(t->kind),
-               layers_text(r->layers),
-               what ? what : "every connection to a host of the rules goes through sidekey, or fails");
+               layers_text(r), what ? what : "every connection to a host of the rules goes through sidekey, or fails");
     } else if (what && (r->strict || !chosen)) {
         fprintf(stderr, "sidekey run: %s is %s: %s\n", t->path, target_text(t->kind), what);
     }
@@ -163,6 +190,10 @@ static int find_preload(struct run *r)
     struct err e;
     if (!(r->layers & LAYER_PRELOAD) || run_dir_find_preload(r->preload, &e) == 0)
         return 0;
+    if (r->isolated) {
+        r->layers &= ~(unsigned)LAYER_PRELOAD; /* it would only help with bundles that programs bring */
+        return 0;
+    }
     if (!(r->layers & LAYER_AUTO) || r->strict)
         return cmd_fail(EX_CANTCREAT, "run", "%s", e.text);
     fprintf(stderr, "sidekey run: %s; programs that ignore HTTPS_PROXY are not covered\n", e.text);
@@ -190,7 +221,10 @@ static struct config *load(struct run *r, int *ret_status)
     if (c) { /* the socket is for "serve", which may be running beside us */
         free(c->listen_socket);
         c->listen_socket = NULL;
-        if (c->unmatched_private == UNMATCHED_PRIVATE_UNSAID)
+        if (r->isolated) { /* all comes from inside, and nobody inside is trusted with the host's network */
+            c->listen_proxy.len = 0;
+            c->unmatched_private = UNMATCHED_PRIVATE_REFUSE;
+        } else if (c->unmatched_private == UNMATCHED_PRIVATE_UNSAID)
             c->unmatched_private = UNMATCHED_PRIVATE_ALLOW;
         c->limits.drain_ms = r->linger ? LINGER_MS : DRAIN_MS;
         if (run_roots_add(c) != 0) {
@@ -230,11 +264,15 @@ static void become_program(void *arg)
 {
     struct run *r = arg;
     bool preload = r->layers & LAYER_PRELOAD;
+    int status = r->isolated ? isolate_mount(r->dir) : 0;
+    if (status)
+        _exit(status);
     int failed = run_env_apply(&(struct run_env){ .config = r->loaded,
                                                   .dir = r->dir,
                                                   .preload = preload ? r->preload : NULL,
                                                   .password = r->password,
-                                                  .variables = r->layers & LAYER_ENV,
+                                                  .variables = r->layers & LAYER_ENV && !r->isolated,
+                                                  .isolated = r->isolated,
                                                   .java = r->java,
                                                   .proxy_port = r->ready.proxy_port,
                                                   .transparent_port = r->ready.transparent_port });
@@ -254,14 +292,19 @@ static int start_daemon(struct run *r, int dir_lock)
 {
     struct supervisor_options s = { .config = r->loaded,
                                     .proxy_password = r->password,
-                                    .hints_path = r->layers & LAYER_PRELOAD ? r->hints : NULL };
+                                    .hints_path = r->layers & LAYER_PRELOAD || r->isolated ? r->hints : NULL };
+    int failed = r->isolated ? isolate_begin(&r->isolate) : 0;
+    if (failed)
+        return cmd_fail(EX_OSERR, "run", "cannot make a socket: %s", strerror(-failed));
+    r->isolate.config = r->loaded;
     log_setup("run", r->verbose ? r->loaded->log_level : LOG_WARN, LOG_LOGFMT, STDERR_FILENO);
-    int status = run_daemon_start(&(struct run_daemon_options){ .supervisor = s, .dir = r->dir, .dir_lock = dir_lock },
-                                  &r->ready);
+    int status = run_daemon_start(
+        &(struct run_daemon_options){
+            .supervisor = s, .dir = r->dir, .dir_lock = dir_lock, .isolate = r->isolated ? &r->isolate : NULL },
+        &r->ready);
     if (status == 0 && r->verbose)
-        fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s%s%s\n", r->ready.proxy_text, r->ready.admin_text,
-                r->layers & LAYER_ENV ? "env" : "", (r->layers & LAYER_ENV) && (r->layers & LAYER_PRELOAD) ? "," : "",
-                r->layers & LAYER_PRELOAD ? "preload" : "");
+        fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s\n", r->ready.proxy_text, r->ready.admin_text,
+                layers_text(r));
     return status;
 }
 
@@ -299,6 +342,8 @@ int cmd_run(int argc, char **argv)
         fprintf(stderr, "sidekey run: %s\n", e.text);
         return access(r.argv[0], F_OK) == 0 && strchr(r.argv[0], '/') ? 126 : 127;
     }
+    if (r.isolated && r.check && (status = isolate_try()) != 0)
+        return status;
     if ((status = find_preload(&r)) != 0)
         return status;
     if ((status = judge_target(&r)) != 0 || r.check)

@@ -83,11 +83,10 @@ static int ascending(const void *a, const void *b)
 }
 
 /* $(sidekey run …) and pipes end with the program: nothing of the caller's stays open here but standard error. */
-static void leave_caller(int pipe_fd, int program_fd, int dir_lock)
+static void leave_caller(int *keep, size_t count)
 {
-    int keep[] = { pipe_fd, program_fd, dir_lock };
-    qsort(keep, sizeof keep / sizeof *keep, sizeof *keep, ascending);
-    close_others(keep, sizeof keep / sizeof *keep);
+    qsort(keep, count, sizeof *keep, ascending);
+    close_others(keep, count);
     int null = open("/dev/null", O_RDWR);
     if (null >= 0) {
         dup2(null, STDIN_FILENO);
@@ -156,14 +155,26 @@ static int report_socket(const char *dir)
     return fd > 0 ? fd : 0;
 }
 
+/* The program's side has printed the reason. */
+static _Noreturn void give_up(const char *dir)
+{
+    run_dir_remove(dir);
+    _exit(EX_UNAVAILABLE);
+}
+
 static _Noreturn void run_daemon(const struct run_daemon_options *options, struct report *report, int program_fd)
 {
     struct supervisor_options s = options->supervisor;
     s.on_ready = on_ready;
     s.arg = report;
     s.program_fd = program_fd;
+    struct isolated_sockets inside;
+    int keep[] = { report->fd, program_fd, options->dir_lock, options->isolate ? options->isolate->daemon_end : 0 };
     setsid();
-    leave_caller(report->fd, program_fd, options->dir_lock);
+    leave_caller(keep, options->isolate ? 4 : 3);
+    if (options->isolate && isolate_receive(options->isolate, &inside) != 0)
+        give_up(options->dir);
+    s.isolated = options->isolate ? &inside : NULL;
     s.report_fd = report_socket(options->dir);
     s.on_report = on_report;
     int status = supervisor_run(&s);
@@ -212,6 +223,11 @@ int run_daemon_start(const struct run_daemon_options *options, struct run_ready 
     failed = fork_daemon(options, ends, program_fd);
     close(ends[1]);
     close(program_fd);
+    int status = failed == 0 && options->isolate ? isolate_enter(options->isolate) : 0;
+    if (status) {
+        close(ends[0]);
+        return status;
+    }
     ssize_t got = -1;
     if (failed == 0)
         do

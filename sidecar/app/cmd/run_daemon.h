@@ -7,6 +7,7 @@
 #ifndef SIDEKEY_APP_CMD_RUN_DAEMON_H
 #define SIDEKEY_APP_CMD_RUN_DAEMON_H
 
+#include "app/cmd/isolate.h"
 #include "app/supervisor.h"
 
 struct run_ready { /* what the program needs to know; plain data, it travels through a pipe */
@@ -20,6 +21,7 @@ struct run_daemon_options {
     struct supervisor_options supervisor; /* on_ready, arg and program_fd are set here */
     const char *dir;                      /* the run's directory (run_dir.h); the daemon removes it */
     int dir_lock;                         /* its lock, which the daemon keeps */
+    struct isolate *isolate; /* this process isolates itself before the daemon is ready; NULL: it does not */
 };
 
 /* Starts the daemon and waits until it is ready or has failed.

@@ -114,6 +114,18 @@ static int set_preload_names(const struct config *c)
     return setenv("SIDEKEY_PRELOAD_NAMES", text, 1);
 }
 
+/* What a run around this one has set.  Empty, and not unset: its exec hook would put them back. */
+static int forget_routes(void)
+{
+    static const char *const names[] = { "SIDEKEY_PRELOAD_TABLE",  "SIDEKEY_PRELOAD_PORT",    "SIDEKEY_PRELOAD_REPORT",
+                                         "SIDEKEY_PRELOAD_PROXY",  "SIDEKEY_PRELOAD_PROXIES", "SIDEKEY_PRELOAD_PORTS",
+                                         "SIDEKEY_PRELOAD_BYPASS", "SIDEKEY_PRELOAD_NAMES" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]) && setenv(names[i], "", 1) != 0)
+            return -errno;
+    return 0;
+}
+
 static int set_preload_variables(const struct run_env *r, const struct run_proxies *before)
 {
     char text[PATH_MAX * 2], path[PATH_MAX];
@@ -121,6 +133,12 @@ static int set_preload_variables(const struct run_env *r, const struct run_proxi
     snprintf(text, sizeof text, "%s%s%s", r->preload, old && *old ? ":" : "", old ? old : "");
     if (setenv("LD_PRELOAD", text, 1) != 0)
         return -errno;
+    if (setenv("SIDEKEY_PRELOAD_CA", run_dir_file(r->dir, "bundle.pem", path), 1) != 0
+        || setenv("SIDEKEY_PRELOAD_ROOT", run_dir_file(r->dir, "ca.pem", path), 1) != 0
+        || setenv("SIDEKEY_PRELOAD_JKS", run_dir_file(r->dir, "bundle.jks", path), 1) != 0)
+        return -errno;
+    if (r->isolated)
+        return 0;
     snprintf(text, sizeof text, "%u", r->proxy_port);
     if (setenv("SIDEKEY_PRELOAD_PROXY", text, 1) != 0
         || (before->list[0] ? setenv("SIDEKEY_PRELOAD_PROXIES", before->list, 1) : unsetenv("SIDEKEY_PRELOAD_PROXIES"))
@@ -129,9 +147,6 @@ static int set_preload_variables(const struct run_env *r, const struct run_proxi
     snprintf(text, sizeof text, "%u", r->transparent_port);
     if (setenv("SIDEKEY_PRELOAD_PORT", text, 1) != 0
         || setenv("SIDEKEY_PRELOAD_TABLE", run_dir_file(r->dir, "preload.table", path), 1) != 0
-        || setenv("SIDEKEY_PRELOAD_CA", run_dir_file(r->dir, "bundle.pem", path), 1) != 0
-        || setenv("SIDEKEY_PRELOAD_ROOT", run_dir_file(r->dir, "ca.pem", path), 1) != 0
-        || setenv("SIDEKEY_PRELOAD_JKS", run_dir_file(r->dir, "bundle.jks", path), 1) != 0
         || setenv("SIDEKEY_PRELOAD_REPORT", run_dir_file(r->dir, "report", path), 1) != 0
         || set_preload_ports(r->config) != 0 || set_preload_names(r->config) != 0)
         return -errno;
@@ -143,5 +158,7 @@ int run_env_apply(const struct run_env *r)
     own_env_give_back(); /* the variables of {env: …} were removed when the configuration was read */
     struct run_proxies before = { .parent_known = r->config->parent.url != NULL };
     int failed = set_proxy_variables(r, &before);
+    if (!failed && r->isolated)
+        failed = forget_routes();
     return failed || !r->preload ? failed : set_preload_variables(r, &before);
 }

@@ -79,7 +79,7 @@ MUST_CHECK struct config *config_parse(struct slice text, const char *name, cons
                                        struct err *e);
 void config_free(struct config *c);
 /* Which process has a use for a secret. */
-enum config_holder { CONFIG_KEEPER = 1, CONFIG_WORKER = 2 };
+enum config_holder { CONFIG_NOBODY = 0, CONFIG_KEEPER = 1, CONFIG_WORKER = 2 };
 typedef void config_secret_fn(void *arg, struct secret_ref *ref, unsigned holders);
 /* Walks every secret that c names: the credentials', the clients', the parent proxy's, Redis', the seal keys. */
 void config_each_secret(struct config *c, config_secret_fn *fn, void *arg);
