@@ -126,16 +126,25 @@ static int forget_routes(void)
     return 0;
 }
 
+/* Also where the library is that of a run around this one, which would show the program that run's CA. */
+static int set_preload_trust(const struct run_env *r)
+{
+    char path[PATH_MAX];
+    if (!r->preload && !getenv("SIDEKEY_PRELOAD_CA"))
+        return 0;
+    if (setenv("SIDEKEY_PRELOAD_CA", run_dir_file(r->dir, "bundle.pem", path), 1) != 0
+        || setenv("SIDEKEY_PRELOAD_ROOT", run_dir_file(r->dir, "ca.pem", path), 1) != 0
+        || setenv("SIDEKEY_PRELOAD_JKS", run_dir_file(r->dir, "bundle.jks", path), 1) != 0)
+        return -errno;
+    return 0;
+}
+
 static int set_preload_variables(const struct run_env *r, const struct run_proxies *before)
 {
     char text[PATH_MAX * 2], path[PATH_MAX];
     const char *old = getenv("LD_PRELOAD");
     snprintf(text, sizeof text, "%s%s%s", r->preload, old && *old ? ":" : "", old ? old : "");
     if (setenv("LD_PRELOAD", text, 1) != 0)
-        return -errno;
-    if (setenv("SIDEKEY_PRELOAD_CA", run_dir_file(r->dir, "bundle.pem", path), 1) != 0
-        || setenv("SIDEKEY_PRELOAD_ROOT", run_dir_file(r->dir, "ca.pem", path), 1) != 0
-        || setenv("SIDEKEY_PRELOAD_JKS", run_dir_file(r->dir, "bundle.jks", path), 1) != 0)
         return -errno;
     if (r->isolated)
         return 0;
@@ -160,5 +169,7 @@ int run_env_apply(const struct run_env *r)
     int failed = set_proxy_variables(r, &before);
     if (!failed && r->isolated)
         failed = forget_routes();
+    if (!failed)
+        failed = set_preload_trust(r);
     return failed || !r->preload ? failed : set_preload_variables(r, &before);
 }
