@@ -26,6 +26,7 @@ static const char *const kept_names[] = {
     "SIDEKEY_PRELOAD_PROXY",
     "SIDEKEY_PRELOAD_REPORT",
     "SIDEKEY_PRELOAD_DISABLE",
+    "SIDEKEY_PRELOAD_STRICT",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "CURL_CA_BUNDLE",
@@ -49,7 +50,7 @@ static const char *const kept_names[] = {
     "PHP_INI_SCAN_DIR",
     "APT_CONFIG",
 };
-#define OWN_NAMES 12 /* of them are ours; the others are kept only when we were given a bundle */
+#define OWN_NAMES 13 /* of them are ours; the others are kept only when we were given a bundle */
 
 static struct preload preload;
 static int preload_ready;
@@ -165,6 +166,8 @@ static void read_environment(struct preload *p)
     take_path(p->root, sizeof p->root, env_value("SIDEKEY_PRELOAD_ROOT"));
     take_path(p->report, sizeof p->report, env_value("SIDEKEY_PRELOAD_REPORT"));
     take_path(p->jks, sizeof p->jks, env_value("SIDEKEY_PRELOAD_JKS"));
+    const char *strict = env_value("SIDEKEY_PRELOAD_STRICT");
+    p->strict = strict && *strict;
     p->listen_port = decide_port_number(port);
     /* one without the other is a mistake: connections fail rather than go direct */
     p->routing = (table && *table) || (port && *port);

@@ -120,57 +120,108 @@ static char *const *env_fill(char **memory, char *const *env)
         ret_argv[n_] = NULL;                                                                                           \
     } while (0)
 
-/* ---- children that the library will not be in: one datagram to the run's socket, which says so to people ---- */
+/* ---- children that the library will not be in: one datagram to the run's socket, which says so to people; under
+ * "--strict" they are not started ---- */
 
-/* False: there is no such file, look on. */
-static bool inspect(const struct preload *p, const char *path, int depth)
+enum verdict { VERDICT_ABSENT, VERDICT_FINE, VERDICT_GAP };
+
+static enum verdict inspect(const struct preload *p, const char *path, int depth);
+
+static enum verdict inspect_fd(const struct preload *p, int fd, const char *path, int depth)
 {
-    long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-    if (fd < 0)
-        return false;
-    enum elf_kind kind = elf_kind_of((int)fd);
+    enum elf_kind kind = elf_kind_of(fd);
     char line[REPORT_LINE_MAX];
-    ssize_t got = kind == ELF_SCRIPT ? pread((int)fd, line, sizeof line - 1, 2) : 0;
-    (void)syscall(SYS_close, fd);
+    ssize_t got = kind == ELF_SCRIPT ? pread(fd, line, sizeof line - 1, 2) : 0;
     if (got > 0 && depth < REPORT_DEPTH) { /* the kernel starts the interpreter: no hook sees that */
         line[got] = '\0';
         char *interpreter = line + strspn(line, " \t");
         interpreter[strcspn(interpreter, " \t\r\n")] = '\0';
-        (void)inspect(p, interpreter, depth + 1);
-    } else if (kind != ELF_DYNAMIC && kind != ELF_SCRIPT && kind != ELF_UNKNOWN) {
-        preload_report((char)('0' + kind), path);
+        return inspect(p, interpreter, depth + 1) == VERDICT_GAP ? VERDICT_GAP : VERDICT_FINE;
     }
-    return true;
+    if (kind == ELF_DYNAMIC || kind == ELF_SCRIPT || kind == ELF_UNKNOWN)
+        return VERDICT_FINE;
+    preload_report((char)((p->strict ? REPORT_REFUSED : REPORT_STARTED) + kind), path);
+    return VERDICT_GAP;
 }
 
-/* search: file without a slash is looked for in PATH, as execvp(3) does. */
-static void report(enum hook h, const char *file, bool search)
+static enum verdict inspect(const struct preload *p, const char *path, int depth)
+{
+    long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    if (fd < 0)
+        return VERDICT_ABSENT;
+    enum verdict verdict = inspect_fd(p, (int)fd, path, depth);
+    (void)syscall(SYS_close, fd);
+    return verdict;
+}
+
+/* file without a slash is looked for in PATH, as execvp(3) does. */
+static enum verdict search(const struct preload *p, const char *file)
+{
+    char *const *at = find(environ, "PATH=");
+    size_t name = strlen(file);
+    for (const char *dir = at ? *at + 5 : "/bin:/usr/bin";; dir++) {
+        char path[REPORT_PATH_MAX];
+        size_t n = strcspn(dir, ":");
+        enum verdict verdict = VERDICT_ABSENT;
+        if (n + name + 2 <= sizeof path) {
+            memcpy(path, dir, n);
+            path[n] = '/';
+            memcpy(path + n + (n > 0), file, name + 1);
+            verdict = inspect(p, path, 0);
+        }
+        dir += n;
+        if (verdict != VERDICT_ABSENT || *dir == '\0')
+            return verdict;
+    }
+}
+
+static bool looks(enum hook h)
+{
+    const struct preload *p = preload_get();
+    return !p->off[h] && (p->report[0] || p->strict);
+}
+
+/* errno is EACCES where the child must not be started, else as it was. */
+static bool settle(enum verdict verdict, int saved)
+{
+    bool refused = verdict == VERDICT_GAP && preload_get()->strict;
+    errno = refused ? EACCES : saved;
+    return refused;
+}
+
+/* Must this child not be started?  in_path: as execvp(3) finds it. */
+static bool refused(enum hook h, const char *file, bool in_path)
 {
     const struct preload *p = preload_get();
     int saved = errno;
-    if (p->off[h] || !p->report[0] || !file)
-        return;
-    if (!search || strchr(file, '/')) {
-        (void)inspect(p, file, 0);
-    } else {
-        char *const *at = find(environ, "PATH=");
-        size_t name = strlen(file);
-        for (const char *dir = at ? *at + 5 : "/bin:/usr/bin";; dir++) {
-            char path[REPORT_PATH_MAX];
-            size_t n = strcspn(dir, ":");
-            if (n + name + 2 <= sizeof path) {
-                memcpy(path, dir, n);
-                path[n] = '/';
-                memcpy(path + n + (n > 0), file, name + 1);
-                if (inspect(p, path, 0))
-                    break;
-            }
-            dir += n;
-            if (*dir == '\0')
-                break;
-        }
+    if (!looks(h) || !file)
+        return false;
+    return settle(in_path && !strchr(file, '/') ? search(p, file) : inspect(p, file, 0), saved);
+}
+
+/* The same of an open file. */
+static bool refused_fd(enum hook h, int fd)
+{
+    int saved = errno;
+    return looks(h) && settle(inspect_fd(preload_get(), fd, "(a file descriptor)", 0), saved);
+}
+
+/* The same as execveat(2) finds it. */
+static bool refused_at(enum hook h, int at, const char *path, int flags)
+{
+    int saved = errno;
+    if (!looks(h) || !path)
+        return false;
+    if (!*path && (flags & AT_EMPTY_PATH))
+        return refused_fd(h, at);
+    long fd = syscall(SYS_openat, at, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    if (fd < 0) {
+        errno = saved;
+        return false;
     }
-    errno = saved;
+    enum verdict verdict = inspect_fd(preload_get(), (int)fd, path, 0);
+    (void)syscall(SYS_close, fd);
+    return settle(verdict, saved);
 }
 
 static int missing(void)
@@ -182,28 +233,32 @@ static int missing(void)
 HOOK(int, execve, const char *path, char *const argv[], char *const env[])
 {
     execve_fn *real = REAL(execve_fn, execve);
-    report(HOOK_execve, path, false);
+    if (refused(HOOK_execve, path, false))
+        return -1;
     return real ? real(path, argv, COMPLETE(HOOK_execve, env)) : missing();
 }
 
 HOOK(int, execv, const char *path, char *const argv[])
 {
     execve_fn *real = REAL(execve_fn, execve);
-    report(HOOK_execv, path, false);
+    if (refused(HOOK_execv, path, false))
+        return -1;
     return real ? real(path, argv, COMPLETE(HOOK_execv, environ)) : missing();
 }
 
 HOOK(int, execvpe, const char *file, char *const argv[], char *const env[])
 {
     execve_fn *real = REAL(execve_fn, execvpe);
-    report(HOOK_execvpe, file, true);
+    if (refused(HOOK_execvpe, file, true))
+        return -1;
     return real ? real(file, argv, COMPLETE(HOOK_execvpe, env)) : missing();
 }
 
 HOOK(int, execvp, const char *file, char *const argv[])
 {
     execve_fn *real = REAL(execve_fn, execvpe);
-    report(HOOK_execvp, file, true);
+    if (refused(HOOK_execvp, file, true))
+        return -1;
     return real ? real(file, argv, COMPLETE(HOOK_execvp, environ)) : missing();
 }
 
@@ -215,7 +270,8 @@ HOOK(int, execl, const char *path, const char *first, ...)
     va_start(args, first);
     COLLECT(args, first, argv);
     va_end(args);
-    report(HOOK_execl, path, false);
+    if (refused(HOOK_execl, path, false))
+        return -1;
     return real ? real(path, argv, COMPLETE(HOOK_execl, environ)) : missing();
 }
 
@@ -227,7 +283,8 @@ HOOK(int, execlp, const char *file, const char *first, ...)
     va_start(args, first);
     COLLECT(args, first, argv);
     va_end(args);
-    report(HOOK_execlp, file, true);
+    if (refused(HOOK_execlp, file, true))
+        return -1;
     return real ? real(file, argv, COMPLETE(HOOK_execlp, environ)) : missing();
 }
 
@@ -240,13 +297,16 @@ HOOK(int, execle, const char *path, const char *first, ...)
     COLLECT(args, first, argv);
     env = va_arg(args, char *const *);
     va_end(args);
-    report(HOOK_execle, path, false);
+    if (refused(HOOK_execle, path, false))
+        return -1;
     return real ? real(path, argv, COMPLETE(HOOK_execle, env)) : missing();
 }
 
 HOOK(int, fexecve, int fd, char *const argv[], char *const env[])
 {
     fexecve_fn *real = REAL(fexecve_fn, fexecve);
+    if (refused_fd(HOOK_fexecve, fd))
+        return -1;
     return real ? real(fd, argv, COMPLETE(HOOK_fexecve, env)) : missing();
 }
 
@@ -254,6 +314,8 @@ HOOK(int, execveat, int at, const char *path, char *const argv[], char *const en
 {
     execveat_fn *real = REAL(execveat_fn, execveat);
     char *const *complete = COMPLETE(HOOK_execveat, env);
+    if (refused_at(HOOK_execveat, at, path, flags))
+        return -1;
     /* Programs look whether libc has it and, finding ours, call it: where libc has none, the kernel has. */
     return real ? real(at, path, argv, complete, flags) : (int)syscall(SYS_execveat, at, path, argv, complete, flags);
 }
@@ -262,7 +324,8 @@ HOOK(int, posix_spawn, pid_t *pid, const char *path, const posix_spawn_file_acti
      const posix_spawnattr_t *attr, char *const argv[], char *const env[])
 {
     spawn_fn *real = REAL(spawn_fn, posix_spawn);
-    report(HOOK_posix_spawn, path, false);
+    if (refused(HOOK_posix_spawn, path, false))
+        return EACCES;
     return real ? real(pid, path, actions, attr, argv, COMPLETE(HOOK_posix_spawn, env)) : ENOSYS;
 }
 
@@ -270,6 +333,7 @@ HOOK(int, posix_spawnp, pid_t *pid, const char *file, const posix_spawn_file_act
      const posix_spawnattr_t *attr, char *const argv[], char *const env[])
 {
     spawn_fn *real = REAL(spawn_fn, posix_spawnp);
-    report(HOOK_posix_spawnp, file, true);
+    if (refused(HOOK_posix_spawnp, file, true))
+        return EACCES;
     return real ? real(pid, file, actions, attr, argv, COMPLETE(HOOK_posix_spawnp, env)) : ENOSYS;
 }

@@ -56,6 +56,7 @@ struct preload {
     char jks[1024];   /* the same for JVMs */
     char root[1024];  /* our CA alone, PEM; "": leave certificate stores alone */
     char report[108]; /* the run's datagram socket; "": none */
+    bool strict;      /* children that the library would not be in are not started */
     struct policy policy;
     size_t keep_count; /* variables that children must have: offsets of "NAME=value" in text */
     uint16_t keep[40];
@@ -69,7 +70,9 @@ const struct preload *preload_get(void);
 /* As preload_get, but NULL when this hook is switched off or there is nothing to route. */
 const struct preload *preload_routing(enum hook h);
 /* Sends one datagram to the run's socket, which prints it: kind, then text. Async-signal-safe; keeps errno. */
-#define REPORT_OTHER_PROXY 'P' /* "host that was asked for"; else enum elf_kind as a digit, and a path */
+#define REPORT_OTHER_PROXY 'P' /* "host that was asked for" */
+#define REPORT_STARTED '0'     /* + enum elf_kind, and a path: a child that the library is not in */
+#define REPORT_REFUSED 'a'     /* the same, and it was not started */
 void preload_report(char kind, const char *text);
 /* connect() has finished for fd. watch: it was not redirected, so its first bytes are checked; !watch: it was
  * redirected, so they are not. */

@@ -21,32 +21,40 @@ static bool in_environ(const char *name, size_t n, const char *must_hold)
     return false;
 }
 
-/* Appends "export NAME='value'\n", or counts only (at NULL).  A quote inside becomes '\''. */
-static size_t add_export(char *at, const char *name, size_t name_length, const char *value)
+/* Each of these appends to at, or counts only (at NULL), and returns the length. */
+static size_t add_text(char *at, const char *text, size_t length)
 {
-    size_t n = 0;
-#define PUT(c) (at ? (void)(at[n] = (c)) : (void)0, n++)
-    for (const char *word = "export "; *word; word++)
-        PUT(*word);
-    for (size_t i = 0; i < name_length; i++)
-        PUT(name[i]);
-    PUT('=');
-    PUT('\'');
-    for (; *value; value++) {
-        PUT(*value);
-        if (*value == '\'') {
-            PUT('\\');
-            PUT('\'');
-            PUT('\'');
-        }
-    }
-    PUT('\'');
-    PUT('\n');
-#undef PUT
-    return n;
+    if (at)
+        memcpy(at, text, length);
+    return length;
 }
 
-/* The exports that environ lacks; at NULL: only their length. */
+/* In single quotes; a quote inside becomes '\''. */
+static size_t add_quoted(char *at, const char *text)
+{
+    size_t n = add_text(at, "'", 1);
+    for (; *text; text++) {
+        bool quote = *text == '\'';
+        n += add_text(at ? at + n : NULL, quote ? "'\\''" : text, quote ? 4 : 1);
+    }
+    return n + add_text(at ? at + n : NULL, "'", 1);
+}
+
+static size_t add_export(char *at, const char *name, size_t name_length, const char *value)
+{
+    size_t n = add_text(at, "export ", 7);
+    n += add_text(at ? at + n : NULL, name, name_length);
+    n += add_text(at ? at + n : NULL, "=", 1);
+    n += add_quoted(at ? at + n : NULL, value);
+    return n + add_text(at ? at + n : NULL, "\n", 1);
+}
+
+static bool lacks_us(const struct preload *p)
+{
+    return p->preload && !in_environ("LD_PRELOAD", 10, "libsidekey-preload");
+}
+
+/* The exports that environ lacks. */
 static size_t add_exports(const struct preload *p, char *at)
 {
     size_t n = 0;
@@ -56,23 +64,33 @@ static size_t add_exports(const struct preload *p, char *at)
         if (!in_environ(entry, name, NULL))
             n += add_export(at ? at + n : NULL, entry, name, entry + name + 1);
     }
-    if (p->preload && !in_environ("LD_PRELOAD", 10, "libsidekey-preload"))
+    if (lacks_us(p))
         n += add_export(at ? at + n : NULL, "LD_PRELOAD", 10, p->text + p->preload);
     return n;
+}
+
+/* The longer command.  A shell that was started without us does not inspect what it starts: another one does. */
+static size_t add_command(const struct preload *p, char *at, const char *command)
+{
+    static const char again[] = "exec /bin/sh -c ";
+    size_t n = add_exports(p, at);
+    if (!lacks_us(p))
+        return n + add_text(at ? at + n : NULL, command, strlen(command));
+    n += add_text(at ? at + n : NULL, again, sizeof again - 1);
+    return n + add_quoted(at ? at + n : NULL, command);
 }
 
 /* Bytes for the longer command; 0: none is needed. */
 static size_t command_room(enum hook h, const char *command)
 {
     const struct preload *p = preload_get();
-    size_t n = command && !p->off[h] && p->keep_count ? add_exports(p, NULL) : 0;
-    size_t length = n ? strlen(command) : 0;
-    return n && length <= COMMAND_MAX ? n + length + 1 : 0;
+    bool needed = command && !p->off[h] && p->keep_count && add_exports(p, NULL);
+    return needed && strlen(command) <= COMMAND_MAX ? add_command(p, NULL, command) + 1 : 0;
 }
 
 static const char *command_fill(char *memory, const char *command)
 {
-    strcpy(memory + add_exports(preload_get(), memory), command);
+    memory[add_command(preload_get(), memory, command)] = '\0';
     return memory;
 }
 

@@ -77,7 +77,7 @@ _sidekey()
     healthcheck) mapfile -t COMPREPLY < <(compgen -W "--admin $config" -- "$word") ;;
     login) mapfile -t COMPREPLY < <(compgen -W "--device --no-browser --timeout $(_sidekey_credentials) $config" -- "$word") ;;
     refresh | reset | logout) mapfile -t COMPREPLY < <(compgen -W "$(_sidekey_credentials) $config" -- "$word") ;;
-    run) mapfile -t COMPREPLY < <(compgen -W "--layers --check --strict --isolate --allow-local --linger --placeholder --java --verbose -- $config" -- "$word") ;;
+    run) mapfile -t COMPREPLY < <(compgen -W "--layers --check --strict --isolate --guard --allow-local --linger --placeholder --java --verbose -- $config" -- "$word") ;;
     ca) mapfile -t COMPREPLY < <(compgen -W "show rotate --now $config" -- "$word") ;;
     version) mapfile -t COMPREPLY < <(compgen -W '--verbose --help' -- "$word") ;;
     help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;

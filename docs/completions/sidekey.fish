@@ -65,6 +65,7 @@ complete -c sidekey -n '__fish_seen_subcommand_from help' -a "$commands"
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l layers -x -a 'env preload env,preload' -d 'how sidekey reaches the program'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l placeholder -x -d 'a variable of the program: name=value'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l isolate -d 'in a network that ends at sidekey'
+complete -c sidekey -n '__fish_seen_subcommand_from run' -l guard -d 'the kernel refuses other TCP connections'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l allow-local -x -d 'a port of the loopback of this machine'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l strict -d 'do not start what may bypass sidekey'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l check -d 'print what covers the program'

@@ -1,5 +1,6 @@
 /* sidekey run: a private proxy as a daemon, the program in this very process (app/cmd/run_daemon.h). */
 #include "app/cmd/cmd.h"
+#include "app/cmd/guard.h"
 #include "app/cmd/run_daemon.h"
 #include "app/cmd/run_dir.h"
 #include "app/cmd/run_env.h"
@@ -25,7 +26,8 @@ enum {
     RUN_CHECK,
     RUN_LINGER,
     RUN_ISOLATE,
-    RUN_ALLOW_LOCAL
+    RUN_ALLOW_LOCAL,
+    RUN_GUARD
 };
 
 #define PASSWORD_LEN 32
@@ -36,7 +38,7 @@ struct run {
     struct cmd_config config;
     struct config *loaded;
     unsigned layers;
-    bool verbose, java, strict, check, linger, isolated;
+    bool verbose, java, strict, check, linger, isolated, guard;
     struct isolate isolate;
     char *placeholders[CMD_PLACEHOLDERS_MAX + 1];
     size_t placeholder_count;
@@ -93,6 +95,7 @@ static int take_flag(struct run *r, int flag)
     case RUN_CHECK: r->check = true; return 0;
     case RUN_LINGER: r->linger = true; return 0;
     case RUN_ISOLATE: r->isolated = true; return 0;
+    case RUN_GUARD: r->guard = true; return 0;
     case RUN_ALLOW_LOCAL: return allow_local(r, optarg);
     case RUN_LAYERS: return parse_layers(r, optarg);
     case RUN_PLACEHOLDER:
@@ -116,6 +119,7 @@ static int parse(struct run *r, int argc, char **argv)
                                            { "check", no_argument, NULL, RUN_CHECK },
                                            { "linger", no_argument, NULL, RUN_LINGER },
                                            { "isolate", no_argument, NULL, RUN_ISOLATE },
+                                           { "guard", no_argument, NULL, RUN_GUARD },
                                            { "allow-local", required_argument, NULL, RUN_ALLOW_LOCAL },
                                            { "verbose", no_argument, NULL, 'v' },
                                            CMD_LONG_END };
@@ -127,8 +131,10 @@ static int parse(struct run *r, int argc, char **argv)
         if ((status = take_flag(r, flag)) != 0)
             return status;
     }
-    if (r->isolate.local_count && !r->isolated)
-        return cmd_usage("run", "--allow-local needs --isolate: other layers do not close other ports");
+    if (r->isolate.local_count && !r->isolated && !r->guard)
+        return cmd_usage("run", "--allow-local needs --isolate or --guard: other layers do not close other ports");
+    if (r->isolated && r->guard)
+        return cmd_usage("run", "--isolate and --guard: choose one; an isolated program needs no guard");
     if (optind >= argc)
         return cmd_usage("run", "needs a program: sidekey run -- PROGRAM [ARGUMENT…]");
     r->argv = argv + optind;
@@ -140,7 +146,7 @@ static int parse(struct run *r, int argc, char **argv)
 /* NULL: the program is covered whatever it does.  Else what is missing, for people. */
 static const char *gap(const struct run *r)
 {
-    if (r->isolated)
+    if (r->isolated || r->guard)
         return NULL;
     if (!(r->layers & LAYER_PRELOAD))
         return target_proxy(&r->target) == TARGET_PROXY_IGNORES
@@ -260,6 +266,19 @@ static int set_placeholders(const struct run *r)
     return failed;
 }
 
+static int guard(const struct run *r)
+{
+    uint16_t ports[2 + ISOLATED_LOCAL_MAX];
+    size_t count = 0;
+    if (r->layers & LAYER_PRELOAD)
+        ports[count++] = r->ready.transparent_port;
+    if (r->layers & LAYER_ENV)
+        ports[count++] = r->ready.proxy_port;
+    for (unsigned i = 0; i < r->isolate.local_count; i++)
+        ports[count++] = r->isolate.local[i];
+    return guard_apply(ports, count);
+}
+
 static void become_program(void *arg)
 {
     struct run *r = arg;
@@ -272,6 +291,8 @@ static void become_program(void *arg)
                                                   .preload = preload ? r->preload : NULL,
                                                   .password = r->password,
                                                   .variables = r->layers & LAYER_ENV && !r->isolated,
+                                                  .strict = r->strict,
+                                                  .guarded = r->guard,
                                                   .isolated = r->isolated,
                                                   .java = r->java,
                                                   .proxy_port = r->ready.proxy_port,
@@ -282,6 +303,10 @@ static void become_program(void *arg)
     }
     if (set_placeholders(r) != 0)
         _exit(EX_USAGE);
+    if (r->guard && (failed = guard(r)) != 0) {
+        fprintf(stderr, "sidekey run: --guard: %s; the program was not started\n", strerror(-failed));
+        _exit(EX_UNAVAILABLE);
+    }
     execvp(r->argv[0], r->argv);
     int error = errno;
     fprintf(stderr, "sidekey run: %s: %s\n", r->argv[0], strerror(error));
@@ -342,6 +367,9 @@ int cmd_run(int argc, char **argv)
         fprintf(stderr, "sidekey run: %s\n", e.text);
         return access(r.argv[0], F_OK) == 0 && strchr(r.argv[0], '/') ? 126 : 127;
     }
+    const char *missing = r.guard ? guard_missing() : NULL;
+    if (missing)
+        return cmd_fail(EX_UNAVAILABLE, "run", "--guard: %s; the program was not started", missing);
     if (r.isolated && r.check && (status = isolate_try()) != 0)
         return status;
     if ((status = find_preload(&r)) != 0)

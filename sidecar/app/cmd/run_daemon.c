@@ -125,12 +125,17 @@ static void on_report(int fd)
         for (char *c = text; *c; c++)
             if ((unsigned char)*c < 0x20 || *c == 0x7f)
                 *c = '?';
-        int kind = text[0] - '0';
+        int kind = text[0] - '0', refused = text[0] - 'a';
         if (text[0] == 'P' && is_new(text))
             fprintf(stderr,
                     "sidekey run: a program asked another proxy for %s, a host of a rule: refused, because it would "
                     "bypass sidekey; remove the proxy from the program's flags and files\n",
                     text + 1);
+        else if (refused >= 0 && refused < ELF_KINDS && is_new(text + 1))
+            fprintf(stderr,
+                    "sidekey run: --strict: a child was not allowed to start %s, which is %s: the preload library does "
+                    "not work in it; --isolate covers it\n",
+                    text + 1, target_text((enum elf_kind)refused));
         else if (kind >= 0 && kind < ELF_KINDS && is_new(text + 1))
             fprintf(stderr,
                     "sidekey run: a child started %s, which is %s: the preload library does not work in it; it is "

@@ -95,14 +95,16 @@ static int set_preload_ports(const struct config *c)
 }
 
 /* Only the hosts of rules, and the one of "sidekey doctor", come to us: every other name resolves and connects as it
- * does without us.  Where hosts without a rule are refused or reported, all names have to come. */
-static int set_preload_names(const struct config *c)
+ * does without us.  Where hosts without a rule are refused or reported, and under the guard,
+ * all names have to come. */
+static int set_preload_names(const struct run_env *r)
 {
+    const struct config *c = r->config;
     char text[PRELOAD_NAMES_MAX] = "";
     size_t len = 0, count = 0;
     while (c->permit_hosts[count])
         count++;
-    if (c->unmatched != UNMATCHED_TUNNEL || count == 0)
+    if (c->unmatched != UNMATCHED_TUNNEL || r->guarded || count == 0)
         return unsetenv("SIDEKEY_PRELOAD_NAMES");
     for (size_t i = 0; i <= count; i++) {
         const char *host = i < count ? c->permit_hosts[i] : PROBE_HOST;
@@ -117,9 +119,11 @@ static int set_preload_names(const struct config *c)
 /* What a run around this one has set.  Empty, and not unset: its exec hook would put them back. */
 static int forget_routes(void)
 {
-    static const char *const names[] = { "SIDEKEY_PRELOAD_TABLE",  "SIDEKEY_PRELOAD_PORT",    "SIDEKEY_PRELOAD_REPORT",
-                                         "SIDEKEY_PRELOAD_PROXY",  "SIDEKEY_PRELOAD_PROXIES", "SIDEKEY_PRELOAD_PORTS",
-                                         "SIDEKEY_PRELOAD_BYPASS", "SIDEKEY_PRELOAD_NAMES" };
+    static const char *const names[] = {
+        "SIDEKEY_PRELOAD_TABLE",  "SIDEKEY_PRELOAD_PORT",    "SIDEKEY_PRELOAD_REPORT",
+        "SIDEKEY_PRELOAD_PROXY",  "SIDEKEY_PRELOAD_PROXIES", "SIDEKEY_PRELOAD_PORTS",
+        "SIDEKEY_PRELOAD_BYPASS", "SIDEKEY_PRELOAD_NAMES",   "SIDEKEY_PRELOAD_STRICT"
+    };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (getenv(names[i]) && setenv(names[i], "", 1) != 0)
             return -errno;
@@ -157,7 +161,8 @@ static int set_preload_variables(const struct run_env *r, const struct run_proxi
     if (setenv("SIDEKEY_PRELOAD_PORT", text, 1) != 0
         || setenv("SIDEKEY_PRELOAD_TABLE", run_dir_file(r->dir, "preload.table", path), 1) != 0
         || setenv("SIDEKEY_PRELOAD_REPORT", run_dir_file(r->dir, "report", path), 1) != 0
-        || set_preload_ports(r->config) != 0 || set_preload_names(r->config) != 0)
+        || (r->strict ? setenv("SIDEKEY_PRELOAD_STRICT", "1", 1) : unsetenv("SIDEKEY_PRELOAD_STRICT")) != 0
+        || set_preload_ports(r->config) != 0 || set_preload_names(r) != 0)
         return -errno;
     return 0;
 }

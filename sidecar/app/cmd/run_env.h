@@ -13,6 +13,8 @@ struct run_env { /* all borrowed */
     const char *password; /* of the proxy */
     bool variables;       /* the env layer is used */
     bool java;            /* also the options of the JVM */
+    bool strict;          /* children that the preload library would not be in are not started */
+    bool guarded;         /* no name may go direct */
     bool isolated;        /* every connection comes to us: the preload library has only to do with trust */
     uint16_t proxy_port, transparent_port;
 };
