@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/ipc/msg_send.h"
+#include "net/listen.h"
 #include "proxy/worker.h"
 #include "refresh/keeper.h"
 
@@ -116,6 +117,7 @@ static void forget_parent(struct supervisor *s, const struct child *me)
     ev_io_stop(loop_get(), &s->signals);
     ev_io_stop(loop_get(), &s->program);
     ev_io_stop(loop_get(), &s->report);
+    listener_free(s->login);
     timer_stop(&s->grace);
     timer_stop(&s->trim);
     timer_stop(&s->reload);

@@ -11,6 +11,7 @@
 #include "app/inherited.h"
 #include "base/log.h"
 #include "net/listen.h"
+#include "refresh/login/login_message.h"
 #include "refresh/store/state_dir.h"
 
 static uint16_t port_of(const struct address *a)
@@ -139,7 +140,22 @@ static bool is_lost(const struct listen_unix *u)
 
 bool listeners_lost(const struct listeners *listeners)
 {
-    return is_lost(&listeners->local) || is_lost(&listeners->admin_local);
+    return is_lost(&listeners->local) || is_lost(&listeners->admin_local) || is_lost(&listeners->login);
+}
+
+/* What cannot be there is no failure: sidekey login then opens the store itself. */
+static void move_login(struct listeners *listeners)
+{
+    char path[PATH_MAX];
+    struct err e;
+    const struct listen_unix *admin = &listeners->admin_local;
+    const char *slash = admin->fd >= 0 ? strrchr(admin->path, '/') : NULL;
+    struct listen_place to = { .mode = 0600 };
+    bool moved; /* the workers have no part in it */
+    if (slash && snprintf(path, sizeof path, "%.*s/" LOGIN_SOCKET, (int)(slash - admin->path), admin->path) < PATH_MAX)
+        to.path = path;
+    if (move(&listeners->login, &to, &moved, &e) != 0)
+        log_info(log_msg("no login socket: sidekey login opens the store itself"), log_str("reason", e.text));
 }
 
 int listeners_move_local(struct listeners *listeners, const struct config *c, struct err *e)
@@ -147,7 +163,10 @@ int listeners_move_local(struct listeners *listeners, const struct config *c, st
     struct listen_place to = config_socket(c);
     if (move(&listeners->local, &to, &listeners->moved, e) != 0)
         return err_wrap(e, "listen.socket: ");
-    return move_admin(listeners, c, e);
+    if (move_admin(listeners, c, e) != 0)
+        return -1;
+    move_login(listeners);
+    return 0;
 }
 
 void listeners_init(struct listeners *listeners, unsigned workers)
@@ -156,6 +175,7 @@ void listeners_init(struct listeners *listeners, unsigned workers)
                                      .local.fd = -1,
                                      .admin_local.fd = -1,
                                      .workers = workers,
+                                     .login.fd = -1,
                                      .proxy_text = "off",
                                      .admin_text = "off",
                                      .gateway_text = "off" };
@@ -204,6 +224,7 @@ void listeners_keep(struct listeners *listeners, bool keeper, unsigned slot)
             shut(&listeners->transparent[i]);
             shut(&listeners->gateway[i]);
         }
+    shut(&listeners->login.fd);
     if (keeper) {
         shut(&listeners->admin);
         shut(&listeners->local.fd);
@@ -215,5 +236,6 @@ void listeners_close(struct listeners *listeners)
 {
     listen_unix_remove(&listeners->local);
     listen_unix_remove(&listeners->admin_local);
+    listen_unix_remove(&listeners->login);
     listeners_keep(listeners, true, 0);
 }

@@ -10,6 +10,7 @@
 struct listeners { /* -1: none */
     int proxy[LISTENERS_WORKERS_MAX], transparent[LISTENERS_WORKERS_MAX], gateway[LISTENERS_WORKERS_MAX], admin;
     struct listen_unix local, admin_local; /* one for all workers; of clients, of operators */
+    struct listen_unix login;              /* beside admin_local; its connections are the keeper's */
     unsigned workers;
     bool moved;     /* a unix socket is another one than the workers have */
     bool inherited; /* systemd has some of them too: nobody may shut them down */

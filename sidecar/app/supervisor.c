@@ -307,6 +307,7 @@ static void done(struct supervisor *s)
 {
     ev_io_stop(loop_get(), &s->program);
     ev_io_stop(loop_get(), &s->report);
+    supervisor_unwatch_login(s);
     for (unsigned i = 0; i < s->worker_count; i++)
         child_free(s->workers[i]);
     child_free(s->keeper);
@@ -398,6 +399,7 @@ int supervisor_run(const struct supervisor_options *options)
     }
     watch_program(&s);
     s.listeners.moved = false;
+    supervisor_watch_login(&s);
     supervisor_watch_roots(&s);
     child_spawn(s.keeper);
     if (options->handover_fd)

@@ -35,11 +35,12 @@ static json_t *local_json(const struct listen_unix *u)
 
 static json_t *listeners_json(const struct listeners *l)
 {
-    return json_pack("{s:i, s:b, s:i, s:o, s:o, s:i, s:o, s:o, s:s, s:s, s:s}", "workers", (int)l->workers, "inherited",
-                     l->inherited, "proxy_port", (int)l->proxy_port, "proxy", numbers(l->proxy, l->workers), "gateway",
-                     numbers(l->gateway, l->workers), "admin", l->admin, "local", local_json(&l->local), "admin_local",
-                     local_json(&l->admin_local), "proxy_text", l->proxy_text, "admin_text", l->admin_text,
-                     "gateway_text", l->gateway_text);
+    return json_pack("{s:i, s:b, s:i, s:o, s:o, s:i, s:o, s:o, s:o, s:s, s:s, s:s}", "workers", (int)l->workers,
+                     "inherited", l->inherited, "proxy_port", (int)l->proxy_port, "proxy",
+                     numbers(l->proxy, l->workers), "gateway", numbers(l->gateway, l->workers), "admin", l->admin,
+                     "local", local_json(&l->local), "admin_local", local_json(&l->admin_local), "login",
+                     local_json(&l->login), "proxy_text", l->proxy_text, "admin_text", l->admin_text, "gateway_text",
+                     l->gateway_text);
 }
 
 static json_t *askers_json(const struct supervisor *s, const struct child *c)
@@ -121,6 +122,7 @@ void handover_keep_open(const struct supervisor *s, bool open)
     keep_one(l->admin, open);
     keep_one(l->local.fd, open);
     keep_one(l->admin_local.fd, open);
+    keep_one(l->login.fd, open);
     keep_one(s->ca_memfd, open);
     keep_one(s->counters.fd, open);
     keep_one(notify_fd(), open);
@@ -185,6 +187,7 @@ static int read_listeners(const json_t *from, struct listeners *l, struct err *e
     l->admin = fd_at(from, "admin");
     read_local(json_object_get(from, "local"), &l->local);
     read_local(json_object_get(from, "admin_local"), &l->admin_local);
+    read_local(json_object_get(from, "login"), &l->login);
     text_at(from, "proxy_text", l->proxy_text, sizeof l->proxy_text);
     text_at(from, "admin_text", l->admin_text, sizeof l->admin_text);
     text_at(from, "gateway_text", l->gateway_text, sizeof l->gateway_text);

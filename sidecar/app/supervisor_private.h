@@ -73,6 +73,7 @@ struct supervisor {
     struct metrics *metrics;      /* … as a registry */
     struct process_meter process;
     char ticket_key[TICKET_KEY_BYTES];
+    struct listener *login;         /* of listeners.login; NULL: none */
     ev_io signals, program, report; /* of signal_fd, options->program_fd, options->report_fd */
     struct timer grace, trim, watchdog, roots_look;
     bool roots_known;
@@ -145,6 +146,10 @@ MUST_CHECK int supervisor_roots_check(const struct config *c, struct err *e);
 /* A CA file that the configuration names or the system's roots have changed, or a unix socket is gone: as SIGHUP.
  * Looks every few seconds.  arg: the supervisor. */
 void supervisor_watch_roots(void *arg);
+/* supervisor_login.c: listeners.login is there, or has moved. */
+void supervisor_watch_login(struct supervisor *s);
+/* Before it moves. */
+void supervisor_unwatch_login(struct supervisor *s);
 /* SIGUSR2: a line of the log for each process, and by the keeper for each credential. */
 void supervisor_log_status(struct supervisor *s);
 

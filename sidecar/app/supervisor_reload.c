@@ -126,11 +126,13 @@ static struct config *reload_read(struct supervisor *s)
         config_free(next);
         next = NULL;
     }
+    supervisor_unwatch_login(s);
     if (next && listeners_move_local(&s->listeners, next, &e) != 0) {
         log_error(log_msg("cannot listen"), log_str("reason", e.text));
         config_free(next);
         next = NULL;
     }
+    supervisor_watch_login(s);
     s->reload_failed = !next;
     if (next)
         return next;

@@ -167,7 +167,10 @@ static void on_supervisor(void *arg, struct slice packet, int fd)
     struct msg m;
     bool known = msg_decode(packet, &m) == 0;
     if (known && m.type == MSG_WIRE && fd >= 0) {
-        keeper_add_worker(k, fd);
+        if (slice_eq(m.name, SLICE("login")))
+            keeper_login(k, fd);
+        else
+            keeper_add_worker(k, fd);
         return;
     }
     if (fd >= 0)
@@ -205,6 +208,7 @@ static void close_all(struct keeper *k)
     timer_stop(&k->dir_look);
     later_cancel(&k->finished);
     keeper_drop_workers(k);
+    keeper_drop_logins(k);
     ipc_free(k->supervisor);
     for (size_t i = 0; i < k->account_count; i++)
         account_done(&k->accounts[i]);
@@ -244,6 +248,7 @@ int keeper_run(const struct keeper_options *options, int supervisor_fd)
     struct err e = { "" };
     harden();
     list_init(&k.workers);
+    list_init(&k.logins);
     later_init(&k.finished, on_finished);
     timer_init(&k.drain_end, on_drain_end, &k);
     timer_init(&k.trim, on_trim, &k);

@@ -33,7 +33,7 @@ struct keeper {
     struct account *accounts;
     size_t account_count;
     struct ipc *supervisor;
-    struct list workers;
+    struct list workers, logins;
     bool draining;
     struct timer drain_end, trim;
     int64_t trimmed_ms;    /* last mem_trim_now(); 0: none */
@@ -92,6 +92,10 @@ const char *keeper_part_fault(const struct keeper *k, enum keeper_part part);
 /* A state directory that was removed is made again, with what is in memory; true: it was.  k->dir_error: it could not.
  */
 bool keeper_health_look(struct keeper *k);
+
+/* keeper_login.c: takes over a connection of sidekey login. */
+void keeper_login(struct keeper *k, int fd);
+void keeper_drop_logins(struct keeper *k);
 
 /* keeper_report.c: ASK → ANSWER. */
 void keeper_report(struct worker_link *w, const struct msg *m);

@@ -8,6 +8,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -494,3 +495,95 @@ network:
     assert time.monotonic() - began < 300
     assert not [secret for secret in auth.secrets if secret in file.read_text()]
     assert auth.healthy()["token_requests"] == 1
+
+
+def without_seal_key(config, place):
+    """The same configuration, seen by somebody who cannot read the seal key."""
+    return {**config, "store": {**config["store"], "seal_key": {"file": str(place / "nowhere")}}}
+
+
+def test_the_keeper_that_runs_takes_the_token_and_login_needs_no_seal_key(auth, login, login_config, start, place):
+    config = login_config()
+    sidekey = start(config)
+    assert (place / "state/login.sock").stat().st_mode & 0o777 == 0o600
+    said = sign_in(without_seal_key(config, place), login)
+    assert "Signed in as alice." in said
+    assert sidekey.request()[0] == 200
+    log = sidekey.logs()["sidekey.out"].decode()
+    assert '"msg":"signed in","credential":"crm","generation":1' in log
+    sign_in(config, login)
+    until("the second sign-in", lambda: '"msg":"signed in","credential":"crm","generation":2' in sidekey.logs()["sidekey.out"].decode())
+    assert auth.healthy()["refreshes"] == 0
+
+
+def test_a_keeper_that_dies_meanwhile_costs_no_sign_in(auth, login, login_config, start, place):
+    config = login_config()
+    sidekey = start(config)
+    one = login(without_seal_key(config, place), "--no-browser")
+    url = one.url()
+    sidekey.kill_child("keeper")
+    sidekey.reload()
+    Person().go(url)
+    assert "Signed in as alice." in one.end()
+    assert sidekey.request()[0] == 200
+
+
+def test_a_sidekey_with_another_configuration_takes_nothing(auth, login, login_config, start, place):
+    config = login_config()
+    start(config)
+    other = without_seal_key(config, place)
+    other["credentials"] = {"crm": {**config["credentials"]["crm"], "client_id": "sidekey-without-refresh"}}
+    assert "nowhere" in login(other, "--no-browser").end(EX_CONFIG)
+
+
+def say(path, message):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(PATIENCE_S)
+        sock.connect(str(path))
+        sock.sendall(message)
+        sock.shutdown(socket.SHUT_WR)
+        return sock.recv(4096)
+
+
+def test_nonsense_on_the_login_socket_harms_nobody(auth, login, login_config, start, place):
+    config = login_config()
+    sidekey = start(config)
+    path = place / "state/login.sock"
+    keeper = sidekey.child("keeper")
+    for message in (b"", b"{", b"[]", b"{}", b"null", b'{"credential":"crm"}', b"x" * 100_000,
+                    json.dumps({"credential": "crm", "token_url": auth.token_url, "client_id": "sidekey-native", "store": str(place / "state"), "keep": True,
+                                "status": 200, "wall_ms": 1, "body": "e30="}).encode()):
+        assert b"error" in say(path, message), message
+    mute = [socket.socket(socket.AF_UNIX) for _ in range(6)]
+    for sock in mute:
+        sock.connect(str(path))
+    until("too many are turned away", lambda: any(turned_away(sock) for sock in mute))
+    for sock in mute:
+        sock.close()
+    sign_in(without_seal_key(config, place), login)
+    assert sidekey.request()[0] == 200 and sidekey.child("keeper") == keeper
+
+
+def turned_away(sock):
+    sock.setblocking(False)
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can play another user")
+def test_another_user_cannot_hand_over_a_token(auth, login_config, start, place):
+    open_to_all = place / "open"
+    open_to_all.mkdir(mode=0o755)
+    for folder in (place, *place.parents[:1]):
+        folder.chmod(0o755)
+    config = login_config()
+    config["listen"]["admin_socket"] = str(open_to_all / "admin.sock")
+    sidekey = start(config)
+    path = open_to_all / "login.sock"
+    path.chmod(0o666)
+    script = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(path)!r}); s.sendall(b'{{}}'); s.shutdown(1); print(s.recv(99))"
+    done = harness.run([harness.PYTHON, "-c", f"import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n{script}"])
+    assert done.stdout == b"b''\n" or b"Reset" in done.stderr or b"Broken pipe" in done.stderr, done
+    until("it is told", lambda: "neither root nor sidekey's own tried to sign in" in sidekey.logs()["sidekey.out"].decode())

@@ -1,18 +1,18 @@
 /* sidekey login NAME and sidekey logout NAME: a person signs in, on a terminal. */
 #include "app/cmd/cmd.h"
+#include "app/cmd/run_file.h"
 #include "app/config/units.h"
 #include "base/log.h"
 #include "base/own_env.h"
+#include "refresh/login/login_message.h"
 #include "refresh/login/login.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -46,18 +46,41 @@ static const struct credential_spec *find(const struct config *c, const char *co
     return !name && count == 1 ? only : NULL;
 }
 
-/* ---- the user ---- */
+/* ---- where a running sidekey listens ---- */
 
-/* Root signs in for the user that the service runs as: nothing in its directory may become root's. */
-static int become_owner(const struct config *c)
+#define SOCKETS_MAX 4
+
+struct sockets {
+    char text[SOCKETS_MAX][PATH_MAX];
+    const char *paths[SOCKETS_MAX + 1];
+    size_t count;
+};
+
+/* login.sock stands beside the admin socket. */
+static void add_socket(struct sockets *s, const char *admin_socket)
 {
-    struct stat st;
-    if (geteuid() != 0 || stat(c->store_file, &st) != 0 || st.st_uid == 0)
-        return 0;
-    return setgroups(0, NULL) == 0 && setresgid(st.st_gid, st.st_gid, st.st_gid) == 0
-                   && setresuid(st.st_uid, st.st_uid, st.st_uid) == 0
-               ? 0
-               : -1;
+    const char *slash = strrchr(admin_socket, '/');
+    if (slash
+        && snprintf(s->text[s->count], PATH_MAX, "%.*s/" LOGIN_SOCKET, (int)(slash - admin_socket), admin_socket)
+               < PATH_MAX) {
+        s->paths[s->count] = s->text[s->count];
+        s->count++;
+    }
+}
+
+/* As for the commands that ask (admin_client.c), and what the running sidekey says of itself. */
+static void find_sockets(const struct config *c, struct sockets *s)
+{
+    struct run_file running;
+    char path[PATH_MAX];
+    if (run_file_read(&running) == 0)
+        add_socket(s, running.admin_socket);
+    if (config_admin_socket(c).path)
+        add_socket(s, c->admin_socket);
+    if (c->admin_socket_default && snprintf(path, sizeof path, "%s/sidekey-%u/", c->store_file, geteuid()) < PATH_MAX)
+        add_socket(s, path);
+    if (c->admin_socket_default && snprintf(path, sizeof path, "%s/", c->ca_publish) < PATH_MAX)
+        add_socket(s, path);
 }
 
 /* ---- the browser ---- */
@@ -220,14 +243,16 @@ static int with_config(const struct words *w, const char *command, const struct 
                         "credential %s has no login: it needs grant: refresh_token, and login: {issuer: URL}, or "
                         "authorization_url or device_authorization_url there",
                         spec->name);
-    if (become_owner(config) != 0)
-        return cmd_fail(EX_NOPERM, command, "cannot become the owner of %s: %s", config->store_file, strerror(errno));
     struct keeper_options keeper = config_keeper(config);
+    static struct sockets sockets;
+    if (!out)
+        find_sockets(config, &sockets);
     t.name = spec->name;
     t.pastes = !out && !t.starts_browser;
     t.spins = isatty(STDERR_FILENO) && !(t.pastes && isatty(STDIN_FILENO));
     const struct login_options o = { .keeper = &keeper,
                                      .spec = spec,
+                                     .keeper_sockets = sockets.paths,
                                      .way = w->way,
                                      .has_browser = t.starts_browser || w->no_browser,
                                      .paste_fd = t.pastes ? STDIN_FILENO : -1,

@@ -1,7 +1,7 @@
 #include "refresh/login/login_private.h"
 
 #include "base/clock.h"
-#include "refresh/flight/state_from_answer.h"
+#include "refresh/login/signed_in.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -54,20 +54,26 @@ static int load_secrets(struct login *l, struct err *e)
     return result == SECRET_LOAD_FAILED ? EX_CONFIG : 0;
 }
 
-static int begin(struct login *l, struct err *e)
+static int open_store(struct login *l, struct err *e)
 {
     struct keeper_options one = *l->options->keeper;
-    harden();
-    state_init(&l->state);
     one.specs = l->spec;
     one.spec_count = 1;
-    int status = stores_open(&l->stores, &one, e);
+    int status = login_become_owner(one.state_dir, e);
+    if (status == 0)
+        status = stores_open(&l->stores, &one, e);
+    return status == 0 ? login_load(l, e) : status;
+}
+
+static int begin(struct login *l, struct err *e)
+{
+    harden();
+    state_init(&l->state);
+    int status = login_find_keeper(l) ? 0 : open_store(l, e);
     if (status == 0 && !(l->fetch = fetch_new(&l->options->keeper->network, e)))
         status = EX_OSERR;
     if (status == 0)
         status = load_secrets(l, e);
-    if (status == 0)
-        status = login_load(l, e);
     return status == 0 ? login_discover(l, e) : status;
 }
 
@@ -122,34 +128,32 @@ static int get_tokens(struct login *l, struct login_response *ret, struct err *e
 
 /* ---- what is stored ---- */
 
-struct signed_in {
+struct received {
     const struct grant_answer *answer;
     int64_t wall_ms;
 };
 
-/* A new grant: of the old one only what was tried is remembered. */
+static struct signed_in signed_in(const struct login *l)
+{
+    return (struct signed_in){ l->stores.ring, l->spec, secret_peek(&l->seed) };
+}
+
 static int make_signed_in(struct login *l, const struct state *parent, void *arg, struct state *ret)
 {
-    const struct signed_in *s = arg;
-    struct state blank;
-    state_init(&blank);
-    blank.generation = parent->generation;
-    memcpy(blank.seed_fp, parent->seed_fp, sizeof blank.seed_fp);
-    memcpy(blank.tried, parent->tried, sizeof blank.tried);
-    int failed = state_from_answer(&blank, s->answer, SLICE(""), "", l->spec->default_lifetime_ms, s->wall_ms, ret);
-    if (failed == 0)
-        login_note_seed(l, ret);
-    state_done(&blank);
-    return failed;
+    const struct received *received = arg;
+    const struct signed_in s = signed_in(l);
+    return signed_in_state(&s, parent, received->answer, received->wall_ms, ret);
 }
 
 static int store(struct login *l, const struct login_response *r, struct login_result *ret, struct err *e)
 {
     struct grant_answer answer = { .lifetime_ms = 0 };
-    struct signed_in s = { &answer, r->date_s ? r->date_s * 1000 : clock_wall_ms() };
+    struct received received = { &answer, r->date_s ? r->date_s * 1000 : clock_wall_ms() };
     int status = login_read(l, r, &answer, e);
-    if (status == 0)
-        status = login_commit(l, make_signed_in, &s, &ret->generation, e);
+    if (status == 0 && l->keeper)
+        status = login_hand_over(l, r, received.wall_ms, &ret->generation, e);
+    else if (status == 0)
+        status = login_commit(l, make_signed_in, &received, &ret->generation, e);
     if (status == 0)
         login_account(buf_slice(&r->body), ret->account);
     grant_answer_done(&answer);
@@ -175,17 +179,11 @@ int login_run(const struct login_options *o, struct login_result *ret, struct er
 
 /* ---- and out ---- */
 
-/* Nothing that was stored is used again, and the configured refresh token does not take its place. */
 static int make_signed_out(struct login *l, const struct state *parent, void *arg, struct state *ret)
 {
-    char fp[9];
+    const struct signed_in s = signed_in(l);
     (void)arg;
-    ret->generation = parent->generation + 1;
-    memcpy(ret->seed_fp, parent->seed_fp, sizeof ret->seed_fp);
-    memcpy(ret->tried, parent->tried, sizeof ret->tried);
-    if (!secret_empty(&parent->refresh_token))
-        state_add_tried(ret, seal_fingerprint(l->stores.ring, secret_peek(&parent->refresh_token), fp));
-    login_note_seed(l, ret);
+    signed_out_state(&s, parent, ret);
     return 0;
 }
 

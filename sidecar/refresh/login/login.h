@@ -2,8 +2,9 @@
  * code with PKCE and a redirect on loopback (RFC 6749 §4.1, RFC 7636, RFC 8252).   The process of sidekey login alone:
  * it sees the refresh token, and is hardened like a keeper first.
  *
- * The store is opened before anybody is asked, and the new state is committed under a lease: keepers of this machine
- * and of others see it as they see each other's commits, and their next refresh goes on from it. */
+ * A keeper that runs with the same configuration takes the result over a unix socket.  Without one, the store is opened
+ * before anybody is asked, and the new state is committed under a lease: keepers of this machine and of others see it
+ * as they see each other's commits, and their next refresh goes on from it. */
 #ifndef SIDEKEY_REFRESH_LOGIN_LOGIN_H
 #define SIDEKEY_REFRESH_LOGIN_LOGIN_H
 
@@ -27,7 +28,9 @@ struct login_progress { /* what a person is told; called from inside login_run()
 struct login_options { /* borrowed */
     const struct keeper_options *keeper;
     const struct credential_spec *spec; /* credential_spec_has_login() */
-    enum login_way way;                 /* AUTO: a browser where there is one, else a device code where it is offered */
+    /* where a keeper that runs may be asked to take the result (login_message.h), NULL-terminated; NULL: nowhere */
+    const char *const *keeper_sockets;
+    enum login_way way; /* AUTO: a browser where there is one, else a device code where it is offered */
     bool has_browser;
     int paste_fd;        /* the URL that the browser was redirected to may be read here, one line; -1: no */
     int64_t patience_ms; /* for the browser */

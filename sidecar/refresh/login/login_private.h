@@ -1,6 +1,7 @@
 /* refresh/login/login_private.h: inside the login, for login*.c only.
  * login.c has the steps; login_fetch.c one request, waited for; login_discover.c where the endpoints are;
- * login_device.c and login_browser.c bring the code; login_redeem.c spends it; login_store.c commits.  Everything
+ * login_device.c and login_browser.c bring the code; login_redeem.c spends it; login_keeper.c gives what came to the
+ * keeper that runs, or login_store.c commits it.  Everything
  * blocks by running the loop. */
 #ifndef SIDEKEY_REFRESH_LOGIN_LOGIN_PRIVATE_H
 #define SIDEKEY_REFRESH_LOGIN_LOGIN_PRIVATE_H
@@ -20,6 +21,7 @@ struct login {
     const struct login_options *options;
     const struct credential_spec *spec;
     struct stores stores;
+    const char *keeper; /* the socket of the one that takes the result; NULL: the store is opened here */
     struct fetch *fetch;
     struct secret_load secrets; /* those before CREDENTIAL_REFRESH_TOKEN */
     struct secret seed;         /* the configured refresh token; empty: none, or it cannot be read */
@@ -95,7 +97,14 @@ MUST_CHECK int login_load(struct login *l, struct err *e);
  * status. */
 typedef int login_make_fn(struct login *l, const struct state *parent, void *arg, struct state *ret);
 MUST_CHECK int login_commit(struct login *l, login_make_fn *make, void *arg, uint64_t *ret_generation, struct err *e);
-/* A configured refresh token that nobody has tried would take the place of what is committed: it counts as tried. */
-void login_note_seed(struct login *l, struct state *s);
+/* Root writes as the user whose state directory it is.  Exit status. */
+MUST_CHECK int login_become_owner(const char *state_dir, struct err *e);
+
+/* login_keeper.c */
+/* Is there a keeper that would take it?  Sets l->keeper. */
+bool login_find_keeper(struct login *l);
+/* Gives it the token response; waits for a keeper that is just being replaced.  Exit status. */
+MUST_CHECK int login_hand_over(struct login *l, const struct login_response *r, int64_t wall_ms,
+                               uint64_t *ret_generation, struct err *e);
 
 #endif
