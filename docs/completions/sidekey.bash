@@ -56,7 +56,7 @@ _sidekey()
         mapfile -t COMPREPLY < <(compgen -W 'sh docker k8s json' -- "$word")
         return
         ;;
-    --ca-dir)
+    --ca-dir | --key-files)
         mapfile -t COMPREPLY < <(compgen -d -- "$word")
         return
         ;;
@@ -67,7 +67,7 @@ _sidekey()
     --set | --proxy | --admin | --allow-local | --placeholder | --name | --container | --image | --sidekey-image | --replicas | --timeout) return ;;
     esac
     case $command in
-    env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir --placeholder $config" -- "$word") ;;
+    env) mapfile -t COMPREPLY < <(compgen -W "--format --java --proxy --ca-dir --placeholder --key-files $config" -- "$word") ;;
     k8s)
         mapfile -t COMPREPLY < <(compgen -W "deployment networkpolicy pdb job sidecar volumes redis podmonitor rules prometheusrule dashboard component policy helm \
             --name --container --image --sidekey-image --replicas $config" -- "$word")

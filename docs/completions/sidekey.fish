@@ -45,6 +45,7 @@ complete -c sidekey -n '__fish_seen_subcommand_from env' -s f -l format -x -a 's
 complete -c sidekey -n '__fish_seen_subcommand_from env' -l java -d 'add JAVA_TOOL_OPTIONS'
 complete -c sidekey -n '__fish_seen_subcommand_from env' -l proxy -x -d 'as the program sees it: host:port'
 complete -c sidekey -n '__fish_seen_subcommand_from env' -l ca-dir -x -a '(__fish_complete_directories)' -d 'as the program sees it'
+complete -c sidekey -n '__fish_seen_subcommand_from env' -l key-files -x -a '(__fish_complete_directories)' -d 'write key files without a secret there'
 complete -c sidekey -n '__fish_seen_subcommand_from env' -l placeholder -x -d 'a variable with a placeholder: name=@credential'
 complete -c sidekey -n '__fish_seen_subcommand_from why' -a 'GET POST PUT PATCH DELETE HEAD OPTIONS'
 complete -c sidekey -n '__fish_seen_subcommand_from why' -s H -l header -x -d 'a field of the request'

@@ -74,8 +74,10 @@ static const struct command {
       "  --java                    add JAVA_TOOL_OPTIONS (every JVM prints a line about it)\n"
       "  --proxy HOST:PORT         the proxy as the program sees it; default listen.proxy\n"
       "  --ca-dir DIR              ca.pem and bundle.pem as the program sees them; default ca.publish\n"
-      "  --placeholder NAME=@CREDENTIAL    print the placeholder that sidekey made for it under that "
-      "name\n" CONFIG_HELP },
+      "  --placeholder NAME=@CREDENTIAL\n"
+      "                            print the placeholder that sidekey made for it under that name\n"
+      "  --key-files DIR           write key files without a secret for programs that insist on one, and print\n"
+      "                            the variables that name them\n" CONFIG_HELP },
     { "doctor", cmd_doctor, "find out which programs here do not reach sidekey, or do not trust it",
       "Example: sidekey run -- sidekey doctor\n\n"
       "Lets each runtime that is installed (curl, OpenSSL, GnuTLS, git, Python, Node, Java, Go, Ruby, PHP,\n"

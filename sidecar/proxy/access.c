@@ -182,6 +182,20 @@ bool access_stray_placeholder(const struct access *a, const struct rule *winner,
     return rule_index_stray_placeholder(a->everyone, winner, request);
 }
 
+bool access_stray_text(const struct access *a, struct slice text)
+{
+    return rule_index_stray_text(a->everyone, text);
+}
+
+size_t access_answering(const struct access *a, const struct access_client *who, const struct authority *a0,
+                        const struct message *request, const struct rule **ret, size_t most)
+{
+    size_t count = rule_index_answering(index_of(a, who), a0, request, ret, most);
+    for (size_t i = 0; i < count && i < most; i++)
+        ret[i] = original(ret[i]);
+    return count;
+}
+
 bool access_has_credential(const struct access *a, const struct authority *a0)
 {
     return rule_index_has_credential(a->everyone, a0);

@@ -58,6 +58,11 @@ enum rule_match access_find_rule(const struct access *a, const struct access_cli
                                  const struct message *request, const struct rule **ret);
 /* As rule_index_stray_placeholder(), for the placeholders of all clients. */
 bool access_stray_placeholder(const struct access *a, const struct rule *winner, const struct message *request);
+/* As rule_index_stray_text(), for the placeholders of all clients. */
+bool access_stray_text(const struct access *a, struct slice text);
+/* As rule_index_answering() among the rules of who. */
+size_t access_answering(const struct access *a, const struct access_client *who, const struct authority *a0,
+                        const struct message *request, const struct rule **ret, size_t most);
 /* Does any rule speak of this port? */
 bool access_knows_port(const struct access *a, uint16_t port);
 /* Does any client have a credential for this host and port? */

@@ -38,7 +38,8 @@ static void on_deadline(void *arg)
         exchange_progress(x);
         return;
     }
-    if (!x->status && x->up && !x->request_done && leg_space(exchange_up(x)) >= LEG_READ_BYTES) {
+    bool waits_for_body = x->up && !x->request_done && leg_space(exchange_up(x)) >= LEG_READ_BYTES;
+    if (x->state == EXCHANGE_READ || (!x->status && waits_for_body)) {
         exchange_fail(x, &(struct problem){ .status = 408,
                                             .reason = "body_timeout",
                                             .detail = "the request body did not arrive in time" });

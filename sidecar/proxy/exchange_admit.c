@@ -26,13 +26,14 @@ static bool admit_rule(struct exchange *x)
     const struct rule *winner = match == RULE_FOUND ? x->rule : NULL;
     const struct rule_question q = { .a0 = &x->a0,
                                      .request = x->request,
-                                     .stray = access_stray_placeholder(x->ctx->access, winner, x->request),
+                                     .stray = !(winner && winner->answer) /* exchange_answer.c: its body has them */
+                                              && access_stray_placeholder(x->ctx->access, winner, x->request),
                                      .deny_unmatched = x->ctx->options->unmatched == UNMATCHED_DENY };
     if (rule_refusal(match, x->rule, &q, &refused)) {
         exchange_fail(x, &refused);
         return false;
     }
-    x->untouched = match == RULE_PLACEHOLDER;
+    x->untouched = match == RULE_PLACEHOLDER || match == RULE_ASIDE;
     return true;
 }
 

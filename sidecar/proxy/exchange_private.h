@@ -3,6 +3,7 @@
  *   exchange_state.c     states and deadlines
  *   exchange_admit.c     may the request go on?
  *   exchange_request.c   token, upstream connection, the request out
+ *   exchange_answer.c    a token request that is answered here
  *   exchange_response.c  the response in
  *   exchange_held.c      a refused token: once more, or passed on
  *   exchange_fail.c      why it failed
@@ -19,6 +20,7 @@
 
 enum exchange_state {
     EXCHANGE_TOKEN,   /* waits for a token */
+    EXCHANGE_READ,    /* a token request that may be answered here: its body comes */
     EXCHANGE_CONNECT, /* waits for an upstream connection */
     EXCHANGE_RELAY,   /* bytes flow */
     EXCHANGE_HELD,    /* a refused token: the response is held while a newer one is fetched */
@@ -112,6 +114,23 @@ void exchange_push_replay(struct exchange *x);
 bool exchange_idempotent(const struct exchange *x);
 /* timer_fn of x->continue_timer: the client gets its 100 from us. */
 void exchange_continue(void *exchange);
+
+/* exchange_answer.c */
+enum exchange_answered {
+    EXCHANGE_ANSWER_DONE,    /* the client has its answer */
+    EXCHANGE_ANSWER_TOKEN,   /* x->rule is whose it is: answer when there is a token */
+    EXCHANGE_ANSWER_FORWARD, /* another client's: it goes on as it came */
+};
+/* x->rule answers: the body is read first. */
+void exchange_answer_read(struct exchange *x);
+/* More of the body came.  false: it was too much, and the exchange is over. */
+bool exchange_answer_fits(struct exchange *x);
+/* The body is whole: what is to be done. */
+enum exchange_answered exchange_answer_judge(struct exchange *x);
+/* There is a token: the client gets the placeholder for it. */
+void exchange_answer_give(struct exchange *x);
+/* There is none, for this reason. */
+void exchange_answer_without(struct exchange *x, const struct token_refusal *refusal);
 
 /* exchange_response.c */
 extern const struct leg_events exchange_up_events;

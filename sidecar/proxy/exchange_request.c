@@ -50,8 +50,13 @@ void exchange_push_replay(struct exchange *x)
 static void on_token(void *arg, enum token_verdict verdict, const struct token_refusal *refusal)
 {
     struct exchange *x = arg;
-    if (verdict == TOKEN_OK)
+    bool answers = x->rule && x->rule->answer && !x->untouched;
+    if (verdict == TOKEN_OK && answers)
+        exchange_answer_give(x);
+    else if (verdict == TOKEN_OK)
         need_upstream(x);
+    else if (answers)
+        exchange_answer_without(x, refusal);
     else
         exchange_fail_token(x, refusal);
 }
@@ -106,7 +111,7 @@ void exchange_continue(void *exchange)
 {
     struct exchange *x = exchange;
     struct message go;
-    if (x->state != EXCHANGE_RELAY || x->status)
+    if ((x->state != EXCHANGE_RELAY && x->state != EXCHANGE_READ) || x->status)
         return;
     message_init(&go);
     int failed = message_start_response(&go, 100, SLICE("Continue"));
@@ -234,6 +239,31 @@ static void on_request_head(void *owner, struct message *head)
     (void)head; /* the leg gives no second head before leg_next() */
 }
 
+/* --- a token request that may be answered here --- */
+
+/* Its token, now or later; then what the rule does with it. */
+static void take_token(struct exchange *x)
+{
+    x->credential = tokens_credential(x->ctx->tokens, x->rule->credential);
+    if (!x->credential)
+        exchange_fail(x, &(struct problem){ .status = 500, .reason = "out_of_memory" });
+    else if (!tokens_get(x->ctx->tokens, x->credential, clock_mono_ms()))
+        wait_token(x);
+    else if (x->rule->answer)
+        exchange_answer_give(x);
+    else
+        need_upstream(x);
+}
+
+static void judge_token_request(struct exchange *x)
+{
+    switch (exchange_answer_judge(x)) {
+    case EXCHANGE_ANSWER_TOKEN: take_token(x); break;
+    case EXCHANGE_ANSWER_FORWARD: need_upstream(x); break;
+    case EXCHANGE_ANSWER_DONE: break;
+    }
+}
+
 static void on_request_data(void *owner, struct slice data)
 {
     struct exchange *x = owner;
@@ -241,6 +271,10 @@ static void on_request_data(void *owner, struct slice data)
     if (x->upload_cut)
         return;
     replay_add(&x->replay, data, clock_mono_ms());
+    if (x->state == EXCHANGE_READ) {
+        (void)exchange_answer_fits(x);
+        return;
+    }
     if (x->state == EXCHANGE_HELD || x->state == EXCHANGE_CONNECT) { /* it goes out with the second send */
         if (replay_space(&x->replay, LEG_READ_BYTES, clock_mono_ms()) < LEG_READ_BYTES)
             leg_want(x->client_leg, false);
@@ -274,6 +308,10 @@ static void on_request_end(void *owner, struct message *trailers)
 {
     struct exchange *x = owner;
     x->request_done = true;
+    if (x->state == EXCHANGE_READ) {
+        judge_token_request(x);
+        return;
+    }
     if (trailers && trailers->field_count && x->request->framing == FRAMING_CHUNKED) {
         filter_trailers(x, trailers);
         if (message_copy(&x->trailers, trailers) != 0)
@@ -321,6 +359,12 @@ void exchange_start(struct exchange *x)
     leg_want(x->client_leg, exchange_has_no_body(x)); /* its end comes now; a body waits until it can go on */
     if (!exchange_admit(x))
         return;
+    if (x->rule && x->rule->answer && !x->untouched) {
+        exchange_answer_read(x);
+        if (x->request_done)
+            judge_token_request(x);
+        return;
+    }
     replay_init(&x->replay, &x->ctx->replay, x->client ? x->client->replays : NULL,
                 exchange_injects(x) && x->rule->replay ? x->rule->replay_max_bytes : LEG_READ_BYTES);
     if (exchange_injects(x) && inject_is_preflight(x->request)) {
@@ -334,14 +378,5 @@ void exchange_start(struct exchange *x)
         need_upstream(x);
         return;
     }
-    x->credential = tokens_credential(x->ctx->tokens, x->rule->credential);
-    if (!x->credential) {
-        exchange_fail(x, &(struct problem){ .status = 500, .reason = "out_of_memory" });
-        return;
-    }
-    if (tokens_get(x->ctx->tokens, x->credential, clock_mono_ms())) {
-        need_upstream(x);
-        return;
-    }
-    wait_token(x);
+    take_token(x);
 }

@@ -7,6 +7,11 @@ static int64_t token_ms(const struct exchange *x)
     return x->ctx->options->limits.token_wait_ms;
 }
 
+static int64_t read_ms(const struct exchange *x)
+{
+    return x->ctx->options->limits.head_ms;
+}
+
 static int64_t relay_ms(const struct exchange *x)
 {
     const struct worker_limits *limits = &x->ctx->options->limits;
@@ -20,6 +25,7 @@ static const struct {
     bool own; /* x->deadline fires; else the wait that the state begins has the time */
 } states[] = {
     [EXCHANGE_TOKEN] = { "token", token_ms, false }, /* limits.token_wait */
+    [EXCHANGE_READ] = { "read", read_ms, true },     /* limits.head */
     [EXCHANGE_CONNECT] = { "connect", NULL, false }, /* upstream_wait: limits.dial and limits.tls */
     [EXCHANGE_RELAY] = { "relay", relay_ms, true },  /* limits.first_byte, then limits.idle */
     [EXCHANGE_HELD] = { "held", token_ms, false },   /* limits.token_wait */

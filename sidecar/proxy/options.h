@@ -49,6 +49,8 @@ struct worker_options {
     const char *hints_path;     /* table of the preload layer, for the transparent listener; NULL: none */
     char *const *gateway_hosts; /* names that Host may have on the gateway listener; NULL-terminated; NULL: none */
     bool gateway_open;          /* it asks for no placeholder and no password */
+    const char *throwaway_der;  /* public key of the key files that sidekey writes (crypto/throwaway.h); NULL: none */
+    size_t throwaway_len;
     bool via;
     bool absolute_https; /* "GET https://…" is taken from anybody who reaches the TCP listener */
 };

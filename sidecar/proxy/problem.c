@@ -9,7 +9,9 @@ static const struct {
     const char *phrase;
 } phrases[] = {
     { 200, "OK" },
+    { 201, "Created" },
     { 400, "Bad Request" },
+    { 401, "Unauthorized" },
     { 403, "Forbidden" },
     { 404, "Not Found" },
     { 405, "Method Not Allowed" },

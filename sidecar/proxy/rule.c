@@ -41,10 +41,10 @@ void rule_done(struct rule *r)
     free_list(r->strip_query);
     free_pairs(r->append, r->append_count);
     free_pairs(r->set_if_absent, r->set_if_absent_count);
-    char *const texts[] = { r->name,           r->host,       r->credential,          r->only_if_header,
-                            r->only_if_equals, r->ca_file,    r->cert_file,           r->key_file,
-                            r->when.header,    r->when.query, r->when.basic_password, r->when.equals,
-                            r->when.any };
+    char *const texts[] = { r->name,           r->host,         r->credential,          r->only_if_header,
+                            r->only_if_equals, r->ca_file,      r->cert_file,           r->key_file,
+                            r->when.header,    r->when.query,   r->when.basic_password, r->when.equals,
+                            r->when.any,       r->answered.any, r->answer_client_id };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     memset(r, 0, sizeof *r);
@@ -175,7 +175,9 @@ static bool same_list(char *const *a, char *const *b)
 
 bool rule_shadows(const struct rule *before, const struct rule *r)
 {
-    bool same_placeholder = when_is_set(&before->when) == when_is_set(&r->when);
+    bool same_placeholder = when_is_set(&before->when) == when_is_set(&r->when) && before->answer == r->answer;
+    if (same_placeholder && r->answer)
+        same_placeholder = slice_eq(when_text(&before->answered), when_text(&r->answered));
     if (same_placeholder && when_is_set(&r->when))
         same_placeholder =
             when_same_place(&before->when, &r->when) && slice_eq(when_text(&before->when), when_text(&r->when));

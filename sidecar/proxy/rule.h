@@ -46,7 +46,12 @@ struct rule {
     struct when when; /* the placeholder that chooses this rule; not set: it is chosen without one */
     enum { RULE_SHARES_PLACEHOLDER, RULE_OWN_PLACEHOLDER } own_placeholder; /* when.any is this rule's alone */
     enum { OTHERS_REFUSE, OTHERS_PASS } others; /* requests that lack the placeholder: 403, or sent on as they are */
-    char *only_if_header, *only_if_equals;      /* inject only over this placeholder; NULL: always */
+    /* the client's own token requests are answered here (proxy/answer.h), … */
+    enum { RULE_ANSWERS_NOTHING, RULE_ANSWERS_TOKEN } answer;
+    struct when answered;                  /* … those that show this placeholder (any), … */
+    char *answer_client_id;                /* … or an assertion of this client; NULL: it has no id, … */
+    bool answers_installation;             /* … in the shape of GitHub's installation tokens */
+    char *only_if_header, *only_if_equals; /* inject only over this placeholder; NULL: always */
     char **upgrades; /* NULL-terminated protocols that an Upgrade may lead to; NULL: websocket alone */
     bool allow_http;
     enum rule_http2 http2;     /* default HTTP2_OFF */
@@ -69,6 +74,7 @@ enum rule_match {
     RULE_NONE, /* no rule knows this host and port: policy "unmatched" */
     RULE_FOUND,
     RULE_REFUSED,     /* rules know host and port, but none this method and path: 403, never a silent skip */
+    RULE_ASIDE,       /* the rules of this host only answer other requests: as RULE_NONE, with the tls files of *ret */
     RULE_PLACEHOLDER, /* a rule takes this method and path, but asks for a placeholder that the request has not */
 };
 /* Does the rule speak of this host and port (asked at CONNECT, before there is a request)? */

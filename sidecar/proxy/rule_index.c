@@ -9,10 +9,10 @@
 #define KEY_SIZE (AUTHORITY_TEXT_MAX + 8)
 #define VALUES_MAX 16 /* of one field or query key that may hold a placeholder: more are refused unread */
 
-/* The rules of one host pattern and port: all of them, those that ask for no placeholder, and the others by their
- * placeholder. */
+/* The rules of one host pattern and port: all of them, those that ask for no placeholder, those that answer, and the
+ * others by their placeholder. */
 struct group {
-    struct rule_group all, plain;
+    struct rule_group all, plain, answers;
     struct when_table *by_placeholder; /* to struct rule_group; NULL: no rule asks for one */
 };
 
@@ -84,6 +84,10 @@ static int add(struct rule_index *i, const struct rule *r)
     struct group *g = group_at(i, r);
     if (!g || group_add(&g->all, r) != 0)
         return -ENOMEM;
+    if (r->answer) {
+        int failed = group_add(&g->answers, r);
+        return failed ? failed : put_placeholder(&i->placeholders, &r->answered, (void *)(uintptr_t)r);
+    }
     if (!when_is_set(&r->when))
         return group_add(&g->plain, r);
     int failed = put_placeholder(&i->placeholders, &r->when, (void *)(uintptr_t)r);
@@ -118,6 +122,7 @@ static void free_group(void *arg, struct slice key, void *group)
     when_table_free(g->by_placeholder, free_rule_group);
     free(g->all.rules);
     free(g->plain.rules);
+    free(g->answers.rules);
     free(g);
 }
 
@@ -195,14 +200,20 @@ static const struct rule *best_by_placeholder(const struct search *s, const stru
     return best;
 }
 
-/* An exact host wins over a wildcard, then a rule whose placeholder is there over one that asks for none. */
+/* An exact host wins over a wildcard, then a rule that answers, then one whose placeholder is there over one that asks
+ * for none. */
 static const struct rule *best_of(const struct search *s, enum rule_reading reading)
 {
     for (size_t n = 0; n < 2; n++) {
         const struct group *g = s->groups[n];
         const struct rule_group *rules = s->any_placeholder ? &g->all : &g->plain;
         size_t weight = 0;
-        const struct rule *best = s->any_placeholder ? NULL : best_by_placeholder(s, g, reading);
+        const struct rule *best =
+            s->any_placeholder ? NULL
+                               : rule_best(g->answers.rules, g->answers.count, s->method, s->path, reading, &weight);
+        if (!best && !s->any_placeholder)
+            best = best_by_placeholder(s, g, reading);
+        weight = 0;
         if (!best)
             best = rule_best(rules->rules, rules->count, s->method, s->path, reading, &weight);
         if (best)
@@ -221,6 +232,11 @@ static const struct rule *find(const struct search *s)
     return best;
 }
 
+static bool only_answers(const struct group *g)
+{
+    return g->all.count == g->answers.count;
+}
+
 enum rule_match rule_index_find(const struct rule_index *i, const struct authority *a0, const struct message *request,
                                 const struct rule **ret)
 {
@@ -237,6 +253,11 @@ enum rule_match rule_index_find(const struct rule_index *i, const struct authori
     s.any_placeholder = !best && (s.groups[0]->by_placeholder || s.groups[1]->by_placeholder);
     if (!best && s.any_placeholder)
         best = find(&s);
+    if (!best && only_answers(s.groups[0]) && only_answers(s.groups[1])) {
+        const struct rule_group *g = &s.groups[s.groups[0]->all.count ? 0 : 1]->all;
+        *ret = g->rules[0];
+        return RULE_ASIDE;
+    }
     if (!best)
         return RULE_REFUSED;
     *ret = best;
@@ -259,6 +280,32 @@ bool rule_index_stray_placeholder(const struct rule_index *i, const struct rule 
         }
     }
     return false;
+}
+
+bool rule_index_stray_text(const struct rule_index *i, struct slice text)
+{
+    size_t places = i->placeholders ? when_table_places(i->placeholders) : 0;
+    for (size_t p = 0; p < places; p++)
+        if (when_table_has_text(i->placeholders, p, text))
+            return true;
+    return false;
+}
+
+size_t rule_index_answering(const struct rule_index *i, const struct authority *a0, const struct message *request,
+                            const struct rule **ret, size_t most)
+{
+    const struct group *groups[] = { exact_group(i, a0), wildcard_group(i, a0) };
+    size_t count = 0;
+    for (size_t n = 0; n < 2; n++)
+        for (size_t k = 0; k < groups[n]->answers.count; k++) {
+            const struct rule *r = groups[n]->answers.rules[k];
+            if (rule_mismatch(r, a0, request))
+                continue;
+            if (count < most)
+                ret[count] = r;
+            count++;
+        }
+    return count;
 }
 
 const struct rule *rule_index_first(const struct rule_index *i, const struct authority *a0)

@@ -56,6 +56,7 @@ bool rule_refusal(enum rule_match match, const struct rule *rule, const struct r
     case RULE_REFUSED:
         return refuse_rule("method_or_path_not_allowed", "rules name this host, but none allows this method and path",
                            ret);
+    case RULE_ASIDE:
     case RULE_NONE:
         return q->deny_unmatched
                && refuse_rule("host_not_allowed", "no rule names this host, and unmatched is deny", ret);

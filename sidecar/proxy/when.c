@@ -336,6 +336,14 @@ bool when_table_strays(const struct when_table *t, size_t place, const struct wh
     return carried_each(request, find_stray, &s) != 0 || s.found;
 }
 
+bool when_table_has_text(const struct when_table *t, size_t place, struct slice text)
+{
+    struct straying s = { .values = t->places[place].values };
+    if (t->places[place].first->any)
+        carried_each_of(text, find_stray, &s);
+    return s.found;
+}
+
 void *when_table_get(const struct when_table *t, size_t place, const struct message *request, size_t nth, bool *more)
 {
     struct buf value;

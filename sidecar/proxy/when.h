@@ -57,5 +57,7 @@ void *when_table_get(const struct when_table *t, size_t place, const struct mess
 /* The place is `any`, and the request carries a placeholder of it that is not own's (NULL: nobody's), or own's where it
  * is not the whole value, or memory is out. */
 bool when_table_strays(const struct when_table *t, size_t place, const struct when *own, const struct message *request);
+/* The same for one text of a body: any placeholder of the place `any` is in it. */
+bool when_table_has_text(const struct when_table *t, size_t place, struct slice text);
 
 #endif

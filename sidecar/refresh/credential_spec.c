@@ -11,6 +11,13 @@ static void free_params(struct credential_spec_param *params, size_t count)
     free(params);
 }
 
+static void free_list(char **list)
+{
+    for (char **text = list; text && *text; text++)
+        free(*text);
+    free(list);
+}
+
 struct secret_ref *credential_spec_secret(struct credential_spec *s, enum credential_secret which)
 {
     struct secret_ref *const all[CREDENTIAL_SECRETS] = {
@@ -69,12 +76,9 @@ void credential_spec_done(struct credential_spec *s)
         secret_ref_done(credential_spec_secret(s, i));
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
-    for (char **arg = s->command; arg && *arg; arg++)
-        free(*arg);
-    free(s->command);
-    for (char **name = s->placeholder_variables; name && *name; name++)
-        free(*name);
-    free(s->placeholder_variables);
+    free_list(s->command);
+    free_list(s->placeholder_variables);
+    free_list(s->placeholder_file_variables);
     free_params(s->params, s->param_count);
     free_params(s->headers, s->header_count);
     free_params(s->login.params, s->login.param_count);

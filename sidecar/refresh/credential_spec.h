@@ -97,7 +97,15 @@ struct credential_spec {
     enum { PLACEHOLDER_OFF, PLACEHOLDER_AUTO } placeholder; /* what programs send in place of the token is made by us */
     char *placeholder_format;     /* "ghp_{36}" (app/config/placeholders.h); NULL: of no provider */
     char **placeholder_variables; /* of a program's environment, which take it; NULL-terminated; NULL: none */
-    char *placeholder_text;       /* derived; NULL: not yet */
+    enum placeholder_file {
+        PLACEHOLDER_FILE_NONE,
+        PLACEHOLDER_FILE_GOOGLE_SERVICE_ACCOUNT,
+        PLACEHOLDER_FILE_GOOGLE_USER,
+        PLACEHOLDER_FILE_CERTIFICATE,
+        PLACEHOLDER_FILE_KEY
+    } placeholder_file;                /* a key file for programs that insist on one (app/cmd/key_files.h) */
+    char **placeholder_file_variables; /* which take its path; NULL-terminated; NULL: none */
+    char *placeholder_text;            /* derived; NULL: not yet */
 };
 
 /* Every secret of a credential: the one list of them.  Those before CREDENTIAL_REFRESH_TOKEN make up a token request,

@@ -49,7 +49,7 @@ static struct config *filled(const char *key, const char *rest)
     struct config *c = parse(text, &said);
     if (!c)
         fail_msg("%s\n%s", text, said.text);
-    if (placeholders_fill(c, false, &e) != 0)
+    if (placeholders_fill(c, false, false, &e) != 0)
         fail_msg("%s", e.text);
     return c;
 }
@@ -222,14 +222,14 @@ static void without_a_key_it_is_said_and_nothing_is_made(void **state)
     snprintf(text, sizeof text, "store: {file: %s/state}\n%s", dir, TWO);
     struct config *c = parse(text, &said);
     assert_non_null(c);
-    assert_int_equal(placeholders_fill(c, false, &e), -1);
+    assert_int_equal(placeholders_fill(c, false, false, &e), -1);
     assert_non_null(strstr(e.text, "seal.key"));
     assert_null(placeholders_of(c, "a"));
     snprintf(text, sizeof text, "%s/state", dir);
     assert_int_not_equal(access(text, F_OK), 0);
-    assert_int_equal(placeholders_fill(c, true, &e), 0);
+    assert_int_equal(placeholders_fill(c, true, false, &e), 0);
     char *first = strdup(placeholders_of(c, "a"));
-    assert_int_equal(placeholders_fill(c, false, &e), 0);
+    assert_int_equal(placeholders_fill(c, false, false, &e), 0);
     assert_string_equal(first, placeholders_of(c, "a"));
     free(first);
     config_free(c);

@@ -102,7 +102,7 @@ static bool fill_placeholders(struct cmd_config *c, struct config *config)
 {
     struct err e;
     bool needed = c->placeholders == CMD_PLACEHOLDERS_NEEDED;
-    if (c->placeholders == CMD_PLACEHOLDERS_NONE || placeholders_fill(config, needed, &e) == 0)
+    if (c->placeholders == CMD_PLACEHOLDERS_NONE || placeholders_fill(config, needed, c->key_files, &e) == 0)
         return true;
     if (needed)
         print_report(c, false, e.text);

@@ -34,8 +34,9 @@ struct cmd_config {
     struct config_options options;
     const char *set[65]; /* NULL-terminated */
     size_t set_count;
-    bool quiet;    /* warnings are not printed */
-    bool reported; /* the last load has printed an error */
+    bool quiet;     /* warnings are not printed */
+    bool reported;  /* the last load has printed an error */
+    bool key_files; /* the private key that key files for programs have is wanted too */
     /* placeholders (app/config/placeholders.h): the load fails without them, and makes a key where there is none; or
      * it tells that they are not known.  Default: they are not filled in. */
     enum { CMD_PLACEHOLDERS_NONE, CMD_PLACEHOLDERS_NEEDED, CMD_PLACEHOLDERS_LOOKED_UP } placeholders;

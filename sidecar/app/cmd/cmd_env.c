@@ -1,6 +1,7 @@
 /* sidekey env: the variables that bring programs through the proxy, for a shell, Docker, Kubernetes or a program. */
 #include "app/cmd/cmd.h"
 #include "app/cmd/env_table.h"
+#include "app/cmd/key_files.h"
 #include "app/config/placeholders.h"
 #include "base/str.h"
 
@@ -57,13 +58,17 @@ static void say_clash(const char *variable, const char *one, const char *other)
 
 struct env_placeholders {
     const struct config *config;
+    const char *key_files;                        /* the directory for them; NULL: none are written */
     const char *chosen[CMD_PLACEHOLDERS_MAX + 1]; /* NAME=@CREDENTIAL */
     size_t count;
 };
 
 static int print_variables(const struct env_inputs *in, const struct env_placeholders *p, env_fn *print, void *arg)
 {
+    struct err e = { "cannot write" };
     int failed = env_table_each(in, print, arg);
+    if (!failed && p->key_files && (failed = key_files_write(p->config, p->key_files, print, arg, &e)) != 0)
+        return cmd_fail(-EINVAL, "env", "%s", e.text);
     if (!failed)
         failed = placeholders_each(p->config, print, p->count ? NULL : say_clash, arg);
     for (size_t i = 0; i < p->count && !failed; i++) {
@@ -91,7 +96,7 @@ struct env_flags {
     struct env_placeholders placeholders;
 };
 
-enum { FLAG_PROXY = CMD_OWN, FLAG_CA_DIR, FLAG_JAVA, FLAG_PLACEHOLDER };
+enum { FLAG_PROXY = CMD_OWN, FLAG_CA_DIR, FLAG_JAVA, FLAG_PLACEHOLDER, FLAG_KEY_FILES };
 
 static int add_placeholder(struct env_placeholders *p, const char *text)
 {
@@ -112,6 +117,7 @@ static int read_flags(int argc, char **argv, struct env_flags *f)
         { "ca-dir", required_argument, NULL, FLAG_CA_DIR },
         { "java", no_argument, NULL, FLAG_JAVA },
         { "placeholder", required_argument, NULL, FLAG_PLACEHOLDER },
+        { "key-files", required_argument, NULL, FLAG_KEY_FILES },
         CMD_LONG_END,
     };
     int flag, failed = 0;
@@ -122,6 +128,7 @@ static int read_flags(int argc, char **argv, struct env_flags *f)
         case FLAG_PROXY: f->proxy = optarg; break;
         case FLAG_CA_DIR: f->ca_dir = optarg; break;
         case FLAG_JAVA: f->java = true; break;
+        case FLAG_KEY_FILES: f->placeholders.key_files = optarg; break;
         case FLAG_PLACEHOLDER: failed = add_placeholder(&f->placeholders, optarg); break;
         default: failed = cmd_config_flag(&f->load, flag, optarg);
         }
@@ -207,6 +214,7 @@ int cmd_env(int argc, char **argv)
     struct env_flags f = { .load.quiet = true,
                            .load.options.files = SCHEMA_FILES_NONE,
                            .load.placeholders = CMD_PLACEHOLDERS_LOOKED_UP,
+                           .load.key_files = true,
                            .format = "sh" };
     int status = read_flags(argc, argv, &f);
     if (status)

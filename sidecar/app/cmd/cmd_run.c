@@ -1,6 +1,7 @@
 /* sidekey run: a private proxy as a daemon, the program in this very process (app/cmd/run_daemon.h). */
 #include "app/cmd/cmd.h"
 #include "app/cmd/guard.h"
+#include "app/cmd/key_files.h"
 #include "app/cmd/run_daemon.h"
 #include "app/cmd/run_dir.h"
 #include "app/cmd/run_env.h"
@@ -258,7 +259,11 @@ static void say_clash(const char *variable, const char *one, const char *other)
 static int set_placeholders(const struct run *r)
 {
     char name[128];
-    int failed = placeholders_each(r->loaded, set_one, r->placeholder_count ? NULL : say_clash, NULL);
+    struct err e;
+    int failed = key_files_write(r->loaded, r->dir, set_one, NULL, &e);
+    if (failed)
+        return cmd_fail(failed, "run", "%s", e.text);
+    failed = placeholders_each(r->loaded, set_one, r->placeholder_count ? NULL : say_clash, NULL);
     for (size_t i = 0; i < r->placeholder_count && !failed; i++) {
         const char *value = cmd_placeholder("run", r->loaded, r->placeholders[i], name, sizeof name);
         failed = !value || setenv(name, value, 1) != 0;
@@ -363,6 +368,7 @@ int cmd_run(int argc, char **argv)
         return status;
     r.config.quiet = !r.verbose;
     r.config.placeholders = CMD_PLACEHOLDERS_NEEDED;
+    r.config.key_files = true;
     if (target_inspect(r.argv[0], &r.target, &e) != 0) {
         fprintf(stderr, "sidekey run: %s\n", e.text);
         return access(r.argv[0], F_OK) == 0 && strchr(r.argv[0], '/') ? 126 : 127;

@@ -191,6 +191,14 @@ static int answer_untouched(const struct question *q)
     return 1;
 }
 
+static int answer_here(const struct question *q, const struct rule *r)
+{
+    print_credential(find_spec(q->config, r->credential));
+    printf("response:   sidekey answers token requests with the placeholder of %s or its key file; others are %s\n",
+           r->credential, r->others == OTHERS_PASS ? "forwarded unchanged (others: pass)" : "refused (others: refuse)");
+    return 0;
+}
+
 static int answer(const struct question *q)
 {
     const struct config *c = q->config;
@@ -200,7 +208,8 @@ static int answer(const struct question *q)
     if (!index)
         return EX_OSERR;
     enum rule_match match = rule_index_find(index, &q->to, &q->request, &r);
-    bool stray = rule_index_stray_placeholder(index, match == RULE_FOUND ? r : NULL, &q->request);
+    bool stray = !(match == RULE_FOUND && r->answer)
+                 && rule_index_stray_placeholder(index, match == RULE_FOUND ? r : NULL, &q->request);
     rule_index_free(index);
     print_rules(q, match == RULE_FOUND ? r : NULL);
     const struct rule_question asked = {
@@ -212,6 +221,8 @@ static int answer(const struct question *q)
         return answer_untouched(q);
     if (match != RULE_FOUND)
         return answer_unmatched(q);
+    if (r->answer)
+        return answer_here(q, r);
     if (r->credential)
         print_credential(find_spec(c, r->credential));
     printf("sends:      %.*s %s://%s, and\n", (int)q->method.len, q->method.ptr,

@@ -54,6 +54,8 @@ void config_free(struct config *c)
     free(c->parent.username);
     free_list(c->parent.no_proxy);
     secret_ref_done(&c->parent.password);
+    buf_done(&c->throwaway_der);
+    buf_done(&c->throwaway_pem);
     free(c);
 }
 
@@ -173,6 +175,8 @@ struct worker_options config_worker(const struct config *c)
         .network = network(c),
         .gateway_hosts = c->gateway_hosts,
         .gateway_open = c->gateway_open,
+        .throwaway_der = buf_slice(&c->throwaway_der).ptr,
+        .throwaway_len = c->throwaway_der.len,
         .via = c->via,
         .absolute_https = c->absolute_https,
     };

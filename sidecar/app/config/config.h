@@ -56,8 +56,10 @@ struct config {
     char **extra_roots;  /* derived: ca.extra_roots, and ca_file of all rules, without duplicates; NULL-terminated */
     unsigned workers;    /* 1…64 */
     enum log_level log_level;
-    struct config_seen seen; /* derived: what was read */
-    bool placeholders_known; /* derived: those of `placeholder: auto` are the true ones (app/config/placeholders.h) */
+    struct config_seen seen;  /* derived: what was read */
+    struct buf throwaway_der; /* derived: public key, where a rule answers (crypto/throwaway.h) */
+    struct buf throwaway_pem; /* derived: its private half, for those who write key files; else empty */
+    bool placeholders_known;  /* derived: those of `placeholder: auto` are the true ones (app/config/placeholders.h) */
 };
 
 struct config_options { /* NULL where one is asked for: all zero */

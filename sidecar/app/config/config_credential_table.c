@@ -19,6 +19,8 @@ static const char *const grants[] = { "static",     "refresh_token",  "client_cr
 static const char *const client_auths[] = { "basic", "basic_raw", "body", "none", "private_key_jwt", NULL };
 static const char *const algs[] = { "auto", "RS256", "PS256", "ES256", NULL };
 const char *const config_placeholder_words[] = { "off", "auto", NULL };
+static const char *const placeholder_files[] = { "none", "google_service_account", "google_user", "certificate", "key",
+                                                 NULL };
 static const char *const bodies[] = { "form", "json", NULL };
 
 static const struct field spec_tls_fields[] = {
@@ -174,6 +176,11 @@ static const struct field spec_fields[] = {
     { "placeholder_variables", FIELD_STRINGS, .at = SPEC(placeholder_variables), .check = placeholders_check_variable,
       .about = "Environment variables that sidekey run sets to it, and sidekey env prints; default those of the "
                "preset." },
+    { "placeholder_file", FIELD_ENUM, .at = SPEC(placeholder_file), .initial = "none", .words = placeholder_files,
+      .about = "Key file without a secret that sidekey run and sidekey env --key-files write for programs that insist "
+               "on one; a rule with answer: token takes what they do with it." },
+    { "placeholder_file_variables", FIELD_STRINGS, .at = SPEC(placeholder_file_variables),
+      .check = placeholders_check_variable, .about = "Environment variables that get its path." },
     { "default_lifetime", FIELD_DURATION, .at = SPEC(default_lifetime_ms), .max = 8784 * HOUR,
       .about = "Lifetime when the response gives none; default: the token is used until the upstream answers 401." },
     { "forced_refresh_floor", FIELD_DURATION, .at = SPEC(forced_floor_ms), .initial = "30s", .min = SECOND,

@@ -181,7 +181,7 @@ int cross_check_rule(struct schema *s, const json_t *node, void *rule)
         failed = placeholders_check_rule(s, node, r);
     if (!failed)
         failed = config_when_check(s, node, r);
-    if (!failed && r->credential && r->inject_count == 0)
+    if (!failed && r->credential && r->inject_count == 0 && !r->answer)
         failed = default_inject(s, node, r);
     return failed ? failed : check_places(s, node, r);
 }

@@ -17,7 +17,7 @@
 
 /* Keys between spaces.  Those of every grant are in common. */
 static const char common[] = "grant preset required default_lifetime forced_refresh_floor placeholder "
-                             "placeholder_format placeholder_variables";
+                             "placeholder_format placeholder_variables placeholder_file placeholder_file_variables";
 static const struct {
     const char *needs, *takes;
 } rows[] = {

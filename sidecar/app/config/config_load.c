@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
+#define THROWAWAY_MAX_BYTES 8192
+
 /* Adds a copy of text at *end, a place in a NULL-terminated list with room, unless it was seen before. */
 static int add_once(struct hash *seen, char ***end, const char *text)
 {
@@ -221,6 +223,10 @@ static struct config *parse(struct slice text, const char *name, const struct co
     const struct config_options *o = options ? options : &none;
     struct err why = { "out of memory" };
     struct config *c = calloc(1, sizeof *c);
+    if (c) {
+        buf_init(&c->throwaway_der, THROWAWAY_MAX_BYTES);
+        buf_init_secret(&c->throwaway_pem, THROWAWAY_MAX_BYTES);
+    }
     if (c)
         c->unmatched_private = UNMATCHED_PRIVATE_UNSAID;
     if (c)

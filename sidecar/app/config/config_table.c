@@ -21,6 +21,7 @@ static const char *const unmatched[] = { "tunnel", "deny", "report", NULL };
 static const char *const unmatched_private[] = { "refuse", "allow", NULL };
 static const char *const on_lock_error[] = { "proceed", "wait", "fail", NULL };
 static const char *const others[] = { "refuse", "pass", NULL };
+static const char *const answers[] = { "off", "token", NULL };
 static const char *const places[] = { "header", "query", "userinfo", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 
@@ -160,6 +161,9 @@ static const struct field rule_fields[] = {
       .about =
           "auto: this rule has a placeholder of its own, which sidekey makes; default that of its credential, if it "
           "has one." },
+    { "answer", FIELD_ENUM, .at = RULE(answer), .initial = "off", .words = answers,
+      .about = "token: sidekey itself answers token requests that show the credential's placeholder or an assertion by "
+               "its throw-away key, with the placeholder as access token; the default method is POST." },
     { "others", FIELD_ENUM, .at = RULE(others), .initial = "refuse", .words = others,
       .about = "What to do with requests that match except for the placeholder: refuse (403), or pass (forward "
                "unchanged, without a token)." },

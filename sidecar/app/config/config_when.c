@@ -30,6 +30,8 @@ int config_when_check(struct schema *s, const json_t *node, const struct rule *r
     if (w->any)
         at = node;
     int ways = (w->header != NULL) + (w->query != NULL) + (w->basic_password != NULL);
+    if (r->answer)
+        return 0;
     if (!asked && !w->any && r->others == OTHERS_PASS)
         return schema_error(s, json_object_get(node, "others"),
                             "others needs when, which is missing (or placeholder: auto)");

@@ -7,11 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "crypto/seal.h"
+#include "crypto/throwaway.h"
 #include "refresh/store/store_file.h"
 
 #define BITS_MIN 95 /* 16 letters and digits; GitLab's tokens have 20 */
 #define LENGTH_MAX 512
+#define KEY_TEXT_MAX 4096
 
 static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 static const struct kind {
@@ -109,12 +112,38 @@ int placeholders_shape(const char *format, const unsigned char *random, struct b
 
 /* --- who has one --- */
 
-static const struct credential_spec *spec_of(const struct config *c, const char *name)
+static struct credential_spec *spec_of(const struct config *c, const char *name)
 {
     for (size_t i = 0; name && i < c->credential_count; i++)
         if (c->credentials[i].name && strcmp(c->credentials[i].name, name) == 0)
             return &c->credentials[i];
     return NULL;
+}
+
+/* What a rule that answers cannot have, and what it needs. */
+static int check_answer(struct schema *s, const json_t *node, struct rule *r, const struct credential_spec *spec)
+{
+    static const char *const not_with[] = { "inject", "when", "only_if", "placeholder", "append", "set_if_absent" };
+    const json_t *at = json_object_get(node, "answer");
+    for (size_t i = 0; i < sizeof not_with / sizeof *not_with; i++)
+        if (json_object_get(node, not_with[i]))
+            return schema_error(s, json_object_get(node, not_with[i]),
+                                "%s cannot be used with answer: token: remove it", not_with[i]);
+    if (!spec || spec->placeholder != PLACEHOLDER_AUTO)
+        return schema_error(s, at, "answer: token needs a credential with placeholder: auto, which is what it answers");
+    if (asprintf(&r->answered.any, "placeholderOfCredential%08zu",
+                 (size_t)(spec - ((const struct config *)s->root)->credentials))
+        < 0) {
+        r->answered.any = NULL;
+        return schema_error(s, node, "out of memory");
+    }
+    r->answers_installation = spec->grant == GRANT_GITHUB_APP;
+    if (spec->client_id && !(r->answer_client_id = strdup(spec->client_id)))
+        return schema_error(s, node, "out of memory");
+    if (r->methods)
+        return 0;
+    r->methods = calloc(2, sizeof *r->methods);
+    return r->methods && (r->methods[0] = strdup("POST")) ? 0 : schema_error(s, node, "out of memory");
 }
 
 int placeholders_check_rule(struct schema *s, const json_t *node, struct rule *r)
@@ -123,6 +152,8 @@ int placeholders_check_rule(struct schema *s, const json_t *node, struct rule *r
     const struct credential_spec *spec = spec_of(c, r->credential);
     bool own = r->own_placeholder == RULE_OWN_PLACEHOLDER;
     const json_t *at = json_object_get(node, "placeholder");
+    if (r->answer)
+        return check_answer(s, node, r, spec);
     if (own && !spec)
         return schema_error(s, at, "placeholder: auto needs a credential: add credential: NAME to the rule");
     if (own && (when_is_set(&r->when) || r->only_if_header))
@@ -194,6 +225,35 @@ static int read_key(const struct config *c, bool make, struct secret *ret, struc
     return make ? store_file_seal_key(c->store_file, ret, e) : store_file_seal_key_read(c->store_file, ret, e);
 }
 
+static bool answers(const struct config *c)
+{
+    for (size_t i = 0; i < c->rule_count; i++)
+        if (c->rules[i].answer)
+            return true;
+    return false;
+}
+
+/* Two lines: the public key and the private one, in base64. */
+static int derive_key(const struct deriving *d)
+{
+    static const char info[] = "sidekey throw-away key 1";
+    unsigned char seed[THROWAWAY_SEED_BYTES];
+    struct buf pem, der, text;
+    buf_init_secret(&pem, KEY_TEXT_MAX);
+    buf_init(&der, KEY_TEXT_MAX);
+    buf_init_secret(&text, 2 * KEY_TEXT_MAX);
+    int failed = seal_derive(d->ring, slice_of(info, sizeof info - 1), seed, sizeof seed);
+    if (!failed && (failed = throwaway_key(seed, &pem, &der)) == 0
+        && (failed = str_add_base64(&text, buf_slice(&der))) == 0 && (failed = buf_add_str(&text, "\n")) == 0
+        && (failed = str_add_base64(&text, buf_slice(&pem))) == 0)
+        failed = fprintf(d->to, "%.*s\n", (int)text.len, buf_slice(&text).ptr) < 0;
+    explicit_bzero(seed, sizeof seed);
+    buf_done(&pem);
+    buf_done(&der);
+    buf_done(&text);
+    return failed;
+}
+
 /* One line for each; or '!' and the reason. */
 static void derive_all(struct config *c, bool make, FILE *to)
 {
@@ -202,7 +262,7 @@ static void derive_all(struct config *c, bool make, FILE *to)
     struct err e = { "out of memory" };
     if (read_key(c, make, &key, &e) == 0)
         d.ring = seal_ring_new(secret_peek(&key), SLICE(""), &e);
-    if (!d.ring || each_place(c, derive_one, &d) != 0)
+    if (!d.ring || each_place(c, derive_one, &d) != 0 || (answers(c) && derive_key(&d) != 0))
         fprintf(to, "!%s\n", e.text);
     seal_ring_free(d.ring);
     secret_done(&key);
@@ -224,23 +284,51 @@ static int take_one(void *arg, const char *kind, const char *name, const struct 
     return 0;
 }
 
+static int replace(char **text, const char *by)
+{
+    char *copy = strdup(by);
+    if (!copy)
+        return -ENOMEM;
+    free(*text);
+    *text = copy;
+    return 0;
+}
+
 /* The rules of a credential ask for what it has. */
 static int share(struct config *c)
 {
     for (size_t i = 0; i < c->rule_count; i++) {
         struct rule *r = &c->rules[i];
-        const struct credential_spec *spec = r->when.any ? spec_of(c, r->credential) : NULL;
-        if (!spec || r->own_placeholder == RULE_OWN_PLACEHOLDER)
-            continue;
-        free(r->when.any);
-        if (!(r->when.any = strdup(spec->placeholder_text)))
+        char **place = r->answer ? &r->answered.any : &r->when.any;
+        const struct credential_spec *spec = *place ? spec_of(c, r->credential) : NULL;
+        if (spec && r->own_placeholder != RULE_OWN_PLACEHOLDER && replace(place, spec->placeholder_text) != 0)
             return -ENOMEM;
     }
     return 0;
 }
 
+static int take_line(struct buf *to, FILE *from)
+{
+    char line[2 * KEY_TEXT_MAX];
+    bool read = fgets(line, sizeof line, from);
+    buf_clear(to);
+    int failed = read ? str_add_unbase64(to, slice_of(line, strcspn(line, "\n"))) : -EIO;
+    explicit_bzero(line, sizeof line);
+    return failed;
+}
+
+static int take_key(struct config *c, bool private_too, FILE *from)
+{
+    int failed = take_line(&c->throwaway_der, from);
+    if (!failed)
+        failed = take_line(&c->throwaway_pem, from);
+    if (!private_too)
+        buf_done(&c->throwaway_pem);
+    return failed;
+}
+
 /* The whole output of the process: lines, or why not. */
-static int take_all(struct config *c, FILE *from, struct err *e)
+static int take_all(struct config *c, bool private_too, FILE *from, struct err *e)
 {
     char first[sizeof(struct err) + 2];
     int begin = fgetc(from);
@@ -248,13 +336,14 @@ static int take_all(struct config *c, FILE *from, struct err *e)
         first[strcspn(first, "\n")] = '\0';
         return err_set(e, "the placeholders (placeholder: auto) follow from the seal key: %s", first);
     }
-    if (begin == EOF || ungetc(begin, from) == EOF || each_place(c, take_one, from) != 0 || share(c) != 0)
+    if (begin == EOF || ungetc(begin, from) == EOF || each_place(c, take_one, from) != 0 || share(c) != 0
+        || (answers(c) && take_key(c, private_too, from) != 0))
         return err_set(e, "cannot derive the placeholders (placeholder: auto)");
     c->placeholders_known = true;
     return 0;
 }
 
-int placeholders_fill(struct config *c, bool make, struct err *e)
+int placeholders_fill(struct config *c, bool make, bool private_too, struct err *e)
 {
     int ends[2];
     if (!each_place(c, see_one, NULL))
@@ -273,7 +362,8 @@ int placeholders_fill(struct config *c, bool make, struct err *e)
     }
     close(ends[1]);
     FILE *from = pid > 0 ? fdopen(ends[0], "r") : NULL;
-    int failed = from ? take_all(c, from, e) : err_set(e, "cannot derive the placeholders: %s", strerror(errno));
+    int failed =
+        from ? take_all(c, private_too, from, e) : err_set(e, "cannot derive the placeholders: %s", strerror(errno));
     if (from)
         fclose(from);
     else

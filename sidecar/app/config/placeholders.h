@@ -17,15 +17,17 @@
 /* As the functions of config_values.h: placeholder_format, and a name in placeholder_variables. */
 const char *placeholders_check_format(char **io_text);
 const char *placeholders_check_variable(char **io_text);
-/* After the checks of rule r: it asks for the placeholder of its credential, or its own; `when` and `only_if` of the
- * rule win.  Until placeholders_fill() a word that nobody sends stands there.  Returns 0; -1, reported. */
+/* After the checks of rule r: it answers with, or asks for the placeholder of its credential, or its own; `when` and
+ * `only_if` of the rule win.  Until placeholders_fill() a word that nobody sends stands there.  Returns 0; -1,
+ * reported. */
 int placeholders_check_rule(struct schema *s, const json_t *node, struct rule *r);
 /* Appends a placeholder of that format, made of PLACEHOLDERS_RANDOM_BYTES random bytes.  Returns 0; -ENOBUFS, -ENOMEM.
  */
 MUST_CHECK int placeholders_shape(const char *format, const unsigned char *random, struct buf *out);
 /* Fills in all placeholders of c.  A process of its own reads the seal key; ours never has it.  make: a key is made in
- * the state directory when there is none, as the keeper would.  Returns 0, also when c has none; -1 with e. */
-MUST_CHECK int placeholders_fill(struct config *c, bool make, struct err *e);
+ * the state directory when there is none, as the keeper would.  private_too: c->throwaway_pem is wanted, by those who
+ * write key files.  Returns 0, also when c has none; -1 with e. */
+MUST_CHECK int placeholders_fill(struct config *c, bool make, bool private_too, struct err *e);
 /* Of the credential of that name, else of the rule; NULL: it has none. */
 const char *placeholders_of(const struct config *c, const char *name);
 /* Calls fn for each variable of all credentials with its placeholder, as long as fn returns 0.  A variable that two

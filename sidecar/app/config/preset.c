@@ -221,6 +221,13 @@ static bool has_no_rule(const json_t *rules, const char *name)
     return true;
 }
 
+/* A preset's rules that answer token requests need a placeholder to answer with. */
+static bool has_placeholder(const struct expansion *x)
+{
+    const char *placeholder = json_string_value(json_object_get(x->node, "placeholder"));
+    return placeholder && strcmp(placeholder, "auto") == 0;
+}
+
 static int add_rules(const struct expansion *x)
 {
     json_t *root = tree_edit(x->to), *rules = json_object_get(root, "rules");
@@ -230,6 +237,8 @@ static int add_rules(const struct expansion *x)
     if (!rules && json_object_set_new(root, "rules", rules = placed(x, json_array(), false)) != 0)
         return -1;
     for (size_t i = 0; i < json_array_size(own); i++) {
+        if (json_object_get(json_array_get(own, i), "answer") && !has_placeholder(x))
+            continue;
         json_t *rule = copy(x, json_array_get(own, i));
         json_t *credential = placed(x, json_string(x->name), true);
         int failed = json_array_append_new(rules, rule);
