@@ -346,7 +346,9 @@ void h2_stream_free(struct h2_stream *s, uint32_t code)
     s->want = false;
     list_remove(&s->due);
     if (s->id && !s->closed) {
-        if (!s->out_end || (!serves && !s->end_came))
+        if (serves && !s->out_end && s->out.len)
+            h2_stream_reset_after(s, code);
+        else if (!s->out_end || (!serves && !s->end_came))
             reset(s, code);
         else if (serves && s->out_ended && !s->end_came)
             reset(s, H2_NO_ERROR); /* RFC 9113 §8.1: answered early */

@@ -99,10 +99,12 @@ static ssize_t read_data(nghttp2_session *session, int32_t id, uint8_t *dst, siz
 {
     struct h2_stream *s = source->ptr;
     size_t take = s->out.len < len ? s->out.len : len;
-    (void)session;
-    (void)id;
     (void)dst;
     (void)arg;
+    if (take == 0 && s->reset_due) {
+        (void)!nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, s->reset_code);
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* no second reset by nghttp2 */
+    }
     if (take == 0 && !s->out_end) {
         s->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
@@ -154,6 +156,13 @@ static void resume(struct h2_stream *s)
         (void)!nghttp2_session_resume_data(s->h->session, s->id);
     }
     h2_ask(s->h);
+}
+
+void h2_stream_reset_after(struct h2_stream *s, uint32_t code)
+{
+    s->reset_due = true;
+    s->reset_code = code;
+    resume(s);
 }
 
 /* --- heads --- */

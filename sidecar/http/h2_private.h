@@ -64,10 +64,12 @@ struct h2_stream {
     bool length_sent; /* left counts */
     bool head_out;    /* … has gone into frames */
     bool out_end;     /* all was given */
-    bool out_ended;   /* … and END_STREAM has gone into frames */
-    bool deferred;    /* nghttp2 waits for data */
-    bool closed;      /* nghttp2 has forgotten it */
-    bool delivering;  /* an event runs: must not be destroyed */
+    bool reset_due;   /* a reset with reset_code follows what was given */
+    uint32_t reset_code;
+    bool out_ended;  /* … and END_STREAM has gone into frames */
+    bool deferred;   /* nghttp2 waits for data */
+    bool closed;     /* nghttp2 has forgotten it */
+    bool delivering; /* an event runs: must not be destroyed */
 };
 
 /* h2.c */
@@ -86,6 +88,8 @@ void h2_deliver(struct h2_stream *s);
 
 /* h2_out.c */
 void h2_out_callbacks(nghttp2_session_callbacks *callbacks);
+/* Resets with code as soon as what was given has gone out. */
+void h2_stream_reset_after(struct h2_stream *s, uint32_t code);
 
 /* h2_guard.c */
 /* Sets nghttp2's own limits, those that this release has. */

@@ -97,7 +97,9 @@ static const char *upstream_hint(const struct leg_fault *fault)
 /* The upstream has reset this stream: so do we, with its code, and the client does what it would do without us. */
 static void mirror_reset(struct exchange *x, const struct leg_fault *fault)
 {
-    x->client_leg->reset_code = fault->reset_code ? fault->reset_code : H2_CANCEL;
+    x->client_leg->reset_no_error = x->status && fault->reset_code == H2_NO_ERROR; /* some servers end bodies so */
+    if (!x->client_leg->reset_no_error)
+        x->client_leg->reset_code = fault->reset_code ? fault->reset_code : H2_CANCEL;
     if (fault->reset_code == H2_HTTP_1_1_REQUIRED)
         *x->client_leg->falls_back = true;
     x->reason = fault->label;

@@ -261,14 +261,19 @@ static bool stalled(const struct leg *base)
     return h2_stream_stalled(((const struct h2_leg *)base)->s);
 }
 
+static uint32_t code_of(const struct leg *base, uint32_t otherwise)
+{
+    return base->reset_code || base->reset_no_error ? base->reset_code : otherwise;
+}
+
 static void abort_leg(struct leg *base)
 {
-    let_go((struct h2_leg *)base, base->reset_code ? base->reset_code : H2_INTERNAL_ERROR);
+    let_go((struct h2_leg *)base, code_of(base, H2_INTERNAL_ERROR));
 }
 
 static void free_leg(struct leg *base)
 {
-    let_go((struct h2_leg *)base, base->reset_code ? base->reset_code : H2_CANCEL);
+    let_go((struct h2_leg *)base, code_of(base, H2_CANCEL));
 }
 
 static const struct leg_ops leg_ops = {

@@ -55,6 +55,7 @@ struct leg {
     void *owner;
     const char *sharer;  /* h2: whose streams may share an upstream connection; NULL: HTTP/1.1 */
     uint32_t reset_code; /* h2: what leg_abort() and leg_free() reset with; 0: INTERNAL_ERROR, CANCEL */
+    bool reset_no_error; /* … or NO_ERROR */
     bool *falls_back;    /* h2 client: set to true once its upstream wants HTTP/1.1 */
 };
 

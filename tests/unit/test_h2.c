@@ -316,6 +316,23 @@ static void half_an_answer_ends_by_a_reset(void **state)
     assert_string_equal(ps->heard, "head 200; gone 2; ");
 }
 
+static void what_was_given_goes_out_before_the_reset(void **state)
+{
+    (void)state;
+    static const uint32_t codes[] = { H2_NO_ERROR, H2_CANCEL };
+    for (size_t i = 0; i < 2; i++) {
+        struct peer_stream *ps = ask("GET", FRAMING_NONE, 0);
+        peers_talk(&client, &server);
+        answer(served(i), 200, FRAMING_CHUNKED, 0);
+        give(served(i), 40000);
+        h2_stream_free(served(i)->s, codes[i]); /* nothing of it has gone out yet */
+        peers_talk(&client, &server);
+        assert_string_equal(ps->heard, codes[i] ? "head 200; gone 8; " : "head 200; gone 0; ");
+        assert_int_equal(ps->bytes, 40000);
+        assert_int_equal(h2_open(client.h) + h2_open(server.h), 0);
+    }
+}
+
 static void a_connection_that_is_lost_ends_each_stream(void **state)
 {
     (void)state;
@@ -746,6 +763,7 @@ int main(void)
         PAIR(a_reset_arrives_with_its_code),
         PAIR(an_early_answer_ends_the_upload_without_an_error),
         PAIR(half_an_answer_ends_by_a_reset),
+        PAIR(what_was_given_goes_out_before_the_reset),
         PAIR(a_connection_that_is_lost_ends_each_stream),
         PAIR(after_goaway_no_stream_is_opened),
         PAIR(a_stream_may_be_let_go_inside_each_of_its_events),
