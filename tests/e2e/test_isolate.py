@@ -7,6 +7,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import textwrap
 import threading
 
@@ -569,17 +570,10 @@ def test_check_says_that_every_program_is_covered(isolated, client):
 
 @pytest.mark.serial
 @pytest.mark.release
-def test_a_start_costs_little_more_than_without_isolation(config, place):
-    """15 ms are the aim (docs/performance.md); the test allows half as much again."""
-    import statistics
-    import time
-    (place / "run.yaml").write_text(json.dumps(config))
-    plain, apart = [], []
-    for _ in range(30):
-        for flags, times in (([], plain), (["--isolate"], apart)):
-            began = time.monotonic()
-            assert run([SIDEKEY, "run", "-c", place / "run.yaml", *flags, "--", "/bin/true"], environment(place)).returncode == 0
-            times.append(time.monotonic() - began)
-    more = (statistics.median(apart) - statistics.median(plain)) * 1000
-    print(f"run -- true: {statistics.median(plain) * 1000:.1f} ms, isolated {statistics.median(apart) * 1000:.1f} ms")
-    assert more < 15 * 1.5
+def test_a_start_costs_little_more_than_without_isolation(place):
+    """tests/bench/start.py has the target; the test allows half as much again."""
+    sys.path.append(str(HERE.parent / "bench"))
+    import start
+    ms = start.medians(place)
+    print(ms)
+    assert ms["isolate"] - ms["run"] < 1.5 * start.TARGET_ISOLATE_MS, ms
