@@ -1,10 +1,12 @@
 #include "crypto/jws.h"
 
+#include <errno.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
+#include <openssl/x509.h>
 
 #include "base/str.h"
 
@@ -107,8 +109,35 @@ static bool sign(EVP_PKEY *key, enum jws_alg alg, struct slice text, unsigned ch
     return ok && (alg != JWS_ES256 || flat_signature(bytes, len));
 }
 
-/* Header and payload, as they are signed. */
-static int add_input(const char *alg, struct slice kid, struct slice payload, struct buf *out)
+static int add_sum(X509 *x, const EVP_MD *md, const char *name, struct buf *header)
+{
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    if (X509_digest(x, md, sum, &len) != 1 || buf_printf(header, ",\"%s\":\"", name) != 0
+        || str_add_base64url(header, slice_of(sum, len)) != 0)
+        return -ENOMEM;
+    return buf_add_str(header, "\"");
+}
+
+/* The sums of its DER; a chain's first one counts. */
+static int add_certificate(struct slice pem, EVP_PKEY *key, struct buf *header, struct err *e)
+{
+    BIO *in = pem.len < INT32_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
+    X509 *x = in ? PEM_read_bio_X509(in, NULL, no_password, NULL) : NULL;
+    int failed = 0;
+    if (!x)
+        failed = err_set(e, "the certificate of the signing key is not a certificate in PEM form");
+    else if (X509_check_private_key(x, key) != 1)
+        failed = err_set(e, "the certificate does not belong to the signing key");
+    else if (add_sum(x, EVP_sha1(), "x5t", header) != 0 || add_sum(x, EVP_sha256(), "x5t#S256", header) != 0)
+        failed = err_set(e, "out of memory");
+    X509_free(x);
+    BIO_free(in);
+    return failed;
+}
+
+/* Header and payload, as they are signed.  more: further members, each with its comma before it. */
+static int add_input(const char *alg, struct slice kid, struct slice more, struct slice payload, struct buf *out)
 {
     struct buf header;
     buf_init(&header, 4096);
@@ -118,6 +147,8 @@ static int add_input(const char *alg, struct slice kid, struct slice payload, st
         if (failed == 0)
             failed = str_add_json(&header, kid);
     }
+    if (failed == 0)
+        failed = buf_add(&header, more);
     if (failed == 0)
         failed = buf_add(&header, SLICE("}"));
     if (failed == 0)
@@ -130,15 +161,21 @@ static int add_input(const char *alg, struct slice kid, struct slice payload, st
     return failed;
 }
 
-static int build(EVP_PKEY *key, enum jws_alg alg, struct slice kid, struct slice payload, struct buf *jws,
+static int build(EVP_PKEY *key, enum jws_alg alg, const struct jws_key *how, struct slice payload, struct buf *jws,
                  struct err *e)
 {
     unsigned char bytes[SIGNATURE_MAX];
     size_t len = sizeof bytes;
+    struct buf more;
     if (EVP_PKEY_get_size(key) > SIGNATURE_MAX)
         return err_set(e, "the signing key is too long");
-    if (add_input(names[alg], kid, payload, jws) != 0)
-        return err_set(e, "the assertion is too long");
+    buf_init(&more, 256);
+    int failed = how->certificate.len ? add_certificate(how->certificate, key, &more, e) : 0;
+    if (!failed && add_input(names[alg], how->kid, buf_slice(&more), payload, jws) != 0)
+        failed = err_set(e, "the assertion is too long");
+    buf_done(&more);
+    if (failed)
+        return failed;
     if (!sign(key, alg, buf_slice(jws), bytes, &len))
         return err_set(e, "the signing key cannot sign %s", names[alg]);
     if (buf_add(jws, SLICE(".")) != 0 || str_add_base64url(jws, slice_of(bytes, len)) != 0)
@@ -152,7 +189,7 @@ int jws_sign(const struct jws_key *key, struct slice payload, struct buf *out, s
     EVP_PKEY *pkey = read_key(key->pem, e);
     enum jws_alg alg = pkey ? choose(pkey, key->alg, e) : JWS_AUTO;
     buf_init_secret(&jws, buf_space(out));
-    int failed = alg == JWS_AUTO ? -1 : build(pkey, alg, key->kid, payload, &jws, e);
+    int failed = alg == JWS_AUTO ? -1 : build(pkey, alg, key, payload, &jws, e);
     if (!failed && buf_add(out, buf_slice(&jws)) != 0)
         failed = err_set(e, "out of memory");
     buf_done(&jws);

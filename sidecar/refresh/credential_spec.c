@@ -21,10 +21,10 @@ static void free_list(char **list)
 struct secret_ref *credential_spec_secret(struct credential_spec *s, enum credential_secret which)
 {
     struct secret_ref *const all[CREDENTIAL_SECRETS] = {
-        [CREDENTIAL_CLIENT_SECRET] = &s->client_secret, [CREDENTIAL_SIGNING_KEY] = &s->assertion.key,
-        [CREDENTIAL_ASSERTION] = &s->assertion.token,   [CREDENTIAL_SUBJECT_TOKEN] = &s->subject_token,
-        [CREDENTIAL_ACTOR_TOKEN] = &s->actor_token,     [CREDENTIAL_REFRESH_TOKEN] = &s->refresh_token,
-        [CREDENTIAL_STATIC_TOKEN] = &s->token,
+        [CREDENTIAL_CLIENT_SECRET] = &s->client_secret,       [CREDENTIAL_SIGNING_KEY] = &s->assertion.key,
+        [CREDENTIAL_CERTIFICATE] = &s->assertion.certificate, [CREDENTIAL_ASSERTION] = &s->assertion.token,
+        [CREDENTIAL_SUBJECT_TOKEN] = &s->subject_token,       [CREDENTIAL_ACTOR_TOKEN] = &s->actor_token,
+        [CREDENTIAL_REFRESH_TOKEN] = &s->refresh_token,       [CREDENTIAL_STATIC_TOKEN] = &s->token,
     };
     return all[which];
 }

@@ -35,6 +35,7 @@ struct credential_spec_param {
 struct credential_spec_assertion {
     struct secret_ref key; /* PEM, or Google's JSON key file, which also says issuer and kid */
     struct secret_ref token;
+    struct secret_ref certificate; /* PEM, of key: named in the header by its sums (RFC 7515 §4.1.7, §4.1.8) */
     enum jws_alg alg;
     char *kid, *issuer, *subject, *audience; /* NULL: see grant/assertion.h */
     struct credential_spec_param *claims;    /* more of them */
@@ -113,6 +114,7 @@ struct credential_spec {
 enum credential_secret {
     CREDENTIAL_CLIENT_SECRET,
     CREDENTIAL_SIGNING_KEY,
+    CREDENTIAL_CERTIFICATE,
     CREDENTIAL_ASSERTION,
     CREDENTIAL_SUBJECT_TOKEN,
     CREDENTIAL_ACTOR_TOKEN,

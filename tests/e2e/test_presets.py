@@ -1,10 +1,12 @@
 """Presets: each one gets a token from a strict fake of its provider, which takes only what the provider's documentation asks for, and init writes a file that works."""
 import base64
+import hashlib
 import json
 import os
 import pty
 import re
 import select
+import ssl
 import subprocess
 import threading
 import urllib.parse
@@ -24,6 +26,18 @@ def claims(jwt):
     return json.loads(base64.urlsafe_b64decode(jwt.split(".")[1] + "=="))
 
 
+def header(jwt):
+    return json.loads(base64.urlsafe_b64decode(jwt.split(".")[0] + "=="))
+
+
+def header_of(certificate):
+    """What Entra ID wants to read: which certificate it is."""
+    der = ssl.PEM_cert_to_DER_cert(certificate)
+    def sum_of(name):
+        return base64.urlsafe_b64encode(hashlib.new(name, der).digest()).rstrip(b"=").decode()
+    return {"alg": "PS256", "typ": "JWT", "x5t": sum_of("sha1"), "x5t#S256": sum_of("sha256")}
+
+
 def basic(asked):
     return base64.b64decode(asked.headers["authorization"].removeprefix("Basic ")).decode() == "me:secret"
 
@@ -36,6 +50,7 @@ class Asked:
         self.kind = self.headers.get("content-type", "").split(";")[0]
         self.is_json, self.is_form = self.kind == "application/json", self.kind == "application/x-www-form-urlencoded"
         self.params = json.loads(body or "{}") if self.is_json else dict(urllib.parse.parse_qsl(body, keep_blank_values=True))
+        self.wanted_header = handler.server.wanted_header
         self.url = f"http://{self.headers['host']}{handler.path}"
 
     def has(self, **params):
@@ -64,6 +79,9 @@ PROVIDERS = {
     "entra": ({"tenant": "t-1", "client_id": "me", "client_secret": "client-secret"},
               lambda a: a.is_form and a.has(grant_type="client_credentials", scope="https://graph.microsoft.com/.default", **BODY) and a.lacks("authorization"),
               {**PLAIN, "ext_expires_in": 3600, "refresh_in": 1800}),
+    "entra-certificate": ({"tenant": "t-1", "client_id": "me", "key": "rsa-key", "certificate": "rsa-certificate"},
+                          lambda a: a.has(grant_type="client_credentials", client_assertion_type=CLIENT_JWT, client_id="me") and a.lacks("client_secret", "authorization")
+                          and claims(a.params["client_assertion"])["aud"] == a.url and header(a.params["client_assertion"]) == a.wanted_header, PLAIN),
     "entra-federated": ({"tenant": "t-1", "client_id": "me", "assertion": {"token": "subject"}},
                         lambda a: a.has(grant_type="client_credentials", client_assertion_type=CLIENT_JWT, client_assertion="subject-token", client_id="me") and a.lacks("client_secret", "authorization"), PLAIN),
     "github-app": ({"client_id": "Iv1.app", "key": "rsa-key"},
@@ -128,7 +146,7 @@ class Provider(BaseHTTPRequestHandler):
 @pytest.fixture
 def provider():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
-    server.refused = []
+    server.refused, server.wanted_header = [], {}
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -136,10 +154,12 @@ def provider():
 
 
 @pytest.fixture
-def files(place, make_config):
+def files(place, make_config, provider):
     pem = subprocess.run(["openssl", "genrsa", "2048"], check=True, capture_output=True).stdout.decode()
+    certificate = subprocess.run(["openssl", "req", "-x509", "-key", "/dev/stdin", "-subj", "/CN=app"], check=True, capture_output=True, input=pem.encode()).stdout.decode()
+    provider.wanted_header = header_of(certificate)
     google = json.dumps({"type": "service_account", "client_email": "robot@project.test", "private_key_id": "k1", "private_key": pem})
-    texts = {"client-secret": "secret", "refresh-token": "rt-1", "rsa-key": pem, "google-key": google, "subject": "subject-token", "api-key": "sk-real"}
+    texts = {"client-secret": "secret", "refresh-token": "rt-1", "rsa-key": pem, "rsa-certificate": certificate, "google-key": google, "subject": "subject-token", "api-key": "sk-real"}
     return {name: make_config.write(f"of-{name}", text) for name, text in texts.items()}
 
 

@@ -14,6 +14,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
+#include <openssl/x509.h>
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
@@ -76,7 +77,7 @@ static int sign_with(enum kind kind, enum jws_alg alg, const char *kid, const ch
 {
     struct buf pem;
     pem_of(keys[kind], false, NULL, &pem);
-    struct jws_key key = { buf_slice(&pem), alg, slice_str(kid) };
+    struct jws_key key = { .pem = buf_slice(&pem), .alg = alg, .kid = slice_str(kid) };
     int failed = jws_sign(&key, slice_str(payload), out, e);
     buf_done(&pem);
     return failed;
@@ -225,7 +226,7 @@ static void keys_come_in_the_forms_that_tools_write(void **state)
             struct err e;
             buf_init(&jws, 65536);
             pem_of(keys[kind], traditional, NULL, &pem);
-            struct jws_key key = { buf_slice(&pem), JWS_AUTO, SLICE("") };
+            struct jws_key key = { .pem = buf_slice(&pem), .alg = JWS_AUTO };
             assert_int_equal(jws_sign(&key, SLICE("{}"), &jws, &e), 0);
             assert_true(verifies(buf_slice(&jws), kind, false));
             buf_done(&pem);
@@ -249,17 +250,77 @@ static void what_is_no_private_key_is_told_and_nobody_is_asked_for_a_password(vo
     (void)state;
     buf_init(&jws, 65536);
     for (size_t i = 0; i < COUNT(rows); i++) {
-        struct jws_key key = { slice_str(rows[i].pem), JWS_AUTO, SLICE("") };
+        struct jws_key key = { .pem = slice_str(rows[i].pem), .alg = JWS_AUTO };
         assert_int_equal(jws_sign(&key, SLICE("{}"), &jws, &e), -1);
         assert_non_null(strstr(e.text, rows[i].why));
     }
     pem_of(keys[P256], false, "secret", &pem);
-    struct jws_key locked = { buf_slice(&pem), JWS_AUTO, SLICE("") };
+    struct jws_key locked = { .pem = buf_slice(&pem), .alg = JWS_AUTO };
     assert_int_equal(jws_sign(&locked, SLICE("{}"), &jws, &e), -1);
     assert_non_null(strstr(e.text, "encrypted"));
     assert_int_equal(jws.len, 0);
     buf_done(&pem);
     buf_done(&jws);
+}
+
+static void certificate_of(EVP_PKEY *key, struct buf *out, X509 **ret)
+{
+    char *text;
+    BIO *bio = BIO_new(BIO_s_mem());
+    X509 *x = X509_new();
+    assert_true(X509_set_version(x, X509_VERSION_3) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(x), 7) == 1
+                && X509_gmtime_adj(X509_getm_notBefore(x), 0) && X509_gmtime_adj(X509_getm_notAfter(x), 3600)
+                && X509_set_pubkey(x, key) == 1 && X509_sign(x, key, EVP_sha256()) > 0);
+    assert_int_equal(PEM_write_bio_X509(bio, x), 1);
+    size_t size = (size_t)BIO_get_mem_data(bio, &text);
+    buf_init(out, 65536);
+    assert_int_equal(buf_add(out, slice_of(text, size)), 0);
+    BIO_free(bio);
+    *ret = x;
+}
+
+/* RFC 7515 §4.1.7, §4.1.8: base64url of the sums of the DER. */
+static void a_certificate_is_named_by_its_sums_and_must_be_the_keys(void **state)
+{
+    struct buf pem, certificate, jws, header, wanted;
+    unsigned char sum[32];
+    unsigned len;
+    struct err e;
+    X509 *x;
+    (void)state;
+    pem_of(keys[RSA_2048], false, NULL, &pem);
+    certificate_of(keys[RSA_2048], &certificate, &x);
+    buf_init(&jws, 8192);
+    buf_init(&header, 4096);
+    buf_init(&wanted, 4096);
+    struct jws_key key = { .pem = buf_slice(&pem), .alg = JWS_PS256, .certificate = buf_slice(&certificate) };
+    assert_int_equal(jws_sign(&key, SLICE("{}"), &jws, &e), 0);
+    struct slice rest, first = slice_cut(buf_slice(&jws), '.', &rest);
+    assert_int_equal(str_add_unbase64(&header, first), 0);
+    assert_int_equal(buf_add_str(&wanted, "{\"alg\":\"PS256\",\"typ\":\"JWT\",\"x5t\":\""), 0);
+    assert_int_equal(X509_digest(x, EVP_sha1(), sum, &len), 1);
+    assert_int_equal(str_add_base64url(&wanted, slice_of(sum, len)), 0);
+    assert_int_equal(buf_add_str(&wanted, "\",\"x5t#S256\":\""), 0);
+    assert_int_equal(X509_digest(x, EVP_sha256(), sum, &len), 1);
+    assert_int_equal(str_add_base64url(&wanted, slice_of(sum, len)), 0);
+    assert_int_equal(buf_add_str(&wanted, "\"}"), 0);
+    assert_true(slice_eq(buf_slice(&header), buf_slice(&wanted)));
+    buf_clear(&jws);
+    key.certificate = buf_slice(&pem);
+    assert_int_equal(jws_sign(&key, SLICE("{}"), &jws, &e), -1);
+    assert_non_null(strstr(e.text, "not a certificate"));
+    buf_done(&pem);
+    pem_of(keys[RSA_PSS_KEY], false, NULL, &pem);
+    key = (struct jws_key){ .pem = buf_slice(&pem), .certificate = buf_slice(&certificate) };
+    assert_int_equal(jws_sign(&key, SLICE("{}"), &jws, &e), -1);
+    assert_non_null(strstr(e.text, "does not belong"));
+    assert_int_equal(jws.len, 0);
+    X509_free(x);
+    buf_done(&pem);
+    buf_done(&certificate);
+    buf_done(&jws);
+    buf_done(&header);
+    buf_done(&wanted);
 }
 
 static void a_buffer_that_is_too_small_stays_as_it_was(void **state)
@@ -284,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_key_that_does_not_fit_is_named_and_signs_nothing),
         cmocka_unit_test(keys_come_in_the_forms_that_tools_write),
         cmocka_unit_test(what_is_no_private_key_is_told_and_nobody_is_asked_for_a_password),
+        cmocka_unit_test(a_certificate_is_named_by_its_sums_and_must_be_the_keys),
         cmocka_unit_test(a_buffer_that_is_too_small_stays_as_it_was),
     };
     return cmocka_run_group_tests(tests, make_keys, drop_keys);

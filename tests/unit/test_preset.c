@@ -62,7 +62,8 @@ static int add_value(void *arg, const char *key, bool optional, const char *abou
     assert_non_null(about);
     if (optional && strcmp(key, "installation") != 0)
         return 0;
-    if (strcmp(key, "key") == 0 || strcmp(key, "client_secret") == 0 || strcmp(key, "refresh_token") == 0)
+    if (strcmp(key, "key") == 0 || strcmp(key, "client_secret") == 0 || strcmp(key, "refresh_token") == 0
+        || strcmp(key, "certificate") == 0)
         value = "{file: /run/secrets/x}";
     else if (strcmp(key, "installation") == 0)
         value = "12345";
@@ -87,6 +88,11 @@ static void try_preset(void *arg, const char *name, const char *about, const cha
     assert_int_equal(c->rule_count > 0, strstr(text, "\nrules:") != NULL);
     for (size_t i = 0; i < c->rule_count; i++)
         assert_string_equal(c->rules[i].credential, "one");
+    size_t plain = c->rule_count;
+    config_free(c);
+    snprintf(f.text + strlen(f.text), sizeof f.text - strlen(f.text), "    placeholder: auto\n");
+    c = good(f.text); /* and with the rules that answer */
+    assert_int_equal(c->rule_count > plain, strstr(text, "answer: token") != NULL);
     config_free(c);
     ++*count;
 }

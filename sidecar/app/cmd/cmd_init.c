@@ -24,7 +24,7 @@ struct init {
 /* Keys whose value is a secret: the file gets a reference. */
 static bool is_secret(const char *key)
 {
-    static const char *const keys[] = { "key", "client_secret", "refresh_token" };
+    static const char *const keys[] = { "key", "certificate", "client_secret", "refresh_token" };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strcmp(keys[i], key) == 0)
             return true;

@@ -39,6 +39,8 @@ static const struct field assertion_fields[] = {
     { "token", FIELD_SECRET, .at = SPEC(assertion.token),
       .about = "A ready-made assertion instead of key, such as a projected service-account token; read again for each "
                "request." },
+    { "certificate", FIELD_SECRET, .at = SPEC(assertion.certificate),
+      .about = "Certificate of key (PEM): its thumbprints go into the header (x5t, x5t#S256), as Entra ID wants." },
     { "alg", FIELD_ENUM, .at = SPEC(assertion.alg), .initial = "auto", .words = algs,
       .about = "Signature algorithm; auto is RS256 for RSA and ES256 for P-256." },
     { "kid", FIELD_STRING, .at = SPEC(assertion.kid), .check = value_text,
@@ -105,6 +107,8 @@ static const struct field spec_fields[] = {
     { "preset", FIELD_STRING, .at = SPEC(preset), .check = value_text,
       .about = "A provider that sidekey knows: it fills in what is not written here (sidekey presets)." },
     { "key", FIELD_CUSTOM, .read = preset_read_value, .about = "The key that the preset asks for.", .json = SECRET },
+    { "certificate", FIELD_CUSTOM, .read = preset_read_value, .about = "The certificate of the key, for presets.",
+      .json = SECRET },
     { "tenant", FIELD_CUSTOM, .read = preset_read_value, .about = "The tenant, for presets.", .json = TEXT },
     { "domain", FIELD_CUSTOM, .read = preset_read_value, .about = "The provider's host, for presets.", .json = TEXT },
     { "realm", FIELD_CUSTOM, .read = preset_read_value, .about = "The realm, for presets.", .json = TEXT },

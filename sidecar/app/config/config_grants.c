@@ -167,7 +167,8 @@ static int check_url(struct schema *s, const json_t *node, struct credential_spe
 /* Who signs what: one key or one ready-made token, and both only where each has its own use. */
 static int check_assertion(struct schema *s, const json_t *node, const struct credential_spec *c)
 {
-    static const char *const of_key[] = { "alg", "kid", "issuer", "subject", "audience", "lifetime", "claims" };
+    static const char *const of_key[] = { "certificate", "alg",      "kid",      "issuer",
+                                          "subject",     "audience", "lifetime", "claims" };
     static const char *const of_oauth[] = { "token", "subject", "audience" };
     const json_t *a = json_object_get(node, "assertion");
     bool key = c->assertion.key.kind != SECRET_REF_NONE, token = c->assertion.token.kind != SECRET_REF_NONE;

@@ -9,7 +9,7 @@
 
 #define NAME_MAX_BYTES 64
 
-const char *const preset_values[] = { "key",      "tenant",       "domain",          "realm",       "account",
+const char *const preset_values[] = { "key",      "certificate",  "tenant",          "domain",      "realm", "account",
                                       "provider", "organization", "federation_rule", "login_scope", NULL };
 
 /* One preset on its way into one credential. */

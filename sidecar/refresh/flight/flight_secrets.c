@@ -143,7 +143,7 @@ static int check_bytes(const struct flight *f, struct err *e)
 {
     const struct secret_load *g = &f->secret_load;
     for (size_t i = 0; i < g->count; i++)
-        if (g->ones[i].ref != &f->spec->assertion.key
+        if (g->ones[i].ref != &f->spec->assertion.key && g->ones[i].ref != &f->spec->assertion.certificate
             && secret_ref_check_vschar(g->ones[i].ref, secret_load_secret(g, i), e) != 0)
             return -1;
     return 0;
@@ -215,6 +215,7 @@ int flight_build(struct flight *f, struct err *e)
     f->attempt.signed_skew_ms = token_clock_skew_ms(f->clock);
     struct grant_secrets secrets = { .client_secret = secret_load_secret(g, CREDENTIAL_CLIENT_SECRET),
                                      .signing_key = secret_load_secret(g, CREDENTIAL_SIGNING_KEY),
+                                     .certificate = secret_load_secret(g, CREDENTIAL_CERTIFICATE),
                                      .assertion = secret_load_secret(g, CREDENTIAL_ASSERTION),
                                      .subject_token = secret_load_secret(g, CREDENTIAL_SUBJECT_TOKEN),
                                      .actor_token = secret_load_secret(g, CREDENTIAL_ACTOR_TOKEN),

@@ -8,7 +8,7 @@
 #include "base/secret_ref.h"
 #include "refresh/fetch/command.h"
 
-#define SECRET_LOAD_MAX 5
+#define SECRET_LOAD_MAX 6
 
 /* error NULL: all are there.  Else one could not be had (names the reference, never the value; valid during the call),
  * and none is there. */

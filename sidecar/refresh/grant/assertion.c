@@ -93,18 +93,19 @@ static void add_claims(struct grant_writer *w, enum assertion_role role, const s
         grant_add(w, a->claims[i].name, slice_str(a->claims[i].value));
 }
 
-int assertion_add(enum assertion_role role, const struct credential_spec *spec, struct slice signing_key,
-                  int64_t now_wall_s, struct buf *out, bool *ret_scoped, struct err *e)
+int assertion_add(enum assertion_role role, const struct credential_spec *spec, const struct assertion_signer *by,
+                  struct buf *out, bool *ret_scoped, struct err *e)
 {
     struct key_file key;
     struct buf claims;
-    if (key_file_read(signing_key, &key, e) != 0)
+    if (key_file_read(by->key, &key, e) != 0)
         return -1;
     buf_init(&claims, ASSERTION_MAX / 2);
     struct grant_writer w = { .as = GRANT_BODY_JSON, .out = &claims };
-    add_claims(&w, role, spec, &key, now_wall_s);
+    add_claims(&w, role, spec, &key, by->now_wall_s);
     grant_end(&w);
-    struct jws_key signer = { key.pem, spec->assertion.alg, first_of(slice_str(spec->assertion.kid), key.kid) };
+    struct jws_key signer = { key.pem, spec->assertion.alg, first_of(slice_str(spec->assertion.kid), key.kid),
+                              by->certificate };
     int failed = w.failed ? err_set(e, "the assertion is too long") : jws_sign(&signer, buf_slice(&claims), out, e);
     if (!failed && ret_scoped)
         *ret_scoped = role == ASSERTION_GRANT && key.root;

@@ -17,10 +17,15 @@ enum assertion_role {
     ASSERTION_GITHUB, /* iss: issuer, else client_id; 10 min; neither sub, aud nor jti */
 };
 
-/* Appends the JWT to out.  signing_key: PEM, or Google's JSON key file; now_wall_s: the server's time as far as known.
- * With Google's key file and ASSERTION_GRANT the scope is a claim (and *ret_scoped is set: it is no parameter then). 0;
- * -1 with e. */
-MUST_CHECK int assertion_add(enum assertion_role role, const struct credential_spec *spec, struct slice signing_key,
-                             int64_t now_wall_s, struct buf *out, bool *ret_scoped, struct err *e);
+struct assertion_signer {     /* borrowed */
+    struct slice key;         /* PEM, or Google's JSON key file */
+    struct slice certificate; /* PEM, named in the header; empty: none */
+    int64_t now_wall_s;       /* the server's time as far as known */
+};
+
+/* Appends the JWT to out.   * With Google's key file and ASSERTION_GRANT the scope is a claim (and *ret_scoped is set:
+ * it is no parameter then). 0; -1 with e. */
+MUST_CHECK int assertion_add(enum assertion_role role, const struct credential_spec *spec,
+                             const struct assertion_signer *by, struct buf *out, bool *ret_scoped, struct err *e);
 
 #endif

@@ -6,10 +6,11 @@
 static int add(struct grant_writer *w, const struct credential_spec *spec, const struct grant_secrets *secrets,
                struct grant_request *r, struct err *e)
 {
+    const struct assertion_signer by = { secrets->signing_key, secrets->certificate, secrets->now_wall_s };
     (void)w;
     if (buf_add(&r->authorization, SLICE("Bearer ")) != 0)
         return err_set(e, "out of memory");
-    return assertion_add(ASSERTION_GITHUB, spec, secrets->signing_key, secrets->now_wall_s, &r->authorization, NULL, e);
+    return assertion_add(ASSERTION_GITHUB, spec, &by, &r->authorization, NULL, e);
 }
 
 const struct grant grant_github_app = { "github_app", false, GRANT_BY_POST, false, add };

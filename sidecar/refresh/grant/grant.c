@@ -58,10 +58,10 @@ static int add_client_assertion(struct grant_writer *w, const struct credential_
                                 const struct grant_secrets *secrets, struct err *e)
 {
     struct buf jwt;
+    const struct assertion_signer by = { secrets->signing_key, secrets->certificate, secrets->now_wall_s };
     bool ready = secrets->assertion.len && spec->grant != GRANT_JWT_BEARER;
     buf_init_secret(&jwt, ASSERTION_MAX);
-    int failed =
-        ready ? 0 : assertion_add(ASSERTION_CLIENT, spec, secrets->signing_key, secrets->now_wall_s, &jwt, NULL, e);
+    int failed = ready ? 0 : assertion_add(ASSERTION_CLIENT, spec, &by, &jwt, NULL, e);
     if (!failed) {
         grant_add(w, "client_id", slice_str(spec->client_id));
         grant_add(w, "client_assertion_type", SLICE("urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));

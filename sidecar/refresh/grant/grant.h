@@ -21,6 +21,7 @@ struct grant_secrets {
     struct slice client_secret;
     struct slice refresh_token;              /* grant refresh_token */
     struct slice signing_key;                /* assertion.key: PEM, or Google's JSON key file */
+    struct slice certificate;                /* assertion.certificate: PEM */
     struct slice assertion;                  /* assertion.token: a ready-made JWT */
     struct slice subject_token, actor_token; /* grant token_exchange */
     int64_t now_wall_s;                      /* the server's time as far as known: "iat" of an assertion */

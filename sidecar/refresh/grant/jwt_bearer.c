@@ -6,12 +6,11 @@ static int add(struct grant_writer *w, const struct credential_spec *spec, const
                struct grant_request *r, struct err *e)
 {
     struct buf jwt;
+    const struct assertion_signer by = { secrets->signing_key, secrets->certificate, secrets->now_wall_s };
     bool scoped = false;
     (void)r;
     buf_init_secret(&jwt, ASSERTION_MAX);
-    int failed = secrets->assertion.len ? 0
-                                        : assertion_add(ASSERTION_GRANT, spec, secrets->signing_key,
-                                                        secrets->now_wall_s, &jwt, &scoped, e);
+    int failed = secrets->assertion.len ? 0 : assertion_add(ASSERTION_GRANT, spec, &by, &jwt, &scoped, e);
     if (!failed) {
         grant_add(w, "grant_type", SLICE("urn:ietf:params:oauth:grant-type:jwt-bearer"));
         grant_add(w, "assertion", secrets->assertion.len ? secrets->assertion : buf_slice(&jwt));

@@ -87,6 +87,7 @@ int login_post(struct login *l, const char *url, const struct grant_member *memb
     struct grant_request g = { 0 };
     const struct grant_secrets secrets = { .client_secret = secret_load_secret(&l->secrets, CREDENTIAL_CLIENT_SECRET),
                                            .signing_key = secret_load_secret(&l->secrets, CREDENTIAL_SIGNING_KEY),
+                                           .certificate = secret_load_secret(&l->secrets, CREDENTIAL_CERTIFICATE),
                                            .assertion = secret_load_secret(&l->secrets, CREDENTIAL_ASSERTION),
                                            .now_wall_s = clock_wall_ms() / 1000 };
     bool token_request = strcmp(url, l->spec->token_url) == 0;
