@@ -30,6 +30,7 @@ static const struct command {
       "  PRESET                    the provider: see sidekey presets\n"
       "  KEY=VALUE                 what the preset needs; a secret is the path of a file, or env:NAME.\n"
       "                            What is missing is asked for, on a terminal\n"
+      "                            mcp needs resource=URL alone: it asks the server, and registers a client\n"
       "  --name NAME               of the credential; default the preset's\n"
       "  -o, --output FILE         default sidekey.yaml; a file that is there is never overwritten\n" },
     { "presets", cmd_presets, "list the providers that sidekey knows, or show one",

@@ -50,10 +50,10 @@ def login_config(auth, make_config):
 class Login(harness.Process):
     """`sidekey login crm`, as a person sees it."""
 
-    def __init__(self, place, config, *args, env=None, command="login", name="login", **kw):
+    def __init__(self, place, config, *args, env=None, command="login", name="login", credential="crm", **kw):
         self.file = place / f"{name}.yaml"
         self.file.write_text(json.dumps(config))
-        super().__init__(name, [SIDEKEY, command, "crm", "-c", self.file, *args], place, environment(place, env), **kw)
+        super().__init__(name, [SIDEKEY, command, credential, "-c", self.file, *args], place, environment(place, env), **kw)
 
     def url(self):
         """The address that a browser is to open."""
@@ -334,7 +334,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Speaker)
-        self.answers, self.asked = {}, []
+        self.answers, self.asked, self.challenge = {}, [], None
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -349,6 +349,8 @@ class Speaker(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(text)))
+        if status == 401 and self.server.challenge:
+            self.send_header("www-authenticate", self.server.challenge)
         self.end_headers()
         self.wfile.write(text)
     do_GET = do_POST
@@ -587,3 +589,110 @@ def test_another_user_cannot_hand_over_a_token(auth, login_config, start, place)
     done = harness.run([harness.PYTHON, "-c", f"import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n{script}"])
     assert done.stdout == b"b''\n" or b"Reset" in done.stderr or b"Broken pipe" in done.stderr, done
     until("it is told", lambda: "neither root nor sidekey's own tried to sign in" in sidekey.logs()["sidekey.out"].decode())
+
+
+class Mcp(Server):
+    """An MCP server as far as signing in goes: a protected resource (RFC 9728) that names its authorization server."""
+
+    def __init__(self, issuer, where="/.well-known/oauth-protected-resource/mcp"):
+        super().__init__()
+        self.resource = f"{self.url}/mcp"
+        self.document = {"resource": self.resource, "authorization_servers": [issuer], "scopes_supported": ["tools"]}
+        self.answers[where] = lambda form: (200, self.document)
+        self.answers["/mcp"] = (401, {"error": "invalid_token"})
+
+
+@pytest.fixture
+def mcp(auth):
+    made = []
+
+    def make(**kw):
+        made.append(Mcp(auth.token_url.removesuffix("/token"), **kw))
+        return made[-1]
+    yield make
+    for one in made:
+        one.shutdown()
+        one.server_close()
+
+
+def init(place, *words, status=0):
+    done = harness.run([SIDEKEY, "init", "mcp", "-o", place / "mcp.yaml", *words], environment(place))
+    assert done.returncode == status, done
+    return done.stderr.decode()
+
+
+def test_an_mcp_server_needs_only_its_url(auth, login, mcp, place, make_config, start):
+    server = mcp()
+    said = init(place, f"resource={server.resource}")
+    assert "where sidekey is registered now" in said
+    written = (place / "mcp.yaml").read_text()
+    assert f'resource: "{server.resource}"' in written and 'login_scope: "tools offline_access"' in written and "secret" not in written
+    base = make_config()
+    base["rules"][0]["credential"] = "mcp"  # the API that the test has; the preset's own rule is for the server's host
+    config = {**base, "rules": base["rules"][:1], "credentials": {"mcp": {"preset": "mcp", **values_of(written)}}}
+    one = login(config, "--no-browser", credential="mcp")
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(one.url()).query)
+    assert query["resource"] == [server.resource]
+    Person().go(one.url())
+    one.end()
+    sidekey = start(config)
+    assert sidekey.get_admin("/status")[0] == 200
+    until("a token", lambda: '"state": "usable"' in json.dumps(json.loads(sidekey.get_admin("/status")[1])))
+    assert json.loads(sidekey.request()[2])["headers"]["authorization"].startswith("Bearer ")
+    auth.revoke_access()
+    sidekey.request()
+    assert auth.healthy()["refreshes"] == 1  # with the resource again: else the server would refuse
+
+
+def values_of(text):
+    """The values of the credential in what init has written."""
+    lines = [line.split("   #")[0] for line in text.splitlines() if re.match(r"    \w+: ", line)]
+    return {key.strip(): json.loads(value) for key, value in (line.split(": ", 1) for line in lines) if key.strip() != "preset"}
+
+
+def test_the_401_of_an_mcp_server_says_where_its_metadata_is(auth, mcp, place):
+    server = mcp(where="/elsewhere")
+    server.challenge = f'Bearer error="invalid_token", resource_metadata="{server.url}/elsewhere"'
+    assert "is registered now" in init(place, f"resource={server.resource}")
+
+
+def test_metadata_of_another_resource_is_refused(auth, mcp, place):
+    server = mcp()
+    server.document["resource"] = "https://mcp.example/mcp"
+    assert "that of another resource" in init(place, f"resource={server.resource}", status=EX_UNAVAILABLE)
+    server.document = {"resource": server.resource, "authorization_servers": ["http://evil.example"]}
+    assert "names no authorization server that is https" in init(place, f"resource={server.resource}", status=EX_UNAVAILABLE)
+    assert not (place / "mcp.yaml").exists()
+
+
+@pytest.mark.parametrize("client, status, says", [
+    ({"client_id": "c-1", "client_secret": "s-0123456789", "token_endpoint_auth_method": "client_secret_post"}, 0, "holds the client secret"),
+    ({}, EX_UNAVAILABLE, "has no client_id"),
+])
+def test_what_a_registration_brings_is_written_down(mcp, place, server, client, status, says):
+    resource = mcp()
+    resource.document["authorization_servers"] = [server.url]
+    server.answers["/.well-known/oauth-authorization-server"] = (200, {
+        "issuer": server.url, "authorization_endpoint": f"{server.url}/auth", "token_endpoint": f"{server.url}/token",
+        "registration_endpoint": f"{server.url}/register", "code_challenge_methods_supported": ["S256"]})
+    server.answers["/register"] = (201, client)
+    assert says in init(place, f"resource={resource.resource}", status=status)
+    if status == 0:
+        secret = place / "mcp.yaml.client-secret"
+        assert secret.read_text() == "s-0123456789" and secret.stat().st_mode & 0o777 == 0o600
+        assert 'client_auth: "body"' in (place / "mcp.yaml").read_text() and "s-0123" not in (place / "mcp.yaml").read_text()
+
+
+@pytest.mark.parametrize("metadata, says", [
+    ({"code_challenge_methods_supported": None}, "does not support PKCE with S256"),
+    ({"registration_endpoint": None}, "add client_id=ID"),
+    ({"issuer": "https://evil.example"}, "that of another issuer"),
+])
+def test_an_authorization_server_that_will_not_do_is_refused(mcp, place, server, metadata, says):
+    resource = mcp()
+    resource.document["authorization_servers"] = [server.url]
+    whole = {"issuer": server.url, "authorization_endpoint": f"{server.url}/auth", "token_endpoint": f"{server.url}/token",
+             "registration_endpoint": f"{server.url}/register", "code_challenge_methods_supported": ["S256"], **metadata}
+    server.answers["/.well-known/oauth-authorization-server"] = (200, {key: value for key, value in whole.items() if value})
+    done = harness.run([SIDEKEY, "init", "mcp", "-o", place / "mcp.yaml", f"resource={resource.resource}"], environment(place))
+    assert done.returncode and says in done.stderr.decode()

@@ -112,6 +112,8 @@ PROVIDERS = {
                    lambda a: spends(a, "form", client_id="me") and a.lacks("authorization", "client_secret"), {**ROTATED, "ext_expires_in": 3600}),
     "keycloak-user": ({**SECRETS, "domain": "sso.example", "realm": "staff"}, lambda a: spends(a, "form") and basic(a), {**ROTATED, "not-before-policy": 0}),
     "generic-login": ({**SECRETS, "provider": "https://login.example"}, lambda a: spends(a, "form") and basic(a), ROTATED),
+    "mcp": ({**SECRETS, "resource": "https://mcp.example/mcp", "domain": "mcp.example", "provider": "https://login.example"},
+            lambda a: spends(a, "form", resource="https://mcp.example/mcp") and basic(a), ROTATED),
     "generic-client-credentials": ({"client_id": "me", "client_secret": "client-secret"}, lambda a: a.has(grant_type="client_credentials") and basic(a), PLAIN),
     "generic-jwt-bearer": ({"key": "rsa-key", "client_id": "me", "client_auth": "none"}, lambda a: a.has(grant_type=JWT_BEARER) and claims(a.params["assertion"])["aud"] == a.url, PLAIN),
     "generic-token-exchange": ({"key": "subject", "client_auth": "none"}, lambda a: a.has(grant_type=EXCHANGE, subject_token="subject-token"), PLAIN),

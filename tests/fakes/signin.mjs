@@ -10,5 +10,14 @@ export const signInClients = [{
 }];
 
 export function signInFeatures(on) {
-  return { devInteractions: { enabled: Boolean(on) }, deviceFlow: { enabled: Boolean(on) }, registration: { enabled: Boolean(on) } };
+  if (!on) return { devInteractions: { enabled: false } };
+  return {
+    devInteractions: { enabled: true },
+    deviceFlow: { enabled: true },
+    registration: { enabled: true },
+    resourceIndicators: {
+      enabled: true, // RFC 8707: the resources that are MCP servers
+      getResourceServerInfo: (ctx, resource) => ({ scope: 'tools', audience: resource, accessTokenFormat: 'opaque', accessTokenTTL: 3600 }),
+    },
+  };
 }

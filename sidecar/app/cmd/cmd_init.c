@@ -1,6 +1,7 @@
 /* sidekey init PRESET: a first sidekey.yaml, short and with comments.  Secrets stay where they are: the file names
  * theirs. */
 #include "app/cmd/cmd.h"
+#include "app/cmd/init_found.h"
 #include "app/config/preset.h"
 #include "base/str.h"
 
@@ -17,7 +18,8 @@ struct init {
     const char *preset, *name, *path;
     char *const *given; /* KEY=VALUE of the command line */
     size_t given_count, used;
-    bool asks;      /* a person is at the terminal */
+    bool asks; /* a person is at the terminal */
+    struct init_found found;
     struct buf out; /* the lines of the credential */
 };
 
@@ -39,6 +41,9 @@ static const char *given(struct init *n, const char *key)
             n->used++;
             return n->given[i] + len + 1;
         }
+    for (size_t i = 0; i < n->found.count; i++)
+        if (strncmp(n->found.values[i], key, len) == 0 && n->found.values[i][len] == '=')
+            return n->found.values[i] + len + 1;
     return NULL;
 }
 
@@ -73,7 +78,7 @@ static int take_value(void *arg, const char *key, bool optional, const char *abo
     struct init *n = arg;
     char line[4096];
     const char *value = given(n, key);
-    if (!value && n->asks)
+    if (!value && n->asks && !(optional && n->found.count)) /* what a server says is all that it needs */
         value = ask(key, optional, about, line, sizeof line);
     if (value)
         return add_value(n, key, value, about);
@@ -139,9 +144,28 @@ static int find_preset(struct init *n, char *word)
                    : cmd_fail(EX_USAGE, "init", "there is no preset \"%.64s\": sidekey presets lists them", word);
 }
 
+/* For an MCP server its URL is enough: the server says the rest. */
+static int find_rest(struct init *n)
+{
+    char line[4096];
+    const char *about = "URL of the MCP server", *resource = given(n, "resource");
+    n->used = 0; /* it is counted when the values are taken */
+    if (strcmp(n->preset, "mcp") != 0)
+        return 0;
+    if (!resource && n->asks)
+        resource = ask("resource", false, about, line, sizeof line);
+    if (!resource)
+        return cmd_fail(EX_USAGE, "init", "resource is missing: write resource=URL (%s)", about);
+    bool has_client = given(n, "client_id");
+    n->used = 0;
+    return init_found(resource, has_client, n->path, &n->found);
+}
+
 static int make(struct init *n)
 {
-    int status = preset_each_value(n->preset, take_value, n);
+    int status = find_rest(n);
+    if (status == 0)
+        status = preset_each_value(n->preset, take_value, n);
     if (status == 0 && n->used < n->given_count)
         status = cmd_fail(EX_USAGE, "init",
                           "preset %s takes no such value, or one was given twice: sidekey presets "
@@ -192,5 +216,6 @@ int cmd_init(int argc, char **argv)
     buf_init(&n.out, 64 * 1024);
     status = make(&n);
     buf_done(&n.out);
+    init_found_done(&n.found);
     return status;
 }

@@ -17,8 +17,9 @@
 #include <unistd.h>
 
 #define HEAD_LARGE (256 * 1024) /* libcurl's limits are 100 KiB for a line of a head, and 300 KiB in all */
-#define TOO_LARGE 100           /* CURLE_TOO_LARGE, which older headers do not have */
-#define LAST_READS 1024         /* more than 4 MiB has TLS records */
+#define CHALLENGE_MAX 1024
+#define TOO_LARGE 100   /* CURLE_TOO_LARGE, which older headers do not have */
+#define LAST_READS 1024 /* more than 4 MiB has TLS records */
 
 struct fetch {
     CURLM *multi;
@@ -38,6 +39,7 @@ struct fetch_job {
     struct buf body, header;
     struct fetch_body answer;
     struct slice retry_after; /* in header */
+    struct buf challenge;
     int64_t date_s;
     struct timer deadline; /* ours, not curl's: see last_look() */
     curl_socket_t fd;      /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
@@ -197,6 +199,8 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *arg)
     value = slice_trim(value);
     if (slice_ieq(name, SLICE("retry-after")) && job->header.len == 0 && buf_add(&job->header, value) == 0)
         job->retry_after = buf_slice(&job->header);
+    if (slice_ieq(name, SLICE("www-authenticate")) && job->challenge.len == 0)
+        (void)!buf_add(&job->challenge, slice_of(value.ptr, value.len < CHALLENGE_MAX ? value.len : CHALLENGE_MAX));
     if (slice_ieq(name, SLICE("transfer-encoding")))
         job->answer.chunked = slice_ieq(slice_skip(value, value.len > 7 ? value.len - 7 : 0), SLICE("chunked"));
     if (slice_ieq(name, SLICE("date")) && value.len < sizeof date) {
@@ -262,6 +266,7 @@ static void free_job(struct fetch_job *job)
     buf_done(&job->body);
     fetch_body_done(&job->answer);
     buf_done(&job->header);
+    buf_done(&job->challenge);
     free(job);
 }
 
@@ -269,7 +274,10 @@ static void finish(struct fetch_job *job, CURLcode code)
 {
     char to[272];
     long status = 0;
-    struct fetch_answer a = { .sent = anything_sent(job), .date_s = job->date_s, .retry_after = job->retry_after };
+    struct fetch_answer a = { .sent = anything_sent(job),
+                              .date_s = job->date_s,
+                              .retry_after = job->retry_after,
+                              .challenge = buf_slice(&job->challenge) };
     curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &status);
     a.cut = code != CURLE_OK;
     a.capped = job->answer.too_large || head_refused(job, code);
@@ -424,6 +432,7 @@ struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *reque
     buf_init_secret(&job->body, request->body.len);
     fetch_body_init(&job->answer, FETCH_ANSWER_MAX);
     buf_init(&job->header, 128);
+    buf_init(&job->challenge, CHALLENGE_MAX);
     timer_init(&job->deadline, last_look, job);
     job->fd = CURL_SOCKET_BAD;
     list_init(&job->node);

@@ -35,6 +35,7 @@ struct fetch_answer {
     bool cut;                 /* the body's end is not where HTTP says; body is what came, and error says why */
     bool capped;              /* … because of our own limit: asked again, the server would say the same */
     struct slice retry_after; /* field value; empty: none */
+    struct slice challenge;   /* WWW-Authenticate, of several the first; cut at 1 KiB; empty: none */
     int64_t date_s;           /* the server's Date, seconds since 1970; 0: none */
     const char *redirect; /* of a 3xx: "host:port" that it leads to, never more of the URL; NULL: none, or unreadable */
     const char *error;    /* for people; no secret */

@@ -42,6 +42,17 @@ struct login_result {
     uint64_t generation;                 /* that was stored */
 };
 
+struct login_found { /* heap or NULL */
+    char *issuer, *token_url, *client_id, *scope;
+    struct secret client_secret; /* empty: none */
+    bool secret_in_body;         /* client_auth: body */
+};
+/* Finds the authorization server of a protected resource (RFC 9728), and registers a client there (RFC 7591) unless
+ * there is one.  Nothing is stored.  Exit status: 0; 64, 69, 71, 78 with e.  *ret: login_found_done() in any case. */
+MUST_CHECK int login_register(const struct dial_options *network, const char *resource, bool has_client,
+                              struct login_found *ret, struct err *e);
+void login_found_done(struct login_found *f);
+
 /* Blocks until it is done; runs the loop.  Exit status: 0; 69, 71, 74, 77, 78 with e, which never holds a secret. */
 MUST_CHECK int login_run(const struct login_options *o, struct login_result *ret, struct err *e);
 /* Revokes the refresh token where the server can (RFC 7009), then stores a state without tokens, which the configured

@@ -57,7 +57,7 @@ static int take(const struct login *l, const json_t *metadata, const char *membe
     return (*ret = strdup(found)) ? 0 : no_memory(e);
 }
 
-static bool has_word(const json_t *list, const char *word)
+bool login_has_word(const json_t *list, const char *word)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *one = json_string_value(json_array_get(list, i));
@@ -67,23 +67,18 @@ static bool has_word(const json_t *list, const char *word)
     return false;
 }
 
-/* RFC 8414 §3.3 (another issuer's metadata would lead the code elsewhere), RFC 9700 §2.1.1 (PKCE that is not S256). */
+/* The code must go where the configuration says, and RFC 9700 §2.1.1: no PKCE that is not S256. */
 static int check(const struct login *l, const json_t *metadata, struct err *e)
 {
-    const char *issuer = json_string_value(json_object_get(metadata, "issuer"));
+    const char *issuer = l->spec->login.issuer;
     const char *token_url = json_string_value(json_object_get(metadata, "token_endpoint"));
     const json_t *methods = json_object_get(metadata, "code_challenge_methods_supported");
-    if (!issuer || strcmp(issuer, l->spec->login.issuer) != 0) {
-        err_set(e, "%s: its metadata is that of another issuer: write login.issuer as the provider documents it",
-                l->spec->login.issuer);
-        return EX_CONFIG;
-    }
     if (token_url && strcmp(token_url, l->spec->token_url) != 0) {
         err_set(e, "%s: its metadata names another token endpoint than token_url: write token_url: %.300s",
                 l->spec->login.issuer, login_may_name(issuer, token_url) ? token_url : "as the provider documents it");
         return EX_CONFIG;
     }
-    if (methods && !has_word(methods, "S256")) {
+    if (methods && !login_has_word(methods, "S256")) {
         err_set(e, "%s: does not support PKCE with S256", l->spec->login.issuer);
         return EX_UNAVAILABLE;
     }
@@ -106,13 +101,13 @@ static int take_all(struct login *l, const json_t *metadata, struct err *e)
 }
 
 /* *ret: the metadata; NULL: it is not there. */
-static int fetch_metadata(struct login *l, bool openid, json_t **ret, struct err *e)
+static int fetch_metadata(struct login *l, const char *issuer, bool openid, json_t **ret, struct err *e)
 {
     char url[URL_MAX];
     struct login_response r = { .status = 0 };
     *ret = NULL;
-    if (metadata_url(l->spec->login.issuer, openid, url, sizeof url) != 0) {
-        err_set(e, "login.issuer is too long");
+    if (metadata_url(issuer, openid, url, sizeof url) != 0) {
+        err_set(e, "the URL of the issuer is too long");
         return EX_CONFIG;
     }
     int status = login_fetch(l, &(struct fetch_request){ .url = url }, &r, e) == 0 ? 0 : EX_UNAVAILABLE;
@@ -124,21 +119,33 @@ static int fetch_metadata(struct login *l, bool openid, json_t **ret, struct err
     return status;
 }
 
-static int ask_issuer(struct login *l, struct err *e)
+int login_metadata(struct login *l, const char *issuer, json_t **ret, struct err *e)
 {
-    json_t *metadata = NULL;
-    int status = fetch_metadata(l, false, &metadata, e);
-    if (status == 0 && !json_is_object(metadata)) {
-        json_decref(metadata);
-        status = fetch_metadata(l, true, &metadata, e);
+    int status = fetch_metadata(l, issuer, false, ret, e);
+    if (status == 0 && !json_is_object(*ret)) {
+        json_decref(*ret);
+        status = fetch_metadata(l, issuer, true, ret, e);
     }
-    if (status == 0 && !json_is_object(metadata)) {
+    if (status != 0)
+        return status;
+    if (!json_is_object(*ret)) {
         err_set(e,
                 "%s: has no metadata (RFC 8414, OpenID Connect Discovery): write login.authorization_url or "
                 "login.device_authorization_url instead of login.issuer",
-                l->spec->login.issuer);
-        status = EX_UNAVAILABLE;
+                issuer);
+        return EX_UNAVAILABLE;
     }
+    const char *named = json_string_value(json_object_get(*ret, "issuer"));
+    if (named && strcmp(named, issuer) == 0)
+        return 0;
+    err_set(e, "%s: its metadata is that of another issuer: write login.issuer as the provider documents it", issuer);
+    return EX_CONFIG;
+}
+
+static int ask_issuer(struct login *l, struct err *e)
+{
+    json_t *metadata = NULL;
+    int status = login_metadata(l, l->spec->login.issuer, &metadata, e);
     if (status == 0)
         status = take_all(l, metadata, e);
     json_decref(metadata);

@@ -61,6 +61,7 @@ static void on_fetched(void *arg, const struct fetch_answer *a)
     w->ret->cut = a->cut;
     w->ret->date_s = a->date_s;
     snprintf(w->ret->error, sizeof w->ret->error, "%s", a->error ? a->error : "");
+    snprintf(w->ret->challenge, sizeof w->ret->challenge, "%.*s", (int)a->challenge.len, a->challenge.ptr);
     if (a->redirect)
         snprintf(w->ret->error, sizeof w->ret->error, "it redirects to %s", a->redirect);
     w->failed = buf_add(&w->ret->body, a->body) != 0;

@@ -1,5 +1,6 @@
 /* refresh/login/login_private.h: inside the login, for login*.c only.
  * login.c has the steps; login_fetch.c one request, waited for; login_discover.c where the endpoints are;
+ * login_register.c becomes a client;
  * login_device.c and login_browser.c bring the code; login_redeem.c spends it; login_keeper.c gives what came to the
  * keeper that runs, or login_store.c commits it.  Everything
  * blocks by running the loop. */
@@ -36,6 +37,7 @@ struct login_response {
     struct buf body; /* secret */
     int64_t date_s;  /* the server's; 0: none */
     char error[256];
+    char challenge[1024]; /* WWW-Authenticate; "": none */
 };
 
 /* The code, and what goes with it to the token endpoint. */
@@ -72,6 +74,10 @@ void login_hold_signals(bool hold);
 /* A URL that a server names must be as safe as one that an operator writes: https, and loopback only when the server
  * (from_url) is there itself. */
 bool login_may_name(const char *from_url, const char *url);
+/* The metadata of an issuer (RFC 8414, OpenID Connect Discovery §4), of which only the issuer was judged (RFC 8414
+ * §3.3: that of another one would lead the code elsewhere).  *ret: the caller's in any case.  Exit status. */
+MUST_CHECK int login_metadata(struct login *l, const char *issuer, json_t **ret, struct err *e);
+bool login_has_word(const json_t *list, const char *word);
 /* Fills l->endpoints.  Exit status. */
 MUST_CHECK int login_discover(struct login *l, struct err *e);
 
