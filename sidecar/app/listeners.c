@@ -151,7 +151,7 @@ static void move_login(struct listeners *listeners)
     const struct listen_unix *admin = &listeners->admin_local;
     const char *slash = admin->fd >= 0 ? strrchr(admin->path, '/') : NULL;
     struct listen_place to = { .mode = 0600 };
-    bool moved; /* the workers have no part in it */
+    bool moved = false; /* the workers have no part in it */
     if (slash && snprintf(path, sizeof path, "%.*s/" LOGIN_SOCKET, (int)(slash - admin->path), admin->path) < PATH_MAX)
         to.path = path;
     if (move(&listeners->login, &to, &moved, &e) != 0)
