@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 
 import harness
 import pytest
@@ -132,8 +133,14 @@ def test_a_link_of_our_own_is_followed(make_config, start, place):
     config = make_config()
     (place / "state").rename(place / "private")
     (place / "state").symlink_to("private")
-    start(config)
+    sidekey = start(config)
     assert (place / "private" / "ca.sealed").exists()
+    time.sleep(5)  # it is looked at every 2 s
+    assert "was removed" not in sidekey.out.read_text() and not degraded(sidekey)
+    shutil.rmtree(place / "private")
+    (place / "private").mkdir(mode=0o700)
+    until("the state is there again", lambda: (place / "private" / "crm.state").exists())
+    assert (place / "state").is_symlink()
 
 
 @pytest.mark.parametrize("name", ["ca.pem", "bundle.pem", "bundle.jks", "bundle.jks.new"])

@@ -163,7 +163,7 @@ int state_dir_again(const struct state_dir *d, struct err *e)
 {
     struct stat ours, there;
     struct state_dir next;
-    if (fstat(d->fd, &ours) == 0 && lstat(d->path, &there) == 0 && ours.st_ino == there.st_ino
+    if (fstat(d->fd, &ours) == 0 && stat(d->path, &there) == 0 && ours.st_ino == there.st_ino
         && ours.st_dev == there.st_dev)
         return 0;
     if (state_dir_open(&next, d->path, e) != 0)
