@@ -52,6 +52,11 @@ _sidekey()
         compopt -o filenames 2>/dev/null
         return
         ;;
+    -o | --output)
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        compopt -o filenames 2>/dev/null
+        return
+        ;;
     -f | --format)
         mapfile -t COMPREPLY < <(compgen -W 'sh docker k8s json' -- "$word")
         return
@@ -76,6 +81,13 @@ _sidekey()
     status) mapfile -t COMPREPLY < <(compgen -W "--json --watch --admin $config" -- "$word") ;;
     healthcheck) mapfile -t COMPREPLY < <(compgen -W "--admin $config" -- "$word") ;;
     login) mapfile -t COMPREPLY < <(compgen -W "--device --no-browser --timeout $(_sidekey_credentials) $config" -- "$word") ;;
+    init)
+        if [[ $word == -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W '--name --output --help' -- "$word")
+        else
+            mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]}" presets 2>/dev/null | awk '{print $1}')" -- "$word")
+        fi
+        ;;
     refresh | reset | logout) mapfile -t COMPREPLY < <(compgen -W "$(_sidekey_credentials) $config" -- "$word") ;;
     run) mapfile -t COMPREPLY < <(compgen -W "--layers --check --strict --isolate --guard --allow-local --linger --placeholder --java --verbose -- $config" -- "$word") ;;
     ca) mapfile -t COMPREPLY < <(compgen -W "show rotate --now $config" -- "$word") ;;

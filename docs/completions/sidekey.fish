@@ -61,6 +61,9 @@ complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l container -x -d 'the
 complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l image -x -d 'image of the app'
 complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l sidekey-image -x -d 'image of sidekey'
 complete -c sidekey -n '__fish_seen_subcommand_from k8s' -l replicas -x -d 'number of replicas'
+complete -c sidekey -n '__fish_seen_subcommand_from init' -a '(sidekey presets 2>/dev/null | string match -r "^\S+")' -d 'preset'
+complete -c sidekey -n '__fish_seen_subcommand_from init' -l name -x -d 'of the credential'
+complete -c sidekey -n '__fish_seen_subcommand_from init' -s o -l output -r -F -d 'the file to write'
 complete -c sidekey -n '__fish_seen_subcommand_from version' -s v -l verbose -d 'also print the versions of the libraries'
 complete -c sidekey -n '__fish_seen_subcommand_from help' -a "$commands"
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l layers -x -a 'env preload env,preload' -d 'how sidekey reaches the program'

@@ -345,6 +345,29 @@ def test_names_of_credentials_are_completed(shell, line, place, make_config):
     assert {"crm", "second-one"} <= set(done.stdout.decode().split()), done
 
 
+def flags_of(command):
+    return sorted(set(re.findall(r"(?m)^  (?:-\w, )?(--[a-z-]+)", run([harness.SIDEKEY, "help", command]).stdout.decode())))
+
+
+def test_every_flag_of_the_help_is_completed_and_in_the_manual(place):
+    """--config and its like go without saying in some shells."""
+    commands = re.findall(r"(?m)^  ([a-z0-9]+) {2,}", run([harness.SIDEKEY, "help"]).stdout.decode())
+    zsh, manual = ((ROOT / "docs" / name).read_text() for name in ("completions/_sidekey", "sidekey.1"))
+    (place / "bin").mkdir()
+    (place / "bin/sidekey").symlink_to(pathlib.Path(harness.SIDEKEY).resolve())
+    env, missing, seen = {**environment(place), "PATH": f"{place}/bin:{os.environ['PATH']}"}, [], 0
+    for command in commands:
+        line = f"sidekey {command} --"
+        offered = {shell: run([shell, "-c", COMPLETED[shell].format(file=ROOT / "docs/completions" / f"sidekey.{shell}", line=line, words=line)], env).stdout.decode().split()
+                   for shell in ("bash", "fish")}
+        for flag in flags_of(command):
+            seen += 1
+            missing += [(shell, command, flag) for shell in offered if flag not in offered[shell]]
+            missing += [("zsh", command, flag)] if flag not in zsh else []
+            missing += [("manual", command, flag)] if flag.removeprefix("--") not in manual else []
+    assert seen > 40 and not missing, (seen, missing)
+
+
 # --- the README -------------------------------------------------------------------------------------------------------------------------
 
 def test_the_pictures_are_what_their_texts_say():
