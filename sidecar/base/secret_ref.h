@@ -8,11 +8,18 @@
 #include "base/err.h"
 #include "base/secret.h"
 
-enum secret_ref_kind { SECRET_REF_NONE, SECRET_REF_FILE, SECRET_REF_ENV, SECRET_REF_COMMAND, SECRET_REF_INLINE };
+enum secret_ref_kind {
+    SECRET_REF_NONE,
+    SECRET_REF_FILE,
+    SECRET_REF_ENV,
+    SECRET_REF_COMMAND,
+    SECRET_REF_INLINE,
+    SECRET_REF_CREDENTIAL, /* the token of another credential: its own readers know it (refresh/account_chain.c) */
+};
 
 struct secret_ref {
     enum secret_ref_kind kind;
-    char *name;  /* path, variable, or inline value; heap */
+    char *name;  /* path, variable, inline value, or credential; heap */
     char **argv; /* SECRET_REF_COMMAND: NULL-terminated, heap */
 };
 

@@ -39,7 +39,7 @@ void account_schedule(struct account *a)
 {
     int64_t next_ms = account_next_ms(a);
     timer_stop(&a->timer);
-    if (next_ms != MSG_NEVER && !a->flight && !a->draining && a->loaded)
+    if (next_ms != MSG_NEVER && !a->flight && !a->held && !a->draining && a->loaded)
         timer_set(&a->timer, next_ms - clock_mono_ms());
 }
 
@@ -99,7 +99,7 @@ void account_take(struct account *a, const struct state *state)
     recompute(a, same && !secret_empty(&state->access_token) ? &old : NULL, first);
     if (was_dead && !a->state.dead_fp[0])
         account_unstick(a);
-    a->env->publish(a->env->arg, a);
+    account_publish(a);
 }
 
 static void load(struct account *a);
@@ -175,7 +175,7 @@ static void on_time(void *arg)
     bool dead = a->state.dead_fp[0];
     if (dead) /* the hourly look at a verdict, also while the old access token still serves */
         need = (struct schedule_need){ MSG_FORCED, a->state.generation, true };
-    if (a->flight || a->draining)
+    if (a->flight || a->held || a->draining)
         return;
     if ((account_needed(a, &need) || a->look || a->reset)
         && schedule_may(&a->tries, &need, dead ? 0 : account_forced_floor(a), clock_mono_ms()) == SCHEDULE_GO)
@@ -275,6 +275,7 @@ void account_drain(struct account *a)
     a->draining = true;
     timer_stop(&a->timer);
     timer_stop(&a->reload);
+    account_chain_drain(a);
     if (a->flight)
         flight_drain(a->flight);
 }

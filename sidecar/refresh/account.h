@@ -27,6 +27,12 @@ struct account_env { /* borrowed, one for all accounts */
     bool many; /* more accounts than have all their series from the start: they appear when they are first counted */
 };
 
+struct account_parent { /* a credential whose token is part of our request */
+    struct account *account;
+    uint64_t used_gen;    /* its token_gen in the last request */
+    uint64_t refused_gen; /* … which was refused: a newer one is asked for, once.  0: no */
+};
+
 struct account {
     const struct credential_spec *spec;
     const struct account_env *env;
@@ -48,6 +54,13 @@ struct account {
     bool replay;               /* the journal's answer has not reached the store yet */
     bool draining, loaded;
     bool started; /* what is stored was read once */
+    struct account_parent parents[CREDENTIAL_REFRESH_TOKEN];
+    size_t parent_count;
+    struct account *all; /* the keeper's, to find those whose parent we are; borrowed */
+    size_t all_count;
+    bool held;               /* a flight is wanted, for need, and begins when the parent has a token */
+    struct account *held_by; /* … this one */
+    bool for_parent;         /* the last failure is the parent's */
     struct store_op *load;
     bool load_again;
     int64_t throttled_ms;     /* no request before; 0: never said */
@@ -62,6 +75,10 @@ struct account {
 /* flights as in env.  0; -ENOMEM. */
 MUST_CHECK int account_init(struct account *a, const struct credential_spec *spec, const struct account_env *env);
 void account_done(struct account *a);
+/* After account_init() of all: finds the parents.  all: borrowed while a lives.  0; -ENOENT: there is no such one. */
+MUST_CHECK int account_link(struct account *a, struct account *all, size_t count);
+/* A copy of its access token, if that has not expired.  false: there is none, or no memory. */
+bool account_token(const struct account *a, struct secret *ret);
 /* Journal, store, and the first token. */
 void account_start(struct account *a);
 /* The single door (rule 2.14a): somebody wants a token, or a newer one.  Answers by publish or refuse, now or after

@@ -133,7 +133,7 @@ static void refuse(struct account *a, enum msg_class failure, const char *text)
         after_ms = left_ms(a->tries.forced_ms + account_forced_floor(a));
     else
         after_ms = left_ms(a->tries.urgent_ms);
-    a->env->refuse(a->env->arg, a, failure, after_ms, text);
+    account_refuse(a, failure, after_ms, text);
 }
 
 /* The readiness of the whole program hangs on this token: an outage is not outlasted by our pause (rule 4.9). */
@@ -176,7 +176,7 @@ static void note_success(struct account *a, const struct flight_result *r)
     if (need.background)
         return;
     if (!still)
-        a->env->publish(a->env->arg, a); /* whoever joined late has not seen the first one */
+        account_publish(a); /* whoever joined late has not seen the first one */
     else if (r->requested) {
         schedule_failed(&a->tries, MSG_TRANSIENT, 1000, false, 0, clock_mono_ms());
         refuse(a, MSG_TRANSIENT,
@@ -205,12 +205,15 @@ static void on_end(void *arg, const struct flight_result *r)
     a->reset = a->reset && !r->reset;
     if (r->end == FLIGHT_REFRESHED)
         a->refusals = (struct refusals){ .count = 0 };
+    a->for_parent = false;
+    if (r->end == FLIGHT_FAILED)
+        account_chain_failed(a, r);
     if (r->end == FLIGHT_FAILED)
         note_failure(a, r);
     else if (r->end == FLIGHT_SKIPPED) {
         schedule_skipped(&a->tries, clock_mono_ms());
         if (!a->need.background)
-            a->env->refuse(a->env->arg, a, MSG_TRANSIENT, 200, r->text);
+            account_refuse(a, MSG_TRANSIENT, 200, r->text);
     } else
         note_success(a, r);
     flight_free(f); /* r->text lived in it */
@@ -245,6 +248,8 @@ static void prepare(struct account *a)
 void account_fly(struct account *a, const struct schedule_need *need)
 {
     const struct flight_hooks hooks = { on_state, on_lease, on_event, on_end, a };
+    if (!a->replay && !account_chain_ready(a, need)) /* what the journal has needs no request */
+        return;
     a->need = *need;
     a->flight_ms = clock_mono_ms();
     a->waiters = !need->background;
@@ -277,18 +282,20 @@ void account_want(struct account *a, const struct schedule_need *want)
     if (need.reason == MSG_FORCED || (current && need.rejected < a->state.generation))
         need.rejected = a->state.generation;
     if (!account_needed(a, &need)) {
-        a->env->publish(a->env->arg, a);
+        account_publish(a);
         return;
     }
-    if (a->flight) {
+    if (a->flight || a->held) {
         schedule_need_merge(&a->need, &need);
-        flight_join(a->flight, &need);
-        tell_due(a, &need);
+        if (a->flight) {
+            flight_join(a->flight, &need);
+            tell_due(a, &need);
+        }
         a->waiters++;
         return;
     }
     switch (a->draining ? SCHEDULE_LATER : schedule_may(&a->tries, &need, account_forced_floor(a), clock_mono_ms())) {
-    case SCHEDULE_SATISFIED: a->env->publish(a->env->arg, a); break;
+    case SCHEDULE_SATISFIED: account_publish(a); break;
     case SCHEDULE_GO: account_fly(a, &need); break;
     case SCHEDULE_LATER:
         if (need.reason != MSG_EXPIRING && !need.background)
@@ -308,6 +315,6 @@ void account_reset(struct account *a)
     account_unstick(a);
     if (a->flight)
         a->changed = true;
-    else if (!a->draining)
+    else if (!a->draining && !a->held)
         account_fly(a, &(struct schedule_need){ MSG_FORCED, a->state.generation, false });
 }

@@ -1,6 +1,6 @@
 /* refresh/account_private.h: inside the account, for account*.c only.
  * account.c has the state and the schedule; account_secrets.c the configured secrets; account_flight.c the start and
- * end of a flight. */
+ * end of a flight; account_chain.c what waits for other credentials. */
 #ifndef SIDEKEY_REFRESH_ACCOUNT_PRIVATE_H
 #define SIDEKEY_REFRESH_ACCOUNT_PRIVATE_H
 
@@ -25,6 +25,18 @@ void account_secret_changed(struct account *a);
 /* The configured refresh token is none that the stored state knows: a flight must look at it.  One that a program
  * prints may always be new. */
 bool account_seed_may_be_new(const struct account *a);
+
+/* account_chain.c */
+/* Every parent has a token that may be used.  false: one is asked for it; account_fly() is called again when it has
+ * answered, or the account has failed with its reason. */
+bool account_chain_ready(struct account *a, const struct schedule_need *need);
+/* A flight has failed: a token of the parent that was refused is not used again before a newer one was asked for. */
+void account_chain_failed(struct account *a, const struct flight_result *r);
+/* Tells the workers, and the credentials whose parent it is. */
+void account_publish(struct account *a);
+void account_refuse(struct account *a, enum msg_class failure, int64_t retry_after_ms, const char *text);
+/* Nothing is waited for any more. */
+void account_chain_drain(struct account *a);
 
 /* account_flight.c */
 /* What is held does not satisfy the need. */

@@ -26,7 +26,7 @@ void account_secret_changed(struct account *a)
     /* After a dead verdict the new secret is tried at once, also while the old access token still serves. */
     struct schedule_need need = { dead ? MSG_FORCED : MSG_MISSING, a->state.generation, false };
     a->changed = false;
-    if (a->draining)
+    if (a->draining || a->held)
         return;
     account_unstick(a);
     a->look = a->look && account_seed_may_be_new(a);

@@ -71,6 +71,12 @@ static void on_store_change(void *arg, const char *credential)
         account_changed(a);
 }
 
+static bool chained(void *arg, const char *credential, struct secret *ret)
+{
+    const struct account *a = keeper_find(arg, slice_str(credential));
+    return a && account_token(a, ret);
+}
+
 static int open_accounts(struct keeper *k, struct err *e)
 {
     const struct keeper_options *o = k->options;
@@ -85,7 +91,9 @@ static int open_accounts(struct keeper *k, struct err *e)
                                       request_ms < lease_ms ? request_ms : lease_ms / 2,
                                       (unsigned)rand_below(SCHEDULE_JITTER_MAX + 1),
                                       k->clocks,
-                                      { .held = 0 } };
+                                      { .held = 0 },
+                                      chained,
+                                      k };
     k->env = (struct account_env){ &k->flights,
                                    k->metrics,
                                    keeper_publish,
@@ -100,6 +108,9 @@ static int open_accounts(struct keeper *k, struct err *e)
         if (account_init(&k->accounts[i], &o->specs[i], &k->env) != 0)
             return err_set(e, "out of memory");
     }
+    for (size_t i = 0; i < k->account_count; i++)
+        if (account_link(&k->accounts[i], k->accounts, k->account_count) != 0)
+            return err_set(e, "credentials.%s names a credential that does not exist", k->accounts[i].spec->name);
     return k->accounts ? 0 : err_set(e, "out of memory");
 }
 

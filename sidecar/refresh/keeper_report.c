@@ -35,6 +35,8 @@ static int add_check(struct buf *out, bool good, const char *kind, const char *n
 
 static const char *why_not(const struct account *a)
 {
+    if (a->held)
+        return "waits for the token of its parent";
     if (a->last_error[0])
         return a->last_error;
     if (a->state.dead_fp[0])
@@ -76,6 +78,15 @@ static json_t *time_or_null(int64_t wall_ms)
     return json_string(text);
 }
 
+/* Its parent, the parent of that, and so on; of several parents the first.  NULL: it has none. */
+static json_t *chain_json(const struct account *a)
+{
+    json_t *list = a->parent_count ? json_array() : NULL;
+    for (; list && a->parent_count; a = a->parents[0].account)
+        (void)json_array_append_new(list, json_string(a->parents[0].account->spec->name));
+    return list;
+}
+
 static json_t *account_json(const struct account *a)
 {
     int64_t next_ms = account_next_ms(a);
@@ -86,13 +97,13 @@ static json_t *account_json(const struct account *a)
         next = json_null();
     else
         next = time_or_null(clock_wall_ms() + next_ms - clock_mono_ms());
-    return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:o, s:o?, s:o?, s:b}", "name", a->spec->name, "state",
+    return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:o, s:o?, s:o?, s:b, s:o*}", "name", a->spec->name, "state",
                      msg_state_name(account_state(a)), "usable", account_usable(a), "generation",
                      (json_int_t)a->state.generation, "expires_at", time_or_null(a->state.expires_wall_ms),
                      "refresh_token_expires_at", time_or_null(a->state.refresh_expires_wall_ms), "next_refresh", next,
                      "last_error_class", a->tries.failed ? json_string(msg_class_name(a->tries.failure)) : json_null(),
                      "last_error", a->last_error[0] ? json_string(a->last_error) : json_null(), "required",
-                     a->spec->required);
+                     a->spec->required, "chain", chain_json(a));
 }
 
 void keeper_log_status(const struct keeper *k)

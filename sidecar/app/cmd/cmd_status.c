@@ -65,6 +65,19 @@ static void print_wrapped(const char *text)
     }
 }
 
+/* Whose token it is made of, and so on. */
+static void print_chain(const json_t *chain)
+{
+    char text[600] = "made of the token of ";
+    for (size_t i = 0; i < json_array_size(chain); i++) {
+        size_t len = strlen(text);
+        const char *name = json_string_value(json_array_get(chain, i));
+        snprintf(text + len, sizeof text - len, "%s%s", i ? " <- " : "", name ? name : "-");
+    }
+    if (json_array_size(chain))
+        print_wrapped(text);
+}
+
 static void print_row(const json_t *c, int width, int64_t now_s)
 {
     char expires[32], next[32], shown[128];
@@ -77,6 +90,7 @@ static void print_row(const json_t *c, int width, int64_t now_s)
     printf("%-*s %s%-15s%s %6lld  %-13s  %s\n", width, shown, paint(state), state, colour ? "\033[0m" : "",
            (long long)json_integer_value(json_object_get(c, "generation")),
            relative(text_of(c, "expires_at"), now_s, expires), relative(text_of(c, "next_refresh"), now_s, next));
+    print_chain(json_object_get(c, "chain"));
     if (why)
         print_wrapped(why);
 }

@@ -1,5 +1,6 @@
 #include "app/config/config_credential_table.h"
 
+#include "app/config/config_chain.h"
 #include "app/config/config_grants.h"
 #include "app/config/config_values.h"
 #include "app/config/placeholders.h"
@@ -36,7 +37,7 @@ static const struct table spec_tls_table = { .fields = spec_tls_fields };
 static const struct field assertion_fields[] = {
     { "key", FIELD_SECRET, .at = SPEC(assertion.key),
       .about = "Signing key: RSA or P-256 in PEM, not encrypted, or Google's JSON key file." },
-    { "token", FIELD_SECRET, .at = SPEC(assertion.token),
+    { "token", FIELD_CUSTOM, .read = chain_read_secret, .json = CHAIN_JSON, .at = SPEC(assertion.token),
       .about = "A ready-made assertion instead of key, such as a projected service-account token; read again for each "
                "request." },
     { "certificate", FIELD_SECRET, .at = SPEC(assertion.certificate),
@@ -125,7 +126,8 @@ static const struct field spec_fields[] = {
     { "token_url", FIELD_STRING, .at = SPEC(token_url), .check = value_url,
       .about = "The token endpoint: https, or http on loopback (grant: metadata: also http on link-local addresses)." },
     { "client_id", FIELD_STRING, .at = SPEC(client_id), .check = value_text, .about = "OAuth client id." },
-    { "client_secret", FIELD_SECRET, .at = SPEC(client_secret), .about = "OAuth client secret." },
+    { "client_secret", FIELD_CUSTOM, .read = chain_read_secret, .json = CHAIN_JSON, .at = SPEC(client_secret),
+      .about = "OAuth client secret." },
     { "refresh_token", FIELD_SECRET, .at = SPEC(refresh_token),
       .about = "The first refresh token. sidekey tries a new value here once, at once; apart from that it uses the "
                "stored token, which is newer." },
@@ -142,11 +144,11 @@ static const struct field spec_fields[] = {
     { "resource", FIELD_STRING, .at = SPEC(resource), .check = value_text, .about = "Resource to request (RFC 8707)." },
     { "assertion", FIELD_OBJECT, .table = &assertion_table,
       .about = "The JWT of jwt_bearer, github_app and client_auth: private_key_jwt." },
-    { "subject_token", FIELD_SECRET, .at = SPEC(subject_token),
+    { "subject_token", FIELD_CUSTOM, .read = chain_read_secret, .json = CHAIN_JSON, .at = SPEC(subject_token),
       .about = "The token to exchange (grant: token_exchange); read again for each exchange." },
     { "subject_token_type", FIELD_STRING, .at = SPEC(subject_token_type), .check = value_text,
       .about = "Type of subject_token; default urn:ietf:params:oauth:token-type:jwt." },
-    { "actor_token", FIELD_SECRET, .at = SPEC(actor_token),
+    { "actor_token", FIELD_CUSTOM, .read = chain_read_secret, .json = CHAIN_JSON, .at = SPEC(actor_token),
       .about = "Token of the acting party (grant: token_exchange)." },
     { "actor_token_type", FIELD_STRING, .at = SPEC(actor_token_type), .check = value_text,
       .about = "Type of actor_token; default the same as subject_token_type." },

@@ -1,5 +1,6 @@
 #include "app/config/config_cross.h"
 
+#include "app/config/config_chain.h"
 #include "app/config/config_local.h"
 #include "app/config/config_slips.h"
 #include "app/config/config_values.h"
@@ -270,6 +271,7 @@ int cross_check_config(struct schema *s, const json_t *node, void *config)
         failed = schema_error(s, json_object_get(node, "store"), "seal_key_previous needs seal_key, which is missing");
     if (check_redis(s, json_object_get(node, "store"), c) != 0 || local_check(s, node, config) != 0)
         failed = -1;
+    failed |= chain_check(s, node, c);
     failed |= check_http2(s, json_object_get(node, "rules"), c);
     if (c->limits.replay_total_bytes < c->replay_body_bytes)
         failed = schema_error(

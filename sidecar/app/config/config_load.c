@@ -1,6 +1,7 @@
 /* From text to a checked struct config, with what follows from other keys and what is probably not meant. */
 #include "app/config/config.h"
 
+#include "app/config/config_chain.h"
 #include "app/config/config_file.h"
 #include "app/config/config_local.h"
 #include "app/config/config_slips.h"
@@ -105,7 +106,7 @@ static void warn_unused(struct schema *s, const struct config *c, const json_t *
     for (size_t i = 0; i < c->rule_count && known; i++)
         known = !c->rules[i].credential || hash_put(used, slice_str(c->rules[i].credential), used) == 0;
     for (size_t i = 0; i < c->credential_count && known; i++)
-        if (!hash_get(used, slice_str(c->credentials[i].name)))
+        if (!hash_get(used, slice_str(c->credentials[i].name)) && !chain_has_child(c, &c->credentials[i]))
             schema_warn(s, json_object_get(credentials, c->credentials[i].name), "credentials.%s: no rule uses it",
                         c->credentials[i].name);
     hash_free(used);
@@ -172,7 +173,7 @@ static int check_secret(struct schema *s, const char *name, const char *key, con
     const json_t *node = json_object_get(json_object_get(tree_root(s->tree), "credentials"), name);
     struct secret value = { 0 };
     struct err e;
-    if (ref->kind == SECRET_REF_NONE || ref->kind == SECRET_REF_COMMAND
+    if (ref->kind == SECRET_REF_NONE || ref->kind == SECRET_REF_COMMAND || ref->kind == SECRET_REF_CREDENTIAL
         || (ref->kind == SECRET_REF_ENV && !getenv(ref->name)))
         return 0;
     int failed = secret_ref_read(ref, &value, &e);

@@ -91,6 +91,7 @@ void flight_free(struct flight *f)
     fetch_cancel(f->job);
     command_cancel(f->command);
     secret_load_stop(&f->secret_load);
+    flight_forget_chained(f);
     request_slot_give(&f->slot);
     grant_request_done(&f->request);
     secret_done(&f->intent.spent);

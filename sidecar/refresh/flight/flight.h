@@ -30,6 +30,10 @@ struct flight_env {
     unsigned jitter;             /* as schedule_times() wants it */
     struct token_clocks *clocks; /* NULL: ours is right */
     struct request_slots slots;  /* how many requests are out */
+    /* A copy of the token of another credential, for SECRET_REF_CREDENTIAL; NULL: there are no chains.  false: it has
+     * none just now. */
+    bool (*chained)(void *arg, const char *credential, struct secret *ret);
+    void *chained_arg;
 };
 
 enum flight_end {

@@ -138,6 +138,7 @@ struct flight {
 
     struct request_slot slot; /* held from FLIGHT_SLOT until the request has ended, or the flight */
     struct secret_load secret_load;
+    struct secret chained[CREDENTIAL_REFRESH_TOKEN]; /* those that are another credential's token */
     struct grant_request request;
     struct fetch_job *job;
     struct command *command; /* grant command: in the place of job */
@@ -159,6 +160,7 @@ enum flight_step flight_choose_token(struct flight *f);
 enum flight_step flight_seed(struct flight *f);
 enum flight_step flight_secrets(struct flight *f);
 enum flight_step flight_secrets_late(struct flight *f);
+void flight_forget_chained(struct flight *f);
 /* Makes f->request of what was loaded, which is wiped.  0; -1 with e. */
 MUST_CHECK int flight_build(struct flight *f, struct err *e);
 

@@ -189,11 +189,26 @@ enum flight_step flight_seed(struct flight *f)
     return load(f, &ref, 1);
 }
 
+void flight_forget_chained(struct flight *f)
+{
+    for (unsigned i = 0; i < CREDENTIAL_REFRESH_TOKEN; i++)
+        secret_done(&f->chained[i]);
+}
+
 enum flight_step flight_secrets(struct flight *f)
 {
+    static const struct secret_ref none = { .kind = SECRET_REF_NONE };
     const struct secret_ref *refs[CREDENTIAL_REFRESH_TOKEN]; /* the secrets before it */
-    for (unsigned i = 0; i < CREDENTIAL_REFRESH_TOKEN; i++)
+    for (unsigned i = 0; i < CREDENTIAL_REFRESH_TOKEN; i++) {
         refs[i] = credential_spec_secret_of(f->spec, i);
+        if (refs[i]->kind != SECRET_REF_CREDENTIAL)
+            continue;
+        char text[128];
+        snprintf(text, sizeof text, "the token of credential %s ended before it could be used", refs[i]->name);
+        if (!f->env->chained || !f->env->chained(f->env->chained_arg, refs[i]->name, &f->chained[i]))
+            return flight_fail(f, MSG_TRANSIENT, text);
+        refs[i] = &none;
+    }
     return load(f, refs, CREDENTIAL_REFRESH_TOKEN);
 }
 
@@ -207,22 +222,28 @@ enum flight_step flight_secrets_late(struct flight *f)
     return not_loaded(f, "the command that prints a secret did not end in time");
 }
 
+static struct slice secret_of(const struct flight *f, enum credential_secret which)
+{
+    return secret_empty(&f->chained[which]) ? secret_load_secret(&f->secret_load, which)
+                                            : secret_peek(&f->chained[which]);
+}
+
 int flight_build(struct flight *f, struct err *e)
 {
-    const struct secret_load *g = &f->secret_load;
     grant_request_done(&f->request);
     f->attempt.impersonating = false;
     f->attempt.signed_skew_ms = token_clock_skew_ms(f->clock);
-    struct grant_secrets secrets = { .client_secret = secret_load_secret(g, CREDENTIAL_CLIENT_SECRET),
-                                     .signing_key = secret_load_secret(g, CREDENTIAL_SIGNING_KEY),
-                                     .certificate = secret_load_secret(g, CREDENTIAL_CERTIFICATE),
-                                     .assertion = secret_load_secret(g, CREDENTIAL_ASSERTION),
-                                     .subject_token = secret_load_secret(g, CREDENTIAL_SUBJECT_TOKEN),
-                                     .actor_token = secret_load_secret(g, CREDENTIAL_ACTOR_TOKEN),
+    struct grant_secrets secrets = { .client_secret = secret_of(f, CREDENTIAL_CLIENT_SECRET),
+                                     .signing_key = secret_of(f, CREDENTIAL_SIGNING_KEY),
+                                     .certificate = secret_of(f, CREDENTIAL_CERTIFICATE),
+                                     .assertion = secret_of(f, CREDENTIAL_ASSERTION),
+                                     .subject_token = secret_of(f, CREDENTIAL_SUBJECT_TOKEN),
+                                     .actor_token = secret_of(f, CREDENTIAL_ACTOR_TOKEN),
                                      .refresh_token = secret_peek(&f->intent.spent),
                                      .now_wall_s = (clock_wall_ms() + token_clock_skew_ms(f->clock)) / 1000 };
     f->attempt.encoded = grant_encodes_client(f->spec, &secrets);
     int failed = grant_of(f->spec->grant)->way == GRANT_BY_COMMAND ? 0 : grant_build(f->spec, &secrets, &f->request, e);
     secret_load_stop(&f->secret_load);
+    flight_forget_chained(f);
     return failed;
 }

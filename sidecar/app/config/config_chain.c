@@ -1,0 +1,106 @@
+#include "app/config/config_chain.h"
+
+#include <stdlib.h>
+
+#include "app/config/units.h"
+
+int chain_read_secret(struct schema *s, const struct field *f, const json_t *node, void *base)
+{
+    struct secret_ref *ref = (struct secret_ref *)(void *)((char *)base + f->at);
+    const json_t *name = json_object_get(node, "credential");
+    if (!name)
+        return schema_secret(s, node, ref);
+    const char *text = schema_text(s, name);
+    if (!text)
+        return -1;
+    if (json_object_size(node) != 1)
+        return schema_error(s, node, "needs exactly one of file, env, command and credential");
+    if (!(ref->name = strdup(text)))
+        return schema_error(s, node, "out of memory");
+    ref->kind = SECRET_REF_CREDENTIAL;
+    return 0;
+}
+
+static const struct credential_spec *find(const struct config *c, const char *name, const char **best)
+{
+    for (size_t i = 0; i < c->credential_count; i++)
+        if (strcmp(c->credentials[i].name, name) == 0)
+            return &c->credentials[i];
+    for (size_t i = 0; i < c->credential_count; i++)
+        units_nearer(name, c->credentials[i].name, best);
+    return NULL;
+}
+
+/* The credential that this secret names, or NULL. */
+static const char *parent_name(const struct credential_spec *spec, unsigned which)
+{
+    const struct secret_ref *ref = credential_spec_secret_of(spec, which);
+    return ref->kind == SECRET_REF_CREDENTIAL ? ref->name : NULL;
+}
+
+enum seen { SEEN_NOT, SEEN_OPEN, SEEN_DONE };
+
+/* Depth first: what is met again while it is open is a cycle. */
+static bool cycles(const struct config *c, const struct credential_spec *spec, enum seen *seen)
+{
+    const char *best = NULL;
+    enum seen *own = &seen[spec - c->credentials];
+    bool found = *own == SEEN_OPEN;
+    if (*own != SEEN_NOT)
+        return found;
+    *own = SEEN_OPEN;
+    for (unsigned i = 0; i < CREDENTIAL_SECRETS && !found; i++) {
+        const char *name = parent_name(spec, i);
+        const struct credential_spec *parent = name ? find(c, name, &best) : NULL;
+        found = parent && cycles(c, parent, seen);
+    }
+    *own = found ? SEEN_OPEN : SEEN_DONE;
+    return found;
+}
+
+static int check_names(struct schema *s, const json_t *at, const struct config *c, const struct credential_spec *spec)
+{
+    for (unsigned i = 0; i < CREDENTIAL_SECRETS; i++) {
+        const char *name = parent_name(spec, i), *best = NULL;
+        if (!name || find(c, name, &best))
+            continue;
+        if (best)
+            return schema_error(s, at, "there is no credential \"%s\": did you mean \"%s\"?", name, best);
+        return schema_error(s, at, "there is no credential \"%s\": add it under credentials", name);
+    }
+    return 0;
+}
+
+int chain_check(struct schema *s, const json_t *node, const struct config *c)
+{
+    const json_t *credentials = json_object_get(node, "credentials");
+    enum seen *seen = calloc(c->credential_count + 1, sizeof *seen);
+    int failed = seen ? 0 : schema_error(s, node, "out of memory");
+    for (size_t i = 0; i < c->credential_count && !failed; i++)
+        if (!c->credentials[i].name) { /* reported there */
+            free(seen);
+            return 0;
+        }
+    for (size_t i = 0; i < c->credential_count && !failed; i++) {
+        const struct credential_spec *spec = &c->credentials[i];
+        const json_t *at = json_object_get(credentials, spec->name);
+        failed = check_names(s, at, c, spec);
+        if (!failed && cycles(c, spec, seen))
+            failed = schema_error(
+                s, at, "credentials.%s is made of its own token: the chain of {credential: …} comes back to it",
+                spec->name);
+    }
+    free(seen);
+    return failed;
+}
+
+bool chain_has_child(const struct config *c, const struct credential_spec *parent)
+{
+    for (size_t i = 0; i < c->credential_count; i++)
+        for (unsigned j = 0; j < CREDENTIAL_SECRETS; j++) {
+            const char *name = parent_name(&c->credentials[i], j);
+            if (name && strcmp(name, parent->name) == 0)
+                return true;
+        }
+    return false;
+}
