@@ -111,6 +111,8 @@ PROVIDERS = {
     "entra-user": ({"tenant": "t-1", "client_id": "me", "login_scope": "User.Read offline_access", "refresh_token": "refresh-token"},
                    lambda a: spends(a, "form", client_id="me") and a.lacks("authorization", "client_secret"), {**ROTATED, "ext_expires_in": 3600}),
     "keycloak-user": ({**SECRETS, "domain": "sso.example", "realm": "staff"}, lambda a: spends(a, "form") and basic(a), {**ROTATED, "not-before-policy": 0}),
+    "okta-user": ({**SECRETS, "domain": "x.okta.com", "login_scope": "okta.users.read offline_access"}, lambda a: spends(a, "form") and basic(a), ROTATED),
+    "auth0-user": ({**SECRETS, "domain": "x.auth0.com", "audience": "https://api.example"}, lambda a: spends(a, "form", audience="https://api.example") and basic(a), {**ROTATED, "expires_in": 86400}),
     "generic-login": ({**SECRETS, "provider": "https://login.example"}, lambda a: spends(a, "form") and basic(a), ROTATED),
     "mcp": ({**SECRETS, "resource": "https://mcp.example/mcp", "domain": "mcp.example", "provider": "https://login.example"},
             lambda a: spends(a, "form", resource="https://mcp.example/mcp") and basic(a), ROTATED),
