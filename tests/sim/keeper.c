@@ -128,7 +128,9 @@ static void start(void *arg)
                                       sim_plan.request_ms,
                                       (unsigned)sim_between(0, SCHEDULE_JITTER_MAX),
                                       k->clocks,
-                                      { .held = 0 } };
+                                      { .held = 0 },
+                                      NULL,
+                                      NULL };
     k->env = (struct account_env){ &k->flights, k->metrics, on_publish, on_refuse, on_throttled, on_idle, k, false };
     if (!k->journal || !k->metrics || account_init(&k->account, spec, &k->env) != 0)
         abort();

@@ -250,8 +250,8 @@ static void an_assertion_is_signed_or_nothing_is_written(void)
     struct buf out;
     struct err e = { "" };
     buf_init_secret(&out, 4096);
-    int failed = jws_sign(&(struct jws_key){ slice_str(signing_key), JWS_AUTO, SLICE("k1") }, SLICE("{\"iss\":\"me\"}"),
-                          &out, &e);
+    int failed = jws_sign(&(struct jws_key){ .pem = slice_str(signing_key), .kid = SLICE("k1") },
+                          SLICE("{\"iss\":\"me\"}"), &out, &e);
     CHECK(failed == 0 ? out.len > 100 : torture_struck() && out.len == 0 && *e.text);
     buf_done(&out);
 }
