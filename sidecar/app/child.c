@@ -168,6 +168,7 @@ static int run_child(struct supervisor *s, struct child *me, int fd)
                                                 .local = s->listeners.local.fd,
                                                 .transparent = s->listeners.transparent[me->slot],
                                                 .gateway = s->listeners.gateway[me->slot],
+                                                .redirected = s->listeners.redirected[me->slot],
                                                 .admin = s->listeners.admin,
                                                 .admin_local = s->listeners.admin_local.fd,
                                                 .isolated = s->options->isolated,

@@ -82,6 +82,14 @@ static int open_gateway(struct listeners *listeners, struct address *at, struct 
 }
 
 /* moved: set when workers must be given another socket. */
+static int open_redirected(struct listeners *listeners, struct address *at, struct err *e)
+{
+    for (unsigned i = 0; at->len && i < listeners->workers; i++)
+        if ((listeners->redirected[i] = listen_open(at, listeners->workers > 1, e)) < 0)
+            return err_wrap(e, "listen.transparent: ");
+    return 0;
+}
+
 static int move(struct listen_unix *at, const struct listen_place *to, bool *moved, struct err *e)
 {
     struct listen_unix next = { .fd = -1 };
@@ -182,12 +190,14 @@ void listeners_init(struct listeners *listeners, unsigned workers)
     memset(listeners->proxy, 0xff, sizeof listeners->proxy);
     memset(listeners->transparent, 0xff, sizeof listeners->transparent);
     memset(listeners->gateway, 0xff, sizeof listeners->gateway);
+    memset(listeners->redirected, 0xff, sizeof listeners->redirected);
 }
 
 int listeners_open(struct listeners *listeners, struct config *c, bool transparent, struct err *e)
 {
     listeners_init(listeners, c->workers);
-    if (open_proxy(listeners, &c->listen_proxy, e) != 0 || open_gateway(listeners, &c->listen_gateway, e) != 0)
+    if (open_proxy(listeners, &c->listen_proxy, e) != 0 || open_gateway(listeners, &c->listen_gateway, e) != 0
+        || open_redirected(listeners, &c->listen_transparent, e) != 0)
         return -1;
     for (unsigned i = 0; transparent && i < listeners->workers; i++)
         if ((listeners->transparent[i] = open_transparent(listeners, e)) < 0)
@@ -223,6 +233,7 @@ void listeners_keep(struct listeners *listeners, bool keeper, unsigned slot)
             shut(&listeners->proxy[i]);
             shut(&listeners->transparent[i]);
             shut(&listeners->gateway[i]);
+            shut(&listeners->redirected[i]);
         }
     shut(&listeners->login.fd);
     if (keeper) {

@@ -8,7 +8,8 @@
 #define LISTENERS_WORKERS_MAX 64
 
 struct listeners { /* -1: none */
-    int proxy[LISTENERS_WORKERS_MAX], transparent[LISTENERS_WORKERS_MAX], gateway[LISTENERS_WORKERS_MAX], admin;
+    int proxy[LISTENERS_WORKERS_MAX], transparent[LISTENERS_WORKERS_MAX], gateway[LISTENERS_WORKERS_MAX],
+        redirected[LISTENERS_WORKERS_MAX], admin;
     struct listen_unix local, admin_local; /* one for all workers; of clients, of operators */
     struct listen_unix login;              /* beside admin_local; its connections are the keeper's */
     unsigned workers;

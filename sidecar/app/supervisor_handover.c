@@ -35,12 +35,12 @@ static json_t *local_json(const struct listen_unix *u)
 
 static json_t *listeners_json(const struct listeners *l)
 {
-    return json_pack("{s:i, s:b, s:i, s:o, s:o, s:i, s:o, s:o, s:o, s:s, s:s, s:s}", "workers", (int)l->workers,
+    return json_pack("{s:i, s:b, s:i, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:s, s:s, s:s}", "workers", (int)l->workers,
                      "inherited", l->inherited, "proxy_port", (int)l->proxy_port, "proxy",
-                     numbers(l->proxy, l->workers), "gateway", numbers(l->gateway, l->workers), "admin", l->admin,
-                     "local", local_json(&l->local), "admin_local", local_json(&l->admin_local), "login",
-                     local_json(&l->login), "proxy_text", l->proxy_text, "admin_text", l->admin_text, "gateway_text",
-                     l->gateway_text);
+                     numbers(l->proxy, l->workers), "gateway", numbers(l->gateway, l->workers), "redirected",
+                     numbers(l->redirected, l->workers), "admin", l->admin, "local", local_json(&l->local),
+                     "admin_local", local_json(&l->admin_local), "login", local_json(&l->login), "proxy_text",
+                     l->proxy_text, "admin_text", l->admin_text, "gateway_text", l->gateway_text);
 }
 
 static json_t *askers_json(const struct supervisor *s, const struct child *c)
@@ -118,6 +118,7 @@ void handover_keep_open(const struct supervisor *s, bool open)
     for (unsigned i = 0; i < l->workers; i++) {
         keep_one(l->proxy[i], open);
         keep_one(l->gateway[i], open);
+        keep_one(l->redirected[i], open);
     }
     keep_one(l->admin, open);
     keep_one(l->local.fd, open);
@@ -184,6 +185,7 @@ static int read_listeners(const json_t *from, struct listeners *l, struct err *e
     l->proxy_port = (uint16_t)number_at(from, "proxy_port");
     read_fds(from, "proxy", l->proxy, l->workers);
     read_fds(from, "gateway", l->gateway, l->workers);
+    read_fds(from, "redirected", l->redirected, l->workers);
     l->admin = fd_at(from, "admin");
     read_local(json_object_get(from, "local"), &l->local);
     read_local(json_object_get(from, "admin_local"), &l->admin_local);

@@ -11,6 +11,8 @@ void client_accept(struct context *ctx, int fd);
 void client_accept_local(struct context *ctx, int fd);
 /* A connection on the transparent listener: the name comes from the hint that its local address carries. */
 void client_accept_transparent(struct context *ctx, int fd);
+/* A connection that a firewall redirected to us: its original destination is the place (net/original_dst.h). */
+void client_accept_redirected(struct context *ctx, int fd);
 /* A connection of an isolated program: its local address is the place that it asked for (proxy/isolated.h). */
 void client_accept_isolated(struct context *ctx, int fd);
 /* A connection on the gateway listener: plain requests to "/RULE/path" (proxy/gateway.h).  Takes fd over. */

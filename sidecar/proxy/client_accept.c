@@ -1,6 +1,7 @@
 /* How a client comes: over TCP, on the unix socket, or led here by the preload layer. */
 #include "base/log.h"
 #include "net/listen_unix.h"
+#include "net/original_dst.h"
 #include "net/peer_uid.h"
 #include "proxy/client_private.h"
 
@@ -69,16 +70,11 @@ static bool is_own_program(struct client *c, int fd)
 static void lead_on(struct client *c)
 {
     c->rule = access_first_rule(c->ctx->access, NULL, &c->a0);
-    if (client_is_probe(c) || (c->other_proxy && !c->rule)) {
+    bool lead_first = c->other_proxy || (c->redirected && access_knows_port(c->ctx->access, c->a0.port));
+    if (client_is_probe(c) || (lead_first && !c->rule))
         client_sniff(c);
-        return;
-    }
-    if (!c->rule && (c->ctx->options->unmatched == UNMATCHED_DENY || !client_port_is_allowed(c))) {
-        meter_refused(c->ctx->meter, "host_not_allowed");
-        client_end(c, CLOSE_REFUSED);
-        return;
-    }
-    client_reach(c);
+    else if (client_may_reach(c))
+        client_reach(c);
 }
 
 void client_accept_transparent(struct context *ctx, int fd)
@@ -124,5 +120,28 @@ void client_accept_isolated(struct context *ctx, int fd)
         return;
     }
     c->a0.port = port;
+    lead_on(c);
+}
+
+void client_accept_redirected(struct context *ctx, int fd)
+{
+    struct sockaddr_storage asked;
+    struct client *c = client_new(ctx, fd);
+    char text[64];
+    if (!c)
+        return;
+    c->transparent = c->redirected = true;
+    int failed = original_dst(fd, &asked);
+    if (failed
+        || authority_parse(slice_str(address_text((struct sockaddr *)&asked, text, sizeof text)), SCHEME_HTTPS, 0,
+                           &c->a0)
+               != 0) {
+        meter_refused(ctx->meter, "not_redirected");
+        log_warn(log_msg("a connection to listen.transparent was refused: no firewall rule redirected it here"),
+                 log_str("reason", failed ? strerror(-failed) : "it names no address"),
+                 log_str("hint", "redirect with nftables or iptables (REDIRECT) in this network namespace"));
+        client_end(c, CLOSE_REFUSED);
+        return;
+    }
     lead_on(c);
 }

@@ -241,22 +241,26 @@ static void refuse_name(struct client *c, const struct authority *name)
     client_end(c, CLOSE_REFUSED);
 }
 
+static void go_by_name(struct client *c, const struct authority *name)
+{
+    c->a0 = *name;
+    c->rule = access_first_rule(c->ctx->access, c->who, &c->a0);
+    if (c->up_fd >= 0)
+        close(c->up_fd); /* made for bytes without a token */
+    c->up_fd = -1;
+    intercept(c);
+}
+
 static void on_looked_up(void *arg, bool leads_there)
 {
     struct client *c = arg;
     struct authority name;
     c->lookup = NULL;
     enum lead lead = lead_of(c->ctx->access, c->who, &c->a0, buf_slice(&c->early), &name);
-    if (lead != LEAD_NAMED || !leads_there) {
+    if (lead == LEAD_NAMED && leads_there)
+        go_by_name(c, &name);
+    else
         refuse_name(c, &name);
-        return;
-    }
-    c->a0 = name;
-    c->rule = access_first_rule(c->ctx->access, c->who, &c->a0);
-    if (c->up_fd >= 0)
-        close(c->up_fd); /* made for bytes without a token */
-    c->up_fd = -1;
-    intercept(c);
 }
 
 static void look_up(struct client *c, const struct authority *name)
@@ -281,6 +285,8 @@ static void follow_lead(struct client *c)
     case LEAD_NAMED:
         if (c->a0.kind == HOST_NAME)
             refuse_name(c, &name);
+        else if (c->redirected)
+            go_by_name(c, &name);
         else
             look_up(c, &name);
         return;
@@ -289,7 +295,7 @@ static void follow_lead(struct client *c)
     c->judged = true;
     if (c->up_fd >= 0)
         client_tunnel(c);
-    else
+    else if (client_may_reach(c))
         client_reach(c);
 }
 
@@ -348,36 +354,24 @@ void client_sniff(struct client *c)
 
 void client_connect_refused(struct client *c, enum dial_error error, const char *text)
 {
-    int status;
-    if (error == DIAL_FORBIDDEN)
-        status = 403;
-    else if (error == DIAL_TIMEOUT)
-        status = 504;
-    else
-        status = 502;
-    const char *reason;
-    if (error == DIAL_FORBIDDEN)
-        reason = "address_not_allowed";
-    else if (error == DIAL_TIMEOUT)
-        reason = "upstream_timeout";
-    else
-        reason = "upstream_unreachable";
+    struct problem p = {
+        .status = 502, .error = dial_error_label(error), .detail = text, .reason = "upstream_unreachable"
+    };
+    if (error == DIAL_FORBIDDEN) {
+        p.status = 403;
+        p.reason = "address_not_allowed";
+        p.hint = "to allow a private or loopback address, list it in network.allow_private";
+    } else if (error == DIAL_TIMEOUT) {
+        p.status = 504;
+        p.reason = "upstream_timeout";
+    }
     if (c->transparent) {
-        meter_refused(c->ctx->meter, reason);
+        meter_refused(c->ctx->meter, p.reason);
         log_warn(log_msg("cannot connect to the upstream"), log_str("reason", text));
         client_end(c, CLOSE_UNREACHABLE);
         return;
     }
-    client_refuse(
-        c,
-        &(struct problem){ .status = status,
-                           .error = dial_error_label(error),
-                           .detail = text,
-                           .reason = reason,
-                           .hint = error == DIAL_FORBIDDEN
-                                       ? "to allow a private or loopback address, list it in network.allow_private"
-                                       : NULL },
-        false);
+    client_refuse(c, &p, false);
 }
 
 static void connect_ready(struct client *c)
@@ -431,40 +425,37 @@ void client_reach(struct client *c)
 }
 
 /* RFC 9110 §9.3.6: a proxy that tunnels to any port is a way round the firewall. */
-bool client_port_is_allowed(const struct client *c)
+static bool port_is_allowed(const struct client *c)
 {
     const uint16_t *port = c->ctx->options->connect_ports;
-    if (!port || c->rule)
-        return true;
-    while (*port && *port != c->a0.port)
+    while (port && *port && *port != c->a0.port)
         port++;
-    return *port != 0;
+    return !port || *port != 0;
 }
 
-/* Where no rule speaks of c->a0: is it let through all the same?  false: refused. */
 bool client_may_reach(struct client *c)
 {
-    if (!c->rule && c->ctx->options->unmatched == UNMATCHED_DENY) {
-        client_refuse(c,
-                      &(struct problem){ .status = 403,
-                                         .error = "http_request_denied",
-                                         .reason = "host_not_allowed",
-                                         .detail = "no rule names this host and port, and unmatched is deny",
-                                         .hint = "sidekey why GET https://HOST/ shows the rules" },
-                      false);
+    struct problem p = { .status = 403, .error = "http_request_denied" };
+    if (c->rule)
+        return true;
+    if (c->ctx->options->unmatched == UNMATCHED_DENY) {
+        p.reason = "host_not_allowed";
+        p.detail = "no rule names this host and port, and unmatched is deny";
+        p.hint = "sidekey why GET https://HOST/ shows the rules";
+    } else if (!port_is_allowed(c)) {
+        p.reason = "port_not_allowed";
+        p.detail = "CONNECT to this port is not allowed";
+        p.hint = "to allow the port, list it in connect_ports";
+    } else {
+        return true;
+    }
+    if (!c->transparent) {
+        client_refuse(c, &p, false);
         return false;
     }
-    if (!client_port_is_allowed(c)) {
-        client_refuse(c,
-                      &(struct problem){ .status = 403,
-                                         .error = "http_request_denied",
-                                         .reason = "port_not_allowed",
-                                         .detail = "CONNECT to this port is not allowed",
-                                         .hint = "to allow the port, list it in connect_ports" },
-                      false);
-        return false;
-    }
-    return true;
+    meter_refused(c->ctx->meter, p.reason);
+    client_end(c, CLOSE_REFUSED);
+    return false;
 }
 
 void client_connect(struct client *c, const struct message *head)

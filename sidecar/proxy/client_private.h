@@ -46,6 +46,7 @@ struct client {
     bool gateway; /* every request names its rule */
     char *base;   /* … and this is where the client sees its host; heap; NULL: not on the gateway */
     bool transparent, in_tunnel, counted; /* counted: in the gauge of tunnels */
+    bool redirected;                      /* by a firewall: a0 is the address that the program asked for */
     bool other_proxy;                     /* a0 is a proxy of before, by the preload layer's word */
     bool judged;                          /* its first bytes ask for no host of a rule */
     struct dial_lookup *lookup;
@@ -97,9 +98,8 @@ void client_sniff(struct client *c);
 /* Bytes, both ways, over the connection that was dialled. */
 void client_tunnel(struct client *c);
 void client_connect(struct client *c, const struct message *head);
+/* Where no rule names a0: do `unmatched` and connect_ports let it through all the same?  false: it was refused. */
 bool client_may_reach(struct client *c);
-/* Without a rule: connect_ports has the port of a0. */
-bool client_port_is_allowed(const struct client *c);
 void client_report_unmatched(const struct client *c);
 void client_reach(struct client *c);
 void client_connect_refused(struct client *c, enum dial_error error, const char *text);

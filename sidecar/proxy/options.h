@@ -73,6 +73,7 @@ struct worker_sockets { /* all inherited over fork */
     int local;          /* the unix socket; shared by all workers */
     int transparent;
     int gateway;
+    int redirected; /* what a firewall redirects */
     int admin;
     int admin_local;                         /* the unix socket for operators; shared by all workers */
     const struct isolated_sockets *isolated; /* NULL: none */

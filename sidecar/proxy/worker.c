@@ -29,6 +29,7 @@ enum listener_at {
     LISTENER_LOCAL,
     LISTENER_TRANSPARENT,
     LISTENER_GATEWAY,
+    LISTENER_REDIRECTED,
     LISTENER_ADMIN,
     LISTENER_ADMIN_LOCAL,
     WORKER_LISTENERS
@@ -196,6 +197,7 @@ static int listener_fd(const struct worker *w, unsigned listener_at)
                         [LISTENER_LOCAL] = w->sockets.local,
                         [LISTENER_TRANSPARENT] = w->sockets.transparent,
                         [LISTENER_GATEWAY] = w->sockets.gateway,
+                        [LISTENER_REDIRECTED] = w->sockets.redirected,
                         [LISTENER_ADMIN] = w->sockets.admin,
                         [LISTENER_ADMIN_LOCAL] = w->sockets.admin_local };
     return fds[listener_at];
@@ -347,6 +349,14 @@ static void on_gateway_accept(void *arg, int fd, const struct sockaddr *peer)
     set_accepting(w);
 }
 
+static void on_redirected_accept(void *arg, int fd, const struct sockaddr *peer)
+{
+    struct worker *w = arg;
+    (void)peer;
+    client_accept_redirected(&w->ctx, fd);
+    set_accepting(w);
+}
+
 static void on_admin_accept(void *arg, int fd, const struct sockaddr *peer)
 {
     struct worker *w = arg;
@@ -412,6 +422,7 @@ static int open_listeners(struct worker *w)
                                           [LISTENER_LOCAL] = on_local_accept,
                                           [LISTENER_TRANSPARENT] = on_transparent_accept,
                                           [LISTENER_GATEWAY] = on_gateway_accept,
+                                          [LISTENER_REDIRECTED] = on_redirected_accept,
                                           [LISTENER_ADMIN] = on_admin_accept,
                                           [LISTENER_ADMIN_LOCAL] = on_admin_local_accept };
     for (unsigned i = 0; i < WORKER_LISTENERS; i++)

@@ -72,6 +72,22 @@ def test_the_component_makes_the_pod_of_the_base_and_keeps_what_was_there(base, 
     assert {k: after[k] for k in ("securityContext", "terminationGracePeriodSeconds")} == {k: base[k] for k in ("securityContext", "terminationGracePeriodSeconds")}
 
 
+@needs_kustomize
+def test_the_redirect_component_adds_its_init_container_to_the_sidecar(base, place):
+    shutil.copytree(KUBERNETES, place / "kubernetes")
+    (place / "kubernetes/overlay/kustomization.yaml").write_text("resources: [deployment.yaml]\ncomponents: [../component, ../redirect]\n")
+    docs = kustomize(place / "kubernetes/overlay", place)
+    pod = pod_of(docs)
+    containers = {c["name"]: c for c in pod["initContainers"]}
+    assert set(containers) == {"sidekey-redirect", "sidekey", "migrate"} and containers["sidekey"] == base["initContainers"][0]
+    added = containers["sidekey-redirect"]
+    assert added["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN"]}
+    assert str(containers["sidekey"]["securityContext"]["runAsUser"]) in (KUBERNETES / "redirect/redirect.sh").read_text()
+    map_of = next(d for d in docs if d["kind"] == "ConfigMap")
+    assert map_of["metadata"]["name"] in [v.get("configMap", {}).get("name") for v in pod["volumes"]]
+    assert map_of["data"]["redirect.sh"] == (KUBERNETES / "redirect/redirect.sh").read_text()
+
+
 # --- the admission policy -------------------------------------------------------------------------------------------------------------------
 
 def app_pod(annotations=None, labelled="true", **spec):

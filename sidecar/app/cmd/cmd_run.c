@@ -216,6 +216,7 @@ static struct config *load(struct run *r, int *ret_status)
                                 "listen.admin=127.0.0.1:0",
                                 "listen.admin_socket=off",
                                 "listen.gateway=off",
+                                "listen.transparent=off",
                                 r->publish,
                                 "ca.keep=false",
                                 "workers=1" };

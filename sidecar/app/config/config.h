@@ -13,10 +13,11 @@
 #define CONFIG_REPLAY_TOTAL_UNSET UINT64_MAX /* until the memory limit is asked */
 
 struct config {
-    char *path;                    /* the file, for messages */
-    struct address listen_proxy;   /* default 127.0.0.1:8118; len 0: off ("proxy: off") */
-    struct address listen_gateway; /* len 0: off, the default */
-    char **gateway_hosts;          /* NULL-terminated; NULL: none */
+    char *path;                        /* the file, for messages */
+    struct address listen_proxy;       /* default 127.0.0.1:8118; len 0: off ("proxy: off") */
+    struct address listen_gateway;     /* len 0: off, the default */
+    struct address listen_transparent; /* the same */
+    char **gateway_hosts;              /* NULL-terminated; NULL: none */
     bool gateway_open;
     char *listen_socket;              /* a path; NULL: none.  config_socket() says it whole */
     char *socket_mode, *socket_group; /* as written; the group: a name or a number */

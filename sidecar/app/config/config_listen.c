@@ -26,6 +26,8 @@ static const struct field listen_fields[] = {
                "$RUNTIME_DIRECTORY, else in the state directory." },
     { "gateway", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_gateway), .initial = "off", .words = off,
       .about = "IP:PORT for programs with a base-URL setting: http://IP:PORT/RULE-NAME/path; or off." },
+    { "transparent", FIELD_ADDRESS, FIELD_ENV, .at = CONFIG(listen_transparent), .initial = "off", .words = off,
+      .about = "IP:PORT for connections that a firewall redirects to it (nftables or iptables REDIRECT); or off." },
     END,
 };
 const struct table listen_table = { .fields = listen_fields };

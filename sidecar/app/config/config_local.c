@@ -123,6 +123,10 @@ static int find_group(struct schema *s, const json_t *listen, struct config *c)
 int local_check(struct schema *s, const json_t *node, struct config *c)
 {
     const json_t *listen = json_object_get(node, "listen");
+    if (c->listen_transparent.len && c->client_count)
+        return schema_error(s, json_object_get(listen, "transparent"),
+                            "listen.transparent: a redirected connection does not say which client made it: remove "
+                            "clients, or give each client a sidekey of its own");
     if (c->listen_socket)
         return find_group(s, listen, c);
     if (c->listen_proxy.len == 0)
