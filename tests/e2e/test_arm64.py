@@ -16,7 +16,7 @@ PACKAGES = ["make", "bash", "pkgconf", "gcc-aarch64-linux-gnu", "binutils-aarch6
 CROSS = "make -s -j2 CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar PKG_CONFIG=aarch64-linux-gnu-pkg-config MAKELEVEL=1"
 QEMU = "qemu-aarch64-static"
 # light ones: under qemu the others take minutes
-UNIT = [f"test_{name}" for name in ("account", "authority", "buf", "inject", "message", "preload_decide", "rule", "rules", "schedule", "slice", "units", "websocket")]
+UNIT = [f"test_{name}" for name in ("account", "authority", "buf", "inject", "message", "preload_decide", "rule", "rules", "schedule", "tree", "units", "websocket")]
 CLIENT = """#include <stdio.h>
 #include <sys/socket.h>
 #include <netinet/in.h>

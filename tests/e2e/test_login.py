@@ -472,7 +472,7 @@ def test_a_sign_in_while_three_replicas_refresh_leaves_one_grant_and_no_reuse(au
 def test_from_nothing_to_a_program_that_works_in_three_commands_and_a_real_browser(auth, place, pki):
     """init, login, run: no file that a person wrote holds a secret."""
     began = time.monotonic()
-    env = environment(place, {"HOME": str(place), "XDG_STATE_HOME": str(place / "state"), "XDG_RUNTIME_DIR": str(place / "runtime")})
+    env = environment(place, {"HOME": str(place), "STATE_DIRECTORY": str(place / "state"), "XDG_RUNTIME_DIR": str(place / "runtime")})
     (place / "runtime").mkdir(mode=0o700)
     (place / "state").mkdir(mode=0o700)
     file = place / "sidekey.yaml"
@@ -491,7 +491,7 @@ network:
     browser.write_text(f'#!/bin/sh\nexec node {harness.ROOT}/tests/fakes/browser.mjs "$1" carol {place}/profile >{place}/browser.out 2>&1\n')
     browser.chmod(0o755)
     done = harness.run([SIDEKEY, "login", "-c", file], {**env, "BROWSER": str(browser), "SIDEKEY_NODE": str(harness.NODE_DIR)})
-    assert done.returncode == 0 and b"Signed in as carol." in done.stderr, (done.stderr, (place / "browser.out").read_text())
+    assert done.returncode == 0 and b"Signed in as carol." in done.stderr, (done.stderr, [f.read_text() for f in place.glob("browser.out")])
     done = harness.run([SIDEKEY, "run", "-c", file, "--", "curl", "-sS", f"https://{harness.API}/v2/echo"], env)
     assert done.returncode == 0 and json.loads(done.stdout)["live"] is True, (done.stdout, done.stderr)
     assert time.monotonic() - began < 300

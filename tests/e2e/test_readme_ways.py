@@ -38,7 +38,7 @@ def stranger(place, script, prepare=lambda source: None):
     (source / "sidekey.yaml").chmod(0o644)
     prepare(source)
     (place / "state.json").write_text(json.dumps({"script": script, "source": str(source), "folder": str(place)}))
-    argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private", sys.executable, ROOT / "tests/fakes/stranger.py", place / "state.json"]
+    argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private", sys.executable, source / "tests/fakes/stranger.py", place / "state.json"]
     done = subprocess.run(argv, capture_output=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     return json.loads(done.stdout.decode().splitlines()[-1])
