@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import skips
 from harness import PATIENCE_S, SIDEKEY, environment, run
 
 EVERYDAY = ["curl", "OpenSSL", "GnuTLS", "git", "Python", "Node", "Java", "Perl"]  # what make deps installs
@@ -75,6 +76,14 @@ def test_under_run_all_is_well_and_each_runtime_comes_by_a_layer_of_its_own(in_r
 def test_by_the_library_alone_every_dynamic_runtime_comes(in_run):
     report = in_run("--layers", "preload")
     assert {name for name, found in report.runtimes.items() if found["layer"] == "preload"} >= set(EVERYDAY)
+
+
+def test_in_a_network_of_its_own_every_runtime_comes_without_a_variable(in_run):
+    if os.geteuid() and skips.no_user_namespaces():
+        pytest.skip("no user namespaces here")
+    report = in_run("--isolate")
+    assert report.status == 0 and not report.notes
+    assert {found["layer"] for found in report.runtimes.values()} == {"transparent"}
 
 
 def test_with_variables_alone_those_that_ignore_them_are_named_with_the_way_out(in_run):

@@ -167,6 +167,14 @@ static bool arrives(const struct doctor_finding *f)
     return f->state == DOCTOR_WELL || f->state == DOCTOR_NO_TRUST;
 }
 
+static bool all_arrive(const struct doctor *d)
+{
+    bool all = true;
+    for (size_t i = 0; i < d->count; i++)
+        all = all && arrives(&d->findings[i]);
+    return all;
+}
+
 static const char *yes_or_no(bool known, bool yes)
 {
     if (!known)
@@ -283,6 +291,8 @@ static int examine(struct doctor *d)
     choose_runtimes(d);
     if ((status = probe_all(d)) != 0)
         return status;
+    if (!all_arrive(d))
+        doctor_place_no_way(&d->place);
     if (!d->json)
         print_text(d);
     else if ((status = print_json(d)) != 0)

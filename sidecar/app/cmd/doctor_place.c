@@ -245,15 +245,18 @@ void doctor_place_look(struct doctor_place *p, const struct config *c)
     find_ca(p, c);
     ask_proxies(p);
     look_at_preload(p);
-    if (!p->proxy_named && !p->preload) {
-        struct doctor_note *n = doctor_place_note(p, "environment");
-        snprintf(n->text, sizeof n->text,
-                 "no variable names a proxy here, and the preload library is not loaded either");
-        snprintf(n->fix, sizeof n->fix, "eval \"$(sidekey env)\"");
-    }
     if (p->preload || !p->proxy_named)
         return; /* the library takes those requests too */
     const char *const *hosts = c->rule_count ? (const char *const *)c->permit_hosts : probe;
     look_at_bypass(p, "no_proxy", hosts);
     look_at_bypass(p, "NO_PROXY", hosts);
+}
+
+void doctor_place_no_way(struct doctor_place *p)
+{
+    if (p->proxy_named || p->preload)
+        return;
+    struct doctor_note *n = doctor_place_note(p, "environment");
+    snprintf(n->text, sizeof n->text, "no variable names a proxy here, and the preload library is not loaded either");
+    snprintf(n->fix, sizeof n->fix, "eval \"$(sidekey env)\"");
 }

@@ -31,6 +31,9 @@ struct doctor_place {
 /* Looks around.  c: where no variable says where sidekey is, and for the hosts of its rules.  Waits some seconds for a
  * proxy that does not answer. */
 void doctor_place_look(struct doctor_place *p, const struct config *c);
+/* A request did not arrive: notes that nothing here leads to sidekey, if so.  Where all of them arrive, a network does
+ * (run --isolate). */
+void doctor_place_no_way(struct doctor_place *p);
 /* One more note, for the caller to fill; the last one again where there is no space. */
 struct doctor_note *doctor_place_note(struct doctor_place *p, const char *name);
 
