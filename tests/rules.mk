@@ -17,7 +17,7 @@ TEST_STAGES  := e2e,floors+format+lint+unit+sim-short+fuzz-short,asan-unit+tortu
 WORLD_STAGES := e2e-world,sim-long+mutants+model,torture+fuzz-long chaos-short e2e-world-serial bench-memory
 
 .PHONY: test test-run test-world test-world-run unit e2e e2e-serial e2e-world e2e-world-serial asan ubsan asan-unit asan-e2e fuzz fuzz-short fuzz-long floors lint format fmt \
-    demo demo-run deps help node bench
+    demo demo-run deps help node bench wrap-table
 test: ## installs what is missing (Debian, root), then floors, format, lint, unit, end to end, sanitizers, short torture and fuzz runs
 	@tests/tools/deps -i test
 	@$(MAKE) --no-print-directory test-run
@@ -124,6 +124,14 @@ $(BUILD)/node/.ready: $(NODE_LOCK)
 	$(call say,NPM,$(@D))
 	$(Q)tests/tools/node-packages $(@D) && touch $@
 
+# The clients of the table of programs.
+$(BUILD)/wrap-node/.ready: tests/wrap/package-lock.json
+	$(call say,NPM,$(@D))
+	$(Q)tests/tools/node-packages $(@D) wrap && touch $@
+
+wrap-table: all node $(BUILD)/wrap-node/.ready ## measures which programs reach sidekey by which layer, and writes docs/programs.md (about two minutes; needs "tests/tools/deps -i world")
+	@BUILD=$(BUILD) SIDEKEY_NODE=$(BUILD)/node $(PYTHON) tests/wrap/table.py --write docs/programs.md
+
 # llhttp alone, to say how it reads what was forwarded.
 READER   := $(BUILD)/tests/fakes/llhttp_reader
 $(READER): $(READER).o $(filter $(BUILD)/llhttp/%,$(OBJ))
@@ -140,7 +148,7 @@ e2e: all node $(READER) ## the real program against real servers and clients (E2
 e2e-serial: all node $(READER) ## the end-to-end tests that measure time or memory, one at a time
 	@$(call pytest,$(BUILD)) -m "serial and not world" tests/e2e
 
-e2e-world: all node $(READER) ## the long table of programs and servers
+e2e-world: all node $(BUILD)/wrap-node/.ready $(READER) ## the long table of programs and servers
 	@$(call pytest,$(BUILD)) $(BESIDE) -m "world and not serial" tests/e2e
 
 e2e-world-serial: all node $(READER)
