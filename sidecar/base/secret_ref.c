@@ -16,9 +16,9 @@
 
 const char *secret_ref_text(const struct secret_ref *ref, char *text, size_t size)
 {
-    static const char *const words[] = { "nothing", "file", "env", "command", "inline value", "credential" };
+    static const char *const words[] = { "nothing", "file", "env", "command", "inline value", "http", "credential" };
     const char *name;
-    if (ref->kind == SECRET_REF_COMMAND)
+    if (ref->kind == SECRET_REF_COMMAND || ref->kind == SECRET_REF_HTTP)
         name = ref->argv[0];
     else if (ref->kind == SECRET_REF_INLINE)
         name = "";
@@ -188,6 +188,7 @@ static int read_as(const struct secret_ref *ref, bool exact, struct secret *ret,
     ssize_t len = -EINVAL;
     switch (ref->kind) {
     case SECRET_REF_NONE: return err_set(e, "no secret is configured");
+    case SECRET_REF_HTTP: return err_set(e, "a secret that is fetched cannot be used here");
     case SECRET_REF_CREDENTIAL: return err_set(e, "the token of another credential cannot be used here");
     case SECRET_REF_FILE:
         if ((len = file_content(ref->name, bytes, sizeof bytes, e)) < 0)

@@ -14,13 +14,24 @@ enum secret_ref_kind {
     SECRET_REF_ENV,
     SECRET_REF_COMMAND,
     SECRET_REF_INLINE,
+    SECRET_REF_HTTP,       /* fetched: refresh/flight/secret_load.c knows it */
     SECRET_REF_CREDENTIAL, /* the token of another credential: its own readers know it (refresh/account_chain.c) */
 };
 
 struct secret_ref {
     enum secret_ref_kind kind;
     char *name;  /* path, variable, inline value, or credential; heap */
-    char **argv; /* SECRET_REF_COMMAND: NULL-terminated, heap */
+    char **argv; /* SECRET_REF_COMMAND: NULL-terminated, heap; SECRET_REF_HTTP: the texts below */
+};
+/* What argv has for SECRET_REF_HTTP; "" where nothing is given. */
+enum secret_http {
+    SECRET_HTTP_URL,         /* of a GET, or … */
+    SECRET_HTTP_URL_ENV,     /* … the variable that has it */
+    SECRET_HTTP_QUERY,       /* added to the URL */
+    SECRET_HTTP_POINTER,     /* place in the JSON of the response (RFC 6901); "": all of it is the secret */
+    SECRET_HTTP_BEARER_ENV,  /* the variable, or … */
+    SECRET_HTTP_BEARER_FILE, /* … the file of the token that the request carries */
+    SECRET_HTTP_TEXTS
 };
 
 #define SECRET_REF_MAX_BYTES (64 * 1024)

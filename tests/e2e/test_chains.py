@@ -119,3 +119,92 @@ def test_a_chain_that_cannot_work_is_a_configuration_error(config, place, what):
     path.write_text(json.dumps({**config, "credentials": {**config["credentials"], **changed}}))
     done = run([SIDEKEY, "check", "-c", path], environment(place))
     assert done.returncode == 78 and why in done.stderr, done.stderr
+
+
+class Identity(BaseHTTPRequestHandler):
+    """Where machines get a token that says who they are, as GitHub Actions, GCE and Azure (IMDS) answer."""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        given, path = {k.lower(): v for k, v in self.headers.items()}, self.path
+        right = {
+            "/actions?api-version=2&audience=sts": given.get("authorization") == "Bearer runner-token",
+            "/computeMetadata/v1/instance/service-accounts/default/identity?audience=sts": given.get("metadata-flavor") == "Google" and "authorization" not in given,
+            "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=sts": given.get("metadata") == "true",
+        }.get(path)
+        text = {"/actions": json.dumps({"count": 1, "value": "identity-of-actions"}), "/compute": "identity-of-gce\n", "/metadat": json.dumps({"access_token": "identity-of-azure"})}[path[:8]]
+        self.server.asked.append((path, right))
+        body = text.encode() if right else b"no"
+        self.send_response(200 if right else 403)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+class Exchange(TokenEndpoint):
+    def do_POST(self):
+        params = dict(urllib.parse.parse_qsl(self.rfile.read(int(self.headers.get("content-length", 0))).decode()))
+        self.say(200, {"access_token": "for-" + params["subject_token"], "expires_in": 3600})
+
+
+@pytest.fixture
+def identity():
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for handler in (Identity, Exchange)]
+    for server in servers:
+        server.asked = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    servers[0].port, servers[0].exchange = servers[0].server_address[1], f"http://127.0.0.1:{servers[1].server_address[1]}/"
+    yield servers[0]
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+METADATA = "http://169.254.169.254"
+FETCHED = {
+    "actions": {"url_env": "ACTIONS_ID_TOKEN_REQUEST_URL", "query": "audience=sts", "bearer": {"env": "ACTIONS_ID_TOKEN_REQUEST_TOKEN"}, "pointer": "/value"},
+    "gce": {"url": f"{METADATA}/computeMetadata/v1/instance/service-accounts/default/identity?audience=sts"},
+    "azure": {"url": f"{METADATA}/metadata/identity/oauth2/token?api-version=2018-02-01&resource=sts", "pointer": "/access_token"},
+}
+
+
+@pytest.mark.parametrize("where", FETCHED)
+def test_a_subject_token_is_fetched_where_machines_get_theirs(start, make_config, identity, pki, where):
+    config = make_config()
+    config["credentials"] = {"crm": {"grant": "token_exchange", "token_url": identity.exchange, "subject_token": {"http": FETCHED[where]}}}
+    config["rules"] = [{"match": {"host": API}, "credential": "crm", "tls": {"ca_file": str(pki / "ca.pem")}}]
+    config["network"]["resolve"]["169.254.169.254:80"] = f"127.0.0.1:{identity.port}"
+    env = {"ACTIONS_ID_TOKEN_REQUEST_URL": f"http://127.0.0.1:{identity.port}/actions?api-version=2", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "runner-token"}
+    status, _, body = start(config, env=env).request(path=ECHO)
+    assert status == 200 and json.loads(body)["headers"]["authorization"] == f"Bearer for-identity-of-{where}", (body, identity.asked)
+    assert identity.asked and all(right for _, right in identity.asked)
+
+
+def test_an_identity_that_cannot_be_fetched_is_the_reason(start, make_config, identity, pki):
+    config = make_config()
+    http = {"url": f"http://127.0.0.1:{identity.port}/actions?api-version=2&audience=sts"}
+    config["credentials"] = {"crm": {"grant": "token_exchange", "token_url": identity.exchange, "subject_token": {"http": http}}}
+    config["rules"] = [{"match": {"host": API}, "credential": "crm", "tls": {"ca_file": str(pki / "ca.pem")}}]
+    status, _, body = start(config).request(path=ECHO)
+    assert status == 503 and "HTTP 403" in json.loads(body)["detail"], body
+
+
+WRONG_HTTP = {
+    "plain http": ({"url": "http://example.com/"}, b"needs https"),
+    "no url": ({"pointer": "/x"}, b"needs one of url and url_env"),
+    "an unknown key": ({"url": "https://x.test/", "header": "x"}, b"http has url"),
+    "a command": ({"url": "https://x.test/", "bearer": {"command": ["x"]}}, b"bearer must be"),
+    "a bad pointer": ({"url": "https://x.test/", "pointer": "x"}, b"a JSON pointer must begin with /"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_HTTP)
+def test_a_source_that_cannot_work_is_a_configuration_error(make_config, place, what):
+    http, why = WRONG_HTTP[what]
+    path = place / "wrong.yaml"
+    path.write_text(json.dumps(make_config(credentials={"x": {"grant": "token_exchange", "token_url": "https://x.test/", "subject_token": {"http": http}}}, rules=[])))
+    done = run([SIDEKEY, "check", "-c", path], environment(place))
+    assert done.returncode == 78 and why in done.stderr, done.stderr

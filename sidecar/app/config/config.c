@@ -73,12 +73,21 @@ void config_each_secret(struct config *c, config_secret_fn *fn, void *arg)
     fn(arg, &c->seal_key_previous, CONFIG_KEEPER);
 }
 
+/* Of the environment; NULL: none. */
+static const char *variable_of(const struct secret_ref *ref)
+{
+    if (ref->kind == SECRET_REF_HTTP && *ref->argv[SECRET_HTTP_BEARER_ENV])
+        return ref->argv[SECRET_HTTP_BEARER_ENV];
+    return ref->kind == SECRET_REF_ENV ? ref->name : NULL;
+}
+
 static void take_one(void *arg, struct secret_ref *ref, unsigned holders)
 {
     int *failed = arg;
     (void)holders;
-    if (ref->kind == SECRET_REF_ENV && !*failed)
-        *failed = own_env_take(ref->name);
+    const char *name = variable_of(ref);
+    if (name && !*failed)
+        *failed = own_env_take(name);
 }
 
 int config_take_env(struct config *c)
@@ -98,7 +107,8 @@ struct keeping {
 static void look_for_name(void *arg, struct secret_ref *ref, unsigned holders)
 {
     struct keeping *k = arg;
-    if (holders & k->holder && ref->kind == SECRET_REF_ENV && strcmp(ref->name, k->name) == 0)
+    const char *name = variable_of(ref);
+    if (holders & k->holder && name && strcmp(name, k->name) == 0)
         k->needed = true;
 }
 

@@ -3,11 +3,93 @@
 #include <stdlib.h>
 
 #include "app/config/units.h"
+#include "proxy/in_band.h"
+#include "refresh/fetch/fetch_url.h"
+
+static int read_http(struct schema *s, const json_t *node, struct secret_ref *ref)
+{
+    static const struct {
+        const char *key;
+        enum secret_http which;
+    } keys[] = { { "url", SECRET_HTTP_URL },
+                 { "url_env", SECRET_HTTP_URL_ENV },
+                 { "query", SECRET_HTTP_QUERY },
+                 { "pointer", SECRET_HTTP_POINTER } };
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)node, key, value)
+    {
+        size_t i = 0;
+        while (i < sizeof keys / sizeof *keys && strcmp(keys[i].key, key) != 0)
+            i++;
+        if (i == sizeof keys / sizeof *keys && strcmp(key, "bearer") != 0)
+            return schema_error_key(s, value, "unknown key \"%.40s\": http has url, url_env, query, bearer and pointer",
+                                    key);
+        const char *text = i < sizeof keys / sizeof *keys ? schema_text(s, value) : "";
+        if (!text)
+            return -1;
+        if (*text && !(ref->argv[keys[i].which] = strdup(text)))
+            return schema_error(s, value, "out of memory");
+    }
+    return 0;
+}
+
+static int read_bearer(struct schema *s, const json_t *node, struct secret_ref *ref)
+{
+    struct secret_ref bearer = { SECRET_REF_NONE, NULL, NULL };
+    int failed = node ? schema_secret(s, node, &bearer) : 0;
+    if (!failed && node && bearer.kind != SECRET_REF_ENV && bearer.kind != SECRET_REF_FILE)
+        failed = schema_error(s, node, "bearer must be {env: NAME} or {file: PATH}");
+    if (!failed && node) {
+        ref->argv[bearer.kind == SECRET_REF_ENV ? SECRET_HTTP_BEARER_ENV : SECRET_HTTP_BEARER_FILE] = bearer.name;
+        bearer.name = NULL;
+    }
+    secret_ref_done(&bearer);
+    return failed;
+}
+
+/* Each place of argv has a text: they are copied and freed as a list. */
+static int fill_http(struct secret_ref *ref)
+{
+    for (size_t i = 0; i < SECRET_HTTP_TEXTS; i++)
+        if (!ref->argv[i] && !(ref->argv[i] = strdup("")))
+            return -1;
+    return 0;
+}
+
+static int check_http(struct schema *s, const json_t *node, const struct secret_ref *ref)
+{
+    struct fetch_place place;
+    const char *url = ref->argv[SECRET_HTTP_URL], *pointer = ref->argv[SECRET_HTTP_POINTER];
+    if (!*url == !*ref->argv[SECRET_HTTP_URL_ENV])
+        return schema_error(s, node, "needs one of url and url_env");
+    if (*url && fetch_url_read(url, true, &place) != 0)
+        return schema_error(s, json_object_get(node, "url"),
+                            "needs https, or http on loopback or to a metadata server (169.254.169.254)");
+    if (*pointer && in_band_pointer_fault(pointer))
+        return schema_error(s, json_object_get(node, "pointer"), "%s", in_band_pointer_fault(pointer));
+    return 0;
+}
+
+static int read_fetched(struct schema *s, const json_t *node, struct secret_ref *ref)
+{
+    if (!json_is_object(node))
+        return schema_error(s, node, "needs url, and bearer and pointer where they are wanted");
+    ref->kind = SECRET_REF_HTTP;
+    if (!(ref->argv = calloc(SECRET_HTTP_TEXTS + 1, sizeof *ref->argv)))
+        return schema_error(s, node, "out of memory");
+    int failed = read_http(s, node, ref) | read_bearer(s, json_object_get(node, "bearer"), ref);
+    if (fill_http(ref) != 0)
+        failed = schema_error(s, node, "out of memory");
+    return failed ? failed : check_http(s, node, ref);
+}
 
 int chain_read_secret(struct schema *s, const struct field *f, const json_t *node, void *base)
 {
     struct secret_ref *ref = (struct secret_ref *)(void *)((char *)base + f->at);
-    const json_t *name = json_object_get(node, "credential");
+    const json_t *name = json_object_get(node, "credential"), *http = json_object_get(node, "http");
+    if (http && json_object_size(node) == 1)
+        return read_fetched(s, http, ref);
     if (!name)
         return schema_secret(s, node, ref);
     const char *text = schema_text(s, name);

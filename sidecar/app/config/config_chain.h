@@ -5,12 +5,16 @@
 
 #include "app/config/config.h"
 
-/* Reader of a secret that may be {credential: NAME}, and the JSON Schema of such a key.  Whether it exists is judged
- * later, by chain_check(). */
+/* Reader of a secret that may be {credential: NAME} or {http: …}, and the JSON Schema of such a key.  Whether it exists
+ * is judged later, by chain_check(). */
 int chain_read_secret(struct schema *s, const struct field *f, const json_t *node, void *base);
 #define CHAIN_JSON                                                                                                     \
     "{\"anyOf\":[{\"$ref\":\"#/$defs/secret\"},{\"type\":\"object\",\"additionalProperties\":false,"                   \
-    "\"required\":[\"credential\"],\"properties\":{\"credential\":{\"type\":\"string\"}}}]}"
+    "\"required\":[\"credential\"],\"properties\":{\"credential\":{\"type\":\"string\"}}},"                            \
+    "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"http\"],\"properties\":{\"http\":"            \
+    "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"url\":{\"type\":\"string\"},"               \
+    "\"url_env\":{\"type\":\"string\"},\"query\":{\"type\":\"string\"},\"pointer\":{\"type\":\"string\"},"             \
+    "\"bearer\":{\"$ref\":\"#/$defs/secret\"}}}}}]}"
 
 /* Each names another credential that exists, and no chain comes back to where it began.  node: the root.  Returns 0;
  * -1, reported. */

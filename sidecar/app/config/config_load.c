@@ -173,7 +173,7 @@ static int check_secret(struct schema *s, const char *name, const char *key, con
     const json_t *node = json_object_get(json_object_get(tree_root(s->tree), "credentials"), name);
     struct secret value = { 0 };
     struct err e;
-    if (ref->kind == SECRET_REF_NONE || ref->kind == SECRET_REF_COMMAND || ref->kind == SECRET_REF_CREDENTIAL
+    if (ref->kind == SECRET_REF_NONE || ref->kind == SECRET_REF_COMMAND || ref->kind >= SECRET_REF_HTTP
         || (ref->kind == SECRET_REF_ENV && !getenv(ref->name)))
         return 0;
     int failed = secret_ref_read(ref, &value, &e);

@@ -174,6 +174,7 @@ static void on_loaded(void *arg, const char *error)
 static enum flight_step load(struct flight *f, const struct secret_ref *const *refs, size_t count)
 {
     struct err e;
+    f->secret_load.fetch = f->env->fetch;
     switch (secret_load_start(&f->secret_load, refs, count, on_loaded, f, &e)) {
     case SECRET_LOAD_THERE: return loaded(f);
     case SECRET_LOAD_RUNNING: return f->order.draining ? flight_secrets_late(f) : STEP_WAIT;

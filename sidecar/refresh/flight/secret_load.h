@@ -1,5 +1,5 @@
 /* refresh/flight/secret_load.h: the secrets that one request is made of, read beside the loop.   Keeper only.
- * Files, variables and inline values are read at once; commands run together (refresh/fetch/command.h),
+ * Files, variables and inline values are read at once; commands and fetches run together,
  * SECRET_REF_COMMAND_MS for each, and nothing waits for them but their own flight. Owner  whoever embeds it, zeroed at
  * birth, through secret_load_stop(), at any time. */
 #ifndef SIDEKEY_REFRESH_FLIGHT_SECRET_LOAD_H
@@ -7,6 +7,7 @@
 
 #include "base/secret_ref.h"
 #include "refresh/fetch/command.h"
+#include "refresh/fetch/fetch.h"
 
 #define SECRET_LOAD_MAX 6
 
@@ -15,11 +16,13 @@
 typedef void secret_load_fn(void *arg, const char *error);
 
 struct secret_load {
+    struct fetch *fetch; /* the owner's, set before a start; NULL: nothing can be fetched */
     struct secret_load_one {
         struct secret_load *all;
         const struct secret_ref *ref;
         struct secret secret;
         struct command *command; /* runs */
+        struct fetch_job *job;   /* is under way */
     } ones[SECRET_LOAD_MAX];
     size_t count, running;
     secret_load_fn *fn;

@@ -41,6 +41,7 @@ static int load_secrets(struct login *l, struct err *e)
     struct err said = { "?" }, ignored;
     for (unsigned i = 0; i < CREDENTIAL_REFRESH_TOKEN; i++)
         refs[i] = credential_spec_secret_of(l->spec, i);
+    l->secrets.fetch = l->fetch;
     enum secret_load_result result =
         secret_load_start(&l->secrets, refs, CREDENTIAL_REFRESH_TOKEN, on_secrets, &said, e);
     while (result == SECRET_LOAD_RUNNING && strcmp(said.text, "?") == 0)
