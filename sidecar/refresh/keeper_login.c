@@ -7,6 +7,7 @@
 #include "base/rand.h"
 #include "net/listen_unix.h"
 #include "refresh/login/login_message.h"
+#include "refresh/login/revoke.h"
 #include "refresh/login/signed_in.h"
 
 #include <limits.h>
@@ -33,7 +34,10 @@ struct login_link {
     const struct credential_spec *spec;
     struct store_owner owner;
     struct store_op *op;
-    uint64_t known; /* generation */
+    struct revoke *revoke;
+    struct state parent; /* FORGET: what is stored, under our lease */
+    char note[320];      /* for the person; "": nothing */
+    uint64_t known;      /* generation */
     int64_t until_ms;
     char error[200]; /* of the last try */
 };
@@ -46,6 +50,8 @@ static void link_free(struct login_link *l)
     ev_io_stop(loop_get(), &l->io);
     timer_stop(&l->timer);
     store_cancel(l->keeper->stores.store, l->op);
+    revoke_cancel(l->revoke);
+    state_done(&l->parent);
     grant_answer_done(&l->answer);
     login_message_done(&l->message);
     buf_done(&l->in);
@@ -58,7 +64,7 @@ static void answer(struct login_link *l, uint64_t generation, const char *error)
 {
     struct buf out;
     buf_init(&out, 4096);
-    if (login_message_write_answer(generation, error, &out) == 0)
+    if (login_message_write_answer(generation, l->note, error, &out) == 0)
         (void)!send(l->fd, buf_slice(&out).ptr, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
     buf_done(&out);
     link_free(l);
@@ -79,8 +85,8 @@ static void on_committed(void *arg, const struct store_answer *a)
     struct login_link *l = arg;
     l->op = NULL;
     if (a->result == STORE_OK) {
-        log_info(log_msg("signed in"), log_str("credential", l->spec->name),
-                 log_int("generation", (int64_t)a->generation));
+        log_info(log_msg(l->message.act == LOGIN_KEEP ? "signed in" : "signed out"),
+                 log_str("credential", l->spec->name), log_int("generation", (int64_t)a->generation));
         answer(l, a->generation, NULL);
         return;
     }
@@ -96,7 +102,12 @@ static void commit(struct login_link *l, const struct state *parent)
     state_init(&next);
     read_seed(l->spec, &seed);
     const struct signed_in s = { l->keeper->stores.ring, l->spec, secret_peek(&seed) };
-    if (signed_in_state(&s, parent, &l->answer, l->message.wall_ms, &next) == 0)
+    int failed = 0;
+    if (l->message.act == LOGIN_KEEP)
+        failed = signed_in_state(&s, parent, &l->answer, l->message.wall_ms, &next);
+    else
+        signed_out_state(&s, parent, &next);
+    if (failed == 0)
         l->op =
             store_commit(l->keeper->stores.store, l->spec->name, &l->owner, parent->generation, &next, on_committed, l);
     state_done(&next);
@@ -105,14 +116,43 @@ static void commit(struct login_link *l, const struct state *parent)
         timer_set(&l->timer, ERROR_MS);
 }
 
+/* ---- and out: the token is revoked under the lease, so nobody refreshes with it meanwhile ---- */
+
+static void on_revoked(void *arg, const char *error)
+{
+    struct login_link *l = arg;
+    l->revoke = NULL;
+    if (error)
+        snprintf(l->note, sizeof l->note, "%.240s: end the session there as well", error);
+    commit(l, &l->parent);
+}
+
+static void forget(struct login_link *l, const struct state *stored)
+{
+    const char *url = l->message.revocation_url;
+    struct slice token = secret_peek(&stored->refresh_token);
+    struct err e = { "out of memory" };
+    l->note[0] = '\0';
+    if (token.len && (!*url || !revoke_may(l->spec, url)))
+        snprintf(l->note, sizeof l->note, "%s", REVOKE_NOWHERE);
+    else if (token.len && state_copy(&l->parent, stored) == 0)
+        l->revoke = revoke_start(l->keeper->fetch, l->spec, url, token, on_revoked, l, &e);
+    if (!l->revoke && token.len && !l->note[0])
+        snprintf(l->note, sizeof l->note, "%.240s: end the session there as well", e.text);
+    if (!l->revoke)
+        commit(l, stored);
+}
+
 static void on_begun(void *arg, const struct store_answer *a)
 {
     struct login_link *l = arg;
     l->op = NULL;
-    if (a->result == STORE_WON) {
+    if (a->result == STORE_WON && l->message.act == LOGIN_KEEP)
         commit(l, a->state);
+    else if (a->result == STORE_WON)
+        forget(l, a->state);
+    if (a->result == STORE_WON)
         return;
-    }
     l->known = a->result == STORE_FRESH ? a->state->generation : l->known;
     snprintf(l->error, sizeof l->error, "%s",
              a->error ? a->error : "another process refreshes this credential, and does not end");
@@ -166,13 +206,17 @@ static const char *judge(struct login_link *l)
     char why[GRANT_WHY_BYTES] = "";
     if (!a || a->spec->grant != GRANT_REFRESH_TOKEN || !is_same(l->keeper, h, a->spec))
         return "the running sidekey has another configuration: reload it";
-    if (!h->keep)
+    if (h->act == LOGIN_LOOK)
         return NULL;
+    l->known = a->state.generation;
+    if (h->act == LOGIN_FORGET) {
+        l->spec = a->spec;
+        return NULL;
+    }
     const struct grant_input in = { h->status, buf_slice(&h->body), false, a->spec };
     if (grant_parse(&in, &l->answer, why) != GRANT_TOKEN || secret_empty(&l->answer.refresh_token))
         return "the token response cannot be used";
     l->spec = a->spec;
-    l->known = a->state.generation;
     return NULL;
 }
 
@@ -185,7 +229,7 @@ static void take_message(struct login_link *l)
     if (login_message_read(buf_slice(&l->in), &l->message, &e) == 0)
         wrong = judge(l);
     buf_done(&l->in);
-    if (wrong || !l->message.keep) {
+    if (wrong || l->message.act == LOGIN_LOOK) {
         answer(l, 0, wrong);
         return;
     }
@@ -233,6 +277,7 @@ void keeper_login(struct keeper *k, int fd)
         return;
     }
     *l = (struct login_link){ .keeper = k, .fd = fd };
+    state_init(&l->parent);
     list_init(&l->node);
     list_push(&k->logins, &l->node);
     rand_bytes(l->owner.bytes, sizeof l->owner.bytes);

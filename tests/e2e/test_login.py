@@ -304,11 +304,21 @@ def test_logout_revokes_and_forgets_and_login_works_again(auth, login, login_con
     sidekey = start(config)
     assert sidekey.request()[0] == 200
     out = login(config, command="logout")
-    assert "Signed out" in out.end()
+    assert "Signed out" in out.end() and auth.counts["grants_revoked"] == 1
     until("no token", lambda: sidekey.request()[0] == 503)
     assert b"sidekey login crm" in sidekey.request()[2]
     sign_in(config, login)
     until("a token", lambda: sidekey.request()[0] == 200)
+
+
+def test_logout_forgets_although_the_provider_is_away(auth, login, login_config, server, start):
+    config = login_config()
+    sign_in(config, login)
+    config["credentials"]["crm"]["login"] = {"issuer": server.url}
+    said = login(config, command="logout").end()
+    assert "has no metadata" in said and "end the session there as well" in said
+    config["limits"]["token_wait"] = "1s"
+    assert start(config).request()[0] == 503
 
 
 def test_a_credential_that_cannot_be_signed_in_says_what_is_missing(auth, login, make_config):
@@ -518,6 +528,30 @@ def test_the_keeper_that_runs_takes_the_token_and_login_needs_no_seal_key(auth, 
     assert auth.healthy()["refreshes"] == 0
 
 
+def test_the_keeper_that_runs_revokes_and_forgets(auth, login, login_config, start, place):
+    config = login_config()
+    config["limits"]["token_wait"] = "1s"
+    sidekey = start(config)
+    sign_in(config, login)
+    assert sidekey.request()[0] == 200
+    said = login(without_seal_key(config, place), command="logout").end()
+    assert said.endswith("is forgotten.\n")
+    until("no token", lambda: sidekey.request()[0] == 503)
+    counts = auth.counts
+    assert counts["grants_revoked"] == 1 and counts["refreshes"] == 0
+
+
+def test_the_keeper_sends_a_token_to_be_revoked_only_where_it_belongs(auth, login, login_config, start, place, server):
+    config = login_config()
+    sidekey = start(config)
+    sign_in(config, login)
+    assert sidekey.request()[0] == 200
+    message = {"credential": "crm", "token_url": auth.token_url, "client_id": "sidekey-native", "store": str(place / "state"), "act": 2,
+               "revocation_url": f"{server.url}/revoke", "status": 0, "wall_ms": 0, "body": ""}
+    assert b"end the session there as well" in say(place / "state/login.sock", json.dumps(message).encode())
+    assert not server.asked and auth.counts["grants_revoked"] == 0
+
+
 def test_a_keeper_that_dies_meanwhile_costs_no_sign_in(auth, login, login_config, start, place):
     config = login_config()
     sidekey = start(config)
@@ -553,7 +587,7 @@ def test_nonsense_on_the_login_socket_harms_nobody(auth, login, login_config, st
     path = place / "state/login.sock"
     keeper = sidekey.child("keeper")
     for message in (b"", b"{", b"[]", b"{}", b"null", b'{"credential":"crm"}', b"x" * 100_000,
-                    json.dumps({"credential": "crm", "token_url": auth.token_url, "client_id": "sidekey-native", "store": str(place / "state"), "keep": True,
+                    json.dumps({"credential": "crm", "token_url": auth.token_url, "client_id": "sidekey-native", "store": str(place / "state"), "act": 1, "revocation_url": "",
                                 "status": 200, "wall_ms": 1, "body": "e30="}).encode()):
         assert b"error" in say(path, message), message
     mute = [socket.socket(socket.AF_UNIX) for _ in range(6)]

@@ -38,8 +38,8 @@ static void try_message(struct slice all)
         return;
     buf_init(&out, LOGIN_MESSAGE_MAX);
     CHECK(login_message_write(&m, &out) == 0 && login_message_read(buf_slice(&out), &again, &e) == 0);
-    CHECK(strcmp(again.credential, m.credential) == 0 && again.status == m.status && again.wall_ms == m.wall_ms
-          && slice_eq(buf_slice(&again.body), buf_slice(&m.body)));
+    CHECK(strcmp(again.credential, m.credential) == 0 && again.status == m.status && again.act == m.act
+          && again.wall_ms == m.wall_ms && slice_eq(buf_slice(&again.body), buf_slice(&m.body)));
     buf_done(&out);
     login_message_done(&m);
     login_message_done(&again);
@@ -48,8 +48,9 @@ static void try_message(struct slice all)
 static void try_answer(struct slice all)
 {
     uint64_t generation;
-    struct err e = { "" };
-    CHECK(login_message_read_answer(all, &generation, &e) == 0 || (e.text[0] && is_printable(e.text)) || !e.text[0]);
+    struct err note = { "" }, e = { "" };
+    (void)!login_message_read_answer(all, &generation, &note, &e);
+    CHECK(is_printable(note.text) && is_printable(e.text));
 }
 
 static void try_account(struct slice all)

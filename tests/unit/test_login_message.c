@@ -16,7 +16,8 @@ static void a_message_arrives_as_it_was_sent(void **state)
                                .token_url = (char *)"https://a.test/t?x=\"y\"",
                                .client_id = (char *)"",
                                .store = (char *)"/var/lib/s",
-                               .keep = true,
+                               .act = LOGIN_FORGET,
+                               .revocation_url = (char *)"https://a.test/r",
                                .status = 200,
                                .wall_ms = 1700000000123 };
     struct login_message got = { .credential = NULL };
@@ -32,7 +33,8 @@ static void a_message_arrives_as_it_was_sent(void **state)
     assert_string_equal(got.token_url, h.token_url);
     assert_string_equal(got.client_id, "");
     assert_string_equal(got.store, "/var/lib/s");
-    assert_true(got.keep);
+    assert_int_equal(got.act, LOGIN_FORGET);
+    assert_string_equal(got.revocation_url, "https://a.test/r");
     assert_int_equal(got.status, 200);
     assert_true(got.wall_ms == h.wall_ms);
     assert_true(slice_eq(buf_slice(&got.body), buf_slice(&h.body)));
@@ -43,7 +45,7 @@ static void a_message_arrives_as_it_was_sent(void **state)
 
 static void what_is_no_message_is_refused(void **state)
 {
-#define ALL "\"credential\":\"c\",\"token_url\":\"u\",\"client_id\":\"i\",\"store\":\"s\""
+#define ALL "\"credential\":\"c\",\"token_url\":\"u\",\"client_id\":\"i\",\"store\":\"s\",\"revocation_url\":\"\""
     static const char *const rows[] = {
         "",
         "{",
@@ -90,19 +92,21 @@ static void an_answer_is_a_generation_or_a_reason_that_a_terminal_can_show(void 
 {
     struct buf out;
     struct err e = { "" };
+    struct err note = { "" };
     uint64_t generation = 0;
     (void)state;
     buf_init(&out, 4096);
-    assert_int_equal(login_message_write_answer(7, NULL, &out), 0);
-    assert_int_equal(login_message_read_answer(buf_slice(&out), &generation, &e), 0);
+    assert_int_equal(login_message_write_answer(7, "a\nnote", NULL, &out), 0);
+    assert_int_equal(login_message_read_answer(buf_slice(&out), &generation, &note, &e), 0);
     assert_true(generation == 7);
+    assert_string_equal(note.text, "a?note");
     buf_clear(&out);
-    assert_int_equal(login_message_write_answer(0, "no \"lease\"\x1b[2J", &out), 0);
-    assert_int_equal(login_message_read_answer(buf_slice(&out), &generation, &e), -1);
+    assert_int_equal(login_message_write_answer(0, NULL, "no \"lease\"\x1b[2J", &out), 0);
+    assert_int_equal(login_message_read_answer(buf_slice(&out), &generation, &note, &e), -1);
     assert_string_equal(e.text, "no \"lease\"?[2J");
-    assert_int_equal(login_message_read_answer(SLICE("{}"), &generation, &e), -1);
-    assert_int_equal(login_message_read_answer(SLICE("x"), &generation, &e), -1);
-    assert_int_equal(login_message_read_answer(SLICE("{\"generation\":-1}"), &generation, &e), -1);
+    assert_int_equal(login_message_read_answer(SLICE("{}"), &generation, &note, &e), -1);
+    assert_int_equal(login_message_read_answer(SLICE("x"), &generation, &note, &e), -1);
+    assert_int_equal(login_message_read_answer(SLICE("{\"generation\":-1}"), &generation, &note, &e), -1);
     buf_done(&out);
 }
 

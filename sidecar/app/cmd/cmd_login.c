@@ -220,14 +220,13 @@ static int sign_in(const struct login_options *o, struct terminal *t)
 
 static int sign_out(const struct login_options *o, struct terminal *t)
 {
-    const char *note;
-    struct err e = { "" };
+    struct err note = { "" }, e = { "" };
     int status = login_out(o, &note, &e);
     if (status)
         return cmd_fail(status, "logout", "%s", e.text);
     fprintf(stderr, "Signed out: what was stored for %s is forgotten.\n", t->name);
-    if (note)
-        fprintf(stderr, "%s\n", note);
+    if (note.text[0])
+        fprintf(stderr, "%s\n", note.text);
     return EX_OK;
 }
 
@@ -245,8 +244,7 @@ static int with_config(const struct words *w, const char *command, const struct 
                         spec->name);
     struct keeper_options keeper = config_keeper(config);
     static struct sockets sockets;
-    if (!out)
-        find_sockets(config, &sockets);
+    find_sockets(config, &sockets);
     t.name = spec->name;
     t.pastes = !out && !t.starts_browser;
     t.spins = isatty(STDERR_FILENO) && !(t.pastes && isatty(STDIN_FILENO));

@@ -1,6 +1,7 @@
 #include "refresh/login/login_private.h"
 
 #include "base/clock.h"
+#include "refresh/login/revoke.h"
 #include "refresh/login/signed_in.h"
 
 #include <malloc.h>
@@ -73,9 +74,7 @@ static int begin(struct login *l, struct err *e)
     int status = login_find_keeper(l) ? 0 : open_store(l, e);
     if (status == 0 && !(l->fetch = fetch_new(&l->options->keeper->network, e)))
         status = EX_OSERR;
-    if (status == 0)
-        status = load_secrets(l, e);
-    return status == 0 ? login_discover(l, e) : status;
+    return status == 0 ? load_secrets(l, e) : status;
 }
 
 static void end(struct login *l)
@@ -168,6 +167,8 @@ int login_run(const struct login_options *o, struct login_result *ret, struct er
     *ret = (struct login_result){ .generation = 0 };
     int status = begin(&l, e);
     if (status == 0)
+        status = login_discover(&l, e);
+    if (status == 0)
         status = get_tokens(&l, &r, e);
     login_hold_signals(true);
     if (status == 0)
@@ -180,48 +181,59 @@ int login_run(const struct login_options *o, struct login_result *ret, struct er
 
 /* ---- and out ---- */
 
+struct leaving {
+    struct err note;
+    bool done;
+};
+
+static void on_revoked(void *arg, const char *error)
+{
+    struct leaving *leaving = arg;
+    leaving->done = true;
+    if (error)
+        err_set(&leaving->note, "%s: end the session there as well", error);
+}
+
+/* Under the lease: nobody refreshes with it meanwhile. */
+static void revoke_token(struct login *l, const struct state *stored, struct leaving *leaving)
+{
+    struct err e;
+    *leaving = (struct leaving){ .done = false };
+    const char *url = l->endpoints.revocation;
+    if (secret_empty(&stored->refresh_token))
+        return;
+    if (!url)
+        err_set(&leaving->note, "%s", REVOKE_NOWHERE);
+    else if (revoke_start(l->fetch, l->spec, url, secret_peek(&stored->refresh_token), on_revoked, leaving, &e))
+        login_wait(&leaving->done);
+    else
+        on_revoked(leaving, e.text);
+}
+
 static int make_signed_out(struct login *l, const struct state *parent, void *arg, struct state *ret)
 {
     const struct signed_in s = signed_in(l);
-    (void)arg;
     signed_out_state(&s, parent, ret);
+    revoke_token(l, parent, arg);
     return 0;
 }
 
-/* RFC 7009 §2.1; 200 also for a token that the server does not know. */
-static const char *revoke_token(struct login *l)
-{
-    struct err e = { "" };
-    struct login_response r = { .status = 0 };
-    const struct grant_member members[] = { { "token", secret_peek(&l->state.refresh_token) },
-                                            { "token_type_hint", SLICE("refresh_token") } };
-    const char *note = NULL;
-    if (secret_empty(&l->state.refresh_token))
-        return "There was no refresh token.";
-    if (!l->endpoints.revocation)
-        return "The provider has no revocation endpoint that sidekey knows: end the session there as well.";
-    if (login_post(l, l->endpoints.revocation, members, 2, &r, &e) != 0 || r.status != 200) {
-        if (r.status || !e.text[0])
-            login_refused(l->endpoints.revocation, &r, &e);
-        l->options->progress.note(l->options->progress.arg, e.text);
-        note = "The provider did not confirm the revocation: end the session there as well.";
-    }
-    login_response_done(&r);
-    return note;
-}
-
-int login_out(const struct login_options *o, const char **ret_note, struct err *e)
+int login_out(const struct login_options *o, struct err *ret_note, struct err *e)
 {
     struct login l = { .options = o, .spec = o->spec, .stores.dir.fd = -1 };
+    struct leaving leaving = { .done = false };
     uint64_t generation;
+    struct err unknown;
     int status = begin(&l, e);
-    *ret_note = NULL;
+    if (status == 0 && login_discover(&l, &unknown) != 0) /* then it is forgotten without being revoked */
+        o->progress.note(o->progress.arg, unknown.text);
     login_hold_signals(true);
-    if (status == 0)
-        *ret_note = revoke_token(&l);
-    if (status == 0)
-        status = login_commit(&l, make_signed_out, NULL, &generation, e);
+    if (status == 0 && l.keeper)
+        status = login_forget(&l, &leaving.note, e);
+    else if (status == 0)
+        status = login_commit(&l, make_signed_out, &leaving, &generation, e);
     login_hold_signals(false);
+    *ret_note = leaving.note;
     end(&l);
     return status;
 }

@@ -56,7 +56,8 @@ void login_found_done(struct login_found *f);
 /* Blocks until it is done; runs the loop.  Exit status: 0; 69, 71, 74, 77, 78 with e, which never holds a secret. */
 MUST_CHECK int login_run(const struct login_options *o, struct login_result *ret, struct err *e);
 /* Revokes the refresh token where the server can (RFC 7009), then stores a state without tokens, which the configured
- * refresh token does not replace.  *ret_note: what a person is to know, a constant.  Exit status as login_run(). */
-MUST_CHECK int login_out(const struct login_options *o, const char **ret_note, struct err *e);
+ * refresh token does not replace; a keeper that runs does it.  *ret_note: what a person is to know; "": nothing.  Exit
+ * status as login_run(). */
+MUST_CHECK int login_out(const struct login_options *o, struct err *ret_note, struct err *e);
 
 #endif

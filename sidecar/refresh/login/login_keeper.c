@@ -51,12 +51,18 @@ static int send_all(int fd, struct slice bytes)
     return shutdown(fd, SHUT_WR);
 }
 
+struct talk {
+    struct slice message;
+    uint64_t generation;
+    struct err note;
+};
+
 /* 0: the keeper has it; 1: nobody has answered; -1 with e: what it says. */
-static int exchange(const char *path, struct slice message, uint64_t *ret_generation, struct err *e)
+static int exchange(const char *path, struct talk *k, struct err *e)
 {
     struct buf in;
     int fd = connect_to(path);
-    ssize_t got = fd >= 0 && send_all(fd, message) == 0;
+    ssize_t got = fd >= 0 && send_all(fd, k->message) == 0;
     buf_init(&in, ANSWER_MAX);
     while (got > 0) {
         char *at = buf_reserve(&in, 1024);
@@ -66,32 +72,28 @@ static int exchange(const char *path, struct slice message, uint64_t *ret_genera
     }
     if (fd >= 0)
         close(fd);
-    int failed = in.len == 0 ? 1 : login_message_read_answer(buf_slice(&in), ret_generation, e);
+    int failed = in.len == 0 ? 1 : login_message_read_answer(buf_slice(&in), &k->generation, &k->note, e);
     buf_done(&in);
     return failed;
 }
 
-static int ask(struct login *l, const char *path, const struct login_response *r, int64_t wall_ms,
-               uint64_t *ret_generation, struct err *e)
+/* m: with what is not of the credential. */
+static int ask(struct login *l, const char *path, struct login_message *m, struct talk *k, struct err *e)
 {
-    char store[PATH_MAX];
+    char store[PATH_MAX], none[] = "";
     const struct credential_spec *s = l->spec;
-    struct login_message h = { .credential = s->name,
-                               .token_url = s->token_url,
-                               .client_id = s->client_id ? s->client_id : (char *)(uintptr_t)"",
-                               .store = store,
-                               .keep = r,
-                               .status = r ? r->status : 0,
-                               .wall_ms = wall_ms };
     struct buf out;
     if (!realpath(l->options->keeper->state_dir, store))
         return 1;
-    if (r)
-        h.body = r->body; /* borrowed */
+    m->credential = s->name;
+    m->token_url = s->token_url;
+    m->client_id = s->client_id ? s->client_id : none;
+    m->store = store;
+    m->revocation_url = l->endpoints.revocation ? l->endpoints.revocation : none;
     buf_init_secret(&out, LOGIN_MESSAGE_MAX);
-    int failed = login_message_write(&h, &out);
-    failed =
-        failed ? err_set(e, "the token response is too large") : exchange(path, buf_slice(&out), ret_generation, e);
+    int failed = login_message_write(m, &out);
+    k->message = buf_slice(&out);
+    failed = failed ? err_set(e, "the token response is too large") : exchange(path, k, e);
     buf_done(&out);
     return failed;
 }
@@ -99,23 +101,44 @@ static int ask(struct login *l, const char *path, const struct login_response *r
 bool login_find_keeper(struct login *l)
 {
     struct err ignored;
-    uint64_t generation;
-    for (const char *const *path = l->options->keeper_sockets; path && *path && !l->keeper; path++)
-        if (ask(l, *path, NULL, 0, &generation, &ignored) == 0)
+    for (const char *const *path = l->options->keeper_sockets; path && *path && !l->keeper; path++) {
+        struct login_message m = { .act = LOGIN_LOOK };
+        struct talk k = { .generation = 0 };
+        if (ask(l, *path, &m, &k, &ignored) == 0)
             l->keeper = *path;
+    }
     return l->keeper;
 }
 
-int login_hand_over(struct login *l, const struct login_response *r, int64_t wall_ms, uint64_t *ret_generation,
-                    struct err *e)
+/* Waits for a keeper that is just being replaced. */
+static int tell(struct login *l, struct login_message *m, struct talk *k, struct err *e)
 {
     int failed = 1;
     for (int i = 0; failed > 0 && i < TRIES; i++) {
         if (i)
             login_sleep(AGAIN_MS);
-        failed = ask(l, l->keeper, r, wall_ms, ret_generation, e);
+        failed = ask(l, l->keeper, m, k, e);
     }
     if (failed > 0)
         err_set(e, "the running sidekey does not answer on %s", l->keeper);
     return failed ? EX_UNAVAILABLE : 0;
+}
+
+int login_hand_over(struct login *l, const struct login_response *r, int64_t wall_ms, uint64_t *ret_generation,
+                    struct err *e)
+{
+    struct login_message m = { .act = LOGIN_KEEP, .status = r->status, .wall_ms = wall_ms, .body = r->body };
+    struct talk k = { .generation = 0 };
+    int status = tell(l, &m, &k, e);
+    *ret_generation = k.generation;
+    return status;
+}
+
+int login_forget(struct login *l, struct err *ret_note, struct err *e)
+{
+    struct login_message m = { .act = LOGIN_FORGET };
+    struct talk k = { .generation = 0 };
+    int status = tell(l, &m, &k, e);
+    *ret_note = k.note;
+    return status;
 }

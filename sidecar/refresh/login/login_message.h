@@ -11,13 +11,21 @@
 #define LOGIN_MESSAGE_MAX (2 * 1024 * 1024)
 #define LOGIN_MESSAGE_BODY_MAX (1024 * 1024) /* of a token response */
 
+enum login_act {
+    LOGIN_LOOK,   /* would the keeper take it? */
+    LOGIN_KEEP,   /* the token response is stored */
+    LOGIN_FORGET, /* what is stored is revoked and forgotten */
+    LOGIN_ACTS
+};
+
 struct login_message {
     /* A credential of the same name elsewhere is another one: all four must be the keeper's own. */
     char *credential, *token_url, *client_id, *store; /* heap; client_id "": none */
-    bool keep;                                        /* false: only asks whether the keeper would take it */
-    int status;                                       /* of HTTP */
-    int64_t wall_ms; /* when the token request was answered, by the server's clock as far as known */
-    struct buf body; /* secret: the token response as it came */
+    enum login_act act;
+    char *revocation_url; /* heap; FORGET: where it is revoked; "": nowhere */
+    int status;           /* of HTTP */
+    int64_t wall_ms;      /* when the token request was answered, by the server's clock as far as known */
+    struct buf body;      /* secret: the token response as it came */
 };
 
 /* Appends the JSON to a secret buf.  0; -ENOBUFS, -ENOMEM. */
@@ -26,9 +34,11 @@ MUST_CHECK int login_message_write(const struct login_message *h, struct buf *ou
 MUST_CHECK int login_message_read(struct slice json, struct login_message *ret, struct err *e);
 void login_message_done(struct login_message *h);
 
-/* The answer.  error NULL: it was done. */
-MUST_CHECK int login_message_write_answer(uint64_t generation, const char *error, struct buf *out);
-/* 0; -1 with e: what the keeper says, printable, or that it said nothing that can be read. */
-MUST_CHECK int login_message_read_answer(struct slice json, uint64_t *ret_generation, struct err *e);
+/* The answer.  error NULL: it was done, and note (NULL: none) is what a person is to know of it. */
+MUST_CHECK int login_message_write_answer(uint64_t generation, const char *note, const char *error, struct buf *out);
+/* 0, with the note or "" in ret_note; -1 with e: what the keeper says, or that it said nothing that can be read.  Both
+ * are printable. */
+MUST_CHECK int login_message_read_answer(struct slice json, uint64_t *ret_generation, struct err *ret_note,
+                                         struct err *e);
 
 #endif

@@ -109,6 +109,8 @@ MUST_CHECK int login_become_owner(const char *state_dir, struct err *e);
 /* login_keeper.c */
 /* Is there a keeper that would take it?  Sets l->keeper. */
 bool login_find_keeper(struct login *l);
+/* Has it revoke and forget what is stored.  Exit status. */
+MUST_CHECK int login_forget(struct login *l, struct err *ret_note, struct err *e);
 /* Gives it the token response; waits for a keeper that is just being replaced.  Exit status. */
 MUST_CHECK int login_hand_over(struct login *l, const struct login_response *r, int64_t wall_ms,
                                uint64_t *ret_generation, struct err *e);
