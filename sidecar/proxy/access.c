@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 
-#include "proxy/rule_index.h"
 #include "base/secret.h"
-#include "base/str.h"
+#include "http/basic.h"
+#include "proxy/rule_index.h"
 
 struct known { /* one client */
     struct access_client client;
@@ -121,16 +121,10 @@ static bool admits(const struct access *a, struct slice user, struct slice passw
 /* Is there the name and password of a client, or the password of "run"? */
 static bool check_basic(const struct access *a, struct slice credentials, const struct access_client **ret)
 {
-    struct slice rest, password, user, scheme = slice_cut(credentials, ' ', &rest);
+    struct slice password, user;
     struct buf plain;
-    bool fits = false;
-    if (!slice_ieq(scheme, SLICE("Basic")))
-        return false;
     buf_init_secret(&plain, 4096);
-    if (str_add_unbase64(&plain, slice_trim(rest)) == 0) {
-        user = slice_cut(buf_slice(&plain), ':', &password);
-        fits = admits(a, user, password, ret);
-    }
+    bool fits = basic_read(credentials, &plain, &user, &password) == 0 && admits(a, user, password, ret);
     buf_done(&plain);
     return fits;
 }

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/str.h"
+#include "http/basic.h"
 #include "http/rules.h"
 #include "net/address.h"
 
@@ -112,15 +112,10 @@ static struct slice shown_password(const struct inject_item *item, const struct 
 static bool shows_basic(const struct access *a, const struct message *head, const struct access_client **ret)
 {
     size_t count;
-    struct slice password, encoded, value = message_get(head, SLICE("authorization"), &count);
-    struct slice scheme = slice_cut(value, ' ', &encoded);
+    struct slice user, password, value = message_get(head, SLICE("authorization"), &count);
     struct buf plain;
     buf_init_secret(&plain, VALUE_MAX);
-    bool fits = count == 1 && slice_ieq(scheme, SLICE("Basic")) && str_add_unbase64(&plain, slice_trim(encoded)) == 0;
-    if (fits) {
-        (void)slice_cut(buf_slice(&plain), ':', &password);
-        fits = access_by_password(a, password, ret);
-    }
+    bool fits = count == 1 && basic_read(value, &plain, &user, &password) == 0 && access_by_password(a, password, ret);
     buf_done(&plain);
     return fits;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
-#include "base/str.h"
+#include "http/basic.h"
 #include "http/query.h"
 #include "proxy/carried.h"
 
@@ -61,14 +61,11 @@ static int add_field(struct buf *to, struct slice name, struct slice value)
 static int add_password(struct buf *to, struct slice field)
 {
     struct buf plain;
-    struct slice coded, password, scheme = slice_cut(field, ' ', &coded);
-    int failed = slice_ieq(scheme, SLICE("Basic")) ? 0 : -EINVAL;
+    struct slice user, password;
     buf_init_secret(&plain, WHEN_VALUE_MAX * 2);
-    if (failed == 0 && (failed = str_add_unbase64(&plain, slice_trim(coded))) == 0) {
-        size_t colon = slice_find(buf_slice(&plain), ':');
-        password = slice_skip(buf_slice(&plain), colon + 1);
-        failed = colon < plain.len ? buf_add(to, password) : -EINVAL;
-    }
+    int failed = basic_read(field, &plain, &user, &password);
+    if (failed == 0)
+        failed = buf_add(to, password);
     buf_done(&plain);
     return failed;
 }
