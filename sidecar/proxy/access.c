@@ -1,7 +1,9 @@
 #include "proxy/access.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/secret.h"
 #include "http/basic.h"
 #include "proxy/rule_index.h"
@@ -23,25 +25,26 @@ struct access {
     size_t count;
 };
 
-static bool lists(const struct client_spec *spec, const struct rule *r)
+/* The rules that spec lists, in the order of the configuration. */
+static int copy_rules(struct known *k, const struct client_spec *spec, const struct worker_options *o)
 {
-    for (char **name = spec->rules; name && *name; name++)
-        if (strcmp(*name, r->name) == 0)
-            return true;
-    return false;
+    size_t count = 0;
+    struct hash *names = hash_new();
+    int failed = names && (k->rules = calloc(o->rule_count + 1, sizeof *k->rules)) ? 0 : -ENOMEM;
+    for (char **name = spec->rules; name && *name && !failed; name++)
+        failed = hash_put(names, slice_str(*name), k);
+    for (size_t i = 0; i < o->rule_count && !failed; i++)
+        if (hash_get(names, slice_str(o->rules[i].name))) {
+            k->rules[count] = o->rules[i];
+            k->rules[count++].original = &o->rules[i];
+        }
+    hash_free(names);
+    return !failed && (k->index = rule_index_new(k->rules, count)) ? 0 : -ENOMEM;
 }
 
 static int meet(struct known *k, const struct client_spec *spec, const struct worker_options *o, struct err *e)
 {
-    size_t count = 0;
-    if (!(k->rules = calloc(o->rule_count + 1, sizeof *k->rules)))
-        return err_set(e, "out of memory");
-    for (size_t i = 0; i < o->rule_count; i++)
-        if (lists(spec, &o->rules[i])) {
-            k->rules[count] = o->rules[i];
-            k->rules[count++].original = &o->rules[i];
-        }
-    if (!(k->index = rule_index_new(k->rules, count)))
+    if (copy_rules(k, spec, o) != 0)
         return err_set(e, "out of memory");
     k->client = (struct access_client){ spec->name, k->index, &k->replays, &k->slots };
     k->spec = spec;

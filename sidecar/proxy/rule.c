@@ -165,26 +165,6 @@ const struct rule *rule_best(const struct rule *const *rules, size_t count, stru
     return best;
 }
 
-static bool same_list(char *const *a, char *const *b)
-{
-    for (; a && b && *a && *b; a++, b++)
-        if (strcmp(*a, *b) != 0)
-            return false;
-    return a && b ? !*a && !*b : !a && !b;
-}
-
-bool rule_shadows(const struct rule *before, const struct rule *r)
-{
-    bool same_placeholder = when_is_set(&before->when) == when_is_set(&r->when) && before->answer == r->answer;
-    if (same_placeholder && r->answer)
-        same_placeholder = slice_eq(when_text(&before->answered), when_text(&r->answered));
-    if (same_placeholder && when_is_set(&r->when))
-        same_placeholder =
-            when_same_place(&before->when, &r->when) && slice_eq(when_text(&before->when), when_text(&r->when));
-    return same_placeholder && same_list(before->paths, r->paths)
-           && (!before->methods || same_list(before->methods, r->methods));
-}
-
 static bool path_matches(const struct rule *r, struct slice path)
 {
     struct rule_path p;

@@ -86,8 +86,6 @@ enum rule_reading { RULE_RAW, RULE_PLAIN, RULE_ANY_PATH };
  * length of path that says how exact the winner is; a rule must say more than what it holds at first. */
 const struct rule *rule_best(const struct rule *const *rules, size_t count, struct slice method,
                              const struct rule_path *path, enum rule_reading reading, size_t *io_weight);
-/* Both have one host and port: a request that r takes is always taken by before, which comes first. */
-bool rule_shadows(const struct rule *before, const struct rule *r);
 /* Methods and paths that a request asks for beside its own (X-HTTP-Method-Override and its like, _method in the query;
  * X-Original-URL, X-Rewrite-URL): true when the rule allows each of them too, or has no list of them.  Frameworks fold
  * their case, so it is folded here. */

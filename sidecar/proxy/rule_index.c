@@ -167,12 +167,6 @@ struct rule_group rule_index_wildcard(const struct rule_index *i, const struct a
     return wildcard_group(i, a0)->all;
 }
 
-struct rule_group rule_index_same(const struct rule_index *i, const struct rule *r)
-{
-    char key[KEY_SIZE];
-    return group_of(i, key_of("", r->host, r->port, key))->all;
-}
-
 /* What a rule is chosen by, once for all readings of the path. */
 struct search {
     const struct group *groups[2]; /* exact host, wildcard */

@@ -20,8 +20,6 @@ void rule_index_free(struct rule_index *i);
 /* The rules that name exactly this host, and those whose wildcard covers it; an empty group when there are none. */
 struct rule_group rule_index_exact(const struct rule_index *i, const struct authority *a0);
 struct rule_group rule_index_wildcard(const struct rule_index *i, const struct authority *a0);
-/* Those with the host pattern and port of this rule. */
-struct rule_group rule_index_same(const struct rule_index *i, const struct rule *r);
 /* The winner over the whole list.  Precedence: exact host > wildcard > answer > placeholder (when) > longest literal
  * path > order.  The query of the target counts for placeholders only.  A path that servers may read in several ways
  * (proxy/rule_path.h) matches only patterns that match all paths.  *ret is also set with RULE_PLACEHOLDER: the rule

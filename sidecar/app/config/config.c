@@ -1,5 +1,6 @@
 #include "app/config/config.h"
 
+#include "app/config/config_index.h"
 #include "base/own_env.h"
 
 #include <stdlib.h>
@@ -56,6 +57,7 @@ void config_free(struct config *c)
     secret_ref_done(&c->parent.password);
     buf_done(&c->throwaway_der);
     buf_done(&c->throwaway_pem);
+    config_index_free(c->index);
     free(c);
 }
 

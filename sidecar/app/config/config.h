@@ -61,6 +61,7 @@ struct config {
     struct buf throwaway_der; /* derived: public key, where a rule answers (crypto/throwaway.h) */
     struct buf throwaway_pem; /* derived: its private half, for those who write key files; else empty */
     bool placeholders_known;  /* derived: those of `placeholder: auto` are the true ones (app/config/placeholders.h) */
+    struct config_index *index; /* while it is loaded; else NULL */
 };
 
 struct config_options { /* NULL where one is asked for: all zero */

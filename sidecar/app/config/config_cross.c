@@ -1,6 +1,7 @@
 #include "app/config/config_cross.h"
 
 #include "app/config/config_chain.h"
+#include "app/config/config_index.h"
 #include "app/config/config_local.h"
 #include "app/config/config_slips.h"
 #include "app/config/config_values.h"
@@ -9,6 +10,7 @@
 #include "app/config/units.h"
 #include "refresh/redis/redis_url.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -105,14 +107,29 @@ static int check_places(struct schema *s, const json_t *node, const struct rule 
     return 0;
 }
 
+static int no_memory(struct schema *s, const json_t *node)
+{
+    return schema_error(s, node, "out of memory");
+}
+
+/* NULL when out of memory. */
+static struct config_index *index_of(struct schema *s)
+{
+    struct config *c = s->root;
+    if (!c->index)
+        c->index = config_index_new();
+    return c->index;
+}
+
 static int check_credential(struct schema *s, const json_t *node, const struct rule *r)
 {
     const struct config *c = s->root;
+    struct config_index *index = index_of(s);
     const json_t *at = json_object_get(node, "credential");
     const char *best = NULL;
-    for (size_t i = 0; i < c->credential_count; i++)
-        if (strcmp(c->credentials[i].name, r->credential) == 0)
-            return 0;
+    int found = index ? config_index_credential(index, c->credentials, c->credential_count, r->credential) : -ENOMEM;
+    if (found)
+        return found > 0 ? 0 : no_memory(s, at);
     for (size_t i = 0; i < c->credential_count; i++)
         units_nearer(r->credential, c->credentials[i].name, &best);
     if (best)
@@ -148,15 +165,14 @@ static int check_needs_credential(struct schema *s, const json_t *node, const st
 
 static int check_name(struct schema *s, const json_t *node, struct rule *r)
 {
-    const struct config *c = s->root;
-    if (!r->name)
-        return set_text(s, node, &r->name, r->host);
-    for (const struct rule *other = c->rules; other < r; other++)
-        if (other->name && other->host && strcmp(other->name, r->name) == 0 && /* what it lacks was reported there */
-            strcmp(other->name, other->host) != 0)
-            return schema_error(s, json_object_get(node, "name"),
-                                "another rule has this name: names must be unique, because metrics use them as labels");
-    return 0;
+    struct config_index *index = index_of(s);
+    const struct rule *other = index && r->name ? config_index_rule(index, r->name) : NULL;
+    if (other && strcmp(other->name, other->host) != 0)
+        return schema_error(s, json_object_get(node, "name"),
+                            "another rule has this name: names must be unique, because metrics use them as labels");
+    if (!r->name && set_text(s, node, &r->name, r->host) != 0)
+        return -1;
+    return index && config_index_add_rule(index, r) == 0 ? 0 : no_memory(s, node);
 }
 
 int cross_check_mark(struct schema *s, const json_t *node, void *mark)
@@ -166,6 +182,23 @@ int cross_check_mark(struct schema *s, const json_t *node, void *mark)
         return schema_error(s, node,
                             "needs header or json: one of them must identify the response as a refusal of the token");
     return 0;
+}
+
+/* It would never apply.  Without a placeholder that is only a warning (config_load.c). */
+static int check_twin(struct schema *s, const json_t *node, const struct rule *r)
+{
+    struct config_index *index = index_of(s);
+    const struct config *c = s->root;
+    const struct rule *other;
+    if (r->answer || !when_is_set(&r->when))
+        return 0;
+    if (!index || config_index_add_requests(index, r, &other) != 0)
+        return no_memory(s, node);
+    if (!other)
+        return 0;
+    return schema_error(s, r->when.any ? node : json_object_get(node, "when"),
+                        "rules[%zu] already has this placeholder for the same host and paths",
+                        (size_t)(other - c->rules));
 }
 
 int cross_check_rule(struct schema *s, const json_t *node, void *rule)
@@ -182,6 +215,8 @@ int cross_check_rule(struct schema *s, const json_t *node, void *rule)
         failed = placeholders_check_rule(s, node, r);
     if (!failed)
         failed = config_when_check(s, node, r);
+    if (!failed)
+        failed = check_twin(s, node, r);
     if (!failed && r->credential && r->inject_count == 0 && !r->answer)
         failed = default_inject(s, node, r);
     return failed ? failed : check_places(s, node, r);
@@ -189,12 +224,10 @@ int cross_check_rule(struct schema *s, const json_t *node, void *rule)
 
 static const char *unknown_rule(const struct config *c, const char *name, const char **best)
 {
-    for (size_t i = 0; i < c->rule_count; i++) {
-        const char *rule = c->rules[i].name ? c->rules[i].name : ""; /* a bad rule was reported there */
-        if (strcmp(rule, name) == 0)
-            return NULL;
-        units_nearer(name, rule, best);
-    }
+    if (c->index && config_index_rule(c->index, name))
+        return NULL;
+    for (size_t i = 0; i < c->rule_count; i++)
+        units_nearer(name, c->rules[i].name ? c->rules[i].name : "", best); /* a bad rule was reported there */
     return name;
 }
 
@@ -244,22 +277,18 @@ static int check_redis(struct schema *s, const json_t *store, const struct confi
 static int check_http2(struct schema *s, const json_t *rules, const struct config *c)
 {
     int failed = 0;
-    size_t alike = 0;
-    while (alike < c->rule_count && c->rules[alike].http2 == c->rules[0].http2)
-        alike++;
-    if (alike == c->rule_count) /* as nearly always: thousands of rules are not compared in pairs */
-        return 0;
-    for (size_t i = 1; i < c->rule_count; i++)
-        for (size_t j = 0; j < i; j++) {
-            const struct rule *a = &c->rules[j], *b = &c->rules[i];
-            if (!a->host || !b->host || strcmp(a->host, b->host) != 0 || a->port != b->port || a->http2 == b->http2)
-                continue;
+    for (size_t i = 0; i < c->rule_count && c->index; i++) {
+        const struct rule *first, *r = &c->rules[i];
+        if (!r->host)
+            continue;
+        if (config_index_add_host(c->index, r, &first) != 0)
+            return no_memory(s, rules);
+        if (first->http2 != r->http2)
             failed = schema_error(s, json_array_get(rules, i),
                                   "http2 differs from that of rule %s, which has the same host: a connection has one "
                                   "protocol for all of its requests",
-                                  a->name ? a->name : a->host);
-            break;
-        }
+                                  first->name ? first->name : first->host);
+    }
     return failed;
 }
 

@@ -3,6 +3,7 @@
 
 #include "app/config/config_chain.h"
 #include "app/config/config_file.h"
+#include "app/config/config_index.h"
 #include "app/config/config_local.h"
 #include "app/config/config_slips.h"
 #include "app/config/config_table.h"
@@ -11,7 +12,6 @@
 #include "base/hash.h"
 #include "crypto/seal.h"
 #include "net/address.h"
-#include "proxy/rule_index.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -72,31 +72,29 @@ static int derive(struct config *c)
     return failed || !c->store_file || !c->ca_publish || !c->admin_socket ? -ENOMEM : 0;
 }
 
-static bool is_shadowed(const struct rule_index *index, const struct rule *r)
+/* A rule with a placeholder was judged already: cross_check_rule(). */
+static bool is_shadowed(struct config_index *index, const struct rule *r)
 {
-    struct rule_group group = rule_index_same(index, r);
-    for (size_t i = 0; i < group.count && group.rules[i] < r; i++)
-        if (rule_shadows(group.rules[i], r))
-            return true;
-    return false;
+    const struct rule *before;
+    return index && !when_is_set(&r->when) && config_index_add_requests(index, r, &before) == 0 && before;
 }
 
 static void warn_rules(struct schema *s, const struct config *c, const json_t *rules)
 {
-    struct rule_index *index = rule_index_new(c->rules, c->rule_count);
+    struct config_index *index = config_index_new();
     if (c->rule_count == 0)
         schema_warn(s, rules, "there are no rules: sidekey adds no credential to any request");
     for (size_t i = 0; i < c->rule_count; i++) {
         const struct rule *r = &c->rules[i];
         const json_t *node = json_array_get(rules, i);
-        if (index && !when_is_set(&r->when) && is_shadowed(index, r)) /* with when it was an error: config_when.h */
+        if (is_shadowed(index, r))
             schema_warn(s, node, "rules[%zu] never applies: an earlier rule matches the same requests", i);
         if (strncmp(r->host, "*.", 2) == 0 && !strchr(r->host + 2, '.'))
             schema_warn(s, node, "rules[%zu]: %s covers a whole top-level domain", i, r->host);
         if (r->allow_http && r->credential)
             schema_warn(s, node, "rules[%zu]: allow_http sends the token unencrypted", i);
     }
-    rule_index_free(index);
+    config_index_free(index);
 }
 
 static void warn_unused(struct schema *s, const struct config *c, const json_t *credentials)
@@ -256,6 +254,8 @@ static struct config *parse(struct slice text, const char *name, const struct co
     }
     tree_free(tree);
     if (c) {
+        config_index_free(c->index);
+        c->index = NULL;
         config_seen_bytes(&s.seen, text);
         config_seen_file(&s.seen, name);
         config_seen_system(&s.seen);

@@ -23,7 +23,6 @@ const struct table config_when_table = { .fields = when_fields };
 
 int config_when_check(struct schema *s, const json_t *node, const struct rule *r)
 {
-    const struct config *c = s->root;
     const json_t *at = json_object_get(node, "when");
     const struct when *w = &r->when;
     bool asked = at && !tree_is_null(s->tree, at);
@@ -47,9 +46,5 @@ int config_when_check(struct schema *s, const json_t *node, const struct rule *r
     if (r->only_if_header)
         return schema_error(s, json_object_get(node, "only_if"),
                             "only_if and when exclude each other: keep one of them");
-    for (const struct rule *other = c->rules; other < r; other++)
-        if (other->host && other->port == r->port && strcmp(other->host, r->host) == 0 && rule_shadows(other, r))
-            return schema_error(s, at, "rules[%zu] already has this placeholder for the same host and paths",
-                                (size_t)(other - c->rules));
     return 0;
 }

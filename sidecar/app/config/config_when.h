@@ -8,7 +8,7 @@
 
 /* The keys of `when`, in a struct rule. */
 extern const struct table config_when_table;
-/* One place, a placeholder, no contradiction to only_if and others, no earlier rule that takes the same requests.
+/* One place, a placeholder, no contradiction to only_if and others.
  * Returns 0; -1, reported. */
 int config_when_check(struct schema *s, const json_t *node, const struct rule *r);
 
