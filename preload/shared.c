@@ -48,16 +48,48 @@ struct table *shared_map(const char *path)
     return NULL;
 }
 
-/* FNV-1a, finished so that near keys (1.2.3.4, 1.2.3.5) do not cluster. */
-static uint32_t hash_of(const void *bytes, size_t n, uint32_t seed)
+static uint64_t turned(uint64_t x, int bits)
+{
+    return x << bits | x >> (64 - bits);
+}
+
+static void mix(uint64_t v[4])
+{
+    v[0] += v[1], v[1] = turned(v[1], 13) ^ v[0], v[0] = turned(v[0], 32);
+    v[2] += v[3], v[3] = turned(v[3], 16) ^ v[2];
+    v[0] += v[3], v[3] = turned(v[3], 21) ^ v[0];
+    v[2] += v[1], v[1] = turned(v[1], 17) ^ v[2], v[2] = turned(v[2], 32);
+}
+
+static void take_word(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    mix(v);
+    mix(v);
+    v[0] ^= word;
+}
+
+/* SipHash-2-4 (Aumasson and Bernstein, 2012): other users see tokens in /proc/net/tcp and may know their names, and
+ * learn nothing of the seed from them. */
+static uint32_t sum_of(const struct table *t, const void *bytes, size_t n, uint32_t more)
 {
     const uint8_t *at = bytes;
-    uint64_t h = 0xcbf29ce484222325u ^ seed;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ at[i]) * 0x100000001b3u;
-    h ^= h >> 33;
-    h *= 0xff51afd7ed558ccdu;
-    return (uint32_t)(h >> 32);
+    uint64_t v[4] = { t->seed[0] ^ 0x736f6d6570736575u, t->seed[1] ^ 0x646f72616e646f6du,
+                      t->seed[0] ^ 0x6c7967656e657261u, t->seed[1] ^ 0x7465646279746573u };
+    uint64_t word = 0;
+    take_word(v, more);
+    for (size_t i = 0; i < n; i++) {
+        word |= (uint64_t)at[i] << i % 8 * 8;
+        if (i % 8 == 7) {
+            take_word(v, word);
+            word = 0;
+        }
+    }
+    take_word(v, word | (uint64_t)n << 56);
+    v[2] ^= 0xff;
+    for (int i = 0; i < 4; i++)
+        mix(v);
+    return (uint32_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
 }
 
 /* .0 and .255 look like network and broadcast addresses to some programs. */
@@ -77,7 +109,7 @@ static void publish(void *dst, const void *src, size_t n)
 bool shared_name_put(struct table *t, const char *name, uint32_t *ret_index)
 {
     size_t length = strlen(name);
-    uint32_t start = hash_of(name, length, 0);
+    uint32_t start = sum_of(t, name, length, 0);
     for (uint32_t probe = 0; probe < TABLE_NAMES; probe++) {
         uint32_t i = (start + probe) % TABLE_NAMES;
         struct table_name *n = &t->names[i];
@@ -135,7 +167,7 @@ static bool same_dest(const struct table_dest *a, const struct table_dest *b)
 /* Finds want, or (insert) puts it into the first empty slot on its way. */
 static bool dest_find(struct table *t, const struct table_dest *want, bool insert, uint32_t *ret_index)
 {
-    uint32_t start = hash_of(want->address, sizeof want->address, (uint32_t)want->port << 8 | want->kind);
+    uint32_t start = sum_of(t, want->address, sizeof want->address, (uint32_t)want->port << 8 | want->kind);
     for (uint32_t probe = 0; probe < TABLE_DESTS; probe++) {
         uint32_t i = (start + probe) % TABLE_DESTS;
         struct table_dest *d = &t->dests[i];

@@ -4,12 +4,13 @@
  *
  * Name         slot i of names[] is the name of 198.18.0.0 + i and of TABLE_FAKE6 + i.
  * Destination  slot i of dests[] is the target (address, port, name) of the loopback token 127.64.0.0 + i.
- * Both are open-addressed, insert-only hash tables.  A writer claims an empty slot (EMPTY → CLAIMED, compare-and-swap),
- * fills it, then publishes it (READY, release).  No process waits: it skips a slot that another process has CLAIMED, so
- * at worst a name or a destination has two slots, and both are correct. A slot never changes afterwards and is never
- * reused, so a token stays valid. Equal destinations share a slot: a million connections to one target use one slot.
- * Full (130,048 names, 1,048,576 destinations): names fail with EAI_FAIL, connections with ENETUNREACH. They never
- * bypass the proxy silently. */
+ * Both are open-addressed, insert-only hash tables. The sum that says where a name or a destination begins has a secret
+ * seed of its own in each table, so no other user can compute a token from a host's name.  A writer claims an empty
+ * slot (EMPTY → CLAIMED, compare-and-swap), fills it, then publishes it (READY, release).  No process waits: it skips a
+ * slot that another process has CLAIMED, so at worst a name or a destination has two slots, and both are correct. A
+ * slot never changes afterwards and is never reused, so a token stays valid. Equal destinations share a slot: a million
+ * connections to one target use one slot. Full (130,048 names, 1,048,576 destinations): names fail with EAI_FAIL,
+ * connections with ENETUNREACH. They never bypass the proxy silently. */
 #ifndef SIDEKEY_PRELOAD_TABLE_H
 #define SIDEKEY_PRELOAD_TABLE_H
 
@@ -53,7 +54,8 @@ struct table_dest {
 
 struct table {
     uint64_t magic;
-    uint8_t reserved[4088];
+    uint64_t seed[2]; /* random; written with the magic, before any program runs */
+    uint8_t reserved[4072];
     struct table_name names[TABLE_NAMES];
     struct table_dest dests[TABLE_DESTS];
 };

@@ -1,5 +1,6 @@
 #include "proxy/hints.h"
 
+#include "base/rand.h"
 #include "preload/table.h"
 
 #include <arpa/inet.h>
@@ -14,6 +15,7 @@ struct hints {
     int fd;
 };
 
+_Static_assert(offsetof(struct table, seed) == sizeof(uint64_t), "format() writes magic and seed at once");
 _Static_assert(HINTS_HOST_SIZE == TABLE_TEXT, "a name of the table is a host");
 
 static int read_at(int fd, void *dst, size_t size, size_t offset)
@@ -27,14 +29,15 @@ static int read_at(int fd, void *dst, size_t size, size_t offset)
     return (size_t)n == size ? 0 : -EBADMSG;
 }
 
-/* Two that make it at once write the same. */
+/* Two that make it at once write one head or the other, and no program has a token yet. */
 static int format(int fd)
 {
-    static const uint64_t magic = TABLE_MAGIC;
+    uint64_t head[3] = { TABLE_MAGIC };
+    rand_bytes(head + 1, sizeof head - sizeof *head);
     if (ftruncate(fd, (off_t)sizeof(struct table)) != 0)
         return -errno;
-    ssize_t n = pwrite(fd, &magic, sizeof magic, offsetof(struct table, magic));
-    if (n == (ssize_t)sizeof magic)
+    ssize_t n = pwrite(fd, head, sizeof head, 0);
+    if (n == (ssize_t)sizeof head)
         return 0;
     return n < 0 ? -errno : -EIO;
 }

@@ -191,11 +191,20 @@ TABLE_DESTS, TABLE_READY = 4096 + 131072 * 256, 2  # preload/table.h
 
 
 def taken_token(table):
-    """The loopback address of the first destination in the table, which anybody could compute from the host's name."""
+    """The loopback address of the first destination in the table, which others could see in /proc/net/tcp."""
     with open(table, "rb") as file:
         file.seek(TABLE_DESTS)
         number = next(i for i, (state, _) in enumerate(struct.iter_unpack("=I28s", file.read())) if state == TABLE_READY)
     return ipaddress.ip_address("127.64.0.0") + number
+
+
+def test_the_address_of_a_token_is_another_one_in_each_run(config_file, place):
+    """Else anybody could compute it from the host's name."""
+    seen = set()
+    for _ in range(3):
+        with waiting_run(config_file, place, f"curl -sS -o /dev/null {URL}; echo $SIDEKEY_PRELOAD_TABLE", "--layers", "preload") as (line, _):
+            seen.add(taken_token(line.strip()))
+    assert len(seen) == 3, seen
 
 
 def test_somebody_elses_connection_to_the_preload_listener_gets_no_token(config_file, place):

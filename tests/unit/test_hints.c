@@ -93,6 +93,9 @@ static void the_file_is_made_private_and_sparse(void **state)
     assert_int_equal(st.st_mode & 07777, 0600);
     assert_true((uint64_t)st.st_size == sizeof(struct table));
     assert_true(st.st_blocks * 512 < 1024 * 1024);
+    uint64_t seed[2] = { 0 };
+    assert_int_equal(pread(raw, seed, sizeof seed, offsetof(struct table, seed)), sizeof seed);
+    assert_true(seed[0] && seed[1] && seed[0] != seed[1]);
 }
 
 static void an_existing_table_is_opened_with_what_it_holds(void **state)

@@ -372,6 +372,22 @@ static int unmap(void **state)
     return unlink(path);
 }
 
+/* No other user can compute the address of a token from the name of its host. */
+static void where_things_stand_depends_on_the_seed_of_the_table(void **state)
+{
+    (void)state;
+    struct target to = { .family = 4, .port = 443, .address = { [10] = 0xff, [11] = 0xff, 192, 0, 2, 7 } };
+    uint32_t first[3], second[3];
+    for (unsigned seed = 0; seed < 3; seed++) {
+        table->seed[0] = seed & 1;
+        table->seed[1] = seed >> 1;
+        assert_true(shared_name_put(table, "api.example.test", &first[seed]));
+        assert_true(shared_dest_put(table, &to, TABLE_NO_NAME, TABLE_VIA_US, &second[seed]));
+    }
+    assert_true(first[0] != first[1] && first[0] != first[2] && first[1] != first[2]);
+    assert_true(second[0] != second[1] && second[0] != second[2] && second[1] != second[2]);
+}
+
 static void a_table_of_another_layout_is_not_mapped(void **state)
 {
     (void)state;
@@ -661,6 +677,7 @@ int main(void)
         cmocka_unit_test(only_bundles_and_only_reading_are_redirected),
         cmocka_unit_test(a_copy_of_the_public_roots_is_known_by_its_certificates),
 #define T(fn) cmocka_unit_test_setup_teardown(fn, map, unmap)
+        T(where_things_stand_depends_on_the_seed_of_the_table),
         T(a_table_of_another_layout_is_not_mapped),
         T(a_name_has_one_index_and_the_index_the_name),
         T(a_slot_that_someone_died_in_is_passed_by),
