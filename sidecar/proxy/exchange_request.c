@@ -38,10 +38,10 @@ void exchange_push_replay(struct exchange *x)
         x->replayed += part.len;
         kept = slice_skip(kept, part.len);
     }
+    x->resending = kept.len > 0;
     exchange_progress(x);
     if (kept.len)
         return;
-    x->resending = false;
     if (x->request_done)
         end_upload(x);
     leg_want(x->client_leg, true);
@@ -317,8 +317,10 @@ static void on_request_end(void *owner, struct message *trailers)
         if (message_copy(&x->trailers, trailers) != 0)
             message_clear(&x->trailers);
     }
-    if (x->state == EXCHANGE_RELAY && x->up && !x->resending && !x->upload_cut)
+    if (x->state == EXCHANGE_RELAY && x->up && !x->resending && !x->upload_cut) {
+        exchange_progress(x);
         end_upload(x);
+    }
 }
 
 static void on_client_space(void *owner)

@@ -12,10 +12,12 @@ static int64_t read_ms(const struct exchange *x)
     return x->ctx->options->limits.head_ms;
 }
 
+/* Between two bytes of a message, or until the first one of the response: rules 7.6 and 7.7. */
 static int64_t relay_ms(const struct exchange *x)
 {
     const struct worker_limits *limits = &x->ctx->options->limits;
-    return x->status || x->inspecting ? limits->idle_ms : limits->first_byte_ms;
+    bool in_request = !x->request_done || x->resending, in_response = x->status || x->inspecting;
+    return in_request || in_response ? limits->idle_ms : limits->first_byte_ms;
 }
 
 /* Every state has a deadline. */
@@ -27,7 +29,7 @@ static const struct {
     [EXCHANGE_TOKEN] = { "token", token_ms, false }, /* limits.token_wait */
     [EXCHANGE_READ] = { "read", read_ms, true },     /* limits.head */
     [EXCHANGE_CONNECT] = { "connect", NULL, false }, /* upstream_wait: limits.dial and limits.tls */
-    [EXCHANGE_RELAY] = { "relay", relay_ms, true },  /* limits.first_byte, then limits.idle */
+    [EXCHANGE_RELAY] = { "relay", relay_ms, true },  /* limits.idle, limits.first_byte, limits.idle */
     [EXCHANGE_HELD] = { "held", token_ms, false },   /* limits.token_wait */
     [EXCHANGE_OVER] = { "over", NULL, false },
 };

@@ -334,10 +334,22 @@ def test_7_an_answer_that_is_only_slow_passes_whole(scene):
 
 def test_7_an_upload_that_stops_in_the_middle_is_ended(scene):
     scene.playing(wire.serve)
-    with scene.only("first_byte").tls() as sock, ends(SHORT_S):
+    with scene.only("idle").tls() as sock, ends(SHORT_S):
         sock.sendall(f"POST / HTTP/1.1\r\n{HOST}Content-Length: 100\r\n\r\nhalf".encode())
         answer, end = wire.read_to_end(sock)
     assert end != "open" and status_of(answer) in (None, 408, 504), answer
+
+
+def test_7_an_upload_that_pauses_for_longer_than_an_answer_may_take_passes_whole(scene):
+    scene.playing(wire.serve)
+
+    def attempt():
+        with scene.only("first_byte").tls() as sock:
+            sock.sendall(f"POST / HTTP/1.1\r\n{HOST}Content-Length: 8\r\n\r\nhalf".encode())
+            time.sleep(3 * SHORT_S)
+            sock.sendall(b"half")
+            return status_of(read_message(sock)[0]) == 200
+    insist(attempt)
 
 
 def test_7_an_idle_tunnel_is_ended(scene):

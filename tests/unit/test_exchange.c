@@ -989,6 +989,33 @@ static void a_client_that_does_not_send_its_body_is_told_so(void **state)
     assert_true(has(hear(c, &eof), "408 Request Timeout") && eof);
 }
 
+/* Rules 7.6 and 7.7: the time between two bytes while a body comes, then the time of the first byte of the answer. */
+static void an_upload_has_the_time_between_two_bytes_and_then_that_of_the_first_byte(void **state)
+{
+    (void)state;
+    world_options.limits.idle_ms = 60000;
+    world_options.limits.first_byte_ms = 20000;
+    world_token(1, "token-1", 3600000);
+    int c = world_client();
+    say(c, POST("Content-Length: 5\r\n", "ab"));
+    int up = world_upstream();
+    fake_timer_run(50000);
+    say(c, "cde");
+    assert_true(has(hear(up, NULL), "abcde"));
+    fake_timer_run(19000);
+    world_turn();
+    assert_string_equal(hear(c, NULL), "");
+    fake_timer_run(1000);
+    world_turn();
+    assert_true(has(hear(c, NULL), "error=http_response_timeout"));
+    c = world_client();
+    say(c, POST("Content-Length: 5\r\n", "ab"));
+    world_upstream();
+    fake_timer_run(60000);
+    world_turn();
+    assert_true(has(hear(c, NULL), "408 Request Timeout"));
+}
+
 /* --- the flow of bytes --- */
 
 static size_t pour(int fd, size_t most)
@@ -1246,6 +1273,7 @@ int main(void)
         T(a_broken_upload_is_a_400_and_no_whole_request),
         T(every_wait_has_an_end_that_is_told),
         T(a_client_that_does_not_send_its_body_is_told_so),
+        T(an_upload_has_the_time_between_two_bytes_and_then_that_of_the_first_byte),
         T(a_slow_reader_stops_the_writer_in_both_directions),
         T(a_replayed_body_larger_than_the_queue_arrives_whole),
         T(the_copy_of_the_body_is_given_back_when_the_answer_begins),
