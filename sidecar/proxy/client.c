@@ -82,6 +82,7 @@ static void end(struct client *c, enum close_reason reason, void (*free_leg)(str
     if (c->up_fd >= 0)
         close(c->up_fd);
     pool_release(c->reserved);
+    upstream_warm_cancel(&c->warm);
     stream_free(c->stream);
     free_leg(c->leg);
     client_slot_leave(c);

@@ -119,7 +119,6 @@ static bool connect_warm(struct place *p)
     struct upstream *u = make_room(p) ? upstream_new(p) : NULL;
     if (!u)
         return false;
-    u->warm = true;
     upstream_dial(u);
     return true;
 }
@@ -292,10 +291,10 @@ enum pool_protocol pool_protocol(struct pool *p, const struct upstream_target *t
                                  void (*fn)(void *arg, enum pool_protocol protocol), void *arg)
 {
     struct place *place = place_of(p, target);
-    *w = (struct protocol_wait){ .fn = fn, .arg = arg };
+    *w = (struct protocol_wait){ .place = place, .fn = fn, .arg = arg };
     list_init(&w->node);
     if (place && is_known(place->protocol) && place->protocol->known == PROTOCOL_H1) {
-        struct upstream_target plain = { .a0 = target->a0, .rule = target->rule };
+        struct upstream_target plain = { .a0 = target->a0, .rule = target->rule, .warm = target->warm };
         if (fd >= 0)
             pool_adopt(p, &plain, fd);
         return PROTOCOL_H1;
@@ -320,12 +319,6 @@ enum pool_protocol pool_protocol(struct pool *p, const struct upstream_target *t
     return PROTOCOL_UNKNOWN;
 }
 
-void protocol_wait_cancel(struct protocol_wait *w)
-{
-    if (w->node.next)
-        list_remove(&w->node);
-}
-
 struct h2_budget *pool_budget(struct pool *p)
 {
     return &p->budget;
@@ -339,7 +332,10 @@ void pool_adopt(struct pool *p, const struct upstream_target *target, int fd)
         close(fd);
         return;
     }
-    u->warm = true;
+    if (target->warm && !target->warm->u) {
+        u->warm = target->warm;
+        u->warm->u = u;
+    }
     upstream_secure(u, fd);
 }
 
@@ -372,6 +368,24 @@ static void end_spare_attempt(struct place *p)
         upstream_drop(u, CLOSE_NOT_NEEDED);
         return;
     }
+}
+
+void upstream_warm_cancel(struct upstream_warm *w)
+{
+    if (!w->u)
+        return;
+    struct place *p = w->u->place;
+    w->u->warm = NULL;
+    w->u = NULL;
+    end_spare_attempt(p);
+}
+
+void protocol_wait_cancel(struct protocol_wait *w)
+{
+    if (!w->node.next || list_empty(&w->node))
+        return;
+    list_remove(&w->node);
+    end_spare_attempt(w->place);
 }
 
 void upstream_wait_cancel(struct upstream_wait *w)

@@ -58,6 +58,14 @@ static void report_drop(const struct upstream *u, enum close_reason reason)
               log_str("host", authority_key(&u->place->a0, host)));
 }
 
+/* From here on it is for everybody. */
+static void leave_warm(struct upstream *u)
+{
+    if (u->warm)
+        u->warm->u = NULL;
+    u->warm = NULL;
+}
+
 void upstream_drop(struct upstream *u, enum close_reason reason)
 {
     struct place *p = u->place;
@@ -66,6 +74,7 @@ void upstream_drop(struct upstream *u, enum close_reason reason)
         return;
     }
     report_drop(u, reason);
+    leave_warm(u);
     upstream_h2_drop(u);
     if (u->state == UPSTREAM_DIAL || u->state == UPSTREAM_TLS)
         p->connecting--;
@@ -245,6 +254,7 @@ void upstream_attempt_failed(struct upstream *u, enum close_reason reason, const
 
 void upstream_connected(struct upstream *u)
 {
+    leave_warm(u);
     if (u->place->protocol) {
         upstream_h2_connected(u);
         return;

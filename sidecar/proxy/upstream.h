@@ -14,6 +14,11 @@
 struct pool;
 struct upstream;
 
+/* A connection that a client asks for before it has a request. While it is being made, it is kept for that client. */
+struct upstream_warm {
+    struct upstream *u; /* NULL: it is made, or there is none */
+};
+
 struct upstream_target {
     const struct authority *a0;
     const struct rule *rule; /* its tls files are the identity; NULL: none */
@@ -21,6 +26,7 @@ struct upstream_target {
     bool once;
     /* HTTP/2: whose requests may share a connection with this one; NULL: HTTP/1.1 */
     const char *sharer;
+    struct upstream_warm *warm; /* of the client that pool_adopt() and pool_protocol() are called for; NULL: no one's */
 };
 
 struct place;
@@ -29,6 +35,7 @@ enum pool_protocol { PROTOCOL_UNKNOWN, PROTOCOL_H1, PROTOCOL_H2 };
 
 struct protocol_wait {
     struct list node;
+    struct place *place;
     void (*fn)(void *arg, enum pool_protocol protocol); /* UNKNOWN: the upstream could not be had */
     void *arg;
 };
@@ -64,12 +71,14 @@ void pool_release(struct place *reserved);
 /* Takes a connected TCP socket over: goes on with TLS, then idle or to a waiting request.  Closes it when the limit is
  * reached. */
 void pool_adopt(struct pool *p, const struct upstream_target *target, int fd);
+/* The client has left: ends the attempt that was kept for it, unless others wait for one. Harmless on a zeroed one. */
+void upstream_warm_cancel(struct upstream_warm *w);
 /* What an upstream of TLS speaks, by its own choice among both (RFC 7301); target has a sharer.  fd: a socket that is
  * connected to it, or -1; taken over.  UNKNOWN: fn comes later, within dial_ms + tls_ms.  What was learnt holds for
  * five minutes, or until the upstream says otherwise. */
 enum pool_protocol pool_protocol(struct pool *p, const struct upstream_target *target, int fd, struct protocol_wait *w,
                                  void (*fn)(void *arg, enum pool_protocol protocol), void *arg);
-/* Harmless on a zeroed or finished wait. */
+/* Also ends an attempt to connect that nobody else waits for.  Harmless on a zeroed or finished wait. */
 void protocol_wait_cancel(struct protocol_wait *w);
 /* The upstream wants HTTP/1.1 after all (RFC 9113 §7, HTTP_1_1_REQUIRED): so it is what it speaks from now on. */
 void upstream_wants_h1(struct upstream *u);

@@ -65,8 +65,8 @@ struct upstream {
     struct h1_leg *leg;
     struct timer deadline;
     bool reused;
-    bool warm;         /* dialled before a request waited for it */
-    int64_t unused_ms; /* clock_mono_ms() when it was connected, or its last answer ended */
+    struct upstream_warm *warm; /* the client that it is kept for, while it is being made; NULL: those who wait */
+    int64_t unused_ms;          /* clock_mono_ms() when it was connected, or its last answer ended */
     size_t unread;
     /* --- h2: a connection --- */
     struct h2_conn *conn;
