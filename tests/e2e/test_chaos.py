@@ -7,6 +7,7 @@ arrive and answers that are lost; not set: all but redis with answers that arriv
   - by the API's own book: no token arrives after its end, none at the other account's host, no request more than twice.
 """
 import asyncio
+import base64
 import contextlib
 import http.client
 import itertools
@@ -15,6 +16,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import ssl
 import time
 
@@ -170,7 +172,7 @@ def open_intents(folders, pid):
 def reuses(events, kills):
     """(excused, not excused): each refresh token that was spent again, and whether the answer to its first spending was lost on its way.
 
-    Lost: the server could not deliver it whole; or who had asked was dead before; or was killed with the answer not yet in its journal."""
+    Lost: the server could not deliver it whole, or it was never read; or who had asked was dead before; or was killed with the answer not yet in its journal."""
     asked = {e["n"]: e for e in events if e["what"] == "token_request"}
     last = {(e.get("pid"), e["client"]): n for n, e in asked.items()}
     cut = {e["n"] for e in events if e["what"] == "unheard"}
@@ -334,6 +336,27 @@ def test_the_judge_of_chaos_sees_each_thing_that_must_not_be(auth, pki):
     assert send("twice", token) == 401
     seen = auth.ask("/verdict")
     assert (seen["ended"], seen["ended_more"], seen["sent_twice"], seen["sent_more"], seen["requests"]) == (1, 1, 0, 1, 2), seen
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["it closes without reading", "it reads"])
+def test_the_judge_of_chaos_hears_of_an_answer_that_nobody_has_read(auth, read):
+    """A keeper gives up when its time is over; an answer that comes to its socket in that moment is lost, and the server has sent it all the same."""
+    basic = base64.b64encode(f"{auth.client_id}:{auth.client_secret}".encode()).decode()
+    form = f"grant_type=refresh_token&refresh_token={auth.mint()['refresh_token']}"
+    host, port = harness.split_address(auth.token_url.split("/")[2])
+    auth.ask("/watch_askers", {"on": True})
+    with socket.create_connection((host, port), timeout=harness.PATIENCE_S) as sock:
+        sock.sendall(f"POST /token HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Basic {basic}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+                     f"Content-Length: {len(form)}\r\n\r\n{form}".encode())
+        assert sock.recv(1, socket.MSG_PEEK) == b"H"
+        if read:
+            assert b"access_token" in harness.read_answer(sock)
+    noted = lambda: [e["what"] for e in auth.ask("/events")].count("unheard")
+    if read:
+        assert auth.counts["refreshes"] == 1 and noted() == 0
+    else:
+        harness.until("the server has noted it", noted)
+    auth.ask("/watch_askers", {"on": False})
 
 
 @pytest.mark.slow

@@ -280,6 +280,7 @@ server.on('request', (req, res) => {
     req.n = counts.token_requests;
     note('token_request', { n: req.n, client: clientOf(req), port: req.socket.remotePort, ...(options.watch_askers ? { pid: asker(req.socket) } : {}) });
     res.on('close', () => { if (!res.writableFinished) note('unheard', { n: req.n }); }); // nobody was there any more to take the answer
+    req.socket.once('close', (reset) => { if (reset) note('unheard', { n: req.n }); }); // closed before the answer was read: the kernel answers by RST
     const { end } = res;
     if (options.watch_askers) res.end = (...answer) => { if (hungUp(req.socket)) note('unheard', { n: req.n }); return end.apply(res, answer); };
   }
