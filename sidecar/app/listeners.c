@@ -226,6 +226,16 @@ static void shut(int *fd)
     *fd = -1;
 }
 
+void listeners_refuse_operators(struct listeners *listeners)
+{
+    if (listeners->inherited)
+        return;
+    if (listeners->admin >= 0)
+        (void)shutdown(listeners->admin, SHUT_RDWR);
+    if (listeners->admin_local.fd >= 0)
+        listen_unix_refuse(listeners->admin_local.fd);
+}
+
 void listeners_keep(struct listeners *listeners, bool keeper, unsigned slot)
 {
     for (unsigned i = 0; i < listeners->workers; i++)

@@ -32,6 +32,8 @@ void listeners_close(struct listeners *listeners);
 MUST_CHECK int listeners_move_local(struct listeners *listeners, const struct config *c, struct err *e);
 /* Has somebody removed a unix socket of ours, and could it be made again? */
 bool listeners_lost(const struct listeners *listeners);
+/* Nobody will accept an operator again: who connects from now on is refused at once, unless systemd has the sockets. */
+void listeners_refuse_operators(struct listeners *listeners);
 /* In a child: closes all but what slot's worker listens on.  keeper: all of them. */
 void listeners_keep(struct listeners *listeners, bool keeper, unsigned slot);
 

@@ -66,6 +66,18 @@ static bool any_running(const struct supervisor *s)
     return s->keeper->pid || !list_empty(&s->retired);
 }
 
+/* Of this set, and of those before it. */
+static bool any_worker(const struct supervisor *s)
+{
+    for (unsigned i = 0; i < s->worker_count; i++)
+        if (s->workers[i]->pid)
+            return true;
+    for (struct list *n = s->retired.next; n != &s->retired; n = n->next)
+        if (LIST_ENTRY(n, struct child, node)->role == ROLE_WORKER)
+            return true;
+    return false;
+}
+
 /* The workers end first; the keeper goes on refreshing until the last of them is gone. */
 static void keeper_may_end(struct supervisor *s)
 {
@@ -147,6 +159,8 @@ static void child_ended(struct child *c, int status)
     }
     if (s->stopping)
         keeper_may_end(s);
+    if (s->stopping && !any_worker(s)) /* nobody answers operators any more */
+        listeners_refuse_operators(&s->listeners);
     if (s->stopping && !any_running(s))
         stop_loop(s, s->status);
 }

@@ -41,6 +41,7 @@ struct admin_client {
     struct timer deadline;
     struct token_wait token_wait;
     uint64_t tag;                         /* of the question that is out; 0: none */
+    bool reloads;                         /* it is one for a reload */
     char policy[ADMIN_PAGE_POLICY_BYTES]; /* of the answer; "": none */
     const char *type;                     /* media type of the answer */
     struct buf body;                      /* as it comes in parts, then as it goes out */
@@ -166,7 +167,9 @@ static void on_deadline(void *arg)
     if (c->gauges)
         ask_metrics(c);
     else if (c->tag)
-        respond(c, 503, "text/plain", SLICE("[-]keeper does not answer\n"));
+        respond(c, 503, "text/plain",
+                c->reloads ? SLICE("the reload has not begun in time; see the log\n")
+                           : SLICE("[-]keeper does not answer\n"));
     else
         end(c, false);
 }
@@ -178,6 +181,7 @@ static void ask_about(struct admin_client *c, enum msg_ask what, struct slice na
 {
     c->tag = ++c->admin->next_tag;
     c->type = type;
+    c->reloads = what == MSG_ASK_RELOAD;
     timer_set(&c->deadline, ANSWER_MS);
     c->admin->ctx->ask(c->admin->ctx,
                        &(struct msg){ .type = MSG_ASK, .ask = what, .tag = c->tag, .name = name, .ok = ok });

@@ -186,9 +186,10 @@ static void maybe_drained(struct worker *w)
         finish(w, 0);
         return;
     }
-    if (!w->last_words)
+    if (w->ctx.leaving && !w->last_words) {
         timer_set(&w->drain, LAST_WORDS_MS);
-    w->last_words = true;
+        w->last_words = true;
+    }
 }
 
 static int listener_fd(const struct worker *w, unsigned listener_at)
@@ -216,23 +217,20 @@ static void refuse_connections(const struct worker *w)
             (void)shutdown(listener_fd(w, i), SHUT_RDWR);
 }
 
-static void let_clients_in(struct worker *w, bool accept)
+static void let_in(struct worker *w, unsigned from, unsigned end, bool accept)
 {
-    for (unsigned i = 0; i < CLIENT_EARS; i++)
+    for (unsigned i = from; i < end; i++)
         if (w->listeners[i])
             listener_set(w->listeners[i], accept);
-    isolated_set(w->isolated, accept);
 }
 
-static void leave_operators(struct worker *w)
+static void let_clients_in(struct worker *w, bool accept)
 {
-    for (unsigned i = CLIENT_EARS; i < WORKER_LISTENERS; i++)
-        if (w->listeners[i])
-            listener_set(w->listeners[i], false);
+    let_in(w, 0, CLIENT_EARS, accept);
 }
 
-/* last: the program ends, no other worker takes the listeners over.  Operators are answered to the end then; else they
- * are the next worker's, whose keeper is the one to ask. */
+/* last: the program ends, no other worker takes the listeners over.  Operators are answered to the end then; else new
+ * ones are the next worker's, whose keeper is the one to ask, and those who are here get their answers. */
 static void start_drain(struct worker *w, bool last)
 {
     if (w->ctx.draining)
@@ -243,23 +241,43 @@ static void start_drain(struct worker *w, bool last)
     if (last)
         refuse_connections(w);
     else
-        leave_operators(w);
+        let_in(w, CLIENT_EARS, WORKER_LISTENERS, false);
     w->ctx.drain_idle_ms = last ? 0 : w->ctx.options->limits.drain_ms;
     timer_set(&w->drain, last ? w->ctx.options->limits.drain_ms : w->ctx.options->limits.reload_drain_ms);
     clients_drain(&w->ctx);
     maybe_drained(w);
 }
 
+/* The program ends after a reload: the newer workers may have ended before this one, so operators are its own again. */
+static void leave(struct worker *w)
+{
+    w->ctx.leaving = true;
+    refuse_connections(w);
+    let_in(w, CLIENT_EARS, WORKER_LISTENERS, true);
+    maybe_drained(w);
+}
+
 /* After a reload it has had time: the program ends too, or too many like it are there. */
 static void hurry(struct worker *w)
 {
-    if (w->hurried || w->ctx.leaving)
+    if (w->hurried)
         return;
     w->hurried = true;
     w->ctx.drain_idle_ms = 0;
     timer_set(&w->drain, w->ctx.options->limits.drain_ms);
     clients_hurry(&w->ctx);
     maybe_drained(w);
+}
+
+static void on_drain(struct worker *w, uint64_t how)
+{
+    bool last = how == MSG_DRAIN_LAST;
+    if (!w->ctx.draining)
+        start_drain(w, last);
+    else if (how && !w->ctx.leaving)
+        hurry(w);
+    if (last && !w->ctx.leaving)
+        leave(w);
 }
 
 static void on_supervisor_packet(void *arg, struct slice packet, int fd)
@@ -272,12 +290,10 @@ static void on_supervisor_packet(void *arg, struct slice packet, int fd)
     }
     if (fd >= 0)
         close(fd);
-    if (m.type == MSG_DRAIN && w->ctx.draining && m.tag)
-        hurry(w);
-    else if (m.type == MSG_PING)
+    if (m.type == MSG_PING)
         send_to(w->supervisor, &m);
     else if (m.type == MSG_DRAIN)
-        start_drain(w, m.tag == MSG_DRAIN_LAST);
+        on_drain(w, m.tag);
     else if (m.type == MSG_ANSWER)
         admin_answer(w->admin, &m);
 }
@@ -309,52 +325,46 @@ static void on_client_settled(struct context *ctx)
         set_accepting(CONTAINER_OF(ctx, struct worker, ctx));
 }
 
+static void let_client_in(struct worker *w, int fd, void (*accept)(struct context *ctx, int fd))
+{
+    accept(&w->ctx, fd);
+    set_accepting(w);
+}
+
 static void on_proxy_accept(void *arg, int fd, const struct sockaddr *peer)
 {
-    struct worker *w = arg;
     (void)peer;
-    client_accept(&w->ctx, fd);
-    set_accepting(w);
+    let_client_in(arg, fd, client_accept);
 }
 
 static void on_local_accept(void *arg, int fd, const struct sockaddr *peer)
 {
-    struct worker *w = arg;
     (void)peer;
-    client_accept_local(&w->ctx, fd);
-    set_accepting(w);
+    let_client_in(arg, fd, client_accept_local);
 }
 
 static void on_transparent_accept(void *arg, int fd, const struct sockaddr *peer)
 {
-    struct worker *w = arg;
     (void)peer;
-    client_accept_transparent(&w->ctx, fd);
-    set_accepting(w);
+    let_client_in(arg, fd, client_accept_transparent);
 }
 
 static void on_isolated_accept(void *arg, int fd, const struct sockaddr *peer)
 {
-    struct worker *w = arg;
     (void)peer;
-    client_accept_isolated(&w->ctx, fd);
-    set_accepting(w);
+    let_client_in(arg, fd, client_accept_isolated);
 }
 
 static void on_gateway_accept(void *arg, int fd, const struct sockaddr *peer)
 {
-    struct worker *w = arg;
     (void)peer;
-    client_accept_gateway(&w->ctx, fd);
-    set_accepting(w);
+    let_client_in(arg, fd, client_accept_gateway);
 }
 
 static void on_redirected_accept(void *arg, int fd, const struct sockaddr *peer)
 {
-    struct worker *w = arg;
     (void)peer;
-    client_accept_redirected(&w->ctx, fd);
-    set_accepting(w);
+    let_client_in(arg, fd, client_accept_redirected);
 }
 
 static void on_admin_accept(void *arg, int fd, const struct sockaddr *peer)

@@ -175,10 +175,7 @@ class Sidekey(Process):
     def reload(self):
         """POST /reload, with a configuration that counts as new.  (status, text)"""
         self.file.touch()
-        try:
-            return self.get_admin("/reload", "POST")
-        except (http.client.RemoteDisconnected, ConnectionResetError):  # the worker that was asked was just being replaced
-            return self.get_admin("/reload", "POST")
+        return self.get_admin("/reload", "POST")
 
     def connection(self, host=API, port=443, context=None, timeout=PATIENCE_S):
         """An http.client connection through the proxy, with TLS verified against sidekey's CA."""

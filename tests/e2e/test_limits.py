@@ -341,6 +341,7 @@ def test_7_an_upload_that_stops_in_the_middle_is_ended(scene):
 
 
 def test_7_an_upload_that_pauses_for_longer_than_an_answer_may_take_passes_whole(scene):
+    """An upstream that this machine keeps waiting may miss the short limit of its first byte: then the client begins again."""
     scene.playing(wire.serve)
 
     def attempt():
@@ -737,6 +738,37 @@ def test_7_who_drains_is_alive_and_not_ready(leaving):
     scene.gate.set()
     assert status_of(read_message(scene.busy)[0]) == 200, "what was in flight is finished all the same"
     assert scene.sidekey.popen.wait(harness.PATIENCE_S) == 0
+
+
+def test_7_old_processes_that_drain_tell_operators_so_too(leaving):
+    """After a reload the new processes end first at a SIGTERM: the old ones, with a request in flight, answer instead of them."""
+    scene = leaving("10m")
+    sidekey = scene.sidekey
+    old = sidekey.child("worker")
+    assert sidekey.reload() == (200, "reloaded\n")
+    until("the new processes", lambda: len(sidekey.children()) == 4 and sidekey.get_admin("/readyz")[0] == 200)
+    scene.tell()
+    until("of the workers only the old one is left", lambda: [pid for pid, name in sidekey.children().items() if "worker" in name] == [old])
+    for _ in range(3):
+        status, text = sidekey.get_admin("/readyz")
+        assert status == 503 and "draining" in text
+    scene.gate.set()
+    assert status_of(read_message(scene.busy)[0]) == 200
+    assert sidekey.popen.wait(harness.PATIENCE_S) == 0
+
+
+def test_7_when_only_a_keeper_is_left_operators_are_refused(folder, pki, auth, make_config, start):
+    """A keeper waits for the token request that it has sent: until then nobody is there to answer, and nobody is left to wait."""
+    auth.faults({"delay_ms": 10000})
+    sidekey = start(make_config(limits={"drain": "1s"}))
+    until("the token request is on its way", lambda: auth.counts["token_requests"] == 1)
+    os.kill(sidekey.pid, signal.SIGTERM)
+    until("only the keeper is left", lambda: [name for name in sidekey.children().values() if "worker" in name] == [])
+    assert sidekey.children(), "the keeper is there"
+    with pytest.raises(ConnectionError):
+        sidekey.get_admin("/readyz")
+    sidekey.expected_dead = True
+    assert sidekey.popen.wait(harness.PATIENCE_S) == 0
 
 
 def test_7_an_operator_who_says_nothing_delays_the_end_by_a_second_at_most(folder, pki):

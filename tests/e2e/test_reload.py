@@ -147,6 +147,27 @@ def test_a_client_that_was_wrong_is_tried_at_once_after_a_reload(make_config, st
     assert auth.counts["token_requests"] - asked in (1, 2)  # one may still have been the old client's: a request that came before the reload
 
 
+def test_a_reload_that_a_worker_is_asked_for_while_it_is_replaced_is_answered(sidekey):
+    """The second reload waits until the processes of the first one are ready; here one of them stands still."""
+    old = sidekey.child("worker")
+    first, second = (http.client.HTTPConnection(*sidekey.admin, timeout=PATIENCE_S) for _ in range(2))
+    second.connect()
+    sidekey.file.touch()
+    first.request("POST", "/reload")
+    assert first.getresponse().status == 200
+    fresh = until("the new worker", lambda: [pid for pid, name in sidekey.children().items() if "worker" in name and pid != old])[0]
+    os.kill(fresh, signal.SIGSTOP)
+    try:
+        sidekey.file.touch()
+        second.request("POST", "/reload")
+        answer = second.getresponse()
+        assert (answer.status, answer.read()) == (200, b"reloaded\n")
+    finally:
+        os.kill(fresh, signal.SIGCONT)
+    until("the old ones are gone", lambda: len(sidekey.children()) == 2)
+    assert sidekey.request()[0] == 200
+
+
 # --- what the old processes have begun ---
 
 def old_workers(sidekey):
