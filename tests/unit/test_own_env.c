@@ -80,8 +80,8 @@ static void a_process_keeps_what_it_has_a_use_for(void **state)
 
 static void libraries_see_no_variable_that_leads_them_astray_and_programs_do(void **state)
 {
-    char keys[] = "SSLKEYLOGFILE=/k", conf[] = "OPENSSL_CONF=/c", roots[] = "SSL_CERT_FILE=/r",
-         twice[] = "OPENSSL_CONF=/d";
+    static char keys[] = "SSLKEYLOGFILE=/k", conf[] = "OPENSSL_CONF=/c", roots[] = "SSL_CERT_FILE=/r",
+                twice[] = "OPENSSL_CONF=/d"; /* they are kept beyond this test */
     char *block[] = { keys, conf, roots, twice, NULL };
     (void)state;
     environ = block;
@@ -96,7 +96,7 @@ static void libraries_see_no_variable_that_leads_them_astray_and_programs_do(voi
 
 static void another_sidekey_is_started_with_all_that_this_one_got(void **state)
 {
-    char keys[] = "SSLKEYLOGFILE=/k", mine[] = "WHOLE=secret", empty[] = "WHOLE_EMPTY=", home[] = "HOME=/h";
+    static char keys[] = "SSLKEYLOGFILE=/k", mine[] = "WHOLE=secret", empty[] = "WHOLE_EMPTY=", home[] = "HOME=/h";
     char *block[] = { keys, mine, empty, home, NULL };
     unsigned found = 0;
     (void)state;
