@@ -280,7 +280,10 @@ server.on('request', (req, res) => {
     req.n = counts.token_requests;
     note('token_request', { n: req.n, client: clientOf(req), port: req.socket.remotePort, ...(options.watch_askers ? { pid: asker(req.socket) } : {}) });
     res.on('close', () => { if (!res.writableFinished) note('unheard', { n: req.n }); }); // nobody was there any more to take the answer
-    req.socket.once('close', (reset) => { if (reset) note('unheard', { n: req.n }); }); // closed before the answer was read: the kernel answers by RST
+    // Closed with the answer unread, or before it came: the kernel answers by RST.  After a FIN that is seen in its table alone.
+    req.socket.once('close', (reset) => { if (reset) note('unheard', { n: req.n }); });
+    const [local, remote] = [req.socket.localPort, req.socket.remotePort];
+    if (options.watch_askers) res.on('finish', () => { if (!tcpRow(local, remote)) note('unheard', { n: req.n }); });
     const { end } = res;
     if (options.watch_askers) res.end = (...answer) => { if (hungUp(req.socket)) note('unheard', { n: req.n }); return end.apply(res, answer); };
   }
