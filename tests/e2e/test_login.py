@@ -1,4 +1,5 @@
 """sidekey login and logout: a person signs in at a real authorization server, and unchanged programs get tokens."""
+import base64
 import http.cookiejar
 import http.client
 import http.server
@@ -19,6 +20,7 @@ import urllib.request
 import harness
 import pytest
 from harness import PATIENCE_S, SIDEKEY, environment, until
+from json_server import JsonHandler, serving
 from redis_fixture import redis_server  # noqa: F401 (a fixture)
 
 EX_USAGE, EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 64, 69, 77, 78
@@ -539,6 +541,39 @@ def test_the_keeper_that_runs_revokes_and_forgets(auth, login, login_config, sta
     until("no token", lambda: sidekey.request()[0] == 503)
     counts = auth.counts
     assert counts["grants_revoked"] == 1 and counts["refreshes"] == 0
+
+
+class Revocation(JsonHandler):
+    def do_GET(self):
+        self.say(200, {"secret": "fetched-secret"})
+
+    def do_POST(self):
+        self.server.asked.append(dict(urllib.parse.parse_qsl(self.body().decode())))
+        self.say(200, {})
+
+
+def certified(place):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=app", "-keyout", place / "app.key", "-out", place / "app.pem"], check=True, capture_output=True)
+    (place / "app.key").chmod(0o600)
+    return {"client_auth": "private_key_jwt", "assertion": {"key": {"file": str(place / "app.key")}, "certificate": {"file": str(place / "app.pem")}}}
+
+
+@pytest.mark.parametrize("client", ["a certificate", "a fetched secret"])
+def test_a_revocation_is_authenticated_as_a_token_request_is(login, login_config, place, client):
+    with serving(Revocation, asked=[]) as provider:
+        config = login_config()
+        sign_in(config, login)
+        crm = config["credentials"]["crm"]
+        crm["login"]["revocation_url"] = f"{provider.url}/revoke"
+        crm |= certified(place) if client == "a certificate" else {"client_auth": "body", "client_secret": {"http": {"url": f"{provider.url}/secret", "pointer": "/secret"}}}
+        assert "Signed out" in login(config, command="logout").end()
+    asked = provider.asked[0]
+    assert len(provider.asked) == 1 and asked["token_type_hint"] == "refresh_token", asked
+    if client == "a certificate":
+        head = asked["client_assertion"].partition(".")[0]
+        assert {"x5t", "x5t#S256"} <= set(json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))), asked
+    else:
+        assert asked["client_secret"] == "fetched-secret", asked
 
 
 def test_the_keeper_sends_a_token_to_be_revoked_only_where_it_belongs(auth, login, login_config, start, place, server):

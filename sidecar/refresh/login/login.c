@@ -38,13 +38,8 @@ static void on_secrets(void *arg, const char *error)
 
 static int load_secrets(struct login *l, struct err *e)
 {
-    const struct secret_ref *refs[CREDENTIAL_REFRESH_TOKEN];
     struct err said = { "?" }, ignored;
-    for (unsigned i = 0; i < CREDENTIAL_REFRESH_TOKEN; i++)
-        refs[i] = credential_spec_secret_of(l->spec, i);
-    l->secrets.fetch = l->fetch;
-    enum secret_load_result result =
-        secret_load_start(&l->secrets, refs, CREDENTIAL_REFRESH_TOKEN, on_secrets, &said, e);
+    enum secret_load_result result = client_secrets_start(&l->secrets, l->spec, l->fetch, on_secrets, &said, e);
     while (result == SECRET_LOAD_RUNNING && strcmp(said.text, "?") == 0)
         ev_run(loop_get(), EVRUN_ONCE);
     if (result == SECRET_LOAD_RUNNING && said.text[0]) {

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
-#define METADATA_MAX (256 * 1024)
 #define URL_MAX 2048
 
 static int no_memory(struct err *e)
@@ -104,19 +103,12 @@ static int take_all(struct login *l, const json_t *metadata, struct err *e)
 static int fetch_metadata(struct login *l, const char *issuer, bool openid, json_t **ret, struct err *e)
 {
     char url[URL_MAX];
-    struct login_response r = { .status = 0 };
     *ret = NULL;
     if (metadata_url(issuer, openid, url, sizeof url) != 0) {
         err_set(e, "the URL of the issuer is too long");
         return EX_CONFIG;
     }
-    int status = login_fetch(l, &(struct fetch_request){ .url = url }, &r, e) == 0 ? 0 : EX_UNAVAILABLE;
-    if (status == 0 && (r.status == 0 || r.status >= 500))
-        status = login_refused(url, &r, e);
-    else if (status == 0 && r.status == 200 && !r.cut && r.body.len <= METADATA_MAX)
-        *ret = json_safe_load(buf_slice(&r.body), JSON_REJECT_DUPLICATES, NULL);
-    login_response_done(&r);
-    return status;
+    return login_fetch_json(l, url, ret, e);
 }
 
 int login_metadata(struct login *l, const char *issuer, json_t **ret, struct err *e)

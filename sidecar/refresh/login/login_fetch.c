@@ -2,12 +2,14 @@
 #include "refresh/login/login_private.h"
 
 #include "base/clock.h"
+#include "base/json_safe.h"
 #include "net/timer.h"
 
 #include <stdio.h>
 #include <sysexits.h>
 
 #define REQUEST_MS 30000
+#define DOCUMENT_MAX (256 * 1024)
 
 void login_wait(const bool *done)
 {
@@ -82,15 +84,24 @@ int login_fetch(struct login *l, const struct fetch_request *request, struct log
     return w.failed ? err_set(e, "out of memory") : 0;
 }
 
+int login_fetch_json(struct login *l, const char *url, json_t **ret, struct err *e)
+{
+    struct login_response r = { .status = 0 };
+    *ret = NULL;
+    int status = login_fetch(l, &(struct fetch_request){ .url = url }, &r, e) == 0 ? 0 : EX_UNAVAILABLE;
+    if (status == 0 && (r.status == 0 || r.status >= 500))
+        status = login_refused(url, &r, e);
+    else if (status == 0 && r.status == 200 && !r.cut && r.body.len <= DOCUMENT_MAX)
+        *ret = json_safe_load(buf_slice(&r.body), JSON_REJECT_DUPLICATES, NULL);
+    login_response_done(&r);
+    return status;
+}
+
 int login_post(struct login *l, const char *url, const struct grant_member *members, size_t count,
                struct login_response *ret, struct err *e)
 {
     struct grant_request g = { 0 };
-    const struct grant_secrets secrets = { .client_secret = secret_load_secret(&l->secrets, CREDENTIAL_CLIENT_SECRET),
-                                           .signing_key = secret_load_secret(&l->secrets, CREDENTIAL_SIGNING_KEY),
-                                           .certificate = secret_load_secret(&l->secrets, CREDENTIAL_CERTIFICATE),
-                                           .assertion = secret_load_secret(&l->secrets, CREDENTIAL_ASSERTION),
-                                           .now_wall_s = clock_wall_ms() / 1000 };
+    const struct grant_secrets secrets = client_secrets_get(&l->secrets);
     bool token_request = strcmp(url, l->spec->token_url) == 0;
     if (grant_build_members(l->spec, &secrets, members, count, token_request, &g, e) != 0)
         return -1;

@@ -8,8 +8,7 @@
 #define SIDEKEY_REFRESH_LOGIN_LOGIN_PRIVATE_H
 
 #include "refresh/fetch/fetch.h"
-#include "refresh/flight/secret_load.h"
-#include "refresh/grant/grant.h"
+#include "refresh/login/client_secrets.h"
 #include "refresh/login/login.h"
 #include "refresh/stores.h"
 
@@ -56,6 +55,9 @@ void login_sleep(int64_t ms);
 /* 0, with ret (which was empty); -1 with e: not even a request. */
 MUST_CHECK int login_fetch(struct login *l, const struct fetch_request *request, struct login_response *ret,
                            struct err *e);
+/* GETs a document of at most 256 KiB.  *ret: the caller's; NULL: it is not there, or is no JSON, or has a name twice.
+ * Exit status. */
+MUST_CHECK int login_fetch_json(struct login *l, const char *url, json_t **ret, struct err *e);
 /* POSTs what grant_build_members() makes of members. */
 MUST_CHECK int login_post(struct login *l, const char *url, const struct grant_member *members, size_t count,
                           struct login_response *ret, struct err *e);

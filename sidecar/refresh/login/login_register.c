@@ -9,7 +9,6 @@
 #include <sysexits.h>
 
 #define URL_MAX 2048
-#define DOCUMENT_MAX (256 * 1024)
 #define SCOPE_MAX 1024
 
 static int no_memory(struct err *e)
@@ -27,20 +26,6 @@ static int resource_url(const char *resource, char *url, size_t size)
     int len = snprintf(url, size, "%.*s/.well-known/oauth-protected-resource%s", (int)(path - resource), resource,
                        strcmp(path, "/") == 0 ? "" : path);
     return len > 0 && (size_t)len < size ? 0 : -1;
-}
-
-/* *ret: the document; NULL: it is not there. */
-static int fetch_document(struct login *l, const char *url, json_t **ret, struct err *e)
-{
-    struct login_response r = { .status = 0 };
-    *ret = NULL;
-    int status = login_fetch(l, &(struct fetch_request){ .url = url }, &r, e) == 0 ? 0 : EX_UNAVAILABLE;
-    if (status == 0 && (r.status == 0 || r.status >= 500))
-        status = login_refused(url, &r, e);
-    else if (status == 0 && r.status == 200 && !r.cut && r.body.len <= DOCUMENT_MAX)
-        *ret = json_safe_load(buf_slice(&r.body), JSON_REJECT_DUPLICATES, NULL);
-    login_response_done(&r);
-    return status;
 }
 
 /* RFC 9728 §5.1: a 401 may say where the metadata is.  url: "" when it does not. */
@@ -84,11 +69,11 @@ static int find_resource(struct login *l, const char *resource, json_t **ret, st
         err_set(e, "resource must be the https URL of the server");
         return EX_USAGE;
     }
-    int status = fetch_document(l, url, ret, e);
+    int status = login_fetch_json(l, url, ret, e);
     if (status == 0 && !*ret)
         status = ask_challenge(l, resource, url, sizeof url, e);
     if (status == 0 && !*ret && url[0])
-        status = fetch_document(l, url, ret, e);
+        status = login_fetch_json(l, url, ret, e);
     if (status == 0 && !json_is_object(*ret)) {
         err_set(e, "%s has no metadata of a protected resource (RFC 9728)", resource);
         status = EX_UNAVAILABLE;

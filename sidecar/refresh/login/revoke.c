@@ -1,9 +1,7 @@
 #include "refresh/login/revoke.h"
 
-#include "base/clock.h"
 #include "net/loop.h"
-#include "refresh/flight/secret_load.h"
-#include "refresh/grant/grant.h"
+#include "refresh/login/client_secrets.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,10 +67,7 @@ static void on_fetched(void *arg, const struct fetch_answer *a)
 static int ask(struct revoke *r, struct err *e)
 {
     struct grant_request g = { 0 };
-    const struct grant_secrets secrets = { .client_secret = secret_load_secret(&r->secrets, CREDENTIAL_CLIENT_SECRET),
-                                           .signing_key = secret_load_secret(&r->secrets, CREDENTIAL_SIGNING_KEY),
-                                           .assertion = secret_load_secret(&r->secrets, CREDENTIAL_ASSERTION),
-                                           .now_wall_s = clock_wall_ms() / 1000 };
+    const struct grant_secrets secrets = client_secrets_get(&r->secrets);
     const struct grant_member members[] = { { "token", secret_peek(&r->token) },
                                             { "token_type_hint", SLICE("refresh_token") } };
     if (grant_build_members(r->spec, &secrets, members, 2, false, &g, e) != 0)
@@ -109,10 +104,7 @@ static void on_start(struct later *l)
 
 static int begin(struct revoke *r, struct err *e)
 {
-    const struct secret_ref *refs[CREDENTIAL_REFRESH_TOKEN];
-    for (unsigned i = 0; i < CREDENTIAL_REFRESH_TOKEN; i++)
-        refs[i] = credential_spec_secret_of(r->spec, i);
-    switch (secret_load_start(&r->secrets, refs, CREDENTIAL_REFRESH_TOKEN, on_secrets, r, e)) {
+    switch (client_secrets_start(&r->secrets, r->spec, r->fetch, on_secrets, r, e)) {
     case SECRET_LOAD_THERE: later_ask(&r->start); return 0;
     case SECRET_LOAD_RUNNING: return 0;
     default: return -1;
