@@ -3,21 +3,20 @@ import asyncio
 import json
 import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from harness import API, SIDEKEY, AsyncClient, environment, run, until
+from json_server import JsonHandler, serving
 
 ECHO = "/open/v2/echo"
 
 
-class TokenEndpoint(BaseHTTPRequestHandler):
+class TokenEndpoint(JsonHandler):
     """/NAME gives token-of-NAME-N to who presents the newest token of its parent; server.dead has the names that refuse."""
-    protocol_version = "HTTP/1.1"
     PARENTS = {"idp": None, "sts": "idp", "api": "sts"}
 
     def do_POST(self):
-        params = dict(urllib.parse.parse_qsl(self.rfile.read(int(self.headers.get("content-length", 0))).decode()))
+        params = dict(urllib.parse.parse_qsl(self.body().decode()))
         name, server = self.path.strip("/"), self.server
         with server.lock:
             parent = self.PARENTS[name]
@@ -27,27 +26,11 @@ class TokenEndpoint(BaseHTTPRequestHandler):
                 server.given[name] = f"token-of-{name}-{len(server.asked)}"
             self.say(200 if right else 400, {"access_token": server.given[name], "expires_in": 3600} if right else {"error": "invalid_client"})
 
-    def say(self, status, value):
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
-
 
 @pytest.fixture
 def tokens():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), TokenEndpoint)
-    server.asked, server.given, server.dead, server.lock = [], {}, set(), threading.Lock()
-    server.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(TokenEndpoint, asked=[], given={}, dead=set(), lock=threading.Lock()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -121,9 +104,8 @@ def test_a_chain_that_cannot_work_is_a_configuration_error(config, place, what):
     assert done.returncode == 78 and why in done.stderr, done.stderr
 
 
-class Identity(BaseHTTPRequestHandler):
+class Identity(JsonHandler):
     """Where machines get a token that says who they are, as GitHub Actions, GCE and Azure (IMDS) answer."""
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         given, path = {k.lower(): v for k, v in self.headers.items()}, self.path
@@ -140,27 +122,18 @@ class Identity(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *args):
-        pass
-
 
 class Exchange(TokenEndpoint):
     def do_POST(self):
-        params = dict(urllib.parse.parse_qsl(self.rfile.read(int(self.headers.get("content-length", 0))).decode()))
+        params = dict(urllib.parse.parse_qsl(self.body().decode()))
         self.say(200, {"access_token": "for-" + params["subject_token"], "expires_in": 3600})
 
 
 @pytest.fixture
 def identity():
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for handler in (Identity, Exchange)]
-    for server in servers:
-        server.asked = []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    servers[0].port, servers[0].exchange = servers[0].server_address[1], f"http://127.0.0.1:{servers[1].server_address[1]}/"
-    yield servers[0]
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with serving(Exchange) as exchange, serving(Identity, asked=[], exchange=f"{exchange.url}/") as server:
+        server.port = server.server_address[1]
+        yield server
 
 
 METADATA = "http://169.254.169.254"

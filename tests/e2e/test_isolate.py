@@ -13,6 +13,7 @@ import threading
 
 import pytest
 from harness import API, PATIENCE_S, PLACEHOLDER, SIDEKEY, environment, process_name, run, until
+from test_run import JAVA, NODE
 
 URL = f"https://{API}/v2/echo"
 PLAIN = "plain.sidekey.test"  # a rule with allow_http: programs without TLS show there what they are given
@@ -124,27 +125,9 @@ HTTP_CLIENT = """
     c.request("GET", "/v2/echo", headers={"Authorization": "placeholder"})
     print(c.getresponse().read().decode())
 """
-NODE = """
-    import https from 'node:https';
-    https.get(process.argv[2], { headers: { authorization: 'placeholder' } }, (res) => {
-      res.pipe(process.stdout);
-      res.on('end', () => process.exit(res.statusCode === 200 ? 0 : 1));
-    }).on('error', (e) => { console.error(e); process.exit(1); });
-"""
 FETCH = """
     const res = await fetch(process.argv[2], { headers: { authorization: 'placeholder' } });
     console.log(await res.text());
-"""
-JAVA = """
-    import java.net.*;
-    public class Get {
-        public static void main(String[] args) throws Exception {
-            HttpURLConnection c = (HttpURLConnection) new URL(args[0]).openConnection();
-            c.setRequestProperty("Authorization", "placeholder");
-            System.out.write(c.getInputStream().readAllBytes());
-            System.out.flush();
-        }
-    }
 """
 GO = """
     package main

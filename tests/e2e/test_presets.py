@@ -8,12 +8,11 @@ import re
 import select
 import ssl
 import subprocess
-import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from harness import SIDEKEY, environment, run, until
+from json_server import JsonHandler, serving
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -46,7 +45,7 @@ class Asked:
     """A token request, as a provider reads it."""
     def __init__(self, handler):
         self.method, self.headers = handler.command, {k.lower(): v for k, v in handler.headers.items()}
-        body = handler.rfile.read(int(self.headers.get("content-length", 0))).decode()
+        body = handler.body().decode()
         self.kind = self.headers.get("content-type", "").split(";")[0]
         self.is_json, self.is_form = self.kind == "application/json", self.kind == "application/x-www-form-urlencoded"
         self.params = json.loads(body or "{}") if self.is_json else dict(urllib.parse.parse_qsl(body, keep_blank_values=True))
@@ -123,9 +122,7 @@ PROVIDERS = {
 STATIC = ("anthropic", "azure-openai", "gemini", "generic-static", "gitlab", "openai")
 
 
-class Provider(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Provider(JsonHandler):
     def answer(self):
         name = self.path.strip("/")
         asked = Asked(self)
@@ -135,26 +132,15 @@ class Provider(BaseHTTPRequestHandler):
             right = False
         if not right:
             self.server.refused.append((name, asked.method, asked.kind, asked.params, asked.headers))
-        body = json.dumps(PROVIDERS[name][2] if right else {"error": "invalid_request"}).encode()
-        self.send_response((201 if name == "github-app" else 200) if right else 400)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        good = 201 if name == "github-app" else 200
+        self.say(good if right else 400, PROVIDERS[name][2] if right else {"error": "invalid_request"})
     do_GET = do_POST = answer
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
 def provider():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
-    server.refused, server.wanted_header = [], {}
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Provider, refused=[], wanted_header={}) as server:
+        yield server
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@ import base64
 import json
 import ssl
 import subprocess
-import threading
 import time
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pki as pki_maker
 import pytest
 from harness import PATIENCE_S, ROOT, SIDEKEY, environment, node, program_environment, run
+from json_server import JsonHandler, serving
 
 HOSTS = ["oauth2.googleapis.com", "www.googleapis.com", "login.microsoftonline.com", "graph.microsoft.com", "slack.com", "api.github.com", "api.openai.com", "api.anthropic.com",
          "login.salesforce.com", "x.my.salesforce.com"]
@@ -18,12 +17,11 @@ MICROSOFT = "https://login.microsoftonline.com"
 TOKEN_PATHS = ("/token", "/oauth2/v4/token", "/t-1/oauth2/v2.0/token", "/api/oauth.v2.access", "/app/installations/42/access_tokens", "/services/oauth2/token")
 
 
-class Provider(BaseHTTPRequestHandler):
+class Provider(JsonHandler):
     """Every provider host: its API takes the real token alone."""
-    protocol_version = "HTTP/1.1"
 
     def answer(self):
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        body = self.body()
         host, path = self.headers["host"].removesuffix(":443"), self.path.partition("?")[0]
         self.server.seen.append((host, self.path, {k.lower(): v for k, v in self.headers.items()}, body.decode("latin-1")))
         given = {**{k.lower(): v for k, v in self.headers.items()}}
@@ -42,22 +40,11 @@ class Provider(BaseHTTPRequestHandler):
 
     do_GET = do_POST = answer
 
-    def say(self, status, value):
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
-
 
 class TokenEndpoint(Provider):
     """Where sidekey gets the real tokens: /NAME gives token-of-NAME."""
     def answer(self):
-        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.body()
         name = self.path.strip("/")
         if name == "dead":
             self.say(400, {"error": "invalid_grant"})
@@ -68,27 +55,14 @@ class TokenEndpoint(Provider):
     do_GET = do_POST = answer
 
 
-def serve(handler, context=None):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    if context:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.seen = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
-
-
 @pytest.fixture
 def provider(pki):
     if not (pki / "providers.pem").exists():
         pki_maker.leaf(pki, "providers", HOSTS)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki / "providers.pem", pki / "providers.key")
-    server, tokens = serve(Provider, context), serve(TokenEndpoint)
-    server.tokens = f"http://127.0.0.1:{tokens.server_address[1]}"
-    yield server
-    for one in (server, tokens):
-        one.shutdown()
-        one.server_close()
+    with serving(TokenEndpoint, seen=[]) as tokens, serving(Provider, context, seen=[], tokens=tokens.url) as server:
+        yield server
 
 
 @pytest.fixture
