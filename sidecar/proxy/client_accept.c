@@ -77,23 +77,30 @@ static void lead_on(struct client *c)
         client_reach(c);
 }
 
-void client_accept_transparent(struct context *ctx, int fd)
+/* The host and port that stand for the address which the program dialled (as hints_lookup(), hints_place()). */
+typedef int name_fn(struct client *c, const struct sockaddr *local, char *host, uint16_t *ret_port);
+
+static int name_of_token(struct client *c, const struct sockaddr *local, char *host, uint16_t *ret_port)
+{
+    return c->ctx->hints ? hints_lookup(c->ctx->hints, local, host, ret_port, &c->other_proxy) : -ENOENT;
+}
+
+static int name_of_place(struct client *c, const struct sockaddr *local, char *host, uint16_t *ret_port)
+{
+    return hints_place(c->ctx->hints, local, host, ret_port);
+}
+
+/* A program of our own run: its address says where it wants to go.  unnamed: what the log says where it does not. */
+static void accept_named(struct client *c, int fd, name_fn *name, const char *unnamed)
 {
     struct sockaddr_storage local;
     socklen_t len = sizeof local;
-    struct client *c = client_new(ctx, fd);
     char host[AUTHORITY_HOST_MAX + 1];
     uint16_t port;
-    if (!c)
-        return;
-    c->transparent = c->peer.own = true;
-    if (!is_own_program(c, fd))
-        return;
-    if (!ctx->hints || getsockname(fd, (struct sockaddr *)&local, &len) != 0
-        || hints_lookup(ctx->hints, (struct sockaddr *)&local, host, &port, &c->other_proxy) != 0
+    if (getsockname(fd, (struct sockaddr *)&local, &len) != 0 || name(c, (struct sockaddr *)&local, host, &port) != 0
         || authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {
-        meter_refused(ctx->meter, "no_hint");
-        log_warn(log_msg("a connection of the preload layer was refused: the preload table does not name its target"));
+        meter_refused(c->ctx->meter, "no_hint");
+        log_warn(log_msg(unnamed));
         client_end(c, CLOSE_REFUSED);
         return;
     }
@@ -101,26 +108,25 @@ void client_accept_transparent(struct context *ctx, int fd)
     lead_on(c);
 }
 
+void client_accept_transparent(struct context *ctx, int fd)
+{
+    struct client *c = client_new(ctx, fd);
+    if (!c)
+        return;
+    c->transparent = c->peer.own = true;
+    if (is_own_program(c, fd))
+        accept_named(c, fd, name_of_token,
+                     "a connection of the preload layer was refused: the preload table does not name its target");
+}
+
 void client_accept_isolated(struct context *ctx, int fd)
 {
-    struct sockaddr_storage local;
-    socklen_t len = sizeof local;
     struct client *c = client_new(ctx, fd);
-    char host[AUTHORITY_HOST_MAX + 1];
-    uint16_t port;
     if (!c)
         return;
     c->transparent = c->peer.own = true; /* nobody else is in that network */
-    if (getsockname(fd, (struct sockaddr *)&local, &len) != 0
-        || hints_place(ctx->hints, (struct sockaddr *)&local, host, &port) != 0
-        || authority_parse(slice_str(host), SCHEME_HTTPS, port, &c->a0) != 0) {
-        meter_refused(ctx->meter, "no_hint");
-        log_warn(log_msg("a connection of the isolated program was refused: its address was given to no name"));
-        client_end(c, CLOSE_REFUSED);
-        return;
-    }
-    c->a0.port = port;
-    lead_on(c);
+    accept_named(c, fd, name_of_place,
+                 "a connection of the isolated program was refused: its address was given to no name");
 }
 
 void client_accept_redirected(struct context *ctx, int fd)
