@@ -135,6 +135,16 @@ struct config *cmd_config_load(struct cmd_config *c, int *ret_exit)
     return config;
 }
 
+int cmd_placeholder_flag(const char *command, struct cmd_placeholders *p, const char *text)
+{
+    if (!strchr(text, '='))
+        return cmd_usage(command, "--placeholder needs NAME=VALUE or NAME=@CREDENTIAL, not '%.60s'", text);
+    if (p->count == CMD_PLACEHOLDERS_MAX)
+        return cmd_usage(command, "at most %d placeholders", CMD_PLACEHOLDERS_MAX);
+    p->texts[p->count++] = text;
+    return 0;
+}
+
 const char *cmd_placeholder(const char *command, const struct config *c, const char *text, char *name, size_t size)
 {
     const char *value = strchr(text, '=') + 1;

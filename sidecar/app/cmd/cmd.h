@@ -59,7 +59,14 @@ MUST_CHECK int cmd_config_flag(struct cmd_config *c, int flag, const char *value
 /* Loads the configuration, removes {env: …} secrets from the environment, prints every error and warning to c->errors.
  * NULL: *ret_exit is the exit status. */
 MUST_CHECK struct config *cmd_config_load(struct cmd_config *c, int *ret_exit);
-#define CMD_PLACEHOLDERS_MAX 32 /* flags --placeholder of one command */
+/* The flags --placeholder of one command. */
+#define CMD_PLACEHOLDERS_MAX 32
+struct cmd_placeholders {
+    const char *texts[CMD_PLACEHOLDERS_MAX]; /* borrowed: NAME=VALUE, NAME=@CREDENTIAL */
+    size_t count;
+};
+/* One more.  0; EX_USAGE, reported: it has no "=", or there are too many. */
+MUST_CHECK int cmd_placeholder_flag(const char *command, struct cmd_placeholders *p, const char *text);
 /* What --placeholder NAME=VALUE sets: VALUE, or for @WORD the placeholder that sidekey made for the credential or rule
  * WORD. text has a "=".  name gets what is before it.  Valid as long as c and text; NULL: reported. */
 const char *cmd_placeholder(const char *command, const struct config *c, const char *text, char *name, size_t size);

@@ -58,9 +58,8 @@ static void say_clash(const char *variable, const char *one, const char *other)
 
 struct env_placeholders {
     const struct config *config;
-    const char *key_files;                        /* the directory for them; NULL: none are written */
-    const char *chosen[CMD_PLACEHOLDERS_MAX + 1]; /* NAME=@CREDENTIAL */
-    size_t count;
+    const char *key_files; /* the directory for them; NULL: none are written */
+    struct cmd_placeholders given;
 };
 
 static int print_variables(const struct env_inputs *in, const struct env_placeholders *p, env_fn *print, void *arg)
@@ -70,10 +69,10 @@ static int print_variables(const struct env_inputs *in, const struct env_placeho
     if (!failed && p->key_files && (failed = key_files_write(p->config, p->key_files, print, arg, &e)) != 0)
         return cmd_fail(-EINVAL, "env", "%s", e.text);
     if (!failed)
-        failed = placeholders_each(p->config, print, p->count ? NULL : say_clash, arg);
-    for (size_t i = 0; i < p->count && !failed; i++) {
+        failed = placeholders_each(p->config, print, p->given.count ? NULL : say_clash, arg);
+    for (size_t i = 0; i < p->given.count && !failed; i++) {
         char name[128];
-        const char *value = cmd_placeholder("env", p->config, p->chosen[i], name, sizeof name);
+        const char *value = cmd_placeholder("env", p->config, p->given.texts[i], name, sizeof name);
         failed = value ? print(arg, name, value) : -EINVAL;
     }
     return failed;
@@ -98,16 +97,6 @@ struct env_flags {
 
 enum { FLAG_PROXY = CMD_OWN, FLAG_CA_DIR, FLAG_JAVA, FLAG_PLACEHOLDER, FLAG_KEY_FILES };
 
-static int add_placeholder(struct env_placeholders *p, const char *text)
-{
-    if (!strchr(text, '='))
-        return cmd_usage("env", "--placeholder needs NAME=VALUE or NAME=@CREDENTIAL, not '%.60s'", text);
-    if (p->count == CMD_PLACEHOLDERS_MAX)
-        return cmd_usage("env", "at most %d placeholders", CMD_PLACEHOLDERS_MAX);
-    p->chosen[p->count++] = text;
-    return 0;
-}
-
 static int read_flags(int argc, char **argv, struct env_flags *f)
 {
     static const struct option flags[] = {
@@ -129,7 +118,7 @@ static int read_flags(int argc, char **argv, struct env_flags *f)
         case FLAG_CA_DIR: f->ca_dir = optarg; break;
         case FLAG_JAVA: f->java = true; break;
         case FLAG_KEY_FILES: f->placeholders.key_files = optarg; break;
-        case FLAG_PLACEHOLDER: failed = add_placeholder(&f->placeholders, optarg); break;
+        case FLAG_PLACEHOLDER: failed = cmd_placeholder_flag("env", &f->placeholders.given, optarg); break;
         default: failed = cmd_config_flag(&f->load, flag, optarg);
         }
     if (failed)

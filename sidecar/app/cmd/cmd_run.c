@@ -41,8 +41,7 @@ struct run {
     unsigned layers;
     bool verbose, java, strict, check, linger, isolated, guard;
     struct isolate isolate;
-    char *placeholders[CMD_PLACEHOLDERS_MAX + 1];
-    size_t placeholder_count;
+    struct cmd_placeholders placeholders;
     char **argv;
     struct target target;
     char dir[PATH_MAX], hints[PATH_MAX], preload[PATH_MAX];
@@ -99,13 +98,7 @@ static int take_flag(struct run *r, int flag)
     case RUN_GUARD: r->guard = true; return 0;
     case RUN_ALLOW_LOCAL: return allow_local(r, optarg);
     case RUN_LAYERS: return parse_layers(r, optarg);
-    case RUN_PLACEHOLDER:
-        if (!strchr(optarg, '='))
-            return cmd_usage("run", "--placeholder needs NAME=VALUE or NAME=@CREDENTIAL, not '%s'", optarg);
-        if (r->placeholder_count == CMD_PLACEHOLDERS_MAX)
-            return cmd_usage("run", "at most %d placeholders", CMD_PLACEHOLDERS_MAX);
-        r->placeholders[r->placeholder_count++] = optarg;
-        return 0;
+    case RUN_PLACEHOLDER: return cmd_placeholder_flag("run", &r->placeholders, optarg);
     default: return cmd_config_flag(&r->config, flag, optarg) ? EX_USAGE : 0;
     }
 }
@@ -264,9 +257,9 @@ static int set_placeholders(const struct run *r)
     int failed = key_files_write(r->loaded, r->dir, set_one, NULL, &e);
     if (failed)
         return cmd_fail(failed, "run", "%s", e.text);
-    failed = placeholders_each(r->loaded, set_one, r->placeholder_count ? NULL : say_clash, NULL);
-    for (size_t i = 0; i < r->placeholder_count && !failed; i++) {
-        const char *value = cmd_placeholder("run", r->loaded, r->placeholders[i], name, sizeof name);
+    failed = placeholders_each(r->loaded, set_one, r->placeholders.count ? NULL : say_clash, NULL);
+    for (size_t i = 0; i < r->placeholders.count && !failed; i++) {
+        const char *value = cmd_placeholder("run", r->loaded, r->placeholders.texts[i], name, sizeof name);
         failed = !value || setenv(name, value, 1) != 0;
     }
     return failed;
