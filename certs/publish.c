@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/dir_trust.h"
 #include "base/rand.h"
+#include "base/write_all.h"
 
 #define PREFIX ".sidekey-"
 #define HALF_WRITTEN_LIFE_S 600 /* no write takes so long: its writer is dead */
@@ -117,17 +118,6 @@ static bool is_current(const struct publish_dir *d, const struct publish_file *f
     return same;
 }
 
-static int write_all(int fd, struct slice bytes)
-{
-    while (bytes.len) {
-        ssize_t n = write(fd, bytes.ptr, bytes.len);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        bytes = slice_skip(bytes, n > 0 ? (size_t)n : 0);
-    }
-    return fchmod(fd, 0444) == 0 && fsync(fd) == 0 ? 0 : -errno;
-}
-
 static int write_beside(const struct publish_dir *d, struct publish_file *f)
 {
     uint64_t random;
@@ -139,6 +129,8 @@ static int write_beside(const struct publish_dir *d, struct publish_file *f)
         return -errno;
     }
     int failed = write_all(fd, f->bytes);
+    if (!failed && (fchmod(fd, 0444) != 0 || fsync(fd) != 0))
+        failed = -errno;
     if (close(fd) != 0 && !failed)
         failed = -errno;
     return failed;

@@ -1,10 +1,18 @@
-/* base/str.h: the encodings that more than one room needs.   Pure.   All append to a buf and return its errors (0,
- * -ENOBUFS, -ENOMEM). */
+/* base/str.h: the encodings that more than one room needs.   Pure.   What appends to a buf returns its errors
+ * (0, -ENOBUFS, -ENOMEM). */
 #ifndef SIDEKEY_BASE_STR_H
 #define SIDEKEY_BASE_STR_H
 
 #include "base/buf.h"
 
+/* The value of a hex digit of either case; -1: it is none. */
+static inline int str_hex_value(char c)
+{
+    char lower = (char)(c | 0x20);
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
 /* Lower case, two digits for each byte.  Returns 0; -ENOBUFS. */
 MUST_CHECK int str_add_hex(struct buf *out, struct slice bytes);
 /* RFC 4648 §4, padded. */

@@ -44,20 +44,12 @@ static int sum_of(struct slice a, struct slice b, unsigned char ret_sum[SUM_BYTE
     return ok ? 0 : -ENOMEM;
 }
 
-static int nibble(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool from_hex(struct slice text, char *ret_key)
 {
     if (text.len != SEAL_KEY_BYTES * 2)
         return false;
     for (size_t i = 0; i < SEAL_KEY_BYTES; i++) {
-        int high = nibble(text.ptr[2 * i]), low = nibble(text.ptr[2 * i + 1]);
+        int high = str_hex_value(text.ptr[2 * i]), low = str_hex_value(text.ptr[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         ret_key[i] = (char)(high << 4 | low);

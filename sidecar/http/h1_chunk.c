@@ -1,5 +1,7 @@
 #include "http/h1_chunk.h"
 
+#include "base/str.h"
+
 #include "http/chars.h"
 
 enum chunk_state {
@@ -37,14 +39,6 @@ static bool go(struct chunk *c, enum chunk_state next)
     return true;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    char lower = (char)(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 static bool takes_blank(struct chunk *c, char byte)
 {
     bool blank = c->lenient && (byte == ' ' || byte == '\t');
@@ -54,7 +48,7 @@ static bool takes_blank(struct chunk *c, char byte)
 
 static bool take_size(struct chunk *c, char byte)
 {
-    int digit = hex_digit(byte);
+    int digit = str_hex_value(byte);
     if (digit >= 0) {
         if (c->digits++ == CHUNK_SIZE_MAX_DIGITS || c->left > (uint64_t)INT64_MAX >> 4)
             return refuse(c, 400, "chunk_size_overflow");

@@ -1,19 +1,12 @@
 #include "http/query.h"
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
+#include "base/str.h"
 
 /* The next byte of text, decoded.  Returns how many bytes of text it took. */
 static size_t decode_one(struct slice text, char *ret)
 {
-    if (text.ptr[0] == '%' && text.len >= 3 && hex_digit(text.ptr[1]) >= 0 && hex_digit(text.ptr[2]) >= 0) {
-        *ret = (char)(hex_digit(text.ptr[1]) << 4 | hex_digit(text.ptr[2]));
+    if (text.ptr[0] == '%' && text.len >= 3 && str_hex_value(text.ptr[1]) >= 0 && str_hex_value(text.ptr[2]) >= 0) {
+        *ret = (char)(str_hex_value(text.ptr[1]) << 4 | str_hex_value(text.ptr[2]));
         return 3;
     }
     *ret = text.ptr[0] == '+' ? ' ' : text.ptr[0];

@@ -1,19 +1,12 @@
 #include "proxy/rule_path.h"
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
+#include "base/str.h"
 
 bool rule_path_escapes_valid(struct slice target)
 {
     for (size_t i = 0; i < target.len && target.ptr[i] != '?'; i++)
         if (target.ptr[i] == '%'
-            && (target.len - i < 3 || hex_value(target.ptr[i + 1]) < 0 || hex_value(target.ptr[i + 2]) < 0))
+            && (target.len - i < 3 || str_hex_value(target.ptr[i + 1]) < 0 || str_hex_value(target.ptr[i + 2]) < 0))
             return false;
     return true;
 }
@@ -23,7 +16,7 @@ bool rule_path_escapes_valid(struct slice target)
 static size_t collapse(char *text, size_t len)
 {
     while (len >= 3 && text[len - 3] == '%') {
-        int high = hex_value(text[len - 2]), low = hex_value(text[len - 1]);
+        int high = str_hex_value(text[len - 2]), low = str_hex_value(text[len - 1]);
         if (high < 0 || low < 0)
             break;
         len -= 2;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "base/write_all.h"
 #include "crypto/throwaway.h"
 #include "proxy/answer.h"
 
@@ -73,17 +74,6 @@ static bool is_json(const struct credential_spec *spec)
 {
     return spec->placeholder_file == PLACEHOLDER_FILE_GOOGLE_SERVICE_ACCOUNT
            || spec->placeholder_file == PLACEHOLDER_FILE_GOOGLE_USER;
-}
-
-static int write_all(int fd, struct slice bytes)
-{
-    while (bytes.len) {
-        ssize_t n = write(fd, bytes.ptr, bytes.len);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        bytes = slice_skip(bytes, n > 0 ? (size_t)n : 0);
-    }
-    return 0;
 }
 
 /* Written beside, then renamed: a program never reads half of it, and nobody's link is followed. */

@@ -1,5 +1,7 @@
 #include "refresh/fetch/fetch_body.h"
 
+#include "base/str.h"
+
 void fetch_body_init(struct fetch_body *b, size_t cap_bytes)
 {
     *b = (struct fetch_body){ .chunked = false };
@@ -37,15 +39,8 @@ void fetch_body_saw(struct fetch_body *b, struct slice bytes)
 static bool chunk_size(struct slice line, size_t *ret)
 {
     size_t n = 0, digits = 0;
-    for (; digits < line.len && digits < 16; digits++) {
-        char c = line.ptr[digits], low = (char)(c | 32);
-        if (c >= '0' && c <= '9')
-            n = n * 16 + (size_t)(c - '0');
-        else if (low >= 'a' && low <= 'f')
-            n = n * 16 + (size_t)(low - 'a' + 10);
-        else
-            break;
-    }
+    for (int value; digits < line.len && digits < 16 && (value = str_hex_value(line.ptr[digits])) >= 0; digits++)
+        n = n * 16 + (size_t)value;
     *ret = n;
     return digits > 0
            && (digits == line.len || line.ptr[digits] == ';' || line.ptr[digits] == ' ' || line.ptr[digits] == '\r');

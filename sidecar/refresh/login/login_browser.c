@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/rand.h"
 #include "base/str.h"
-#include "crypto/sha256.h"
+#include "crypto/digest.h"
 #include "refresh/login/query.h"
 #include "refresh/login/redirect.h"
 
@@ -45,10 +45,10 @@ static int add_random(struct buf *out)
 static int add_members(const struct browser *b, struct grant_writer *w)
 {
     const struct credential_spec *s = b->login->spec;
-    unsigned char digest[SHA256_SIZE];
+    unsigned char digest[DIGEST_SHA256_SIZE];
     struct buf challenge;
     buf_init(&challenge, 64);
-    int failed = sha256_bytes(buf_slice(&b->verifier), digest);
+    int failed = digest_sha256(buf_slice(&b->verifier), digest);
     if (failed == 0)
         failed = str_add_base64url(&challenge, slice_of(digest, sizeof digest));
     grant_add(w, "response_type", SLICE("code"));

@@ -1,15 +1,8 @@
 #include "refresh/login/query.h"
 
-#include <errno.h>
+#include "base/str.h"
 
-static int digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
+#include <errno.h>
 
 /* One byte of text at *at, which moves on.  -1: a broken encoding, or a control byte. */
 static int next_byte(struct slice text, size_t *at)
@@ -18,7 +11,8 @@ static int next_byte(struct slice text, size_t *at)
     if (byte == '+')
         return ' ';
     if (byte == '%') {
-        int high = *at + 1 < text.len ? digit(text.ptr[*at]) : -1, low = high >= 0 ? digit(text.ptr[*at + 1]) : -1;
+        int high = *at + 1 < text.len ? str_hex_value(text.ptr[*at]) : -1,
+            low = high >= 0 ? str_hex_value(text.ptr[*at + 1]) : -1;
         *at += 2;
         byte = low < 0 ? -1 : high * 16 + low;
     }

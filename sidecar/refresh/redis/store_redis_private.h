@@ -4,7 +4,7 @@
 #ifndef SIDEKEY_REFRESH_REDIS_STORE_REDIS_PRIVATE_H
 #define SIDEKEY_REFRESH_REDIS_STORE_REDIS_PRIVATE_H
 
-#include "crypto/sha1.h"
+#include "crypto/digest.h"
 #include "net/timer.h"
 #include "refresh/redis/redis_client.h"
 #include "refresh/redis/redis_switch.h"
@@ -51,7 +51,7 @@ struct cred { /* what this process knows of one credential */
 
 struct script {
     const char *text;
-    char sha1[SHA1_HEX_SIZE];
+    char sha1[DIGEST_SHA1_HEX_SIZE];
 };
 
 struct store_redis {

@@ -108,7 +108,7 @@ void store_redis_name_scripts(void)
 {
     for (enum redis_kind k = 0; k < KINDS; k++) /* without SHA-1 the text itself is sent each time */
         if (store_redis_scripts[k].text
-            && sha1_hex(slice_str(store_redis_scripts[k].text), store_redis_scripts[k].sha1) != 0)
+            && digest_sha1_hex(slice_str(store_redis_scripts[k].text), store_redis_scripts[k].sha1) != 0)
             return;
 }
 

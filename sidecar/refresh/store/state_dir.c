@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/dir_trust.h"
 #include "base/rand.h"
+#include "base/write_all.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -245,18 +246,6 @@ int state_dir_read(const struct state_dir *d, const char *name, struct buf *out)
     return failed;
 }
 
-static int write_all(int fd, struct slice bytes)
-{
-    while (bytes.len) {
-        ssize_t put = write(fd, bytes.ptr, bytes.len);
-        if (put < 0 && errno != EINTR)
-            return -errno;
-        if (put > 0)
-            bytes = slice_skip(bytes, (size_t)put);
-    }
-    return fsync(fd) == 0 ? 0 : -errno;
-}
-
 /* A new file with these bytes, on disk, under a name of its own. */
 static int write_beside(const struct state_dir *d, const char *name, struct slice bytes, char *ret_beside, size_t size)
 {
@@ -267,6 +256,8 @@ static int write_beside(const struct state_dir *d, const char *name, struct slic
     if (fd < 0)
         return fd;
     int failed = write_all(fd, bytes);
+    if (!failed && fsync(fd) != 0)
+        failed = -errno;
     if (close(fd) != 0 && failed == 0)
         failed = -errno;
     if (failed)
