@@ -227,6 +227,7 @@ static void let_in(struct worker *w, unsigned from, unsigned end, bool accept)
 static void let_clients_in(struct worker *w, bool accept)
 {
     let_in(w, 0, CLIENT_EARS, accept);
+    isolated_set(w->isolated, accept);
 }
 
 /* last: the program ends, no other worker takes the listeners over.  Operators are answered to the end then; else new

@@ -501,6 +501,34 @@ def test_the_first_process_of_a_container_isolates_its_program_too(isolated, aut
     saw_live_token(isolated(argv_of("curl", place), before=["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]), auth)
 
 
+FULL = """
+    import select, socket, ssl, sys
+    trusted = ssl.create_default_context()
+    def connection():
+        return trusted.wrap_socket(socket.create_connection((sys.argv[1], 443)), server_hostname=sys.argv[1], do_handshake_on_connect=False)
+    held = [connection() for _ in range(3)]
+    for one in held:
+        one.do_handshake()
+    waits = connection()
+    waits.setblocking(False)
+    try:
+        waits.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    early = select.select([waits], [], [], 1.5)[0]  # nothing comes while all places are taken
+    held.pop().close()
+    waits.setblocking(True)
+    waits.do_handshake()
+    print("early" if early else "in turn")
+"""
+
+
+def test_connections_wait_when_all_that_are_allowed_are_there(isolated, config):
+    config["limits"]["connections"] = 3
+    done = isolated(["python3", "-c", textwrap.dedent(FULL), API])
+    assert done.returncode == 0 and done.stdout.strip() == b"in turn", done
+
+
 def test_a_run_in_another_run_is_isolated(config, place, auth):
     """The outer one's preload library must not lead connections to a listener that is not reached any more."""
     (place / "run.yaml").write_text(json.dumps(config))
