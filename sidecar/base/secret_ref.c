@@ -220,33 +220,6 @@ int secret_ref_read_exact(const struct secret_ref *ref, struct secret *ret, stru
     return read_as(ref, true, ret, e);
 }
 
-static char **copy_argv(char *const *argv)
-{
-    size_t n = 0;
-    while (argv[n])
-        n++;
-    char **copy = calloc(n + 1, sizeof *copy);
-    for (size_t i = 0; copy && i < n; i++)
-        if (!(copy[i] = strdup(argv[i]))) {
-            while (i--)
-                free(copy[i]);
-            free(copy);
-            return NULL;
-        }
-    return copy;
-}
-
-int secret_ref_copy(struct secret_ref *to, const struct secret_ref *from)
-{
-    struct secret_ref copy = { .kind = from->kind };
-    if ((from->name && !(copy.name = strdup(from->name))) || (from->argv && !(copy.argv = copy_argv(from->argv)))) {
-        secret_ref_done(&copy);
-        return -ENOMEM;
-    }
-    *to = copy;
-    return 0;
-}
-
 void secret_ref_done(struct secret_ref *ref)
 {
     for (char **arg = ref->argv; arg && *arg; arg++)

@@ -53,8 +53,6 @@ MUST_CHECK int secret_ref_read_exact(const struct secret_ref *ref, struct secret
 MUST_CHECK int secret_ref_check_vschar(const struct secret_ref *ref, struct slice value, struct err *e);
 /* For messages: "file /run/secrets/x", "env NAME", "command /bin/x".  Returns text, cut at size. */
 const char *secret_ref_text(const struct secret_ref *ref, char *text, size_t size);
-/* Deep copy.  Returns 0; -ENOMEM. */
-MUST_CHECK int secret_ref_copy(struct secret_ref *to, const struct secret_ref *from);
 void secret_ref_done(struct secret_ref *ref);
 
 #endif
