@@ -1,6 +1,7 @@
 """The real program between real peers: how the end-to-end tests start, talk to and judge it."""
 import asyncio
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -254,6 +255,13 @@ def program_environment(sidekey, **extra):
     for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO"):
         told[name] = str(sidekey.bundle)
     return {**environment(sidekey.folder), **told, **extra}
+
+
+def kill_all(pids):
+    """One that ends meanwhile, with another of them, is as good as killed."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def process_name(pid):

@@ -12,8 +12,8 @@ import textwrap
 import threading
 
 import pytest
-from harness import API, PATIENCE_S, PLACEHOLDER, SIDEKEY, environment, process_name, run, until
-from test_run import JAVA, NODE
+from harness import API, PATIENCE_S, PLACEHOLDER, SIDEKEY, environment, kill_all, run, until
+from test_run import JAVA, NODE, ours
 
 URL = f"https://{API}/v2/echo"
 PLAIN = "plain.sidekey.test"  # a rule with allow_http: programs without TLS show there what they are given
@@ -441,15 +441,6 @@ def test_the_programs_exit_status_is_ours(argv, status, isolated):
     assert isolated(argv).returncode == status
 
 
-def ours(place):
-    found = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/exe") == str(SIDEKEY) and str(place / "run.yaml").encode() in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
-                found[int(pid)] = process_name(int(pid))
-    return found
-
-
 def network_of(pid):
     with contextlib.suppress(OSError):
         return os.readlink(f"/proc/{pid}/ns/net")
@@ -477,8 +468,7 @@ def test_without_the_private_sidekey_calls_fail_and_are_never_direct(config, pla
     before = len(auth.requests)
     with subprocess.Popen([SIDEKEY, "run", "-c", place / "run.yaml", "--isolate", "--", "sh", "-c", code], env=environment(place), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
         p.stdout.readline()
-        for pid in ours(place):
-            os.kill(pid, signal.SIGKILL)
+        kill_all(ours(place))
         until("it is gone", lambda: not ours(place))
         out, _ = p.communicate(b"go\n", timeout=PATIENCE_S)
     assert out.strip() in (b"6", b"7", b"28") and len(auth.requests) == before

@@ -136,7 +136,7 @@ def test_a_connection_that_nothing_redirected_is_refused(redirected, place):
 def test_the_pods_own_loopback_and_cluster_networks_are_left_alone(redirected, pod, place):
     redirected("nft")
     done = run([*pod, "curl", "-sS", "-m", "20", "--noproxy", "*", "https://127.0.0.1:443/"])
-    assert b"Connection refused" in done.stderr or b"Couldn't connect" in done.stderr, done
+    assert done.returncode == 7, done  # refused; curl 8.14 says it in other words
     shown = run([*pod, "nft", "list", "ruleset"]).stdout.decode()
     assert f"meta skuid {SIDEKEY_UID}" in shown and "10.0.0.0/8" in shown
 

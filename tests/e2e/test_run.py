@@ -18,7 +18,7 @@ import threading
 import time
 
 import pytest
-from harness import API, PATIENCE_S, PLACEHOLDER, SIDEKEY, environment, process_name, run, until
+from harness import API, PATIENCE_S, PLACEHOLDER, SIDEKEY, environment, kill_all, process_name, run, until
 
 URL = f"https://{API}/v2/echo"
 FAKE = ("198.18.", "198.19.")
@@ -324,8 +324,7 @@ def test_what_outlives_the_program_does_not_hold_up_its_caller(config_file, plac
 def test_without_the_private_sidekey_calls_are_refused_and_never_direct(begin, place):
     p = begin(f"echo up; read x; curl -sS {URL}; echo $?", stdin=subprocess.PIPE)
     p.stdout.readline()
-    for pid in ours(place):
-        os.kill(pid, signal.SIGKILL)
+    kill_all(ours(place))
     gone(place)
     out, err = p.communicate(b"go\n", timeout=PATIENCE_S)
     assert out.strip() in (b"7", b"97"), (out, err)
