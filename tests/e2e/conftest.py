@@ -1,6 +1,7 @@
 """Fixtures: one authorization server and API for the session, one sidekey for each test that asks for it."""
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def pytest_terminal_summary(terminalreporter):
     for line in skipped:
         terminalreporter.write_line(f"skipped: {line}")
     if os.environ.get("FAILED_LIST"):  # for tests/tools/e2e
-        names = {report.nodeid.partition("@")[0] for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])}
+        names = {re.sub(r"@\w+$", "", report.nodeid) for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])}
         with open(os.environ["FAILED_LIST"], "w", encoding="utf-8") as listed:
             listed.writelines(f"{name}\n" for name in sorted(names))
     if os.environ.get("TALLY"):
