@@ -78,7 +78,9 @@ class Scraper(threading.Thread):
         self.sidekey, self.last, self.scrapes, self.faults, self.over = sidekey, {}, 0, [], threading.Event()
 
     def run(self):
-        while not self.over.is_set():
+        last = False
+        while not last:
+            last = self.over.is_set()  # one scrape begins after stop() was called
             try:
                 status, text = self.sidekey.get_admin("/metrics")
             except (OSError, http.client.HTTPException):

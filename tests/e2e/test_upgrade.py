@@ -206,6 +206,10 @@ def test_a_configuration_that_is_wrong_stops_the_upgrade_too(start, program):
     upgrade(sidekey, program, NEXT)
 
 
+def other_key(key):
+    return ("1" if key[0] != "1" else "2") + key[1:]
+
+
 def test_processes_of_the_new_version_that_end_leave_those_of_the_old_one_serving(start, program, make_config):
     """The seal key was changed with the program: each new keeper ends with status 78."""
     config = make_config()
@@ -213,7 +217,7 @@ def test_processes_of_the_new_version_that_end_leave_those_of_the_old_one_servin
     sidekey, key = start(config, program=program.path), seal.read_text()
     assert sidekey.request()[0] == 200
     serving = set(sidekey.children())
-    seal.write_text("1" + key[1:])
+    seal.write_text(other_key(key))
     program.install(NEXT)
     os.kill(sidekey.pid, signal.SIGHUP)
     until("new keepers end", lambda: count(sidekey, "a child process ended") > 2)
@@ -229,8 +233,9 @@ def test_a_second_upgrade_while_the_first_one_does_not_get_ready(start, program,
     config = make_config()
     seal = pathlib.Path(config["store"]["seal_key"]["file"])
     sidekey, key = start(config, program=program.path), seal.read_text()
+    assert sidekey.request()[0] == 200  # something is sealed with that key
     serving = set(sidekey.children())
-    seal.write_text("1" + key[1:])
+    seal.write_text(other_key(key))
     program.install(NEXT)
     os.kill(sidekey.pid, signal.SIGHUP)
     until("new keepers end", lambda: count(sidekey, "a child process ended") > 2)

@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define MANY 600 /* with the largest tokens: more than may wait in the queue to a worker */
 
 static struct world {
