@@ -117,9 +117,11 @@ def start_as_the_unit_says(root):
 def test_the_package_is_built_installed_started_upgraded_and_removed(suite, debian, place):  # noqa: F811
     deb = built(suite, place)
     if suite == "bookworm":
-        # The lintian of a later release wants /usr/lib/systemd, which this release's debhelper does not know.
-        checked = run(["lintian", "--allow-root", "--fail-on", "error,warning", "--suppress-tags", "aliased-location", deb])
+        checked = run(["lintian", "--allow-root", "--fail-on", "none", deb])
         assert checked.returncode == 0, checked.stdout.decode()
+        # The lintian of a later release wants /usr/lib/systemd, which this release's debhelper does not know.
+        told = [line for line in checked.stdout.decode().splitlines() if line[:2] in ("E:", "W:") and "aliased-location" not in line]
+        assert not told, told
     fields = must(run(["dpkg-deb", "-f", deb]))
     assert re.search(r"^Depends:.*\blibcurl4(t64)?\b", fields, re.M), "the library that is loaded at run time"
     root = debian(suite)

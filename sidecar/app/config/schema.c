@@ -440,7 +440,7 @@ static const char *from_env(const char *path, char *name, size_t size)
 /* Flag, else variable.  0: none; 1: taken; -1: wrong. */
 static int read_override(struct schema *s, const struct field *f, void *base)
 {
-    char name[128];
+    char name[sizeof "SIDEKEY_" + sizeof s->path];
     struct err e;
     const char *text = from_flags(s);
     s->foreign = "--set";

@@ -80,7 +80,7 @@ enum flight_step flight_keep(struct flight *f, const struct grant_answer *answer
 /* Nothing was found in it, and yet it was a success for the server: the refresh token is spent. */
 enum flight_step flight_not_understood(struct flight *f, const char *text)
 {
-    snprintf(f->text, sizeof f->text, "%s%s", text,
+    snprintf(f->text, sizeof f->text, "%.200s%s", text,
              f->attempt.sealed ? "; the response is kept sealed in the journal" : "");
     if (!flight_rotates(f)) { /* this server has never taken a refresh token for spent: later, once more */
         if (!f->intent.outcome_unknown)
