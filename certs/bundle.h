@@ -11,9 +11,11 @@
  * none found. */
 const char *bundle_system_path(void);
 /* Writes dir/ca.pem, dir/bundle.pem and dir/bundle.jks (the same for Java), those whose content is another one: system
- * roots, the files of extra_roots (NULL-terminated paths; NULL: none), then ours.  dir: as publish_open() takes it.  A
- * system without a bundle gets one without its roots; a bundle that we published before is never read back.  Returns 0;
- * -1 with e naming the file: the old files stay as they were. */
-MUST_CHECK int bundle_publish(const char *dir, struct slice ca_pem, const char *const *extra_roots, struct err *e);
+ * roots, the files of extra_roots (NULL-terminated paths; NULL: none) without the certificates that came before, then
+ * ours.  dir: as publish_open() takes it.  lasting: as struct publish_dir.  A system without a bundle gets one without
+ * its roots; a bundle that we published before is never read back.  Returns 0; -1 with e naming the file: the old files
+ * stay as they were. */
+MUST_CHECK int bundle_publish(const char *dir, struct slice ca_pem, const char *const *extra_roots, bool lasting,
+                              struct err *e);
 
 #endif

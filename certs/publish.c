@@ -72,7 +72,7 @@ static void sweep(const struct publish_dir *d)
 
 int publish_open(struct publish_dir *d, const char *path, struct err *e)
 {
-    *d = (struct publish_dir){ .fd = -1, .path = path };
+    *d = (struct publish_dir){ .fd = -1, .path = path, .lasting = true };
     if (make(path, e) != 0 || (d->fd = dir_trust_open(path, e)) < 0)
         return -1;
     if (check(d->fd, path, e) == 0) {
@@ -129,7 +129,7 @@ static int write_beside(const struct publish_dir *d, struct publish_file *f)
         return -errno;
     }
     int failed = write_all(fd, f->bytes);
-    if (!failed && (fchmod(fd, 0444) != 0 || fsync(fd) != 0))
+    if (!failed && (fchmod(fd, 0444) != 0 || (d->lasting && fsync(fd) != 0)))
         failed = -errno;
     if (close(fd) != 0 && !failed)
         failed = -errno;

@@ -130,7 +130,7 @@ static int publish(struct keeper *k, struct err *e)
     if (failed)
         failed = err_set(e, "cannot write the CA as PEM: %s", strerror(-failed));
     else if (o->ca_publish)
-        failed = bundle_publish(o->ca_publish, buf_slice(&pem), o->extra_roots, e);
+        failed = bundle_publish(o->ca_publish, buf_slice(&pem), o->extra_roots, o->ca_keep || o->ca_cert_file, e);
     if (failed == 0)
         ca_set_published(k->ca, buf_slice(&pem));
     k->ca_unpublished = failed != 0;

@@ -433,6 +433,19 @@ def test_an_entry_of_no_proxy_that_covers_a_rules_host_is_removed_aloud(entry, r
     assert "intranet.test" in kept and entry not in kept.strip().split(",") and "169.254.169.254" in kept
 
 
+def test_the_machines_own_name_goes_past_the_proxy_unless_a_rule_names_it(make_config, place):
+    """http://my-host:3000 is the program's own machine, which no proxy is asked for."""
+    config = make_config()
+    for own, past in ((socket.gethostname(), True), ("sidekey", True), ("test", False), (API, False)):
+        path = place / "own.yaml"
+        path.write_text(json.dumps(config))
+        before = [] if own == socket.gethostname() else ["unshare", "--uts", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c", f"hostname {own} && exec \"$@\"", "sh"]
+        for command in (["run", "-c", path, "--", "env"], ["env", "-c", path, "--format", "sh", "--proxy", "127.0.0.1:8118"]):
+            done = run([*before, SIDEKEY, *command], environment(place))
+            line = next(line for line in done.stdout.decode().splitlines() if line.removeprefix("export ").startswith("NO_PROXY="))
+            assert (own in line.partition("=")[2].strip("'").split(",")) == past, (own, line)
+
+
 def test_a_rule_for_another_port_is_covered_by_the_library(make_config, place, auth):
     config = make_config()
     for rule in config["rules"]:

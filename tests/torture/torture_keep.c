@@ -311,7 +311,7 @@ static void the_bundle_is_published_whole_or_left_as_it_was(void)
     torture_pause();
     CHECK(ca_add_pem(authority, &pem) == 0);
     torture_go_on();
-    int failed = bundle_publish(in_top("ca"), buf_slice(&pem), NULL, &e);
+    int failed = bundle_publish(in_top("ca"), buf_slice(&pem), NULL, true, &e);
     CHECK(failed == 0 || (torture_struck() && *e.text));
     FILE *f = fopen(in_top("ca/ca.pem"), "r");
     if (f) {

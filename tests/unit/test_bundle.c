@@ -50,7 +50,7 @@ static const char *get(const char *name)
 static void publish(const char *ca_pem, const char *const *extra_roots)
 {
     struct err e = { "" };
-    if (bundle_publish(path_of("out"), slice_str(ca_pem), extra_roots, &e) != 0)
+    if (bundle_publish(path_of("out"), slice_str(ca_pem), extra_roots, true, &e) != 0)
         fail_msg("%s", e.text);
 }
 
@@ -78,6 +78,20 @@ static void the_bundle_is_system_roots_then_extra_roots_then_ours(void **state)
         get("out/bundle.pem"),
         "# comment\n" PEM("SYSTEM")
             PEM("ONE") "-----BEGIN TRUSTED CERTIFICATE-----\nTWO\n-----END TRUSTED CERTIFICATE-----\n" PEM("OURS"));
+}
+
+static void a_certificate_that_is_there_is_not_added_again(void **state)
+{
+    (void)state;
+    put("system.pem", "# A\n" PEM("AAAA") "# B\n" PEM("BBBB"));
+    put("same.pem",
+        "# A again\n" PEM("AAAA") PEM("CCCC") "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----");
+    put("cut.pem", PEM("CCCC") PEM("DDDD") "-----BEGIN CERTIFICATE-----\nE");
+    setenv("SSL_CERT_FILE", path_of("system.pem"), 1);
+    const char *const extra[] = { path_of("system.pem"), path_of("same.pem"), path_of("cut.pem"), NULL };
+    publish(PEM("AAAA"), extra);
+    assert_string_equal(get("out/bundle.pem"), "# A\n" PEM("AAAA") "# B\n" PEM("BBBB") "# A\n# B\n# A again\n" PEM(
+                                                   "CCCC") PEM("DDDD") "-----BEGIN CERTIFICATE-----\nE\n" PEM("AAAA"));
 }
 
 static void files_are_for_everyone_to_read_and_nobody_to_write(void **state)
@@ -159,7 +173,7 @@ static void a_failure_names_the_file_and_leaves_the_old_ones(void **state)
     for (size_t i = 0; i < COUNT(rows); i++) {
         const char *const extra[] = { rows[i].extra, NULL };
         struct err e = { "" };
-        assert_int_equal(bundle_publish(path_of("out"), SLICE(PEM("NEW")), extra, &e), -1);
+        assert_int_equal(bundle_publish(path_of("out"), SLICE(PEM("NEW")), extra, true, &e), -1);
         if (!strstr(e.text, rows[i].extra) || !strstr(e.text, rows[i].cause))
             fail_msg("%s", e.text);
         assert_string_equal(get("out/ca.pem"), PEM("OLD"));
@@ -176,13 +190,13 @@ static void a_directory_that_cannot_be_is_named(void **state)
     const char *const bad[] = { path_of("absent/out"), path_of("file"), endless };
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct err e = { "" };
-        assert_int_equal(bundle_publish(bad[i], SLICE(PEM("OURS")), NULL, &e), -1);
+        assert_int_equal(bundle_publish(bad[i], SLICE(PEM("OURS")), NULL, true, &e), -1);
         assert_non_null(strstr(e.text, i == 2 ? "xxxx" : bad[i]));
     }
     mkdir(path_of("taken"), 0755);
     mkdir(path_of("taken/bundle.pem"), 0755);
     struct err e = { "" };
-    assert_int_equal(bundle_publish(path_of("taken"), SLICE(PEM("OURS")), NULL, &e), -1);
+    assert_int_equal(bundle_publish(path_of("taken"), SLICE(PEM("OURS")), NULL, true, &e), -1);
     assert_non_null(strstr(e.text, "taken/bundle.pem"));
     assert_int_equal(entries("taken"), 2);
 }
@@ -192,7 +206,7 @@ static void more_than_a_bundle_can_be_is_refused(void **state)
     (void)state;
     struct err e = { "" };
     const char *const extra[] = { "/dev/zero", NULL };
-    assert_int_equal(bundle_publish(path_of("out"), SLICE(PEM("OURS")), extra, &e), -1);
+    assert_int_equal(bundle_publish(path_of("out"), SLICE(PEM("OURS")), extra, true, &e), -1);
     assert_non_null(strstr(e.text, "/dev/zero"));
 }
 
@@ -214,6 +228,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_bundle_is_system_roots_then_extra_roots_then_ours),
+        cmocka_unit_test(a_certificate_that_is_there_is_not_added_again),
         cmocka_unit_test(files_are_for_everyone_to_read_and_nobody_to_write),
         cmocka_unit_test(a_reader_of_the_old_file_keeps_it_whole),
         cmocka_unit_test(an_earlier_bundle_is_not_read_back_as_system_roots),

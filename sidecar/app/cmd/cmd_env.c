@@ -153,6 +153,13 @@ static const char *old_variable(const char *name)
     return getenv(name);
 }
 
+static void report_bypass(void *arg, const char *name, const char *entry, const char *host)
+{
+    (void)arg;
+    fprintf(stderr, "sidekey env: %s has \"%s\", which covers %s; a rule names that host, so the entry is left out\n",
+            name, entry, host);
+}
+
 static int print_env(const struct config *c, struct env_flags *f)
 {
     static const struct {
@@ -162,7 +169,7 @@ static int print_env(const struct config *c, struct env_flags *f)
     } formats[] = {
         { "sh", print_sh, true }, { "docker", print_docker, false }, { "k8s", print_k8s, false }, { "json", NULL, true }
     };
-    char host[AUTHORITY_HOST_MAX + 1], port[8], *bundle = NULL, *ca = NULL, *jks = NULL;
+    char host[AUTHORITY_HOST_MAX + 1], port[8], own_host[ENV_HOST_MAX], *bundle = NULL, *ca = NULL, *jks = NULL;
     size_t i = 0, count = sizeof formats / sizeof *formats;
     while (i < count && strcmp(formats[i].name, f->format) != 0)
         i++;
@@ -180,9 +187,14 @@ static int print_env(const struct config *c, struct env_flags *f)
                              .bundle = bundle,
                              .ca = ca,
                              .java = f->java,
-                             .more_bypass = strcmp(f->format, "k8s") == 0 ? ENV_BYPASS_CLUSTER : NULL,
+                             .rule_hosts = (const char *const *)c->permit_hosts,
+                             .on_removed = report_bypass,
                              .java_trust = access(jks, R_OK) == 0 ? jks : NULL,
                              .old = formats[i].here ? old_variable : NULL };
+    if (strcmp(f->format, "k8s") == 0)
+        in.more_bypass = ENV_BYPASS_CLUSTER;
+    else if (formats[i].here)
+        in.more_bypass = env_table_own_host(own_host);
     if (f->java && !in.java_trust)
         fprintf(stderr,
                 "sidekey env: Java: %s does not exist; import the CA instead: keytool -importcert -cacerts -file %s\n",

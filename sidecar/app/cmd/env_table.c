@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define USER "sidekey"
 
@@ -57,6 +58,15 @@ static const struct env_row rows[] = {
 const struct env_row *env_table_rows(void)
 {
     return rows;
+}
+
+const char *env_table_own_host(char name[ENV_HOST_MAX])
+{
+    static const char good[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+    if (gethostname(name, ENV_HOST_MAX - 1) != 0)
+        return NULL;
+    name[ENV_HOST_MAX - 1] = '\0';
+    return *name && *name != '.' && strspn(name, good) == strlen(name) ? name : NULL;
 }
 
 static const char *old_value(const struct env_inputs *in, const char *name)

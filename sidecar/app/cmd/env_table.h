@@ -1,5 +1,6 @@
-/* app/cmd/env_table.h: the proxy and CA variables that programs of every runtime need.   Pure.  A pre-set variable of
- * higher rank silently defeats one of lower rank, so all of them are set, always. */
+/* app/cmd/env_table.h: the proxy and CA variables that programs of every runtime need.   Pure, but for
+ * env_table_own_host().  A pre-set variable of higher rank silently defeats one of lower rank, so all of them are set,
+ * always. */
 #ifndef SIDEKEY_APP_CMD_ENV_TABLE_H
 #define SIDEKEY_APP_CMD_ENV_TABLE_H
 
@@ -45,6 +46,10 @@ struct env_inputs {          /* all borrowed */
 /* Called for each variable; value is valid during the call.  Non-zero stops the walk. */
 typedef int env_fn(void *arg, const char *name, const char *value);
 
+#define ENV_HOST_MAX 256
+/* The machine's own name, as more_bypass for programs of this machine: they ask themselves, not us.  NULL: none that
+ * can stand in a list. */
+const char *env_table_own_host(char name[ENV_HOST_MAX]);
 /* The rows, up to one without a name: for those who must know which variables held a bundle before. */
 const struct env_row *env_table_rows(void);
 /* The first of hosts that an entry of NO_PROXY covers by the reading of any client (they differ: curl and Python take

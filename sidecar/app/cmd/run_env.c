@@ -39,7 +39,7 @@ static void report_bypass(void *arg, const char *name, const char *entry, const 
 
 static int set_proxy_variables(const struct run_env *r, struct run_proxies *before)
 {
-    char port[8], bundle[PATH_MAX], ca[PATH_MAX], jks[PATH_MAX];
+    char port[8], bundle[PATH_MAX], ca[PATH_MAX], jks[PATH_MAX], own_host[ENV_HOST_MAX];
     snprintf(port, sizeof port, "%u", r->proxy_port);
     run_dir_file(r->dir, "bundle.pem", bundle);
     run_dir_file(r->dir, "ca.pem", ca);
@@ -52,6 +52,7 @@ static int set_proxy_variables(const struct run_env *r, struct run_proxies *befo
                              .java_trust = jks,
                              .merged = true,
                              .java = r->java && r->variables,
+                             .more_bypass = env_table_own_host(own_host),
                              .rule_hosts = (const char *const *)r->config->permit_hosts,
                              .on_removed = report_bypass,
                              .old = (const char *(*)(const char *))getenv };

@@ -20,13 +20,30 @@
 struct roots {
     char **paths;
     size_t count;
+    struct {
+        dev_t device;
+        ino_t inode;
+    } there[ROOTS_MAX]; /* of files that are in the bundle: many variables name one and the same */
+    size_t there_count;
     int failed;
 };
 
-static bool same_file(const char *a, const char *b)
+/* Whether the file is in the bundle already. */
+static bool is_there(const struct roots *r, const struct stat *st)
 {
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    for (size_t i = 0; i < r->there_count; i++)
+        if (r->there[i].device == st->st_dev && r->there[i].inode == st->st_ino)
+            return true;
+    return false;
+}
+
+static void mark_there(struct roots *r, const char *path)
+{
+    struct stat st;
+    if (r->there_count == ROOTS_MAX || stat(path, &st) != 0)
+        return;
+    r->there[r->there_count].device = st.st_dev;
+    r->there[r->there_count++].inode = st.st_ino;
 }
 
 /* Is it a plain file with a certificate in PEM?  NULL, or what it is instead. */
@@ -52,26 +69,35 @@ static const char *fault(const char *path)
 
 static void add(struct roots *r, const char *path)
 {
-    for (size_t i = 0; i < r->count; i++)
-        if (same_file(r->paths[i], path))
-            return;
     if (r->count == ROOTS_MAX || r->failed)
         return;
     char *copy = strdup(path);
-    if (!copy)
+    if (!copy) {
         r->failed = -ENOMEM;
-    else
-        r->paths[r->count++] = copy;
+        return;
+    }
+    r->paths[r->count++] = copy;
+    mark_there(r, path);
+}
+
+/* NULL: path is in the bundle now; else why not. */
+static const char *add_good(struct roots *r, const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && is_there(r, &st))
+        return NULL;
+    const char *what = fault(path);
+    if (!what)
+        add(r, path);
+    return what;
 }
 
 static void add_named(struct roots *r, const char *variable, const char *path)
 {
-    const char *what = fault(path);
+    const char *what = add_good(r, path);
     if (what)
         fprintf(stderr, "sidekey run: %s names %s: %s; it is left out of the program's CA bundle\n", variable, path,
                 what);
-    else
-        add(r, path);
 }
 
 /* OpenSSL's hashed names: 8 hexadecimal digits, a dot, a number. */
@@ -92,21 +118,23 @@ static void add_directories(struct roots *r, const char *list)
             if (is_hashed(d->d_name)) {
                 char file[PATH_MAX + 256];
                 snprintf(file, sizeof file, "%s/%s", path, d->d_name);
-                if (!fault(file))
-                    add(r, file);
+                (void)add_good(r, file);
             }
         if (dir)
             closedir(dir);
     }
 }
 
-/* The distribution's bundle, whatever SSL_CERT_FILE says. */
+/* The distribution's bundle, whatever SSL_CERT_FILE says; without that variable it is in the bundle anyway. */
 static void add_system(struct roots *r)
 {
     const char *named = getenv("SSL_CERT_FILE");
     char *kept = named ? strdup(named) : NULL;
-    if (!kept)
+    if (!kept) {
+        if (!named && bundle_system_path())
+            mark_there(r, bundle_system_path());
         return;
+    }
     unsetenv("SSL_CERT_FILE");
     const char *path = bundle_system_path();
     if (path)
