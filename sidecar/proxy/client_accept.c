@@ -8,9 +8,14 @@
 #include <errno.h>
 #include <unistd.h>
 
+static struct client *newcomer(struct context *ctx, int fd)
+{
+    return client_new(ctx, fd, client_on_deadline);
+}
+
 void client_accept(struct context *ctx, int fd)
 {
-    struct client *c = client_new(ctx, fd);
+    struct client *c = newcomer(ctx, fd);
     uid_t uid;
     if (!c)
         return;
@@ -20,7 +25,7 @@ void client_accept(struct context *ctx, int fd)
 
 void client_accept_local(struct context *ctx, int fd)
 {
-    struct client *c = client_new(ctx, fd);
+    struct client *c = newcomer(ctx, fd);
     pid_t pid;
     if (!c)
         return;
@@ -39,7 +44,7 @@ void client_accept_local(struct context *ctx, int fd)
 
 void client_accept_gateway(struct context *ctx, int fd)
 {
-    struct client *c = client_new(ctx, fd);
+    struct client *c = newcomer(ctx, fd);
     if (!c)
         return;
     c->gateway = true;
@@ -110,7 +115,7 @@ static void accept_named(struct client *c, int fd, name_fn *name, const char *un
 
 void client_accept_transparent(struct context *ctx, int fd)
 {
-    struct client *c = client_new(ctx, fd);
+    struct client *c = newcomer(ctx, fd);
     if (!c)
         return;
     c->transparent = c->peer.own = true;
@@ -121,7 +126,7 @@ void client_accept_transparent(struct context *ctx, int fd)
 
 void client_accept_isolated(struct context *ctx, int fd)
 {
-    struct client *c = client_new(ctx, fd);
+    struct client *c = newcomer(ctx, fd);
     if (!c)
         return;
     c->transparent = c->peer.own = true; /* nobody else is in that network */
@@ -132,7 +137,7 @@ void client_accept_isolated(struct context *ctx, int fd)
 void client_accept_redirected(struct context *ctx, int fd)
 {
     struct sockaddr_storage asked;
-    struct client *c = client_new(ctx, fd);
+    struct client *c = newcomer(ctx, fd);
     char text[64];
     if (!c)
         return;

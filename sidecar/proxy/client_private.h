@@ -1,5 +1,6 @@
-/* proxy/client_private.h: private to the files of the client: client.c (life, requests) and client_connect.c (from
- * CONNECT to HTTP inside the tunnel). */
+/* proxy/client_private.h: private to the files of the client.
+ * A connection comes (client_accept), asks for a host (client_request, client_connect), is sniffed (client_sniff), and
+ * becomes a tunnel (client_tunnel) or is intercepted (client_intercept) and serves requests (client_request). */
 #ifndef SIDEKEY_PROXY_CLIENT_PRIVATE_H
 #define SIDEKEY_PROXY_CLIENT_PRIVATE_H
 
@@ -67,18 +68,25 @@ struct client {
 };
 
 #define CLIENT_EARLY_MAX (128 * 1024)
+/* a worker that drains keeps a connection without a request at least this long */
+#define CLIENT_NEWCOMER_MS 1000
 
 /* client.c */
-/* Takes fd over.  NULL when out of memory. */
-struct client *client_new(struct context *ctx, int fd);
+/* Takes fd over.  on_deadline: when a state has lasted too long.  NULL when out of memory. */
+struct client *client_new(struct context *ctx, int fd, timer_fn *on_deadline);
 void client_enter(struct client *c, enum client_state next);
 /* The one way to the end; may be repeated. */
 void client_end(struct client *c, enum close_reason reason);
 /* The same, but the last answer must arrive. */
 void client_end_gently(struct client *c, enum close_reason reason);
-void client_refuse(struct client *c, const struct problem *p, bool keep);
-void client_enter_http(struct client *c);
 void client_ignore_event(void *owner, enum stream_event event);
+void client_refuse(struct client *c, const struct problem *p, bool keep);
+/* How long a connection without a request is kept while the worker drains. */
+int64_t client_drain_idle_ms(const struct context *ctx);
+/* client_deadline.c */
+void client_on_deadline(void *client);
+/* client_request.c */
+void client_enter_http(struct client *c);
 /* client_slot.c */
 /* It has just come and has shown nothing yet.  Returns the one that must be ended for it, or NULL. */
 struct client *client_slot_arrive(struct client *c);
@@ -93,17 +101,24 @@ bool client_gateway(struct client *c, struct message *head);
 bool client_is_probe(const struct client *c);
 /* If it does: answers, and ends the connection behind the answer.  false: it does not. */
 bool client_probe(struct client *c, const struct message *head);
-/* client_connect.c */
+/* client_sniff.c */
 /* Reads the first bytes. */
 void client_sniff(struct client *c);
+/* No rule names a0: may its first bytes name the host of a rule all the same? */
+bool client_lead_possible(const struct client *c);
+/* client_intercept.c */
+/* Serves the requests inside the tunnel.  The first bytes are there; c->rule is set, or it is the probe. */
+void client_intercept(struct client *c);
+/* client_tunnel.c */
 /* Bytes, both ways, over the connection that was dialled. */
 void client_tunnel(struct client *c);
+void client_start_tunnel(struct client *c, struct stream *up, struct slice from_up);
+/* client_connect.c */
 void client_connect(struct client *c, const struct message *head);
 /* Where no rule names a0: do `unmatched` and connect_ports let it through all the same?  false: it was refused. */
 bool client_may_reach(struct client *c);
 void client_report_unmatched(const struct client *c);
 void client_reach(struct client *c);
 void client_connect_refused(struct client *c, enum dial_error error, const char *text);
-void client_start_tunnel(struct client *c, struct stream *up, struct slice from_up);
 
 #endif
