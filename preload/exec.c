@@ -56,7 +56,7 @@ static size_t count_of(char *const *list)
 }
 
 /* Bytes of stack that env_fill() needs; 0: env can be used as it is. */
-static size_t env_room(enum hook h, char *const *env)
+static size_t env_space(enum hook h, char *const *env)
 {
     const struct preload *p = preload_get();
     char *const *old;
@@ -72,7 +72,7 @@ static size_t env_room(enum hook h, char *const *env)
     return more ? (count_of(env) + more + 1) * sizeof(char *) + text : 0;
 }
 
-/* env and what it lacks, in memory of env_room() bytes. */
+/* env and what it lacks, in memory of env_space() bytes. */
 static char *const *env_fill(char **memory, char *const *env)
 {
     const struct preload *p = preload_get();
@@ -100,8 +100,8 @@ static char *const *env_fill(char **memory, char *const *env)
 /* As env, complete.  A macro, because alloca()'s memory ends with the function that called it. */
 #define COMPLETE(h, env)                                                                                               \
     __extension__({                                                                                                    \
-        size_t room_ = count_of(env) <= ENV_MAX ? env_room(h, env) : 0;                                                \
-        room_ ? env_fill(__builtin_alloca(room_), env) : (env);                                                        \
+        size_t space_ = count_of(env) <= ENV_MAX ? env_space(h, env) : 0;                                              \
+        space_ ? env_fill(__builtin_alloca(space_), env) : (env);                                                      \
     })
 
 /* The arguments after first up to their NULL, as an array on the stack. */

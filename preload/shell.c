@@ -81,7 +81,7 @@ static size_t add_command(const struct preload *p, char *at, const char *command
 }
 
 /* Bytes for the longer command; 0: none is needed. */
-static size_t command_room(enum hook h, const char *command)
+static size_t command_space(enum hook h, const char *command)
 {
     const struct preload *p = preload_get();
     bool needed = command && !p->off[h] && p->keep_count && add_exports(p, NULL);
@@ -97,21 +97,21 @@ static const char *command_fill(char *memory, const char *command)
 HOOK(int, system, const char *command)
 {
     system_fn *real = REAL(system_fn, system);
-    size_t room = command_room(HOOK_system, command);
+    size_t space = command_space(HOOK_system, command);
     if (!real) {
         errno = ENOSYS;
         return -1;
     }
-    return real(room ? command_fill(__builtin_alloca(room), command) : command);
+    return real(space ? command_fill(__builtin_alloca(space), command) : command);
 }
 
 HOOK(void *, popen, const char *command, const char *type)
 {
     popen_fn *real = REAL(popen_fn, popen);
-    size_t room = command_room(HOOK_popen, command);
+    size_t space = command_space(HOOK_popen, command);
     if (!real) {
         errno = ENOSYS;
         return NULL;
     }
-    return real(room ? command_fill(__builtin_alloca(room), command) : command, type);
+    return real(space ? command_fill(__builtin_alloca(space), command) : command, type);
 }

@@ -52,7 +52,7 @@ static int move_to(struct buf *b, size_t space)
     return 0;
 }
 
-static int make_room(struct buf *b, size_t n)
+static int make_space(struct buf *b, size_t n)
 {
     if (n > b->cap - b->len)
         return -ENOBUFS;
@@ -68,7 +68,7 @@ static int make_room(struct buf *b, size_t n)
 
 char *buf_reserve(struct buf *b, size_t n)
 {
-    if (make_room(b, n) != 0)
+    if (make_space(b, n) != 0)
         return NULL;
     return b->data + b->start + b->len;
 }
@@ -83,7 +83,7 @@ int buf_add(struct buf *b, struct slice bytes)
     int failed;
     if (bytes.len == 0)
         return 0;
-    if ((failed = make_room(b, bytes.len)) != 0)
+    if ((failed = make_space(b, bytes.len)) != 0)
         return failed;
     memcpy(b->data + b->start + b->len, bytes.ptr, bytes.len);
     b->len += bytes.len;
@@ -113,7 +113,7 @@ int buf_printf(struct buf *b, const char *format, ...)
         /* One byte beyond the cap's count holds vsnprintf's NUL and is never part of the content. */
         size_t cap = b->cap;
         b->cap = b->len + (size_t)len + 1;
-        failed = make_room(b, (size_t)len + 1);
+        failed = make_space(b, (size_t)len + 1);
         b->cap = cap;
     }
     if (failed == 0) {

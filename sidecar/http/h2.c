@@ -21,7 +21,7 @@ void h2_hold(struct h2 *h, size_t bytes)
     h->options.budget->used += bytes;
 }
 
-static void pay(struct h2 *h)
+static void give_credit(struct h2 *h)
 {
     size_t owed = h->owed;
     h->owed = 0;
@@ -35,7 +35,7 @@ void h2_release(struct h2 *h, size_t bytes)
     struct h2_budget *b = h->options.budget;
     b->used -= bytes;
     while (b->used < b->max && !list_empty(&b->owing))
-        pay(LIST_ENTRY(b->owing.next, struct h2, owes));
+        give_credit(LIST_ENTRY(b->owing.next, struct h2, owes));
 }
 
 /* --- the connection --- */

@@ -86,7 +86,7 @@ static bool step(struct h2_stream *s)
 }
 
 /* The owner has let go inside its event: what h2_stream_free() could not do then. */
-static void bury(struct h2_stream *s)
+static void deferred_free(struct h2_stream *s)
 {
     size_t unread = s->in.len;
     buf_done(&s->in);
@@ -104,7 +104,7 @@ void h2_deliver(struct h2_stream *s)
         ;
     s->delivering = false;
     if (!s->events)
-        bury(s);
+        deferred_free(s);
 }
 
 /* --- heads --- */
@@ -310,7 +310,7 @@ static void open_request(struct h2_stream *s, bool ends)
     h->events->opened(h->owner, s, &s->head, s->refusal, s->refusal_reason);
     s->delivering = false;
     if (!s->events)
-        bury(s);
+        deferred_free(s);
 }
 
 static void take_response(struct h2_stream *s, bool ends)
@@ -448,7 +448,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
         if (s->events)
             credit(s, len);
         else
-            bury(s);
+            deferred_free(s);
         return 0;
     }
     if (buf_add(&s->in, bytes) != 0) {

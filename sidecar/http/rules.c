@@ -17,7 +17,7 @@ static struct rules_verdict refuse(int status, const char *reason)
 }
 
 /* failed: from a change of a message. */
-static struct rules_verdict no_room(const struct message *m, int failed)
+static struct rules_verdict no_space(const struct message *m, int failed)
 {
     if (failed == -ENOMEM)
         return refuse(503, "out_of_memory");
@@ -104,7 +104,7 @@ static struct rules_verdict check_absolute(struct message *m, const struct autho
     int failed = write_origin_form(m, path);
     if (failed == 0)
         failed = write_host(m, a0); /* RFC 9112 §3.2.2: Host is ignored */
-    return failed ? no_room(m, failed) : pass;
+    return failed ? no_space(m, failed) : pass;
 }
 
 static struct rules_verdict check_host(struct slice host, const struct authority *a0)
@@ -342,7 +342,7 @@ struct rules_verdict rules_forward_request(struct message *request, const struct
         failed = write_host(request, a0);
     if (failed == 0)
         failed = add_via(request, via);
-    return failed ? no_room(request, failed) : pass;
+    return failed ? no_space(request, failed) : pass;
 }
 
 /* A member of Proxy-Status begins with the name of the proxy, a token or a string (RFC 9209 §2). */
@@ -403,7 +403,7 @@ struct rules_verdict rules_forward_response(struct message *response, bool via)
     drop_forged_status(response);
     if (failed == 0)
         failed = add_via(response, via);
-    return failed ? no_room(response, failed) : pass;
+    return failed ? no_space(response, failed) : pass;
 }
 
 void rules_add_date(struct message *response, time_t now)

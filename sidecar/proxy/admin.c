@@ -431,7 +431,7 @@ static void no_event(void *owner, enum stream_event event)
 
 /* A probe must get in however many sit here and say nothing: the one that has been idle longest goes, then the one that
  * does not take its answer. */
-static void make_room(struct admin *a)
+static void make_space(struct admin *a)
 {
     struct admin_client *slow = NULL;
     for (struct list *n = a->clients.next; n != &a->clients; n = n->next) {
@@ -449,7 +449,7 @@ static void make_room(struct admin *a)
 void admin_accept(struct admin *a, int fd, enum admin_way way)
 {
     if (a->count == ADMIN_CLIENTS_MAX)
-        make_room(a);
+        make_space(a);
     struct admin_client *c = a->count < ADMIN_CLIENTS_MAX ? calloc(1, sizeof *c) : NULL;
     struct stream *s = c ? stream_new(fd, no_event, NULL) : NULL;
     if (!s) {

@@ -53,9 +53,9 @@ struct client {
     struct dial_lookup *lookup;
     bool served; /* an exchange was completed */
     struct dial *dial;
-    int up_fd;                 /* dialled, not yet used */
-    struct place *reserved;    /* … its place in the pool; NULL: none */
-    struct upstream_warm warm; /* … or on its way to the pool */
+    int up_fd;                   /* dialled, not yet used */
+    struct pool_place *reserved; /* … its place in the pool; NULL: none */
+    struct upstream_warm warm;   /* … or on its way to the pool */
     struct leaf_wait leaf_wait;
     struct protocol_wait protocol_wait;
     struct tls_hello_alpn offer;

@@ -9,7 +9,7 @@
 
 #define EXPIRY_MARGIN_S 3600 /* a leaf that ends within the hour is minted anew */
 
-struct entry {
+struct leaf_entry {
     struct list recent; /* in leaves.recent while it has a leaf, else single */
     struct list waits;
     struct tls_leaf *leaf;
@@ -44,7 +44,7 @@ struct leaves *leaves_new(struct tls_server *server, leaves_send_fn *send, void 
     return l;
 }
 
-static void drop_leaf(struct leaves *l, struct entry *e)
+static void drop_leaf(struct leaves *l, struct leaf_entry *e)
 {
     if (!e->leaf)
         return;
@@ -54,7 +54,7 @@ static void drop_leaf(struct leaves *l, struct entry *e)
     l->count--;
 }
 
-static void drop_entry(struct leaves *l, struct entry *e)
+static void drop_entry(struct leaves *l, struct leaf_entry *e)
 {
     drop_leaf(l, e);
     if (!list_empty(&e->waits))
@@ -65,7 +65,7 @@ static void drop_entry(struct leaves *l, struct entry *e)
 
 static void free_one(void *arg, struct slice key, void *value)
 {
-    struct entry *e = value;
+    struct leaf_entry *e = value;
     (void)key;
     drop_leaf(arg, e);
     free(e);
@@ -94,7 +94,7 @@ static bool make_key(enum tls_leaf_kind kind, struct slice host, struct key *ret
 struct tls_leaf *leaves_get(struct leaves *l, enum tls_leaf_kind kind, const char *host)
 {
     struct key key;
-    struct entry *e = make_key(kind, slice_str(host), &key) ? hash_get(l->by_host, slice_str(key.text)) : NULL;
+    struct leaf_entry *e = make_key(kind, slice_str(host), &key) ? hash_get(l->by_host, slice_str(key.text)) : NULL;
     if (!e || !e->leaf)
         return NULL;
     if (e->until_s - EXPIRY_MARGIN_S < clock_wall_ms() / 1000) {
@@ -106,10 +106,10 @@ struct tls_leaf *leaves_get(struct leaves *l, enum tls_leaf_kind kind, const cha
     return tls_leaf_ref(e->leaf);
 }
 
-static struct entry *entry_for(struct leaves *l, const struct key *key)
+static struct leaf_entry *entry_for(struct leaves *l, const struct key *key)
 {
     struct slice text = slice_str(key->text);
-    struct entry *e = hash_get(l->by_host, text);
+    struct leaf_entry *e = hash_get(l->by_host, text);
     if (e || !(e = calloc(1, sizeof *e + text.len + 1)))
         return e;
     memcpy(e->key, text.ptr, text.len);
@@ -128,7 +128,7 @@ static void on_rsa_key(void *arg)
 }
 
 /* Without the RSA key nothing is asked yet: on_rsa_key() will; if it cannot be made the wait ends by its time. */
-static void mint(struct leaves *l, struct entry *e)
+static void mint(struct leaves *l, struct leaf_entry *e)
 {
     enum tls_leaf_kind kind = (enum tls_leaf_kind)(e->key[0] - '0');
     struct slice spki =
@@ -147,7 +147,7 @@ static void leave(struct leaf_wait *w)
 /* The last one who leaves an entry without a leaf takes it along: names are made up by clients. */
 void leaf_wait_cancel(struct leaf_wait *w)
 {
-    struct entry *e = w->entry;
+    struct leaf_entry *e = w->entry;
     if (!w->node.next)
         return;
     leave(w);
@@ -166,7 +166,7 @@ int leaves_wait(struct leaves *l, enum tls_leaf_kind kind, const char *host, str
                 void (*fn)(void *arg, struct tls_leaf *leaf, const char *error), void *arg)
 {
     struct key key;
-    struct entry *e = make_key(kind, slice_str(host), &key) ? entry_for(l, &key) : NULL;
+    struct leaf_entry *e = make_key(kind, slice_str(host), &key) ? entry_for(l, &key) : NULL;
     if (!e)
         return -ENOMEM;
     bool first = list_empty(&e->waits);
@@ -180,21 +180,21 @@ int leaves_wait(struct leaves *l, enum tls_leaf_kind kind, const char *host, str
     return 0;
 }
 
-static void keep(struct leaves *l, struct entry *e, struct tls_leaf *leaf, int64_t until_s)
+static void keep(struct leaves *l, struct leaf_entry *e, struct tls_leaf *leaf, int64_t until_s)
 {
     drop_leaf(l, e);
     e->leaf = leaf;
     e->until_s = until_s;
     list_unshift(&l->recent, &e->recent);
     if (++l->count > LEAVES_MAX)
-        drop_entry(l, LIST_ENTRY(l->recent.prev, struct entry, recent));
+        drop_entry(l, LIST_ENTRY(l->recent.prev, struct leaf_entry, recent));
 }
 
 void leaves_message(struct leaves *l, const struct msg *m)
 {
     struct key key;
     bool known = m->tag <= TLS_LEAF_RSA_BY_RSA && make_key((enum tls_leaf_kind)m->tag, m->name, &key);
-    struct entry *e = known ? hash_get(l->by_host, slice_str(key.text)) : NULL;
+    struct leaf_entry *e = known ? hash_get(l->by_host, slice_str(key.text)) : NULL;
     struct list waits;
     char error[256] = "the certificate that the keeper signed does not match this worker's key";
     if (!e)
@@ -224,12 +224,12 @@ void leaves_message(struct leaves *l, const struct msg *m)
 void leaves_forget(struct leaves *l)
 {
     while (!list_empty(&l->recent))
-        drop_entry(l, LIST_ENTRY(l->recent.next, struct entry, recent));
+        drop_entry(l, LIST_ENTRY(l->recent.next, struct leaf_entry, recent));
 }
 
 static void again_one(void *arg, struct slice key, void *value)
 {
-    struct entry *e = value;
+    struct leaf_entry *e = value;
     (void)key;
     if (!list_empty(&e->waits))
         mint(arg, e);

@@ -17,7 +17,7 @@ struct leaf_wait {
     struct list node;
     struct timer deadline;
     struct leaves *leaves;
-    struct entry *entry; /* NULL once it has been answered */
+    struct leaf_entry *entry; /* NULL once it has been answered */
     /* leaf: the callee's reference, or NULL and why not. */
     void (*fn)(void *arg, struct tls_leaf *leaf, const char *error);
     void *arg;

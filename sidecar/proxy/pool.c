@@ -43,7 +43,7 @@ static void leave_queue(struct upstream_wait *w)
     timer_stop(&w->deadline);
 }
 
-struct upstream_wait *upstream_wait_first(struct place *p)
+struct upstream_wait *upstream_wait_first(struct pool_place *p)
 {
     if (list_empty(&p->waits))
         return NULL;
@@ -76,7 +76,7 @@ static bool is_recent(const struct upstream *u)
 }
 
 /* The connection that was used last.  NULL: none is good enough. */
-static struct upstream *pick(struct place *p, bool once)
+static struct upstream *pick(struct pool_place *p, bool once)
 {
     if (p->protocol)
         return upstream_h2_pick(p);
@@ -95,7 +95,7 @@ static struct upstream *pick(struct place *p, bool once)
 }
 
 /* false: there are as many connections as may be, and all are in use. */
-static bool make_room(struct place *p)
+static bool make_space(struct pool_place *p)
 {
     if (p->open < p->pool->limits->per_upstream)
         return true;
@@ -105,18 +105,18 @@ static bool make_room(struct place *p)
     return p->open < p->pool->limits->per_upstream;
 }
 
-static bool connect_next(struct place *p)
+static bool connect_next(struct pool_place *p)
 {
-    struct upstream *u = make_room(p) ? upstream_new(p) : NULL;
+    struct upstream *u = make_space(p) ? upstream_new(p) : NULL;
     if (u)
         upstream_dial(u);
     return u != NULL; /* else who waits gets the next one that is given back, or its deadline */
 }
 
 /* One that no request waits for yet. */
-static bool connect_warm(struct place *p)
+static bool connect_warm(struct pool_place *p)
 {
-    struct upstream *u = make_room(p) ? upstream_new(p) : NULL;
+    struct upstream *u = make_space(p) ? upstream_new(p) : NULL;
     if (!u)
         return false;
     upstream_dial(u);
@@ -125,7 +125,7 @@ static bool connect_warm(struct place *p)
 
 static void on_handout(struct later *later)
 {
-    struct place *p = LIST_ENTRY(later, struct place, handout);
+    struct pool_place *p = LIST_ENTRY(later, struct pool_place, handout);
     struct list waits; /* one that is cancelled meanwhile leaves this list by itself */
     list_take(&waits, &p->waits);
     for (struct list *n; (n = list_shift(&waits)) != NULL;) {
@@ -177,7 +177,7 @@ int pool_prepare(struct pool *p, const struct rule *rule, struct err *e)
 /* Names that clients make up must not pile up: places without a connection go when there are many. */
 static void sweep_one(void *arg, struct slice key, void *value)
 {
-    struct place *place = value;
+    struct pool_place *place = value;
     struct pool *p = arg;
     if (place->open || !list_empty(&place->waits) || !list_empty(&place->askers))
         return;
@@ -199,7 +199,7 @@ static struct protocol *protocol_of(struct pool *p, struct slice key)
     return NULL;
 }
 
-static struct place *place_new(struct pool *p, const struct upstream_target *t, struct slice key)
+static struct pool_place *place_new(struct pool *p, const struct upstream_target *t, struct slice key)
 {
     struct err e;
     struct tls_client *tls = NULL;
@@ -209,7 +209,7 @@ static struct place *place_new(struct pool *p, const struct upstream_target *t, 
         log_error(log_msg("cannot make a TLS context for the upstream"), log_str("reason", e.text));
         return NULL;
     }
-    struct place *place = calloc(1, sizeof *place + key.len + 1);
+    struct pool_place *place = calloc(1, sizeof *place + key.len + 1);
     if (!place)
         return NULL;
     place->pool = p;
@@ -231,13 +231,13 @@ static struct place *place_new(struct pool *p, const struct upstream_target *t, 
 }
 
 /* plain: the key of the place of HTTP/1.1 beside it. */
-static struct place *shared_place(struct pool *p, const struct upstream_target *t, struct slice plain)
+static struct pool_place *shared_place(struct pool *p, const struct upstream_target *t, struct slice plain)
 {
     char key[AUTHORITY_TEXT_MAX + 1100 + SHARER_MAX];
     int len = snprintf(key, sizeof key, "2%.*s|%s", (int)plain.len, plain.ptr, t->sharer);
     if (len < 0 || (size_t)len >= sizeof key || t->a0->scheme != SCHEME_HTTPS)
         return NULL;
-    struct place *place = hash_get(p->places, slice_of(key, (size_t)len));
+    struct pool_place *place = hash_get(p->places, slice_of(key, (size_t)len));
     if (place)
         return place;
     struct protocol *protocol = protocol_of(p, plain);
@@ -249,7 +249,7 @@ static struct place *shared_place(struct pool *p, const struct upstream_target *
     return place;
 }
 
-static struct place *place_of(struct pool *p, const struct upstream_target *t)
+static struct pool_place *place_of(struct pool *p, const struct upstream_target *t)
 {
     char text[AUTHORITY_TEXT_MAX], key[AUTHORITY_TEXT_MAX + 1100];
     const struct rule *r = t->rule;
@@ -261,20 +261,20 @@ static struct place *place_of(struct pool *p, const struct upstream_target *t)
         return NULL;
     if (t->sharer)
         return shared_place(p, t, slice_of(key, (size_t)len));
-    struct place *place = hash_get(p->places, slice_of(key, (size_t)len));
+    struct pool_place *place = hash_get(p->places, slice_of(key, (size_t)len));
     return place ? place : place_new(p, t, slice_of(key, (size_t)len));
 }
 
-struct place *pool_plain_place(struct place *h2)
+struct pool_place *pool_plain_place(struct pool_place *h2)
 {
     struct upstream_target target = { .a0 = &h2->a0, .rule = h2->rule };
-    struct place *plain = place_of(h2->pool, &target);
-    return plain && make_room(plain) ? plain : NULL;
+    struct pool_place *plain = place_of(h2->pool, &target);
+    return plain && make_space(plain) ? plain : NULL;
 }
 
 bool pool_has(struct pool *p, const struct upstream_target *target)
 {
-    struct place *place = place_of(p, target);
+    struct pool_place *place = place_of(p, target);
     return place && list_empty(&place->waits)
            && (!list_empty(&place->idle) || !list_empty(&place->shared) || place->connecting);
 }
@@ -290,7 +290,7 @@ static bool is_known(const struct protocol *protocol)
 enum pool_protocol pool_protocol(struct pool *p, const struct upstream_target *target, int fd, struct protocol_wait *w,
                                  void (*fn)(void *arg, enum pool_protocol protocol), void *arg)
 {
-    struct place *place = place_of(p, target);
+    struct pool_place *place = place_of(p, target);
     *w = (struct protocol_wait){ .place = place, .fn = fn, .arg = arg };
     list_init(&w->node);
     if (place && is_known(place->protocol) && place->protocol->known == PROTOCOL_H1) {
@@ -326,8 +326,8 @@ struct h2_budget *pool_budget(struct pool *p)
 
 void pool_adopt(struct pool *p, const struct upstream_target *target, int fd)
 {
-    struct place *place = place_of(p, target);
-    struct upstream *u = place && make_room(place) ? upstream_new(place) : NULL;
+    struct pool_place *place = place_of(p, target);
+    struct upstream *u = place && make_space(place) ? upstream_new(place) : NULL;
     if (!u) {
         close(fd);
         return;
@@ -339,16 +339,16 @@ void pool_adopt(struct pool *p, const struct upstream_target *target, int fd)
     upstream_secure(u, fd);
 }
 
-struct place *pool_reserve(struct pool *p, const struct upstream_target *target)
+struct pool_place *pool_reserve(struct pool *p, const struct upstream_target *target)
 {
-    struct place *place = place_of(p, target);
-    if (!place || !make_room(place))
+    struct pool_place *place = place_of(p, target);
+    if (!place || !make_space(place))
         return NULL;
     place->open++;
     return place;
 }
 
-void pool_release(struct place *reserved)
+void pool_release(struct pool_place *reserved)
 {
     if (!reserved)
         return;
@@ -358,7 +358,7 @@ void pool_release(struct place *reserved)
 }
 
 /* An attempt that nobody waits for would take a place from others, for as long as its upstream says nothing. */
-static void end_spare_attempt(struct place *p)
+static void end_spare_attempt(struct pool_place *p)
 {
     for (struct list *n = p->others.prev; n != &p->others && p->connecting > p->waiting && list_empty(&p->askers);
          n = n->prev) {
@@ -374,7 +374,7 @@ void upstream_warm_cancel(struct upstream_warm *w)
 {
     if (!w->u)
         return;
-    struct place *p = w->u->place;
+    struct pool_place *p = w->u->place;
     w->u->warm = NULL;
     w->u = NULL;
     end_spare_attempt(p);
@@ -416,7 +416,7 @@ static struct list homeless = { &homeless, &homeless };
 struct upstream *pool_take(struct pool *p, const struct upstream_target *target, struct upstream_wait *w,
                            void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault), void *arg)
 {
-    struct place *place = place_of(p, target);
+    struct pool_place *place = place_of(p, target);
     struct upstream *u = place ? pick(place, target->once) : NULL;
     if (u) {
         *w = (struct upstream_wait){ .fn = NULL };
@@ -441,7 +441,7 @@ size_t pool_open(const struct pool *p)
 
 static void free_place(void *arg, struct slice key, void *value)
 {
-    struct place *p = value;
+    struct pool_place *p = value;
     (void)arg;
     (void)key;
     while (!list_empty(&p->idle))

@@ -57,7 +57,7 @@ static size_t space_now(const struct replay *r)
 
 /* Gives up what has not grown for a while, until r can take bytes more.  A client whose share is used up pays with its
  * own copies. */
-static void make_room(struct replay *r, size_t bytes, int64_t now_ms)
+static void make_space(struct replay *r, size_t bytes, int64_t now_ms)
 {
     struct list *copies = &r->pool->copies;
     for (struct list *n = copies->next, *next; n != copies && space_now(r) < bytes; n = next) {
@@ -78,7 +78,7 @@ size_t replay_space(struct replay *r, size_t want, int64_t now_ms)
     if (want > buf_space(&r->bytes))
         want = buf_space(&r->bytes);
     if (space_now(r) < want)
-        make_room(r, want, now_ms);
+        make_space(r, want, now_ms);
     size_t space = space_now(r);
     return space < want ? space : want;
 }

@@ -68,7 +68,7 @@ static void leave_warm(struct upstream *u)
 
 void upstream_drop(struct upstream *u, enum close_reason reason)
 {
-    struct place *p = u->place;
+    struct pool_place *p = u->place;
     if (u->stream_leg) {
         upstream_h2_give_back(u);
         return;
@@ -107,7 +107,7 @@ static int64_t idle_ms(const struct upstream *u)
 
 static void park(struct upstream *u)
 {
-    struct place *p = u->place;
+    struct pool_place *p = u->place;
     upstream_enter(u, UPSTREAM_IDLE);
     u->unused_ms = clock_mono_ms();
     list_remove(&u->node);
@@ -240,7 +240,7 @@ struct stream *upstream_detach(struct upstream *u, struct buf *leftover)
 /* The attempt failed: so does the one who has waited longest; others have attempts of their own. */
 void upstream_attempt_failed(struct upstream *u, enum close_reason reason, const struct leg_fault *fault)
 {
-    struct place *p = u->place;
+    struct pool_place *p = u->place;
     struct upstream_wait *w = p->protocol ? NULL : upstream_wait_first(p);
     if (p->protocol) {
         upstream_h2_tell(p, PROTOCOL_UNKNOWN, fault);
@@ -308,7 +308,7 @@ static void tls_late(struct upstream *u)
 /* Takes fd over.  Completes later, also for plain connections. */
 void upstream_secure(struct upstream *u, int fd)
 {
-    struct place *p = u->place;
+    struct pool_place *p = u->place;
     upstream_enter(u, UPSTREAM_TLS);
     u->stream = stream_new(fd, on_handshake, u);
     if (!u->stream) {
@@ -349,18 +349,18 @@ static void on_dialled(void *arg, int fd, enum dial_error error, const char *tex
 }
 
 /* Clients are counted, and each has one exchange at a time: only what nobody uses can pile up. */
-static void make_room(struct pool *pool)
+static void make_space(struct pool *pool)
 {
     while (pool->open >= pool->limits->connections && !list_empty(&pool->unused))
         upstream_drop(LIST_ENTRY(pool->unused.next, struct upstream, unused), CLOSE_CROWDED_OUT);
 }
 
-struct upstream *upstream_new(struct place *p)
+struct upstream *upstream_new(struct pool_place *p)
 {
     struct upstream *u = calloc(1, sizeof *u);
     if (!u)
         return NULL;
-    make_room(p->pool);
+    make_space(p->pool);
     u->place = p;
     list_init(&u->unused);
     list_init(&u->streams);

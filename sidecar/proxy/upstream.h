@@ -29,20 +29,20 @@ struct upstream_target {
     struct upstream_warm *warm; /* of the client that pool_adopt() and pool_protocol() are called for; NULL: no one's */
 };
 
-struct place;
+struct pool_place;
 
 enum pool_protocol { PROTOCOL_UNKNOWN, PROTOCOL_H1, PROTOCOL_H2 };
 
 struct protocol_wait {
     struct list node;
-    struct place *place;
+    struct pool_place *place;
     void (*fn)(void *arg, enum pool_protocol protocol); /* UNKNOWN: the upstream could not be had */
     void *arg;
 };
 
 struct upstream_wait {
     struct list node;
-    struct place *place; /* NULL: none could be made */
+    struct pool_place *place; /* NULL: none could be made */
     bool once;
     struct timer deadline;
     /* u: now the callee's; or NULL and why. */
@@ -66,8 +66,8 @@ void upstream_wait_cancel(struct upstream_wait *w);
 bool pool_has(struct pool *p, const struct upstream_target *target);
 /* Counts a connection that the caller dials among those to its upstream (limits.per_upstream).  NULL: the limit is
  * reached. The caller owns it and calls pool_release(), which accepts NULL. */
-MUST_CHECK struct place *pool_reserve(struct pool *p, const struct upstream_target *target);
-void pool_release(struct place *reserved);
+MUST_CHECK struct pool_place *pool_reserve(struct pool *p, const struct upstream_target *target);
+void pool_release(struct pool_place *reserved);
 /* Takes a connected TCP socket over: goes on with TLS, then idle or to a waiting request.  Closes it when the limit is
  * reached. */
 void pool_adopt(struct pool *p, const struct upstream_target *target, int fd);

@@ -51,7 +51,7 @@ void upstream_h2_dead(struct upstream *u)
 
 /* --- who asks, and who waits --- */
 
-void upstream_h2_tell(struct place *p, enum pool_protocol protocol, const struct leg_fault *fault)
+void upstream_h2_tell(struct pool_place *p, enum pool_protocol protocol, const struct leg_fault *fault)
 {
     struct list askers;
     list_take(&askers, &p->askers);
@@ -63,7 +63,7 @@ void upstream_h2_tell(struct place *p, enum pool_protocol protocol, const struct
         w->fn(w->arg, NULL, fault);
 }
 
-static void learn(struct place *p, enum pool_protocol protocol)
+static void learn(struct pool_place *p, enum pool_protocol protocol)
 {
     p->protocol->known = protocol;
     p->protocol->known_ms = clock_mono_ms();
@@ -83,7 +83,7 @@ static void rest(struct upstream *u)
     list_push(&u->place->pool->unused, &u->unused);
 }
 
-static void ask_handout(struct place *p)
+static void ask_handout(struct pool_place *p)
 {
     if (!list_empty(&p->waits))
         later_ask(&p->handout);
@@ -92,7 +92,7 @@ static void ask_handout(struct place *p)
 static void on_settled(void *owner)
 {
     struct upstream *u = owner;
-    struct place *p = u->place;
+    struct pool_place *p = u->place;
     size_t limit = h2_conn_limit(u->conn);
     if (!limit) {
         upstream_attempt_failed(u, CLOSE_PROTOCOL,
@@ -118,7 +118,7 @@ static void end_when_left(struct upstream *u)
 static void on_leaving(void *owner)
 {
     struct upstream *u = owner;
-    struct place *p = u->place;
+    struct pool_place *p = u->place;
     if (u->state == UPSTREAM_TLS || u->leaving)
         return;
     u->leaving = true;
@@ -142,7 +142,7 @@ static const struct h2_conn_events conn_events = { NULL, on_settled, on_leaving,
 /* The upstream has chosen HTTP/1.1: the connection is good for that. */
 static void go_plain(struct upstream *u)
 {
-    struct place *h2 = u->place, *plain = pool_plain_place(h2);
+    struct pool_place *h2 = u->place, *plain = pool_plain_place(h2);
     learn(h2, PROTOCOL_H1);
     if (!plain) {
         upstream_drop(u, CLOSE_NOT_NEEDED);
@@ -166,7 +166,7 @@ static void go_plain(struct upstream *u)
 
 void upstream_h2_connected(struct upstream *u)
 {
-    struct place *p = u->place;
+    struct pool_place *p = u->place;
     const struct h2_options options = { H2_CLIENT, &p->pool->budget, p->pool->limits->fields,
                                         (size_t)p->pool->limits->request_line_bytes };
     if (!stream_is_h2(u->stream)) {
@@ -217,7 +217,7 @@ static struct upstream *stream_on(struct upstream *carrier)
     return s;
 }
 
-struct upstream *upstream_h2_pick(struct place *p)
+struct upstream *upstream_h2_pick(struct pool_place *p)
 {
     for (struct list *n = p->shared.next; n != &p->shared; n = n->next) {
         struct upstream *u = LIST_ENTRY(n, struct upstream, node);
@@ -227,7 +227,7 @@ struct upstream *upstream_h2_pick(struct place *p)
     return NULL;
 }
 
-size_t upstream_h2_needed(const struct place *p)
+size_t upstream_h2_needed(const struct pool_place *p)
 {
     if (!p->waiting || !p->stream_limit)
         return p->waiting ? 1 : 0; /* the first tells how many the others must be */
@@ -237,7 +237,7 @@ size_t upstream_h2_needed(const struct place *p)
 void upstream_h2_give_back(struct upstream *stream)
 {
     struct upstream *u = stream->carrier;
-    struct place *p = stream->place;
+    struct pool_place *p = stream->place;
     meter_streams(p->pool->meter, METER_UPSTREAM, -1);
     leg_free(stream->stream_leg);
     list_remove(&stream->node);

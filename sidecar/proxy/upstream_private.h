@@ -14,7 +14,7 @@ struct protocol {
     int64_t known_ms; /* clock_mono_ms() */
 };
 
-struct place { /* everything about one pool key; lives as long as the pool */
+struct pool_place { /* everything about one pool key; lives as long as the pool */
     struct pool *pool;
     struct authority a0;
     struct tls_client *tls;  /* NULL: plain */
@@ -58,7 +58,7 @@ enum upstream_state {
 struct upstream {
     struct list node;   /* in place.idle or place.others */
     struct list unused; /* in pool.unused while idle */
-    struct place *place;
+    struct pool_place *place;
     enum upstream_state state;
     struct dial *dial;
     struct stream *stream; /* until there is a leg */
@@ -85,7 +85,7 @@ void upstream_enter(struct upstream *u, enum upstream_state next);
 void upstream_attempt_failed(struct upstream *u, enum close_reason reason, const struct leg_fault *fault);
 /* TLS is done, or was not wanted. */
 void upstream_connected(struct upstream *u);
-struct upstream *upstream_new(struct place *p);
+struct upstream *upstream_new(struct pool_place *p);
 void upstream_dial(struct upstream *u);
 /* Takes fd over: TLS when the place wants it, then idle or to who waits. */
 void upstream_secure(struct upstream *u, int fd);
@@ -96,14 +96,14 @@ void upstream_hand_over(struct upstream *u);
 /* TLS is done in a place of HTTP/2. */
 void upstream_h2_connected(struct upstream *u);
 /* A stream on a connection that has room.  NULL: none has. */
-struct upstream *upstream_h2_pick(struct place *p);
+struct upstream *upstream_h2_pick(struct pool_place *p);
 /* Connections that should be on their way for those who wait. */
-size_t upstream_h2_needed(const struct place *p);
+size_t upstream_h2_needed(const struct pool_place *p);
 void upstream_h2_give_back(struct upstream *stream);
 /* What a connection has of HTTP/2, before it is dropped. */
 void upstream_h2_drop(struct upstream *u);
 /* Tells all who ask and all who wait.  fault: NULL: nobody waits that must be told. */
-void upstream_h2_tell(struct place *p, enum pool_protocol protocol, const struct leg_fault *fault);
+void upstream_h2_tell(struct pool_place *p, enum pool_protocol protocol, const struct leg_fault *fault);
 int64_t upstream_h2_quiet_ms(const struct upstream *u);
 int64_t upstream_h2_unshared_ms(const struct upstream *u);
 int64_t upstream_h2_pinged_ms(const struct upstream *u);
@@ -112,8 +112,8 @@ void upstream_h2_dead(struct upstream *u);
 
 /* pool.c */
 /* The place of HTTP/1.1 beside a place of HTTP/2.  NULL: it has no room. */
-struct place *pool_plain_place(struct place *h2);
+struct pool_place *pool_plain_place(struct pool_place *h2);
 /* Takes the one that has waited longest out of the queue.  NULL: nobody waits. */
-struct upstream_wait *upstream_wait_first(struct place *p);
+struct upstream_wait *upstream_wait_first(struct pool_place *p);
 
 #endif

@@ -34,7 +34,7 @@ enum listener_at {
     LISTENER_ADMIN_LOCAL,
     WORKER_LISTENERS
 };
-#define CLIENT_EARS LISTENER_ADMIN /* those before it are for clients */
+#define CLIENT_LISTENERS LISTENER_ADMIN /* those before it are for clients */
 
 struct worker {
     struct context ctx; /* first: callbacks get it */
@@ -210,7 +210,7 @@ static void refuse_connections(const struct worker *w)
     if (w->sockets.lent)
         return;
     isolated_refuse(w->isolated);
-    for (unsigned i = 0; i < CLIENT_EARS; i++)
+    for (unsigned i = 0; i < CLIENT_LISTENERS; i++)
         if (i == LISTENER_LOCAL && listener_fd(w, i) >= 0)
             listen_unix_refuse(listener_fd(w, i));
         else if (listener_fd(w, i) >= 0)
@@ -226,7 +226,7 @@ static void let_in(struct worker *w, unsigned from, unsigned end, bool accept)
 
 static void let_clients_in(struct worker *w, bool accept)
 {
-    let_in(w, 0, CLIENT_EARS, accept);
+    let_in(w, 0, CLIENT_LISTENERS, accept);
     isolated_set(w->isolated, accept);
 }
 
@@ -242,7 +242,7 @@ static void start_drain(struct worker *w, bool last)
     if (last)
         refuse_connections(w);
     else
-        let_in(w, CLIENT_EARS, WORKER_LISTENERS, false);
+        let_in(w, CLIENT_LISTENERS, WORKER_LISTENERS, false);
     w->ctx.drain_idle_ms = last ? 0 : w->ctx.options->limits.drain_ms;
     timer_set(&w->drain, last ? w->ctx.options->limits.drain_ms : w->ctx.options->limits.reload_drain_ms);
     clients_drain(&w->ctx);
@@ -254,7 +254,7 @@ static void leave(struct worker *w)
 {
     w->ctx.leaving = true;
     refuse_connections(w);
-    let_in(w, CLIENT_EARS, WORKER_LISTENERS, true);
+    let_in(w, CLIENT_LISTENERS, WORKER_LISTENERS, true);
     maybe_drained(w);
 }
 

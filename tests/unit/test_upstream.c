@@ -207,7 +207,7 @@ static void the_limit_for_one_upstream_is_never_exceeded(void **state)
     world_upstream();
     assert_true(b.u && !upstream_reused(b.u));
     upstream_drop(b.u, CLOSE_UNFINISHED);
-    struct place *reserved = pool_reserve(world.pool, &target);
+    struct pool_place *reserved = pool_reserve(world.pool, &target);
     assert_non_null(reserved);
     take(&a);
     assert_int_equal(fake_dial_pending(), 0);
