@@ -35,6 +35,21 @@ static int say(struct peer *p, const char *text)
     return put(p, text, strlen(text));
 }
 
+/* Percent-escaped text, up to a blank. */
+static void say_unescaped(struct peer *p, const char *text)
+{
+    char out[256], hex[3] = { 0 };
+    size_t n = 0;
+    for (; *text && *text != ' ' && n < sizeof out; text++) {
+        bool escaped = *text == '%';
+        if (escaped)
+            memcpy(hex, text + 1, 2);
+        out[n++] = escaped ? (char)strtoul(hex, NULL, 16) : *text;
+        text += escaped ? 2 : 0;
+    }
+    (void)put(p, out, n);
+}
+
 static size_t get(struct peer *p, char *bytes, size_t size)
 {
     int n = p->ssl ? SSL_read(p->ssl, bytes, (int)size) : (int)recv(p->fd, bytes, size, 0);
@@ -138,6 +153,8 @@ static void serve(struct peer *p)
         say(p, "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}");
     else if (strncmp(path, "/no-status", 10) == 0)
         say(p, "HTTP/1.1 200");
+    else if (strncmp(path, "/as-it-is/", 10) == 0)
+        say_unescaped(p, path + 10);
     else if (strncmp(path, "/stop/", 6) == 0)
         stop_client(p, path + 6);
     else if (strncmp(path, "/mtls", 5) == 0)
@@ -648,6 +665,44 @@ static void a_head_that_cannot_be_read_is_a_response_all_the_same(void **state)
     assert_int_equal(ask_url("https://login.test/no-status").status, 0); /* a connection that ended is no response */
 }
 
+static void what_libcurl_takes_for_no_head_is_read_or_counts_as_a_response(void **state)
+{
+    static const struct {
+        const char *bytes; /* escaped as a URL's path is */
+        int status;
+        bool cut;
+        const char *body;
+    } rows[] = {
+        { "%7B%22a%22:1%7D", 200, false, "{\"a\":1}" }, /* HTTP/0.9 */
+        { "%0D%0A%5B%5D", 200, false, "[]" },
+        { "%EF%BB%BF%7B%7D", 200, false, "\xef\xbb\xbf{}" },
+        { "ICY%20200%20OK%0D%0Ax:y%0D%0A%0D%0A%7B%7D", 200, false, "{}" },
+        { "%0D%0A%0D%0AHTTP/1.1%20400%20No%0D%0A%0D%0Ano", 400, false, "no" },
+        { "%20HTTP/1.1%20200%20OK%0ATransfer-Encoding:chunked%0A%0A2%0D%0A%7B%7D%0D%0A0%0D%0A%0D%0A", 200, false,
+          "{}" },
+        { "HTTP/1.2%20200%20OK%0D%0A%0D%0A%7B%7D", 200, true, "" }, /* what libcurl does not hand over */
+        { "HTTP/3.0%20200%20OK%0D%0A%0D%0A%7B%7D", 200, true, "" },
+        { "HTTP/1.1%202000%20OK%0D%0A%0D%0A%7B%7D", 200, true, "" },
+        { "HTTP/1.1%20abc%0D%0A%0D%0A%7B%7D", 200, true, "" },
+        { "HTTP/1.1%20100%20Go%0D%0A%0D%0AHTTP/1.2%20200%20OK%0D%0A%0D%0A%7B%7D", 200, true, "" },
+        { "SSH-2.0-x%0D%0A", 0, true, "" }, /* other protocols, and heads without an end, are no response */
+        { "220%20mail.test%0D%0A", 0, true, "" },
+        { "ICY%20200%20OK%0D%0Ax:y%0D%0A", 0, true, "" },
+        { "ICY%20100%20OK%0D%0A%0D%0A", 0, true, "" },
+        { "HTTP/1.1%20100%20Go%0D%0A%0D%0A", 0, true, "" },
+    };
+    char url[256];
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        snprintf(url, sizeof url, "https://login.test/as-it-is/%s", rows[i].bytes);
+        struct seen s = ask_url(url);
+        if (s.status != rows[i].status || s.cut != rows[i].cut || !s.sent || strcmp(s.body, rows[i].body) != 0
+            || s.capped != (s.status && s.cut) || (s.cut && !*s.error))
+            fail_msg("%s: status %d, cut %d, capped %d, sent %d, body \"%s\", error \"%s\"", rows[i].bytes, s.status,
+                     s.cut, s.capped, s.sent, s.body, s.error);
+    }
+}
+
 static void a_proxy_in_the_environment_is_not_for_us(void **state)
 {
     (void)state;
@@ -725,6 +780,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_came_while_we_were_stopped_is_read),
         cmocka_unit_test(half_a_response_is_told_as_that),
         cmocka_unit_test(a_head_that_cannot_be_read_is_a_response_all_the_same),
+        cmocka_unit_test(what_libcurl_takes_for_no_head_is_read_or_counts_as_a_response),
         cmocka_unit_test(a_proxy_in_the_environment_is_not_for_us),
         cmocka_unit_test(a_cancelled_request_is_never_heard_of_again),
         cmocka_unit_test(urls_that_would_leak_are_refused_at_once),

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "net/timer.h"
 #include "refresh/fetch/fetch_body.h"
+#include "refresh/fetch/fetch_head.h"
 #include "refresh/fetch/fetch_roots.h"
 #include "refresh/fetch/fetch_url.h"
 #include "refresh/fetch/fetch_route.h"
@@ -17,9 +18,8 @@
 #include <unistd.h>
 
 #define HEAD_LARGE (256 * 1024) /* libcurl's limits are 100 KiB for a line of a head, and 300 KiB in all */
-#define CHALLENGE_MAX 1024
-#define TOO_LARGE 100   /* CURLE_TOO_LARGE, which older headers do not have */
-#define LAST_READS 1024 /* more than 4 MiB has TLS records */
+#define TOO_LARGE 100           /* CURLE_TOO_LARGE, which older headers do not have */
+#define LAST_READS 1024         /* more than 4 MiB has TLS records */
 
 struct fetch {
     CURLM *multi;
@@ -36,16 +36,12 @@ struct fetch_job {
     CURL *easy;
     struct curl_slist *fields;
     struct fetch_route way;
-    struct buf body, header;
+    struct buf body;
+    struct fetch_head head;
     struct fetch_body answer;
-    struct slice retry_after; /* in header */
-    struct buf challenge;
-    int64_t date_s;
     struct timer deadline; /* ours, not curl's: see last_look() */
     curl_socket_t fd;      /* the last one that curl has waited for; CURL_SOCKET_BAD: none */
     bool late, listed;     /* listed: in the multi handle */
-    bool headed;           /* the head of the response is complete */
-    size_t head_bytes;     /* of it, so far */
     bool on_loopback;      /* the URL itself names loopback */
     bool metadata;         /* a metadata server is asked: the one way to a link-local address */
     bool forbidden;        /* the last address was refused by the policy */
@@ -181,7 +177,7 @@ static int on_debug(CURL *easy, curl_infotype type, char *bytes, size_t size, vo
 {
     struct fetch_job *job = arg;
     (void)easy;
-    if (type == CURLINFO_DATA_IN && job->headed)
+    if (type == CURLINFO_DATA_IN && job->head.whole)
         fetch_body_saw(&job->answer, slice_of(bytes, size));
     return 0;
 }
@@ -189,26 +185,7 @@ static int on_debug(CURL *easy, curl_infotype type, char *bytes, size_t size, vo
 static size_t on_header(char *bytes, size_t size, size_t count, void *arg)
 {
     struct fetch_job *job = arg;
-    struct slice value, line = slice_of(bytes, size * count);
-    while (line.len && (line.ptr[line.len - 1] == '\n' || line.ptr[line.len - 1] == '\r'))
-        line.len--;
-    job->head_bytes += size * count;
-    job->headed = line.len == 0 || (job->headed && !slice_starts(line, SLICE("HTTP/"))); /* trailers do not count */
-    struct slice name = slice_cut(line, ':', &value);
-    char date[64];
-    value = slice_trim(value);
-    if (slice_ieq(name, SLICE("retry-after")) && job->header.len == 0 && buf_add(&job->header, value) == 0)
-        job->retry_after = buf_slice(&job->header);
-    if (slice_ieq(name, SLICE("www-authenticate")) && job->challenge.len == 0)
-        (void)!buf_add(&job->challenge, slice_of(value.ptr, value.len < CHALLENGE_MAX ? value.len : CHALLENGE_MAX));
-    if (slice_ieq(name, SLICE("transfer-encoding")))
-        job->answer.chunked = slice_ieq(slice_skip(value, value.len > 7 ? value.len - 7 : 0), SLICE("chunked"));
-    if (slice_ieq(name, SLICE("date")) && value.len < sizeof date) {
-        memcpy(date, value.ptr, value.len);
-        date[value.len] = '\0';
-        time_t at = curl_getdate(date, NULL);
-        job->date_s = at > 0 ? (int64_t)at : 0;
-    }
+    fetch_head_line(&job->head, slice_of(bytes, size * count));
     return size * count;
 }
 
@@ -223,13 +200,24 @@ static bool anything_sent(struct fetch_job *job)
     return bytes > 0 && (!job->way.by_parent || secured_us > 0);
 }
 
-/* The response is there, and libcurl will not read its head: no colon, a NUL, no number as its length, too long.  To
- * the server it is said and done. */
-static bool head_refused(const struct fetch_job *job, CURLcode code)
+static int status_told(const struct fetch_job *job)
 {
-    return !job->headed
-           && (code == CURLE_WEIRD_SERVER_REPLY || code == CURLE_OUT_OF_MEMORY || code == TOO_LARGE
-               || (code == CURLE_RECV_ERROR && job->head_bytes > HEAD_LARGE));
+    long status = 0;
+    curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &status);
+    return (int)status;
+}
+
+/* The response is there, and libcurl will not read its head: no version or status that it knows, no colon, a NUL, no
+ * number as its length, too long.  To the server it is said and done. */
+static bool head_refused(struct fetch_job *job, CURLcode code)
+{
+    if (job->head.whole)
+        return false;
+    if (code == CURLE_WEIRD_SERVER_REPLY || code == CURLE_UNSUPPORTED_PROTOCOL)
+        return anything_sent(job);
+    return status_told(job) > 0
+           && (code == CURLE_OUT_OF_MEMORY || code == TOO_LARGE
+               || (code == CURLE_RECV_ERROR && job->head.bytes > HEAD_LARGE));
 }
 
 static const char *error_text(struct fetch_job *job, CURLcode code)
@@ -239,6 +227,8 @@ static const char *error_text(struct fetch_job *job, CURLcode code)
     if (job->answer.too_large)
         return "the response is larger than 4 MiB";
     const char *text = *job->error ? job->error : curl_easy_strerror(code);
+    if (code == CURLE_OK)
+        text = "the bytes that came are not HTTP";
     if (*job->trust.refusal)
         text = job->trust.refusal;
     if (head_refused(job, code)) {
@@ -265,28 +255,41 @@ static void free_job(struct fetch_job *job)
     fetch_route_done(&job->way);
     buf_done(&job->body);
     fetch_body_done(&job->answer);
-    buf_done(&job->header);
-    buf_done(&job->challenge);
+    fetch_head_done(&job->head);
     free(job);
+}
+
+/* 0: no response, or not even its head.  One whose status nobody can read counts as a success: it may have been. */
+static int status_of(struct fetch_job *job, bool refused)
+{
+    size_t at = 0;
+    int status = status_told(job);
+    if (job->head.whole)
+        return status;
+    if (refused)
+        return status >= 200 ? status : 200;
+    status = fetch_head_find(&job->head, buf_slice(&job->answer.given), &at);
+    buf_consume(&job->answer.given, at);
+    return status;
 }
 
 static void finish(struct fetch_job *job, CURLcode code)
 {
     char to[272];
-    long status = 0;
-    struct fetch_answer a = { .sent = anything_sent(job),
-                              .date_s = job->date_s,
-                              .retry_after = job->retry_after,
-                              .challenge = buf_slice(&job->challenge) };
-    curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &status);
-    a.cut = code != CURLE_OK;
-    a.capped = job->answer.too_large || head_refused(job, code);
+    bool refused = head_refused(job, code);
+    struct fetch_answer a = { .sent = anything_sent(job), .capped = job->answer.too_large || refused };
+    int status = status_of(job, refused);
+    a.cut = code != CURLE_OK || status == 0;
     a.error = a.cut ? error_text(job, code) : NULL;
-    if (!a.cut || ((job->headed || a.capped) && status > 0)) {
-        a.status = (int)status;
+    if (status) {
+        a.status = status;
         a.redirect = fetch_url_redirect(job->easy, to, sizeof to);
+        job->answer.chunked = job->head.chunked;
         a.body = fetch_body_get(&job->answer, a.cut);
     }
+    a.date_s = job->head.date_s;
+    a.retry_after = buf_slice(&job->head.retry_after);
+    a.challenge = buf_slice(&job->head.challenge);
     job->fn(job->arg, &a);
     free_job(job);
 }
@@ -370,6 +373,7 @@ static CURLcode set_transfer(struct fetch_job *job, const struct fetch_request *
     SET(CURLOPT_FORBID_REUSE, 1L);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_HTTP_TRANSFER_DECODING, 0L); /* refresh/fetch/fetch_body undoes it */
+    SET(CURLOPT_HTTP09_ALLOWED, 1L);         /* what has no head comes as a body: refresh/fetch/fetch_head */
     return CURLE_OK;
 }
 
@@ -431,8 +435,7 @@ struct fetch_job *fetch_start(struct fetch *f, const struct fetch_request *reque
     *job = (struct fetch_job){ .fetch = f, .fn = fn, .arg = arg, .easy = curl_easy_init() };
     buf_init_secret(&job->body, request->body.len);
     fetch_body_init(&job->answer, FETCH_ANSWER_MAX);
-    buf_init(&job->header, 128);
-    buf_init(&job->challenge, CHALLENGE_MAX);
+    fetch_head_init(&job->head);
     timer_init(&job->deadline, last_look, job);
     job->fd = CURL_SOCKET_BAD;
     list_init(&job->node);

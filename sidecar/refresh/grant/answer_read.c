@@ -65,10 +65,12 @@ static int form_member(json_t *object, struct slice pair)
     return failed;
 }
 
-/* {"a": "b"} of a=b: form-encoded responses go the same way as JSON from here on.  cut: the last pair may go on. */
+/* {"a": "b"} of a=b: form-encoded responses go the same way as JSON from here on.  A blank at the end is no value's:
+ * that would be escaped.  cut: the last pair may go on. */
 static json_t *parse_form(struct slice body, bool cut)
 {
     json_t *object = json_object();
+    body = slice_trim(body);
     while (cut && body.len && body.ptr[body.len - 1] != '&')
         body.len--;
     for (struct slice rest = body; object && rest.len;) {
