@@ -14,6 +14,9 @@ static struct {
     int fd;
     enum target target;
     uint64_t dropped, reported;
+    uint64_t reported_before; /* what counts again when the line that reports a gap is dropped itself */
+    bool gap_waits;           /* that line is the first in the buffer */
+    bool torn;                /* the buffer begins inside of a line */
     size_t len;
     char bytes[32 * 1024];
 } out = { .fd = STDERR_FILENO };
@@ -31,12 +34,14 @@ void log_out_to(int fd)
     out.fd = fd;
     out.target = target_of(fd);
     out.len = 0;
+    out.torn = out.gap_waits = false;
     out.reported = out.dropped;
 }
 
 void log_out_forked(void)
 {
     out.len = 0;
+    out.torn = out.gap_waits = false;
     out.dropped = out.reported = 0;
 }
 
@@ -76,6 +81,28 @@ static uint64_t lines_from(size_t done)
     return count;
 }
 
+static size_t line_end(size_t at)
+{
+    while (at < out.len && out.bytes[at] != '\n')
+        at++;
+    return at < out.len ? at + 1 : at;
+}
+
+/* The reader has closed, or the disk is full.  A line that was begun is finished when there is room again, so that
+ * each line of the log can be read. */
+static void drop_from(size_t done)
+{
+    size_t kept = out.torn ? line_end(done) : done;
+    uint64_t lines = lines_from(kept);
+    if (out.gap_waits && lines) {
+        lines--;
+        out.reported = out.reported_before;
+    }
+    out.gap_waits = false;
+    out.dropped += lines;
+    out.len = kept;
+}
+
 void log_out_flush(void)
 {
     size_t done = 0, n;
@@ -88,10 +115,12 @@ void log_out_flush(void)
             break;
         done += (size_t)put;
     }
-    if (put < 0 && errno != EAGAIN) { /* the reader has closed, or the disk is full */
-        out.dropped += lines_from(done);
-        done = out.len;
+    if (done) {
+        out.torn = out.bytes[done - 1] != '\n';
+        out.gap_waits = false;
     }
+    if (put < 0 && errno != EAGAIN)
+        drop_from(done);
     out.len -= done;
     if (done && out.len)
         memmove(out.bytes, out.bytes + done, out.len);
@@ -116,6 +145,8 @@ uint64_t log_out_gap(void)
 
 void log_out_gap_reported(void)
 {
+    out.reported_before = out.reported;
+    out.gap_waits = true;
     out.reported = out.dropped;
 }
 

@@ -20,7 +20,7 @@ void log_out_add(const char *bytes, size_t n);
 void log_out_flush(void);
 /* Lines that are missing before the next one, and not reported yet.  0 too while lines must be dropped still. */
 uint64_t log_out_gap(void);
-/* The gap is in the log now. */
+/* The gap is the first line to be added now: it counts as reported unless that line is dropped too. */
 void log_out_gap_reported(void);
 /* Lines that this process has dropped. */
 uint64_t log_out_dropped(void);

@@ -8,9 +8,11 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -212,6 +214,46 @@ static void a_log_that_cannot_be_written_is_counted(void **state)
     close(full);
 }
 
+/* The bytes that the log's file may have: behind them the disk is full. */
+static void room(rlim_t bytes)
+{
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ bytes, RLIM_INFINITY }), 0);
+}
+
+static void a_full_disk_tears_no_line_and_the_count_is_that_of_the_lines(void **state)
+{
+    (void)state;
+    uint64_t before = log_dropped();
+    signal(SIGXFSZ, SIG_IGN);
+    for (rlim_t space = 100; space < 500; space += 7) {
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+        log_setup("proc", LOG_INFO, LOG_JSON, fd);
+        before = log_dropped();
+        room(space);
+        for (int i = 0; i < 20; i++)
+            log_info(log_msg("a line among many"), log_int("i", i));
+        uint64_t missing = log_dropped() - before;
+        room(RLIM_INFINITY);
+        log_info(log_msg("there is room"));
+        missing += log_dropped() - before - missing;
+        log_info(log_msg("and on"));
+        size_t lines = 0;
+        char number[64];
+        snprintf(number, sizeof number, "\"dropped\":%llu}", (unsigned long long)missing);
+        const char *all = written(), *at = all;
+        assert_non_null(strstr(all, number));
+        for (const char *end; (end = strchr(at, '\n')); at = end + 1, lines++) {
+            json_t *json = json_loadb(at, (size_t)(end - at), 0, NULL);
+            assert_non_null(json);
+            json_decref(json);
+        }
+        assert_int_equal(*at, '\0');
+        assert_int_equal(lines + missing, 20 + 2 + 1); /* all events, and the line that tells of the gap */
+    }
+    signal(SIGXFSZ, SIG_DFL);
+}
+
 static size_t count_of(const char *part)
 {
     size_t count = 0;
@@ -266,6 +308,7 @@ int main(void)
         T(more_than_the_buffer_is_written_in_order_and_nothing_is_lost),
         T(a_reader_that_stands_still_stops_nobody_and_the_log_says_what_is_missing),
         T(a_log_that_cannot_be_written_is_counted),
+        T(a_full_disk_tears_no_line_and_the_count_is_that_of_the_lines),
         T(a_warning_that_repeats_is_one_line_a_second_and_a_count),
         T(more_repeats_than_places_are_counted_all_the_same),
         T(levels_have_names),
