@@ -3,9 +3,12 @@
 #include "app/config/units.h"
 #include "base/own_env.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #define CONFIG_HELP                                                                                                    \
     "  -c, --config FILE         default: $SIDEKEY_CONFIG, ./sidekey.yaml,\n"                                          \
@@ -221,6 +224,15 @@ static int command_first(int argc, char **argv)
     return at + 1;
 }
 
+/* The next socket or file of ours would get the number of a standard descriptor that is closed, and lines of the log
+ * would go into it.  A program that is started by exec() finds it closed, as before. */
+static void hold_standard_fds(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
+            (void)!epoll_create1(EPOLL_CLOEXEC); /* a root without devices: nothing can be read or written here */
+}
+
 /* Before anything is read: other processes of the same user must not inspect this process, and no variable may change
  * how a library works. A program that is started by exec() is not protected. */
 static void protect(void)
@@ -231,6 +243,7 @@ static void protect(void)
 
 int main(int argc, char **argv)
 {
+    hold_standard_fds();
     protect();
     if (argc < 2) {
         print_overview(stderr);

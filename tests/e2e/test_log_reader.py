@@ -1,6 +1,7 @@
 """The log's reader stands still, or the log is full of repeats: requests, probes and the end go on, and the log says what is missing."""
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -102,3 +103,31 @@ def test_a_configuration_that_is_wrong_is_a_line_of_json_too(place):
     lines = [json.loads(x) for x in done.stdout.splitlines()]
     assert done.returncode == 78 and "nothing" in done.stderr
     assert any(x["level"] == "error" and "nothing" in x["reason"] for x in lines)
+
+
+CLOSED = ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-", ">/dev/full 2>/dev/full"]
+
+
+@pytest.mark.parametrize("how", CLOSED)
+def test_without_standard_descriptors_it_serves_and_the_log_goes_nowhere_else(make_config, place, how):
+    """The numbers 0, 1 and 2 would be given to sockets and files of sidekey, and the log would be written into them."""
+    config, file = make_config(listen={"proxy": "127.0.0.1:0", "admin_socket": str(place / "admin.sock")}), place / "closed.yaml"
+    file.write_text(json.dumps(config))
+    sidekey = subprocess.Popen(["sh", "-c", f'exec "{SIDEKEY}" serve -c "{file}" {how}'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(place))
+    try:
+        until("it is ready", lambda: subprocess.run([SIDEKEY, "healthcheck", "-c", file], capture_output=True, env=environment(place), check=False).returncode == 0)
+        children = [int(x) for x in pathlib.Path(f"/proc/{sidekey.pid}/task/{sidekey.pid}/children").read_text().split()]
+        assert len(children) == 2
+        for pid in [sidekey.pid, *children]:
+            held = {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)}
+            assert held <= {"/dev/null", "/dev/full"}, (pid, held)
+    finally:
+        sidekey.send_signal(signal.SIGTERM)
+        assert sidekey.wait(PATIENCE_S) == 0
+
+
+def test_a_program_of_run_finds_its_descriptors_as_they_were(make_config, place):
+    (place / "closed.yaml").write_text(json.dumps(make_config()))
+    done = subprocess.run([SIDEKEY, "run", "-c", place / "closed.yaml", "--", "sh", "-c", "ls /proc/$$/fd"], stdout=subprocess.PIPE, env=environment(place), timeout=PATIENCE_S, check=False,
+                          preexec_fn=lambda: (os.close(0), os.close(2)))
+    assert done.returncode == 0 and not {"0", "2"} & set(done.stdout.decode().split()), done
