@@ -261,7 +261,7 @@ static void refresh(struct admin_client *c, struct slice name)
     struct tokens *t = c->admin->ctx->tokens;
     struct credential *credential = tokens_find(t, name);
     if (!credential) {
-        respond(c, 404, "text/plain", SLICE("no rule uses a credential of that name\n"));
+        respond(c, 404, "text/plain", SLICE("there is no credential of that name\n"));
         return;
     }
     timer_set(&c->deadline, REFRESH_MS + 1000);

@@ -49,6 +49,8 @@ static const struct {
     { MSG_LINK, "token_unavailable",
       "sidekey's worker lost its link to the keeper and waits for a new one; if this lasts, see sidekey's log and "
       "restart it" },
+    { MSG_SLOW, "token_unavailable",
+      "the token endpoint or sidekey's keeper does not answer: sidekey status and /livez show which" },
     { MSG_UNKNOWN_CREDENTIAL, "credential_unknown", "the configuration has no such credential" },
 };
 
@@ -68,6 +70,14 @@ void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal
     if (p.retry_after_s == 0)
         p.retry_after_s = refusal->failure == MSG_DEAD || refusal->failure == MSG_CONFIG_ERROR ? 300 : 1;
     exchange_fail(x, &p);
+}
+
+const char *exchange_token_hint(const struct token_refusal *refusal)
+{
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+        if (refusals[i].failure == refusal->failure)
+            return refusals[i].hint;
+    return "sidekey status shows the last error of the credential";
 }
 
 static const char *upstream_reason(const struct leg_fault *fault)

@@ -1,6 +1,29 @@
 /* A response that refused the token is held: a newer token sends the request again, once; else the client gets it. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "proxy/exchange_private.h"
+
+/* The program gets a refusal that it cannot explain, so the log does. */
+static void explain(struct exchange *x, const char *reason, const char *hint)
+{
+    char host[AUTHORITY_TEXT_MAX];
+    x->reason = "unauthorized";
+    log_warn(log_msg("the upstream refused the token, and the program gets its response"),
+             log_str("rule", x->rule->name), log_str("credential", x->rule->credential),
+             log_str("host", authority_key(&x->a0, host)), log_int("gen", (int64_t)x->generation),
+             log_str("reason", reason), log_str("hint", hint));
+}
+
+static void explain_size(struct exchange *x)
+{
+    explain(x, "the body of the request is too large to be kept and sent again",
+            "the next request gets a newer token; limits.replay_body and on_unauthorized.max_body set the size");
+}
+
+static void explain_refusal(struct exchange *x, const struct token_refusal *refusal)
+{
+    explain(x, refusal->text, exchange_token_hint(refusal));
+}
 
 static void pass_held(struct exchange *x, const char *action)
 {
@@ -47,11 +70,27 @@ static void send_again(struct exchange *x, const char *action)
 static void on_newer_token(void *arg, enum token_verdict verdict, const struct token_refusal *refusal)
 {
     struct exchange *x = arg;
-    (void)refusal;
-    if (verdict == TOKEN_OK && x->replay.whole)
+    if (verdict == TOKEN_OK && x->replay.whole) {
         send_again(x, "refreshed");
+    } else if (verdict == TOKEN_OK) {
+        explain_size(x);
+        pass_held(x, "too_large");
+    } else {
+        explain_refusal(x, refusal);
+        pass_held(x, "passed");
+    }
+}
+
+/* The response goes on at once: there is nothing to wait for. */
+static bool refuse_to_hold(struct exchange *x)
+{
+    if (x->replay.whole)
+        explain(x, "it refused a newer token too",
+                "the token is fresh: check its scope and audience, and what the account may do there");
     else
-        pass_held(x, verdict == TOKEN_OK ? "too_large" : "passed");
+        explain_size(x);
+    meter_unauthorized(x->ctx->meter, x->rule, x->replay.whole ? "passed" : "too_large");
+    return false;
 }
 
 bool exchange_hold(struct exchange *x, struct message *head)
@@ -63,10 +102,8 @@ bool exchange_hold(struct exchange *x, struct message *head)
         meter_unauthorized(x->ctx->meter, x->rule, "passed");
         return false;
     }
-    if (x->sends >= 2 || !x->replay.whole) {
-        meter_unauthorized(x->ctx->meter, x->rule, x->replay.whole ? "passed" : "too_large");
-        return false;
-    }
+    if (x->sends >= 2 || !x->replay.whole)
+        return refuse_to_hold(x);
     leg_want(exchange_up(x), false);
     x->held = head;
     exchange_enter(x, EXCHANGE_HELD);

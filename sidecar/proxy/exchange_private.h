@@ -159,6 +159,8 @@ void exchange_abort_client(struct exchange *x);
 /* exchange_fail.c: each answers with a problem, or cuts a response that is under way. */
 void exchange_fail(struct exchange *x, const struct problem *p);
 void exchange_fail_token(struct exchange *x, const struct token_refusal *refusal);
+/* What an operator can do about a token that does not come. */
+const char *exchange_token_hint(const struct token_refusal *refusal);
 void exchange_fail_upstream(struct exchange *x, const struct leg_fault *fault);
 void exchange_fail_inject(struct exchange *x, bool too_large);
 /* The upstream connection is of no more use: drops it, and fails the exchange unless a token is awaited (HELD). */

@@ -12,6 +12,8 @@
 struct credential {
     struct tokens *table;
     char *name;
+    bool unused; /* no rule uses it: the token is not kept, only what operators may ask about */
+    bool has_token;
     enum msg_state state;
     struct token token;
     int64_t ask_after_ms; /* no background WANT before */
@@ -92,19 +94,34 @@ static void on_retry(void *arg)
     ask_for_all(arg);
 }
 
-struct credential *tokens_credential(struct tokens *t, const char *name)
+static struct credential *credential_new(struct tokens *t, struct slice name)
 {
-    struct credential *c = hash_get(t->by_name, slice_str(name));
-    if (c || !(c = calloc(1, sizeof *c)))
-        return c;
+    struct credential *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
     c->table = t;
     list_init(&c->waits);
     timer_init(&c->retry, on_retry, c);
-    if (!(c->name = strdup(name)) || hash_put(t->by_name, slice_str(name), c) != 0) {
+    if (!(c->name = slice_dup(name)) || hash_put(t->by_name, name, c) != 0) {
         free(c->name);
         free(c);
         return NULL;
     }
+    return c;
+}
+
+struct credential *tokens_credential(struct tokens *t, const char *name)
+{
+    struct credential *c = hash_get(t->by_name, slice_str(name));
+    return c ? c : credential_new(t, slice_str(name));
+}
+
+/* The keeper tells of every credential of the configuration, once a worker has begun. */
+static struct credential *unused_credential(struct tokens *t, struct slice name)
+{
+    struct credential *c = credential_new(t, name);
+    if (c)
+        c->unused = true;
     return c;
 }
 
@@ -125,7 +142,7 @@ struct credential *tokens_find(struct tokens *t, struct slice name)
 
 static bool fresh(const struct credential *c, int64_t now_ms)
 {
-    return c->token.generation && !secret_empty(&c->token.secret) && now_ms < c->token.expires_ms;
+    return c->token.generation && c->has_token && now_ms < c->token.expires_ms;
 }
 
 const struct token *tokens_get(struct tokens *t, struct credential *c, int64_t now_ms)
@@ -178,7 +195,7 @@ static void on_wait_over(void *arg)
 {
     const struct token_wait *w = arg;
     const struct token_refusal *last = &w->credential->put_off;
-    struct token_refusal late = { MSG_TRANSIENT, 1000, "no token within limits.token_wait" };
+    struct token_refusal late = { MSG_SLOW, 1000, "no token within limits.token_wait" };
     if (w->credential->table->unlinked) {
         late.failure = MSG_LINK;
         snprintf(late.text, sizeof late.text, "no token in time: this worker has no link to the keeper");
@@ -234,7 +251,7 @@ static void take_token(struct credential *c, const struct msg *m)
                            .refresh_at_ms = m->refresh_at_ms };
     if (m->generation < c->token.generation && c->state == MSG_USABLE && m->state == MSG_USABLE)
         return; /* an old keeper's last word */
-    if (secret_set(&token.secret, m->token) != 0 || copy_extras(&token, m) != 0) {
+    if (!c->unused && (secret_set(&token.secret, m->token) != 0 || copy_extras(&token, m) != 0)) {
         log_error(log_msg("cannot store a token from the keeper"), log_str("credential", c->name),
                   log_str("reason", "out of memory"));
         token_done(&token);
@@ -242,6 +259,7 @@ static void take_token(struct credential *c, const struct msg *m)
     }
     token_done(&c->token);
     c->token = token;
+    c->has_token = m->token.len > 0;
     c->state = m->state;
     c->ask_after_ms = 0;
 }
@@ -300,8 +318,8 @@ static void refuse(struct credential *c, const struct msg *m)
 void tokens_message(struct tokens *t, const struct msg *m)
 {
     struct credential *c = hash_get(t->by_name, m->name);
-    if (!c)
-        return; /* no rule uses it */
+    if (!c && (m->type != MSG_TOKEN || !(c = unused_credential(t, m->name))))
+        return;
     if (m->type == MSG_TOKEN) {
         take_token(c, m);
         wake(c);

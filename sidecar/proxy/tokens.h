@@ -58,7 +58,8 @@ struct credential *tokens_credential(struct tokens *t, const char *name);
 const char *credential_name(const struct credential *c);
 /* The generation at hand, fresh or not; 0: none. */
 uint64_t credential_generation(const struct credential *c);
-/* An entry that exists already; NULL: no rule uses that name. */
+/* An entry that exists already: of a rule, or, without its token, of a credential that the keeper has told of and no
+ * rule uses.  NULL: there is no such credential, or the keeper has not told of it yet. */
 struct credential *tokens_find(struct tokens *t, struct slice name);
 /* The token, when it is fresh; near its end the keeper is asked once in the background.  NULL: wait. */
 const struct token *tokens_get(struct tokens *t, struct credential *c, int64_t now_ms);

@@ -39,6 +39,23 @@ def test_refresh_makes_a_new_generation_and_says_so(asks, sidekey, auth):
     assert asks("status").stdout.decode().splitlines()[1].split()[2] == "2"
 
 
+def test_a_credential_that_no_rule_uses_yet_is_refreshed_too(start, make_config, place, auth):
+    config = make_config()
+    config["credentials"]["spare"] = {**config["credentials"]["crm"], "refresh_token": make_config.write("spare-token", auth.mint()["refresh_token"])}
+    sidekey = start(config)
+    until("the first tokens", lambda: sidekey.get_admin("/readyz")[0] == 200)
+    before = auth.counts["refreshes"]
+    assert sidekey.get_admin("/refresh/spare", "POST") == (200, "refreshed\n")
+    assert auth.counts["refreshes"] == before + 1
+    assert [c["generation"] for c in json.loads(sidekey.get_admin("/status")[1])["credentials"]] == [1, 2]
+    auth.faults(*[{"kind": "status", "status": 500}] * 50)
+    status, text = sidekey.get_admin("/refresh/spare", "POST")
+    auth.clear_faults()
+    assert status == 503 and "HTTP 500" in text or "a moment ago" in text, text
+    for name in ("nobody", "", "crm%20", "x" * 500):
+        assert sidekey.get_admin(f"/refresh/{name}", "POST") == (404, "there is no credential of that name\n")
+
+
 def test_refresh_says_why_it_could_not(asks, sidekey, auth):
     sidekey.request()
     auth.faults(*[{"kind": "status", "status": 500}] * 50)

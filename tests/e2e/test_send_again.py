@@ -2,6 +2,8 @@
 import collections
 import contextlib
 import json
+import os
+import signal
 import threading
 import time
 
@@ -157,6 +159,14 @@ def test_4_an_upload_that_still_runs_when_the_401_comes_is_read_on_and_replayed(
     assert twice(scene, "running")[1].body == body
 
 
+def explained(sidekey, credential):
+    """What the log says of a refusal that the program has got: (reason, hint)."""
+    def found():
+        lines = [json.loads(line) for line in sidekey.out.read_text().splitlines() if "the upstream refused the token" in line and line.endswith("}")]
+        return [(line["reason"], line["hint"]) for line in lines if line["credential"] == credential]
+    return harness.until("the log explains it", found)[-1]
+
+
 def test_4_a_body_beyond_the_cap_gets_the_401_itself(scene):
     def script(peer):
         while request := peer.read():
@@ -170,6 +180,8 @@ def test_4_a_body_beyond_the_cap_gets_the_401_itself(scene):
     assert status_of(answer) == 401 and text == b"refused" and field_of(answer, "www-authenticate") == "Bearer"
     assert len(scene.seen("large")) == 1 and scene.seen("large")[0].body == body
     harness.until("it is counted", lambda: counted(scene, "too_large") > before)
+    reason, hint = explained(scene.sidekey, "large")
+    assert "too large" in reason and "limits.replay_body" in hint
 
 
 def test_4_all_copies_of_a_worker_together_have_a_cap_and_give_it_back(scene):
@@ -304,6 +316,8 @@ def test_4_at_most_two_sends_and_the_second_answer_in_full(scene):
         answer, body = read_message(sock)
     assert status_of(answer) == 401 and body == b"answer 2" and field_of(answer, "x-number") == "2"
     twice(scene, "never")
+    reason, hint = explained(scene.sidekey, "never")
+    assert "newer token too" in reason and "scope" in hint
 
 
 def test_4_without_a_newer_token_the_401_passes_whole(scene):
@@ -313,6 +327,24 @@ def test_4_without_a_newer_token_the_401_passes_whole(scene):
         answer, body = read_message(sock)
         assert status_of(answer) == 401 and body == b"refused" and field_of(answer, "www-authenticate") == "Bearer"
     assert [generation(request) for request in scene.seen("broken")] == [1]
+    reason, hint = explained(scene.sidekey, "broken")
+    assert "invalid_client" in reason and "client_secret" in hint
+
+
+def test_4_a_401_that_passes_because_the_keeper_stands_still_is_explained(start, make_config, auth):
+    sidekey = start(make_config(limits={"token_wait": "2s"}))
+    assert sidekey.request()[0] == 200
+    auth.revoke_access()
+    keeper = sidekey.child("keeper")
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        assert sidekey.request()[0] == 401
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    reason, hint = explained(sidekey, "crm")
+    assert "limits.token_wait" in reason and "/livez" in hint
+    lines = [json.loads(line) for line in sidekey.out.read_text().splitlines()]
+    assert [(line["level"], line["reason"]) for line in lines if line["msg"] == "request" and line["status"] == 401] == [("warn", "unauthorized")]
 
 
 def test_4_a_401_with_a_long_body_is_thrown_away_unread(scene):

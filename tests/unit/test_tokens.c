@@ -229,7 +229,7 @@ static void who_waits_in_vain_is_told_what_stood_in_the_way(void **state)
     assert_true(early.calls == 1 && early.verdict == TOKEN_TIMEOUT && early.refusal.failure == MSG_STORE
                 && early.refusal.retry_after_ms > 0);
     assert_string_equal(early.refusal.text, "no token in time: because");
-    assert_true(late.calls == 1 && late.verdict == TOKEN_TIMEOUT && late.refusal.failure == MSG_TRANSIENT);
+    assert_true(late.calls == 1 && late.verdict == TOKEN_TIMEOUT && late.refusal.failure == MSG_SLOW);
     /* while it waited nothing was said */
     assert_string_equal(late.refusal.text, "no token within limits.token_wait");
 }
@@ -278,13 +278,42 @@ static void a_new_keeper_is_asked_for_everyone_who_waits(void **state)
     token_wait_cancel(&b.wait);
 }
 
-static void names_that_no_rule_uses_are_ignored(void **state)
+static void told(const char *name, enum msg_type type, uint64_t generation)
+{
+    tokens_message(t, &(struct msg){ .type = type,
+                                     .name = slice_str(name),
+                                     .generation = generation,
+                                     .state = MSG_USABLE,
+                                     .token = SLICE("secret"),
+                                     .failure = MSG_DEAD,
+                                     .text = SLICE("because"),
+                                     .extra_count = 1,
+                                     .extras = { { SLICE("instance_url"), SLICE("https://x") } },
+                                     .expires_ms = fake_mono_ms + 1000 });
+}
+
+static void a_credential_that_no_rule_uses_can_be_waited_for_and_its_token_is_not_kept(void **state)
 {
     (void)state;
-    tokens_message(
-        t, &(struct msg){
-               .type = MSG_TOKEN, .name = SLICE("other"), .generation = 1, .state = MSG_USABLE, .token = SLICE("x") });
-    assert_null(tokens_find(t, SLICE("other")));
+    struct waiter a = { .calls = 0 };
+    assert_null(tokens_find(t, SLICE("spare")));
+    told("spare", MSG_FAIL, 0);
+    assert_null(tokens_find(t, SLICE("spare")));
+    told("spare", MSG_TOKEN, 1);
+    struct credential *spare = tokens_find(t, SLICE("spare"));
+    assert_non_null(spare);
+    assert_string_equal(credential_name(spare), "spare");
+    const struct token *at = tokens_get(t, spare, fake_mono_ms);
+    assert_true(at && secret_empty(&at->secret) && at->extra_count == 0);
+    tokens_wait(t, spare, &a.wait, MSG_FORCED, credential_generation(spare), 1000, on_token, &a);
+    told("spare", MSG_TOKEN, 1);
+    assert_int_equal(a.calls, 0);
+    told("spare", MSG_TOKEN, 2);
+    assert_true(a.calls == 1 && a.verdict == TOKEN_OK);
+    a = (struct waiter){ .calls = 0 };
+    tokens_wait(t, spare, &a.wait, MSG_FORCED, credential_generation(spare), 1000, on_token, &a);
+    told("spare", MSG_FAIL, 2);
+    assert_true(a.calls == 1 && a.verdict == TOKEN_REFUSED && a.refusal.failure == MSG_DEAD);
     assert_ptr_equal(tokens_credential(t, "crm"), crm);
     assert_string_equal(credential_name(crm), "crm");
 }
@@ -306,7 +335,7 @@ int main(void)
         T(a_waiter_that_is_told_may_cancel_another_and_wait_anew),
         T(a_cancelled_wait_is_never_told_and_cancelling_is_harmless),
         T(a_new_keeper_is_asked_for_everyone_who_waits),
-        T(names_that_no_rule_uses_are_ignored),
+        T(a_credential_that_no_rule_uses_can_be_waited_for_and_its_token_is_not_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -175,8 +175,8 @@ int msg_decode(struct slice packet, struct msg *ret)
 const char *msg_class_name(enum msg_class c)
 {
     static const char *const names[] = { "transient", "ambiguous", "throttle",           "clock", "config", "dead",
-                                         "store",     "recent",    "unknown_credential", "link" };
-    return c >= MSG_TRANSIENT && c <= MSG_LINK ? names[c] : "unknown";
+                                         "store",     "recent",    "unknown_credential", "link",  "slow" };
+    return c >= MSG_TRANSIENT && c <= MSG_SLOW ? names[c] : "unknown";
 }
 
 const char *msg_state_name(enum msg_state s)

@@ -44,6 +44,7 @@ enum msg_class {
     MSG_RECENT,
     MSG_UNKNOWN_CREDENTIAL,
     MSG_LINK, /* the worker's own: its link to the keeper is gone */
+    MSG_SLOW, /* the worker's own: nobody has answered in time */
 };
 enum msg_ask {
     MSG_ASK_READY,
