@@ -79,8 +79,10 @@ static enum route route_of(const struct preload *p, int fd, const struct sockadd
         return ROUTE_AS_IS;
     if (is_tcp(fd, ret_to))
         return t ? ROUTE_OURS : ROUTE_UNREACHABLE;
-    /* UDP (QUIC) to a fake address would wait for its own time-out; refused at once, clients fall back to TCP. */
-    return fake && socket_option(fd, SO_TYPE) == SOCK_DGRAM ? ROUTE_UNREACHABLE : ROUTE_AS_IS;
+    /* UDP to a fake address would wait for its own time-out, and QUIC to an address without a name could be for the
+     * host of a rule: refused at once, clients fall back to TCP. */
+    bool quic = fake || (ret_to->port != 80 && decide_port(&p->policy, ret_to->port));
+    return quic && socket_option(fd, SO_TYPE) == SOCK_DGRAM ? ROUTE_UNREACHABLE : ROUTE_AS_IS;
 }
 
 static int dial_token(const struct preload *p, connect_fn *real, int fd, const struct target *to, uint32_t name)

@@ -360,6 +360,64 @@ bool decide_read_mode(const char *mode)
     return mode && mode[0] == 'r' && !strchr(mode, '+');
 }
 
+struct part {
+    const uint8_t *at, *end;
+};
+
+/* The next part of in, whose length stands before it in so many bytes; what was cut off there is as long as it is. */
+static struct part cut(struct part *in, unsigned length_bytes)
+{
+    size_t length = 0, left = (size_t)(in->end - in->at);
+    struct part found = { in->end, in->end };
+    if (left >= length_bytes) {
+        for (unsigned i = 0; i < length_bytes; i++)
+            length = length << 8 | in->at[i];
+        left -= length_bytes;
+        found.at = in->at + length_bytes;
+        found.end = found.at + (length < left ? length : left);
+    }
+    in->at = found.end;
+    return found;
+}
+
+static struct part after(struct part in, size_t bytes)
+{
+    in.at += (size_t)(in.end - in.at) < bytes ? (size_t)(in.end - in.at) : bytes;
+    return in;
+}
+
+/* RFC 8446 §4.1.2, §4.2, §5.1; RFC 6066 §3. */
+bool decide_hello(const struct policy *p, const char *bytes, size_t size, char ret_name[TABLE_TEXT])
+{
+    struct part left = { (const uint8_t *)bytes, (const uint8_t *)bytes + size }, record, hello, extensions;
+    char host[TABLE_TEXT];
+    if (size < 6 || bytes[0] != 0x16 || bytes[5] != 1 || p->names[0] == '\0')
+        return false;
+    left = after(left, 3); /* type, version */
+    record = after(cut(&left, 2), 1);
+    hello = after(cut(&record, 3), 2 + 32); /* version, random */
+    (void)cut(&hello, 1);                   /* session */
+    (void)cut(&hello, 2);                   /* ciphers */
+    (void)cut(&hello, 1);                   /* compression */
+    extensions = cut(&hello, 2);
+    while (extensions.end - extensions.at > 4) {
+        bool server_name = extensions.at[0] == 0 && extensions.at[1] == 0;
+        extensions = after(extensions, 2);
+        struct part one = cut(&extensions, 2), names = cut(&one, 2);
+        if (!server_name || names.end - names.at < 4 || names.at[0] != 0)
+            continue;
+        names = after(names, 1);
+        struct part name = cut(&names, 2);
+        size_t n = (size_t)(name.end - name.at);
+        if (n >= sizeof host)
+            return false;
+        memcpy(host, name.at, n);
+        host[n] = '\0';
+        return decide_name(p, host, ret_name) == NAME_OURS && !decide_proxy(p, ret_name, 0);
+    }
+    return false;
+}
+
 /* "host:port" or "host" (443) up to a slash, a space or the end. */
 static enum ask ask_of_authority(const struct policy *p, const char *at, const char *end, char ret_name[TABLE_TEXT])
 {

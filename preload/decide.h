@@ -60,6 +60,8 @@ enum ask {
 };
 /* What the first bytes of a connection that does not go through us ask for: CONNECT, an https:// target, SOCKS5. */
 enum ask decide_ask(const struct policy *p, const char *bytes, size_t size, char ret_name[TABLE_TEXT]);
+/* These first bytes of such a connection are a ClientHello for a name on the list of names. */
+bool decide_hello(const struct policy *p, const char *bytes, size_t size, char ret_name[TABLE_TEXT]);
 /* name or address text is on the bypass list.  ".b.test" and "*.b.test" mean every name below b.test, not b.test
  * itself. */
 bool decide_bypassed(const struct policy *p, const char *name);

@@ -22,9 +22,12 @@ enum elf_kind {
     ELF_FOREIGN,    /* another ELF class or machine than ours */
     ELF_PRIVILEGED, /* set-user-ID, set-group-ID or file capabilities: the loader ignores LD_PRELOAD */
     ELF_SCRIPT,     /* "#!": the interpreter decides */
-    ELF_UNKNOWN,    /* not ELF, or not readable: nothing is known */
+    ELF_UNKNOWN,    /* not ELF: nothing is known */
+    ELF_UNREADABLE, /* it may be run and not read: nothing is known */
+    ELF_OTHER_ID, /* started with an effective user or group that is not the real one: the loader ignores LD_PRELOAD */
+    ELF_NO_LIBRARY, /* the library is not where it is started: another root directory, or no permission */
 };
-#define ELF_KINDS 7
+#define ELF_KINDS 10
 
 #define ELF_HEADERS_MAX 512 /* program headers or sections that are looked at */
 
@@ -79,7 +82,14 @@ static inline bool elf_has_interpreter(int fd, const Elf64_Ehdr *h)
     return false;
 }
 
-/* fd: open for reading.  32-bit programs are FOREIGN on a 64-bit machine, the only kind that is supported. */
+/* A process whose IDs differ starts every program in the loader's secure mode. */
+static inline bool elf_ids_differ(void)
+{
+    return geteuid() != getuid() || getegid() != getgid();
+}
+
+/* fd: open for reading, or, where the file may not be read, with O_PATH.  32-bit programs are FOREIGN on a 64-bit
+ * machine, the only kind that is supported. */
 static inline enum elf_kind elf_kind_of(int fd)
 {
     struct stat st;
@@ -92,6 +102,10 @@ static inline enum elf_kind elf_kind_of(int fd)
         return ELF_SCRIPT; /* the kernel ignores the bits of scripts */
     if (elf_privileged(fd, &st))
         return ELF_PRIVILEGED;
+    if (elf_ids_differ())
+        return ELF_OTHER_ID;
+    if (pread(fd, mark, 0, 0) < 0)
+        return ELF_UNREADABLE; /* O_PATH: EBADF */
     if (!elf_read(fd, &h, offsetof(Elf64_Ehdr, e_version), 0) || memcmp(h.e_ident, ELFMAG, SELFMAG) != 0)
         return ELF_UNKNOWN;
     if (h.e_ident[EI_CLASS] != ELF_OWN_CLASS || (ELF_OWN_MACHINE != EM_NONE && h.e_machine != ELF_OWN_MACHINE))

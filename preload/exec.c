@@ -127,6 +127,13 @@ enum verdict { VERDICT_ABSENT, VERDICT_FINE, VERDICT_GAP };
 
 static enum verdict inspect(const struct preload *p, const char *path, int depth);
 
+/* After chroot(2), in another mount namespace, as another user: the loader would go on without us. */
+static bool library_gone(const struct preload *p)
+{
+    const char *path = p->text + p->preload;
+    return p->preload && path[0] == '/' && !strchr(path, '$') && syscall(SYS_faccessat, AT_FDCWD, path, R_OK) != 0;
+}
+
 static enum verdict inspect_fd(const struct preload *p, int fd, const char *path, int depth)
 {
     enum elf_kind kind = elf_kind_of(fd);
@@ -138,18 +145,31 @@ static enum verdict inspect_fd(const struct preload *p, int fd, const char *path
         interpreter[strcspn(interpreter, " \t\r\n")] = '\0';
         return inspect(p, interpreter, depth + 1) == VERDICT_GAP ? VERDICT_GAP : VERDICT_FINE;
     }
+    if (kind == ELF_DYNAMIC && library_gone(p))
+        kind = ELF_NO_LIBRARY;
     if (kind == ELF_DYNAMIC || kind == ELF_SCRIPT || kind == ELF_UNKNOWN)
         return VERDICT_FINE;
     preload_report((char)((p->strict ? REPORT_REFUSED : REPORT_STARTED) + kind), path);
     return VERDICT_GAP;
 }
 
+/* Programs may be run and not read: sudo is on some systems. */
+static long open_program(int at, const char *path)
+{
+    long fd = syscall(SYS_openat, at, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    return fd < 0 && errno == EACCES ? syscall(SYS_openat, at, path, O_PATH | O_CLOEXEC, 0) : fd;
+}
+
 static enum verdict inspect(const struct preload *p, const char *path, int depth)
 {
-    long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    enum verdict verdict = VERDICT_ABSENT;
+    struct stat st;
+    bool runs = elf_ids_differ() || syscall(SYS_faccessat, AT_FDCWD, path, X_OK) == 0; /* it asks for the real user */
+    long fd = runs ? open_program(AT_FDCWD, path) : -1;
     if (fd < 0)
         return VERDICT_ABSENT;
-    enum verdict verdict = inspect_fd(p, (int)fd, path, depth);
+    if (fstat((int)fd, &st) == 0 && S_ISREG(st.st_mode)) /* else execvp(3) looks further */
+        verdict = inspect_fd(p, (int)fd, path, depth);
     (void)syscall(SYS_close, fd);
     return verdict;
 }
@@ -214,7 +234,7 @@ static bool refused_at(enum hook h, int at, const char *path, int flags)
         return false;
     if (!*path && (flags & AT_EMPTY_PATH))
         return refused_fd(h, at);
-    long fd = syscall(SYS_openat, at, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    long fd = open_program(at, path);
     if (fd < 0) {
         errno = saved;
         return false;

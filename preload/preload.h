@@ -71,6 +71,7 @@ const struct preload *preload_get(void);
 const struct preload *preload_routing(enum hook h);
 /* Sends one datagram to the run's socket, which prints it: kind, then text. Async-signal-safe; keeps errno. */
 #define REPORT_OTHER_PROXY 'P' /* "host that was asked for" */
+#define REPORT_AROUND 'D'      /* "host whose name stands in a ClientHello that did not come to us" */
 #define REPORT_STARTED '0'     /* + enum elf_kind, and a path: a child that the library is not in */
 #define REPORT_REFUSED 'a'     /* the same, and it was not started */
 void preload_report(char kind, const char *text);

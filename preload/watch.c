@@ -1,6 +1,6 @@
 /* Checks the first bytes of connections that are not redirected. A program that is configured for another proxy (a
- * flag, its own file) could ask that proxy for the host of a rule and silently bypass sidekey. Such a request is
- * refused here and reported. */
+ * flag, its own file) could ask that proxy for the host of a rule, and one with a resolver of its own could go to an
+ * address that a host without a rule has too. Both would silently bypass sidekey: refused here and reported. */
 #include "preload/preload.h"
 
 #include <string.h>
@@ -34,6 +34,20 @@ void watch_connected(int fd, bool watch)
         (void)__atomic_fetch_and(&watched[fd / 64], ~bit, __ATOMIC_RELAXED);
 }
 
+/* The address has other names too, and one of them is not ours.  Loopback is the program's own business. */
+static bool goes_around(const struct preload *p, int fd, const void *bytes, size_t size, char name[TABLE_TEXT])
+{
+    struct sockaddr_storage peer;
+    struct target to;
+    int saved = errno;
+    socklen_t length = sizeof peer;
+    bool found = decide_hello(&p->policy, bytes, size, name) && syscall(SYS_getpeername, fd, &peer, &length) == 0
+                 && decide_target((struct sockaddr *)&peer, length, &to) && !decide_local(&to)
+                 && decide_port(&p->policy, to.port);
+    errno = saved;
+    return found;
+}
+
 __attribute__((noinline)) static bool refuses(int fd, const void *bytes, size_t size)
 {
     const struct preload *p = preload_get();
@@ -41,12 +55,13 @@ __attribute__((noinline)) static bool refuses(int fd, const void *bytes, size_t 
     enum ask ask = p->routing && bytes ? decide_ask(&p->policy, bytes, size, name) : ASK_NOTHING;
     if (ask == ASK_LATER)
         return false;
-    if (ask != ASK_OURS) {
+    bool around = ask == ASK_NOTHING && p->routing && bytes && goes_around(p, fd, bytes, size, name);
+    if (ask != ASK_OURS && !around) {
         watch_connected(fd, false);
         return false;
     }
     (void)syscall(SYS_shutdown, fd, SHUT_RDWR); /* it stays watched: some programs try once more */
-    preload_report(REPORT_OTHER_PROXY, name);
+    preload_report(around ? REPORT_AROUND : REPORT_OTHER_PROXY, name);
     errno = EACCES;
     return true;
 }

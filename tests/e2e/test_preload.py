@@ -173,7 +173,7 @@ def test_the_object_exports_what_the_map_says_and_needs_no_library():
     # Both libcs have these, and none allocates but strdup (fake canonical names).
     assert undefined <= set("""__errno_location __stack_chk_fail __stack_chk_guard bcmp __h_errno_location dlerror dlsym environ memchr memcmp memcpy memmem memmove memrchr memset mmap munmap dladdr dlclose
         stpcpy strchr strcmp strcpy strcspn strdup strlen strncmp strnlen strspn strstr strrchr syscall
-        fgetxattr fstat getgid getuid pread""".split())
+        fgetxattr fstat getegid geteuid getgid getuid pread""".split())
 
 
 def test_the_last_call_of_dlopen_is_a_jump(clients, server):
@@ -317,6 +317,46 @@ def test_a_bypassed_name_connects_directly_and_nothing_else_does(server):
         pytest.skip("no user namespaces here: " + p.stderr.strip())
     # No worker in that network: what is redirected is refused (111).
     assert p.stdout == "111 ('direct', '192.0.2.50') ('direct', '192.0.2.50') 111\n", p.stderr
+
+
+# Two names of one address: one has a rule.  What looks a name up by itself gives an address alone.
+SHARED = r"""
+ip link set lo up && ip address add 192.0.2.50/32 dev lo && ip address add 192.0.2.51/32 dev lo && mount --bind "$HOSTS" /etc/hosts || exit 77
+exec env LD_PRELOAD="$OBJECT" /usr/bin/python3 -c '
+import socket, ssl, threading
+s = socket.create_server(("192.0.2.50", 443))
+def serve():
+    while True:
+        c, _ = s.accept()
+        c.recv(1)
+        c.close()
+threading.Thread(target=serve, daemon=True).start()
+def hello(host, name):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, 443), timeout=5) as c:
+            return context.wrap_socket(c, server_hostname=name) and None
+    except ssl.SSLEOFError:
+        return "heard"
+    except OSError as e:
+        return "heard" if e.errno == 104 else e.errno
+def udp(host, port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
+        return u.connect_ex((host, port))
+print(hello("other.example.test", "other.example.test"), hello("192.0.2.50", "api.example.test"), hello("192.0.2.50", None), udp("192.0.2.50", 443), udp("192.0.2.51", 443), udp("192.0.2.51", 80))
+'
+"""
+
+
+def test_an_address_that_another_name_has_too_is_no_way_around_a_rule(server):
+    hosts = server.dir / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n192.0.2.50 other.example.test\n")
+    env = environment(server, LD_PRELOAD="", OBJECT=LIB, HOSTS=hosts, SIDEKEY_PRELOAD_NAMES="api.example.test")
+    p = subprocess.run(["unshare", "-Urnm", "sh", "-c", SHARED], env=env, capture_output=True, text=True, timeout=PATIENCE_S)
+    if p.returncode != 0 and ("unshare" in p.stderr or p.returncode == 77):
+        pytest.skip("no user namespaces here: " + p.stderr.strip())
+    assert p.stdout == "heard 13 heard 0 101 0\n", p.stderr  # EACCES, ENETUNREACH
 
 
 def test_single_hooks_can_be_switched_off(server, client):

@@ -420,6 +420,49 @@ def test_a_child_that_the_library_does_not_reach_is_announced_once(child, runs, 
     assert len(said) == 1 and f"a child started {static_program}, which is a static program" in said[0], done.stderr
 
 
+@pytest.fixture
+def open_place():
+    """A folder that every user may enter."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sidekey-test.", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("how, said", [
+    ("runuser -u nobody -- {d}/unread", "may not be read"),
+    ("runuser -u nobody -- {d}/unread-suid", "set-user-ID"),
+    ("/usr/bin/python3 -c 'import os; os.seteuid(65534); os.execv(\"/bin/true\", [\"true\"])'", "other than the real one"),
+    ("/usr/bin/python3 -c 'import os; os.setegid(65534); os.execv(\"/bin/true\", [\"true\"])'", "other than the real one"),
+    ("chroot {d}/root /true", "does not see the library"),
+    ("env PATH={d}/folder:{d}/plain:{d}/bin:$PATH tool", "a static program"),
+])
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: other users, another root directory")
+def test_a_child_that_the_loader_would_leave_without_the_library_is_announced_and_not_started_under_strict(how, said, runs, static_program, open_place):
+    for name, mode in (("unread", 0o111), ("unread-suid", 0o4111)):
+        shutil.copy(static_program, open_place / name)
+        (open_place / name).chmod(mode)
+    for name in ("root", "bin", "plain", "folder/tool"):
+        (open_place / name).mkdir(parents=True)
+    shutil.copy("/bin/true", open_place / "root/true")
+    shutil.copy(static_program, open_place / "bin/tool")
+    (open_place / "plain/tool").write_text("not to be run")
+    command = how.format(d=open_place)
+    done = runs(["sh", "-c", f"{command}; sleep 0.2"])
+    lines = [line for line in done.stderr.decode().splitlines() if line.startswith("sidekey run:")]
+    assert len(lines) == 1 and "a child started" in lines[0] and said in lines[0]  # of the run, or where its socket is out of reach, of the library
+    refused = runs(["sh", "-c", f"{command}; sleep 0.2"], "--strict")
+    assert b"ermission denied" in refused.stderr and b"was not allowed to start" in refused.stderr and said.encode() in refused.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user")
+def test_a_program_that_may_be_run_and_not_read_is_announced(config_file, static_program, open_place, place):
+    shutil.copy(static_program, open_place / "unread")
+    (open_place / "unread").chmod(0o111)
+    done = run(["setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", SIDEKEY, "run", "--check", "--", open_place / "unread"], environment(place), seconds=60)
+    assert done.returncode == 1 and b"may not be read" in done.stdout, done
+
+
 def test_the_default_covers_a_program_that_ignores_variables(runs, auth, place):
     saw_live_token(runs(argv_of("node", place)), auth)
 

@@ -637,6 +637,51 @@ static void what_another_proxy_is_asked_for_is_read_from_the_first_bytes(void **
     }
 }
 
+/* A ClientHello as OpenSSL sends it, with one extension before the name. */
+static size_t make_hello(char *at, const char *host)
+{
+    size_t n = strlen(host), names = n + 3, extensions = 4 + 2 + 4 + 2 + names,
+           hello = 2 + 32 + 1 + 4 + 2 + 2 + extensions;
+    char *start = at;
+    memcpy(at, "\x16\3\1", 3), at += 3;
+    *at++ = (char)((hello + 4) >> 8), *at++ = (char)(hello + 4);
+    *at++ = 1, *at++ = 0, *at++ = (char)(hello >> 8), *at++ = (char)hello;
+    memset(at, 3, 2 + 32), at += 2 + 32;
+    memcpy(at, "\0\0\2\x13\1\1\0", 7), at += 7;
+    *at++ = (char)(extensions >> 8), *at++ = (char)extensions;
+    memcpy(at, "\0\x2b\0\2\3\4", 6), at += 6;
+    memcpy(at, "\0\0\0", 3), at += 3;
+    *at++ = (char)(names + 2), *at++ = 0, *at++ = (char)names;
+    *at++ = 0, *at++ = 0, *at++ = (char)n;
+    memcpy(at, host, n);
+    return (size_t)(at + n - start);
+}
+
+static void the_name_in_a_client_hello_is_found_and_nothing_is_read_beyond_it(void **state)
+{
+    static struct policy p, every;
+    char hello[256], name[TABLE_TEXT];
+    (void)state;
+    decide_set_ports(&p, "443");
+    decide_set_names(&p, "api.test,*.b.test");
+    size_t size = make_hello(hello, "API.test");
+    for (size_t n = 0; n <= size; n++) {
+        char *exact = memcpy(malloc(n + 1), hello, n); /* a sanitizer sees a byte too far */
+        exact = realloc(exact, n ? n : 1);
+        bool found = decide_hello(&p, exact, n, name);
+        free(exact);
+        assert_int_equal(found, n == size);
+    }
+    assert_string_equal(name, "api.test");
+    assert_true(decide_hello(&p, hello, make_hello(hello, "x.b.test"), name));
+    assert_false(decide_hello(&p, hello, make_hello(hello, "other.test"), name));
+    assert_false(decide_hello(&p, hello, make_hello(hello, ""), name));
+    assert_false(decide_hello(&every, hello, make_hello(hello, "api.test"), name)); /* then no name is direct */
+    memset(hello, 0xff, sizeof hello);
+    memcpy(hello, "\x16\3\1\xff\xff\1", 6);
+    assert_false(decide_hello(&p, hello, sizeof hello, name));
+}
+
 static void another_proxy_is_known_by_name_or_address_and_port(void **state)
 {
     static struct policy p;
@@ -669,6 +714,7 @@ int main(void)
         cmocka_unit_test(a_bypass_list_that_is_too_long_is_cut_between_names),
         cmocka_unit_test(only_names_on_the_list_go_through_us_when_there_is_one),
         cmocka_unit_test(what_another_proxy_is_asked_for_is_read_from_the_first_bytes),
+        cmocka_unit_test(the_name_in_a_client_hello_is_found_and_nothing_is_read_beyond_it),
         cmocka_unit_test(another_proxy_is_known_by_name_or_address_and_port),
         cmocka_unit_test(a_literal_address_may_be_bypassed),
         cmocka_unit_test(local_addresses_are_left_alone),

@@ -131,6 +131,12 @@ static void on_report(int fd)
                     "sidekey run: a program asked another proxy for %s, a host of a rule: refused, because it would "
                     "bypass sidekey; remove the proxy from the program's flags and files\n",
                     text + 1);
+        else if (text[0] == 'D' && is_new(text))
+            fprintf(stderr,
+                    "sidekey run: a program that looks names up by itself connected to %s, a host of a rule, by an "
+                    "address that a host without a rule has too: refused, because it would bypass sidekey; let it use "
+                    "the system's resolver, or --isolate\n",
+                    text + 1);
         else if (refused >= 0 && refused < ELF_KINDS && is_new(text + 1))
             fprintf(stderr,
                     "sidekey run: --strict: a child was not allowed to start %s, which is %s: the preload library does "

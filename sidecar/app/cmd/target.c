@@ -18,6 +18,9 @@ const char *target_text(enum elf_kind kind)
         [ELF_PRIVILEGED] = "a set-user-ID program or one with file capabilities",
         [ELF_SCRIPT] = "a script",
         [ELF_UNKNOWN] = "a program of unknown format",
+        [ELF_UNREADABLE] = "a program that may not be read, so that nothing is known of it",
+        [ELF_OTHER_ID] = "a program that is started with an effective user or group other than the real one",
+        [ELF_NO_LIBRARY] = "a program that does not see the library (another root directory, or no permission)",
     };
     return texts[kind];
 }
@@ -82,7 +85,9 @@ int target_inspect(const char *name, struct target *ret, struct err *e)
     for (int i = 0; i < SCRIPTS_MAX; i++) {
         int fd = open(ret->path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
-            break; /* it may be run and not read: nothing is known of it */
+            fd = open(ret->path, O_PATH | O_CLOEXEC); /* it may be run and not read */
+        if (fd < 0)
+            break;
         ret->kind = elf_kind_of(fd);
         bool script = ret->kind == ELF_SCRIPT && first_line(fd, line);
         close(fd);
