@@ -30,9 +30,10 @@ static const struct command {
 } commands[] = {
     { "init", cmd_init, "write a first sidekey.yaml for a provider",
       "Example: sidekey init google-service-account key=/run/secrets/service-account.json\n\n"
-      "  PRESET                    the provider: see sidekey presets\n"
+      "  PRESET                    the provider: see sidekey presets; on a terminal it may be left out\n"
       "  KEY=VALUE                 what the preset needs; a secret is the path of a file, or env:NAME.\n"
       "                            What is missing is asked for, on a terminal\n"
+      "  host=HOST                 host of the API, for a preset that does not know it\n"
       "                            mcp needs resource=URL alone: it asks the server, and registers a client\n"
       "  --name NAME               of the credential; default the preset's\n"
       "  -o, --output FILE         default sidekey.yaml; a file that is there is never overwritten\n" },

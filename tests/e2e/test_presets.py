@@ -234,6 +234,34 @@ def test_init_writes_a_file_that_works_and_never_overwrites(place, files):
     assert done.returncode == 73 and b"is there already" in done.stderr and (place / "sidekey.yaml").read_text() == text
 
 
+def test_init_names_the_login_where_a_person_must_sign_in_first(place, files):
+    secret = files["client-secret"]["file"]
+    done = init(place, "github-user", "client_id=me", f"client_secret={secret}", "-o", "user.yaml")
+    assert done.stderr.endswith(b"Next: sidekey login -c user.yaml\nthen: sidekey run -c user.yaml -- YOUR-PROGRAM\n"), done
+    done = init(place, "github-user", "client_id=me", f"client_secret={secret}", f"refresh_token={files['refresh-token']['file']}", "-o", "token.yaml")
+    assert done.stderr.endswith(b"is written.\nNext: sidekey run -c token.yaml -- YOUR-PROGRAM\n"), done
+    done = init(place, "keycloak-user", "client_id=me", "domain=https://sso.example.com/", "realm=staff", "-o", "api.yaml")
+    assert b"Next: add a rule" in done.stderr and b"then: sidekey login -c api.yaml" in done.stderr, done
+
+
+def test_init_makes_the_rule_of_an_api_that_no_preset_knows(place, files):
+    done = init(place, "generic-static", f"key={files['api-key']['file']}", "host=https://api.example.com")
+    assert done.returncode == 0 and b"warning" not in done.stderr, done
+    said = run([SIDEKEY, "why", "-c", place / "sidekey.yaml", "GET", "https://api.example.com/v1"], environment(place))
+    assert said.returncode == 0 and b"Bearer <access_token of generic-static>" in said.stdout, said
+    done = init(place, "openai", f"key={files['api-key']['file']}", "host=api.example.com", "-o", "other.yaml")
+    assert done.returncode == 64 and not (place / "other.yaml").exists(), done
+
+
+def test_init_takes_no_secret_in_place_of_its_file_and_does_not_repeat_it(place, files):
+    (place / "here").write_text("sk-real")
+    (place / "here").chmod(0o600)
+    done = init(place, "openai", "key=sk-proj-pasted/by+mistake==")
+    assert done.returncode == 64 and b"not the secret itself" in done.stderr and b"pasted" not in done.stderr and not (place / "sidekey.yaml").exists(), done
+    assert init(place, "openai", "key=here").returncode == 0
+    assert run([SIDEKEY, "check", "-c", place / "sidekey.yaml"], environment(place), cwd="/").returncode == 0, "it works from any directory"
+
+
 def test_init_says_what_is_missing_and_what_is_too_much(place):
     done = init(place, "slack", "client_id=me")
     assert done.returncode == 64 and b"client_secret is missing: write client_secret=PATH" in done.stderr
@@ -246,22 +274,47 @@ def test_init_says_what_is_missing_and_what_is_too_much(place):
 
 def said(terminal, seen):
     """All that has come from the terminal until now."""
-    if select.select([terminal], [], [], 0)[0]:
-        seen += os.read(terminal, 1000)
+    try:
+        while select.select([terminal], [], [], 0)[0]:
+            seen += os.read(terminal, 1000)
+    except OSError:  # the other end is closed
+        pass
     return seen
 
 
+class Asking:
+    """sidekey init on a terminal."""
+    def __init__(self, place, *args):
+        self.mine, theirs = pty.openpty()
+        self.child = subprocess.Popen([SIDEKEY, "init", *args], stdin=theirs, stdout=theirs, stderr=theirs, cwd=place, env=environment(place))
+        os.close(theirs)
+        self.seen, self.heard = bytearray(), 0
+
+    def answer(self, question, answer):
+        until(f"it asks for {question}", lambda: said(self.mine, self.seen)[self.heard:].split(b"\n")[-1].startswith(question.encode() + b" (") and self.seen.endswith(b": "))
+        self.heard = len(self.seen)
+        os.write(self.mine, answer.encode() + b"\n")
+
+    def end(self):
+        status = self.child.wait(30)
+        said(self.mine, self.seen)
+        os.close(self.mine)
+        return status
+
+
 def test_init_asks_on_a_terminal(place, files):
-    mine, theirs = pty.openpty()
-    child = subprocess.Popen([SIDEKEY, "init", "keycloak", "--name", "sso", "-o", "k.yaml"], stdin=theirs, stdout=theirs, stderr=theirs, cwd=place, env=environment(place))
-    os.close(theirs)
-    seen = bytearray()
-    for question, answer in ((b"client_id", "me"), (b"client_secret", files["client-secret"]["file"]), (b"domain", "sso.example.com"), (b"realm", "staff")):
-        until(f"it asks for {question.decode()}", lambda: said(mine, seen).split(b"\n")[-1].startswith(question + b" (") and seen.endswith(b": "))
-        os.write(mine, answer.encode() + b"\n")
-    status = child.wait(30)
-    said(mine, seen)
-    os.close(mine)
-    assert status == 0, bytes(seen)
+    asking = Asking(place, "keycloak", "--name", "sso", "-o", "k.yaml")
+    for question, answer in (("client_id", "me"), ("client_secret", files["client-secret"]["file"]), ("domain", "sso.example.com"), ("realm", "staff"), ("host", "")):
+        asking.answer(question, answer)
+    assert asking.end() == 0, bytes(asking.seen)
     text = (place / "k.yaml").read_text()
     assert re.search(r'sso:\n    preset: keycloak\n    client_id: "me"', text) and 'realm: "staff"' in text
+
+
+def test_init_lists_the_presets_and_asks_again_for_what_will_not_do(place, files):
+    asking = Asking(place)
+    for question, answer in (("preset", "opnai"), ("preset", "openai"), ("key", ""), ("key", "sk-proj-pasted"), ("key", files["api-key"]["file"])):
+        asking.answer(question, answer)
+    assert asking.end() == 0, bytes(asking.seen)
+    assert b"did you mean" in asking.seen and b"generic-static" in asking.seen and b"not the secret itself" in asking.seen
+    assert "sk-proj" not in (place / "sidekey.yaml").read_text()

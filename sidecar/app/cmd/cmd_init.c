@@ -2,6 +2,7 @@
  * theirs. */
 #include "app/cmd/cmd.h"
 #include "app/cmd/init_found.h"
+#include "app/cmd/init_value.h"
 #include "app/config/preset.h"
 #include "base/str.h"
 
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #define ANSWERS_MAX 32
+#define LINE_MAX_BYTES 4096
 
 struct init {
     const char *preset, *name, *path;
@@ -20,18 +22,9 @@ struct init {
     size_t given_count, used;
     bool asks; /* a person is at the terminal */
     struct init_found found;
-    struct buf out; /* the lines of the credential */
+    struct buf out;            /* the lines of the credential */
+    char host[INIT_VALUE_MAX]; /* of the API, for a preset without rules; "": not said */
 };
-
-/* Keys whose value is a secret: the file gets a reference. */
-static bool is_secret(const char *key)
-{
-    static const char *const keys[] = { "key", "certificate", "client_secret", "refresh_token" };
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (strcmp(keys[i], key) == 0)
-            return true;
-    return false;
-}
 
 static const char *given(struct init *n, const char *key)
 {
@@ -47,22 +40,42 @@ static const char *given(struct init *n, const char *key)
     return NULL;
 }
 
-/* The answer without its line end, or NULL: nothing was said. */
-static const char *ask(const char *key, bool optional, const char *about, char *line, size_t size)
+/* The answer without its line end, or NULL: nothing was said.  *ret_end: nothing more will be said. */
+static const char *ask(const char *key, bool optional, const char *about, char *line, bool *ret_end)
 {
     fprintf(stderr, "%s (%s%s)%s: ", key, about, optional ? "; may be empty" : "",
-            is_secret(key) ? ", path of the file that holds it, or env:NAME" : "");
-    if (!fgets(line, (int)size, stdin))
+            init_value_is_secret(key) ? ", path of the file that holds it, or env:NAME" : "");
+    *ret_end = !fgets(line, LINE_MAX_BYTES, stdin);
+    if (*ret_end)
         return NULL;
     line[strcspn(line, "\r\n")] = '\0';
     return *line ? line : NULL;
 }
 
+/* Until there is an answer that will do.  Returns 0, value[0] == '\0': none; EX_USAGE, reported. */
+static int ask_for(const char *key, bool optional, const char *about, char value[INIT_VALUE_MAX])
+{
+    char line[LINE_MAX_BYTES];
+    bool end = false;
+    const char *wrong = NULL;
+    do {
+        const char *text = ask(key, optional, about, line, &end);
+        wrong = text ? init_value_take(key, text, value) : NULL;
+        if (wrong)
+            fprintf(stderr, "%s: %s\n", key, wrong);
+        if (!text && (end || optional))
+            return 0;
+        if (!wrong && text)
+            return 0;
+    } while (!end);
+    return EX_USAGE;
+}
+
 static int add_value(struct init *n, const char *key, const char *value, const char *about)
 {
-    bool env = is_secret(key) && strncmp(value, "env:", 4) == 0;
+    bool env = init_value_is_secret(key) && strncmp(value, "env:", 4) == 0;
     const char *open = "", *close = "";
-    if (is_secret(key)) {
+    if (init_value_is_secret(key)) {
         open = env ? "{env: " : "{file: ";
         close = "}";
     }
@@ -73,19 +86,54 @@ static int add_value(struct init *n, const char *key, const char *value, const c
     return failed ? cmd_fail(EX_OSERR, "init", "out of memory") : 0;
 }
 
+/* From the command line, from what was found, or from the person; "": it was not said. */
+static int get_value(struct init *n, const char *key, bool optional, const char *about, char value[INIT_VALUE_MAX])
+{
+    const char *text = given(n, key), *wrong;
+    value[0] = '\0';
+    if (text && (wrong = init_value_take(key, text, value)))
+        return cmd_fail(EX_USAGE, "init", "%s: %s", key, wrong);
+    if (!text && n->asks && !(optional && n->found.count)) /* what a server says is all that it needs */
+        return ask_for(key, optional, about, value);
+    return 0;
+}
+
 static int take_value(void *arg, const char *key, bool optional, const char *about)
 {
     struct init *n = arg;
-    char line[4096];
-    const char *value = given(n, key);
-    if (!value && n->asks && !(optional && n->found.count)) /* what a server says is all that it needs */
-        value = ask(key, optional, about, line, sizeof line);
-    if (value)
+    char value[INIT_VALUE_MAX];
+    int status = get_value(n, key, optional, about, value);
+    if (status)
+        return status;
+    if (value[0])
         return add_value(n, key, value, about);
     if (optional)
         return 0;
     return cmd_fail(EX_USAGE, "init", "%s is missing: write %s=%s (%s)", key, key,
-                    is_secret(key) ? "PATH of the file that holds it" : "VALUE", about);
+                    init_value_is_secret(key) ? "PATH of the file that holds it" : "VALUE", about);
+}
+
+/* A preset without rules does not know the API. */
+static int take_host(struct init *n)
+{
+    if (preset_has_rules(n->preset))
+        return 0;
+    return get_value(n, "host", true, "host of the API that gets the token, such as api.example.com", n->host);
+}
+
+static int add_rule(struct init *n)
+{
+    if (!n->host[0])
+        return 0;
+    int failed = buf_add_str(&n->out, "rules:\n  - match: {host: ") | str_add_json(&n->out, slice_str(n->host))
+                 | buf_printf(&n->out, "}\n    credential: %s\n", n->name);
+    return failed ? cmd_fail(EX_OSERR, "init", "out of memory") : 0;
+}
+
+static int is_there(const struct init *n)
+{
+    return cmd_fail(EX_CANTCREAT, "init", "%s is there already: move it away, or write another one with -o FILE",
+                    n->path);
 }
 
 static int write_file(const struct init *n)
@@ -99,8 +147,7 @@ static int write_file(const struct init *n)
     int fd = open(n->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (!f && errno == EEXIST)
-        return cmd_fail(EX_CANTCREAT, "init", "%s is there already: move it away, or write another one with -o FILE",
-                        n->path);
+        return is_there(n);
     if (!f)
         return cmd_fail(EX_CANTCREAT, "init", "%s: %s", n->path, strerror(errno));
     int failed =
@@ -108,6 +155,31 @@ static int write_file(const struct init *n)
     if (fclose(f) != 0 || failed)
         return cmd_fail(EX_IOERR, "init", "%s: %s", n->path, strerror(errno));
     return EX_OK;
+}
+
+/* A person must sign in before there is a token. */
+static bool needs_login(const struct config *c)
+{
+    const struct credential_spec *spec = c->credentials;
+    return c->credential_count == 1 && spec->grant == GRANT_REFRESH_TOKEN && credential_spec_has_login(spec)
+           && spec->refresh_token.kind == SECRET_REF_NONE;
+}
+
+static void say_next(const struct init *n, const struct config *c)
+{
+    const char *first = "Next:";
+    if (!c->rule_count) {
+        fprintf(stderr,
+                "Next: add a rule for the API, such as\n  rules: [{match: {host: api.example.com}, credential: "
+                "%s}]\nthen: sidekey check -c %s\n",
+                n->name, n->path);
+        first = "then:";
+    }
+    if (needs_login(c)) {
+        fprintf(stderr, "%s sidekey login -c %s\n", first, n->path);
+        first = "then:";
+    }
+    fprintf(stderr, "%s sidekey run -c %s -- YOUR-PROGRAM\n", first, n->path);
 }
 
 /* What is wrong is printed; the file stays, because a person can finish it. */
@@ -121,18 +193,12 @@ static int check(const struct init *n)
         fprintf(stderr, "Correct the errors above, then: sidekey check -c %s\n", n->path);
         return status;
     }
-    if (c->rule_count)
-        fprintf(stderr, "Next: sidekey run -c %s -- YOUR-PROGRAM\n", n->path);
-    else
-        fprintf(stderr,
-                "Next: add a rule for the API, such as\n  rules: [{match: {host: api.example.com}, credential: "
-                "%s}]\nthen: sidekey check -c %s\n",
-                n->name, n->path);
+    say_next(n, c);
     config_free(c);
     return EX_OK;
 }
 
-static int find_preset(struct init *n, char *word)
+static int find_preset(struct init *n, const char *word)
 {
     const char *nearest;
     if (preset_text(word, &nearest)) {
@@ -144,33 +210,56 @@ static int find_preset(struct init *n, char *word)
                    : cmd_fail(EX_USAGE, "init", "there is no preset \"%.64s\": sidekey presets lists them", word);
 }
 
+static void list_preset(void *arg, const char *name, const char *about, const char *text)
+{
+    (void)arg, (void)text;
+    fprintf(stderr, "  %-27s %s\n", name, about);
+}
+
+/* line holds the answer. */
+static int ask_preset(struct init *n, char line[LINE_MAX_BYTES])
+{
+    bool end = false;
+    if (!n->asks)
+        return cmd_usage("init", "needs a preset: sidekey presets lists them");
+    preset_each(list_preset, NULL);
+    while (!end) {
+        const char *word = ask("preset", false, "one of these", line, &end);
+        if (word && find_preset(n, word) == 0)
+            return 0;
+    }
+    return EX_USAGE;
+}
+
 /* For an MCP server its URL is enough: the server says the rest. */
 static int find_rest(struct init *n)
 {
-    char line[4096];
-    const char *about = "URL of the MCP server", *resource = given(n, "resource");
-    n->used = 0; /* it is counted when the values are taken */
+    char resource[INIT_VALUE_MAX];
+    static const char about[] = "URL of the MCP server";
     if (strcmp(n->preset, "mcp") != 0)
         return 0;
-    if (!resource && n->asks)
-        resource = ask("resource", false, about, line, sizeof line);
-    if (!resource)
-        return cmd_fail(EX_USAGE, "init", "resource is missing: write resource=URL (%s)", about);
+    int status = get_value(n, "resource", false, about, resource);
     bool has_client = given(n, "client_id");
-    n->used = 0;
-    return init_found(resource, has_client, n->path, &n->found);
+    n->used = 0; /* they are counted when the values are taken */
+    if (status == 0 && !resource[0])
+        status = cmd_fail(EX_USAGE, "init", "resource is missing: write resource=URL (%s)", about);
+    return status ? status : init_found(resource, has_client, n->path, &n->found);
 }
 
 static int make(struct init *n)
 {
-    int status = find_rest(n);
+    int status = access(n->path, F_OK) == 0 ? is_there(n) : find_rest(n);
     if (status == 0)
         status = preset_each_value(n->preset, take_value, n);
+    if (status == 0)
+        status = take_host(n);
     if (status == 0 && n->used < n->given_count)
         status = cmd_fail(EX_USAGE, "init",
                           "preset %s takes no such value, or one was given twice: sidekey presets "
                           "show %s",
                           n->preset, n->preset);
+    if (status == 0)
+        status = add_rule(n);
     if (status == 0)
         status = write_file(n);
     return status ? status : check(n);
@@ -202,17 +291,16 @@ static int read_words(struct init *n, int argc, char **argv, char **words, size_
 int cmd_init(int argc, char **argv)
 {
     struct init n = { .path = "sidekey.yaml", .asks = isatty(STDIN_FILENO) && isatty(STDERR_FILENO) };
-    char *words[ANSWERS_MAX];
+    char *words[ANSWERS_MAX], line[LINE_MAX_BYTES];
     size_t count;
     int status = read_words(&n, argc, argv, words, &count);
     if (status)
         return status;
-    if (!count)
-        return cmd_usage("init", "needs a preset: sidekey presets lists them");
-    if ((status = find_preset(&n, words[0])) != 0)
+    bool named = count && !strchr(words[0], '=');
+    if ((status = named ? find_preset(&n, words[0]) : ask_preset(&n, line)) != 0)
         return status;
-    n.given = words + 1;
-    n.given_count = count - 1;
+    n.given = words + named;
+    n.given_count = count - named;
     buf_init(&n.out, 64 * 1024);
     status = make(&n);
     buf_done(&n.out);

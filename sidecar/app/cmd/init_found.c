@@ -64,9 +64,6 @@ int init_found(const char *resource, bool has_client, const char *path, struct i
     const struct dial_options network = { .timeout_ms = 0 }; /* private addresses are refused */
     struct login_found found = { .issuer = NULL };
     struct err e = { "" };
-    if (access(path, F_OK) == 0)
-        return cmd_fail(EX_CANTCREAT, "init", "%s is there already: move it away, or write another one with -o FILE",
-                        path);
     fprintf(stderr, "Asking %s\n", resource);
     int status = login_register(&network, resource, has_client, &found, &e);
     if (status)

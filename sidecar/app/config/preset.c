@@ -78,6 +78,12 @@ int preset_each_value(const char *preset, int (*fn)(void *arg, const char *key, 
     return result;
 }
 
+bool preset_has_rules(const char *preset)
+{
+    const char *text = preset_text(preset, NULL);
+    return text && strstr(text, "\nrules:");
+}
+
 static json_t *placed(const struct expansion *x, json_t *node, bool plain)
 {
     struct tree_mark mark = x->at;

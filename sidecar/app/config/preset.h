@@ -23,6 +23,8 @@ const char *preset_text(const char *name, const char **ret_nearest);
  * -1: there is no such preset. about: a sentence. */
 int preset_each_value(const char *preset, int (*fn)(void *arg, const char *key, bool optional, const char *about),
                       void *arg);
+/* It knows the hosts of the API. */
+bool preset_has_rules(const char *preset);
 /* Reader of the keys preset_values: what is left of them when the presets are filled in has no meaning. */
 int preset_read_value(struct schema *s, const struct field *f, const json_t *node, void *spec);
 
