@@ -1,23 +1,28 @@
 #!/usr/bin/env python3
 """A pod as the kubelet makes it, from a manifest, in namespaces:   pod.py STATE.json   (as root, in new network, mount and pid namespaces)
 
-STATE.json: {"pod": spec, "sidekey": path, "config": path, "secrets": {name: text}, "folder": path, "memory": bytes or null}
+STATE.json: {"pod": spec, "sidekey": path, "config": path, "secrets": {name: text}, "folder": path, "memory": bytes or null,
+             "grants": how many, whose first refresh tokens are the secrets refresh-token, refresh-token-1, …; "pause_s": of the token endpoint}
 It brings up the pod's network (loopback and 10.9.8.7), a resolver file with the names of the example, an authorization server and an API behind TLS at
 those names, Redis, the volumes (emptyDir: tmpfs, root:fsGroup, mode 2777; Secret and ConfigMap: ..data links, root:fsGroup, 0440), a read-only root, and runs
-the sidecar's container as its securityContext says.  Commands come on stdin, one JSON object a line, answers go to stdout in the same way:
+the sidecar's container as its securityContext says, behind what the default seccomp profile of containerd refuses.  Commands come on stdin, one JSON object a line, answers go to stdout in the same way:
   start | kill | stop                        the sidecar's container (kill: SIGKILL, as a crash; the volumes stay)
   probe PATH                                 an HTTP GET to the pod's address, as the kubelet's
   app ARGV                                   a command in the app's container: uid 1000, the manifest's variables, the CA volume read-only
   counts                                     of the servers
 """
+import contextlib
 import ctypes
 import http.client
 import json
 import os
 import pathlib
+import platform
+import re
 import shutil
 import signal
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -30,7 +35,15 @@ sys.path[:0] = [str(TOP / "examples/quickstart"), str(TOP / "tests/fakes")]
 from idp import AuthorizationServer, reply  # noqa: E402
 
 ADDRESS, IDP, API = "10.9.8.7", "login.example.com", "api.crm.example.com"
-CAP_LAST, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 40, 24, 38
+CAP_LAST, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 40, 24, 38, 22
+# What the RuntimeDefault profile refuses to a container without capabilities (Docker's page "Seccomp security profiles", x86-64), with EPERM; and clone3.
+AUDIT_ARCH_X86_64, CLONE, CLONE_NEW, CLONE3, EPERM, ENOSYS = 0xC000003E, 56, 0x7E020000, 435, 1, 38
+REFUSED = {"acct": 163, "add_key": 248, "bpf": 321, "clock_adjtime": 305, "clock_settime": 227, "delete_module": 176, "finit_module": 313, "fsconfig": 431, "fsmount": 432, "fsopen": 430,
+           "fspick": 433, "get_mempolicy": 239, "init_module": 175, "io_uring_enter": 426, "io_uring_register": 427, "io_uring_setup": 425, "ioperm": 173, "iopl": 172, "kcmp": 312,
+           "kexec_file_load": 320, "kexec_load": 246, "keyctl": 250, "mbind": 237, "mount": 165, "mount_setattr": 442, "move_mount": 429, "move_pages": 279, "name_to_handle_at": 303,
+           "open_by_handle_at": 304, "open_tree": 428, "perf_event_open": 298, "pidfd_getfd": 438, "pivot_root": 155, "process_vm_readv": 310, "process_vm_writev": 311, "ptrace": 101, "quotactl": 179,
+           "reboot": 169, "request_key": 249, "set_mempolicy": 238, "setns": 308, "settimeofday": 164, "swapoff": 168, "swapon": 167, "sysfs": 139, "syslog": 103, "umount2": 166, "unshare": 272,
+           "userfaultfd": 323, "ustat": 136, "vhangup": 153}
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -49,9 +62,12 @@ def certificates(folder):
 class Servers:
     """The authorization server and the API at one address, by Host."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, grants, pause_s):
         self.idp = AuthorizationServer()
         self.idp.client_id, self.idp.lifetime_s = "my-app", 3600
+        self.pause_s = pause_s
+        self.first = [self.idp.first_refresh_token, *(self.idp.mint() for _ in range(1, grants))]
+        self.most_at_once = self.now = 0
         self.served = self.refused = 0
         servers = self
 
@@ -60,7 +76,8 @@ class Servers:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
-                reply(self, *servers.idp.redeem(dict(urllib.parse.parse_qsl(body)), self.headers.get("authorization")))
+                with servers.slow():
+                    reply(self, *servers.idp.redeem(dict(urllib.parse.parse_qsl(body)), self.headers.get("authorization")))
 
             def do_GET(self):
                 live = self.headers["host"] == API and servers.idp.is_live((self.headers.get("authorization") or "").removeprefix("Bearer "))
@@ -76,6 +93,16 @@ class Servers:
         server.daemon_threads = True
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    @contextlib.contextmanager
+    def slow(self):
+        with self.idp.lock:
+            self.now += 1
+            self.most_at_once = max(self.most_at_once, self.now)
+        time.sleep(self.pause_s)
+        yield
+        with self.idp.lock:
+            self.now -= 1
 
 
 def network(folder):
@@ -104,6 +131,21 @@ def projected(folder, files, gid):
         (folder / name).symlink_to(f"..data/{name}")
 
 
+def refuse_calls():
+    """A filter of the kernel's: each test jumps over the answer behind it, or does not."""
+    op = lambda code, jump_true, jump_false, value: struct.pack("HBBI", code, jump_true, jump_false, value)
+    load, answer = (lambda at: op(0x20, 0, 0, at)), (lambda value: op(0x06, 0, 0, value))
+    equal, has_bit = (lambda value, over: op(0x15, 0, over, value)), (lambda value, over: op(0x45, 0, over, value))
+    allow, fail = answer(0x7FFF0000), lambda error: answer(0x00050000 | error)
+    program = [load(4), op(0x15, 1, 0, AUDIT_ARCH_X86_64), allow, load(0), equal(CLONE3, 1), fail(ENOSYS), equal(CLONE, 4), load(16), has_bit(CLONE_NEW, 1), fail(EPERM), allow]
+    for number in REFUSED.values():
+        program += [equal(number, 1), fail(EPERM)]
+    code = ctypes.create_string_buffer(b"".join([*program, allow]))
+    filters = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) + 1, ctypes.addressof(code)))
+    if libc.prctl(PR_SET_SECCOMP, 2, filters, 0, 0):
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
 def drop_to(uid, gid, groups):
     """As the container runtime: no capability, no new privileges, and the manifest's user."""
     for cap in range(CAP_LAST + 1):
@@ -121,9 +163,10 @@ class Pod:
         self.process, self.starts = None, 0
         certificates(self.folder)
         network(self.folder)
-        self.servers = Servers(self.folder)
+        self.servers = Servers(self.folder, state["grants"], state["pause_s"])
         self.redis = subprocess.Popen(["redis-server", "--bind", ADDRESS, "--port", "6379", "--save", "", "--dir", str(self.folder), "--protected-mode", "no"], stdout=subprocess.DEVNULL)
-        secrets = {**state["secrets"], "client-secret": self.servers.idp.client_secret, "refresh-token": self.servers.idp.first_refresh_token}
+        secrets = {**state["secrets"], "client-secret": self.servers.idp.client_secret, "refresh-token": self.servers.first[0],
+                   **{f"refresh-token-{n}": token for n, token in enumerate(self.servers.first) if n}}
         self.volumes(secrets, pathlib.Path(state["config"]).read_text())
         self.root(state["sidekey"])
 
@@ -162,6 +205,9 @@ class Pod:
         if self.memory:
             (self.group / "cgroup.procs").write_text(str(os.getpid()))
         drop_to(security["runAsUser"], security["runAsGroup"], [self.spec["securityContext"]["fsGroup"]])
+        if platform.machine() == "x86_64":
+            assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+            refuse_calls()
 
     def start(self):
         self.starts += 1
@@ -195,11 +241,16 @@ class Pod:
         done = subprocess.run(argv, env={"PATH": "/usr/bin:/bin", **env}, capture_output=True, timeout=60, check=False, cwd="/", preexec_fn=lambda: drop_to(1000, 1000, [self.spec["securityContext"]["fsGroup"]]))
         return {"status": done.returncode, "out": done.stdout.decode(), "err": done.stderr.decode()}
 
+    def memory_control(self):
+        return dict(line.split() for line in (self.group / "memory.oom_control").read_text().splitlines())
+
     def counts(self):
         failures = int((self.group / "memory.failcnt").read_text()) if self.memory else 0
         peak = int((self.group / "memory.max_usage_in_bytes").read_text()) if self.memory else 0
         idp = self.servers.idp
-        return {"token_requests": idp.token_requests, "reused": idp.reused, "served": self.servers.served, "refused": self.servers.refused, "memory_failures": failures, "memory_peak": peak}
+        return {"token_requests": idp.token_requests, "reused": idp.reused, "served": self.servers.served, "refused": self.servers.refused, "memory_failures": failures, "memory_peak": peak,
+                "oom_kills": int(self.memory_control()["oom_kill"]) if self.memory else 0, "most_at_once": self.servers.most_at_once,
+                "seccomp": re.search(r"^Seccomp:\s+(\d)", pathlib.Path(f"/proc/{self.process.pid}/status").read_text(), re.M)[1]}
 
     def command(self, words):
         name, *rest = words
