@@ -30,7 +30,7 @@ PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 
 # Warnings are errors in the plain builds; the sanitizers make gcc warn of paths that are none.
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla $(if $(SAN),,-Werror)
-HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3) $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-fcf-protection)
+HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3) $(if $(filter x86_64%,$(shell $(CC) -dumpmachine 2>/dev/null)),-fcf-protection)
 OPT      ?= -O2 -g
 SAN      ?=
 CFLAGS   ?=

@@ -70,7 +70,7 @@ static void *without_64(const char *name)
     return dlsym(RTLD_NEXT, plain);
 }
 
-any_fn *real_of(enum hook h)
+any_fn *preload_real(enum hook h)
 {
     any_fn *fn = __atomic_load_n(&real[h], __ATOMIC_ACQUIRE);
     if (fn)
@@ -225,7 +225,7 @@ __attribute__((constructor)) static void warm_up(void)
 {
     const struct preload *p = preload_get();
     for (int h = 0; h < HOOK_COUNT; h++)
-        (void)real_of((enum hook)h);
+        (void)preload_real((enum hook)h);
     if (p->routing)
         (void)preload_table();
 }

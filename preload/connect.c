@@ -115,12 +115,12 @@ static int connect_by(enum hook h, connect_fn *real, int fd, const struct sockad
     if (!real && !(real = REAL(connect_fn, connect)))
         return fail(ENOSYS);
     switch (p ? route_of(p, fd, sa, len, &to, &name) : ROUTE_AS_IS) {
-    case ROUTE_OURS: watch_connected(fd, false); return dial_token(p, real, fd, &to, name);
+    case ROUTE_OURS: preload_watch_connected(fd, false); return dial_token(p, real, fd, &to, name);
     case ROUTE_UNREACHABLE: return fail(ENETUNREACH);
     case ROUTE_AS_IS: break;
     }
     /* Our own proxy may be asked for anything. */
-    watch_connected(fd, p && to.port != 0 && to.port != p->listen_port && to.port != p->proxy_port);
+    preload_watch_connected(fd, p && to.port != 0 && to.port != p->listen_port && to.port != p->proxy_port);
     return real(fd, sa, len);
 }
 
@@ -200,7 +200,7 @@ HOOK(ssize_t, sendto, int fd, const void *bytes, size_t n, int flags, const stru
     sendto_fn *real = REAL(sendto_fn, sendto);
     if (!real)
         return fail(ENOSYS);
-    if (before_send(HOOK_sendto, fd, sa, len, &flags) < 0 || watch_refuses(fd, bytes, n))
+    if (before_send(HOOK_sendto, fd, sa, len, &flags) < 0 || preload_watch_refuses(fd, bytes, n))
         return -1;
     return real(fd, bytes, n, flags, sa, len);
 }
@@ -212,7 +212,7 @@ HOOK(ssize_t, sendmsg, int fd, const struct msghdr *m, int flags)
         return fail(ENOSYS);
     if (m && before_send(HOOK_sendmsg, fd, m->msg_name, m->msg_namelen, &flags) < 0)
         return -1;
-    if (m && m->msg_iovlen && watch_refuses(fd, m->msg_iov[0].iov_base, m->msg_iov[0].iov_len))
+    if (m && m->msg_iovlen && preload_watch_refuses(fd, m->msg_iov[0].iov_base, m->msg_iov[0].iov_len))
         return -1;
     return real(fd, m, flags);
 }

@@ -42,8 +42,8 @@ enum hook {
 
 typedef void any_fn(void);
 /* The next definition of the hook's symbol; NULL when this libc has none.  Looked up once, kept. */
-any_fn *real_of(enum hook h);
-#define REAL(type, name) ((type *)real_of(HOOK_##name))
+any_fn *preload_real(enum hook h);
+#define REAL(type, name) ((type *)preload_real(HOOK_##name))
 
 /* The environment when the process started. */
 struct preload {
@@ -77,9 +77,9 @@ const struct preload *preload_routing(enum hook h);
 void preload_report(char kind, const char *text);
 /* connect() has finished for fd. watch: it was not redirected, so its first bytes are checked; !watch: it was
  * redirected, so they are not. */
-void watch_connected(int fd, bool watch);
+void preload_watch_connected(int fd, bool watch);
 /* These bytes are written to fd: true: they ask another proxy for a host that goes through us; errno is set. */
-bool watch_refuses(int fd, const void *bytes, size_t size);
+bool preload_watch_refuses(int fd, const void *bytes, size_t size);
 /* The shared table, mapped at first use and for good.  NULL: cannot be mapped (then what belongs to us must fail). */
 struct table *preload_table(void);
 

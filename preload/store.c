@@ -47,7 +47,7 @@ static any_fn *real_near(enum hook h, const char *name, const void *caller)
         memcpy(&fn, &found, sizeof fn);
     if (object)
         (void)dlclose(object); /* it stays loaded: its function has called us */
-    return fn ? fn : real_of(h);
+    return fn ? fn : preload_real(h);
 }
 
 #define NEAR(type, name) ((type *)real_near(HOOK_##name, #name, __builtin_return_address(0)))

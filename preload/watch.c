@@ -23,7 +23,7 @@ static bool is_watched(int fd)
     return (unsigned)fd < WATCHED_MAX && (__atomic_load_n(&watched[fd / 64], __ATOMIC_RELAXED) >> fd % 64 & 1);
 }
 
-void watch_connected(int fd, bool watch)
+void preload_watch_connected(int fd, bool watch)
 {
     uint64_t bit = UINT64_C(1) << (unsigned)fd % 64;
     if ((unsigned)fd >= WATCHED_MAX || watch == is_watched(fd))
@@ -57,7 +57,7 @@ __attribute__((noinline)) static bool refuses(int fd, const void *bytes, size_t 
         return false;
     bool around = ask == ASK_NOTHING && p->routing && bytes && goes_around(p, fd, bytes, size, name);
     if (ask != ASK_OURS && !around) {
-        watch_connected(fd, false);
+        preload_watch_connected(fd, false);
         return false;
     }
     (void)syscall(SYS_shutdown, fd, SHUT_RDWR); /* it stays watched: some programs try once more */
@@ -66,7 +66,7 @@ __attribute__((noinline)) static bool refuses(int fd, const void *bytes, size_t 
     return true;
 }
 
-bool watch_refuses(int fd, const void *bytes, size_t size)
+bool preload_watch_refuses(int fd, const void *bytes, size_t size)
 {
     return is_watched(fd) && refuses(fd, bytes, size);
 }
@@ -83,7 +83,7 @@ static ssize_t missing(void)
         write_fn *real = REAL(write_fn, name);                                                                         \
         if (!real && !(real = REAL(write_fn, write)))                                                                  \
             return missing();                                                                                          \
-        return watch_refuses(fd, bytes, size) ? -1 : real(fd, bytes, size);                                            \
+        return preload_watch_refuses(fd, bytes, size) ? -1 : real(fd, bytes, size);                                    \
     }
 WRITE_HOOK(write)
 WRITE_HOOK(__write)
@@ -94,7 +94,7 @@ WRITE_HOOK(__write)
         send_fn *real = REAL(send_fn, name);                                                                           \
         if (!real && !(real = REAL(send_fn, send)))                                                                    \
             return missing();                                                                                          \
-        return watch_refuses(fd, bytes, size) ? -1 : real(fd, bytes, size, flags);                                     \
+        return preload_watch_refuses(fd, bytes, size) ? -1 : real(fd, bytes, size, flags);                             \
     }
 SEND_HOOK(send)
 SEND_HOOK(__send)
@@ -104,5 +104,7 @@ HOOK(ssize_t, writev, int fd, const struct iovec *parts, int count)
     writev_fn *real = REAL(writev_fn, writev);
     if (!real)
         return missing();
-    return parts && count > 0 && watch_refuses(fd, parts[0].iov_base, parts[0].iov_len) ? -1 : real(fd, parts, count);
+    return parts && count > 0 && preload_watch_refuses(fd, parts[0].iov_base, parts[0].iov_len)
+               ? -1
+               : real(fd, parts, count);
 }

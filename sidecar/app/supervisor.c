@@ -352,7 +352,7 @@ static int open_or_adopt(struct supervisor *s)
     }
     if (!from)
         return EX_OK;
-    int failed = handover_read(from, s, s->before, &e);
+    int failed = supervisor_handover_read(from, s, s->before, &e);
     close(from);
     if (failed) {
         log_error(log_msg("cannot take over from the previous version"), log_str("reason", e.text));

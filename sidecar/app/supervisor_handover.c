@@ -86,7 +86,7 @@ static int text_memfd(const char *text)
     return -ENOMEM;
 }
 
-int handover_write(const struct supervisor *s)
+int supervisor_handover_write(const struct supervisor *s)
 {
     json_t *root =
         json_pack("{s:i, s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:o, s:o}", "layout", HANDOVER_LAYOUT, "version",
@@ -112,7 +112,7 @@ static void keep_child(const struct child *c, bool open)
     keep_one(c->counters.fd, open);
 }
 
-void handover_keep_open(const struct supervisor *s, bool open)
+void supervisor_handover_keep_open(const struct supervisor *s, bool open)
 {
     const struct listeners *l = &s->listeners;
     for (unsigned i = 0; i < l->workers; i++) {
@@ -270,14 +270,14 @@ static json_t *load(int fd, struct err *e)
     return NULL;
 }
 
-int handover_check(int fd, struct err *e)
+int supervisor_handover_check(int fd, struct err *e)
 {
     json_t *root = load(fd, e);
     json_decref(root);
     return root ? 0 : -1;
 }
 
-int handover_read(int fd, struct supervisor *s, char ret_before[32], struct err *e)
+int supervisor_handover_read(int fd, struct supervisor *s, char ret_before[32], struct err *e)
 {
     json_t *root = load(fd, e);
     int failed = root ? restore(root, s, e) : -1;

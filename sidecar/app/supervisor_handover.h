@@ -14,14 +14,14 @@
 #define HANDOVER_LAYOUT 1
 
 /* The text, in a sealed memfd (CLOEXEC).  The caller closes it; -errno. */
-MUST_CHECK int handover_write(const struct supervisor *s);
+MUST_CHECK int supervisor_handover_write(const struct supervisor *s);
 /* Every descriptor of s that the text names stays open over an exec (open), or does not. */
-void handover_keep_open(const struct supervisor *s, bool open);
+void supervisor_handover_keep_open(const struct supervisor *s, bool open);
 /* Does this program understand the text of fd?  0; -1 with e. */
-MUST_CHECK int handover_check(int fd, struct err *e);
+MUST_CHECK int supervisor_handover_check(int fd, struct err *e);
 /* Fills in what the predecessor had.  s: as supervisor_run() makes it before it opens anything.  The predecessor's
  * children become retired ones that wait (held); s->set is the next set.  ret_before: the predecessor's version.
  * 0; -1 with e: this process cannot continue. */
-MUST_CHECK int handover_read(int fd, struct supervisor *s, char ret_before[32], struct err *e);
+MUST_CHECK int supervisor_handover_read(int fd, struct supervisor *s, char ret_before[32], struct err *e);
 
 #endif

@@ -117,7 +117,7 @@ void supervisor_reload_refuse(struct supervisor *s);
 void supervisor_overdue(void *arg);
 /* A child that was replaced has ended: its keeper may, when no worker of its set is left. */
 void supervisor_sets_end(struct supervisor *s);
-/* supervisor_upgrade.c.  After handover_read(), which may know the program's path. */
+/* supervisor_upgrade.c.  After supervisor_handover_read(), which may know the program's path. */
 void supervisor_upgrade_init(struct supervisor *s);
 /* Begins, or continues, to replace this program: the reload waits.  false: there is nothing to replace it with. */
 bool supervisor_upgrade_begin(struct supervisor *s);

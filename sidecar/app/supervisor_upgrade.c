@@ -93,7 +93,7 @@ static void trial_child(struct supervisor *s, int state)
 
 static bool trial_start(struct supervisor *s)
 {
-    int state = handover_write(s);
+    int state = supervisor_handover_write(s);
     log_flush();
     pid_t pid = state >= 0 ? fork() : -1;
     if (pid == 0)
@@ -178,12 +178,12 @@ void supervisor_upgrade_take(void *arg)
         timer_set(&s->upgrade.queues, QUEUES_LOOK_MS);
         return;
     }
-    int state = handover_write(s), number = state < 0 ? -state : 0;
+    int state = supervisor_handover_write(s), number = state < 0 ? -state : 0;
     if (state >= 0) {
         log_close();
-        handover_keep_open(s, true);
+        supervisor_handover_keep_open(s, true);
         number = execute(s, "serve", state);
-        handover_keep_open(s, false);
+        supervisor_handover_keep_open(s, false);
         close(state);
     }
     s->upgrade.taking = false;

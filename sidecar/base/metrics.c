@@ -320,7 +320,7 @@ struct histogram metrics_histogram(struct metrics *m, const char *name, const ch
     return h;
 }
 
-void histogram_observe(struct histogram *h, double value)
+void metrics_observe(struct histogram *h, double value)
 {
     for (size_t i = h->bound_count; i-- > 0 && value <= h->bounds[i];)
         *h->buckets[i] += 1;

@@ -43,6 +43,6 @@ struct histogram {
 /* name without labels, labels like rule="x" or "". */
 struct histogram metrics_histogram(struct metrics *m, const char *name, const char *labels, const double *bounds,
                                    size_t count);
-void histogram_observe(struct histogram *h, double value);
+void metrics_observe(struct histogram *h, double value);
 
 #endif

@@ -6,7 +6,7 @@
 
 #define LABEL_MAX 63
 
-uint16_t scheme_port(enum scheme scheme)
+uint16_t authority_scheme_port(enum scheme scheme)
 {
     return scheme == SCHEME_HTTP ? 80 : 443;
 }
@@ -155,7 +155,7 @@ int authority_parse_uri(struct slice target, struct authority *ret, struct slice
         return -EINVAL;
     size_t slash = slice_find(target, '/'), question = slice_find(target, '?');
     size_t end = slash < question ? slash : question;
-    int failed = authority_parse(slice_of(target.ptr, end), scheme, scheme_port(scheme), ret);
+    int failed = authority_parse(slice_of(target.ptr, end), scheme, authority_scheme_port(scheme), ret);
     if (failed == 0)
         *ret_path = slice_skip(target, end);
     return failed;
@@ -177,7 +177,7 @@ static const char *write_text(const struct authority *a, bool with_port, char *t
 
 const char *authority_text(const struct authority *a, char *text)
 {
-    return write_text(a, a->port != scheme_port(a->scheme), text);
+    return write_text(a, a->port != authority_scheme_port(a->scheme), text);
 }
 
 const char *authority_key(const struct authority *a, char *text)

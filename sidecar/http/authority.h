@@ -31,7 +31,7 @@ MUST_CHECK int authority_parse_uri(struct slice target, struct authority *ret, s
 /* Scheme, host and port are the same. */
 bool authority_eq(const struct authority *a, const struct authority *b);
 /* The port that need not be written: 80 or 443. */
-uint16_t scheme_port(enum scheme scheme);
+uint16_t authority_scheme_port(enum scheme scheme);
 /* As a Host field writes it: default port left out, IPv6 in brackets.  text has AUTHORITY_TEXT_MAX bytes; returns text.
  */
 const char *authority_text(const struct authority *a, char *text);

@@ -89,7 +89,7 @@ enum h1_event h1_bad(struct h1 *p, int status, const char *reason)
 
 static void start_lines(struct h1 *p, struct message *into, enum lines_kind kind)
 {
-    lines_start(&p->lines, kind);
+    h1_lines_start(&p->lines, kind);
     p->into = into;
     p->name = p->value = p->line = (struct message_part){ 0, 0 };
 }
@@ -114,7 +114,7 @@ static void cut_status_line(struct h1 *p)
 /* H1_HEAD: the line is whole. */
 static enum h1_event read_start_line(struct h1 *p, struct slice *in)
 {
-    size_t good = lines_read(&p->lines, *in);
+    size_t good = h1_lines_read(&p->lines, *in);
     if (good && h1_append(p, &p->line, in->ptr, good) != 0)
         return H1_BAD;
     if (p->lines.status)
@@ -152,7 +152,7 @@ static enum h1_state body_state(struct h1 *p)
         return STATE_END;
     switch (m->framing) {
     case FRAMING_LENGTH: p->left = m->length; return m->length ? STATE_LENGTH : STATE_END;
-    case FRAMING_CHUNKED: chunk_start(&p->chunk, p->role == H1_RESPONSES); return STATE_CHUNKS;
+    case FRAMING_CHUNKED: h1_chunk_start(&p->chunk, p->role == H1_RESPONSES); return STATE_CHUNKS;
     case FRAMING_EOF: return STATE_UNTIL_EOF;
     default: return STATE_END;
     }
@@ -161,7 +161,7 @@ static enum h1_state body_state(struct h1 *p)
 static enum h1_event finish_request_head(struct h1 *p)
 {
     struct message *m = &p->head;
-    const char *refused = framing_request(m);
+    const char *refused = h1_framing_request(m);
     if (refused)
         return h1_bad(p, 400, refused);
     if (slice_eq(message_method(m), SLICE("CONNECT")))
@@ -183,7 +183,7 @@ static enum h1_event finish_response_head(struct h1 *p)
     if (informational && p->informational++ == INFORMATIONAL_MAX)
         return h1_bad(p, 400, "too_many_informational");
     bool cleaned;
-    const char *refused = framing_response(m, p->to_head, p->to_connect, &cleaned);
+    const char *refused = h1_framing_response(m, p->to_head, p->to_connect, &cleaned);
     if (refused)
         return h1_bad(p, 400, refused);
     p->cleaned = p->cleaned || cleaned || m->status > 599;
@@ -261,7 +261,7 @@ static enum h1_event step_body(struct h1 *p, struct slice *in, struct slice *ret
 
 static enum h1_event step_chunks(struct h1 *p, struct slice *in, struct slice *ret_data)
 {
-    switch (chunk_next(&p->chunk, in, ret_data)) {
+    switch (h1_chunk_next(&p->chunk, in, ret_data)) {
     case CHUNK_DATA: return H1_DATA;
     case CHUNK_MORE: return H1_MORE;
     case CHUNK_BAD: return h1_bad(p, p->chunk.status, p->chunk.reason);
@@ -278,7 +278,7 @@ static enum h1_event step_trailers(struct h1 *p, struct slice *in)
     enum h1_event event = h1_read_fields(p, in);
     if (event != H1_HEAD)
         return event;
-    const char *refused = framing_trailers(&p->trailers);
+    const char *refused = h1_framing_trailers(&p->trailers);
     if (refused)
         return h1_bad(p, 400, refused);
     p->state = STATE_END;

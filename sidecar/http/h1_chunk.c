@@ -21,7 +21,7 @@ enum chunk_state {
     DATA_LF,
 };
 
-void chunk_start(struct chunk *c, bool lenient)
+void h1_chunk_start(struct chunk *c, bool lenient)
 {
     *c = (struct chunk){ .state = SIZE, .lenient = lenient };
 }
@@ -134,7 +134,7 @@ static enum chunk_event take_data(struct chunk *c, struct slice *in, struct slic
     return CHUNK_DATA;
 }
 
-enum chunk_event chunk_next(struct chunk *c, struct slice *in, struct slice *ret_data)
+enum chunk_event h1_chunk_next(struct chunk *c, struct slice *in, struct slice *ret_data)
 {
     for (;;) {
         if (c->state == DATA && c->left == 0)

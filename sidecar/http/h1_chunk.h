@@ -29,7 +29,7 @@ struct chunk {
 };
 
 /* At the first byte of a chunked body. */
-void chunk_start(struct chunk *c, bool lenient);
-enum chunk_event chunk_next(struct chunk *c, struct slice *in, struct slice *ret_data);
+void h1_chunk_start(struct chunk *c, bool lenient);
+enum chunk_event h1_chunk_next(struct chunk *c, struct slice *in, struct slice *ret_data);
 
 #endif

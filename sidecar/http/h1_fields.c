@@ -74,7 +74,7 @@ enum h1_event h1_start_fields(struct h1 *p)
     return llhttp_execute(&p->llhttp, before, sizeof before - 1) == HPE_OK ? H1_MORE : h1_bad(p, 400, "head_invalid");
 }
 
-/* llhttp refuses the same mixtures as framing_request(), each release at another byte: the label is made from the
+/* llhttp refuses the same mixtures as h1_framing_request(), each release at another byte: the label is made from the
  * fields. */
 static const char *framing_reason(const struct h1 *p)
 {
@@ -117,7 +117,7 @@ static enum h1_event split_fields(struct h1 *p, struct slice *in)
 {
     while (in->len && !p->lines.done) {
         enum lines_part part;
-        size_t good = lines_read_field(&p->lines, *in, &part);
+        size_t good = h1_lines_read_field(&p->lines, *in, &part);
         if (take_part(p, part, slice_of(in->ptr, good)) != 0)
             return H1_BAD;
         if (p->lines.status)
@@ -134,7 +134,7 @@ enum h1_event h1_read_fields(struct h1 *p, struct slice *in)
 {
     if (p->role == H1_RESPONSES)
         return split_fields(p, in);
-    size_t good = lines_read(&p->lines, *in);
+    size_t good = h1_lines_read(&p->lines, *in);
     llhttp_errno_t error = good ? llhttp_execute(&p->llhttp, in->ptr, good) : HPE_OK;
     if (error != (p->lines.done ? HPE_PAUSED : HPE_OK))
         return bad_llhttp(p, error);

@@ -107,7 +107,7 @@ static void read_persistence(struct message *m, const struct framing_fields *f)
     m->keep_alive = !f->close && (m->minor == 1 || f->keep_alive);
 }
 
-const char *framing_request(struct message *m)
+const char *h1_framing_request(struct message *m)
 {
     struct framing_fields f = read_fields(m);
     const char *bad = read_delimiter(&f, &m->framing, &m->length);
@@ -132,7 +132,7 @@ static bool never_has_body(int status)
     return status < 200 || status == 204;
 }
 
-const char *framing_response(struct message *m, bool to_head, bool to_connect, bool *ret_cleaned)
+const char *h1_framing_response(struct message *m, bool to_head, bool to_connect, bool *ret_cleaned)
 {
     struct framing_fields f = read_fields(m);
     const char *bad = read_delimiter(&f, &m->framing, &m->length);
@@ -163,7 +163,7 @@ const char *framing_response(struct message *m, bool to_head, bool to_connect, b
     return NULL;
 }
 
-const char *framing_trailers(const struct message *m)
+const char *h1_framing_trailers(const struct message *m)
 {
     struct framing_fields f = read_fields(m);
     enum framing framing;

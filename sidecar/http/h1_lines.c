@@ -22,7 +22,7 @@ enum lines_state {
     LINE_LAST_LF,
 };
 
-void lines_start(struct lines *l, enum lines_kind kind)
+void h1_lines_start(struct lines *l, enum lines_kind kind)
 {
     static const int first[] = {
         [LINES_REQUEST] = LINE_METHOD,
@@ -177,7 +177,7 @@ static size_t skip_run(const struct lines *l, struct slice in, size_t at)
     return at;
 }
 
-size_t lines_read(struct lines *l, struct slice in)
+size_t h1_lines_read(struct lines *l, struct slice in)
 {
     size_t space = MESSAGE_HEAD_MAX_BYTES - l->bytes;
     size_t end = in.len < space ? in.len : space;
@@ -202,7 +202,7 @@ static enum lines_part part_between(int before, int after)
     return LINES_NOTHING;
 }
 
-size_t lines_read_field(struct lines *l, struct slice in, enum lines_part *ret_part)
+size_t h1_lines_read_field(struct lines *l, struct slice in, enum lines_part *ret_part)
 {
     size_t space = MESSAGE_HEAD_MAX_BYTES - l->bytes;
     struct slice part = { in.ptr, in.len < space ? in.len : space };

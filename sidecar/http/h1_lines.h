@@ -5,7 +5,7 @@
  * no folded lines, no control characters, and the caps on lines, fields and bytes.  It finds the end of the head, so
  * llhttp never sees a byte beyond it.
  * Fields of responses are not given to llhttp, which refuses what RFC 9112 §5.1 and §6.3 let a client take (each
- * release at another byte): lines_read_field() hands out their names and values, judged by the same states. */
+ * release at another byte): h1_lines_read_field() hands out their names and values, judged by the same states. */
 #ifndef SIDEKEY_HTTP_H1_LINES_H
 #define SIDEKEY_HTTP_H1_LINES_H
 
@@ -39,12 +39,12 @@ enum lines_part {
 };
 
 /* Ready for a new block of lines.  Keeps limits and leniency, and no memory of its own. */
-void lines_start(struct lines *l, enum lines_kind kind);
+void h1_lines_start(struct lines *l, enum lines_kind kind);
 /* Reads in until the start line is over, in another call until the empty line; returns how many of its bytes are good.
  * Then either all were taken, or l->start_done has become true, or l->done, or l->status is set. */
-size_t lines_read(struct lines *l, struct slice in);
+size_t h1_lines_read(struct lines *l, struct slice in);
 /* After the start line: reads the next piece of a field; returns how many bytes of in it has, 0 when the next one is
  * refused or l->done. */
-size_t lines_read_field(struct lines *l, struct slice in, enum lines_part *ret_part);
+size_t h1_lines_read_field(struct lines *l, struct slice in, enum lines_part *ret_part);
 
 #endif

@@ -110,7 +110,7 @@ static struct rules_verdict check_absolute(struct message *m, const struct autho
 static struct rules_verdict check_host(struct slice host, const struct authority *a0)
 {
     struct authority got;
-    if (authority_parse(host, a0->scheme, scheme_port(a0->scheme), &got) != 0)
+    if (authority_parse(host, a0->scheme, authority_scheme_port(a0->scheme), &got) != 0)
         return refuse(400, "host_malformed");
     return authority_eq(&got, a0) ? pass : refuse(421, "host_differs");
 }

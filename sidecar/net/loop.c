@@ -67,13 +67,13 @@ void loop_forked(void)
         ev_loop_fork(the_loop);
 }
 
-void later_init(struct later *l, void (*run)(struct later *))
+void loop_later_init(struct later *l, void (*run)(struct later *))
 {
     list_init(&l->node);
     l->run = run;
 }
 
-void later_ask(struct later *l)
+void loop_later_ask(struct later *l)
 {
     struct ev_loop *loop = loop_get();
     if (!list_empty(&l->node))
@@ -83,7 +83,7 @@ void later_ask(struct later *l)
     list_push(&asked, &l->node);
 }
 
-void later_cancel(struct later *l)
+void loop_later_cancel(struct later *l)
 {
     list_remove(&l->node);
 }

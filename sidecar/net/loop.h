@@ -18,10 +18,10 @@ struct later {
 struct ev_loop *loop_get(void);
 void loop_forked(void);
 /* Initialises; must be called before the others. */
-void later_init(struct later *l, void (*run)(struct later *));
+void loop_later_init(struct later *l, void (*run)(struct later *));
 /* Runs l->run once at the end of this turn; asking again before that changes nothing. */
-void later_ask(struct later *l);
-void later_cancel(struct later *l);
+void loop_later_ask(struct later *l);
+void loop_later_cancel(struct later *l);
 
 /* The version of libev that is loaded: 4 and 33. */
 void loop_library(int *ret_major, int *ret_minor);

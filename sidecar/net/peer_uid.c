@@ -106,7 +106,7 @@ int peer_uid(int fd, uid_t *ret)
     return failed;
 }
 
-bool peer_holds(int fd)
+bool peer_uid_holds(int fd)
 {
     uid_t uid;
     int failed = peer_uid(fd, &uid);

@@ -12,6 +12,6 @@
 MUST_CHECK int peer_uid(int fd, uid_t *ret);
 /* fd: a TCP connection, or one on a unix socket, whose peer has ended its side.  A process of this machine holds the
  * other end all the same and may read (RFC 9112 §9.6); false also when that cannot be known. */
-bool peer_holds(int fd);
+bool peer_uid_holds(int fd);
 
 #endif

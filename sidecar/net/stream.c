@@ -37,7 +37,7 @@ struct stream *stream_new(int fd, stream_event_fn *fn, void *owner)
     s->owner = owner;
     buf_init(&s->out, STREAM_OUT_MAX);
     ev_io_init(&s->io, on_io, fd, 0);
-    later_init(&s->later, on_later);
+    loop_later_init(&s->later, on_later);
     hangup_init(&s->hangup, on_hangup);
     return s;
 }
@@ -49,7 +49,7 @@ void stream_destroy(struct stream *s)
     if (s->linger)
         timer_stop(&s->linger->timer);
     free(s->linger);
-    later_cancel(&s->later);
+    loop_later_cancel(&s->later);
     ev_io_stop(loop_get(), &s->io);
     hangup_stop(&s->hangup);
     tls_session_free(s->tls);
@@ -89,7 +89,7 @@ static void settle_hangup(struct stream *s)
         return;
     if (due != STREAM_HANGUP_NONE) {
         if (!input_due(s))
-            later_ask(&s->later);
+            loop_later_ask(&s->later);
         return;
     }
     s->hangup_watched = STREAM_HANGUP_NONE;
@@ -121,7 +121,7 @@ void stream_settle(struct stream *s)
         now |= s->write_wait == 0;
     }
     if (now)
-        later_ask(&s->later);
+        loop_later_ask(&s->later);
     settle_hangup(s);
     if (events == (ev_is_active(&s->io) ? s->io.events & (EV_READ | EV_WRITE) : 0))
         return;

@@ -58,7 +58,7 @@ static void end(struct admin_client *c, bool gently)
     list_remove(&c->node);
     c->admin->count--;
     timer_stop(&c->deadline);
-    token_wait_cancel(&c->token_wait);
+    tokens_wait_cancel(&c->token_wait);
     buf_done(&c->body);
     if (gently)
         h1_leg_free_gently(c->leg);
@@ -266,8 +266,7 @@ static void refresh(struct admin_client *c, struct slice name)
     }
     timer_set(&c->deadline, REFRESH_MS + 1000);
     c->tag = ++c->admin->next_tag;
-    tokens_wait(t, credential, &c->token_wait, MSG_FORCED, credential_generation(credential), REFRESH_MS, on_refreshed,
-                c);
+    tokens_wait(t, credential, &c->token_wait, MSG_FORCED, tokens_generation(credential), REFRESH_MS, on_refreshed, c);
 }
 
 /* The loop turns, and so does the keeper's side of it, or it is being put right: a minute without a link is worth a

@@ -159,10 +159,10 @@ static enum answer_verdict judge(const struct answer_asked *a, const json_t *par
         *ret = found;
         return check_grant(params, found, e);
     }
-    if (assertion.len && answer_jwt_read(assertion, &jwt))
+    if (assertion.len && answer_params_jwt_read(assertion, &jwt))
         verdict = judge_jwt(a, params, &jwt, ret, e);
     if (assertion.len)
-        answer_jwt_done(&jwt);
+        answer_params_jwt_done(&jwt);
     if (verdict == ANSWER_OURS)
         return check_grant(params, *ret, e);
     return verdict == ANSWER_OTHERS && strays(a, params) ? ANSWER_STRAY : verdict;

@@ -114,7 +114,7 @@ static json_t *read_part(struct slice part)
     return object;
 }
 
-bool answer_jwt_read(struct slice text, struct answer_jwt *ret)
+bool answer_params_jwt_read(struct slice text, struct answer_jwt *ret)
 {
     struct slice rest, last, header = slice_cut(text, '.', &rest), claims = slice_cut(rest, '.', &last);
     *ret = (struct answer_jwt){ .signed_text = slice_of(text.ptr, header.len + 1 + claims.len) };
@@ -126,7 +126,7 @@ bool answer_jwt_read(struct slice text, struct answer_jwt *ret)
     return json_is_object(ret->header) && json_is_object(ret->claims) && str_add_unbase64(&ret->signature, last) == 0;
 }
 
-void answer_jwt_done(struct answer_jwt *jwt)
+void answer_params_jwt_done(struct answer_jwt *jwt)
 {
     json_decref(jwt->header);
     json_decref(jwt->claims);

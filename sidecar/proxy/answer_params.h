@@ -21,8 +21,8 @@ struct answer_jwt {
     json_t *header, *claims;
 };
 
-/* false: text is no compact JWS with two JSON objects.  Release it with answer_jwt_done() in both cases. */
-bool answer_jwt_read(struct slice text, struct answer_jwt *ret);
-void answer_jwt_done(struct answer_jwt *jwt);
+/* false: text is no compact JWS with two JSON objects.  Release it with answer_params_jwt_done() in both cases. */
+bool answer_params_jwt_read(struct slice text, struct answer_jwt *ret);
+void answer_params_jwt_done(struct answer_jwt *jwt);
 
 #endif

@@ -65,8 +65,8 @@ static void end(struct client *c, enum close_reason reason, void (*free_leg)(str
     report_end(c, reason);
     dial_cancel(c->dial);
     dial_lookup_cancel(c->lookup);
-    leaf_wait_cancel(&c->leaf_wait);
-    protocol_wait_cancel(&c->protocol_wait);
+    leaves_wait_cancel(&c->leaf_wait);
+    pool_protocol_cancel(&c->protocol_wait);
     h2_server_free(c->h2);
     if (c->exchange)
         exchange_cancel(c->exchange);
@@ -76,14 +76,14 @@ static void end(struct client *c, enum close_reason reason, void (*free_leg)(str
     if (c->up_fd >= 0)
         close(c->up_fd);
     pool_release(c->reserved);
-    upstream_warm_cancel(&c->warm);
+    pool_warm_cancel(&c->warm);
     stream_free(c->stream);
     free_leg(c->leg);
     client_slot_leave(c);
     list_remove(&c->node);
     ctx->client_count--;
     meter_gauge(ctx->meter, METER_CLIENT, ctx->client_count);
-    later_ask(&c->deferred_free);
+    loop_later_ask(&c->deferred_free);
     ctx->on_client_end(ctx);
 }
 
@@ -148,7 +148,7 @@ struct client *client_new(struct context *ctx, int fd, timer_fn *on_deadline)
     c->stream = s;
     c->up_fd = -1;
     buf_init(&c->early, CLIENT_EARLY_MAX);
-    later_init(&c->deferred_free, on_deferred_free);
+    loop_later_init(&c->deferred_free, on_deferred_free);
     timer_init(&c->deadline, on_deadline, c);
     list_init(&c->newcomer);
     list_push(&ctx->clients, &c->node);

@@ -62,7 +62,7 @@ void client_report_unmatched(const struct client *c)
 /* a0 is fixed.  Dial first: who asked learns at once when the upstream is down. */
 void client_reach(struct client *c)
 {
-    struct upstream_target target = { .a0 = &c->a0, .rule = c->rule };
+    struct pool_target target = { .a0 = &c->a0, .rule = c->rule };
     client_report_unmatched(c);
     client_enter(c, CLIENT_DIAL);
     /* with as many connections as may be, its requests wait for one of them */

@@ -82,7 +82,7 @@ static void on_leaf(void *arg, struct tls_leaf *leaf, const char *error)
 /* The connection that CONNECT waited for goes to the pool: the first exchange will find it there. */
 static void warm_upstream(struct client *c)
 {
-    struct upstream_target target = { .a0 = &c->a0, .rule = c->rule, .warm = &c->warm };
+    struct pool_target target = { .a0 = &c->a0, .rule = c->rule, .warm = &c->warm };
     pool_release(c->reserved);
     c->reserved = NULL;
     if (c->up_fd < 0)
@@ -133,7 +133,7 @@ static bool is_mirrored(const struct client *c)
 static void ask_upstream(struct client *c)
 {
     char sharer[H2_SHARER_TEXT];
-    struct upstream_target target = {
+    struct pool_target target = {
         .a0 = &c->a0, .rule = c->rule, .warm = &c->warm, .sharer = h2_server_sharer(c->who, &c->peer, sharer)
     };
     int fd = c->up_fd;

@@ -55,9 +55,9 @@ struct client {
     struct dial *dial;
     int up_fd;                   /* dialled, not yet used */
     struct pool_place *reserved; /* … its place in the pool; NULL: none */
-    struct upstream_warm warm;   /* … or on its way to the pool */
+    struct pool_warm warm;       /* … or on its way to the pool */
     struct leaf_wait leaf_wait;
-    struct protocol_wait protocol_wait;
+    struct pool_protocol_wait protocol_wait;
     struct tls_hello_alpn offer;
     enum tls_leaf_kind leaf_kind;
     enum tls_alpn alpn;

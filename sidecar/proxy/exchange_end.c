@@ -39,7 +39,7 @@ static void account(struct exchange *x, int status)
     enum log_level level = x->reason || status >= 500 ? LOG_WARN : LOG_INFO;
     meter_request(x->ctx->meter, x->rule, status, x->injected ? METER_YES : METER_NO, ev_now(loop_get()) - x->started);
     LOG_AT(level, log_msg("request"), log_str("rule", x->rule ? x->rule->name : "none"),
-           log_str("credential", x->credential ? credential_name(x->credential) : ""),
+           log_str("credential", x->credential ? tokens_credential_name(x->credential) : ""),
            log_slice("method", slice_of(method.ptr, method.len < METHOD_SHOWN ? method.len : METHOD_SHOWN)),
            log_str("host", authority_key(&x->a0, host)), log_int("status", status),
            log_int("dur_ms", clock_mono_ms() - x->started_ms), log_int("gen", (int64_t)x->generation),
@@ -52,14 +52,14 @@ static void settle(struct exchange *x)
 {
     exchange_enter(x, EXCHANGE_OVER);
     timer_stop(&x->continue_timer);
-    token_wait_cancel(&x->token_wait);
-    upstream_wait_cancel(&x->upstream_wait);
+    tokens_wait_cancel(&x->token_wait);
+    pool_wait_cancel(&x->upstream_wait);
 }
 
 static void release(struct exchange *x)
 {
     settle(x);
-    later_cancel(&x->finish);
+    loop_later_cancel(&x->finish);
     if (x->up)
         upstream_drop(x->up, x->end == EXCHANGE_LEFT ? CLOSE_CLIENT_LEFT : CLOSE_UNFINISHED);
     x->up = NULL;
@@ -83,8 +83,8 @@ static void on_deferred_free(struct later *later)
 
 void exchange_end_init(struct exchange *x)
 {
-    later_init(&x->finish, on_finish);
-    later_init(&x->deferred_free, on_deferred_free);
+    loop_later_init(&x->finish, on_finish);
+    loop_later_init(&x->deferred_free, on_deferred_free);
 }
 
 void exchange_finish(struct exchange *x, enum exchange_end end)
@@ -94,7 +94,7 @@ void exchange_finish(struct exchange *x, enum exchange_end end)
     settle(x);
     x->end = end;
     account(x, x->status);
-    later_ask(&x->finish);
+    loop_later_ask(&x->finish);
 }
 
 void exchange_cancel(struct exchange *x)
@@ -102,7 +102,7 @@ void exchange_cancel(struct exchange *x)
     if (x->state != EXCHANGE_OVER)
         account(x, 499);
     release(x);
-    later_ask(&x->deferred_free); /* an event of a leg may be under way */
+    loop_later_ask(&x->deferred_free); /* an event of a leg may be under way */
 }
 
 static bool body_left(const struct exchange *x)

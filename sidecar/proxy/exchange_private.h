@@ -45,7 +45,7 @@ struct exchange {
     struct credential *credential;
     uint64_t generation; /* of the token that the last send carried; 0: none */
     struct upstream *up;
-    struct upstream_wait upstream_wait;
+    struct pool_wait upstream_wait;
     struct token_wait token_wait;
     struct timer deadline;
     struct timer continue_timer; /* with the upstream, when the client waits for a 100 */

@@ -211,7 +211,7 @@ static bool may_be_repeated(struct exchange *x)
 /* Also the second send comes by here: the token is read anew at the last moment. */
 static void need_upstream(struct exchange *x)
 {
-    struct upstream_target target = {
+    struct pool_target target = {
         .a0 = &x->a0, .rule = x->rule, .once = !may_be_repeated(x), .sharer = x->client_leg->sharer
     };
     exchange_enter(x, EXCHANGE_CONNECT);

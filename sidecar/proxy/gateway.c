@@ -34,7 +34,7 @@ static bool is_own_host(const struct worker_options *o, const char *here, const 
     char *bracket = *here == '[' && text[0] != '[' ? strchr(text, ']') : NULL;
     if (bracket)
         memmove(bracket, bracket + 1, strlen(bracket));
-    if (count != 1 || authority_parse(host, SCHEME_HTTP, scheme_port(SCHEME_HTTP), ret) != 0
+    if (count != 1 || authority_parse(host, SCHEME_HTTP, authority_scheme_port(SCHEME_HTTP), ret) != 0
         || authority_parse(slice_str(text), SCHEME_HTTP, 0, &own) != 0)
         return false;
     if (lists_host(o->gateway_hosts, ret->host))
@@ -252,7 +252,8 @@ static struct slice path_at(struct slice uri, const struct authority *a0)
     size_t end = 0;
     while (end < rest.len && !strchr("/?#", rest.ptr[end]))
         end++;
-    if (authority_parse(slice_of(rest.ptr, end), scheme, scheme_port(scheme), &at) != 0 || !authority_eq(&at, a0))
+    if (authority_parse(slice_of(rest.ptr, end), scheme, authority_scheme_port(scheme), &at) != 0
+        || !authority_eq(&at, a0))
         return none;
     return end < rest.len ? slice_skip(rest, end) : SLICE("/");
 }

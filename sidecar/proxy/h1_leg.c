@@ -28,8 +28,8 @@ struct h1_leg *h1_leg_new(struct stream *s, enum h1_role reads, const struct leg
     l->stream = s;
     l->reads = reads;
     buf_init(&l->rest, REST_MAX);
-    later_init(&l->resume, on_resume);
-    later_init(&l->deferred_free, on_deferred_free);
+    loop_later_init(&l->resume, on_resume);
+    loop_later_init(&l->deferred_free, on_deferred_free);
     stream_own(s, on_stream, l);
     return l;
 }
@@ -47,8 +47,8 @@ static void free_later(struct h1_leg *l)
 {
     l->dead = true;
     l->stream = NULL;
-    later_cancel(&l->resume);
-    later_ask(&l->deferred_free);
+    loop_later_cancel(&l->resume);
+    loop_later_ask(&l->deferred_free);
 }
 
 void h1_leg_free(struct h1_leg *l)
@@ -256,7 +256,7 @@ static bool has_left(const struct h1_leg *l)
 /* It has ended its side, and waits. */
 static bool holds_on(struct h1_leg *l)
 {
-    if (!l->ends_with_request || l->half_close || !peer_holds(stream_fd(l->stream)))
+    if (!l->ends_with_request || l->half_close || !peer_uid_holds(stream_fd(l->stream)))
         return false;
     l->half_close = true;
     set_interest(l);
@@ -361,7 +361,7 @@ static void h1_want(struct leg *base, bool want)
         return;
     l->want = want;
     if (want)
-        later_ask(&l->resume); /* also for an END that needs no more bytes */
+        loop_later_ask(&l->resume); /* also for an END that needs no more bytes */
     set_interest(l);
 }
 
@@ -371,7 +371,7 @@ static void h1_go_on(struct leg *base)
     l->ended = false;
     l->started_ms = unparsed(l).len ? clock_mono_ms() : 0;
     if (unparsed(l).len || l->peer != PEER_SENDS)
-        later_ask(&l->resume);
+        loop_later_ask(&l->resume);
     set_interest(l);
 }
 

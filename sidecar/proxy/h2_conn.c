@@ -40,15 +40,15 @@ static void on_conn_free(struct later *later)
     if (c->legs || c->events)
         return;
     h2_free(c->h2);
-    later_cancel(&c->flush);
-    later_cancel(&c->deferred_free);
+    loop_later_cancel(&c->flush);
+    loop_later_cancel(&c->deferred_free);
     free(c);
 }
 
 static void free_when_unused(struct h2_conn *c)
 {
     if (!c->legs && !c->events)
-        later_ask(&c->deferred_free);
+        loop_later_ask(&c->deferred_free);
 }
 
 /* Its legs are told first, then its owner. */
@@ -58,7 +58,7 @@ static void end(struct h2_conn *c, const struct leg_fault *fault)
     if (!s)
         return;
     c->stream = NULL;
-    later_cancel(&c->flush);
+    loop_later_cancel(&c->flush);
     h2_lost(c->h2);
     h2_run(c->h2);
     if (c->events)
@@ -150,9 +150,9 @@ static void on_stream(void *owner, enum stream_event event)
             if (!read_once(c))
                 break;
         if (c->stream)
-            later_ask(&c->flush);
+            loop_later_ask(&c->flush);
         break;
-    case STREAM_DRAINED: later_ask(&c->flush); break;
+    case STREAM_DRAINED: loop_later_ask(&c->flush); break;
     case STREAM_FAILED: end_lost(c); break;
     case STREAM_LEFT:
     case STREAM_SECURED: break;
@@ -182,7 +182,7 @@ static struct h2_leg *leg_new(struct h2_conn *c, struct h2_stream *s)
     l->base = (struct leg){ .ops = &leg_ops };
     l->conn = c;
     l->s = s;
-    later_init(&l->deferred_free, on_leg_free);
+    loop_later_init(&l->deferred_free, on_leg_free);
     c->legs++;
     return l;
 }
@@ -195,7 +195,7 @@ static void let_go(struct h2_leg *l, uint32_t code)
     l->dead = true;
     l->code = code;
     h2_stream_want(l->s, false);
-    later_ask(&l->deferred_free);
+    loop_later_ask(&l->deferred_free);
 }
 
 static int write_head(struct leg *base, const struct message *m, bool head_only)
@@ -365,7 +365,7 @@ static void on_opened(void *owner, struct h2_stream *s, struct message *head, in
 static void on_ready(void *owner)
 {
     struct h2_conn *c = owner;
-    later_ask(&c->flush);
+    loop_later_ask(&c->flush);
 }
 
 static void on_settled(void *owner)
@@ -392,8 +392,8 @@ struct h2_conn *h2_conn_new(struct stream *s, const struct h2_options *options, 
     struct h2_conn *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
-    later_init(&c->flush, on_flush);
-    later_init(&c->deferred_free, on_conn_free);
+    loop_later_init(&c->flush, on_flush);
+    loop_later_init(&c->deferred_free, on_conn_free);
     c->serves = options->role == H2_SERVER;
     c->h2 = h2_new(options, &codec_events, c);
     if (!c->h2) {
@@ -406,7 +406,7 @@ struct h2_conn *h2_conn_new(struct stream *s, const struct h2_options *options, 
     stream_own(s, on_stream, c);
     stream_want_read(s, true);
     stream_keep_alive(s);
-    later_ask(&c->flush);
+    loop_later_ask(&c->flush);
     return c;
 }
 
@@ -421,7 +421,7 @@ void h2_conn_free(struct h2_conn *c)
         stream_free(c->stream);
         c->stream = NULL;
         h2_lost(c->h2);
-        later_ask(&c->flush); /* legs that are left are told from there */
+        loop_later_ask(&c->flush); /* legs that are left are told from there */
     }
     free_when_unused(c);
 }

@@ -256,7 +256,7 @@ struct h2_server *h2_server_new(struct stream *stream, const struct h2_server_op
     list_init(&s->requests);
     timer_init(&s->idle, on_idle, s);
     timer_init(&s->sweep, on_sweep, s);
-    later_init(&s->deferred_free, on_deferred_free);
+    loop_later_init(&s->deferred_free, on_deferred_free);
     name_sharers(s, o->peer);
     s->conn = h2_conn_new(stream, &options, &conn_events, s);
     if (!s->conn) {
@@ -282,7 +282,7 @@ void h2_server_free(struct h2_server *s)
     timer_stop(&s->idle);
     timer_stop(&s->sweep);
     h2_conn_free(s->conn);
-    later_ask(&s->deferred_free); /* an event of the connection may be under way */
+    loop_later_ask(&s->deferred_free); /* an event of the connection may be under way */
 }
 
 void h2_server_drain(struct h2_server *s)

@@ -145,7 +145,7 @@ static void leave(struct leaf_wait *w)
 }
 
 /* The last one who leaves an entry without a leaf takes it along: names are made up by clients. */
-void leaf_wait_cancel(struct leaf_wait *w)
+void leaves_wait_cancel(struct leaf_wait *w)
 {
     struct leaf_entry *e = w->entry;
     if (!w->node.next)
@@ -158,7 +158,7 @@ void leaf_wait_cancel(struct leaf_wait *w)
 static void on_wait_over(void *arg)
 {
     struct leaf_wait *w = arg;
-    leaf_wait_cancel(w);
+    leaves_wait_cancel(w);
     w->fn(w->arg, NULL, "the keeper did not respond in time");
 }
 

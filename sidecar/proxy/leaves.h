@@ -34,7 +34,7 @@ struct tls_leaf *leaves_get(struct leaves *l, enum tls_leaf_kind kind, const cha
 MUST_CHECK int leaves_wait(struct leaves *l, enum tls_leaf_kind kind, const char *host, struct leaf_wait *w,
                            int64_t wait_ms, void (*fn)(void *arg, struct tls_leaf *leaf, const char *error), void *arg);
 /* Harmless on a zeroed or finished wait. */
-void leaf_wait_cancel(struct leaf_wait *w);
+void leaves_wait_cancel(struct leaf_wait *w);
 /* From the keeper: MSG_LEAF. */
 void leaves_message(struct leaves *l, const struct msg *m);
 /* Another CA signs: cached leaves are not used again. */

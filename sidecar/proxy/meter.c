@@ -213,13 +213,13 @@ void meter_request(struct meter *m, const struct rule *rule, int status, enum me
     if (!*at)
         *at = requests(m, rule, class, injected);
     **at += 1;
-    histogram_observe(&m->duration, seconds < 0 ? 0 : seconds); /* the clock on the wall may have been set back */
+    metrics_observe(&m->duration, seconds < 0 ? 0 : seconds); /* the clock on the wall may have been set back */
     m->changed = true;
 }
 
 void meter_overhead(struct meter *m, double seconds)
 {
-    histogram_observe(&m->overhead, seconds < 0 ? 0 : seconds);
+    metrics_observe(&m->overhead, seconds < 0 ? 0 : seconds);
 }
 
 void meter_unauthorized(struct meter *m, const struct rule *rule, const char *action)

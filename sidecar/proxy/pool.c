@@ -36,18 +36,18 @@ struct pool *pool_new(struct dialer *dialer, const struct worker_limits *limits,
 
 /* --- who waits --- */
 
-static void leave_queue(struct upstream_wait *w)
+static void leave_queue(struct pool_wait *w)
 {
     list_remove(&w->node);
     w->place->waiting--;
     timer_stop(&w->deadline);
 }
 
-struct upstream_wait *upstream_wait_first(struct pool_place *p)
+struct pool_wait *pool_wait_first(struct pool_place *p)
 {
     if (list_empty(&p->waits))
         return NULL;
-    struct upstream_wait *w = LIST_ENTRY(p->waits.next, struct upstream_wait, node);
+    struct pool_wait *w = LIST_ENTRY(p->waits.next, struct pool_wait, node);
     leave_queue(w);
     return w;
 }
@@ -129,7 +129,7 @@ static void on_handout(struct later *later)
     struct list waits; /* one that is cancelled meanwhile leaves this list by itself */
     list_take(&waits, &p->waits);
     for (struct list *n; (n = list_shift(&waits)) != NULL;) {
-        struct upstream_wait *w = LIST_ENTRY(n, struct upstream_wait, node);
+        struct pool_wait *w = LIST_ENTRY(n, struct pool_wait, node);
         struct upstream *u = pick(p, w->once);
         list_push(&p->waits, &w->node);
         if (!u)
@@ -181,7 +181,7 @@ static void sweep_one(void *arg, struct slice key, void *value)
     struct pool *p = arg;
     if (place->open || !list_empty(&place->waits) || !list_empty(&place->askers))
         return;
-    later_cancel(&place->handout);
+    loop_later_cancel(&place->handout);
     hash_remove(p->places, key);
     free(place);
 }
@@ -199,7 +199,7 @@ static struct protocol *protocol_of(struct pool *p, struct slice key)
     return NULL;
 }
 
-static struct pool_place *place_new(struct pool *p, const struct upstream_target *t, struct slice key)
+static struct pool_place *place_new(struct pool *p, const struct pool_target *t, struct slice key)
 {
     struct err e;
     struct tls_client *tls = NULL;
@@ -222,7 +222,7 @@ static struct pool_place *place_new(struct pool *p, const struct upstream_target
     list_init(&place->shared);
     list_init(&place->askers);
     list_init(&place->waits);
-    later_init(&place->handout, on_handout);
+    loop_later_init(&place->handout, on_handout);
     if (hash_put(p->places, key, place) != 0) {
         free(place);
         return NULL;
@@ -231,7 +231,7 @@ static struct pool_place *place_new(struct pool *p, const struct upstream_target
 }
 
 /* plain: the key of the place of HTTP/1.1 beside it. */
-static struct pool_place *shared_place(struct pool *p, const struct upstream_target *t, struct slice plain)
+static struct pool_place *shared_place(struct pool *p, const struct pool_target *t, struct slice plain)
 {
     char key[AUTHORITY_TEXT_MAX + 1100 + SHARER_MAX];
     int len = snprintf(key, sizeof key, "2%.*s|%s", (int)plain.len, plain.ptr, t->sharer);
@@ -249,7 +249,7 @@ static struct pool_place *shared_place(struct pool *p, const struct upstream_tar
     return place;
 }
 
-static struct pool_place *place_of(struct pool *p, const struct upstream_target *t)
+static struct pool_place *place_of(struct pool *p, const struct pool_target *t)
 {
     char text[AUTHORITY_TEXT_MAX], key[AUTHORITY_TEXT_MAX + 1100];
     const struct rule *r = t->rule;
@@ -265,14 +265,14 @@ static struct pool_place *place_of(struct pool *p, const struct upstream_target 
     return place ? place : place_new(p, t, slice_of(key, (size_t)len));
 }
 
-struct pool_place *pool_plain_place(struct pool_place *h2)
+struct pool_place *pool_place_of_h1(struct pool_place *h2)
 {
-    struct upstream_target target = { .a0 = &h2->a0, .rule = h2->rule };
+    struct pool_target target = { .a0 = &h2->a0, .rule = h2->rule };
     struct pool_place *plain = place_of(h2->pool, &target);
     return plain && make_space(plain) ? plain : NULL;
 }
 
-bool pool_has(struct pool *p, const struct upstream_target *target)
+bool pool_has(struct pool *p, const struct pool_target *target)
 {
     struct pool_place *place = place_of(p, target);
     return place && list_empty(&place->waits)
@@ -287,14 +287,14 @@ static bool is_known(const struct protocol *protocol)
            || (protocol->known == PROTOCOL_H1 && clock_mono_ms() - protocol->known_ms < PROTOCOL_KNOWN_MS);
 }
 
-enum pool_protocol pool_protocol(struct pool *p, const struct upstream_target *target, int fd, struct protocol_wait *w,
+enum pool_protocol pool_protocol(struct pool *p, const struct pool_target *target, int fd, struct pool_protocol_wait *w,
                                  void (*fn)(void *arg, enum pool_protocol protocol), void *arg)
 {
     struct pool_place *place = place_of(p, target);
-    *w = (struct protocol_wait){ .place = place, .fn = fn, .arg = arg };
+    *w = (struct pool_protocol_wait){ .place = place, .fn = fn, .arg = arg };
     list_init(&w->node);
     if (place && is_known(place->protocol) && place->protocol->known == PROTOCOL_H1) {
-        struct upstream_target plain = { .a0 = target->a0, .rule = target->rule, .warm = target->warm };
+        struct pool_target plain = { .a0 = target->a0, .rule = target->rule, .warm = target->warm };
         if (fd >= 0)
             pool_adopt(p, &plain, fd);
         return PROTOCOL_H1;
@@ -324,7 +324,7 @@ struct h2_budget *pool_budget(struct pool *p)
     return &p->budget;
 }
 
-void pool_adopt(struct pool *p, const struct upstream_target *target, int fd)
+void pool_adopt(struct pool *p, const struct pool_target *target, int fd)
 {
     struct pool_place *place = place_of(p, target);
     struct upstream *u = place && make_space(place) ? upstream_new(place) : NULL;
@@ -339,7 +339,7 @@ void pool_adopt(struct pool *p, const struct upstream_target *target, int fd)
     upstream_secure(u, fd);
 }
 
-struct pool_place *pool_reserve(struct pool *p, const struct upstream_target *target)
+struct pool_place *pool_reserve(struct pool *p, const struct pool_target *target)
 {
     struct pool_place *place = place_of(p, target);
     if (!place || !make_space(place))
@@ -354,7 +354,7 @@ void pool_release(struct pool_place *reserved)
         return;
     reserved->open--;
     if (!list_empty(&reserved->waits))
-        later_ask(&reserved->handout);
+        loop_later_ask(&reserved->handout);
 }
 
 /* An attempt that nobody waits for would take a place from others, for as long as its upstream says nothing. */
@@ -370,7 +370,7 @@ static void end_spare_attempt(struct pool_place *p)
     }
 }
 
-void upstream_warm_cancel(struct upstream_warm *w)
+void pool_warm_cancel(struct pool_warm *w)
 {
     if (!w->u)
         return;
@@ -380,7 +380,7 @@ void upstream_warm_cancel(struct upstream_warm *w)
     end_spare_attempt(p);
 }
 
-void protocol_wait_cancel(struct protocol_wait *w)
+void pool_protocol_cancel(struct pool_protocol_wait *w)
 {
     if (!w->node.next || list_empty(&w->node))
         return;
@@ -388,7 +388,7 @@ void protocol_wait_cancel(struct protocol_wait *w)
     end_spare_attempt(w->place);
 }
 
-void upstream_wait_cancel(struct upstream_wait *w)
+void pool_wait_cancel(struct pool_wait *w)
 {
     if (!w->node.next || list_empty(&w->node))
         return;
@@ -403,8 +403,8 @@ void upstream_wait_cancel(struct upstream_wait *w)
 
 static void on_wait_over(void *arg)
 {
-    struct upstream_wait *w = arg;
-    upstream_wait_cancel(w);
+    struct pool_wait *w = arg;
+    pool_wait_cancel(w);
     w->fn(w->arg, NULL,
           &(struct leg_fault){ .status = 504,
                                .label = "connection_limit_reached",
@@ -413,23 +413,23 @@ static void on_wait_over(void *arg)
 
 static struct list homeless = { &homeless, &homeless };
 
-struct upstream *pool_take(struct pool *p, const struct upstream_target *target, struct upstream_wait *w,
+struct upstream *pool_take(struct pool *p, const struct pool_target *target, struct pool_wait *w,
                            void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault), void *arg)
 {
     struct pool_place *place = place_of(p, target);
     struct upstream *u = place ? pick(place, target->once) : NULL;
     if (u) {
-        *w = (struct upstream_wait){ .fn = NULL };
+        *w = (struct pool_wait){ .fn = NULL };
         return u;
     }
-    *w = (struct upstream_wait){ .fn = fn, .arg = arg, .place = place, .once = target->once };
+    *w = (struct pool_wait){ .fn = fn, .arg = arg, .place = place, .once = target->once };
     list_init(&w->node);
     timer_init(&w->deadline, on_wait_over, w);
     timer_set(&w->deadline, place ? p->limits->dial_ms + p->limits->tls_ms : 0);
     list_push(place ? &place->waits : &homeless, &w->node);
     if (place) {
         place->waiting++;
-        later_ask(&place->handout);
+        loop_later_ask(&place->handout);
     }
     return NULL;
 }
@@ -450,7 +450,7 @@ static void free_place(void *arg, struct slice key, void *value)
         upstream_drop(LIST_ENTRY(p->others.next, struct upstream, node), CLOSE_SHUTTING_DOWN);
     while (!list_empty(&p->shared))
         upstream_drop(LIST_ENTRY(p->shared.next, struct upstream, node), CLOSE_SHUTTING_DOWN);
-    later_cancel(&p->handout);
+    loop_later_cancel(&p->handout);
     free(p);
 }
 

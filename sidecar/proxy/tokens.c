@@ -125,12 +125,12 @@ static struct credential *unused_credential(struct tokens *t, struct slice name)
     return c;
 }
 
-const char *credential_name(const struct credential *c)
+const char *tokens_credential_name(const struct credential *c)
 {
     return c->name;
 }
 
-uint64_t credential_generation(const struct credential *c)
+uint64_t tokens_generation(const struct credential *c)
 {
     return c->token.generation;
 }
@@ -179,7 +179,7 @@ static void leave(struct token_wait *w)
     w->credential->table->waiting--;
 }
 
-void token_wait_cancel(struct token_wait *w)
+void tokens_wait_cancel(struct token_wait *w)
 {
     if (in_list(w))
         leave(w);

@@ -55,9 +55,9 @@ MUST_CHECK struct tokens *tokens_new(tokens_send_fn *send, void *arg);
 void tokens_free(struct tokens *t);
 /* The entry of that name, made empty at the first call.  NULL when out of memory. */
 struct credential *tokens_credential(struct tokens *t, const char *name);
-const char *credential_name(const struct credential *c);
+const char *tokens_credential_name(const struct credential *c);
 /* The generation at hand, fresh or not; 0: none. */
-uint64_t credential_generation(const struct credential *c);
+uint64_t tokens_generation(const struct credential *c);
 /* An entry that exists already: of a rule, or, without its token, of a credential that the keeper has told of and no
  * rule uses.  NULL: there is no such credential, or the keeper has not told of it yet. */
 struct credential *tokens_find(struct tokens *t, struct slice name);
@@ -72,7 +72,7 @@ void tokens_wait(struct tokens *t, struct credential *c, struct token_wait *w, e
  */
 void tokens_reject(struct tokens *t, struct credential *c, uint64_t rejected, int64_t until_ms);
 /* Harmless on a zeroed or finished wait. */
-void token_wait_cancel(struct token_wait *w);
+void tokens_wait_cancel(struct token_wait *w);
 size_t tokens_waiting(const struct tokens *t);
 
 /* From the keeper: MSG_TOKEN or MSG_FAIL. */

@@ -45,7 +45,7 @@ static void close_both(struct tunnel *t, bool broken)
     shut(t->a.stream);
     shut(t->b.stream);
     timer_stop(&t->idle);
-    later_ask(&t->end);
+    loop_later_ask(&t->end);
 }
 
 void tunnel_free(struct tunnel *t)
@@ -140,7 +140,7 @@ struct tunnel *tunnel_new(struct stream *a, struct stream *b, struct slice first
     *t = (struct tunnel){
         .a = { t, a, &t->b, false }, .b = { t, b, &t->a, false }, .idle_ms = idle_ms, .done = done, .owner = owner
     };
-    later_init(&t->end, on_end);
+    loop_later_init(&t->end, on_end);
     timer_init(&t->idle, on_idle, t);
     set_idle(t);
     stream_own(a, on_stream, &t->a);

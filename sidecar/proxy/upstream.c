@@ -89,7 +89,7 @@ void upstream_drop(struct upstream *u, enum close_reason reason)
     h1_leg_free(u->leg);
     free(u);
     if (!list_empty(&p->waits))
-        later_ask(&p->handout);
+        loop_later_ask(&p->handout);
 }
 
 static void idle_over(struct upstream *u)
@@ -117,7 +117,7 @@ static void park(struct upstream *u)
     list_unshift(&p->idle, &u->node);
     list_push(&p->pool->unused, &u->unused);
     if (!list_empty(&p->waits))
-        later_ask(&p->handout);
+        loop_later_ask(&p->handout);
 }
 
 void upstream_hand_over(struct upstream *u)
@@ -241,7 +241,7 @@ struct stream *upstream_detach(struct upstream *u, struct buf *leftover)
 void upstream_attempt_failed(struct upstream *u, enum close_reason reason, const struct leg_fault *fault)
 {
     struct pool_place *p = u->place;
-    struct upstream_wait *w = p->protocol ? NULL : upstream_wait_first(p);
+    struct pool_wait *w = p->protocol ? NULL : pool_wait_first(p);
     if (p->protocol) {
         upstream_h2_tell(p, PROTOCOL_UNKNOWN, fault);
     } else if (w) {
@@ -270,7 +270,7 @@ void upstream_connected(struct upstream *u)
         return;
     }
     h1_leg_limit(u->leg, u->place->pool->limits->fields, H1_LINE_BYTES);
-    struct upstream_wait *w = upstream_wait_first(u->place);
+    struct pool_wait *w = pool_wait_first(u->place);
     if (!w) {
         park(u);
         return;

@@ -15,32 +15,32 @@ struct pool;
 struct upstream;
 
 /* A connection that a client asks for before it has a request. While it is being made, it is kept for that client. */
-struct upstream_warm {
+struct pool_warm {
     struct upstream *u; /* NULL: it is made, or there is none */
 };
 
-struct upstream_target {
+struct pool_target {
     const struct authority *a0;
     const struct rule *rule; /* its tls files are the identity; NULL: none */
     /* the request cannot be sent twice: it gets a fresh connection, or one that was in use a moment ago */
     bool once;
     /* HTTP/2: whose requests may share a connection with this one; NULL: HTTP/1.1 */
     const char *sharer;
-    struct upstream_warm *warm; /* of the client that pool_adopt() and pool_protocol() are called for; NULL: no one's */
+    struct pool_warm *warm; /* of the client that pool_adopt() and pool_protocol() are called for; NULL: no one's */
 };
 
 struct pool_place;
 
 enum pool_protocol { PROTOCOL_UNKNOWN, PROTOCOL_H1, PROTOCOL_H2 };
 
-struct protocol_wait {
+struct pool_protocol_wait {
     struct list node;
     struct pool_place *place;
-    void (*fn)(void *arg, enum pool_protocol protocol); /* UNKNOWN: the upstream could not be had */
+    void (*fn)(void *arg, enum pool_protocol protocol); /* UNKNOWN: the upstream cannot be reached */
     void *arg;
 };
 
-struct upstream_wait {
+struct pool_wait {
     struct list node;
     struct pool_place *place; /* NULL: none could be made */
     bool once;
@@ -58,28 +58,28 @@ void pool_free(struct pool *p);
 MUST_CHECK int pool_prepare(struct pool *p, const struct rule *rule, struct err *e);
 /* Returns the idle connection that was used last; the caller owns it now. Without one: NULL, and w->fn is called later
  * (within dial_ms + tls_ms). */
-struct upstream *pool_take(struct pool *p, const struct upstream_target *target, struct upstream_wait *w,
+struct upstream *pool_take(struct pool *p, const struct pool_target *target, struct pool_wait *w,
                            void (*fn)(void *arg, struct upstream *u, const struct leg_fault *fault), void *arg);
-/* Also ends an attempt to connect that nobody else waits for.  Harmless on a zeroed or finished wait. */
-void upstream_wait_cancel(struct upstream_wait *w);
-/* An idle connection is there, or on its way with nobody waiting for it. */
-bool pool_has(struct pool *p, const struct upstream_target *target);
+/* Also ends an attempt to connect that no one else waits for.  Harmless on a zeroed or finished wait. */
+void pool_wait_cancel(struct pool_wait *w);
+/* An idle connection is there, or on its way with no one waiting for it. */
+bool pool_has(struct pool *p, const struct pool_target *target);
 /* Counts a connection that the caller dials among those to its upstream (limits.per_upstream).  NULL: the limit is
  * reached. The caller owns it and calls pool_release(), which accepts NULL. */
-MUST_CHECK struct pool_place *pool_reserve(struct pool *p, const struct upstream_target *target);
+MUST_CHECK struct pool_place *pool_reserve(struct pool *p, const struct pool_target *target);
 void pool_release(struct pool_place *reserved);
 /* Takes a connected TCP socket over: goes on with TLS, then idle or to a waiting request.  Closes it when the limit is
  * reached. */
-void pool_adopt(struct pool *p, const struct upstream_target *target, int fd);
+void pool_adopt(struct pool *p, const struct pool_target *target, int fd);
 /* The client has left: ends the attempt that was kept for it, unless others wait for one. Harmless on a zeroed one. */
-void upstream_warm_cancel(struct upstream_warm *w);
+void pool_warm_cancel(struct pool_warm *w);
 /* What an upstream of TLS speaks, by its own choice among both (RFC 7301); target has a sharer.  fd: a socket that is
  * connected to it, or -1; taken over.  UNKNOWN: fn comes later, within dial_ms + tls_ms.  What was learnt holds for
  * five minutes, or until the upstream says otherwise. */
-enum pool_protocol pool_protocol(struct pool *p, const struct upstream_target *target, int fd, struct protocol_wait *w,
+enum pool_protocol pool_protocol(struct pool *p, const struct pool_target *target, int fd, struct pool_protocol_wait *w,
                                  void (*fn)(void *arg, enum pool_protocol protocol), void *arg);
-/* Also ends an attempt to connect that nobody else waits for.  Harmless on a zeroed or finished wait. */
-void protocol_wait_cancel(struct protocol_wait *w);
+/* Also ends an attempt to connect that no one else waits for.  Harmless on a zeroed or finished wait. */
+void pool_protocol_cancel(struct pool_protocol_wait *w);
 /* The upstream wants HTTP/1.1 after all (RFC 9113 §7, HTTP_1_1_REQUIRED): so it is what it speaks from now on. */
 void upstream_wants_h1(struct upstream *u);
 /* What HTTP/2 connections hold back, in this worker. */

@@ -56,10 +56,10 @@ void upstream_h2_tell(struct pool_place *p, enum pool_protocol protocol, const s
     struct list askers;
     list_take(&askers, &p->askers);
     for (struct list *n; (n = list_shift(&askers)) != NULL;) {
-        struct protocol_wait *w = LIST_ENTRY(n, struct protocol_wait, node);
+        struct pool_protocol_wait *w = LIST_ENTRY(n, struct pool_protocol_wait, node);
         w->fn(w->arg, protocol);
     }
-    for (struct upstream_wait *w; fault && (w = upstream_wait_first(p)) != NULL;)
+    for (struct pool_wait *w; fault && (w = pool_wait_first(p)) != NULL;)
         w->fn(w->arg, NULL, fault);
 }
 
@@ -86,7 +86,7 @@ static void rest(struct upstream *u)
 static void ask_handout(struct pool_place *p)
 {
     if (!list_empty(&p->waits))
-        later_ask(&p->handout);
+        loop_later_ask(&p->handout);
 }
 
 static void on_settled(void *owner)
@@ -142,7 +142,7 @@ static const struct h2_conn_events conn_events = { NULL, on_settled, on_leaving,
 /* The upstream has chosen HTTP/1.1: the connection is good for that. */
 static void go_plain(struct upstream *u)
 {
-    struct pool_place *h2 = u->place, *plain = pool_plain_place(h2);
+    struct pool_place *h2 = u->place, *plain = pool_place_of_h1(h2);
     learn(h2, PROTOCOL_H1);
     if (!plain) {
         upstream_drop(u, CLOSE_NOT_NEEDED);

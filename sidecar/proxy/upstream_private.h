@@ -21,7 +21,7 @@ struct pool_place { /* everything about one pool key; lives as long as the pool 
     bool bare;               /* no rule: no token ever goes through it */
     struct list idle;        /* struct upstream, most recently used first */
     struct list others;      /* struct upstream: on the way, with an exchange, or being read empty */
-    struct list waits;       /* struct upstream_wait */
+    struct list waits;       /* struct pool_wait */
     size_t open, connecting; /* open: reservations too */
     size_t waiting;          /* how many are in waits */
     struct later handout;
@@ -29,7 +29,7 @@ struct pool_place { /* everything about one pool key; lives as long as the pool 
     struct protocol *protocol;
     const struct rule *rule;
     struct list shared;  /* struct upstream: settled, and take new streams */
-    struct list askers;  /* struct protocol_wait */
+    struct list askers;  /* struct pool_protocol_wait */
     size_t stream_limit; /* of the connection that settled last; 0: none has */
     char key[];
 };
@@ -65,8 +65,8 @@ struct upstream {
     struct h1_leg *leg;
     struct timer deadline;
     bool reused;
-    struct upstream_warm *warm; /* the client that it is kept for, while it is being made; NULL: those who wait */
-    int64_t unused_ms;          /* clock_mono_ms() when it was connected, or its last answer ended */
+    struct pool_warm *warm; /* the client that it is kept for, while it is being made; NULL: those who wait */
+    int64_t unused_ms;      /* clock_mono_ms() when it was connected, or its last answer ended */
     size_t unread;
     /* --- h2: a connection --- */
     struct h2_conn *conn;
@@ -112,8 +112,8 @@ void upstream_h2_dead(struct upstream *u);
 
 /* pool.c */
 /* The place of HTTP/1.1 beside a place of HTTP/2.  NULL: it has no room. */
-struct pool_place *pool_plain_place(struct pool_place *h2);
+struct pool_place *pool_place_of_h1(struct pool_place *h2);
 /* Takes the one that has waited longest out of the queue.  NULL: nobody waits. */
-struct upstream_wait *upstream_wait_first(struct pool_place *p);
+struct pool_wait *pool_wait_first(struct pool_place *p);
 
 #endif

@@ -55,7 +55,7 @@ struct worker {
 static void send_to(struct ipc *to, const struct msg *m)
 {
     bool may_be_left_out = m->type == MSG_WANT || m->type == MSG_MINT;
-    int failed = may_be_left_out ? msg_offer(to, m) : msg_send(to, m, -1);
+    int failed = may_be_left_out ? msg_send_offer(to, m) : msg_send(to, m, -1);
     if (failed && to)
         log_debug(log_msg("cannot send a message"), log_int("type", m->type), log_int("errno", -failed));
 }

@@ -196,7 +196,7 @@ int account_init(struct account *a, const struct credential_spec *spec, const st
     recompute(a, NULL, false);
     timer_init(&a->timer, on_time, a);
     timer_init(&a->reload, on_reload, a);
-    if (spec->token_url && fetch_host(spec->token_url, a->host, sizeof a->host) != 0)
+    if (spec->token_url && fetch_url_host(spec->token_url, a->host, sizeof a->host) != 0)
         a->host[0] = '\0';
     account_meet_counters(a);
     return account_watch_secrets(a);

@@ -76,7 +76,7 @@ static void count_end(struct account *a, const struct flight_result *r)
     (*refreshes(a, trigger_name(a), r->end == FLIGHT_FAILED ? msg_class_name(r->failure) : ends[r->end]))++;
     struct histogram h = durations(a);
     if (r->requested)
-        histogram_observe(&h, took);
+        metrics_observe(&h, took);
 }
 
 static void log_end(const struct account *a, const struct flight_result *r)

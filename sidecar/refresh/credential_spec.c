@@ -86,7 +86,7 @@ void credential_spec_done(struct credential_spec *s)
     *s = (struct credential_spec){ 0 };
 }
 
-void redis_spec_done(struct redis_spec *r)
+void credential_spec_redis_done(struct redis_spec *r)
 {
     char *const texts[] = { r->url,      r->username,        r->ca_file,          r->cert_file,
                             r->key_file, r->sentinel_master, r->sentinel_username };

@@ -133,7 +133,7 @@ void credential_spec_done(struct credential_spec *s);
 
 enum on_lock_error { ON_LOCK_ERROR_PROCEED, ON_LOCK_ERROR_WAIT, ON_LOCK_ERROR_FAIL };
 
-struct redis_spec { /* store.redis; everything is heap or NULL, freed by redis_spec_done() */
+struct redis_spec { /* store.redis; everything is heap or NULL, freed by credential_spec_redis_done() */
     char *url;      /* redis_url.h; NULL: no Redis, the file engine */
     char *username; /* before the one in the URL */
     struct secret_ref password;
@@ -145,7 +145,7 @@ struct redis_spec { /* store.redis; everything is heap or NULL, freed by redis_s
 };
 
 /* Frees what r has; r itself is the caller's. */
-void redis_spec_done(struct redis_spec *r);
+void credential_spec_redis_done(struct redis_spec *r);
 
 struct keeper_options {
     const struct credential_spec *specs; /* borrowed, as all below */

@@ -60,7 +60,7 @@ static void on_throttled(void *arg, const char *host, int64_t until_ms, bool tol
 static void on_idle(void *arg)
 {
     struct keeper *k = arg;
-    later_ask(&k->finished);
+    loop_later_ask(&k->finished);
 }
 
 static void on_store_change(void *arg, const char *credential)
@@ -167,7 +167,7 @@ static void drain(struct keeper *k)
     for (size_t i = 0; i < k->account_count; i++)
         account_drain(&k->accounts[i]);
     timer_set(&k->drain_end, DRAIN_MS);
-    later_ask(&k->finished);
+    loop_later_ask(&k->finished);
 }
 
 /* ---- the supervisor ---- */
@@ -217,7 +217,7 @@ static void close_all(struct keeper *k)
     timer_stop(&k->trim);
     timer_stop(&k->ca_look);
     timer_stop(&k->dir_look);
-    later_cancel(&k->finished);
+    loop_later_cancel(&k->finished);
     keeper_drop_workers(k);
     keeper_drop_logins(k);
     ipc_free(k->supervisor);
@@ -260,7 +260,7 @@ int keeper_run(const struct keeper_options *options, int supervisor_fd)
     harden();
     list_init(&k.workers);
     list_init(&k.logins);
-    later_init(&k.finished, on_finished);
+    loop_later_init(&k.finished, on_finished);
     timer_init(&k.drain_end, on_drain_end, &k);
     timer_init(&k.trim, on_trim, &k);
     timer_init(&k.ca_look, keeper_ca_on_timer, &k);

@@ -106,7 +106,7 @@ static void commit(struct login_link *l, const struct state *parent)
     if (l->message.act == LOGIN_KEEP)
         failed = signed_in_state(&s, parent, &l->answer, l->message.wall_ms, &next);
     else
-        signed_out_state(&s, parent, &next);
+        signed_in_cleared(&s, parent, &next);
     if (failed == 0)
         l->op =
             store_commit(l->keeper->stores.store, l->spec->name, &l->owner, parent->generation, &next, on_committed, l);
@@ -214,7 +214,7 @@ static const char *judge(struct login_link *l)
         return NULL;
     }
     const struct grant_input in = { h->status, buf_slice(&h->body), false, a->spec };
-    if (grant_parse(&in, &l->answer, why) != GRANT_TOKEN || secret_empty(&l->answer.refresh_token))
+    if (grant_answer_parse(&in, &l->answer, why) != GRANT_TOKEN || secret_empty(&l->answer.refresh_token))
         return "the token response cannot be used";
     l->spec = a->spec;
     return NULL;

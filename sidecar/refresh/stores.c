@@ -62,7 +62,7 @@ static int open_redis(struct stores *s, const struct keeper_options *o, struct e
 static char *binding_for(const struct credential_spec *s)
 {
     char authority[300];
-    return s->token_url && fetch_host(s->token_url, authority, sizeof authority) == 0
+    return s->token_url && fetch_url_host(s->token_url, authority, sizeof authority) == 0
                ? binding_text(authority, s->client_id)
                : NULL;
 }

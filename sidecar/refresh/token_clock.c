@@ -46,7 +46,7 @@ void token_clocks_free(struct token_clocks *t)
 struct token_clock *token_clocks_at(struct token_clocks *t, const char *url)
 {
     char host[300];
-    if (!t || !url || strncasecmp(url, "https:", 6) != 0 || fetch_host(url, host, sizeof host) != 0)
+    if (!t || !url || strncasecmp(url, "https:", 6) != 0 || fetch_url_host(url, host, sizeof host) != 0)
         return NULL;
     struct token_clock *c = hash_get(t->hosts, slice_str(host));
     if (c || !(c = calloc(1, sizeof *c + strlen(host) + 1)))

@@ -45,7 +45,7 @@ void fetch_cancel(struct fetch_job *job)
     fake_fetch.pending = false;
 }
 
-int fetch_host(const char *url, char *text, size_t size)
+int fetch_url_host(const char *url, char *text, size_t size)
 {
     snprintf(text, size, "%s", url);
     return 0;

@@ -18,7 +18,7 @@ static void check(const struct authority *a)
         demand((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') || *c == '-' || *c == '_' || *c == '.'
                || (*c == ':' && a->kind == HOST_IPV6));
     demand(authority_parse(slice_str(authority_key(a, text)), a->scheme, 0, &again) == 0 && authority_eq(a, &again));
-    demand(authority_parse(slice_str(authority_text(a, text)), a->scheme, scheme_port(a->scheme), &again) == 0
+    demand(authority_parse(slice_str(authority_text(a, text)), a->scheme, authority_scheme_port(a->scheme), &again) == 0
            && authority_eq(a, &again));
 }
 

@@ -4,7 +4,7 @@
 
 #include "refresh/login/login_message.h"
 #include "refresh/login/login_private.h"
-#include "refresh/login/query.h"
+#include "refresh/login/redirect_query.h"
 
 #define CHECK(truth) ((truth) ? (void)0 : abort())
 
@@ -22,7 +22,7 @@ static void try_query(struct slice all)
 {
     struct buf out;
     buf_init(&out, 256);
-    int result = query_get(query_of(all), "code", &out);
+    int result = redirect_query_get(redirect_query_of(all), "code", &out);
     CHECK((result == 0) == (out.len > 0));
     for (size_t i = 0; i < out.len; i++)
         CHECK((unsigned char)buf_slice(&out).ptr[i] >= ' ');

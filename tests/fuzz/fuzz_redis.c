@@ -21,14 +21,14 @@ static void walk(const redisReply *r, struct count *c, int depth)
     uint64_t number;
     CHECK(depth < 16);
     c->nodes++;
-    c->bytes += redis_reply_text(r).len;
-    CHECK(redis_reply_u64(r, &number) == 0 || redis_reply_text(r).len != 1 || redis_reply_text(r).ptr[0] != '7');
-    if (redis_reply_is(r, "MOVED")) {
+    c->bytes += redis_wire_text(r).len;
+    CHECK(redis_wire_u64(r, &number) == 0 || redis_wire_text(r).len != 1 || redis_wire_text(r).ptr[0] != '7');
+    if (redis_wire_is(r, "MOVED")) {
         struct err e = { "" };
-        CHECK(redis_explain(&e, "server", r) == -1 && e.text[0] != '\0');
+        CHECK(redis_wire_explain(&e, "server", r) == -1 && e.text[0] != '\0');
     }
     for (size_t i = 0; i <= ELEMENTS_MAX; i++) {
-        const redisReply *element = redis_reply_at(r, i);
+        const redisReply *element = redis_wire_at(r, i);
         CHECK(!element || i < ELEMENTS_MAX);
         if (element)
             walk(element, c, depth + 1);
@@ -40,7 +40,7 @@ static bool take(struct redis_reader *reader, struct count *c)
     struct err e = { "" };
     redisReply *reply = NULL;
     int got;
-    while ((got = redis_reader_next(reader, &reply, &e)) == 1) {
+    while ((got = redis_wire_next(reader, &reply, &e)) == 1) {
         c->replies++;
         walk(reply, c, 0);
         freeReplyObject(reply);
@@ -53,15 +53,15 @@ static bool take(struct redis_reader *reader, struct count *c)
 static struct count replies(struct slice bytes, size_t step)
 {
     struct count c = { 0 };
-    struct redis_reader *reader = redis_reader_new();
+    struct redis_reader *reader = redis_wire_new();
     struct err e;
     CHECK(reader != NULL);
     while (bytes.len && !c.broken) {
         struct slice piece = slice_of(bytes.ptr, step && step < bytes.len ? step : bytes.len);
-        c.broken = redis_reader_feed(reader, piece, &e) != 0 || !take(reader, &c);
+        c.broken = redis_wire_feed(reader, piece, &e) != 0 || !take(reader, &c);
         bytes = slice_skip(bytes, piece.len);
     }
-    redis_reader_free(reader);
+    redis_wire_free(reader);
     return c;
 }
 
@@ -74,16 +74,16 @@ static void round_trip(struct slice bytes)
     size_t argc = 0;
     while (argc < REDIS_ARGS_MAX && (bytes.len || argc == 0))
         argv[argc++] = slice_cut(bytes, ' ', &bytes);
-    struct redis_reader *reader = redis_reader_new();
+    struct redis_reader *reader = redis_wire_new();
     buf_init(&out, REDIS_COMMAND_MAX);
     CHECK(reader && redis_wire_add(&out, argv, argc) == 0);
-    CHECK(redis_reader_feed(reader, buf_slice(&out), &e) == 0 && redis_reader_next(reader, &reply, &e) == 1);
+    CHECK(redis_wire_feed(reader, buf_slice(&out), &e) == 0 && redis_wire_next(reader, &reply, &e) == 1);
     CHECK(reply->elements == argc);
     for (size_t i = 0; i < argc; i++)
-        CHECK(slice_eq(redis_reply_text(redis_reply_at(reply, i)), argv[i]));
+        CHECK(slice_eq(redis_wire_text(redis_wire_at(reply, i)), argv[i]));
     freeReplyObject(reply);
-    CHECK(redis_reader_next(reader, &reply, &e) == 0);
-    redis_reader_free(reader);
+    CHECK(redis_wire_next(reader, &reply, &e) == 0);
+    redis_wire_free(reader);
     buf_done(&out);
 }
 

@@ -66,13 +66,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct slice der = slice_of(data, size);
     if (!issuer)
         make();
-    struct staple s = staple_judge(der, leaf, issuer, NOW);
+    struct staple s = tls_staple_judge(der, leaf, issuer, NOW);
     CHECK((s.status == STAPLE_NONE) == (size == 0));
     CHECK((s.why != NULL) == (s.status == STAPLE_UNUSABLE || s.status == STAPLE_REVOKED));
     CHECK(s.status != STAPLE_GOOD || s.good_until_s >= NOW);
     CHECK(s.status != STAPLE_REVOKED || strnlen(s.revoked_at, sizeof s.revoked_at) < sizeof s.revoked_at);
-    CHECK(!proves(staple_judge(der, leaf, namesake, NOW)));
-    CHECK(!proves(staple_judge(der, other, issuer, NOW)));
+    CHECK(!proves(tls_staple_judge(der, leaf, namesake, NOW)));
+    CHECK(!proves(tls_staple_judge(der, other, issuer, NOW)));
     CHECK(ERR_peek_error() == 0);
     return 0;
 }

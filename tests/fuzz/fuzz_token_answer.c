@@ -13,7 +13,7 @@ static void check(int status, struct slice body, bool cut)
     struct grant_answer a = { .lifetime_ms = 0 };
     char why[GRANT_WHY_BYTES] = "";
     const struct grant_input in = { .status = status, .body = body, .cut = cut };
-    enum grant_result result = grant_parse(&in, &a, why);
+    enum grant_result result = grant_answer_parse(&in, &a, why);
     struct slice token = secret_peek(&a.access_token);
     if (result == GRANT_TOKEN) {
         struct state parent, next;
@@ -81,7 +81,7 @@ static void attack(const char *before, const uint8_t *data, size_t size, const c
         const struct grant_input in = { .status = 200,
                                         .body = slice_of(buf_slice(&body).ptr, len),
                                         .cut = len < body.len };
-        (void)grant_parse(&in, &a, why);
+        (void)grant_answer_parse(&in, &a, why);
         if (!is_ours(&a.access_token, "our-access") || !is_ours(&a.refresh_token, "our-refresh"))
             abort();
         grant_answer_done(&a);
@@ -117,6 +117,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(400, body, false);
     if (size > 2 && size < 4096)
         attack_one(data, size);
-    (void)grant_jwt_expiry(body);
+    (void)grant_answer_jwt_expiry(body);
     return 0;
 }

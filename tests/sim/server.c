@@ -345,7 +345,7 @@ void fetch_cancel(struct fetch_job *job)
         unlink_job(job);
 }
 
-int fetch_host(const char *url, char *text, size_t size)
+int fetch_url_host(const char *url, char *text, size_t size)
 {
     snprintf(text, size, "%s", url);
     return 0;

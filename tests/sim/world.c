@@ -264,7 +264,7 @@ struct histogram metrics_histogram(struct metrics *m, const char *name, const ch
     return (struct histogram){ .bound_count = 0 };
 }
 
-void histogram_observe(struct histogram *h, double value)
+void metrics_observe(struct histogram *h, double value)
 {
     (void)h, (void)value;
 }

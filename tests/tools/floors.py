@@ -131,6 +131,30 @@ def bare_prototypes(text):
         n += 1
 
 
+def stem_of(path):
+    """What the names of a header begin with: its file's name, the family's for a private header."""
+    return pathlib.PurePosixPath(path).stem.removesuffix("_private")
+
+
+def strangers(headers, sources):
+    """(path, line, what) of each function of a header that is named neither after it nor after the .c file that has it: dial_start() and dialer_new()
+    are of dial.h, leaf_new() is not.  Nor may it look like one of another header: fetch_url_host() in grant.h."""
+    shared = {stem_of(path) for path in headers if not path.endswith("_private.h")}
+    home = {name: stem_of(path) for path, text in sources.items() for _, name, _ in functions(text.splitlines())}
+    for path, text in headers.items():
+        stem = stem_of(path)
+        plain = re.sub(r"/\*.*?\*/", lambda found: "\n" * found[0].count("\n"), text, flags=re.S)
+        plain = re.sub(r"__attribute__\(\(.*?\)\)|\\\n", lambda found: "\n" * found[0].count("\n"), plain)
+        for found in re.finditer(r"^(?!typedef|#|\s|_Static_assert)[\w *]*?\b(\w+)\([^;{]*\)\s*[;{]", plain, re.M):
+            name, line = found[1], plain.count("\n", 0, found.start()) + 1
+            own = [s for s in (stem, home.get(name, stem)) if name.startswith(s.removesuffix("s"))]
+            other = max((s for s in shared if name == s or name.startswith(f"{s}_")), key=len, default="")
+            if not own:
+                yield path, line, f"{name}() should begin with the name of its file, {stem}"
+            elif len(other) > max(map(len, own)) and not other.startswith(f"{stem}_"):
+                yield path, line, f"{name}() has the name of {other}.h"
+
+
 def crowded(text):
     """The lines where an expression has a second "?:".  Arguments, and members in braces, are expressions of their own; what is in brackets belongs to its expression."""
     blank = lambda found: re.sub(r"[^\n]", " ", found[0])
@@ -277,6 +301,11 @@ def check(root):
         check_shape(path, lines, complain, warn)
         for line in crowded("\n".join(lines)):
             complain(path, line, "more than one ?: in an expression")
+    texts = {f: (root / f).read_text(encoding="utf-8") for f in files}
+    for path, line, what in strangers(*({f: text for f, text in texts.items() if f.endswith(end)} for end in (".h", ".c"))):
+        complain(path, line, what)
+    names = [stem_of(f) for f in files if f.endswith(".h")]
+    broken += [f"{name}.h: two modules have this name" for name in sorted({n for n in names if names.count(n) > 1 and not any(f.endswith(f"/{n}_private.h") for f in files)})]
     for part in cycles(graph):
         broken.append(f"{part[0]}: {len(part)} modules include each other in a circle: {circle(graph, part)}")
     families = cycles(call_graph(root, files))

@@ -211,7 +211,7 @@ static void a_token_answer_is_taken_whole_or_called_broken(void)
     struct grant_answer a = { .lifetime_ms = 0 };
     char why[128] = "";
     /* short of memory it may have lost a member that only rules may name */
-    if (grant_parse(&(struct grant_input){ .status = 200, .body = SLICE(ANSWER) }, &a, why) == GRANT_TOKEN)
+    if (grant_answer_parse(&(struct grant_input){ .status = 200, .body = SLICE(ANSWER) }, &a, why) == GRANT_TOKEN)
         CHECK(slice_eq(secret_peek(&a.access_token), SLICE("at"))
               && slice_eq(secret_peek(&a.refresh_token), SLICE("rt")) && a.lifetime_ms == 3600000);
     else

@@ -144,7 +144,7 @@ static void a_token_is_taken_whole_or_not_at_all(void)
         }
         fake_timer_run(1000);
         CHECK(verdicts == 1);
-        token_wait_cancel(&wait);
+        tokens_wait_cancel(&wait);
     }
     tokens_free(t);
     CHECK(fake_timer_count() == 0);
@@ -178,7 +178,7 @@ static void a_leaf_comes_or_its_waiter_is_told(void)
         tls_leaf_free(leaf);
     } else
         CHECK(torture_struck());
-    leaf_wait_cancel(&wait);
+    leaves_wait_cancel(&wait);
     leaves_free(l);
     CHECK(fake_timer_count() == 0 && fake_leaves == 0);
 }

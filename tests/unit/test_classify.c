@@ -213,16 +213,16 @@ static void test_five_refusals_over_ten_minutes_are_a_verdict(void **s)
     const int64_t minute = 60000;
     (void)s;
     for (int i = 0; i < 20; i++) /* a burst is none */
-        assert_false(refusals_add(&r, "aaaaaaaa", false, 1000 + i));
-    assert_false(refusals_add(&r, "aaaaaaaa", false, 999 + 10 * minute));
-    assert_true(refusals_add(&r, "aaaaaaaa", false, 1000 + 10 * minute));
-    assert_false(refusals_add(&r, "bbbbbbbb", false, 1000 + 10 * minute)); /* another token */
-    assert_false(refusals_add(&r, "bbbbbbbb", false, 1000 + 30 * minute));
-    assert_false(refusals_add(&r, "bbbbbbbb", false, 1000 + 31 * minute));
-    assert_false(refusals_add(&r, "bbbbbbbb", false, 1000 + 32 * minute));
-    assert_true(refusals_add(&r, "bbbbbbbb", false, 1000 + 33 * minute));
-    assert_false(refusals_add(&r, "bbbbbbbb", true, 1000 + 34 * minute)); /* a web page needs an hour */
-    assert_true(refusals_add(&r, "bbbbbbbb", true, 1000 + 70 * minute));
+        assert_false(classify_refusals_add(&r, "aaaaaaaa", false, 1000 + i));
+    assert_false(classify_refusals_add(&r, "aaaaaaaa", false, 999 + 10 * minute));
+    assert_true(classify_refusals_add(&r, "aaaaaaaa", false, 1000 + 10 * minute));
+    assert_false(classify_refusals_add(&r, "bbbbbbbb", false, 1000 + 10 * minute)); /* another token */
+    assert_false(classify_refusals_add(&r, "bbbbbbbb", false, 1000 + 30 * minute));
+    assert_false(classify_refusals_add(&r, "bbbbbbbb", false, 1000 + 31 * minute));
+    assert_false(classify_refusals_add(&r, "bbbbbbbb", false, 1000 + 32 * minute));
+    assert_true(classify_refusals_add(&r, "bbbbbbbb", false, 1000 + 33 * minute));
+    assert_false(classify_refusals_add(&r, "bbbbbbbb", true, 1000 + 34 * minute)); /* a web page needs an hour */
+    assert_true(classify_refusals_add(&r, "bbbbbbbb", true, 1000 + 70 * minute));
 }
 
 static void test_a_server_that_says_when_to_come_again_is_asked_then(void **s)

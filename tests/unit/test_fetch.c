@@ -754,9 +754,9 @@ static void urls_that_would_leak_are_refused_at_once(void **state)
         if (fetch_start(f, &r, on_answer, NULL, &e))
             fail_msg("%s was taken", urls[i]);
         assert_non_null(strstr(e.text, "https"));
-        assert_int_not_equal(fetch_host(urls[i], host, sizeof host), 0);
+        assert_int_not_equal(fetch_url_host(urls[i], host, sizeof host), 0);
     }
-    assert_int_equal(fetch_host("https://LOGIN.test/x", host, sizeof host), 0);
+    assert_int_equal(fetch_url_host("https://LOGIN.test/x", host, sizeof host), 0);
     assert_string_equal(host, "login.test:443");
     fetch_free(f);
 }

@@ -462,7 +462,7 @@ static void test_the_second_step_carries_the_first_token(void **s)
 static enum grant_result parse(int status, struct slice body, struct grant_answer *ret, char *why)
 {
     const struct grant_input in = { .status = status, .body = body };
-    return grant_parse(&in, ret, why);
+    return grant_answer_parse(&in, ret, why);
 }
 
 #define AT "\"access_token\":\"at\""
@@ -852,7 +852,7 @@ static void test_the_end_of_a_jwt_is_read_and_of_anything_else_is_not(void **s)
     };
     (void)s;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        assert_int_equal(grant_jwt_expiry(slice_str(rows[i].token)), rows[i].at_ms);
+        assert_int_equal(grant_answer_jwt_expiry(slice_str(rows[i].token)), rows[i].at_ms);
 }
 
 /* ---- the state that follows ---- */

@@ -131,14 +131,14 @@ static void who_left_is_not_told(void **state)
     struct waiter a = { .calls = 0 }, b = { .calls = 0 };
     struct leaf_wait zero = { .fn = NULL };
     (void)state;
-    leaf_wait_cancel(&zero);
+    leaves_wait_cancel(&zero);
     wait_for(&a, "a.test");
     wait_for(&b, "a.test");
-    leaf_wait_cancel(&a.wait);
-    leaf_wait_cancel(&a.wait);
+    leaves_wait_cancel(&a.wait);
+    leaves_wait_cancel(&a.wait);
     answer("a.test", "der", 86400);
     assert_true(a.calls == 0 && b.leaves == 1);
-    leaf_wait_cancel(&b.wait);
+    leaves_wait_cancel(&b.wait);
     assert_true(have("a.test"));
 }
 
@@ -148,7 +148,7 @@ static void the_last_one_who_leaves_takes_the_name_along(void **state)
     (void)state;
     for (int i = 0; i < 3; i++) {
         wait_for(&a, "a.test");
-        leaf_wait_cancel(&a.wait);
+        leaves_wait_cancel(&a.wait);
     }
     assert_int_equal(mints, 3); /* each was the first again: nothing had stayed */
 }

@@ -44,19 +44,19 @@ static void run_ask_second(struct later *l)
 {
     (void)l;
     mark('x');
-    later_ask(&second);
+    loop_later_ask(&second);
 }
 static void run_cancel_second(struct later *l)
 {
     (void)l;
     mark('c');
-    later_cancel(&second);
+    loop_later_cancel(&second);
 }
 static void run_again(struct later *l)
 {
     mark('r');
     if (trail_len < 20)
-        later_ask(l);
+        loop_later_ask(l);
 }
 
 static void on_pipe(struct ev_loop *loop, ev_io *w, int revents)
@@ -67,7 +67,7 @@ static void on_pipe(struct ev_loop *loop, ev_io *w, int revents)
 }
 static void on_pipe_asks(struct ev_loop *loop, ev_io *w, int revents)
 {
-    later_ask(&first);
+    loop_later_ask(&first);
     on_pipe(loop, w, revents);
 }
 
@@ -82,8 +82,8 @@ static int readable_fd(void)
 static void never_runs_inside_the_call_that_asked(void **state)
 {
     (void)state;
-    later_init(&first, run_a);
-    later_ask(&first);
+    loop_later_init(&first, run_a);
+    loop_later_ask(&first);
     assert_string_equal(trail, "");
     ev_run(loop_get(), EVRUN_NOWAIT);
     assert_string_equal(trail, "a");
@@ -92,11 +92,11 @@ static void never_runs_inside_the_call_that_asked(void **state)
 static void asking_twice_runs_once_and_in_the_order_asked(void **state)
 {
     (void)state;
-    later_init(&first, run_a);
-    later_init(&second, run_b);
-    later_ask(&second);
-    later_ask(&first);
-    later_ask(&second);
+    loop_later_init(&first, run_a);
+    loop_later_init(&second, run_b);
+    loop_later_ask(&second);
+    loop_later_ask(&first);
+    loop_later_ask(&second);
     ev_run(loop_get(), EVRUN_NOWAIT);
     ev_run(loop_get(), EVRUN_NOWAIT);
     assert_string_equal(trail, "ba");
@@ -105,13 +105,13 @@ static void asking_twice_runs_once_and_in_the_order_asked(void **state)
 static void cancelled_work_does_not_run(void **state)
 {
     (void)state;
-    later_init(&first, run_a);
-    later_cancel(&first);
-    later_ask(&first);
-    later_cancel(&first);
+    loop_later_init(&first, run_a);
+    loop_later_cancel(&first);
+    loop_later_ask(&first);
+    loop_later_cancel(&first);
     ev_run(loop_get(), EVRUN_NOWAIT);
     assert_string_equal(trail, "");
-    later_ask(&first);
+    loop_later_ask(&first);
     ev_run(loop_get(), EVRUN_NOWAIT);
     assert_string_equal(trail, "a");
 }
@@ -119,12 +119,12 @@ static void cancelled_work_does_not_run(void **state)
 static void work_may_cancel_other_work_of_its_own_batch(void **state)
 {
     (void)state;
-    later_init(&first, run_cancel_second);
-    later_init(&second, run_b);
-    later_init(&third, run_a);
-    later_ask(&first);
-    later_ask(&second);
-    later_ask(&third);
+    loop_later_init(&first, run_cancel_second);
+    loop_later_init(&second, run_b);
+    loop_later_init(&third, run_a);
+    loop_later_ask(&first);
+    loop_later_ask(&second);
+    loop_later_ask(&third);
     ev_run(loop_get(), EVRUN_NOWAIT);
     assert_string_equal(trail, "ca");
 }
@@ -132,9 +132,9 @@ static void work_may_cancel_other_work_of_its_own_batch(void **state)
 static void work_asked_by_work_runs_without_a_sleep(void **state)
 {
     (void)state;
-    later_init(&first, run_ask_second);
-    later_init(&second, run_b);
-    later_ask(&first);
+    loop_later_init(&first, run_ask_second);
+    loop_later_init(&second, run_b);
+    loop_later_ask(&first);
     ev_run(loop_get(), 0); /* would return after "x" if nothing kept the loop, and hang if it slept */
     assert_string_equal(trail, "xb");
 }
@@ -147,7 +147,7 @@ static void runs_after_every_event_of_its_turn_and_before_the_sleep(void **state
     ev_io asks, other;
     ev_io_init(&asks, on_pipe_asks, one, EV_READ);
     ev_io_init(&other, on_pipe, two, EV_READ);
-    later_init(&first, run_a);
+    loop_later_init(&first, run_a);
     ev_io_start(loop, &asks);
     ev_io_start(loop, &other);
     ev_run(loop, EVRUN_ONCE);
@@ -163,8 +163,8 @@ static void work_that_asks_for_itself_for_ever_lets_descriptors_run(void **state
     int fd = readable_fd();
     ev_io w;
     ev_io_init(&w, on_pipe, fd, EV_READ);
-    later_init(&first, run_again);
-    later_ask(&first);
+    loop_later_init(&first, run_again);
+    loop_later_ask(&first);
     ev_io_start(loop, &w);
     ev_run(loop, 0);
     char *io = strchr(trail, 'i');

@@ -76,7 +76,7 @@ static void a_histogram_counts_upwards(void **state)
     (void)state;
     struct histogram h = metrics_histogram(m, "d", "rule=\"a\"", bounds, 3);
     for (size_t i = 0; i < 5; i++)
-        histogram_observe(&h, values[i]);
+        metrics_observe(&h, values[i]);
     const char *all = text(false);
     static const char *const lines[] = { "d_bucket{rule=\"a\",le=\"0.1\"} 2\n",
                                          "d_bucket{rule=\"a\",le=\"1.0\"} 3\n",
@@ -155,7 +155,7 @@ static void who_takes_a_place_counts_on_and_has_gauges_of_its_own(void **state)
     for (int life = 1; life <= 3; life++) {
         struct metrics *mine = metrics_new_in(&area);
         struct histogram h = metrics_histogram(mine, "sidekey_overhead_seconds", "", bounds, 1);
-        histogram_observe(&h, .5);
+        metrics_observe(&h, .5);
         *metrics_at(mine, "sidekey_requests_total{rule=\"a\"}") += 2;
         if (life < 3)
             *metrics_at(mine, "sidekey_tunnels") += life;

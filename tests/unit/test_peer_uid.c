@@ -108,15 +108,15 @@ static void who_has_ended_its_side_and_who_is_gone_are_told_apart(void **state)
     (void)state;
     connect_as(false, 0);
     assert_int_equal(shutdown(client, SHUT_WR), 0);
-    assert_true(peer_holds(accepted));
+    assert_true(peer_uid_holds(accepted));
     close(client);
     client = -1;
-    assert_false(peer_holds(accepted));
+    assert_false(peer_uid_holds(accepted));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     assert_int_equal(shutdown(pair[1], SHUT_WR), 0);
-    assert_true(peer_holds(pair[0]));
+    assert_true(peer_uid_holds(pair[0]));
     close(pair[1]);
-    assert_false(peer_holds(pair[0]));
+    assert_false(peer_uid_holds(pair[0]));
     close(pair[0]);
 }
 

@@ -141,26 +141,26 @@ static void replies_are_read_however_the_bytes_come(void **state)
     (void)state;
     static const char bytes[] = "*3\r\n$5\r\nfresh\r\n:12\r\n$-1\r\n-ERR no\r\n+OK\r\n";
     for (size_t step = 1; step < sizeof bytes; step++) {
-        struct redis_reader *r = redis_reader_new();
+        struct redis_reader *r = redis_wire_new();
         redisReply *replies[3], *reply;
         size_t count = 0;
         for (size_t at = 0; at < sizeof bytes - 1; at += step) {
             size_t n = sizeof bytes - 1 - at < step ? sizeof bytes - 1 - at : step;
-            assert_int_equal(redis_reader_feed(r, slice_of(bytes + at, n), NULL), 0);
-            while (redis_reader_next(r, &reply, NULL) == 1 && count < 3)
+            assert_int_equal(redis_wire_feed(r, slice_of(bytes + at, n), NULL), 0);
+            while (redis_wire_next(r, &reply, NULL) == 1 && count < 3)
                 replies[count++] = reply;
         }
         uint64_t number;
         assert_int_equal(count, 3);
-        assert_true(slice_eq(redis_reply_text(redis_reply_at(replies[0], 0)), SLICE("fresh")));
-        assert_int_equal(redis_reply_u64(redis_reply_at(replies[0], 1), &number), 0);
+        assert_true(slice_eq(redis_wire_text(redis_wire_at(replies[0], 0)), SLICE("fresh")));
+        assert_int_equal(redis_wire_u64(redis_wire_at(replies[0], 1), &number), 0);
         assert_int_equal(number, 12);
-        assert_null(redis_reply_at(replies[0], 3));
-        assert_true(redis_reply_is(replies[1], "ERR") && !redis_reply_is(replies[1], "ER"));
-        assert_true(slice_eq(redis_reply_text(replies[2]), SLICE("OK")));
+        assert_null(redis_wire_at(replies[0], 3));
+        assert_true(redis_wire_is(replies[1], "ERR") && !redis_wire_is(replies[1], "ER"));
+        assert_true(slice_eq(redis_wire_text(replies[2]), SLICE("OK")));
         for (size_t i = 0; i < 3; i++)
             freeReplyObject(replies[i]);
-        redis_reader_free(r);
+        redis_wire_free(r);
     }
 }
 
@@ -170,13 +170,13 @@ static void what_is_no_protocol_or_too_much_of_it_ends_the_reader(void **state)
     static const char *const rows[] = { "HTTP/1.1 400 Bad Request\r\n", "*65\r\n", "*2147483647\r\n",
                                         "$99999999999999999999\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n" };
     for (size_t i = 0; i < COUNT(rows); i++) {
-        struct redis_reader *r = redis_reader_new();
+        struct redis_reader *r = redis_wire_new();
         redisReply *reply;
         struct err e = { "" };
-        assert_int_equal(redis_reader_feed(r, slice_str(rows[i]), &e), 0);
-        if (redis_reader_next(r, &reply, &e) != -1 || !strstr(e.text, "not the Redis protocol"))
+        assert_int_equal(redis_wire_feed(r, slice_str(rows[i]), &e), 0);
+        if (redis_wire_next(r, &reply, &e) != -1 || !strstr(e.text, "not the Redis protocol"))
             fail_msg("%s was taken", rows[i]);
-        redis_reader_free(r);
+        redis_wire_free(r);
     }
 }
 
@@ -184,18 +184,18 @@ static void a_reply_without_an_end_is_cut(void **state)
 {
     (void)state;
     static char block[1024 * 1024];
-    struct redis_reader *r = redis_reader_new();
+    struct redis_reader *r = redis_wire_new();
     redisReply *reply;
     struct err e = { "" };
-    assert_int_equal(redis_reader_feed(r, SLICE("$500000000\r\n"), &e), 0);
+    assert_int_equal(redis_wire_feed(r, SLICE("$500000000\r\n"), &e), 0);
     int fed = 0, failed = 0;
     while (!failed && fed++ < 20) {
-        failed = redis_reader_feed(r, slice_of(block, sizeof block), &e);
+        failed = redis_wire_feed(r, slice_of(block, sizeof block), &e);
         if (!failed)
-            assert_int_equal(redis_reader_next(r, &reply, &e), 0);
+            assert_int_equal(redis_wire_next(r, &reply, &e), 0);
     }
     assert_true(failed && fed <= REDIS_REPLY_MAX / (int)sizeof block + 1);
-    redis_reader_free(r);
+    redis_wire_free(r);
 }
 
 static void an_error_is_told_with_its_way_out_and_never_quoted(void **state)
@@ -234,16 +234,16 @@ static void an_error_is_told_with_its_way_out_and_never_quoted(void **state)
         { ":1\r\n", "does not understand" },
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
-        struct redis_reader *r = redis_reader_new();
+        struct redis_reader *r = redis_wire_new();
         redisReply *reply;
         struct err e;
-        assert_int_equal(redis_reader_feed(r, slice_str(rows[i][0]), NULL), 0);
-        assert_int_equal(redis_reader_next(r, &reply, NULL), 1);
-        redis_explain(&e, "redis h:1", reply);
+        assert_int_equal(redis_wire_feed(r, slice_str(rows[i][0]), NULL), 0);
+        assert_int_equal(redis_wire_next(r, &reply, NULL), 1);
+        redis_wire_explain(&e, "redis h:1", reply);
         if (!strstr(e.text, rows[i][1]) || strstr(e.text, "hunter2") || strncmp(e.text, "redis h:1 ", 10) != 0)
             fail_msg("%s: %s", rows[i][0], e.text);
         freeReplyObject(reply);
-        redis_reader_free(r);
+        redis_wire_free(r);
     }
 }
 

@@ -79,7 +79,7 @@ static void a_text_of_another_layout_is_refused_with_its_version(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct err e = { "" };
         int fd = text_fd(rows[i].text);
-        assert_int_equal(handover_check(fd, &e), -1);
+        assert_int_equal(supervisor_handover_check(fd, &e), -1);
         assert_non_null(strstr(e.text, rows[i].says));
         close(fd);
     }
@@ -131,13 +131,13 @@ static void what_is_written_is_read(void **state)
     snprintf(from.listeners.proxy_text, sizeof from.listeners.proxy_text, "127.0.0.1:8118");
     snprintf(from.listeners.local.path, sizeof from.listeners.local.path, "/run/sidekey/a.sock");
     snprintf(from.upgrade.program, sizeof from.upgrade.program, "/usr/bin/sidekey");
-    handover_keep_open(&from, true);
+    supervisor_handover_keep_open(&from, true);
     assert_int_equal(fcntl(from.listeners.proxy[0], F_GETFD), 0);
     assert_int_equal(fcntl(from.workers[0]->counters.fd, F_GETFD), 0);
-    int fd = handover_write(&from);
+    int fd = supervisor_handover_write(&from);
     assert_true(fd >= 3);
-    assert_int_equal(handover_check(fd, &e), 0);
-    assert_int_equal(handover_read(fd, &to, before, &e), 0);
+    assert_int_equal(supervisor_handover_check(fd, &e), 0);
+    assert_int_equal(supervisor_handover_read(fd, &to, before, &e), 0);
     assert_string_equal(before, SIDEKEY_VERSION);
     assert_string_equal(to.upgrade.program, "/usr/bin/sidekey");
     assert_int_equal(to.set, 4);

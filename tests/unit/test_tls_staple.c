@@ -62,7 +62,7 @@ static int down(void **state)
 static struct staple judge(struct staple_spec spec)
 {
     struct slice der = staple_make(spec);
-    struct staple s = staple_judge(der, leaf.x509, world_ca.x509, (int64_t)time(NULL));
+    struct staple s = tls_staple_judge(der, leaf.x509, world_ca.x509, (int64_t)time(NULL));
     free((void *)(uintptr_t)der.ptr);
     return s;
 }
@@ -153,25 +153,25 @@ static void bytes_that_are_no_response_prove_nothing(void **state)
     unsigned char *copy = malloc(STAPLE_MAX + 1);
     memset(copy, 0, STAPLE_MAX + 1);
     memcpy(copy, der.ptr, der.len);
-    assert_int_equal(staple_judge(slice_of(copy, der.len), leaf.x509, world_ca.x509, now_s).status, STAPLE_GOOD);
+    assert_int_equal(tls_staple_judge(slice_of(copy, der.len), leaf.x509, world_ca.x509, now_s).status, STAPLE_GOOD);
     /* something follows it */
-    assert_int_equal(staple_judge(slice_of(copy, der.len + 1), leaf.x509, world_ca.x509, now_s).status,
+    assert_int_equal(tls_staple_judge(slice_of(copy, der.len + 1), leaf.x509, world_ca.x509, now_s).status,
                      STAPLE_UNUSABLE);
-    assert_int_equal(staple_judge(slice_of(copy, STAPLE_MAX + 1), leaf.x509, world_ca.x509, now_s).status,
+    assert_int_equal(tls_staple_judge(slice_of(copy, STAPLE_MAX + 1), leaf.x509, world_ca.x509, now_s).status,
                      STAPLE_UNUSABLE);
     for (size_t n = 1; n < der.len; n++) /* cut anywhere */
-        assert_int_equal(staple_judge(slice_of(copy, n), leaf.x509, world_ca.x509, now_s).status, STAPLE_UNUSABLE);
+        assert_int_equal(tls_staple_judge(slice_of(copy, n), leaf.x509, world_ca.x509, now_s).status, STAPLE_UNUSABLE);
     for (size_t i = 0; i < der.len; i++) { /* a bit turned anywhere: never a proof of anything else */
         copy[i] ^= 1;
-        struct staple s = staple_judge(slice_of(copy, der.len), leaf.x509, world_ca.x509, now_s);
+        struct staple s = tls_staple_judge(slice_of(copy, der.len), leaf.x509, world_ca.x509, now_s);
         /* the signer's own certificate in it is not needed */
         assert_true(s.status == STAPLE_UNUSABLE || s.status == STAPLE_GOOD);
         copy[i] ^= 1;
     }
-    assert_int_equal(staple_judge(slice_of(NULL, 0), leaf.x509, world_ca.x509, now_s).status, STAPLE_NONE);
-    assert_int_equal(staple_judge(der, leaf.x509, NULL, now_s).status, STAPLE_UNUSABLE);
+    assert_int_equal(tls_staple_judge(slice_of(NULL, 0), leaf.x509, world_ca.x509, now_s).status, STAPLE_NONE);
+    assert_int_equal(tls_staple_judge(der, leaf.x509, NULL, now_s).status, STAPLE_UNUSABLE);
     const unsigned char try_later[] = { 0x30, 3, 0x0a, 1, 3 };
-    assert_non_null(strstr(staple_judge(slice_of(try_later, sizeof try_later), leaf.x509, world_ca.x509, now_s).why,
+    assert_non_null(strstr(tls_staple_judge(slice_of(try_later, sizeof try_later), leaf.x509, world_ca.x509, now_s).why,
                            "gave no status"));
     assert_int_equal(ERR_peek_error(), 0);
     free(copy);
@@ -201,16 +201,16 @@ static void the_promise_of_a_staple_is_read_from_the_whole_chain(void **state)
         STACK_OF(X509) *chain = sk_X509_new_null();
         for (int n = 0; n < 3 && table[i].chain[n]; n++)
             sk_X509_push(chain, table[i].chain[n]->x509);
-        assert_int_equal(staple_promised(chain), table[i].promised);
-        assert_ptr_equal(staple_issuer(chain), table[i].chain[1]->x509);
+        assert_int_equal(tls_staple_promised(chain), table[i].promised);
+        assert_ptr_equal(tls_staple_issuer(chain), table[i].chain[1]->x509);
         sk_X509_free(chain);
     }
     STACK_OF(X509) *alone = sk_X509_new_null();
-    assert_null(staple_issuer(alone));
+    assert_null(tls_staple_issuer(alone));
     sk_X509_push(alone, leaf.x509);
-    assert_null(staple_issuer(alone)); /* itself an anchor: nobody says who made it */
+    assert_null(tls_staple_issuer(alone)); /* itself an anchor: nobody says who made it */
     sk_X509_set(alone, 0, world_ca.x509);
-    assert_ptr_equal(staple_issuer(alone), world_ca.x509);
+    assert_ptr_equal(tls_staple_issuer(alone), world_ca.x509);
     sk_X509_free(alone);
     cert_done(&demanding);
     cert_done(&second);

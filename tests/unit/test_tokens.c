@@ -80,7 +80,7 @@ static void on_token(void *arg, enum token_verdict verdict, const struct token_r
     if (refusal)
         w->refusal = *refusal;
     if (w->cancels)
-        token_wait_cancel(&w->cancels->wait);
+        tokens_wait_cancel(&w->cancels->wait);
     if (w->again)
         tokens_wait(t, crm, &w->again->wait, MSG_REJECTED, 99, 1000, on_token, w->again);
 }
@@ -99,7 +99,7 @@ static void a_token_is_given_until_its_last_millisecond_and_never_after(void **s
     assert_true(have("one"));
     fake_mono_ms += 1;
     assert_true(have(NULL));
-    assert_int_equal(credential_generation(crm), 1);
+    assert_int_equal(tokens_generation(crm), 1);
 }
 
 static void an_empty_or_revoked_token_is_none(void **state)
@@ -213,7 +213,7 @@ static void a_refusal_ends_the_wait_unless_it_passes_in_time(void **state)
         }
         fake_timer_run(600);
         assert_int_equal(wants, before + 1); /* asked anew when its time had come */
-        token_wait_cancel(&w.wait);
+        tokens_wait_cancel(&w.wait);
     }
 }
 
@@ -255,10 +255,10 @@ static void a_cancelled_wait_is_never_told_and_cancelling_is_harmless(void **sta
     struct waiter w = { .calls = 0 };
     struct token_wait zero = { .fn = NULL };
     (void)state;
-    token_wait_cancel(&zero);
+    tokens_wait_cancel(&zero);
     wait_for(&w, MSG_MISSING, 0, 1000);
-    token_wait_cancel(&w.wait);
-    token_wait_cancel(&w.wait);
+    tokens_wait_cancel(&w.wait);
+    tokens_wait_cancel(&w.wait);
     token(1, "one", 1000, 1000);
     fake_timer_run(2000);
     assert_int_equal(w.calls, 0);
@@ -274,8 +274,8 @@ static void a_new_keeper_is_asked_for_everyone_who_waits(void **state)
     tokens_resend(t);
     assert_true(wants == 2 && sent[0].reason == MSG_MISSING && sent[1].reason == MSG_REJECTED
                 && sent[1].generation == 2);
-    token_wait_cancel(&a.wait);
-    token_wait_cancel(&b.wait);
+    tokens_wait_cancel(&a.wait);
+    tokens_wait_cancel(&b.wait);
 }
 
 static void told(const char *name, enum msg_type type, uint64_t generation)
@@ -302,20 +302,20 @@ static void a_credential_that_no_rule_uses_can_be_waited_for_and_its_token_is_no
     told("spare", MSG_TOKEN, 1);
     struct credential *spare = tokens_find(t, SLICE("spare"));
     assert_non_null(spare);
-    assert_string_equal(credential_name(spare), "spare");
+    assert_string_equal(tokens_credential_name(spare), "spare");
     const struct token *at = tokens_get(t, spare, fake_mono_ms);
     assert_true(at && secret_empty(&at->secret) && at->extra_count == 0);
-    tokens_wait(t, spare, &a.wait, MSG_FORCED, credential_generation(spare), 1000, on_token, &a);
+    tokens_wait(t, spare, &a.wait, MSG_FORCED, tokens_generation(spare), 1000, on_token, &a);
     told("spare", MSG_TOKEN, 1);
     assert_int_equal(a.calls, 0);
     told("spare", MSG_TOKEN, 2);
     assert_true(a.calls == 1 && a.verdict == TOKEN_OK);
     a = (struct waiter){ .calls = 0 };
-    tokens_wait(t, spare, &a.wait, MSG_FORCED, credential_generation(spare), 1000, on_token, &a);
+    tokens_wait(t, spare, &a.wait, MSG_FORCED, tokens_generation(spare), 1000, on_token, &a);
     told("spare", MSG_FAIL, 2);
     assert_true(a.calls == 1 && a.verdict == TOKEN_REFUSED && a.refusal.failure == MSG_DEAD);
     assert_ptr_equal(tokens_credential(t, "crm"), crm);
-    assert_string_equal(credential_name(crm), "crm");
+    assert_string_equal(tokens_credential_name(crm), "crm");
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, up, down)

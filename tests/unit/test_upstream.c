@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 static struct authority a0;
-static struct upstream_target target;
+static struct pool_target target;
 
 struct taker {
-    struct upstream_wait wait;
+    struct pool_wait wait;
     struct upstream *u;
     int calls, status;
     char label[64];
@@ -20,7 +20,7 @@ struct taker {
 static int up(void **state)
 {
     world_up(state);
-    target = (struct upstream_target){ .a0 = &a0 };
+    target = (struct pool_target){ .a0 = &a0 };
     return authority_parse(SLICE(WORLD_HOST), SCHEME_HTTP, 80, &a0);
 }
 
@@ -154,7 +154,7 @@ static void a_connection_without_a_request_grows_old_too(void **state)
         if (t.u)
             upstream_drop(t.u, CLOSE_UNFINISHED);
         else
-            upstream_wait_cancel(&t.wait);
+            pool_wait_cancel(&t.wait);
         close(pair[1]);
         world_turn();
     }
@@ -181,7 +181,7 @@ static void what_cannot_be_sent_twice_never_meets_a_connection_that_has_ended(vo
         if (t.u)
             upstream_drop(t.u, CLOSE_UNFINISHED);
         else
-            upstream_wait_cancel(&t.wait);
+            pool_wait_cancel(&t.wait);
         world_turn();
     }
 }
@@ -214,7 +214,7 @@ static void the_limit_for_one_upstream_is_never_exceeded(void **state)
     pool_release(reserved);
     world_turn();
     assert_int_equal(fake_dial_pending(), 1);
-    upstream_wait_cancel(&a.wait);
+    pool_wait_cancel(&a.wait);
     assert_int_equal(fake_dial_pending(), 0);
 }
 
@@ -225,7 +225,7 @@ static void an_attempt_that_nobody_waits_for_ends(void **state)
     take(&a);
     take(&b);
     assert_int_equal(fake_dial_pending(), 2);
-    upstream_wait_cancel(&b.wait);
+    pool_wait_cancel(&b.wait);
     assert_int_equal(fake_dial_pending(), 1);
     world_upstream();
     assert_true(a.u && b.calls == 0);
@@ -331,14 +331,14 @@ static void beyond_the_limit_one_waits_for_what_is_given_back(void **state)
 static void a_wait_has_an_end_and_can_be_left(void **state)
 {
     struct taker a, b;
-    struct upstream_wait zero = { .fn = NULL };
+    struct pool_wait zero = { .fn = NULL };
     (void)state;
-    upstream_wait_cancel(&zero);
+    pool_wait_cancel(&zero);
     world_options.limits.per_upstream = 0;
     take(&a);
     take(&b);
-    upstream_wait_cancel(&b.wait);
-    upstream_wait_cancel(&b.wait);
+    pool_wait_cancel(&b.wait);
+    pool_wait_cancel(&b.wait);
     fake_timer_run(20000);
     assert_true(a.calls == 1 && a.status == 504 && b.calls == 0);
     assert_string_equal(a.label, "connection_limit_reached");
@@ -401,10 +401,10 @@ static void another_identity_never_gets_the_connection(void **state)
     take(&t);
     serve(&t, world_upstream(), OK);
     assert_int_equal(authority_parse(SLICE(WORLD_HOST ":81"), SCHEME_HTTP, 80, &other), 0);
-    assert_false(pool_has(world.pool, &(struct upstream_target){ .a0 = &other }));
+    assert_false(pool_has(world.pool, &(struct pool_target){ .a0 = &other }));
     other = a0;
     other.scheme = SCHEME_HTTPS;
-    assert_false(pool_has(world.pool, &(struct upstream_target){ .a0 = &other }));
+    assert_false(pool_has(world.pool, &(struct pool_target){ .a0 = &other }));
     assert_true(pool_has(world.pool, &target));
 }
 
@@ -417,7 +417,7 @@ static void names_that_were_made_up_do_not_pile_up(void **state)
         char host[32];
         snprintf(host, sizeof host, "h%d.test", i);
         assert_int_equal(authority_parse(slice_str(host), SCHEME_HTTP, 80, &made_up), 0);
-        assert_false(pool_has(world.pool, &(struct upstream_target){ .a0 = &made_up }));
+        assert_false(pool_has(world.pool, &(struct pool_target){ .a0 = &made_up }));
     }
     assert_in_range(mallinfo2().uordblks - before, 0, 5000 * 256);
 }

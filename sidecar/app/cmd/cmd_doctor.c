@@ -70,7 +70,7 @@ static bool add_runtime(struct doctor *d, const struct doctor_runtime *runtime)
 {
     struct doctor_finding *f = &d->findings[d->count];
     f->runtime = runtime;
-    if (d->count == RUNTIMES_MAX - 1 || !doctor_runtime_find(runtime, f->program))
+    if (d->count == RUNTIMES_MAX - 1 || !doctor_table_find(runtime, f->program))
         return false;
     d->count++;
     return true;
@@ -82,7 +82,7 @@ static void choose_runtimes(struct doctor *d)
 {
     bool is_go = d->command && d->target.kind == ELF_GO;
     const char *file = is_go ? "go" : d->target.path;
-    const struct doctor_runtime *one = d->command ? doctor_runtime_of(file) : NULL;
+    const struct doctor_runtime *one = d->command ? doctor_table_of(file) : NULL;
     if (one && is_go && add_runtime(d, one))
         return;
     if (d->command && !target_preloads(d->target.kind))
@@ -237,7 +237,7 @@ static void print_text(const struct doctor *d)
         const struct doctor_finding *f = &d->findings[i];
         if (f->state == DOCTOR_WELL)
             continue;
-        doctor_advise(f, &d->place, d->command, fix);
+        doctor_advice_fix(f, &d->place, d->command, fix);
         snprintf(text, sizeof text, "%s: its request %s", f->runtime->name, state_text(f));
         print_trouble(text, f->said, fix);
     }
@@ -251,7 +251,7 @@ static json_t *json_of(const struct doctor *d, const struct doctor_finding *f)
 {
     static const char *const states[] = { "well", "no_trust", "no_arrival", "late", "untried" };
     char fix[DOCTOR_FIX_MAX];
-    doctor_advise(f, &d->place, d->command, fix);
+    doctor_advice_fix(f, &d->place, d->command, fix);
     return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s}", "name", f->runtime->name, "program", f->program,
                      "state", states[f->state], "arrives", arrives(f), "trusts", f->state == DOCTOR_WELL, "layer",
                      *f->way ? layer(d, f) : "", "said", f->said, "fix", fix);

@@ -102,7 +102,7 @@ int cmd_serve(int argc, char **argv)
 static int try_out(struct config *config, int handover_fd)
 {
     struct err e;
-    int failed = handover_check(handover_fd, &e);
+    int failed = supervisor_handover_check(handover_fd, &e);
     if (!failed)
         failed = supervisor_roots_check(config, &e);
     if (failed)

@@ -22,7 +22,7 @@ static size_t add_word(char *text, size_t len, const char *word)
     return len;
 }
 
-void doctor_run_line(char *const *command, char ret[DOCTOR_FIX_MAX])
+void doctor_advice_run_line(char *const *command, char ret[DOCTOR_FIX_MAX])
 {
     size_t len = (size_t)snprintf(ret, DOCTOR_FIX_MAX, "sidekey run --%s", command ? "" : " PROGRAM");
     for (; command && *command && len + 16 < DOCTOR_FIX_MAX; command++)
@@ -79,8 +79,8 @@ static bool advise_way(const struct doctor_finding *f, const struct doctor_place
     return true;
 }
 
-void doctor_advise(const struct doctor_finding *f, const struct doctor_place *p, char *const *command,
-                   char ret[DOCTOR_FIX_MAX])
+void doctor_advice_fix(const struct doctor_finding *f, const struct doctor_place *p, char *const *command,
+                       char ret[DOCTOR_FIX_MAX])
 {
     ret[0] = '\0';
     if (f->state == DOCTOR_NO_TRUST && advise_trust(f, p, ret))
@@ -88,5 +88,5 @@ void doctor_advise(const struct doctor_finding *f, const struct doctor_place *p,
     if (f->state == DOCTOR_NO_ARRIVAL && advise_way(f, p, ret))
         return;
     if (f->state == DOCTOR_NO_TRUST || f->state == DOCTOR_NO_ARRIVAL)
-        doctor_run_line(command, ret);
+        doctor_advice_run_line(command, ret);
 }

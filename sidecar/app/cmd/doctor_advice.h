@@ -7,9 +7,9 @@
 #include "app/cmd/doctor_probe.h"
 
 /* "sidekey run -- " and the command, quoted for sh(1); without a command "PROGRAM". */
-void doctor_run_line(char *const *command, char ret[DOCTOR_FIX_MAX]);
+void doctor_advice_run_line(char *const *command, char ret[DOCTOR_FIX_MAX]);
 /* A line for sh(1), "" where there is none: all is well, or a note of p says it. */
-void doctor_advise(const struct doctor_finding *f, const struct doctor_place *p, char *const *command,
-                   char ret[DOCTOR_FIX_MAX]);
+void doctor_advice_fix(const struct doctor_finding *f, const struct doctor_place *p, char *const *command,
+                       char ret[DOCTOR_FIX_MAX]);
 
 #endif

@@ -119,7 +119,7 @@ const struct doctor_runtime doctor_runtimes[] = {
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };
 
-bool doctor_runtime_find(const struct doctor_runtime *runtime, char ret_path[PATH_MAX])
+bool doctor_table_find(const struct doctor_runtime *runtime, char ret_path[PATH_MAX])
 {
     struct target t;
     struct err ignored;
@@ -131,7 +131,7 @@ bool doctor_runtime_find(const struct doctor_runtime *runtime, char ret_path[PAT
     return false;
 }
 
-const struct doctor_runtime *doctor_runtime_of(const char *path)
+const struct doctor_runtime *doctor_table_of(const char *path)
 {
     const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
     for (const struct doctor_runtime *r = doctor_runtimes; r->name; r++)

@@ -28,8 +28,8 @@ struct doctor_runtime {
 extern const struct doctor_runtime doctor_runtimes[];
 
 /* Finds the program of a runtime in PATH.  false: it is not installed. */
-bool doctor_runtime_find(const struct doctor_runtime *runtime, char ret_path[PATH_MAX]);
+bool doctor_table_find(const struct doctor_runtime *runtime, char ret_path[PATH_MAX]);
 /* The runtime whose program the file name of path is ("python3.11" is "python3"); NULL: none. */
-const struct doctor_runtime *doctor_runtime_of(const char *path);
+const struct doctor_runtime *doctor_table_of(const char *path);
 
 #endif

@@ -50,7 +50,7 @@ void config_free(struct config *c)
     free(c->ca_cert_file);
     free(c->ca_key_file);
     free(c->store_file);
-    redis_spec_done(&c->redis);
+    credential_spec_redis_done(&c->redis);
     free(c->parent.url);
     free(c->parent.username);
     free_list(c->parent.no_proxy);

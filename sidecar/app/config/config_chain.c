@@ -84,7 +84,7 @@ static int read_fetched(struct schema *s, const json_t *node, struct secret_ref 
     return failed ? failed : check_http(s, node, ref);
 }
 
-int chain_read_secret(struct schema *s, const struct field *f, const json_t *node, void *base)
+int config_chain_read_secret(struct schema *s, const struct field *f, const json_t *node, void *base)
 {
     struct secret_ref *ref = (struct secret_ref *)(void *)((char *)base + f->at);
     const json_t *name = json_object_get(node, "credential"), *http = json_object_get(node, "http");
@@ -153,7 +153,7 @@ static int check_names(struct schema *s, const json_t *at, const struct config *
     return 0;
 }
 
-int chain_check(struct schema *s, const json_t *node, const struct config *c)
+int config_chain_check(struct schema *s, const json_t *node, const struct config *c)
 {
     const json_t *credentials = json_object_get(node, "credentials");
     enum seen *seen = calloc(c->credential_count + 1, sizeof *seen);
@@ -176,7 +176,7 @@ int chain_check(struct schema *s, const json_t *node, const struct config *c)
     return failed;
 }
 
-bool chain_has_child(const struct config *c, const struct credential_spec *parent)
+bool config_chain_has_child(const struct config *c, const struct credential_spec *parent)
 {
     for (size_t i = 0; i < c->credential_count; i++)
         for (unsigned j = 0; j < CREDENTIAL_SECRETS; j++) {

@@ -6,8 +6,8 @@
 #include "app/config/config.h"
 
 /* Reader of a secret that may be {credential: NAME} or {http: …}, and the JSON Schema of such a key.  Whether it exists
- * is judged later, by chain_check(). */
-int chain_read_secret(struct schema *s, const struct field *f, const json_t *node, void *base);
+ * is judged later, by config_chain_check(). */
+int config_chain_read_secret(struct schema *s, const struct field *f, const json_t *node, void *base);
 #define CHAIN_JSON                                                                                                     \
     "{\"anyOf\":[{\"$ref\":\"#/$defs/secret\"},{\"type\":\"object\",\"additionalProperties\":false,"                   \
     "\"required\":[\"credential\"],\"properties\":{\"credential\":{\"type\":\"string\"}}},"                            \
@@ -18,8 +18,8 @@ int chain_read_secret(struct schema *s, const struct field *f, const json_t *nod
 
 /* Each names another credential that exists, and no chain comes back to where it began.  node: the root.  Returns 0;
  * -1, reported. */
-int chain_check(struct schema *s, const json_t *node, const struct config *c);
+int config_chain_check(struct schema *s, const json_t *node, const struct config *c);
 /* Another credential is made of the token of this one. */
-bool chain_has_child(const struct config *c, const struct credential_spec *parent);
+bool config_chain_has_child(const struct config *c, const struct credential_spec *parent);
 
 #endif

@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void cross_init_rule(void *rule)
+void config_cross_init_rule(void *rule)
 {
     struct rule *r = rule;
     r->unauthorized[0] = 401;
@@ -23,7 +23,7 @@ void cross_init_rule(void *rule)
     r->replay_max_bytes = UINT64_MAX; /* until limits.replay_body takes its place */
 }
 
-int cross_check_pair(struct schema *s, const json_t *node, const char *cert, const char *key)
+int config_cross_check_pair(struct schema *s, const json_t *node, const char *cert, const char *key)
 {
     if (!cert == !key)
         return 0;
@@ -36,7 +36,7 @@ static int set_text(struct schema *s, const json_t *node, char **to, const char 
     return *to || (*to = strdup(text)) ? 0 : schema_error(s, node, "out of memory");
 }
 
-int cross_check_inject(struct schema *s, const json_t *node, void *item)
+int config_cross_check_inject(struct schema *s, const json_t *node, void *item)
 {
     struct inject_item *i = item;
     const json_t *name = json_object_get(node, "name");
@@ -45,11 +45,11 @@ int cross_check_inject(struct schema *s, const json_t *node, void *item)
     case INJECT_HEADER:
         if (set_text(s, node, &i->name, "authorization") != 0)
             return -1;
-        if (!(wrong = value_field(&i->name)) && strcmp(i->name, "authorization") == 0)
+        if (!(wrong = config_value_field(&i->name)) && strcmp(i->name, "authorization") == 0)
             format = "Bearer {access_token}";
         break;
     case INJECT_QUERY:
-        wrong = i->name ? value_query_key(&i->name) : "name is missing: name the query key that takes the token";
+        wrong = i->name ? config_value_query_key(&i->name) : "name is missing: name the query key that takes the token";
         break;
     case INJECT_USERINFO:
         format = "x-access-token:{access_token}";
@@ -145,7 +145,7 @@ static int default_inject(struct schema *s, const json_t *node, struct rule *r)
     free(r->inject);
     r->inject = item;
     r->inject_count = 1;
-    return cross_check_inject(s, NULL, item);
+    return config_cross_check_inject(s, NULL, item);
 }
 
 static int check_needs_credential(struct schema *s, const json_t *node, const struct rule *r)
@@ -175,7 +175,7 @@ static int check_name(struct schema *s, const json_t *node, struct rule *r)
     return index && config_index_add_rule(index, r) == 0 ? 0 : no_memory(s, node);
 }
 
-int cross_check_mark(struct schema *s, const json_t *node, void *mark)
+int config_cross_check_mark(struct schema *s, const json_t *node, void *mark)
 {
     const struct in_band_mark *m = mark;
     if (!m->header == !m->pointer)
@@ -201,7 +201,7 @@ static int check_twin(struct schema *s, const json_t *node, const struct rule *r
                         (size_t)(other - c->rules));
 }
 
-int cross_check_rule(struct schema *s, const json_t *node, void *rule)
+int config_cross_check_rule(struct schema *s, const json_t *node, void *rule)
 {
     struct rule *r = rule;
     const struct config *c = s->root;
@@ -209,7 +209,8 @@ int cross_check_rule(struct schema *s, const json_t *node, void *rule)
         r->port = r->allow_http ? 80 : 443;
     if (r->replay_max_bytes == UINT64_MAX)
         r->replay_max_bytes = c->replay_body_bytes;
-    int failed = check_name(s, node, r) | cross_check_pair(s, json_object_get(node, "tls"), r->cert_file, r->key_file);
+    int failed =
+        check_name(s, node, r) | config_cross_check_pair(s, json_object_get(node, "tls"), r->cert_file, r->key_file);
     failed |= r->credential ? check_credential(s, node, r) : check_needs_credential(s, node, r);
     if (!failed)
         failed = placeholders_check_rule(s, node, r);
@@ -231,10 +232,10 @@ static const char *unknown_rule(const struct config *c, const char *name, const 
     return name;
 }
 
-int cross_check_client(struct schema *s, const json_t *node, void *client)
+int config_cross_check_client(struct schema *s, const json_t *node, void *client)
 {
     const struct client_spec *spec = client;
-    if (local_check_client(s, node, spec) != 0)
+    if (config_local_check_client(s, node, spec) != 0)
         return -1;
     for (size_t i = 0; spec->rules && spec->rules[i]; i++) {
         const char *best = NULL, *name = unknown_rule(s->root, spec->rules[i], &best);
@@ -254,7 +255,7 @@ static int check_redis(struct schema *s, const json_t *store, const struct confi
     const json_t *node = json_object_get(store, "redis");
     bool asked = node && !tree_is_null(s->tree, node);
     struct redis_url url = { .tls = false };
-    int failed = cross_check_pair(s, node, c->redis.cert_file, c->redis.key_file);
+    int failed = config_cross_check_pair(s, node, c->redis.cert_file, c->redis.key_file);
     if (!c->redis.url)
         return asked ? schema_error(s, node, "url is missing: write redis://host:6379/0") : failed;
     if (c->seal_key.kind == SECRET_REF_NONE)
@@ -292,15 +293,15 @@ static int check_http2(struct schema *s, const json_t *rules, const struct confi
     return failed;
 }
 
-int cross_check_config(struct schema *s, const json_t *node, void *config)
+int config_cross_check_config(struct schema *s, const json_t *node, void *config)
 {
     const struct config *c = config;
-    int failed = cross_check_pair(s, json_object_get(node, "ca"), c->ca_cert_file, c->ca_key_file);
+    int failed = config_cross_check_pair(s, json_object_get(node, "ca"), c->ca_cert_file, c->ca_key_file);
     if (c->seal_key_previous.kind != SECRET_REF_NONE && c->seal_key.kind == SECRET_REF_NONE)
         failed = schema_error(s, json_object_get(node, "store"), "seal_key_previous needs seal_key, which is missing");
-    if (check_redis(s, json_object_get(node, "store"), c) != 0 || local_check(s, node, config) != 0)
+    if (check_redis(s, json_object_get(node, "store"), c) != 0 || config_local_check(s, node, config) != 0)
         failed = -1;
-    failed |= chain_check(s, node, c);
+    failed |= config_chain_check(s, node, c);
     failed |= check_http2(s, json_object_get(node, "rules"), c);
     if (c->limits.replay_total_bytes < c->replay_body_bytes)
         failed = schema_error(
@@ -336,21 +337,21 @@ static int read_statuses(struct schema *s, const json_t *node, const struct stat
     return 0;
 }
 
-int cross_read_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule)
+int config_cross_read_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule)
 {
     static const struct statuses http = { 400, 599, "401" };
     (void)f;
     return read_statuses(s, node, &http, ((struct rule *)rule)->unauthorized);
 }
 
-int cross_read_grpc_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule)
+int config_cross_read_grpc_statuses(struct schema *s, const struct field *f, const json_t *node, void *rule)
 {
     static const struct statuses grpc = { 1, 16, "16" };
     (void)f;
     return read_statuses(s, node, &grpc, ((struct rule *)rule)->grpc_unauthorized);
 }
 
-int cross_read_ports(struct schema *s, const struct field *f, const json_t *node, void *config)
+int config_cross_read_ports(struct schema *s, const struct field *f, const json_t *node, void *config)
 {
     struct config *c = config;
     (void)f;
@@ -373,7 +374,7 @@ int cross_read_ports(struct schema *s, const struct field *f, const json_t *node
     return 0;
 }
 
-int cross_read_networks(struct schema *s, const struct field *f, const json_t *node, void *config)
+int config_cross_read_networks(struct schema *s, const struct field *f, const json_t *node, void *config)
 {
     struct config *c = config;
     (void)f;
@@ -389,7 +390,7 @@ int cross_read_networks(struct schema *s, const struct field *f, const json_t *n
         if (address_parse_network(slice_str(text), &c->allow_private[i]) != 0)
             return schema_error(s, item, "\"%.60s\" is not a network: write 10.20.0.0/16, fd00::/8 or one address",
                                 text);
-        slip_network(s, item, text, &c->allow_private[i]);
+        config_slips_network(s, item, text, &c->allow_private[i]);
         c->allow_private_count = i + 1;
     }
     return 0;
@@ -414,7 +415,7 @@ static int read_override(struct schema *s, const char *key, const json_t *value,
     return to->host ? 0 : schema_error(s, value, "out of memory");
 }
 
-int cross_read_resolve(struct schema *s, const struct field *f, const json_t *node, void *config)
+int config_cross_read_resolve(struct schema *s, const struct field *f, const json_t *node, void *config)
 {
     struct config *c = config;
     const char *key;

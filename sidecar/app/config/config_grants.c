@@ -32,13 +32,13 @@ static const struct {
     [GRANT_COMMAND] = { "command", "token response" },
 };
 
-void grants_init_spec(void *spec)
+void config_grants_init_spec(void *spec)
 {
     ((struct credential_spec *)spec)->grant = UNSAID_GRANT;
     ((struct credential_spec *)spec)->client_auth = UNSAID_AUTH;
 }
 
-int grants_read_token(struct schema *s, const struct field *f, const json_t *node, void *spec)
+int config_grants_read_token(struct schema *s, const struct field *f, const json_t *node, void *spec)
 {
     struct credential_spec *c = spec;
     const char *word = json_string_value(node);
@@ -130,7 +130,7 @@ static int check_first_token(struct schema *s, const json_t *node, const struct 
     return missing(s, node, "refresh_token", "grant: refresh_token", " (or login, to sign in with sidekey login)");
 }
 
-int grants_check_login(struct schema *s, const json_t *node, void *spec)
+int config_grants_check_login(struct schema *s, const json_t *node, void *spec)
 {
     const struct credential_spec *c = spec;
     if (!node || credential_spec_has_login(c))
@@ -160,7 +160,7 @@ static int check_url(struct schema *s, const json_t *node, struct credential_spe
                     ? NULL
                     : "is not a metadata server: write http://169.254.169.254/…";
     else if (c->token_url)
-        wrong = value_token_url(&c->token_url);
+        wrong = config_value_token_url(&c->token_url);
     return wrong ? schema_error(s, at, "token_url %s", wrong) : 0;
 }
 
@@ -228,7 +228,7 @@ static int check_client(struct schema *s, const json_t *node, const struct crede
     return 0;
 }
 
-int grants_check_spec(struct schema *s, const json_t *node, void *spec)
+int config_grants_check_spec(struct schema *s, const json_t *node, void *spec)
 {
     struct credential_spec *c = spec;
     bool said = c->client_auth != UNSAID_AUTH;
@@ -239,7 +239,7 @@ int grants_check_spec(struct schema *s, const json_t *node, void *spec)
     choose_auth(c);
     int failed = check_keys(s, node, c);
     failed |= check_first_token(s, node, c);
-    failed |= cross_check_pair(s, json_object_get(node, "tls"), c->cert_file, c->key_file);
+    failed |= config_cross_check_pair(s, json_object_get(node, "tls"), c->cert_file, c->key_file);
     failed |= check_url(s, node, c);
     failed |= check_token(s, node, c);
     failed |= check_response(s, node, c);

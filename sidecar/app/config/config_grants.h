@@ -6,14 +6,14 @@
 #include "app/config/schema.h"
 
 /* The defaults of one credential that are not zero. */
-void grants_init_spec(void *spec);
+void config_grants_init_spec(void *spec);
 /* 0; -1, reported.  Fills token_url and client_auth where they follow from other keys. */
-int grants_check_spec(struct schema *s, const json_t *node, void *spec);
+int config_grants_check_spec(struct schema *s, const json_t *node, void *spec);
 
 /* credentials.NAME.login.  0; -1, reported. */
-int grants_check_login(struct schema *s, const json_t *node, void *spec);
+int config_grants_check_login(struct schema *s, const json_t *node, void *spec);
 
 /* credentials.NAME.token: a secret, or the word for a member of the response. */
-int grants_read_token(struct schema *s, const struct field *f, const json_t *node, void *spec);
+int config_grants_read_token(struct schema *s, const struct field *f, const json_t *node, void *spec);
 
 #endif

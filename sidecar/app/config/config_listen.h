@@ -4,6 +4,6 @@
 
 #include "app/config/field.h"
 
-extern const struct table listen_table, gateway_table;
+extern const struct table config_listen_table, config_listen_gateway_table;
 
 #endif

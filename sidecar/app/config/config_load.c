@@ -61,7 +61,7 @@ static int derive(struct config *c)
     if (!c->permit_hosts || !c->extra_roots)
         return -ENOMEM;
     int failed = derive_lists(c);
-    slip_fill_limits(c);
+    config_slips_fill_limits(c);
     if (!c->store_file)
         c->store_file = config_file_default_state();
     if (!c->ca_publish && c->store_file)
@@ -72,7 +72,7 @@ static int derive(struct config *c)
     return failed || !c->store_file || !c->ca_publish || !c->admin_socket ? -ENOMEM : 0;
 }
 
-/* A rule with a placeholder was judged already: cross_check_rule(). */
+/* A rule with a placeholder was judged already: config_cross_check_rule(). */
 static bool is_shadowed(struct config_index *index, const struct rule *r)
 {
     const struct rule *before;
@@ -104,7 +104,7 @@ static void warn_unused(struct schema *s, const struct config *c, const json_t *
     for (size_t i = 0; i < c->rule_count && known; i++)
         known = !c->rules[i].credential || hash_put(used, slice_str(c->rules[i].credential), used) == 0;
     for (size_t i = 0; i < c->credential_count && known; i++)
-        if (!hash_get(used, slice_str(c->credentials[i].name)) && !chain_has_child(c, &c->credentials[i]))
+        if (!hash_get(used, slice_str(c->credentials[i].name)) && !config_chain_has_child(c, &c->credentials[i]))
             schema_warn(s, json_object_get(credentials, c->credentials[i].name), "credentials.%s: no rule uses it",
                         c->credentials[i].name);
     hash_free(used);
@@ -129,9 +129,9 @@ static void warn(struct schema *s, const struct config *c)
                     "gateway_open: every program that can connect to listen.gateway can use the credentials");
     warn_unused(s, c, credentials);
     warn_rules(s, c, json_object_get(root, "rules"));
-    local_warn(s, root, c);
-    slip_variables(s, &config_table);
-    slip_memory(s, c);
+    config_local_warn(s, root, c);
+    config_slips_variables(s, &config_table);
+    config_slips_memory(s, c);
 }
 
 static int check_flags(struct schema *s)

@@ -9,7 +9,7 @@
 #define ID_OVERFLOW 65534       /* user_namespaces(7): the overflow id, shown for ids that are not mapped here */
 #define UIDS_MAX 1024
 
-const char *local_path(char **io_text)
+const char *config_local_path(char **io_text)
 {
     if (**io_text != '/')
         return "the path of a socket must begin with /";
@@ -17,19 +17,19 @@ const char *local_path(char **io_text)
                                                    : NULL;
 }
 
-const char *local_admin_path(char **io_text)
+const char *config_local_admin_path(char **io_text)
 {
-    return strcmp(*io_text, "off") == 0 ? NULL : local_path(io_text);
+    return strcmp(*io_text, "off") == 0 ? NULL : config_local_path(io_text);
 }
 
-const char *local_mode(char **io_text)
+const char *config_local_mode(char **io_text)
 {
     const char *digits = *io_text + (**io_text == '0');
     bool octal = strlen(digits) == 3 && strspn(digits, "01234567") == 3;
     return octal ? NULL : "permissions are three octal digits: write \"0660\" for the owner and the group";
 }
 
-const char *local_group(char **io_text)
+const char *config_local_group(char **io_text)
 {
     return **io_text ? NULL : "is empty: write a group, or remove the key";
 }
@@ -61,7 +61,7 @@ static int no_id(struct schema *s, const json_t *node, int failed, bool group, c
     return schema_error(s, node, "this machine has no %s \"%.40s\": write its number, or create it", what, text);
 }
 
-int local_read_uids(struct schema *s, const struct field *f, const json_t *node, void *client)
+int config_local_read_uids(struct schema *s, const struct field *f, const json_t *node, void *client)
 {
     struct client_spec *spec = client;
     size_t count = json_array_size(node);
@@ -94,7 +94,7 @@ static bool has_uid(const struct client_spec *spec, uid_t uid)
     return false;
 }
 
-int local_check_client(struct schema *s, const json_t *node, const struct client_spec *client)
+int config_local_check_client(struct schema *s, const json_t *node, const struct client_spec *client)
 {
     const struct config *c = s->root;
     if (client->password.kind == SECRET_REF_NONE && !client->uids)
@@ -120,7 +120,7 @@ static int find_group(struct schema *s, const json_t *listen, struct config *c)
     return no_id(s, json_object_get(listen, "socket_group"), failed, true, c->socket_group);
 }
 
-int local_check(struct schema *s, const json_t *node, struct config *c)
+int config_local_check(struct schema *s, const json_t *node, struct config *c)
 {
     const json_t *listen = json_object_get(node, "listen");
     if (c->listen_transparent.len && c->client_count)
@@ -142,7 +142,7 @@ int local_check(struct schema *s, const json_t *node, struct config *c)
     return 0;
 }
 
-void local_warn(struct schema *s, const json_t *root, const struct config *c)
+void config_local_warn(struct schema *s, const json_t *root, const struct config *c)
 {
     const json_t *listen = json_object_get(root, "listen"), *clients = json_object_get(root, "clients");
     if (c->listen_socket && config_socket(c).mode & S_IWOTH && !c->client_count)

@@ -1,13 +1,13 @@
 #include "app/config/config_network.h"
 
-const char *network_parent_url(char **io_text)
+const char *config_network_parent_url(char **io_text)
 {
     enum parent_kind kind;
     struct authority at;
     return parent_parse(slice_str(*io_text), &kind, &at);
 }
 
-const char *network_parent_username(char **io_text)
+const char *config_network_parent_username(char **io_text)
 {
     for (const char *c = *io_text; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 0x7f || *c == ':')
@@ -15,12 +15,12 @@ const char *network_parent_username(char **io_text)
     return strlen(*io_text) > PARENT_LOGIN_MAX ? "a user name has at most 255 bytes" : NULL;
 }
 
-const char *network_bypass(char **io_text)
+const char *config_network_bypass(char **io_text)
 {
     return parent_check_bypass(io_text);
 }
 
-int network_check_parent(struct schema *s, const json_t *node, void *config)
+int config_network_check_parent(struct schema *s, const json_t *node, void *config)
 {
     const struct parent_options *p = &((struct config *)config)->parent;
     bool password = p->password.kind != SECRET_REF_NONE;

@@ -6,10 +6,10 @@
 #include "app/config/config.h"
 
 /* Each as field.check (app/config/field.h). */
-const char *network_parent_url(char **io_text);
-const char *network_parent_username(char **io_text);
-const char *network_bypass(char **io_text);
+const char *config_network_parent_url(char **io_text);
+const char *config_network_parent_username(char **io_text);
+const char *config_network_bypass(char **io_text);
 /* The object parent_proxy as a whole.  0; -1, reported. */
-int network_check_parent(struct schema *s, const json_t *node, void *config);
+int config_network_check_parent(struct schema *s, const json_t *node, void *config);
 
 #endif

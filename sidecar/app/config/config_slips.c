@@ -15,7 +15,7 @@
 #define REPLAY_MOST (64 * MIB)
 #define CONNECTIONS_MOST 10000
 
-void slip_network(struct schema *s, const json_t *node, const char *text, const struct address *network)
+void config_slips_network(struct schema *s, const json_t *node, const char *text, const struct address *network)
 {
     struct address host;
     char plain[64], means[64];
@@ -70,7 +70,7 @@ static bool is_of_others(const char *name)
 }
 
 /* Only what looks like a key: others may have variables that begin so. */
-void slip_variables(struct schema *s, const struct table *t)
+void config_slips_variables(struct schema *s, const struct table *t)
 {
     for (char **variable = environ; variable && *variable; variable++) {
         char name[96];
@@ -91,7 +91,7 @@ static uint64_t at_most(uint64_t value, uint64_t most)
     return value < most ? value : most;
 }
 
-void slip_fill_limits(struct config *c)
+void config_slips_fill_limits(struct config *c)
 {
     uint64_t limit = memory_limit(), workers = c->workers ? c->workers : 1;
     uint64_t replay = limit ? at_most(limit / 4 / workers, REPLAY_MOST) : REPLAY_MOST;
@@ -103,7 +103,7 @@ void slip_fill_limits(struct config *c)
             connections < CONNECTIONS_MOST ? (unsigned)connections + !connections : CONNECTIONS_MOST;
 }
 
-void slip_memory(struct schema *s, const struct config *c)
+void config_slips_memory(struct schema *s, const struct config *c)
 {
     uint64_t limit = memory_limit();
     uint64_t need =

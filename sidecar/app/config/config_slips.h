@@ -6,12 +6,12 @@
 #include "app/config/config.h"
 
 /* "10.1.2.3/8": more bits than the prefix has; network: what it means. */
-void slip_network(struct schema *s, const json_t *node, const char *text, const struct address *network);
+void config_slips_network(struct schema *s, const json_t *node, const char *text, const struct address *network);
 /* SIDEKEY_… variables that no key has. */
-void slip_variables(struct schema *s, const struct table *t);
+void config_slips_variables(struct schema *s, const struct table *t);
 /* The limits need more than the kernel gives. */
-void slip_memory(struct schema *s, const struct config *c);
+void config_slips_memory(struct schema *s, const struct config *c);
 /* Limits that nobody has set follow the memory limit, or are 64 MiB and 10,000. */
-void slip_fill_limits(struct config *c);
+void config_slips_fill_limits(struct config *c);
 
 #endif

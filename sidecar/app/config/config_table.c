@@ -47,11 +47,11 @@ static const struct field ca_fields[] = {
 static const struct table ca_table = { .fields = ca_fields };
 
 static const struct field sentinel_fields[] = {
-    { "master", FIELD_STRING, FIELD_REQUIRED, .at = CONFIG(redis.sentinel_master), .check = value_redis_word,
+    { "master", FIELD_STRING, FIELD_REQUIRED, .at = CONFIG(redis.sentinel_master), .check = config_value_redis_word,
       .about = "Name of the primary in the configuration of the sentinels." },
-    { "nodes", FIELD_STRINGS, FIELD_REQUIRED, .at = CONFIG(redis.sentinel_nodes), .check = value_redis_node,
+    { "nodes", FIELD_STRINGS, FIELD_REQUIRED, .at = CONFIG(redis.sentinel_nodes), .check = config_value_redis_node,
       .about = "Sentinels, host[:port]; default port 26379.  With rediss:// in url, sidekey uses TLS to them too." },
-    { "username", FIELD_STRING, .at = CONFIG(redis.sentinel_username), .check = value_redis_word,
+    { "username", FIELD_STRING, .at = CONFIG(redis.sentinel_username), .check = config_value_redis_word,
       .about = "ACL user at the sentinels." },
     { "password", FIELD_SECRET, .at = CONFIG(redis.sentinel_password), .about = "Password at the sentinels." },
     END,
@@ -59,9 +59,9 @@ static const struct field sentinel_fields[] = {
 static const struct table sentinel_table = { .fields = sentinel_fields };
 
 static const struct field redis_fields[] = {
-    { "url", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.url), .check = value_redis_url,
+    { "url", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.url), .check = config_value_redis_url,
       .about = "redis://[user@]host[:port][/db], rediss://… for TLS, or unix:///path[?db=n]; any node of a cluster." },
-    { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.username), .check = value_redis_word,
+    { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.username), .check = config_value_redis_word,
       .about = "ACL user; wins over the one in url." },
     { "password", FIELD_SECRET, .at = CONFIG(redis.password), .about = "Password; read again when Redis refuses it." },
     { "ca_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(redis.ca_file),
@@ -95,12 +95,12 @@ static const struct field store_fields[] = {
 static const struct table store_table = { .fields = store_fields };
 
 static const struct field match_fields[] = {
-    { "host", FIELD_STRING, FIELD_REQUIRED, .at = RULE(host), .check = value_host,
+    { "host", FIELD_STRING, FIELD_REQUIRED, .at = RULE(host), .check = config_value_host,
       .about = "A host name, an IP address, or *.suffix for exactly one label." },
     { "port", FIELD_PORT, .at = RULE(port), .about = "Port; default 443, or 80 with allow_http." },
-    { "paths", FIELD_STRINGS, .at = RULE(paths), .check = value_path,
+    { "paths", FIELD_STRINGS, .at = RULE(paths), .check = config_value_path,
       .about = "Path patterns, a star only at the end; default all." },
-    { "methods", FIELD_STRINGS, .at = RULE(methods), .check = value_method, .about = "Methods; default all." },
+    { "methods", FIELD_STRINGS, .at = RULE(methods), .check = config_value_method, .about = "Methods; default all." },
     END,
 };
 static const struct table match_table = { .fields = match_fields };
@@ -108,21 +108,21 @@ static const struct table match_table = { .fields = match_fields };
 static const struct field inject_fields[] = {
     { "in", FIELD_ENUM, .at = offsetof(struct inject_item, in), .initial = "header", .words = places,
       .about = "Where the token goes: a header field, a query key, or Basic credentials (userinfo)." },
-    { "name", FIELD_STRING, .at = offsetof(struct inject_item, name), .check = value_text,
+    { "name", FIELD_STRING, .at = offsetof(struct inject_item, name), .check = config_value_text,
       .about = "Field name (default authorization) or query key." },
-    { "format", FIELD_STRING, .at = offsetof(struct inject_item, format), .check = value_format,
+    { "format", FIELD_STRING, .at = offsetof(struct inject_item, format), .check = config_value_format,
       .about = "The value, with {access_token} or another member of the token response; default Bearer "
                "{access_token} for authorization." },
     END,
 };
 static const struct table inject_table = { .fields = inject_fields,
                                            .size = sizeof(struct inject_item),
-                                           .check = cross_check_inject };
+                                           .check = config_cross_check_inject };
 
 static const struct field only_if_fields[] = {
-    { "header", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_header), .check = value_field,
+    { "header", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_header), .check = config_value_field,
       .about = "Header field that must hold the placeholder." },
-    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_equals), .check = value_text,
+    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = RULE(only_if_equals), .check = config_value_text,
       .about = "The complete placeholder." },
     END,
 };
@@ -139,21 +139,21 @@ static const struct field rule_tls_fields[] = {
 static const struct table rule_tls_table = { .fields = rule_tls_fields };
 
 static const struct field rule_fields[] = {
-    { "name", FIELD_STRING, .at = RULE(name), .check = value_label,
+    { "name", FIELD_STRING, .at = RULE(name), .check = config_value_label,
       .about = "Label in logs and metrics; default the host." },
     { "match", FIELD_OBJECT, FIELD_REQUIRED, .table = &match_table, .about = "Requests that the rule applies to." },
-    { "credential", FIELD_STRING, .at = RULE(credential), .check = value_credential,
+    { "credential", FIELD_STRING, .at = RULE(credential), .check = config_value_credential,
       .about = "Name of the credential; default: forward the request without one." },
     { "inject", FIELD_LIST, .at = RULE(inject), .count_at = RULE(inject_count), .table = &inject_table,
       .about = "How to add the token to the request; default the authorization field, Bearer." },
-    { "strip", FIELD_STRINGS, .at = RULE(strip), .check = value_field,
+    { "strip", FIELD_STRINGS, .at = RULE(strip), .check = config_value_field,
       .about = "Header fields to remove from the request." },
-    { "strip_query", FIELD_STRINGS, .at = RULE(strip_query), .check = value_query_key,
+    { "strip_query", FIELD_STRINGS, .at = RULE(strip_query), .check = config_value_query_key,
       .about = "Query keys to remove from the request." },
-    { "append", FIELD_PAIRS, .at = RULE(append), .count_at = RULE(append_count), .check = value_field,
+    { "append", FIELD_PAIRS, .at = RULE(append), .count_at = RULE(append_count), .check = config_value_field,
       .about = "Members to add to list fields, such as anthropic-beta." },
     { "set_if_absent", FIELD_PAIRS, .at = RULE(set_if_absent), .count_at = RULE(set_if_absent_count),
-      .check = value_field, .about = "Header fields to set when the request does not have them." },
+      .check = config_value_field, .about = "Header fields to set when the request does not have them." },
     { "when", FIELD_OBJECT, .table = &config_when_table,
       .about = "Use the rule only for requests with this placeholder, which sidekey never forwards: many accounts "
                "share one host." },
@@ -168,7 +168,7 @@ static const struct field rule_fields[] = {
       .about = "What to do with requests that match except for the placeholder: refuse (403), or pass (forward "
                "unchanged, without a token)." },
     { "only_if", FIELD_OBJECT, .table = &only_if_table, .about = "Inject only when the request has this placeholder." },
-    { "upgrade", FIELD_STRINGS, .at = RULE(upgrades), .check = value_upgrade,
+    { "upgrade", FIELD_STRINGS, .at = RULE(upgrades), .check = config_value_upgrade,
       .about = "Protocols that a request may switch to (Upgrade), such as websocket, spdy/3.1 and tcp; default only "
                "websocket, [] for none." },
     { "allow_http", FIELD_BOOL, .at = RULE(allow_http), .initial = "false",
@@ -184,29 +184,29 @@ static const struct field rule_fields[] = {
     END,
 };
 static const struct table rule_table = {
-    .fields = rule_fields, .size = sizeof(struct rule), .init = cross_init_rule, .check = cross_check_rule
+    .fields = rule_fields, .size = sizeof(struct rule), .init = config_cross_init_rule, .check = config_cross_check_rule
 };
 
 static const struct field parent_fields[] = {
-    { "url", FIELD_STRING, FIELD_ENV, .at = CONFIG(parent.url), .check = network_parent_url,
+    { "url", FIELD_STRING, FIELD_ENV, .at = CONFIG(parent.url), .check = config_network_parent_url,
       .about = "http://host:port (CONNECT) or socks5h://host:port (SOCKS5; the parent proxy looks names up)." },
-    { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(parent.username), .check = network_parent_username,
+    { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(parent.username), .check = config_network_parent_username,
       .about = "User name at the parent proxy." },
     { "password", FIELD_SECRET, .at = CONFIG(parent.password),
       .about =
           "Password at the parent proxy; keeper and workers read it when they start (a reload starts new workers)." },
     END,
 };
-static const struct table parent_table = { .fields = parent_fields, .check = network_check_parent };
+static const struct table parent_table = { .fields = parent_fields, .check = config_network_check_parent };
 
 static const struct field client_fields[] = {
     { "password", FIELD_SECRET, .at = offsetof(struct client_spec, password),
       .about = "Password of the client; its proxy URL has NAME as the user. Workers read it when they start." },
-    { "uids", FIELD_CUSTOM, .read = local_read_uids,
+    { "uids", FIELD_CUSTOM, .read = config_local_read_uids,
       .about = "Users (number or name) that are this client on listen.socket without a password; sidekey looks names "
                "up when it starts.",
       .json = "{\"type\":\"array\",\"items\":{\"type\":[\"integer\",\"string\"]},\"minItems\":1}" },
-    { "rules", FIELD_STRINGS, FIELD_REQUIRED, .at = offsetof(struct client_spec, rules), .check = value_label,
+    { "rules", FIELD_STRINGS, FIELD_REQUIRED, .at = offsetof(struct client_spec, rules), .check = config_value_label,
       .about =
           "Names of the rules that apply to this client; a request that only other rules match counts as unmatched." },
     END,
@@ -214,7 +214,7 @@ static const struct field client_fields[] = {
 static const struct table client_table = { .fields = client_fields,
                                            .size = sizeof(struct client_spec),
                                            .name_at = offsetof(struct client_spec, name),
-                                           .check = cross_check_client };
+                                           .check = config_cross_check_client };
 
 static const struct field clients_fields[] = {
     { "absolute_https", FIELD_BOOL, .at = CONFIG(absolute_https), .initial = "false",
@@ -224,16 +224,16 @@ static const struct field clients_fields[] = {
 };
 
 static const struct field network_fields[] = {
-    { "allow_private", FIELD_CUSTOM, .read = cross_read_networks,
+    { "allow_private", FIELD_CUSTOM, .read = config_cross_read_networks,
       .about = "Private and loopback networks that sidekey may connect to.",
       .json = "{\"type\":\"array\",\"items\":{\"type\":\"string\"}}" },
-    { "resolve", FIELD_CUSTOM, .read = cross_read_resolve,
+    { "resolve", FIELD_CUSTOM, .read = config_cross_read_resolve,
       .about = "Fixed addresses, host[:port] to ip[:port]; they are always allowed.",
       .json = "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}" },
     { "parent_proxy", FIELD_OBJECT, .table = &parent_table,
       .about =
           "Proxy for connections to upstreams and token endpoints; not for Redis, and not for what resolve lists." },
-    { "no_proxy", FIELD_STRINGS, .at = CONFIG(parent.no_proxy), .check = network_bypass,
+    { "no_proxy", FIELD_STRINGS, .at = CONFIG(parent.no_proxy), .check = config_network_bypass,
       .about = "Targets that bypass the parent proxy: a host name, .suffix for every name below it, an IP address or "
                "network, or a star for all; loopback and localhost always do." },
     END,
@@ -286,8 +286,8 @@ static const struct table log_table = { .fields = log_fields };
 
 /* In this order the walker reads: credentials stand before the rules that name them. */
 static const struct field config_fields[] = {
-    { "listen", FIELD_OBJECT, .table = &listen_table, .about = "Where clients and operators connect." },
-    { "gateway", FIELD_OBJECT, .table = &gateway_table, .about = "The listener for base URLs." },
+    { "listen", FIELD_OBJECT, .table = &config_listen_table, .about = "Where clients and operators connect." },
+    { "gateway", FIELD_OBJECT, .table = &config_listen_gateway_table, .about = "The listener for base URLs." },
     { "gateway_open", FIELD_BOOL, .at = CONFIG(gateway_open), .initial = "false",
       .about = "Whether listen.gateway serves requests that show neither the rule's placeholder nor a client's "
                "password." },
@@ -298,7 +298,7 @@ static const struct field config_fields[] = {
       .about = "Whether hosts that no rule names may have private addresses (RFC 1918, fc00::/7), reached without a "
                "token: refuse or allow; default refuse, in \"sidekey run\" allow. Requests with a token need "
                "network.allow_private." },
-    { "connect_ports", FIELD_CUSTOM, .read = cross_read_ports,
+    { "connect_ports", FIELD_CUSTOM, .read = config_cross_read_ports,
       .about = "Ports that CONNECT may name besides those of the rules, or any (the default); other ports are refused "
                "with 403.",
       .json = "{\"anyOf\":[{\"const\":\"any\"},{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":1,"
@@ -309,11 +309,11 @@ static const struct field config_fields[] = {
     { "store", FIELD_OBJECT, .table = &store_table, .about = "Where token state is kept." },
     { "limits", FIELD_OBJECT, .table = &limits_table, .about = "Deadlines, sizes and counts." },
     { "credentials", FIELD_MAP, .at = CONFIG(credentials), .count_at = CONFIG(credential_count),
-      .table = &config_credential_table, .check = value_credential, .about = "Credentials by name." },
+      .table = &config_credential_table, .check = config_value_credential, .about = "Credentials by name." },
     { "rules", FIELD_LIST, .at = CONFIG(rules), .count_at = CONFIG(rule_count), .table = &rule_table,
       .about = "Which requests get which credential." },
     { "clients", FIELD_MAP, .at = CONFIG(clients), .count_at = CONFIG(client_count), .table = &client_table,
-      .beside = clients_fields, .check = value_client,
+      .beside = clients_fields, .check = config_value_client,
       .about = "Clients by name: when any is given, the proxy requires a name and password (407) or, on listen.socket, "
                "a known uid (403), and each has its own rules." },
     { "network", FIELD_OBJECT, .table = &network_table,
@@ -325,4 +325,4 @@ static const struct field config_fields[] = {
 };
 const struct table config_table = { .fields = config_fields,
                                     .size = sizeof(struct config),
-                                    .check = cross_check_config };
+                                    .check = config_cross_check_config };

@@ -9,14 +9,14 @@
 
 #define MARK(member) offsetof(struct in_band_mark, member)
 static const struct field mark_header_fields[] = {
-    { "name", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header), .check = value_field, .about = "Header field." },
-    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header_equals), .check = value_text,
+    { "name", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header), .check = config_value_field, .about = "Header field." },
+    { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(header_equals), .check = config_value_text,
       .about = "Its complete value." },
     END,
 };
 static const struct table mark_header_table = { .fields = mark_header_fields };
 static const struct field mark_json_fields[] = {
-    { "pointer", FIELD_STRING, FIELD_REQUIRED, .at = MARK(pointer), .check = value_pointer,
+    { "pointer", FIELD_STRING, FIELD_REQUIRED, .at = MARK(pointer), .check = config_value_pointer,
       .about = "Place in the body, as a JSON pointer (RFC 6901)." },
     { "equals", FIELD_STRING, FIELD_REQUIRED, .at = MARK(equals),
       .about = "Value at that place: text, number or boolean." },
@@ -36,10 +36,10 @@ static const struct field mark_fields[] = {
 };
 static const struct table mark_table = { .fields = mark_fields,
                                          .size = sizeof(struct in_band_mark),
-                                         .check = cross_check_mark };
+                                         .check = config_cross_check_mark };
 
 static const struct field unauthorized_fields[] = {
-    { "statuses", FIELD_CUSTOM, .read = cross_read_statuses,
+    { "statuses", FIELD_CUSTOM, .read = config_cross_read_statuses,
       .about = "Statuses that mean \"the token was refused\"; default [401], [] for none.",
       .json = "{\"type\":\"array\",\"maxItems\":7,\"items\":{\"type\":\"integer\",\"minimum\":400,\"maximum\":599}}" },
     { "max_body", FIELD_SIZE, .at = RULE(replay_max_bytes), .max = 1024 * MIB,
@@ -47,7 +47,7 @@ static const struct field unauthorized_fields[] = {
     { "replay", FIELD_BOOL, .at = RULE(replay), .initial = "true",
       .about = "Send the request again with the new token; false: pass the response on, and use the new token for the "
                "next request." },
-    { "grpc", FIELD_CUSTOM, .read = cross_read_grpc_statuses,
+    { "grpc", FIELD_CUSTOM, .read = config_cross_read_grpc_statuses,
       .about = "Statuses of gRPC calls that mean the same, in trailers-only responses; default [16] "
                "(UNAUTHENTICATED), [] for none.",
       .json = "{\"type\":\"array\",\"maxItems\":7,\"items\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":16}}" },

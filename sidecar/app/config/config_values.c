@@ -34,7 +34,7 @@ static void lower(char *text)
             *text = (char)(*text - 'A' + 'a');
 }
 
-const char *value_credential(char **io_text)
+const char *config_value_credential(char **io_text)
 {
     const char *c = *io_text;
     while (is_lower(*c) || is_digit(*c) || (*c && strchr("._-", *c)))
@@ -44,7 +44,7 @@ const char *value_credential(char **io_text)
     return NULL;
 }
 
-const char *value_label(char **io_text)
+const char *config_value_label(char **io_text)
 {
     const char *c = *io_text;
     while (is_lower(*c) || is_upper(*c) || is_digit(*c) || (*c && strchr("._*:-", *c)))
@@ -54,7 +54,7 @@ const char *value_label(char **io_text)
     return NULL;
 }
 
-const char *value_host(char **io_text)
+const char *config_value_host(char **io_text)
 {
     const char *text = *io_text;
     bool wild = strncmp(text, "*.", 2) == 0, naked_v6 = *text != '[' && strchr(text, ':') != strrchr(text, ':');
@@ -88,7 +88,7 @@ const char *value_host(char **io_text)
     return NULL;
 }
 
-const char *value_path(char **io_text)
+const char *config_value_path(char **io_text)
 {
     const char *text = *io_text, *star = strchr(text, '*');
     if (*text != '/' && strcmp(text, "*") != 0)
@@ -105,7 +105,7 @@ const char *value_path(char **io_text)
     return NULL;
 }
 
-const char *value_method(char **io_text)
+const char *config_value_method(char **io_text)
 {
     if (!rules_is_token(slice_str(*io_text)))
         return "not an HTTP method: write GET, POST and so on";
@@ -116,7 +116,7 @@ const char *value_method(char **io_text)
 }
 
 /* RFC 9110 §7.8: a name, or a name and a version. */
-const char *value_upgrade(char **io_text)
+const char *config_value_upgrade(char **io_text)
 {
     struct slice version, name = slice_cut(slice_str(*io_text), '/', &version);
     bool whole = rules_is_token(name) && (!strchr(*io_text, '/') || rules_is_token(version));
@@ -128,7 +128,7 @@ const char *value_upgrade(char **io_text)
     return NULL;
 }
 
-const char *value_field(char **io_text)
+const char *config_value_field(char **io_text)
 {
     if (!rules_is_token(slice_str(*io_text)))
         return "not a header field name (RFC 9110: letters, digits, hyphen and a few more)";
@@ -138,7 +138,7 @@ const char *value_field(char **io_text)
     return NULL;
 }
 
-const char *value_query_key(char **io_text)
+const char *config_value_query_key(char **io_text)
 {
     for (const char *c = *io_text; *c; c++)
         if ((unsigned char)*c <= ' ' || *c == 0x7f || strchr("&=#?", *c))
@@ -146,30 +146,30 @@ const char *value_query_key(char **io_text)
     return NULL;
 }
 
-const char *value_text(char **io_text)
+const char *config_value_text(char **io_text)
 {
     return rules_is_value(slice_str(*io_text)) ? NULL : "control bytes (CR, LF and the like) are not allowed";
 }
 
-const char *value_placeholder(char **io_text)
+const char *config_value_placeholder(char **io_text)
 {
     size_t len = strlen(*io_text);
     if (len < 4 || len > WHEN_VALUE_MAX)
         return "a placeholder has 4 to 1024 bytes";
-    return value_text(io_text);
+    return config_value_text(io_text);
 }
 
-const char *value_client(char **io_text)
+const char *config_value_client(char **io_text)
 {
-    return value_credential(io_text) ? "a client's name has 1 to 64 of a-z 0-9 . _ -" : NULL;
+    return config_value_credential(io_text) ? "a client's name has 1 to 64 of a-z 0-9 . _ -" : NULL;
 }
 
-const char *value_pointer(char **io_text)
+const char *config_value_pointer(char **io_text)
 {
     return in_band_pointer_fault(*io_text);
 }
 
-const char *value_format(char **io_text)
+const char *config_value_format(char **io_text)
 {
     bool any = false;
     const char *c = *io_text;
@@ -187,11 +187,11 @@ const char *value_format(char **io_text)
     }
     if (!any)
         return "contains no {access_token} (write constant fields under set_if_absent or append)";
-    const char *slip = slip_format(io_text);
-    return slip ? slip : value_text(io_text);
+    const char *slip = slips_format(io_text);
+    return slip ? slip : config_value_text(io_text);
 }
 
-const char *value_url(char **io_text)
+const char *config_value_url(char **io_text)
 {
     struct authority a;
     struct slice path;
@@ -200,11 +200,11 @@ const char *value_url(char **io_text)
     return NULL;
 }
 
-const char *value_token_url(char **io_text)
+const char *config_value_token_url(char **io_text)
 {
     struct authority a;
     struct slice path;
-    const char *wrong = value_url(io_text);
+    const char *wrong = config_value_url(io_text);
     if (wrong)
         return wrong;
     if (url_parse(slice_str(*io_text), &a, &path) == 0 && a.scheme == SCHEME_HTTP
@@ -213,7 +213,7 @@ const char *value_token_url(char **io_text)
     return NULL;
 }
 
-const char *value_param(char **io_text)
+const char *config_value_param(char **io_text)
 {
     static const char *const own[] = {
         "grant_type",  "client_id",        "client_secret",        "refresh_token",    "scope",
@@ -225,14 +225,14 @@ const char *value_param(char **io_text)
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(*io_text, own[i]) == 0)
             return "has a key of its own: do not write it under params";
-    return value_text(io_text);
+    return config_value_text(io_text);
 }
 
-const char *value_redirect_url(char **io_text)
+const char *config_value_redirect_url(char **io_text)
 {
     struct authority a;
     struct slice path;
-    const char *wrong = value_url(io_text);
+    const char *wrong = config_value_url(io_text);
     if (wrong)
         return wrong;
     if (url_parse(slice_str(*io_text), &a, &path) != 0 || a.scheme != SCHEME_HTTP
@@ -241,7 +241,7 @@ const char *value_redirect_url(char **io_text)
     return NULL;
 }
 
-const char *value_login_param(char **io_text)
+const char *config_value_login_param(char **io_text)
 {
     static const char *const own[] = { "response_type", "client_id", "redirect_uri",   "scope",
                                        "state",         "resource",  "code_challenge", "code_challenge_method" };
@@ -250,10 +250,10 @@ const char *value_login_param(char **io_text)
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(*io_text, own[i]) == 0)
             return "sidekey writes this parameter itself: remove it";
-    return value_text(io_text);
+    return config_value_text(io_text);
 }
 
-const char *value_claim(char **io_text)
+const char *config_value_claim(char **io_text)
 {
     static const char *const own[] = { "iss", "sub", "aud", "iat", "exp", "jti" };
     if (!**io_text)
@@ -261,38 +261,38 @@ const char *value_claim(char **io_text)
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(*io_text, own[i]) == 0)
             return "has a key of its own (issuer, subject, audience, lifetime): do not write it under claims";
-    return value_text(io_text);
+    return config_value_text(io_text);
 }
 
-const char *value_request_field(char **io_text)
+const char *config_value_request_field(char **io_text)
 {
     static const char *const own[] = { "authorization", "accept", "content-type", "expect" };
-    const char *wrong = value_field(io_text);
+    const char *wrong = config_value_field(io_text);
     for (size_t i = 0; !wrong && i < sizeof own / sizeof *own; i++)
         if (strcmp(*io_text, own[i]) == 0)
             wrong = "sidekey writes this field itself: remove it";
     return wrong;
 }
 
-const char *value_number_id(char **io_text)
+const char *config_value_number_id(char **io_text)
 {
     uint64_t number;
     return slice_u64(slice_str(*io_text), UINT64_MAX, &number) == 0 ? NULL : "is not an id: write its digits";
 }
 
-const char *value_redis_url(char **io_text)
+const char *config_value_redis_url(char **io_text)
 {
     struct redis_url url;
     return redis_url_parse(slice_str(*io_text), &url);
 }
 
-const char *value_redis_node(char **io_text)
+const char *config_value_redis_node(char **io_text)
 {
     struct authority at;
     return redis_url_parse_node(slice_str(*io_text), &at);
 }
 
-const char *value_redis_word(char **io_text)
+const char *config_value_redis_word(char **io_text)
 {
     for (const char *c = *io_text; *c; c++)
         if ((unsigned char)*c <= ' ' || *c == 0x7f)

@@ -9,13 +9,13 @@
 #define WHEN(member) offsetof(struct rule, when.member)
 
 static const struct field when_fields[] = {
-    { "header", FIELD_STRING, .at = WHEN(header), .check = value_field,
+    { "header", FIELD_STRING, .at = WHEN(header), .check = config_value_field,
       .about = "Header field that has the placeholder, such as authorization or x-api-key." },
-    { "query", FIELD_STRING, .at = WHEN(query), .check = value_query_key,
+    { "query", FIELD_STRING, .at = WHEN(query), .check = config_value_query_key,
       .about = "Query key that has the placeholder; give this or header." },
-    { "equals", FIELD_STRING, .at = WHEN(equals), .check = value_placeholder,
+    { "equals", FIELD_STRING, .at = WHEN(equals), .check = config_value_placeholder,
       .about = "The complete value of that field or key, such as Bearer sk-team-a." },
-    { "basic_password", FIELD_STRING, .at = WHEN(basic_password), .check = value_placeholder,
+    { "basic_password", FIELD_STRING, .at = WHEN(basic_password), .check = config_value_placeholder,
       .about = "The placeholder as the password of Basic credentials, with any user name; not with the other keys." },
     { .key = NULL },
 };

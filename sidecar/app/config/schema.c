@@ -176,7 +176,7 @@ static int check_file(struct schema *s, const json_t *node, const char *path, bo
         return -1;
     if (key && st.st_mode & (S_IROTH | S_IWOTH))
         schema_warn(s, node, "%.200s can be read or written by every user (mode %04o): %s", path,
-                    (unsigned)st.st_mode & 07777, slip_mode(path));
+                    (unsigned)st.st_mode & 07777, slips_mode(path));
     return 0;
 }
 
@@ -184,7 +184,7 @@ static int read_scalar(struct schema *s, const struct field *f, const json_t *no
 {
     struct err e;
     const char *text = schema_text(s, node);
-    const char *slip = text ? slip_text(text) : NULL;
+    const char *slip = text ? slips_text(text) : NULL;
     if (!text)
         return -1;
     if (slip)

@@ -10,7 +10,7 @@ static bool is_variable(const char *at)
     return len && at[len] == '}';
 }
 
-const char *slip_text(const char *text)
+const char *slips_text(const char *text)
 {
     for (const char *at = strstr(text, "${"); at; at = strstr(at + 2, "${"))
         if (is_variable(at + 2))
@@ -20,7 +20,7 @@ const char *slip_text(const char *text)
 }
 
 /* Members of a token response that look like secrets never leave the keeper (docs/configuration.md, "inject"). */
-const char *slip_format(char **io_text)
+const char *slips_format(char **io_text)
 {
     for (const char *at = strchr(*io_text, '{'); at; at = strchr(at + 1, '{')) {
         char name[64];
@@ -33,7 +33,7 @@ const char *slip_format(char **io_text)
     return NULL;
 }
 
-const char *slip_mode(const char *path)
+const char *slips_mode(const char *path)
 {
     struct statvfs fs;
     bool fixed = statvfs(path, &fs) == 0 && fs.f_flag & ST_RDONLY;
@@ -41,7 +41,7 @@ const char *slip_mode(const char *path)
                  : "chmod o-rw it";
 }
 
-const char *slip_yaml(struct slice text, size_t line, size_t column, const char *context)
+const char *slips_yaml(struct slice text, size_t line, size_t column, const char *context)
 {
     struct slice at = { NULL, 0 };
     for (size_t i = 0; i <= line; i++)

@@ -1,17 +1,17 @@
 /* app/config/slips.h: slips of the pen that the grammar allows, each with a message of its own.   Pure, but for
- * slip_mode().  The messages are constants. */
+ * slips_mode().  The messages are constants. */
 #ifndef SIDEKEY_APP_CONFIG_SLIPS_H
 #define SIDEKEY_APP_CONFIG_SLIPS_H
 
 #include "base/slice.h"
 
 /* Of any text in the file.  NULL, or what is wrong with it. */
-const char *slip_text(const char *text);
+const char *slips_text(const char *text);
 /* Of inject[].format, as field.check. */
-const char *slip_format(char **io_text);
+const char *slips_format(char **io_text);
 /* What to do about a file that others may read; in a volume nobody can chmod. */
-const char *slip_mode(const char *path);
+const char *slips_mode(const char *path);
 /* What YAML says of a line, in words for who wrote it.  NULL: YAML's own are good enough. */
-const char *slip_yaml(struct slice text, size_t line, size_t column, const char *context);
+const char *slips_yaml(struct slice text, size_t line, size_t column, const char *context);
 
 #endif

@@ -40,7 +40,7 @@ static int next(struct reader *r, yaml_event_t *ret)
                        p->problem_offset + 1);
     if (p->error == YAML_MEMORY_ERROR)
         return err_set(r->e, "1:1: out of memory");
-    const char *slip = slip_yaml(r->text, p->problem_mark.line, p->problem_mark.column, p->context);
+    const char *slip = slips_yaml(r->text, p->problem_mark.line, p->problem_mark.column, p->context);
     if (slip)
         return complain(r, p->problem_mark, slip);
     return err_set(r->e, "%zu:%zu: %s%s%s", p->problem_mark.line + 1, p->problem_mark.column + 1,

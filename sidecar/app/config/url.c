@@ -20,7 +20,7 @@ int url_parse(struct slice text, struct authority *ret, struct slice *ret_path)
     if (query < end) /* "https://host?query" has no path: the request line could not be written from it */
         return -EINVAL;
     struct authority to;
-    if (authority_parse(slice_of(rest.ptr, end), scheme, scheme_port(scheme), &to) != 0)
+    if (authority_parse(slice_of(rest.ptr, end), scheme, authority_scheme_port(scheme), &to) != 0)
         return -EINVAL;
     *ret = to;
     *ret_path = end < rest.len ? slice_skip(rest, end) : SLICE("/");

@@ -119,7 +119,7 @@ static void end(struct dial *d, int fd, enum dial_error error)
     if (d->fd >= 0 && d->fd != fd)
         close(d->fd); /* the parent's, and it led nowhere */
     d->fd = fd;
-    later_ask(&d->later);
+    loop_later_ask(&d->later);
 }
 
 static void on_later(struct later *l)
@@ -136,7 +136,7 @@ void dial_cancel(struct dial *d)
     if (!d)
         return;
     stop(d);
-    later_cancel(&d->later);
+    loop_later_cancel(&d->later);
     if (d->fd >= 0)
         close(d->fd);
     free(d);
@@ -412,7 +412,7 @@ static struct dial *dial_new(struct dialer *dialer, const struct authority *to, 
     d->fn = fn;
     d->arg = arg;
     d->fd = -1;
-    later_init(&d->later, on_later);
+    loop_later_init(&d->later, on_later);
     timer_init(&d->deadline, on_deadline, d);
     timer_init(&d->next, on_next, d);
     return d;

@@ -34,7 +34,7 @@ static void on_looked_up(void *arg, const struct address *addresses, size_t coun
     l->question = NULL;
     for (size_t i = 0; i < count; i++)
         l->leads_there |= same_ip(&l->at, &addresses[i]);
-    later_ask(&l->later);
+    loop_later_ask(&l->later);
 }
 
 struct dial_lookup *dial_lookup_start(struct dialer *d, const struct authority *name, const struct authority *at,
@@ -47,9 +47,9 @@ struct dial_lookup *dial_lookup_start(struct dialer *d, const struct authority *
         return NULL;
     l->fn = fn;
     l->arg = arg;
-    later_init(&l->later, on_lookup_over);
+    loop_later_init(&l->later, on_lookup_over);
     if (address_parse(slice_str(authority_key(at, key)), at->port, &l->at) != 0)
-        later_ask(&l->later);
+        loop_later_ask(&l->later);
     else if (override)
         on_looked_up(l, &override->to, 1, NULL);
     else if (!(l->question = resolve_start(d->resolver, name->host, on_looked_up, l))) {
@@ -64,6 +64,6 @@ void dial_lookup_cancel(struct dial_lookup *l)
     if (!l)
         return;
     resolve_cancel(l->question);
-    later_cancel(&l->later);
+    loop_later_cancel(&l->later);
     free(l);
 }

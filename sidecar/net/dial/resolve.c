@@ -140,7 +140,7 @@ static void tell(struct resolve *q, struct answer *a)
 {
     list_remove(&q->node);
     q->answer = answer_ref(a);
-    later_ask(&q->later);
+    loop_later_ask(&q->later);
 }
 
 void resolve_cancel(struct resolve *q)
@@ -148,7 +148,7 @@ void resolve_cancel(struct resolve *q)
     if (!q)
         return;
     list_remove(&q->node);
-    later_cancel(&q->later);
+    loop_later_cancel(&q->later);
     answer_unref(q->answer);
     free(q);
 }
@@ -378,7 +378,7 @@ static struct resolve *question_new(resolve_fn *fn, void *arg)
     q->fn = fn;
     q->arg = arg;
     list_init(&q->node);
-    later_init(&q->later, on_later);
+    loop_later_init(&q->later, on_later);
     return q;
 }
 

@@ -84,7 +84,7 @@ static void die(struct ipc *i)
         return;
     i->dead = true;
     drop_all(i);
-    later_ask(&i->later);
+    loop_later_ask(&i->later);
     settle(i);
 }
 
@@ -311,7 +311,7 @@ struct ipc *ipc_new(int fd, ipc_packet_fn *on_packet, ipc_gone_fn *on_gone, void
     i->on_gone = on_gone;
     i->arg = arg;
     list_init(&i->queue);
-    later_init(&i->later, on_dead);
+    loop_later_init(&i->later, on_dead);
     ev_io_init(&i->io, on_io, fd, 0);
     settle(i);
     return i;
@@ -323,7 +323,7 @@ void ipc_free(struct ipc *i)
         return;
     if (i->freed)
         *i->freed = true;
-    later_cancel(&i->later);
+    loop_later_cancel(&i->later);
     ev_io_stop(loop_get(), &i->io);
     drop_all(i);
     close(i->io.fd);

@@ -18,7 +18,7 @@ int msg_send(struct ipc *to, const struct msg *m, int fd)
     return failed;
 }
 
-int msg_offer(struct ipc *to, const struct msg *m)
+int msg_send_offer(struct ipc *to, const struct msg *m)
 {
     struct buf packet;
     int failed = encode(to, m, &packet);

@@ -9,6 +9,6 @@
  * 0; -EPIPE (no link, or it is gone), else as msg_encode() and ipc_send(). */
 MUST_CHECK int msg_send(struct ipc *to, const struct msg *m, int fd);
 /* The same for what may be left out when much is queued: as ipc_offer(). */
-MUST_CHECK int msg_offer(struct ipc *to, const struct msg *m);
+MUST_CHECK int msg_send_offer(struct ipc *to, const struct msg *m);
 
 #endif

@@ -40,11 +40,11 @@ static struct staple judge(SSL *ssl, const STACK_OF(X509) * chain, char *why, si
     unsigned char *der = NULL;
     long len = SSL_get_tlsext_status_ocsp_resp(ssl, &der);
     struct slice bytes = slice_of(der, der && len > 0 ? (size_t)len : 0);
-    struct staple s = staple_judge(bytes, sk_X509_value(chain, 0), staple_issuer(chain), (int64_t)time(NULL));
+    struct staple s = tls_staple_judge(bytes, sk_X509_value(chain, 0), tls_staple_issuer(chain), (int64_t)time(NULL));
     SSL_set_tlsext_status_ocsp_resp(ssl, NULL, 0); /* it would stay as long as the connection */
     if (s.status == STAPLE_REVOKED)
         say_revoked(&s, why, size);
-    else if (s.status != STAPLE_GOOD && staple_promised(chain))
+    else if (s.status != STAPLE_GOOD && tls_staple_promised(chain))
         say_promised(&s, why, size);
     return s;
 }

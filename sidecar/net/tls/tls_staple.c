@@ -150,7 +150,7 @@ static struct staple judge_basic(OCSP_BASICRESP *basic, X509 *cert, X509 *issuer
     return judge_answer(answer, now_s);
 }
 
-struct staple staple_judge(struct slice der, X509 *cert, X509 *issuer, int64_t now_s)
+struct staple tls_staple_judge(struct slice der, X509 *cert, X509 *issuer, int64_t now_s)
 {
     const unsigned char *p = (const unsigned char *)der.ptr;
     if (der.len == 0)
@@ -186,7 +186,7 @@ static bool promises(const X509 *cert)
     return found;
 }
 
-bool staple_promised(const STACK_OF(X509) * chain)
+bool tls_staple_promised(const STACK_OF(X509) * chain)
 {
     for (int i = 0; i < sk_X509_num(chain); i++)
         if (promises(sk_X509_value(chain, i)))
@@ -194,7 +194,7 @@ bool staple_promised(const STACK_OF(X509) * chain)
     return false;
 }
 
-X509 *staple_issuer(const STACK_OF(X509) * chain)
+X509 *tls_staple_issuer(const STACK_OF(X509) * chain)
 {
     X509 *cert = sk_X509_num(chain) > 0 ? sk_X509_value(chain, 0) : NULL;
     if (sk_X509_num(chain) > 1)

@@ -38,12 +38,12 @@ struct staple {
 };
 
 /* What der proves about cert.  issuer NULL (not known): nothing.  An empty der is STAPLE_NONE. */
-struct staple staple_judge(struct slice der, X509 *cert, X509 *issuer, int64_t now_s);
+struct staple tls_staple_judge(struct slice der, X509 *cert, X509 *issuer, int64_t now_s);
 
 /* The certificate, or a CA on its chain (which demands it of all below), has the TLS feature status_request. */
-bool staple_promised(const STACK_OF(X509) * chain);
+bool tls_staple_promised(const STACK_OF(X509) * chain);
 
 /* Whom chain[0] was issued by, or NULL when the chain does not say. Borrowed. */
-X509 *staple_issuer(const STACK_OF(X509) * chain);
+X509 *tls_staple_issuer(const STACK_OF(X509) * chain);
 
 #endif

@@ -333,7 +333,7 @@ static int add_fields(struct fetch_job *job, const struct fetch_request *r)
 
 static CURLcode set_tls(struct fetch_job *job, const struct fetch_request *r)
 {
-    CURLcode code = fetch_trust_set(&job->trust, job->easy);
+    CURLcode code = fetch_roots_trust(&job->trust, job->easy);
     if (code != CURLE_OK)
         return code;
     SET(CURLOPT_SSL_VERIFYPEER, 1L);

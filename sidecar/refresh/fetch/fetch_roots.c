@@ -121,7 +121,7 @@ static CURLcode on_context(CURL *easy, void *ctx, void *arg)
     return tls_revocation_watch_for(ctx, t->refusal) == 0 ? CURLE_OK : CURLE_OUT_OF_MEMORY;
 }
 
-CURLcode fetch_trust_set(struct fetch_trust *t, CURL *easy)
+CURLcode fetch_roots_trust(struct fetch_trust *t, CURL *easy)
 {
     if (!tls_revocation_knows(curl_version()))
         return t->ca_file ? curl_easy_setopt(easy, CURLOPT_CAINFO, t->ca_file) : CURLE_OK;

@@ -27,6 +27,6 @@ struct fetch_trust { /* of one request; lives as long as its easy handle */
 };
 /* The handle verifies against these roots, and judges the staple (net/tls/tls_revocation.h).  Where libcurl's TLS is
  * not our OpenSSL, it reads ca_file itself. */
-MUST_CHECK CURLcode fetch_trust_set(struct fetch_trust *t, CURL *easy);
+MUST_CHECK CURLcode fetch_roots_trust(struct fetch_trust *t, CURL *easy);
 
 #endif

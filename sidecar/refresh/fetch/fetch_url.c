@@ -58,7 +58,7 @@ int fetch_url_read(const char *url, bool metadata, struct fetch_place *ret)
     return 0;
 }
 
-int fetch_host(const char *url, char *text, size_t size)
+int fetch_url_host(const char *url, char *text, size_t size)
 {
     struct fetch_place p;
     int failed = url ? fetch_url_read(url, false, &p) : -EINVAL;

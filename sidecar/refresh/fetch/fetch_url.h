@@ -16,7 +16,7 @@ MUST_CHECK int fetch_url_read(const char *url, bool metadata, struct fetch_place
 
 /* "host:port" of a token URL, lower case: the key of its throttle.  0; -EINVAL (no http or https URL, or http that is
  * not on loopback). */
-MUST_CHECK int fetch_host(const char *url, char *text, size_t size);
+MUST_CHECK int fetch_url_host(const char *url, char *text, size_t size);
 
 /* Where the 3xx that easy has received leads to, "host:port" in printable ASCII.  text; NULL: nowhere, or not by http.
  */

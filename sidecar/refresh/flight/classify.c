@@ -115,7 +115,7 @@ struct classify_verdict classify(const struct classify_input *in)
     return v;
 }
 
-bool refusals_add(struct refusals *r, const char *fp, bool page, int64_t now_ms)
+bool classify_refusals_add(struct refusals *r, const char *fp, bool page, int64_t now_ms)
 {
     if (strcmp(r->fp, fp) != 0) {
         snprintf(r->fp, sizeof r->fp, "%s", fp);

@@ -54,6 +54,6 @@ struct refusals {
 };
 
 /* One more refusal that counts.  page: by a web page.  true: the token counts as dead. */
-bool refusals_add(struct refusals *r, const char *fp, bool page, int64_t now_ms);
+bool classify_refusals_add(struct refusals *r, const char *fp, bool page, int64_t now_ms);
 
 #endif

@@ -146,7 +146,7 @@ static bool weigh_response(struct flight *f, const struct journal_response *r, e
     struct grant_answer answer = { .lifetime_ms = 0 };
     const struct grant_input in = { r->status, buf_slice(&r->body), r->cut, f->spec };
     bool judged = was_judged(f, r), done = true;
-    enum grant_result result = grant_parse(&in, &answer, why);
+    enum grant_result result = grant_answer_parse(&in, &answer, why);
     bool whole = !r->cut || answer.whole, found = !secret_empty(&answer.refresh_token);
     snprintf(text, sizeof text, "token endpoint: HTTP %d, %s", r->status, why);
     bool takes = found || (result == GRANT_TOKEN && whole && !(judged && answer.refresh_unfit));

@@ -63,7 +63,7 @@ static enum flight_step sign_again(struct flight *f)
 /* A refusal that nobody knows: so many of them are a verdict. */
 static enum msg_class count_refusal(struct flight *f, const struct classify_verdict *v, bool page)
 {
-    return v->counts && f->refusals && refusals_add(f->refusals, f->intent.spent_fp, page, clock_mono_ms())
+    return v->counts && f->refusals && classify_refusals_add(f->refusals, f->intent.spent_fp, page, clock_mono_ms())
                ? MSG_DEAD
                : v->failure;
 }
@@ -131,7 +131,7 @@ enum flight_step flight_outcome(struct flight *f, const struct fetch_answer *a)
     if (success && spends)
         flight_seal_response(f, a);
     const struct grant_input in = { a->status, a->body, a->cut, f->attempt.impersonating ? NULL : f->spec };
-    enum grant_result result = a->status ? grant_parse(&in, &answer, why) : GRANT_BROKEN;
+    enum grant_result result = a->status ? grant_answer_parse(&in, &answer, why) : GRANT_BROKEN;
     if (!success && spends && !secret_empty(&answer.refresh_token)) { /* a fault that came after the tokens */
         flight_seal_response(f, a);
         success = true;

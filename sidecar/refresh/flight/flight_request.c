@@ -15,7 +15,7 @@ static void host_of(const struct flight *f, char *host, size_t size)
     const char *url = f->attempt.impersonating ? f->spec->impersonate.url : f->spec->token_url;
     if (grant_of(f->spec->grant)->way == GRANT_BY_COMMAND || !url)
         host[0] = '\0';
-    else if (fetch_host(url, host, size) != 0)
+    else if (fetch_url_host(url, host, size) != 0)
         snprintf(host, size, "%s", url);
 }
 

@@ -18,7 +18,7 @@ static int64_t end_of(const struct state *parent, const struct grant_answer *ans
     /* The length of the last life, never its end: an old end would mean a refresh at every request. */
     if (parent->expires_wall_ms > parent->obtained_wall_ms && parent->obtained_wall_ms)
         return now_wall_ms + parent->expires_wall_ms - parent->obtained_wall_ms;
-    int64_t exp = grant_jwt_expiry(secret_peek(&answer->access_token));
+    int64_t exp = grant_answer_jwt_expiry(secret_peek(&answer->access_token));
     if (exp > now_wall_ms)
         return exp;
     return default_lifetime_ms > 0 ? now_wall_ms + default_lifetime_ms : 0;

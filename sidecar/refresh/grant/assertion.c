@@ -54,9 +54,9 @@ static void add_times(struct grant_writer *w, enum assertion_role role, const st
 {
     int64_t lifetime_s = spec->assertion.lifetime_ms ? spec->assertion.lifetime_ms / 1000 : lifetimes_s[role],
             iat = now_s - ASSERTION_EARLY_S;
-    grant_add_number(w, "iat", iat);
+    grant_writer_add_number(w, "iat", iat);
     /* counted from iat: Google allows an hour from there, GitHub ten minutes from now */
-    grant_add_number(w, "exp", iat + lifetime_s);
+    grant_writer_add_number(w, "exp", iat + lifetime_s);
 }
 
 static void add_jti(struct grant_writer *w)
@@ -66,7 +66,7 @@ static void add_jti(struct grant_writer *w)
     rand_bytes(bytes, sizeof bytes);
     buf_init(&text, 64);
     if (str_add_base64url(&text, slice_of(bytes, sizeof bytes)) == 0)
-        grant_add(w, "jti", buf_slice(&text));
+        grant_writer_add(w, "jti", buf_slice(&text));
     buf_done(&text);
 }
 
@@ -80,17 +80,17 @@ static void add_claims(struct grant_writer *w, enum assertion_role role, const s
     struct slice subject = client;
     if (role != ASSERTION_CLIENT)
         subject = first_of(slice_str(a->subject), key->root ? SLICE("") : issuer);
-    grant_add(w, "iss", issuer);
+    grant_writer_add(w, "iss", issuer);
     if (role != ASSERTION_GITHUB) {
-        grant_add(w, "sub", subject);
-        grant_add(w, "aud", first_of(slice_str(a->audience), slice_str(spec->token_url)));
+        grant_writer_add(w, "sub", subject);
+        grant_writer_add(w, "aud", first_of(slice_str(a->audience), slice_str(spec->token_url)));
         add_jti(w);
     }
     add_times(w, role, spec, now_s);
     if (role == ASSERTION_GRANT && key->root)
-        grant_add(w, "scope", slice_str(spec->scope));
+        grant_writer_add(w, "scope", slice_str(spec->scope));
     for (size_t i = 0; role != ASSERTION_CLIENT && i < a->claim_count; i++)
-        grant_add(w, a->claims[i].name, slice_str(a->claims[i].value));
+        grant_writer_add(w, a->claims[i].name, slice_str(a->claims[i].value));
 }
 
 int assertion_add(enum assertion_role role, const struct credential_spec *spec, const struct assertion_signer *by,
@@ -103,7 +103,7 @@ int assertion_add(enum assertion_role role, const struct credential_spec *spec, 
     buf_init(&claims, ASSERTION_MAX / 2);
     struct grant_writer w = { .as = GRANT_BODY_JSON, .out = &claims };
     add_claims(&w, role, spec, &key, by->now_wall_s);
-    grant_end(&w);
+    grant_writer_end(&w);
     struct jws_key signer = { key.pem, spec->assertion.alg, first_of(slice_str(spec->assertion.kid), key.kid),
                               by->certificate };
     int failed = w.failed ? err_set(e, "the assertion is too long") : jws_sign(&signer, buf_slice(&claims), out, e);

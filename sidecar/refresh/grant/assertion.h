@@ -4,7 +4,7 @@
 #ifndef SIDEKEY_REFRESH_GRANT_ASSERTION_H
 #define SIDEKEY_REFRESH_GRANT_ASSERTION_H
 
-#include "refresh/grant/writer.h"
+#include "refresh/grant/grant_writer.h"
 
 #define ASSERTION_MAX 65536
 #define ASSERTION_EARLY_S 60 /* "iat" is that much in the past: the server's clock may be behind ours */

@@ -8,7 +8,7 @@ static int add(struct grant_writer *w, const struct credential_spec *spec, const
     (void)secrets;
     (void)r;
     (void)e;
-    grant_add(w, "grant_type", SLICE("client_credentials"));
+    grant_writer_add(w, "grant_type", SLICE("client_credentials"));
     return 0;
 }
 

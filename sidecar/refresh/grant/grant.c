@@ -63,9 +63,9 @@ static int add_client_assertion(struct grant_writer *w, const struct credential_
     buf_init_secret(&jwt, ASSERTION_MAX);
     int failed = ready ? 0 : assertion_add(ASSERTION_CLIENT, spec, &by, &jwt, NULL, e);
     if (!failed) {
-        grant_add(w, "client_id", slice_str(spec->client_id));
-        grant_add(w, "client_assertion_type", SLICE("urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
-        grant_add(w, "client_assertion", ready ? secrets->assertion : buf_slice(&jwt));
+        grant_writer_add(w, "client_id", slice_str(spec->client_id));
+        grant_writer_add(w, "client_assertion_type", SLICE("urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
+        grant_writer_add(w, "client_assertion", ready ? secrets->assertion : buf_slice(&jwt));
     }
     buf_done(&jwt);
     return failed;
@@ -85,10 +85,10 @@ static int add_client(struct grant_writer *w, const struct credential_spec *spec
                    ? err_set(e, "cannot build the token request: too large")
                    : 0;
     case CLIENT_AUTH_BODY:
-        grant_add(w, "client_id", id);
-        grant_add(w, "client_secret", secrets->client_secret);
+        grant_writer_add(w, "client_id", id);
+        grant_writer_add(w, "client_secret", secrets->client_secret);
         return 0;
-    case CLIENT_AUTH_NONE: grant_add(w, "client_id", id); return 0;
+    case CLIENT_AUTH_NONE: grant_writer_add(w, "client_id", id); return 0;
     case CLIENT_AUTH_PRIVATE_KEY_JWT: return add_client_assertion(w, spec, secrets, e);
     }
     return err_set(e, "cannot build the token request: no such client_auth");
@@ -101,11 +101,11 @@ static int add_common(struct grant_writer *w, const struct credential_spec *spec
     if (add_client(w, spec, secrets, &r->authorization, e) != 0)
         return -1;
     if (!w->scoped)
-        grant_add(w, "scope", slice_str(spec->scope));
-    grant_add(w, "audience", slice_str(spec->audience));
-    grant_add(w, "resource", slice_str(spec->resource));
+        grant_writer_add(w, "scope", slice_str(spec->scope));
+    grant_writer_add(w, "audience", slice_str(spec->audience));
+    grant_writer_add(w, "resource", slice_str(spec->resource));
     for (size_t i = 0; i < spec->param_count; i++)
-        grant_add(w, spec->params[i].name, slice_str(spec->params[i].value));
+        grant_writer_add(w, spec->params[i].name, slice_str(spec->params[i].value));
     return 0;
 }
 
@@ -142,7 +142,7 @@ int grant_build(const struct credential_spec *spec, const struct grant_secrets *
     if (g->way == GRANT_BY_GET)
         ret->content_type = NULL;
     else
-        grant_end(&w);
+        grant_writer_end(&w);
     return end_request(ret, failed, &w, e);
 }
 
@@ -154,11 +154,11 @@ int grant_build_members(const struct credential_spec *spec, const struct grant_s
     struct grant_writer w = { .as = json ? GRANT_BODY_JSON : GRANT_BODY_FORM, .out = &ret->body };
     begin_request(ret, spec, json);
     for (size_t i = 0; i < count; i++)
-        grant_add(&w, members[i].name, members[i].value);
+        grant_writer_add(&w, members[i].name, members[i].value);
     int failed = add_client(&w, spec, secrets, &ret->authorization, e);
     for (size_t i = 0; token_request && i < spec->param_count; i++)
-        grant_add(&w, spec->params[i].name, slice_str(spec->params[i].value));
-    grant_end(&w);
+        grant_writer_add(&w, spec->params[i].name, slice_str(spec->params[i].value));
+    grant_writer_end(&w);
     return end_request(ret, failed, &w, e);
 }
 
@@ -168,12 +168,12 @@ int grant_build_impersonation(const struct credential_spec *spec, struct slice t
     struct grant_writer w = { .as = GRANT_BODY_JSON, .out = &ret->body };
     char lifetime[32];
     begin_request(ret, spec, true);
-    grant_add_words(&w, "scope", slice_str(spec->impersonate.scope));
+    grant_writer_add_words(&w, "scope", slice_str(spec->impersonate.scope));
     if (spec->impersonate.lifetime_ms) {
         snprintf(lifetime, sizeof lifetime, "%" PRId64 "s", spec->impersonate.lifetime_ms / 1000);
-        grant_add(&w, "lifetime", slice_str(lifetime));
+        grant_writer_add(&w, "lifetime", slice_str(lifetime));
     }
-    grant_end(&w);
+    grant_writer_end(&w);
     int failed = buf_add(&ret->authorization, SLICE("Bearer ")) != 0 || buf_add(&ret->authorization, token) != 0
                      ? err_set(e, "out of memory")
                      : 0;

@@ -1,10 +1,10 @@
 /* refresh/grant/grant.h: a grant is a pair: build the token request, parse the answer.   No I/O, no clock, no log.
- * One file per grant (refresh_token.c, jwt_bearer.c, …); the answer is the same for all (answer.c).
+ * One file per grant (refresh_token.c, jwt_bearer.c, …); the answer is the same for all (grant_answer.c).
  * Source  RFC 6749 §2.3.1, §4.4, §5.1, §5.2, §6; RFC 7523; RFC 8693; RFC 8707; docs/refresh-rules.md §6. */
 #ifndef SIDEKEY_REFRESH_GRANT_GRANT_H
 #define SIDEKEY_REFRESH_GRANT_GRANT_H
 
-#include "refresh/grant/writer.h"
+#include "refresh/grant/grant_writer.h"
 
 #include <jansson.h>
 
@@ -90,7 +90,7 @@ enum grant_result {
     GRANT_BROKEN, /* neither: empty, cut, HTML, no token in it, a token that no header may carry */
 };
 
-/* A zeroed struct is empty.  Owner  grant_parse()'s caller, through grant_answer_done(). */
+/* A zeroed struct is empty.  Owner  grant_answer_parse()'s caller, through grant_answer_done(). */
 struct grant_answer {
     struct secret access_token;
     struct secret refresh_token;   /* empty: none, keep the old one (RFC 6749 §6) */
@@ -117,12 +117,12 @@ struct grant_input {
 };
 
 /* Reads a response: JSON, or form-encoded (sniffed, the Content-Type is not believed); compressed or not; leniently
- * where it is no JSON (answer_lenient.c).  Fills *ret (which was empty). ret's refresh_token is the one of a 2xx
+ * where it is no JSON (grant_answer_lenient.c).  Fills *ret (which was empty). ret's refresh_token is the one of a 2xx
  * response in any case, also when the result is not GRANT_TOKEN: it has replaced the one that was spent.
  * why: GRANT_WHY_BYTES for people, names of members and never values; set when the result is not GRANT_TOKEN. */
-enum grant_result grant_parse(const struct grant_input *in, struct grant_answer *ret, char *why);
+enum grant_result grant_answer_parse(const struct grant_input *in, struct grant_answer *ret, char *why);
 void grant_answer_done(struct grant_answer *a);
 /* "exp" of a JWT as wall milliseconds (not verified: only a hint when to refresh); 0: no JWT, none, or nonsense. */
-int64_t grant_jwt_expiry(struct slice token);
+int64_t grant_answer_jwt_expiry(struct slice token);
 
 #endif

@@ -12,8 +12,8 @@ static int add(struct grant_writer *w, const struct credential_spec *spec, const
     buf_init_secret(&jwt, ASSERTION_MAX);
     int failed = secrets->assertion.len ? 0 : assertion_add(ASSERTION_GRANT, spec, &by, &jwt, &scoped, e);
     if (!failed) {
-        grant_add(w, "grant_type", SLICE("urn:ietf:params:oauth:grant-type:jwt-bearer"));
-        grant_add(w, "assertion", secrets->assertion.len ? secrets->assertion : buf_slice(&jwt));
+        grant_writer_add(w, "grant_type", SLICE("urn:ietf:params:oauth:grant-type:jwt-bearer"));
+        grant_writer_add(w, "assertion", secrets->assertion.len ? secrets->assertion : buf_slice(&jwt));
         w->scoped = scoped;
     }
     buf_done(&jwt);

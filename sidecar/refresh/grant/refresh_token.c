@@ -8,8 +8,8 @@ static int add(struct grant_writer *w, const struct credential_spec *spec, const
     (void)r;
     if (secrets->refresh_token.len == 0)
         return err_set(e, "there is no refresh token");
-    grant_add(w, "grant_type", SLICE("refresh_token"));
-    grant_add(w, "refresh_token", secrets->refresh_token);
+    grant_writer_add(w, "grant_type", SLICE("refresh_token"));
+    grant_writer_add(w, "refresh_token", secrets->refresh_token);
     return 0;
 }
 

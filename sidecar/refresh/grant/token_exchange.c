@@ -14,13 +14,13 @@ static int add(struct grant_writer *w, const struct credential_spec *spec, const
     (void)r;
     if (secrets->subject_token.len == 0)
         return err_set(e, "there is no subject token");
-    grant_add(w, "grant_type", SLICE("urn:ietf:params:oauth:grant-type:token-exchange"));
-    grant_add(w, "subject_token", secrets->subject_token);
-    grant_add(w, "subject_token_type", type_of(spec->subject_token_type));
-    grant_add(w, "actor_token", secrets->actor_token);
+    grant_writer_add(w, "grant_type", SLICE("urn:ietf:params:oauth:grant-type:token-exchange"));
+    grant_writer_add(w, "subject_token", secrets->subject_token);
+    grant_writer_add(w, "subject_token_type", type_of(spec->subject_token_type));
+    grant_writer_add(w, "actor_token", secrets->actor_token);
     if (secrets->actor_token.len)
-        grant_add(w, "actor_token_type", type_of(spec->actor_token_type));
-    grant_add(w, "requested_token_type", slice_str(spec->requested_token_type));
+        grant_writer_add(w, "actor_token_type", type_of(spec->actor_token_type));
+    grant_writer_add(w, "requested_token_type", slice_str(spec->requested_token_type));
     return 0;
 }
 

@@ -208,7 +208,7 @@ static void revoke_token(struct login *l, const struct state *stored, struct lea
 static int make_signed_out(struct login *l, const struct state *parent, void *arg, struct state *ret)
 {
     const struct signed_in s = signed_in(l);
-    signed_out_state(&s, parent, ret);
+    signed_in_cleared(&s, parent, ret);
     revoke_token(l, parent, arg);
     return 0;
 }

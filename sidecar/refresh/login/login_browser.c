@@ -5,7 +5,7 @@
 #include "base/rand.h"
 #include "base/str.h"
 #include "crypto/digest.h"
-#include "refresh/login/query.h"
+#include "refresh/login/redirect_query.h"
 #include "refresh/login/redirect.h"
 
 #include <errno.h>
@@ -51,17 +51,17 @@ static int add_members(const struct browser *b, struct grant_writer *w)
     int failed = digest_sha256(buf_slice(&b->verifier), digest);
     if (failed == 0)
         failed = str_add_base64url(&challenge, slice_of(digest, sizeof digest));
-    grant_add(w, "response_type", SLICE("code"));
-    grant_add(w, "client_id", slice_str(s->client_id));
-    grant_add(w, "redirect_uri", slice_str(redirect_url(b->redirect)));
-    grant_add(w, "scope", slice_str(s->login.scope ? s->login.scope : s->scope));
-    grant_add(w, "state", buf_slice(&b->state));
-    grant_add(w, "code_challenge", buf_slice(&challenge));
-    grant_add(w, "code_challenge_method", SLICE("S256"));
-    grant_add(w, "audience", slice_str(s->audience));
-    grant_add(w, "resource", slice_str(s->resource));
+    grant_writer_add(w, "response_type", SLICE("code"));
+    grant_writer_add(w, "client_id", slice_str(s->client_id));
+    grant_writer_add(w, "redirect_uri", slice_str(redirect_url(b->redirect)));
+    grant_writer_add(w, "scope", slice_str(s->login.scope ? s->login.scope : s->scope));
+    grant_writer_add(w, "state", buf_slice(&b->state));
+    grant_writer_add(w, "code_challenge", buf_slice(&challenge));
+    grant_writer_add(w, "code_challenge_method", SLICE("S256"));
+    grant_writer_add(w, "audience", slice_str(s->audience));
+    grant_writer_add(w, "resource", slice_str(s->resource));
     for (size_t i = 0; i < s->login.param_count; i++)
-        grant_add(w, s->login.params[i].name, slice_str(s->login.params[i].value));
+        grant_writer_add(w, s->login.params[i].name, slice_str(s->login.params[i].value));
     buf_done(&challenge);
     return failed ? failed : w->failed;
 }
@@ -103,7 +103,7 @@ static bool is_our_issuer(const struct login *l, struct slice query)
 {
     struct buf iss;
     buf_init(&iss, 2048);
-    int found = query_get(query, "iss", &iss);
+    int found = redirect_query_get(query, "iss", &iss);
     bool ours = found == -ENOENT && !l->endpoints.names_issuer;
     if (found == 0 && l->spec->login.issuer)
         ours = slice_eq(buf_slice(&iss), slice_str(l->spec->login.issuer));
@@ -136,10 +136,10 @@ static const char *take_code(struct browser *b, struct slice query)
         err_set(b->e, "the browser brought the response of another issuer (iss): the code is not used");
         wrong = "The response is from another issuer.";
         finish(b, EX_UNAVAILABLE);
-    } else if (query_get(query, "error", &value) == 0) {
+    } else if (redirect_query_get(query, "error", &value) == 0) {
         tell_error(b, buf_slice(&value));
         wrong = "The provider refused the sign-in. The terminal says more.";
-    } else if (query_get(query, "code", &value) != 0)
+    } else if (redirect_query_get(query, "code", &value) != 0)
         wrong = "There is no code in the address.";
     else {
         int failed = secret_set(&b->ret->code, buf_slice(&value));
@@ -160,7 +160,7 @@ static const char *on_query(void *arg, struct slice query)
     if (b->done)
         return "This sign-in was completed before.";
     buf_init_secret(&state, 256);
-    int failed = query_get(query, "state", &state);
+    int failed = redirect_query_get(query, "state", &state);
     bool ours = failed == 0 && slice_eq_secret(buf_slice(&state), buf_slice(&b->state));
     buf_done(&state);
     if (ours)
@@ -186,7 +186,7 @@ static void on_paste(struct ev_loop *loop, ev_io *io, int revents)
     struct slice rest, all = buf_slice(&b->pasted);
     if (slice_find(all, '\n') == all.len)
         return;
-    const char *wrong = on_query(b, query_of(slice_trim(slice_cut(all, '\n', &rest))));
+    const char *wrong = on_query(b, redirect_query_of(slice_trim(slice_cut(all, '\n', &rest))));
     if (wrong && !b->done)
         b->login->options->progress.note(b->login->options->progress.arg, wrong);
     buf_clear(&b->pasted);
@@ -236,7 +236,7 @@ int login_browser(struct login *l, struct login_code *ret, struct err *e)
     struct browser b = { .login = l, .ret = ret, .e = e };
     buf_init_secret(&b.state, 64);
     buf_init_secret(&b.verifier, 64);
-    buf_init_secret(&b.pasted, QUERY_MAX);
+    buf_init_secret(&b.pasted, REDIRECT_QUERY_MAX);
     ret->grant_type = "authorization_code";
     ret->member = "code";
     int status = prepare(&b);

@@ -96,7 +96,7 @@ static int judge(struct login *l, const struct login_response *r, struct device 
     char why[GRANT_WHY_BYTES] = "", code[GRANT_CODE_MAX + 1] = "";
     struct grant_answer a = { .lifetime_ms = 0 };
     if (r->status
-        && grant_parse(&(struct grant_input){ r->status, buf_slice(&r->body), r->cut, l->spec }, &a, why)
+        && grant_answer_parse(&(struct grant_input){ r->status, buf_slice(&r->body), r->cut, l->spec }, &a, why)
                == GRANT_ERROR)
         snprintf(code, sizeof code, "%s", a.code);
     grant_answer_done(&a);

@@ -127,11 +127,12 @@ int login_refused(const char *url, const struct login_response *r, struct err *e
 {
     char why[GRANT_WHY_BYTES] = "", host[300];
     struct grant_answer a = { .lifetime_ms = 0 };
-    if (fetch_host(url, host, sizeof host) != 0)
+    if (fetch_url_host(url, host, sizeof host) != 0)
         snprintf(host, sizeof host, "the provider");
     if (r->status == 0)
         err_set(e, "%s: no response: %s", host, r->error);
-    else if (grant_parse(&(struct grant_input){ r->status, buf_slice(&r->body), r->cut, NULL }, &a, why) == GRANT_ERROR)
+    else if (grant_answer_parse(&(struct grant_input){ r->status, buf_slice(&r->body), r->cut, NULL }, &a, why)
+             == GRANT_ERROR)
         err_set(e, "%s: HTTP %d, %s%s%s", host, r->status, a.code, a.said[0] ? ": " : "", a.said);
     else
         err_set(e, "%s: HTTP %d%s%s", host, r->status, r->error[0] ? ", " : "", r->error);

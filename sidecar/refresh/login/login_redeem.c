@@ -44,7 +44,7 @@ int login_read(const struct login *l, const struct login_response *r, struct gra
     const struct grant_input in = { r->status, buf_slice(&r->body), r->cut, l->spec };
     if (r->status == 0 || r->status >= 300)
         return login_refused(l->spec->token_url, r, e);
-    enum grant_result result = grant_parse(&in, ret, why);
+    enum grant_result result = grant_answer_parse(&in, ret, why);
     if (result == GRANT_ERROR)
         return login_refused(l->spec->token_url, r, e);
     if (result != GRANT_TOKEN) {

@@ -4,14 +4,14 @@
 #include "http/authority.h"
 #include "net/listen.h"
 #include "net/timer.h"
-#include "refresh/login/query.h"
+#include "refresh/login/redirect_query.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 16       /* a browser opens some in advance, and says nothing on them */
-#define HEAD_MAX (QUERY_MAX * 2) /* cookies of other programs on 127.0.0.1 are in it too */
+#define CONNECTIONS_MAX 16                /* a browser opens some in advance, and says nothing on them */
+#define HEAD_MAX (REDIRECT_QUERY_MAX * 2) /* cookies of other programs on 127.0.0.1 are in it too */
 #define HEAD_MS 10000
 
 struct peer {
@@ -113,7 +113,7 @@ static struct page judge(struct redirect *r, struct slice head)
         return (struct page){ "405 Method Not Allowed", "Method not allowed", "Only GET is supported." };
     if (r->taken)
         return (struct page){ "410 Gone", "Used already", "This sign-in was completed before." };
-    const char *wrong = r->fn(r->arg, query_of(target));
+    const char *wrong = r->fn(r->arg, redirect_query_of(target));
     if (wrong)
         return (struct page){ "400 Bad Request", "Not signed in", wrong };
     r->taken = true;

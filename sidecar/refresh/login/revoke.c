@@ -25,15 +25,15 @@ bool revoke_may(const struct credential_spec *spec, const char *url)
     char here[300], there[300];
     if (spec->login.revocation_url && strcmp(url, spec->login.revocation_url) == 0)
         return true;
-    return spec->token_url && fetch_host(spec->token_url, here, sizeof here) == 0
-           && fetch_host(url, there, sizeof there) == 0 && strcmp(here, there) == 0;
+    return spec->token_url && fetch_url_host(spec->token_url, here, sizeof here) == 0
+           && fetch_url_host(url, there, sizeof there) == 0 && strcmp(here, there) == 0;
 }
 
 void revoke_cancel(struct revoke *r)
 {
     if (!r)
         return;
-    later_cancel(&r->start);
+    loop_later_cancel(&r->start);
     fetch_cancel(r->job);
     secret_load_stop(&r->secrets);
     secret_done(&r->token);
@@ -105,7 +105,7 @@ static void on_start(struct later *l)
 static int begin(struct revoke *r, struct err *e)
 {
     switch (client_secrets_start(&r->secrets, r->spec, r->fetch, on_secrets, r, e)) {
-    case SECRET_LOAD_THERE: later_ask(&r->start); return 0;
+    case SECRET_LOAD_THERE: loop_later_ask(&r->start); return 0;
     case SECRET_LOAD_RUNNING: return 0;
     default: return -1;
     }
@@ -120,7 +120,7 @@ struct revoke *revoke_start(struct fetch *fetch, const struct credential_spec *s
         return NULL;
     }
     *r = (struct revoke){ .fetch = fetch, .spec = spec, .fn = fn, .arg = arg };
-    later_init(&r->start, on_start);
+    loop_later_init(&r->start, on_start);
     if (!(r->url = strdup(url)) || secret_set(&r->token, token) != 0)
         err_set(e, "out of memory");
     else if (begin(r, e) == 0)

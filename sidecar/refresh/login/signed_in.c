@@ -24,7 +24,7 @@ int signed_in_state(const struct signed_in *s, const struct state *parent, const
     return failed;
 }
 
-void signed_out_state(const struct signed_in *s, const struct state *parent, struct state *ret)
+void signed_in_cleared(const struct signed_in *s, const struct state *parent, struct state *ret)
 {
     char fp[9];
     ret->generation = parent->generation + 1;

@@ -18,6 +18,6 @@ struct signed_in {
 MUST_CHECK int signed_in_state(const struct signed_in *s, const struct state *parent, const struct grant_answer *answer,
                                int64_t now_wall_ms, struct state *ret);
 /* The same without tokens: nothing that was stored is used again. */
-void signed_out_state(const struct signed_in *s, const struct state *parent, struct state *ret);
+void signed_in_cleared(const struct signed_in *s, const struct state *parent, struct state *ret);
 
 #endif

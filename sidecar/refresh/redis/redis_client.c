@@ -32,7 +32,7 @@ static void connect_now(void *arg);
 
 /* ---- passwords ---- */
 
-void redis_account_done(struct redis_account *a)
+void redis_client_account_done(struct redis_account *a)
 {
     secret_done(&a->secret);
     a->read = false;

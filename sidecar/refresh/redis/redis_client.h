@@ -13,7 +13,7 @@
 struct redis_account {
     const char *username;              /* borrowed; NULL: the default user */
     const struct secret_ref *password; /* borrowed; kind NONE: no AUTH */
-    struct secret secret;              /* the one that was read; see redis_account_done() */
+    struct secret secret;              /* the one that was read; see redis_client_account_done() */
     bool read;
 };
 
@@ -50,6 +50,6 @@ void redis_client_leave(struct redis_client *c, const char *why);
 const char *redis_client_name(const struct redis_client *c);
 /* The server that it has, or had last: the one that the sentinels named, else the one of the options. */
 const struct authority *redis_client_at(const struct redis_client *c);
-void redis_account_done(struct redis_account *a);
+void redis_client_account_done(struct redis_account *a);
 
 #endif

@@ -59,7 +59,7 @@ static void close_link(struct redis_link *l, const char *what)
     l->dial = NULL;
     stream_free(l->stream);
     l->stream = NULL;
-    later_ask(&l->later);
+    loop_later_ask(&l->later);
 }
 
 void redis_link_close(struct redis_link *l, const char *why)
@@ -186,7 +186,7 @@ static void log_in(struct redis_link *l)
 static void refuse(struct redis_link *l, const redisReply *reply)
 {
     struct err e;
-    redis_explain(&e, "", reply);
+    redis_wire_explain(&e, "", reply);
     close_link(l, e.text + 1); /* the name stands before it anyway */
 }
 
@@ -199,7 +199,7 @@ static bool is_fatal(enum login_step step, const redisReply *reply)
     if (step == LOGIN_AUTH || step == LOGIN_DB || strncmp(reply->str, "ERR max number of clients", 25) == 0)
         return true;
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
-        if (redis_reply_is(reply, always[i]))
+        if (redis_wire_is(reply, always[i]))
             return true;
     return false;
 }
@@ -217,18 +217,18 @@ static void on_login_reply(struct redis_link *l, const redisReply *reply)
     if (step > LOGIN_NAME || (step == LOGIN_NAME && reply->type != REDIS_REPLY_ERROR))
         l->name_open = false;
     if (is_fatal(step, reply)) {
-        l->refused = step == LOGIN_AUTH || redis_reply_is(reply, "NOAUTH");
+        l->refused = step == LOGIN_AUTH || redis_wire_is(reply, "NOAUTH");
         if (step == LOGIN_AUTH && strncmp(reply->str, "ERR", 3) == 0) /* before Redis 6 there was no WRONGPASS */
             close_link(l, "refuses the login: check store.redis.username and store.redis.password (or remove them, if "
                           "it needs no login)");
-        else if (step == LOGIN_DB && !redis_reply_is(reply, "NOPERM"))
+        else if (step == LOGIN_DB && !redis_wire_is(reply, "NOPERM"))
             close_link(l, "has no database of that number (a cluster has only 0): see store.redis.url");
         else
             refuse(l, reply);
         return;
     }
     if (step == LOGIN_ROLE && reply->type == REDIS_REPLY_ARRAY
-        && !slice_eq(redis_reply_text(redis_reply_at(reply, 0)), SLICE("master"))) {
+        && !slice_eq(redis_wire_text(redis_wire_at(reply, 0)), SLICE("master"))) {
         close_link(l, "is not a primary (yet), although the sentinel says so");
         return;
     }
@@ -277,9 +277,9 @@ static void take_bytes(struct redis_link *l, struct slice bytes)
 {
     struct err e;
     redisReply *reply;
-    int got = redis_reader_feed(l->reader, bytes, &e);
+    int got = redis_wire_feed(l->reader, bytes, &e);
     if (got == 0)
-        while (l->state != LINK_CLOSED && (got = redis_reader_next(l->reader, &reply, &e)) == 1) {
+        while (l->state != LINK_CLOSED && (got = redis_wire_next(l->reader, &reply, &e)) == 1) {
             on_reply(l, reply);
             freeReplyObject(reply);
         }
@@ -409,7 +409,7 @@ static int dial(struct redis_link *l, struct dialer *dialer, const struct redis_
     }
     snprintf(l->name, sizeof l->name, "redis %s", place->path);
     l->fd = connect_path(place->path);
-    later_ask(&l->later);
+    loop_later_ask(&l->later);
     if (l->fd < 0) {
         snprintf(what, sizeof what, "cannot be reached: %s", strerror(-l->fd));
         close_link(l, what);
@@ -431,9 +431,9 @@ struct redis_link *redis_link_new(struct dialer *dialer, const struct redis_plac
     l->tls = place->tls;
     l->fd = -1;
     list_init(&l->sent);
-    later_init(&l->later, on_later);
+    loop_later_init(&l->later, on_later);
     timer_init(&l->deadline, on_deadline, l);
-    if (secret_set(&l->password, login->password) != 0 || !(l->reader = redis_reader_new())
+    if (secret_set(&l->password, login->password) != 0 || !(l->reader = redis_wire_new())
         || dial(l, dialer, place) != 0) {
         redis_link_free(l);
         return NULL;
@@ -450,13 +450,13 @@ void redis_link_free(struct redis_link *l)
     while (!list_empty(&l->sent))
         list_shift(&l->sent);
     timer_stop(&l->deadline);
-    later_cancel(&l->later);
+    loop_later_cancel(&l->later);
     dial_cancel(l->dial);
     stream_free(l->stream);
     secret_done(&l->password);
     if (l->fd >= 0)
         close(l->fd);
-    redis_reader_free(l->reader);
+    redis_wire_free(l->reader);
     free(l);
 }
 

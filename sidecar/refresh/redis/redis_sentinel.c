@@ -23,7 +23,7 @@ void redis_sentinel_cancel(struct redis_sentinel *q)
 {
     if (!q)
         return;
-    later_cancel(&q->later);
+    loop_later_cancel(&q->later);
     redis_link_free(q->link);
     buf_done(&q->command.bytes);
     free(q);
@@ -45,7 +45,7 @@ static void on_answer(struct redis_command *c, const redisReply *reply, const ch
 {
     struct redis_sentinel *q = LIST_ENTRY(c, struct redis_sentinel, command);
     const char *name = redis_link_name(q->link);
-    struct slice host = redis_reply_text(redis_reply_at(reply, 0)), port = redis_reply_text(redis_reply_at(reply, 1));
+    struct slice host = redis_wire_text(redis_wire_at(reply, 0)), port = redis_wire_text(redis_wire_at(reply, 1));
     char text[AUTHORITY_TEXT_MAX];
     bool v6 = slice_find(host, ':') < host.len;
     struct err e;
@@ -60,7 +60,7 @@ static void on_answer(struct redis_command *c, const redisReply *reply, const ch
     if (reply->type == REDIS_REPLY_NIL || (reply->type == REDIS_REPLY_ARRAY && reply->elements == 0))
         err_set(&e, "%s does not know this name: check store.redis.sentinel.master", name);
     else
-        redis_explain(&e, name, reply);
+        redis_wire_explain(&e, name, reply);
     redis_link_close(q->link, e.text);
 }
 
@@ -101,7 +101,7 @@ static void ask_next(struct redis_sentinel *q)
     q->link = redis_link_new(q->dialer, &place, &s->login, REDIS_SENTINEL_MS, &hooks);
     if (!q->link) {
         snprintf(q->why, sizeof q->why, "out of memory");
-        later_ask(&q->later);
+        loop_later_ask(&q->later);
     }
 }
 
@@ -116,7 +116,7 @@ struct redis_sentinel *redis_sentinel_ask(struct dialer *dialer, struct redis_se
     s->refused = false;
     q->fn = fn;
     q->arg = arg;
-    later_init(&q->later, on_later);
+    loop_later_init(&q->later, on_later);
     list_init(&q->command.node);
     q->command.done = on_answer;
     buf_init(&q->command.bytes, 1024);

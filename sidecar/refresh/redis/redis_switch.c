@@ -97,19 +97,18 @@ static void on_push(void *arg, const redisReply *reply)
 {
     struct listener *l = arg;
     struct redis_switch *w = l->owner;
-    struct slice what = redis_reply_text(redis_reply_at(reply, 0)),
-                 channel = redis_reply_text(redis_reply_at(reply, 1));
+    struct slice what = redis_wire_text(redis_wire_at(reply, 0)), channel = redis_wire_text(redis_wire_at(reply, 1));
     struct authority to;
     struct err e;
     if (reply->type == REDIS_REPLY_ERROR && !l->told) {
         l->told = true;
-        redis_explain(&e, redis_client_name(l->client), reply);
+        redis_wire_explain(&e, redis_client_name(l->client), reply);
         log_warn(
             log_msg(
                 "cannot subscribe to the sentinel: sidekey notices a failover only at its next command to the primary"),
             log_str("reason", e.text));
     } else if (slice_eq(what, SLICE("message")) && slice_eq(channel, SLICE("+switch-master"))
-               && redis_switch_parse(redis_reply_text(redis_reply_at(reply, 2)), w->sentinels->primary, &to) == 0) {
+               && redis_switch_parse(redis_wire_text(redis_wire_at(reply, 2)), w->sentinels->primary, &to) == 0) {
         hint(w, &to, (size_t)(l - w->listeners));
     }
 }

@@ -57,7 +57,7 @@ static void *create_array(const redisReadTask *task, int count)
 }
 #endif
 
-struct redis_reader *redis_reader_new(void)
+struct redis_reader *redis_wire_new(void)
 {
     static redisReplyObjectFunctions ours; /* the library's own, but for arrays */
     struct redis_reader *r = calloc(1, sizeof *r);
@@ -74,7 +74,7 @@ struct redis_reader *redis_reader_new(void)
     return r;
 }
 
-void redis_reader_free(struct redis_reader *r)
+void redis_wire_free(struct redis_reader *r)
 {
     if (!r)
         return;
@@ -82,7 +82,7 @@ void redis_reader_free(struct redis_reader *r)
     free(r);
 }
 
-int redis_reader_feed(struct redis_reader *r, struct slice bytes, struct err *e)
+int redis_wire_feed(struct redis_reader *r, struct slice bytes, struct err *e)
 {
     r->taken += bytes.len;
     if (r->taken > REDIS_REPLY_MAX)
@@ -90,7 +90,7 @@ int redis_reader_feed(struct redis_reader *r, struct slice bytes, struct err *e)
     return redisReaderFeed(r->reader, bytes.ptr, bytes.len) == REDIS_OK ? 0 : err_set(e, "out of memory");
 }
 
-int redis_reader_next(struct redis_reader *r, redisReply **ret, struct err *e)
+int redis_wire_next(struct redis_reader *r, redisReply **ret, struct err *e)
 {
     void *reply = NULL;
     if (redisReaderGetReply(r->reader, &reply) != REDIS_OK)
@@ -104,31 +104,31 @@ int redis_reader_next(struct redis_reader *r, redisReply **ret, struct err *e)
 
 /* ---- looking ---- */
 
-bool redis_reply_is(const redisReply *r, const char *code)
+bool redis_wire_is(const redisReply *r, const char *code)
 {
     size_t n = strlen(code);
     return r && r->type == REDIS_REPLY_ERROR && strncmp(r->str, code, n) == 0
            && (r->str[n] == ' ' || r->str[n] == '\0');
 }
 
-struct slice redis_reply_text(const redisReply *r)
+struct slice redis_wire_text(const redisReply *r)
 {
     bool text = r && (r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS);
     return text ? slice_of(r->str, (size_t)r->len) : SLICE("");
 }
 
-const redisReply *redis_reply_at(const redisReply *r, size_t i)
+const redisReply *redis_wire_at(const redisReply *r, size_t i)
 {
     return r && r->type == REDIS_REPLY_ARRAY && i < r->elements ? r->element[i] : NULL;
 }
 
-int redis_reply_u64(const redisReply *r, uint64_t *ret)
+int redis_wire_u64(const redisReply *r, uint64_t *ret)
 {
     if (r && r->type == REDIS_REPLY_INTEGER && r->integer >= 0) {
         *ret = (uint64_t)r->integer;
         return 0;
     }
-    return slice_u64(redis_reply_text(r), INT64_MAX, ret) == 0 ? 0 : -EINVAL;
+    return slice_u64(redis_wire_text(r), INT64_MAX, ret) == 0 ? 0 : -EINVAL;
 }
 
 static const struct {
@@ -166,7 +166,7 @@ static const char *refused_by_acl(const redisReply *r)
 {
     if (!r || r->type != REDIS_REPLY_ERROR)
         return NULL;
-    if (!redis_reply_is(r, "NOPERM") && !strstr(r->str, "user executing the script can't")
+    if (!redis_wire_is(r, "NOPERM") && !strstr(r->str, "user executing the script can't")
         && !strstr(r->str, "ACL failure in script"))
         return NULL;
     if (strstr(r->str, "the keys"))
@@ -186,12 +186,12 @@ static int explain_acl(struct err *e, const char *server, const redisReply *r)
     return err_set(e, "%s does not let this user %s: %s", server, refused_by_acl(r), way_out);
 }
 
-int redis_explain(struct err *e, const char *server, const redisReply *r)
+int redis_wire_explain(struct err *e, const char *server, const redisReply *r)
 {
     if (refused_by_acl(r))
         return explain_acl(e, server, r);
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
-        if (redis_reply_is(r, errors[i].code))
+        if (redis_wire_is(r, errors[i].code))
             return err_set(e, "%s %s (%s)", server, errors[i].meaning, errors[i].code);
     if (!r || r->type != REDIS_REPLY_ERROR)
         return err_set(e, "%s gives a response that sidekey does not understand", server);

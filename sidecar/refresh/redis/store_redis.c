@@ -18,7 +18,7 @@ static void op_free(struct store_op *op)
 {
     list_remove(&op->node);
     list_remove(&op->command.node);
-    later_cancel(&op->later);
+    loop_later_cancel(&op->later);
     timer_stop(&op->pause);
     buf_done(&op->command.bytes);
     buf_done(&op->next.blob);
@@ -49,7 +49,7 @@ static void on_answer(struct later *l)
 static void finish(struct store_op *op, enum store_result result)
 {
     op->out.answer.result = result;
-    later_ask(&op->later);
+    loop_later_ask(&op->later);
 }
 
 static void fail(struct store_op *op, const char *why)
@@ -86,7 +86,7 @@ static void on_pause_end(void *arg)
 
 static void redirect(struct store_op *op, const redisReply *reply)
 {
-    bool ask = redis_reply_is(reply, "ASK");
+    bool ask = redis_wire_is(reply, "ASK");
     struct redis_node *n = op->redirects++ < REDIRECTS_MAX ? store_redis_follow(op->store, op->at, reply) : NULL;
     if (!n) {
         fail(op, "the Redis cluster does not know which of its nodes has the key: see CLUSTER INFO");
@@ -101,21 +101,21 @@ static void on_error(struct store_op *op, const redisReply *reply)
 {
     const char *name = redis_client_name(op->at->client);
     struct err e;
-    if (redis_reply_is(reply, "NOSCRIPT") && !op->with_text) {
+    if (redis_wire_is(reply, "NOSCRIPT") && !op->with_text) {
         op->with_text = true;
         send_to(op, op->at, false);
         return;
     }
-    if (redis_reply_is(reply, "MOVED") || redis_reply_is(reply, "ASK")) {
+    if (redis_wire_is(reply, "MOVED") || redis_wire_is(reply, "ASK")) {
         redirect(op, reply);
         return;
     }
-    if (redis_reply_is(reply, "TRYAGAIN") && op->pauses++ < PAUSES_MAX) {
+    if (redis_wire_is(reply, "TRYAGAIN") && op->pauses++ < PAUSES_MAX) {
         timer_set(&op->pause, PAUSE_MS);
         return;
     }
-    redis_explain(&e, name, reply);
-    if (redis_reply_is(reply, "READONLY")) /* the primary is elsewhere now */
+    redis_wire_explain(&e, name, reply);
+    if (redis_wire_is(reply, "READONLY")) /* the primary is elsewhere now */
         redis_client_leave(op->at->client, e.text);
     fail(op, e.text);
 }
@@ -155,7 +155,7 @@ static bool heal(struct store_op *op, uint64_t stored, bool unfit)
 static int64_t throttled_ms(const redisReply *left)
 {
     uint64_t ms = 0;
-    if (redis_reply_u64(left, &ms) != 0)
+    if (redis_wire_u64(left, &ms) != 0)
         return 0;
     return ms < STORE_THROTTLE_MAX_MS ? (int64_t)ms : STORE_THROTTLE_MAX_MS;
 }
@@ -189,21 +189,21 @@ static void read_begin(struct store_op *op, struct slice status, uint64_t stored
     if (heal(op, stored, false)) /* also for the sake of who has the lease: it looks once more before it spends */
         return;
     if (slice_eq(status, SLICE("busy"))) {
-        if (redis_reply_u64(redis_reply_at(reply, 2), &ttl_ms) != 0)
+        if (redis_wire_u64(redis_wire_at(reply, 2), &ttl_ms) != 0)
             ttl_ms = 1;
         op->out.answer.ttl_ms = (int64_t)ttl_ms;
         finish(op, STORE_BUSY);
         return;
     }
     bool won = slice_eq(status, SLICE("won"));
-    struct slice intent = redis_reply_text(redis_reply_at(reply, 4));
+    struct slice intent = redis_wire_text(redis_wire_at(reply, 4));
     for (size_t i = 0; i < STORE_OWNER_BYTES; i++)
         snprintf(owner + 2 * i, 3, "%02x", op->owner.bytes[i]);
     if (won && intent.len && !slice_eq(intent, slice_str(owner)))
         log_warn(log_msg("a refresh of another keeper has not ended: its response may be lost"),
                  log_str("credential", op->cred->name), log_int("generation", (int64_t)stored));
-    op->out.answer.throttled_ms = won ? throttled_ms(redis_reply_at(reply, 3)) : 0;
-    give_state(op, won ? STORE_WON : STORE_FRESH, stored, redis_reply_text(redis_reply_at(reply, 2)));
+    op->out.answer.throttled_ms = won ? throttled_ms(redis_wire_at(reply, 3)) : 0;
+    give_state(op, won ? STORE_WON : STORE_FRESH, stored, redis_wire_text(redis_wire_at(reply, 2)));
 }
 
 static void read_commit(struct store_op *op, struct slice status, uint64_t stored, const redisReply *reply)
@@ -214,23 +214,23 @@ static void read_commit(struct store_op *op, struct slice status, uint64_t store
         store_redis_saw(op->cred, stored, true);
         finish(op, STORE_OK);
     } else if (stored >= op->generation || !heal(op, stored, false)) {
-        give_state(op, STORE_STALE, stored, redis_reply_text(redis_reply_at(reply, 2)));
+        give_state(op, STORE_STALE, stored, redis_wire_text(redis_wire_at(reply, 2)));
     }
 }
 
 static void read_reply(struct store_op *op, const redisReply *reply)
 {
-    struct slice status = redis_reply_text(redis_reply_at(reply, 0));
+    struct slice status = redis_wire_text(redis_wire_at(reply, 0));
     uint64_t stored = 0;
     if (op->kind == PEEK && !op->healing) {
-        if (reply->type != REDIS_REPLY_NIL && redis_reply_u64(reply, &op->out.answer.generation) != 0)
+        if (reply->type != REDIS_REPLY_NIL && redis_wire_u64(reply, &op->out.answer.generation) != 0)
             fail(op, "the state in Redis has no generation: another program uses the prefix {sidekey:");
         else
             finish(op, STORE_OK);
         return;
     }
-    if (status.len == 0 || redis_reply_u64(redis_reply_at(reply, 1), &stored) != 0) {
-        redis_explain(&op->out.err, redis_client_name(op->at->client), NULL);
+    if (status.len == 0 || redis_wire_u64(redis_wire_at(reply, 1), &stored) != 0) {
+        redis_wire_explain(&op->out.err, redis_client_name(op->at->client), NULL);
         finish(op, STORE_ERROR);
         return;
     }
@@ -246,11 +246,11 @@ static void read_reply(struct store_op *op, const redisReply *reply)
     case LOAD:
         if (heal(op, stored, false))
             break;
-        op->out.answer.throttled_ms = throttled_ms(redis_reply_at(reply, 3));
+        op->out.answer.throttled_ms = throttled_ms(redis_wire_at(reply, 3));
         if (slice_eq(status, SLICE("busy")))
             finish(op, STORE_BUSY);
         else
-            give_state(op, STORE_OK, stored, redis_reply_text(redis_reply_at(reply, 2)));
+            give_state(op, STORE_OK, stored, redis_wire_text(redis_wire_at(reply, 2)));
         break;
     default: finish(op, slice_eq(status, SLICE("ok")) ? STORE_OK : STORE_LOST); break;
     }
@@ -263,7 +263,7 @@ static void on_done(struct redis_command *c, const redisReply *reply, const char
     op->sent = false;
     if (!op->fn)
         op_free(op); /* cancelled */
-    else if (op->giving_back && (op->with_text || !redis_reply_is(reply, "NOSCRIPT")))
+    else if (op->giving_back && (op->with_text || !redis_wire_is(reply, "NOSCRIPT")))
         finish(op, STORE_ERROR); /* with what was wrong in the first place */
     else if (!reply)
         on_no_server(op, why);
@@ -293,7 +293,7 @@ static struct store_op *new_op(struct store_redis *s, enum redis_kind kind, cons
     buf_init(&op->command.bytes, REDIS_COMMAND_MAX);
     buf_init(&op->next.blob, 0);
     state_init(&op->out.state);
-    later_init(&op->later, on_answer);
+    loop_later_init(&op->later, on_answer);
     timer_init(&op->pause, on_pause_end, op);
     list_push(&s->ops, &op->node);
     if (state_dir_is_name(cred) && !(op->cred = store_redis_cred(s, cred))) {
@@ -394,7 +394,7 @@ static struct store_op *redis_throttle(struct store *s, const char *cred, int64_
 
 static void redis_cancel(struct store_op *op)
 {
-    later_cancel(&op->later);
+    loop_later_cancel(&op->later);
     op->fn = NULL;
     if (!op->sent || redis_client_unsend(op->at->client, &op->command)) {
         op_free(op);

@@ -211,8 +211,8 @@ void store_redis_close(struct store_redis *s)
     if (s->dialer)
         dialer_free(s->dialer);
     tls_client_free(s->tls);
-    redis_account_done(&s->account);
-    redis_account_done(&s->sentinel_account);
+    redis_client_account_done(&s->account);
+    redis_client_account_done(&s->sentinel_account);
     free(s->sentinel_nodes);
     free(s->username);
 }

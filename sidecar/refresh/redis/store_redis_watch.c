@@ -37,7 +37,7 @@ struct cred *store_redis_cred(struct store_redis *s, const char *name)
     snprintf(cred->name, sizeof cred->name, "%s", name);
     store_redis_kept_done(&cred->kept);
     store_redis_recall(cred);
-    later_init(&cred->tell, on_tell);
+    loop_later_init(&cred->tell, on_tell);
     list_init(&cred->list);
     list_push(&s->creds, &cred->list);
     store_redis_watch_cred(cred);
@@ -46,7 +46,7 @@ struct cred *store_redis_cred(struct store_redis *s, const char *name)
 
 void store_redis_cred_free(struct cred *cred)
 {
-    later_cancel(&cred->tell);
+    loop_later_cancel(&cred->tell);
     buf_done(&cred->kept.blob);
     free(cred);
 }
@@ -55,7 +55,7 @@ static void tell(struct cred *cred, uint64_t generation)
 {
     cred->told = generation;
     if (cred->store->fn)
-        later_ask(&cred->tell);
+        loop_later_ask(&cred->tell);
 }
 
 void store_redis_saw(struct cred *cred, uint64_t generation, bool ours)
@@ -192,22 +192,22 @@ static struct cred *cred_of_channel(struct store_redis *s, struct slice channel)
 static void on_push(void *arg, const redisReply *reply)
 {
     struct store_redis *s = arg;
-    struct slice what = redis_reply_text(redis_reply_at(reply, 0));
-    struct cred *cred = cred_of_channel(s, redis_reply_text(redis_reply_at(reply, 1)));
+    struct slice what = redis_wire_text(redis_wire_at(reply, 0));
+    struct cred *cred = cred_of_channel(s, redis_wire_text(redis_wire_at(reply, 1)));
     struct err e;
     uint64_t generation;
     if (reply->type == REDIS_REPLY_ERROR) {
         if (s->told_polled) /* once: it comes again with each connection */
             return;
         s->told_polled = true;
-        redis_explain(&e, redis_client_name(s->subscriber), reply);
+        redis_wire_explain(&e, redis_client_name(s->subscriber), reply);
         log_warn(log_msg("cannot subscribe to the store: sidekey polls it instead"), log_str("reason", e.text));
     } else if (cred && slice_eq(what, SLICE("subscribe"))) {
         s->subscribed = true;
         s->told_polled = false;
         peek(cred); /* what came before the subscription stood */
         set_tick(s);
-    } else if (cred && slice_eq(what, SLICE("message")) && redis_reply_u64(redis_reply_at(reply, 2), &generation) == 0
+    } else if (cred && slice_eq(what, SLICE("message")) && redis_wire_u64(redis_wire_at(reply, 2), &generation) == 0
                && generation > cred->told) {
         tell(cred, generation);
     }

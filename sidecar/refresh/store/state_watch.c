@@ -46,7 +46,7 @@ static void on_tell(struct later *tell)
     char name[STATE_DIR_NAME_MAX + 1];
     memcpy(name, LIST_ENTRY(node, struct watched, changed)->name, sizeof name);
     if (!list_empty(&w->changed))
-        later_ask(&w->tell);
+        loop_later_ask(&w->tell);
     w->fn(w->arg, name);
 }
 
@@ -57,7 +57,7 @@ static void set_generation(struct state_watch *w, struct watched *file, uint64_t
     file->generation = generation;
     if (list_empty(&file->changed))
         list_push(&w->changed, &file->changed);
-    later_ask(&w->tell);
+    loop_later_ask(&w->tell);
 }
 
 static bool same_file(const struct stat *a, const struct stat *b)
@@ -172,14 +172,14 @@ struct state_watch *state_watch_new(const struct state_dir *dir, store_change_fn
     }
     *w = (struct state_watch){ .dir = dir, .fn = fn, .arg = arg, .files = files };
     list_init(&w->changed);
-    later_init(&w->tell, on_tell);
+    loop_later_init(&w->tell, on_tell);
     watch_events(w); /* before the first look, so that nothing falls in between */
     look(w);
     struct list known;
     list_take(&known, &w->changed);
     while (list_shift(&known)) {
     }
-    later_cancel(&w->tell);
+    loop_later_cancel(&w->tell);
     timer_init(&w->poll, on_poll, w);
     timer_set(&w->poll, STATE_WATCH_POLL_MS);
     return w;
@@ -200,7 +200,7 @@ void state_watch_free(struct state_watch *w)
         ev_io_stop(loop_get(), &w->events);
         close(w->inotify);
     }
-    later_cancel(&w->tell);
+    loop_later_cancel(&w->tell);
     hash_each(w->files, free_watched, NULL);
     hash_free(w->files);
     free(w);

@@ -225,7 +225,7 @@ static const struct {
 static void op_free(struct store_op *op)
 {
     list_remove(&op->node);
-    later_cancel(&op->later);
+    loop_later_cancel(&op->later);
     timer_stop(&op->again);
     state_done(&op->state);
     free(op);
@@ -312,8 +312,8 @@ static struct store_op *ask(struct store *s, enum kind kind, const char *cred, c
     state_init(&op->state);
     list_push(&f->ops, &op->node);
     timer_init(&op->again, on_again, op);
-    later_init(&op->later, on_later);
-    later_ask(&op->later);
+    loop_later_init(&op->later, on_later);
+    loop_later_ask(&op->later);
     return op;
 }
 

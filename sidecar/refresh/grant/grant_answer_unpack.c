@@ -1,6 +1,6 @@
 /* Token responses that come compressed although we ask for none (RFC 9110 §12.5.3 allows any coding to whom says
  * nothing, and some servers do not listen), with or without a field that says so; and those in UTF-16. */
-#include "refresh/grant/answer_private.h"
+#include "refresh/grant/grant_answer_private.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -129,7 +129,7 @@ static bool widen(struct slice body, struct buf *out)
     return true;
 }
 
-bool answer_unpack(struct slice body, struct buf *out, bool *io_cut)
+bool grant_answer_unpack(struct slice body, struct buf *out, bool *io_cut)
 {
     bool any = false;
     for (int layer = 0; layer < LAYERS; layer++) {

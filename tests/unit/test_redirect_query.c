@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "refresh/login/query.h"
+#include "refresh/login/redirect_query.h"
 
 static void a_value_is_there_once_and_decoded_or_it_is_not_there(void **state)
 {
@@ -38,7 +38,7 @@ static void a_value_is_there_once_and_decoded_or_it_is_not_there(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct buf out;
         buf_init(&out, 64);
-        int result = query_get(slice_str(rows[i].query), "code", &out);
+        int result = redirect_query_get(slice_str(rows[i].query), "code", &out);
         if (result != rows[i].result || !slice_eq(buf_slice(&out), slice_str(rows[i].value)))
             fail_msg("%s gave %d", rows[i].query, result);
         buf_done(&out);
@@ -50,7 +50,7 @@ static void a_value_that_does_not_fit_changes_nothing(void **state)
     struct buf out;
     (void)state;
     buf_init(&out, 4);
-    assert_int_equal(query_get(SLICE("code=12345"), "code", &out), -ENOBUFS);
+    assert_int_equal(redirect_query_get(SLICE("code=12345"), "code", &out), -ENOBUFS);
     assert_int_equal(out.len, 0);
     buf_done(&out);
 }
@@ -68,7 +68,7 @@ static void the_query_is_what_stands_between_the_mark_and_the_fragment(void **st
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        assert_true(slice_eq(query_of(slice_str(rows[i].url)), slice_str(rows[i].query)));
+        assert_true(slice_eq(redirect_query_of(slice_str(rows[i].url)), slice_str(rows[i].query)));
 }
 
 int main(void)

@@ -1,5 +1,5 @@
 /* From the bytes of a response to one document: strictly first, and leniently only where that fails. */
-#include "refresh/grant/answer_private.h"
+#include "refresh/grant/grant_answer_private.h"
 
 #include "base/json_safe.h"
 
@@ -39,10 +39,10 @@ static int form_set(json_t *object, const char *name, struct slice text)
 {
     json_t *value = json_stringn(text.len ? text.ptr : "", text.len), *old = json_object_get(object, name);
     if (!value)
-        value = json_string(ANSWER_UNFIT);
+        value = json_string(GRANT_ANSWER_UNFIT);
     if (old && !json_equal(old, value)) {
         json_decref(value);
-        value = json_string(ANSWER_UNFIT);
+        value = json_string(GRANT_ANSWER_UNFIT);
     }
     return json_object_set_new(object, name, value);
 }
@@ -59,7 +59,7 @@ static int form_member(json_t *object, struct slice pair)
     int failed = form_decode(name, &key) || key.len == 0 || slice_find(buf_slice(&key), '\0') != key.len
                  || buf_add(&key, slice_of("", 1)) != 0;
     if (!failed)
-        failed = form_set(object, buf_slice(&key).ptr, bad ? SLICE(ANSWER_UNFIT) : buf_slice(&text));
+        failed = form_set(object, buf_slice(&key).ptr, bad ? SLICE(GRANT_ANSWER_UNFIT) : buf_slice(&text));
     buf_done(&key);
     buf_done(&text);
     return failed;
@@ -128,17 +128,17 @@ static bool too_large_a_tree(struct slice json)
     return false;
 }
 
-json_t *answer_strict(struct slice text)
+json_t *grant_answer_strict(struct slice text)
 {
     return too_large_a_tree(text) ? NULL : json_safe_load(text, JSON_REJECT_DUPLICATES, NULL);
 }
 
 /* Also as the only element of a list. */
-static json_t *parse_json(struct slice body, bool cut, struct answer_shape *ret)
+static json_t *parse_json(struct slice body, bool cut, struct grant_answer_shape *ret)
 {
-    json_t *root = answer_strict(body), *object = root;
+    json_t *root = grant_answer_strict(body), *object = root;
     if (!root)
-        return answer_lenient(body, cut, ret);
+        return grant_answer_lenient(body, cut, ret);
     if (json_is_array(root) && json_array_size(root) == 1)
         object = json_array_get(root, 0);
     object = json_is_object(object) ? json_incref(object) : NULL;
@@ -159,15 +159,16 @@ static struct slice trim(struct slice s)
     return s;
 }
 
-json_t *answer_read(struct slice body, bool cut, struct answer_shape *ret)
+json_t *grant_answer_read(struct slice body, bool cut, struct grant_answer_shape *ret)
 {
     struct buf plain;
     json_safe_init();
     buf_init_secret(&plain, GRANT_ANSWER_MAX);
-    struct slice text = form_start(trim(answer_unpack(body, &plain, &cut) ? buf_slice(&plain) : body));
+    struct slice text = form_start(trim(grant_answer_unpack(body, &plain, &cut) ? buf_slice(&plain) : body));
     bool form = is_form(text);
-    *ret =
-        (struct answer_shape){ .html = text.len && text.ptr[0] == '<', .empty = text.len == 0, .whole = !form || !cut };
+    *ret = (struct grant_answer_shape){ .html = text.len && text.ptr[0] == '<',
+                                        .empty = text.len == 0,
+                                        .whole = !form || !cut };
     json_t *object = NULL;
     if (text.len)
         object = form ? parse_form(text, cut) : parse_json(text, cut, ret);

@@ -1,5 +1,5 @@
 /* Members by their names, as people spell them: access_token, accessToken, Access-Token. */
-#include "refresh/grant/answer_private.h"
+#include "refresh/grant/grant_answer_private.h"
 
 #include <ctype.h>
 
@@ -13,7 +13,7 @@ static char next_plain(const char **at)
     return **at ? (char)tolower((unsigned char)*(*at)++) : '\0';
 }
 
-bool answer_is_name(const char *name, const char *plain)
+bool grant_answer_is_name(const char *name, const char *plain)
 {
     char c;
     while ((c = next_plain(&name)) != '\0')
@@ -27,7 +27,7 @@ static bool says_nothing(const json_t *v)
     return json_is_null(v) || json_is_false(v) || (json_is_string(v) && json_string_length(v) == 0);
 }
 
-const json_t *answer_member(const json_t *object, const char *plain)
+const json_t *grant_answer_member(const json_t *object, const char *plain)
 {
     const json_t *found = json_object_get(object, plain);
     const char *name;
@@ -36,7 +36,7 @@ const json_t *answer_member(const json_t *object, const char *plain)
         return found;
     json_object_foreach((json_t *)(uintptr_t)object, name, value)
     {
-        if (!says_nothing(value) && answer_is_name(name, plain))
+        if (!says_nothing(value) && grant_answer_is_name(name, plain))
             return value;
     }
     return NULL;
@@ -53,7 +53,7 @@ static bool has_refresh(const json_t *v, int depth)
             return true;
     json_object_foreach((json_t *)(uintptr_t)v, name, inner)
     {
-        if (answer_is_name(name, "refresh_token") && !says_nothing(inner))
+        if (grant_answer_is_name(name, "refresh_token") && !says_nothing(inner))
             return true;
         if (has_refresh(inner, depth + 1))
             return true;
@@ -61,7 +61,7 @@ static bool has_refresh(const json_t *v, int depth)
     return false;
 }
 
-bool answer_has_refresh(const json_t *object)
+bool grant_answer_has_refresh(const json_t *object)
 {
     return has_refresh(object, 0);
 }

@@ -22,7 +22,7 @@ static enum grant_result read_as(const struct grant_input *in, struct grant_answ
 {
     *ret = (struct grant_answer){ .lifetime_ms = 0 };
     why[0] = '\0';
-    return grant_parse(in, ret, why);
+    return grant_answer_parse(in, ret, why);
 }
 
 /* What was read, as text: "at rt 600", with - for what is missing; or the reason. */

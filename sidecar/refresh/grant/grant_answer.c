@@ -1,5 +1,5 @@
 /* Token responses as the wild has them: what in them is a token, and what an error (RFC 6749 §5.1, §5.2). */
-#include "refresh/grant/answer_private.h"
+#include "refresh/grant/grant_answer_private.h"
 #include "refresh/grant/refusal.h"
 
 #include "base/json_safe.h"
@@ -50,7 +50,7 @@ static struct slice first_text(const json_t *object, const struct names *n)
 {
     struct slice text = SLICE("");
     for (size_t i = 0; i < 4 && n->names[i] && text.len == 0; i++)
-        text = string_of(answer_member(object, n->names[i]));
+        text = string_of(grant_answer_member(object, n->names[i]));
     return text;
 }
 
@@ -64,7 +64,7 @@ static const json_t *first_value(const json_t *object, const struct names *n)
 {
     const json_t *value = NULL;
     for (size_t i = 0; i < 4 && n->names[i] && !value; i++)
-        value = answer_member(object, n->names[i]);
+        value = grant_answer_member(object, n->names[i]);
     return value;
 }
 
@@ -222,7 +222,7 @@ static bool is_held_elsewhere(const char *name)
                                          "client_key_data",
                                          "client_certificate_data" };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (answer_is_name(name, known[i]))
+        if (grant_answer_is_name(name, known[i]))
             return true;
     return false;
 }
@@ -235,7 +235,7 @@ static json_t *other_members(const json_t *object)
     size_t total = 0;
     json_object_foreach((json_t *)(uintptr_t)object, name, value)
     {
-        bool text = json_is_string(value), unfit = text && strcmp(json_string_value(value), ANSWER_UNFIT) == 0;
+        bool text = json_is_string(value), unfit = text && strcmp(json_string_value(value), GRANT_ANSWER_UNFIT) == 0;
         if (is_held_elsewhere(name) || unfit || (strcmp(name, "scope") == 0 && !(text && json_string_length(value))))
             continue;
         size_t size = strlen(name) + json_dumpb(value, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -259,12 +259,12 @@ static enum grant_result take_access(const struct found *f, const struct credent
         return broken(why, "the access token is longer than 16 KiB");
     if (!fit_for_header(f->access))
         return broken(why, "the access token contains bytes that are not allowed in a header");
-    answer_times(f->home, f->expires, ret);
+    grant_answer_times(f->home, f->expires, ret);
     if (secret_set(&ret->access_token, f->access) != 0) {
         ret->no_memory = true;
         return broken(why, "out of memory");
     }
-    int64_t end_ms = spec && spec->id_token ? grant_jwt_expiry(f->access) : 0;
+    int64_t end_ms = spec && spec->id_token ? grant_answer_jwt_expiry(f->access) : 0;
     if (end_ms) { /* expires_in is the access token's */
         ret->lifetime_ms = 0;
         ret->expires_wall_ms = end_ms;
@@ -287,7 +287,7 @@ static const char *lost_refresh(const struct found *f, const json_t *object, boo
                "given twice";
     if (!whole) /* it may have been in what is missing */
         return "the response ends before a refresh token";
-    return answer_has_refresh(object)
+    return grant_answer_has_refresh(object)
                ? "the response has a refresh token in an unexpected place: name the place with response.refresh_token"
                : NULL;
 }
@@ -301,7 +301,8 @@ static enum grant_result take(const struct grant_input *in, json_t *object, stru
         ret->no_memory = true;
         return broken(why, "out of memory");
     }
-    if (refusal_read(good ? 200 : in->status, object, f.access.len || f.refresh || answer_has_refresh(object), ret)) {
+    if (refusal_read(good ? 200 : in->status, object, f.access.len || f.refresh || grant_answer_has_refresh(object),
+                     ret)) {
         snprintf(why, GRANT_WHY_BYTES, "error %s", ret->code);
         return GRANT_ERROR;
     }
@@ -315,10 +316,10 @@ static enum grant_result take(const struct grant_input *in, json_t *object, stru
     return result;
 }
 
-enum grant_result grant_parse(const struct grant_input *in, struct grant_answer *ret, char *why)
+enum grant_result grant_answer_parse(const struct grant_input *in, struct grant_answer *ret, char *why)
 {
-    struct answer_shape shape;
-    json_t *object = answer_read(in->body, in->cut, &shape);
+    struct grant_answer_shape shape;
+    json_t *object = grant_answer_read(in->body, in->cut, &shape);
     ret->html = shape.html;
     ret->whole = object && shape.whole;
     ret->no_memory = shape.no_memory;
@@ -342,7 +343,7 @@ void grant_answer_done(struct grant_answer *a)
     a->extra = NULL;
 }
 
-int64_t grant_jwt_expiry(struct slice token)
+int64_t grant_answer_jwt_expiry(struct slice token)
 {
     struct slice rest, payload;
     (void)slice_cut(token, '.', &rest);
@@ -353,8 +354,8 @@ int64_t grant_jwt_expiry(struct slice token)
     buf_init_secret(&plain, GRANT_TOKEN_MAX);
     int64_t at = 0;
     if (str_add_unbase64(&plain, payload) == 0 && plain.len) {
-        json_t *claims = answer_strict(buf_slice(&plain));
-        double exp = answer_number(json_object_get(claims, "exp"));
+        json_t *claims = grant_answer_strict(buf_slice(&plain));
+        double exp = grant_answer_number(json_object_get(claims, "exp"));
         if (exp > 1e9 && exp < 1e11)
             at = (int64_t)(exp * 1000);
         json_decref(claims);

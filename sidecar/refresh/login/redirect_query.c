@@ -1,4 +1,4 @@
-#include "refresh/login/query.h"
+#include "refresh/login/redirect_query.h"
 
 #include "base/str.h"
 
@@ -34,7 +34,7 @@ static int decode(struct slice text, struct buf *out)
     return 0;
 }
 
-int query_get(struct slice query, const char *name, struct buf *out)
+int redirect_query_get(struct slice query, const char *name, struct buf *out)
 {
     struct slice found = SLICE("");
     bool any = false;
@@ -50,7 +50,7 @@ int query_get(struct slice query, const char *name, struct buf *out)
     return found.len ? decode(found, out) : -ENOENT;
 }
 
-struct slice query_of(struct slice url)
+struct slice redirect_query_of(struct slice url)
 {
     struct slice query, rest;
     slice_cut(slice_cut(url, '#', &rest), '?', &query);

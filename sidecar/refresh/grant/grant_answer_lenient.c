@@ -3,7 +3,7 @@
  *
  * Nothing here searches text for names: an object is followed from its brace to its end, strings and nesting included,
  * so that what somebody chose as a value (a display name) stays a value.  Anything that does not fit ends it. */
-#include "refresh/grant/answer_private.h"
+#include "refresh/grant/grant_answer_private.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -158,7 +158,7 @@ static enum outcome read_text(struct reader *r, json_t **ret)
     struct slice s = buf_slice(&text);
     const char *chars = s.len ? s.ptr : "";
     if (o == WELL)
-        *ret = fit ? json_stringn(chars, s.len) : json_string(ANSWER_UNFIT);
+        *ret = fit ? json_stringn(chars, s.len) : json_string(GRANT_ANSWER_UNFIT);
     if (o == WELL && !*ret)
         o = NO_MEMORY;
     buf_done(&text);
@@ -184,7 +184,7 @@ static enum outcome set_member(struct reader *r, json_t *object, const char *nam
     r->kept += !old;
     if (old && !json_equal(old, value)) {
         json_decref(value);
-        value = json_string(ANSWER_UNFIT);
+        value = json_string(GRANT_ANSWER_UNFIT);
     }
     return json_object_set_new(object, name, value) == 0 ? WELL : NO_MEMORY;
 }
@@ -341,7 +341,7 @@ static bool usable(enum outcome o, bool cut, bool first)
     return o == WELL || (o == ENDED && first) || (o == IN_STRING && cut && first);
 }
 
-json_t *answer_lenient(struct slice text, bool cut, struct answer_shape *ret)
+json_t *grant_answer_lenient(struct slice text, bool cut, struct grant_answer_shape *ret)
 {
     const char *end = text.ptr + text.len, *start = next_object(text.ptr, end);
     struct reader r = { start, end, 0 };

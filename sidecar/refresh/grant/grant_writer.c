@@ -1,4 +1,4 @@
-#include "refresh/grant/writer.h"
+#include "refresh/grant/grant_writer.h"
 
 #include "base/str.h"
 
@@ -24,7 +24,7 @@ static void begin_member(struct grant_writer *w, const char *name)
     put(w, buf_add, json ? SLICE(":") : SLICE("="));
 }
 
-void grant_add(struct grant_writer *w, const char *name, struct slice value)
+void grant_writer_add(struct grant_writer *w, const char *name, struct slice value)
 {
     if (value.len == 0)
         return;
@@ -32,7 +32,7 @@ void grant_add(struct grant_writer *w, const char *name, struct slice value)
     put(w, w->as == GRANT_BODY_JSON ? str_add_json : str_add_form, value);
 }
 
-void grant_add_number(struct grant_writer *w, const char *name, int64_t value)
+void grant_writer_add_number(struct grant_writer *w, const char *name, int64_t value)
 {
     char text[24];
     snprintf(text, sizeof text, "%" PRId64, value);
@@ -40,7 +40,7 @@ void grant_add_number(struct grant_writer *w, const char *name, int64_t value)
     put(w, buf_add, slice_str(text));
 }
 
-void grant_add_words(struct grant_writer *w, const char *name, struct slice words)
+void grant_writer_add_words(struct grant_writer *w, const char *name, struct slice words)
 {
     bool any = false;
     while (words.len) {
@@ -60,7 +60,7 @@ void grant_add_words(struct grant_writer *w, const char *name, struct slice word
         put(w, buf_add, SLICE("]"));
 }
 
-void grant_end(struct grant_writer *w)
+void grant_writer_end(struct grant_writer *w)
 {
     if (w->as != GRANT_BODY_JSON)
         return;

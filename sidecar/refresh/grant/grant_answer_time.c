@@ -1,5 +1,5 @@
 /* The ends of tokens as the wild has them. */
-#include "refresh/grant/answer_private.h"
+#include "refresh/grant/grant_answer_private.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@ static struct slice text_of(const json_t *value)
     return json_is_string(value) ? slice_of(json_string_value(value), json_string_length(value)) : SLICE("");
 }
 
-double answer_number(const json_t *value)
+double grant_answer_number(const json_t *value)
 {
     if (json_is_number(value))
         return json_number_value(value);
@@ -34,9 +34,9 @@ static int64_t clamp_ms(double seconds)
     return (int64_t)((seconds < LIFETIME_MAX_S ? seconds : LIFETIME_MAX_S) * 1000);
 }
 
-int64_t answer_duration_ms(const json_t *value)
+int64_t grant_answer_duration_ms(const json_t *value)
 {
-    return clamp_ms(answer_number(value));
+    return clamp_ms(grant_answer_number(value));
 }
 
 /* What stands behind the time of day: nothing (taken for UTC), Z, GMT, UTC, +01:00, +0100.  false: something else. */
@@ -91,7 +91,7 @@ static int64_t moment_ms(const json_t *value)
     int64_t date = date_ms(text_of(value));
     if (date)
         return date;
-    double number = answer_number(value);
+    double number = grant_answer_number(value);
     if (!(number > 1e9) || number > 1e14)
         return 0;
     return (int64_t)(number > 1e11 ? number : number * 1000);
@@ -102,7 +102,7 @@ static void read_either(const json_t *value, struct grant_answer *ret)
 {
     ret->expires_wall_ms = moment_ms(value);
     if (ret->expires_wall_ms == 0)
-        ret->lifetime_ms = answer_duration_ms(value);
+        ret->lifetime_ms = grant_answer_duration_ms(value);
 }
 
 /* By the names, the first that says something.  Zoho: expires_in beside expires_in_sec is in milliseconds. */
@@ -129,7 +129,7 @@ static void read_named(size_t i, const json_t *value, struct grant_answer *ret)
 {
     switch (names[i].is) {
     case DURATION:
-        ret->lifetime_ms = answer_duration_ms(value);
+        ret->lifetime_ms = grant_answer_duration_ms(value);
         if (ret->lifetime_ms == 0)
             ret->expires_wall_ms = date_ms(text_of(value));
         break;
@@ -142,14 +142,14 @@ static void read_named(size_t i, const json_t *value, struct grant_answer *ret)
 static const char *const refresh_lives[] = { "refresh_expires_in", "refresh_token_expires_in",
                                              "x_refresh_token_expires_in" };
 
-void answer_times(const json_t *object, const json_t *expires, struct grant_answer *ret)
+void grant_answer_times(const json_t *object, const json_t *expires, struct grant_answer *ret)
 {
     if (expires)
         read_either(expires, ret);
     for (size_t i = 0;
          i < sizeof names / sizeof *names && !expires && ret->lifetime_ms == 0 && ret->expires_wall_ms == 0; i++)
-        read_named(i, answer_member(object, names[i].name), ret);
-    ret->refresh_in_ms = answer_duration_ms(json_object_get(object, "refresh_in"));
+        read_named(i, grant_answer_member(object, names[i].name), ret);
+    ret->refresh_in_ms = grant_answer_duration_ms(json_object_get(object, "refresh_in"));
     for (size_t i = 0; i < sizeof refresh_lives / sizeof *refresh_lives && ret->refresh_lifetime_ms == 0; i++)
-        ret->refresh_lifetime_ms = answer_duration_ms(answer_member(object, refresh_lives[i]));
+        ret->refresh_lifetime_ms = grant_answer_duration_ms(grant_answer_member(object, refresh_lives[i]));
 }
