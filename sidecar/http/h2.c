@@ -116,6 +116,7 @@ struct h2 *h2_new(const struct h2_options *options, const struct h2_events *even
     list_init(&h->due);
     list_init(&h->owes);
     h2_guard_init(h);
+    h2_strict_init(h);
     if (start_session(h) == 0 && say_settings(h) == 0)
         return h;
     h2_free(h);
@@ -154,7 +155,8 @@ int h2_feed(struct h2 *h, struct slice bytes, int64_t now_ms)
     h->now_ms = now_ms;
     h->heard_ms = now_ms;
     h->feeding = true;
-    ssize_t got = nghttp2_session_mem_recv(h->session, (const uint8_t *)bytes.ptr, bytes.len);
+    size_t good = h2_strict_scan(h, bytes);
+    ssize_t got = nghttp2_session_mem_recv(h->session, (const uint8_t *)bytes.ptr, good);
     h->feeding = false;
     if (got == NGHTTP2_ERR_NOMEM || h->out_of_memory)
         return -ENOMEM;
@@ -162,6 +164,8 @@ int h2_feed(struct h2 *h, struct slice bytes, int64_t now_ms)
         h2_fail(h, "too many frames that need a response", H2_ENHANCE_YOUR_CALM);
     else if (got < 0)
         h2_fail(h, nghttp2_strerror((int)got), H2_PROTOCOL_ERROR);
+    else if (good < bytes.len)
+        h2_fail(h, h->strict.error, h->strict.code);
     h2_run(h);
     return h->failed ? -EPROTO : 0;
 }

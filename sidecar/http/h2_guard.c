@@ -16,7 +16,7 @@ void h2_guard_options(nghttp2_option *option)
     if (nghttp2_option_set_stream_reset_rate_limit) /* above ours, which responds with ENHANCE_YOUR_CALM */
         nghttp2_option_set_stream_reset_rate_limit(option, 2 * RESETS_BURST, 2 * RESETS_PER_S);
     if (nghttp2_option_set_max_continuations)
-        nghttp2_option_set_max_continuations(option, 8);
+        nghttp2_option_set_max_continuations(option, 16 * H2_CONTINUATIONS_MAX); /* each piece of one is one to it */
 }
 
 void h2_guard_init(struct h2 *h)

@@ -1,8 +1,6 @@
-/* What comes: heads to models, data to owners. */
+/* What comes: heads, data to owners, ends. */
 #include <stdlib.h>
-#include <string.h>
 
-#include "http/chars.h"
 #include "http/h2_private.h"
 
 #define PIECE (16 * 1024)
@@ -109,47 +107,6 @@ void h2_deliver(struct h2_stream *s)
 
 /* --- heads --- */
 
-static int refuse(struct h2_stream *s, int status, const char *reason)
-{
-    if (!s->refusal) {
-        s->refusal = status;
-        s->refusal_reason = reason;
-    }
-    return 0;
-}
-
-static int put(struct h2_stream *s, struct slice value, struct message_part *part)
-{
-    return message_put(&s->head, value, part) == 0 ? 0 : refuse(s, 431, "head_too_large");
-}
-
-static int status_of(struct slice value)
-{
-    int status = 0;
-    for (size_t i = 0; i < value.len; i++)
-        status = 10 * status + (value.ptr[i] - '0');
-    return status;
-}
-
-/* nghttp2 has seen to it that each is there once, before the fields, and well-formed (RFC 9113 §8.3). */
-static int take_pseudo(struct h2_stream *s, struct slice name, struct slice value)
-{
-    if (slice_eq(name, SLICE(":method")))
-        return put(s, value, &s->head.method);
-    if (slice_eq(name, SLICE(":path"))) {
-        if (value.len > s->h->options.line_bytes)
-            return refuse(s, 414, "request_line_too_long");
-        return put(s, value, &s->head.target);
-    }
-    if (slice_eq(name, SLICE(":scheme")))
-        return put(s, value, &s->scheme);
-    if (slice_eq(name, SLICE(":authority")))
-        return put(s, value, &s->authority);
-    if (slice_eq(name, SLICE(":status")))
-        s->head.status = status_of(value);
-    return 0;
-}
-
 static struct message *message_coming(struct h2_stream *s, const nghttp2_frame *frame)
 {
     bool trailers = frame->headers.cat == NGHTTP2_HCAT_HEADERS && (serves(s->h) || s->final);
@@ -159,7 +116,7 @@ static struct message *message_coming(struct h2_stream *s, const nghttp2_frame *
 static int too_big(struct h2_stream *s)
 {
     if (s->list_bytes <= H2_LIST_BOMB)
-        return refuse(s, 431, "head_too_large");
+        return h2_head_refuse(s, 431, "head_too_large");
     h2_fail(s->h, "the head is larger than 256 KiB after decompression", H2_ENHANCE_YOUR_CALM);
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
@@ -175,17 +132,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     s->list_bytes += name_len + value_len + 32; /* RFC 9113 §6.5.2 */
     if (s->list_bytes > H2_LIST_MAX)
         return too_big(s);
-    if (s->refusal)
-        return 0;
-    if (n.len && n.ptr[0] == ':')
-        return take_pseudo(s, n, v);
-    struct message *m = message_coming(s, frame);
-    if (m->field_count >= s->h->options.fields)
-        return refuse(s, 431, "too_many_fields");
-    if (message_add(m, n, v) != 0)
-        return refuse(s, 431, "head_too_large");
-    m->fields[m->field_count - 1].sensitive = (flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0;
-    return 0;
+    return h2_head_field(s, message_coming(s, frame), n, v, (flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0);
 }
 
 static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
@@ -224,87 +171,11 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
-/* RFC 9113 §8.2.3: cookie crumbs are joined to one field. */
-static int join_cookies(struct message *m)
-{
-    static char joined[MESSAGE_HEAD_MAX_BYTES];
-    size_t count, len = 0;
-    bool sensitive = false;
-    (void)message_get(m, SLICE("cookie"), &count);
-    if (count < 2)
-        return 0;
-    for (size_t i = 0; i < m->field_count; i++) {
-        struct slice crumb = message_value_at(m, i);
-        if (!slice_eq(message_name_at(m, i), SLICE("cookie")))
-            continue;
-        if (crumb.len + 2 > sizeof joined - len)
-            return -1;
-        if (len) {
-            memcpy(joined + len, "; ", 2);
-            len += 2;
-        }
-        if (crumb.len)
-            memcpy(joined + len, crumb.ptr, crumb.len);
-        len += crumb.len;
-        sensitive |= m->fields[i].sensitive;
-    }
-    if (message_set(m, SLICE("cookie"), slice_of(joined, len)) != 0)
-        return -1;
-    m->fields[m->field_count - 1].sensitive = sensitive;
-    return 0;
-}
-
-/* nghttp2 has checked content-length: one, digits, and it agrees with END_STREAM. */
-static void read_framing(struct message *m, bool ends, bool no_body)
-{
-    size_t lengths;
-    uint64_t length;
-    struct slice text = message_get(m, SLICE("content-length"), &lengths);
-    if (lengths && slice_u64(text, INT64_MAX, &length) == 0) {
-        m->framing = FRAMING_LENGTH;
-        m->length = length;
-    } else {
-        m->framing = ends || no_body ? FRAMING_NONE : FRAMING_CHUNKED;
-    }
-    m->keep_alive = true;
-    m->minor = 1;
-    m->http2 = true;
-}
-
-/* RFC 9113 §8.3.1: :authority is what Host would say, and takes its place. */
-static int write_host(struct h2_stream *s)
-{
-    size_t hosts;
-    struct message *m = &s->head;
-    struct slice authority = message_slice(m, s->authority), host = message_get(m, SLICE("host"), &hosts);
-    if (!authority.len)
-        return 0;
-    if (hosts > 1 || (hosts == 1 && !slice_ieq(host, authority)))
-        return refuse(s, 400, "host_differs");
-    if (hosts == 0 && message_add(m, SLICE("host"), authority) != 0)
-        return refuse(s, 431, "head_too_large");
-    return 0;
-}
-
-static void judge_request(struct h2_stream *s)
-{
-    struct message *m = &s->head;
-    bool connects = slice_eq(message_method(m), SLICE("CONNECT"));
-    if (!connects && !slice_ieq(message_slice(m, s->scheme), SLICE("https")))
-        refuse(s, 421, "scheme_differs");
-    if (!chars_all(message_method(m), CHAR_TOKEN) || !chars_all(message_target(m), CHAR_TARGET))
-        refuse(s, 400, "target_malformed");
-    write_host(s);
-    if (join_cookies(m) != 0)
-        refuse(s, 431, "head_too_large");
-    m->expect_100 = slice_ieq(message_get(m, SLICE("expect"), NULL), SLICE("100-continue"));
-}
-
 static void open_request(struct h2_stream *s, bool ends)
 {
     struct h2 *h = s->h;
-    judge_request(s);
-    read_framing(&s->head, ends, false);
+    h2_head_judge(s);
+    h2_head_framing(&s->head, ends, false);
     s->final = true;
     s->delivering = true;
     h->events->opened(h->owner, s, &s->head, s->refusal, s->refusal_reason);
@@ -316,7 +187,7 @@ static void open_request(struct h2_stream *s, bool ends)
 static void take_response(struct h2_stream *s, bool ends)
 {
     int status = s->head.status;
-    read_framing(&s->head, ends, status < 200 || status == 204 || status == 304);
+    h2_head_framing(&s->head, ends, status < 200 || status == 204 || status == 304);
     if (status < 200 || status == 204) {
         s->head.framing = FRAMING_NONE;
         s->head.length = 0;
@@ -372,6 +243,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         take_end(s);
         break;
     case NGHTTP2_SETTINGS:
+        if (!h2_strict_settings_came(h))
+            h2_fail(h, "SETTINGS that make a window larger than 2^31-1", H2_FLOW_CONTROL_ERROR);
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK) && !h->told_settled) {
             h->told_settled = true;
             h->events->settled(h->owner);
@@ -393,9 +266,11 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
+    struct h2 *h = arg;
     (void)session;
-    (void)h2_guard_frame(arg, hd);
-    return 0;
+    if (hd->type == NGHTTP2_SETTINGS)
+        h2_strict_settings_come(h);
+    return !h->failed && h2_guard_frame(h, hd) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int lib_error, void *arg)

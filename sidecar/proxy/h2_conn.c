@@ -51,19 +51,24 @@ static void free_when_unused(struct h2_conn *c)
         loop_later_ask(&c->deferred_free);
 }
 
-/* Its legs are told first, then its owner. */
-static void end(struct h2_conn *c, const struct leg_fault *fault)
+/* Its legs are told first, then its owner.  What is left of the stream is the caller's. */
+static struct stream *end_legs(struct h2_conn *c, const struct leg_fault *fault)
 {
     struct stream *s = c->stream;
     if (!s)
-        return;
+        return NULL;
     c->stream = NULL;
     loop_later_cancel(&c->flush);
     h2_lost(c->h2);
     h2_run(c->h2);
     if (c->events)
         c->events->ended(c->owner, fault);
-    stream_free(s); /* last: the fault's text may be its own */
+    return s;
+}
+
+static void end(struct h2_conn *c, const struct leg_fault *fault)
+{
+    stream_free(end_legs(c, fault)); /* last: the fault's text may be its own */
 }
 
 static void end_lost(struct h2_conn *c)
@@ -118,7 +123,10 @@ static void end_broken(struct h2_conn *c)
 {
     if (h2_pull(c->h2, stream_out(c->stream), STREAM_OUT_BODY) == 0)
         stream_kick(c->stream);
-    end(c, &(struct leg_fault){ .status = 502, .label = "http_protocol_error", .text = h2_error(c->h2) });
+    struct stream *s =
+        end_legs(c, &(struct leg_fault){ .status = 502, .label = "http_protocol_error", .text = h2_error(c->h2) });
+    if (s)
+        stream_linger(s); /* what it has sent meanwhile would turn the GOAWAY into a reset */
 }
 
 /* false: nothing more to read now, or ever. */
