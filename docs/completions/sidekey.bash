@@ -66,7 +66,7 @@ _sidekey()
         return
         ;;
     --layers)
-        mapfile -t COMPREPLY < <(compgen -W 'env preload env,preload' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W 'auto env preload env,preload notify' -- "$word")
         return
         ;;
     --set | --proxy | --admin | --allow-local | --placeholder | --name | --container | --image | --sidekey-image | --replicas | --timeout) return ;;

@@ -66,7 +66,7 @@ complete -c sidekey -n '__fish_seen_subcommand_from init' -l name -x -d 'of the 
 complete -c sidekey -n '__fish_seen_subcommand_from init' -s o -l output -r -F -d 'the file to write'
 complete -c sidekey -n '__fish_seen_subcommand_from version' -s v -l verbose -d 'also print the versions of the libraries'
 complete -c sidekey -n '__fish_seen_subcommand_from help' -a "$commands"
-complete -c sidekey -n '__fish_seen_subcommand_from run' -l layers -x -a 'env preload env,preload' -d 'how sidekey reaches the program'
+complete -c sidekey -n '__fish_seen_subcommand_from run' -l layers -x -a 'auto env preload env,preload notify' -d 'how sidekey reaches the program'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l placeholder -x -d 'a variable of the program: name=value'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l isolate -d 'in a network that ends at sidekey'
 complete -c sidekey -n '__fish_seen_subcommand_from run' -l guard -d 'the kernel refuses other TCP connections'

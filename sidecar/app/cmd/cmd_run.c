@@ -39,8 +39,9 @@ struct run {
     struct cmd_config config;
     struct config *loaded;
     unsigned layers;
-    bool verbose, java, strict, check, linger, isolated, guard;
+    bool verbose, java, strict, check, linger, isolated, guard, notify;
     struct isolate isolate;
+    struct trap *trap;
     struct cmd_placeholders placeholders;
     char **argv;
     struct target target;
@@ -71,11 +72,14 @@ static int parse_layers(struct run *r, const char *text)
             r->layers |= LAYER_PRELOAD;
         else if (slice_eq(word, SLICE("auto")))
             r->layers |= LAYER_AUTO | LAYER_ENV | LAYER_PRELOAD;
-        else
-            return cmd_usage("run", "unknown layer '%.*s'; the layers are auto, env and preload", (int)word.len,
+        else if (slice_eq(word, SLICE("notify"))) { /* the others make it gentler: names, variables, trust */
+            r->layers |= LAYER_AUTO | LAYER_ENV | LAYER_PRELOAD;
+            r->notify = true;
+        } else
+            return cmd_usage("run", "unknown layer '%.*s'; the layers are auto, env, preload and notify", (int)word.len,
                              word.ptr);
     }
-    return r->layers ? 0 : cmd_usage("run", "--layers needs auto, env, preload, or env,preload");
+    return r->layers ? 0 : cmd_usage("run", "--layers needs auto, env, preload, env,preload, or notify");
 }
 
 static int allow_local(struct run *r, const char *port)
@@ -129,6 +133,8 @@ static int parse(struct run *r, int argc, char **argv)
         return cmd_usage("run", "--allow-local needs --isolate or --guard: other layers do not close other ports");
     if (r->isolated && r->guard)
         return cmd_usage("run", "--isolate and --guard: choose one; an isolated program needs no guard");
+    if (r->notify && (r->isolated || r->guard))
+        return cmd_usage("run", "--layers notify, --isolate and --guard: choose one");
     if (optind >= argc)
         return cmd_usage("run", "needs a program: sidekey run -- PROGRAM [ARGUMENT…]");
     r->argv = argv + optind;
@@ -140,7 +146,7 @@ static int parse(struct run *r, int argc, char **argv)
 /* NULL: the program is covered whatever it does.  Else what is missing, for people. */
 static const char *gap(const struct run *r)
 {
-    if (r->isolated || r->guard)
+    if (r->isolated || r->guard || r->notify)
         return NULL;
     if (!(r->layers & LAYER_PRELOAD))
         return target_proxy(&r->target) == TARGET_PROXY_IGNORES
@@ -158,7 +164,9 @@ static const char *layers_text(const struct run *r)
     if (r->isolated)
         return "isolate";
     if (!(r->layers & LAYER_PRELOAD))
-        return "env";
+        return r->notify ? "env,notify" : "env";
+    if (r->notify)
+        return "env,preload,notify";
     return r->layers & LAYER_ENV ? "env,preload" : "preload";
 }
 
@@ -190,7 +198,7 @@ static int find_preload(struct run *r)
     struct err e;
     if (!(r->layers & LAYER_PRELOAD) || run_dir_find_preload(r->preload, &e) == 0)
         return 0;
-    if (r->isolated) {
+    if (r->isolated || r->notify) {
         r->layers &= ~(unsigned)LAYER_PRELOAD; /* it would only help with bundles that programs bring */
         return 0;
     }
@@ -290,7 +298,7 @@ static void become_program(void *arg)
                                                   .preload = preload ? r->preload : NULL,
                                                   .password = r->password,
                                                   .variables = r->layers & LAYER_ENV && !r->isolated,
-                                                  .strict = r->strict,
+                                                  .strict = r->strict && !r->notify,
                                                   .guarded = r->guard,
                                                   .isolated = r->isolated,
                                                   .java = r->java,
@@ -306,6 +314,12 @@ static void become_program(void *arg)
         fprintf(stderr, "sidekey run: --guard: %s; the program was not started\n", strerror(-failed));
         _exit(EX_UNAVAILABLE);
     }
+    if (r->notify && (failed = trap_enter(r->trap)) != 0) {
+        fprintf(stderr, "sidekey run: --layers notify: %s; the program was not started\n",
+                failed == -EBUSY ? "this process has a seccomp listener already, and the kernel takes only one"
+                                 : strerror(-failed));
+        _exit(EX_UNAVAILABLE);
+    }
     execvp(r->argv[0], r->argv);
     int error = errno;
     fprintf(stderr, "sidekey run: %s: %s\n", r->argv[0], strerror(error));
@@ -316,20 +330,33 @@ static int start_daemon(struct run *r, int dir_lock)
 {
     struct supervisor_options s = { .config = r->loaded,
                                     .proxy_password = r->password,
-                                    .hints_path = r->layers & LAYER_PRELOAD || r->isolated ? r->hints : NULL };
+                                    .hints_path =
+                                        r->layers & LAYER_PRELOAD || r->isolated || r->notify ? r->hints : NULL };
     int failed = r->isolated ? isolate_begin(&r->isolate) : 0;
     if (failed)
         return cmd_fail(EX_OSERR, "run", "cannot make a socket: %s", strerror(-failed));
     r->isolate.config = r->loaded;
     log_setup("run", r->verbose ? r->loaded->log_level : LOG_WARN, LOG_LOGFMT, STDERR_FILENO);
-    int status = run_daemon_start(
-        &(struct run_daemon_options){
-            .supervisor = s, .dir = r->dir, .dir_lock = dir_lock, .isolate = r->isolated ? &r->isolate : NULL },
-        &r->ready);
+    int status = run_daemon_start(&(struct run_daemon_options){ .supervisor = s,
+                                                                .dir = r->dir,
+                                                                .dir_lock = dir_lock,
+                                                                .all_covered = r->notify,
+                                                                .isolate = r->isolated ? &r->isolate : NULL },
+                                  &r->ready);
     if (status == 0 && r->verbose)
         fprintf(stderr, "sidekey run: proxy=%s admin=%s layers=%s\n", r->ready.proxy_text, r->ready.admin_text,
                 layers_text(r));
     return status;
+}
+
+static int run_trapped(struct run *r)
+{
+    char ports[RUN_ENV_PORTS_MAX * 6 + 1];
+    config_keep_secrets(r->loaded, CONFIG_NOBODY);
+    int failed = trap_begin(r->hints, run_env_ports(r->loaded, ports), r->ready.transparent_port, &r->trap);
+    if (failed)
+        return cmd_fail(EX_OSERR, "run", "--layers notify: %s; the program was not started", strerror(-failed));
+    return run_init(become_program, r, r->ready.pid, r->trap);
 }
 
 /* The private proxy, then the program.  Returns only as an init, or when something failed. */
@@ -347,8 +374,10 @@ static int run(struct run *r)
         return status;
     }
     close(dir_lock);
+    if (r->notify)
+        return run_trapped(r);
     if (run_init_needed())
-        return run_init(become_program, r, r->ready.pid);
+        return run_init(become_program, r, r->ready.pid, NULL);
     become_program(r);
     return EX_OSERR;
 }
@@ -368,8 +397,11 @@ int cmd_run(int argc, char **argv)
         return access(r.argv[0], F_OK) == 0 && strchr(r.argv[0], '/') ? 126 : 127;
     }
     const char *missing = r.guard ? guard_missing() : NULL;
+    if (r.notify)
+        missing = trap_missing();
     if (missing)
-        return cmd_fail(EX_UNAVAILABLE, "run", "--guard: %s; the program was not started", missing);
+        return cmd_fail(EX_UNAVAILABLE, "run", "%s: %s; the program was not started",
+                        r.guard ? "--guard" : "--layers notify", missing);
     if (r.isolated && r.check && (status = isolate_try()) != 0)
         return status;
     if ((status = find_preload(&r)) != 0)

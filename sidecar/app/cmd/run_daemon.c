@@ -116,6 +116,8 @@ static bool is_new(const char *path)
     return i < REPORTS_MAX && (known[i] = strdup(path));
 }
 
+static bool all_covered;
+
 static void on_report(int fd)
 {
     char text[PATH_MAX];
@@ -142,7 +144,7 @@ static void on_report(int fd)
                     "sidekey run: --strict: a child was not allowed to start %s, which is %s: the preload library does "
                     "not work in it; --isolate covers it\n",
                     text + 1, target_text((enum elf_kind)refused));
-        else if (kind >= 0 && kind < ELF_KINDS && is_new(text + 1))
+        else if (kind >= 0 && kind < ELF_KINDS && !all_covered && is_new(text + 1))
             fprintf(stderr,
                     "sidekey run: a child started %s, which is %s: the preload library does not work in it; it is "
                     "covered only if it honours HTTPS_PROXY\n",
@@ -188,6 +190,7 @@ static _Noreturn void run_daemon(const struct run_daemon_options *options, struc
     s.isolated = options->isolate ? &inside : NULL;
     s.report_fd = report_socket(options->dir);
     s.on_report = on_report;
+    all_covered = options->all_covered;
     int status = supervisor_run(&s);
     send_report(report, &(struct run_ready){ .status = status ? status : EX_SOFTWARE });
     run_dir_remove(options->dir);

@@ -21,6 +21,7 @@ struct run_daemon_options {
     struct supervisor_options supervisor; /* on_ready, arg and program_fd are set here */
     const char *dir;                      /* the run's directory (run_dir.h); the daemon removes it */
     int dir_lock;                         /* its lock, which the daemon keeps */
+    bool all_covered;                     /* whatever a child is: the preload library's word of it is not printed */
     struct isolate *isolate; /* this process isolates itself before the daemon is ready; NULL: it does not */
 };
 

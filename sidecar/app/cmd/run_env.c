@@ -11,7 +11,6 @@
 #include "base/probe_host.h"
 
 #define PRELOAD_NAMES_MAX 4000 /* of SIDEKEY_PRELOAD_NAMES: a longer list is left out, then every name comes to us */
-#define PRELOAD_PORTS_MAX 64   /* as preload/decide.h */
 
 static int set_one(void *arg, const char *name, const char *value)
 {
@@ -70,29 +69,27 @@ static int set_proxy_variables(const struct run_env *r, struct run_proxies *befo
     return failed;
 }
 
-/* The ports that rules name, and the two of HTTP. */
-static int set_preload_ports(const struct config *c)
+const char *run_env_ports(const struct config *c, char text[RUN_ENV_PORTS_MAX * 6 + 1])
 {
-    uint16_t ports[PRELOAD_PORTS_MAX] = { 80, 443 };
+    uint16_t ports[RUN_ENV_PORTS_MAX] = { 80, 443 };
     size_t count = 2, len = 0;
-    char text[PRELOAD_PORTS_MAX * 6 + 1];
     for (size_t i = 0; i < c->rule_count; i++) {
         size_t at = 0;
         while (at < count && ports[at] != c->rules[i].port)
             at++;
         if (at < count)
             continue;
-        if (count == PRELOAD_PORTS_MAX) {
+        if (count == RUN_ENV_PORTS_MAX) {
             fprintf(stderr,
                     "sidekey run: the rules name more than %d ports; the preload layer does not cover port %u\n",
-                    PRELOAD_PORTS_MAX, c->rules[i].port);
+                    RUN_ENV_PORTS_MAX, c->rules[i].port);
             continue;
         }
         ports[count++] = c->rules[i].port;
     }
     for (size_t i = 0; i < count; i++)
-        len += (size_t)snprintf(text + len, sizeof text - len, "%s%u", i ? "," : "", ports[i]);
-    return setenv("SIDEKEY_PRELOAD_PORTS", text, 1);
+        len += (size_t)sprintf(text + len, "%s%u", i ? "," : "", ports[i]);
+    return text;
 }
 
 /* Only the hosts of rules, and the one of "sidekey doctor", come to us: every other name resolves and connects as it
@@ -146,7 +143,7 @@ static int set_preload_trust(const struct run_env *r)
 
 static int set_preload_variables(const struct run_env *r, const struct run_proxies *before)
 {
-    char text[PATH_MAX * 2], path[PATH_MAX];
+    char text[PATH_MAX * 2], path[PATH_MAX], ports[RUN_ENV_PORTS_MAX * 6 + 1];
     const char *old = getenv("LD_PRELOAD");
     snprintf(text, sizeof text, "%s%s%s", r->preload, old && *old ? ":" : "", old ? old : "");
     if (setenv("LD_PRELOAD", text, 1) != 0)
@@ -163,7 +160,7 @@ static int set_preload_variables(const struct run_env *r, const struct run_proxi
         || setenv("SIDEKEY_PRELOAD_TABLE", run_dir_file(r->dir, "preload.table", path), 1) != 0
         || setenv("SIDEKEY_PRELOAD_REPORT", run_dir_file(r->dir, "report", path), 1) != 0
         || (r->strict ? setenv("SIDEKEY_PRELOAD_STRICT", "1", 1) : unsetenv("SIDEKEY_PRELOAD_STRICT")) != 0
-        || set_preload_ports(r->config) != 0 || set_preload_names(r) != 0)
+        || setenv("SIDEKEY_PRELOAD_PORTS", run_env_ports(r->config, ports), 1) != 0 || set_preload_names(r) != 0)
         return -errno;
     return 0;
 }

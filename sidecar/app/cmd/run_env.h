@@ -19,6 +19,11 @@ struct run_env { /* all borrowed */
     uint16_t proxy_port, transparent_port;
 };
 
+#define RUN_ENV_PORTS_MAX 64 /* as preload/decide.h */
+
+/* The ports that the layers of this machine redirect: those of HTTP, and those that rules name.  Prints a line for each
+ * that does not fit. */
+const char *run_env_ports(const struct config *c, char text[RUN_ENV_PORTS_MAX * 6 + 1]);
 /* Changes this process's environment: proxy, CA and preload variables are set; what would lead the host of a rule
  * around the proxy is taken out, with a line on standard error; variables that own_env_begin() took out are put back.
  * 0; -errno. */

@@ -1,12 +1,14 @@
 #include "app/cmd/run_init.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <time.h>
@@ -30,7 +32,7 @@ static void forwarded(sigset_t *set)
 }
 
 /* Reaps what has ended.  True: the program is among them, and *ret_status is its wait status. */
-static bool reap(pid_t program, pid_t *daemon, int *ret_status)
+static bool reap(pid_t program, pid_t *daemon, struct trap *trap, int *ret_status)
 {
     int status;
     bool ended = false;
@@ -41,6 +43,8 @@ static bool reap(pid_t program, pid_t *daemon, int *ret_status)
             ended = true;
         } else if (pid == *daemon)
             *daemon = 0;
+        else if (trap)
+            trap_reaped(trap, pid);
     }
     return ended;
 }
@@ -50,7 +54,7 @@ static void wait_for_daemon(pid_t daemon, const sigset_t *set)
     struct timespec left = { .tv_sec = DAEMON_END_S };
     int ignored;
     while (daemon && sigtimedwait(set, NULL, &left) >= 0)
-        (void)reap(0, &daemon, &ignored);
+        (void)reap(0, &daemon, NULL, &ignored);
 }
 
 /* The terminal has sent these to the whole foreground group already, the program included, which is in ours. */
@@ -78,13 +82,51 @@ static int end_as(int status)
     return 128 + WTERMSIG(status);
 }
 
-int run_init(void (*start)(void *arg), void *arg, pid_t daemon)
+/* The next signal; until then the program's calls are answered.  signals: a signalfd(2), only to wait on. */
+static int next_signal(const sigset_t *set, siginfo_t *info, struct trap *trap, int signals)
+{
+    static const struct timespec now = { 0 };
+    while (trap && trap_listener(trap) >= 0) {
+        struct pollfd wait[2] = { { .fd = signals, .events = POLLIN },
+                                  { .fd = trap_listener(trap), .events = POLLIN } };
+        if (poll(wait, 2, -1) < 0)
+            continue;
+        if (wait[1].revents & POLLIN)
+            trap_answer(trap);
+        else if (wait[1].revents)
+            trap_close(trap);
+        if (wait[0].revents)
+            return sigtimedwait(set, info, &now);
+    }
+    return sigwaitinfo(set, info);
+}
+
+/* 0; the exit status: the reason was printed, by the program's process or here. */
+static int start_trap(struct trap *trap, pid_t program)
+{
+    int status = 0, failed = trap_take(trap, program);
+    if (!failed)
+        return 0;
+    if (failed != -ECHILD)
+        fprintf(stderr,
+                "sidekey run: --layers notify: cannot take the program's calls over: %s; the program was not started\n",
+                strerror(-failed));
+    (void)waitpid(program, &status, 0);
+    return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : EX_UNAVAILABLE;
+}
+
+int run_init(void (*start)(void *arg), void *arg, pid_t daemon, struct trap *trap)
 {
     sigset_t set, before;
     siginfo_t info;
-    int status = 0;
+    int status = 0, signals = -1;
     forwarded(&set);
     sigprocmask(SIG_BLOCK, &set, &before);
+    if (trap) {
+        prctl(PR_SET_CHILD_SUBREAPER, 1); /* Yama lets an ancestor alone look into a process */
+        if ((signals = signalfd(-1, &set, SFD_CLOEXEC)) < 0)
+            return EX_OSERR;
+    }
     pid_t program = fork();
     if (program < 0) {
         fprintf(stderr, "sidekey run: cannot start the program: %s\n", strerror(errno));
@@ -95,10 +137,13 @@ int run_init(void (*start)(void *arg), void *arg, pid_t daemon)
         start(arg);
         _exit(EX_OSERR);
     }
+    int failed = trap ? start_trap(trap, program) : 0;
+    if (failed)
+        return failed;
     for (bool ended = false; !ended;) {
-        int number = sigwaitinfo(&set, &info);
+        int number = next_signal(&set, &info, trap, signals);
         if (number == SIGCHLD)
-            ended = reap(program, &daemon, &status);
+            ended = reap(program, &daemon, trap, &status);
         else if (number > 0 && !from_terminal(&info))
             kill(program, number);
     }
