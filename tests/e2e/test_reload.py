@@ -245,6 +245,28 @@ def test_many_reloads_with_a_stream_each_leave_few_processes(make_config, start)
     until("the old processes are gone", lambda: len(sidekey.children()) == 2)
 
 
+@pytest.mark.slow
+def test_twenty_five_reloads_with_an_open_upload_each_leave_few_processes(make_config, start):
+    """The newest uploads end well; the oldest get a status or an abort, never an answer to half a request."""
+    sidekey = start(make_config(limits={"drain": "1s"}))
+    head = f"POST /v2/echo HTTP/1.1\r\nHost: {API}\r\nAuthorization: placeholder\r\nContent-Length: 100000\r\n\r\n".encode()
+    socks = []
+    for _ in range(25):
+        socks.append(sidekey.tls())
+        socks[-1].sendall(head + bytes(50000))
+        sidekey.reload()
+        until("the new processes are ready", lambda: sidekey.get_admin("/readyz")[0] == 200)
+        until("four old sets at most", lambda: len(sidekey.children()) <= 10)
+    for sock in socks[-3:]:
+        sock.sendall(bytes(50000))
+        assert read_answer(sock).startswith(b"HTTP/1.1 200 ")
+    answer = read_answer(socks[0])
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 503 "), answer[:300]
+    for sock in socks:
+        sock.close()
+    until("the old processes are gone", lambda: len(sidekey.children()) == 2)
+
+
 def test_reloads_that_come_at_once_are_one(sidekey):
     for _ in range(50):
         os.kill(sidekey.pid, signal.SIGHUP)

@@ -2,6 +2,7 @@
 import base64
 import json
 import pathlib
+import re
 import time
 
 import harness
@@ -172,6 +173,22 @@ def test_a_server_that_says_when_to_come_again_gets_one_request(start, server, c
     for _ in range(5):
         assert sidekey.request()[0] == 503
     assert endpoint.sent() == ["t-1"]
+
+
+def test_a_refresh_token_that_ends_before_its_access_token_is_used_before_its_end(start, server, config_for):
+    """Keycloak's sessions: without a request of any program."""
+    endpoint = server(good=["t-1"])
+
+    def answer(form, headers):
+        status, body, *fields = endpoint.rotate(form, headers)
+        return status, {**body, "refresh_expires_in": 8}, *fields
+    endpoint.answer = answer
+    began = time.time()
+    sidekey = start(config_for(endpoint, "t-1"))
+    until("it is used three times", lambda: endpoint.sent()[:3] == ["t-1", "t-1.1", "t-1.2"])
+    found = re.search(r'(?m)^sidekey_refresh_token_expiry_timestamp_seconds\{credential="crm"\} (\S+)$', sidekey.get_admin("/metrics")[1])
+    assert began < float(found[1]) < time.time() + 9, found
+    assert credential(sidekey)["refresh_token_expires_at"] < credential(sidekey)["expires_at"]
 
 
 def test_what_editors_and_shells_add_to_secret_files_is_not_sent(start, server, config_for, make_config):
