@@ -26,10 +26,16 @@ bool slice_ieq(struct slice a, struct slice b)
 
 bool slice_eq_secret(struct slice a, struct slice b)
 {
-    unsigned char differ = a.len == b.len ? 0 : 1;
+    uint64_t differ = a.len == b.len ? 0 : 1, x, y;
+    size_t i = 0;
     if (!b.len)
         return !a.len;
-    for (size_t i = 0, j = 0; i < a.len; i++) {
+    for (; a.len == b.len && a.len - i >= sizeof x; i += sizeof x) {
+        memcpy(&x, a.ptr + i, sizeof x);
+        memcpy(&y, b.ptr + i, sizeof y);
+        differ |= x ^ y;
+    }
+    for (size_t j = i; i < a.len; i++) {
         differ |= (unsigned char)(a.ptr[i] ^ b.ptr[j++]);
         if (j == b.len)
             j = 0;

@@ -2,6 +2,35 @@
 
 #include <errno.h>
 
+#define U64_DIGITS 20
+
+size_t str_join(char *to, size_t size, const struct slice *pieces, size_t count)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (pieces[i].len >= size - len) {
+            if (size)
+                to[0] = '\0';
+            return size;
+        }
+        if (pieces[i].len)
+            memcpy(to + len, pieces[i].ptr, pieces[i].len);
+        len += pieces[i].len;
+    }
+    if (size)
+        to[len] = '\0';
+    return len;
+}
+
+struct slice str_u64(uint64_t n, char *digits)
+{
+    size_t at = U64_DIGITS;
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    return slice_of(digits + at, U64_DIGITS - at);
+}
+
 int str_add_hex(struct buf *out, struct slice bytes)
 {
     static const char digits[] = "0123456789abcdef";

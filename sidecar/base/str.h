@@ -5,6 +5,11 @@
 
 #include "base/buf.h"
 
+/* The pieces one after the other, NUL behind them: snprintf() for what is done with each request.  Returns the length;
+ * size or more: no room, and to is empty. */
+size_t str_join(char *to, size_t size, const struct slice *pieces, size_t count);
+/* Decimal.  digits: of 20 bytes, and what is returned lies in it. */
+struct slice str_u64(uint64_t n, char *digits);
 /* The value of a hex digit of either case; -1: it is none. */
 static inline int str_hex_value(char c)
 {

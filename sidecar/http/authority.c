@@ -2,7 +2,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
+
+#include "base/str.h"
 
 #define LABEL_MAX 63
 
@@ -168,10 +169,12 @@ bool authority_eq(const struct authority *a, const struct authority *b)
 
 static const char *write_text(const struct authority *a, bool with_port, char *text)
 {
+    char digits[20];
+    struct slice none = SLICE("");
     bool v6 = a->kind == HOST_IPV6;
-    int len = snprintf(text, AUTHORITY_TEXT_MAX, "%s%s%s", v6 ? "[" : "", a->host, v6 ? "]" : "");
-    if (with_port)
-        snprintf(text + len, AUTHORITY_TEXT_MAX - (size_t)len, ":%u", (unsigned)a->port);
+    const struct slice pieces[] = { v6 ? SLICE("[") : none, slice_str(a->host), v6 ? SLICE("]") : none,
+                                    with_port ? SLICE(":") : none, with_port ? str_u64(a->port, digits) : none };
+    (void)str_join(text, AUTHORITY_TEXT_MAX, pieces, sizeof pieces / sizeof *pieces);
     return text;
 }
 

@@ -9,6 +9,7 @@ enum {
     CHAR_VALUE = 2,  /* field values: HTAB, SP, visible, 0x80–0xff */
     CHAR_TARGET = 4, /* request targets: visible without '#', which would begin a fragment; 0x80–0xff as they came */
     CHAR_DIGIT = 8,
+    CHAR_UPPER = 16,
 };
 
 extern const uint8_t chars_class[256];
@@ -18,13 +19,13 @@ static inline bool char_is(char c, unsigned cls)
     return (chars_class[(unsigned char)c] & cls) != 0;
 }
 
-/* Every byte is of that class (true when empty). */
+/* Every byte is of that class, one class (true when empty). */
 static inline bool chars_all(struct slice text, unsigned cls)
 {
+    unsigned all = cls; /* without a branch for each byte */
     for (size_t i = 0; i < text.len; i++)
-        if (!char_is(text.ptr[i], cls))
-            return false;
-    return true;
+        all &= chars_class[(unsigned char)text.ptr[i]];
+    return all == cls;
 }
 
 #endif

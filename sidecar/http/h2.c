@@ -6,6 +6,16 @@
 
 #include "http/h2_private.h"
 
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define SPARES_MAX 0 /* who uses a stream that is over shall be seen */
+#else
+#define SPARES_MAX 64
+#endif
+#define SPARE_TEXT_MAX 4096
+#define SPARE_FIELDS_MAX 64
 #define OUT_CAP (96 * 1024) /* a whole answer that was looked into, and its head */
 
 /* --- credit --- */
@@ -14,6 +24,7 @@ void h2_budget_init(struct h2_budget *b, size_t max_bytes)
 {
     *b = (struct h2_budget){ .max = max_bytes };
     list_init(&b->owing);
+    list_init(&b->spares);
 }
 
 void h2_hold(struct h2 *h, size_t bytes)
@@ -282,15 +293,54 @@ size_t h2_limit(const struct h2 *h)
 
 /* --- streams --- */
 
+static void free_stream(struct h2_stream *s)
+{
+    message_done(&s->head);
+    free(s);
+}
+
+void h2_budget_done(struct h2_budget *b)
+{
+    for (struct list *n; (n = list_shift(&b->spares)) != NULL;)
+        free_stream(LIST_ENTRY(n, struct h2_stream, node));
+    b->spare_count = 0;
+}
+
+/* Takes over the stream, whose head alone has memory. */
+static void keep_spare(struct h2_budget *b, struct h2_stream *s)
+{
+    if (b->spare_count >= SPARES_MAX || s->head.text.space > SPARE_TEXT_MAX || s->head.field_space > SPARE_FIELDS_MAX) {
+        free_stream(s);
+        return;
+    }
+    b->spare_count++;
+    list_unshift(&b->spares, &s->node);
+}
+
+/* As if new.  NULL when out of memory. */
+static struct h2_stream *take_spare(struct h2_budget *b)
+{
+    struct list *n = list_shift(&b->spares);
+    struct h2_stream *s = n ? LIST_ENTRY(n, struct h2_stream, node) : calloc(1, sizeof *s);
+    if (!n && s)
+        message_init(&s->head);
+    if (!n)
+        return s;
+    struct message head = s->head;
+    b->spare_count--;
+    message_clear(&head);
+    *s = (struct h2_stream){ .head = head };
+    return s;
+}
+
 struct h2_stream *h2_stream_make(struct h2 *h)
 {
-    struct h2_stream *s = calloc(1, sizeof *s);
+    struct h2_stream *s = take_spare(h->options.budget);
     if (!s)
         return NULL;
     s->h = h;
     s->window = H2_WINDOW_FIRST;
     list_init(&s->due);
-    message_init(&s->head);
     message_init(&s->trailers);
     buf_init(&s->in, 2 * H2_WINDOW_MAX); /* the window is the cap */
     buf_init(&s->out, OUT_CAP);
@@ -304,14 +354,13 @@ void h2_stream_destroy(struct h2_stream *s)
     size_t held = s->in.len + s->out.len;
     list_remove(&s->node);
     list_remove(&s->due);
-    message_done(&s->head);
     message_done(&s->trailers);
     if (s->out_trailers)
         message_done(s->out_trailers);
     free(s->out_trailers);
     buf_done(&s->in);
     buf_done(&s->out);
-    free(s);
+    keep_spare(h->options.budget, s);
     h2_release(h, held);
 }
 

@@ -32,13 +32,16 @@ enum h2_code {
 };
 
 /* Bytes that all connections of a process hold back for slow receivers.  Over max no connection gives any credit;
- * owing: those that owe some, and give it when used has fallen. */
+ * owing: those that owe some, and give it when used has fallen.  spares: streams that are over, a few, whose memory the
+ * next ones take. */
 struct h2_budget {
-    size_t used, max;
-    struct list owing;
+    size_t used, max, spare_count;
+    struct list owing, spares;
 };
 /* Empty.  It outlives the connections that use it. */
 void h2_budget_init(struct h2_budget *b, size_t max_bytes);
+/* Frees the spares; it is usable again. */
+void h2_budget_done(struct h2_budget *b);
 
 struct h2_gone {      /* why a stream ended before its message did */
     uint32_t code;    /* the peer's RST_STREAM, or what its breach deserves (RFC 9113 §7) */

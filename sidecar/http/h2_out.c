@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "http/chars.h"
 #include "http/h2_private.h"
 
@@ -22,22 +23,34 @@ static void add(struct slice name, struct slice value, bool sensitive)
                                         .flags = sensitive ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE };
 }
 
-/* RFC 9113 §8.2.1: names are in lower case.  len 0: no room. */
-static struct slice lower(struct slice name)
+/* RFC 9113 §8.2.1: names are in lower case; one that is so already is used where it lies.  -EINVAL: no name; -ENOMEM:
+ * no room. */
+static int lower(struct slice *io_name)
 {
+    struct slice name = *io_name;
     char *at = names + names_used;
+    unsigned all = CHAR_TOKEN, any = 0;
+    for (size_t i = 0; i < name.len; i++) {
+        all &= chars_class[(unsigned char)name.ptr[i]];
+        any |= chars_class[(unsigned char)name.ptr[i]];
+    }
+    if (!name.len || !all)
+        return -EINVAL;
+    if (!(any & CHAR_UPPER))
+        return 0;
     if (name.len > sizeof names - names_used)
-        return (struct slice){ NULL, 0 };
+        return -ENOMEM;
     for (size_t i = 0; i < name.len; i++)
-        at[i] = (char)(name.ptr[i] >= 'A' && name.ptr[i] <= 'Z' ? name.ptr[i] + 32 : name.ptr[i]);
+        at[i] = (char)(char_is(name.ptr[i], CHAR_UPPER) ? name.ptr[i] + 32 : name.ptr[i]);
     names_used += name.len;
-    return slice_of(at, name.len);
+    *io_name = slice_of(at, name.len);
+    return 0;
 }
 
 static bool is_one_of(struct slice name, const char *const *list, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        if (slice_eq(name, slice_str(list[i])))
+    for (size_t i = 0; i < count; i++) /* most names differ in the first letter */
+        if (list[i][0] == name.ptr[0] && slice_eq(name, slice_str(list[i])))
             return true;
     return false;
 }
@@ -60,10 +73,11 @@ static bool is_secret(struct slice name)
 static int add_fields(const struct message *m)
 {
     for (size_t i = 0; i < m->field_count; i++) {
-        struct slice name = lower(message_name_at(m, i)), value = message_value_at(m, i);
-        if (!name.len)
-            return message_name_at(m, i).len ? -ENOMEM : -EINVAL;
-        if (!chars_all(name, CHAR_TOKEN) || !chars_all(value, CHAR_VALUE))
+        struct slice name = message_name_at(m, i), value = message_value_at(m, i);
+        int failed = lower(&name);
+        if (failed)
+            return failed;
+        if (!chars_all(value, CHAR_VALUE))
             return -EINVAL;
         if (!is_dropped(name))
             add(name, value, m->fields[i].sensitive || is_secret(name));
@@ -71,16 +85,10 @@ static int add_fields(const struct message *m)
     return 0;
 }
 
-static void add_length(const struct message *m, char text[24])
+static void add_length(const struct message *m, char digits[20])
 {
-    if (m->framing != FRAMING_LENGTH)
-        return;
-    size_t at = 24;
-    uint64_t left = m->length;
-    do
-        text[--at] = (char)('0' + left % 10);
-    while ((left /= 10) != 0);
-    add(SLICE("content-length"), slice_of(text + at, 24 - at), false);
+    if (m->framing == FRAMING_LENGTH)
+        add(SLICE("content-length"), str_u64(m->length, digits), false);
 }
 
 /* --- the data provider --- */
@@ -182,7 +190,7 @@ static void expect_body(struct h2_stream *s, const struct message *m, bool bodil
 static int send_request(struct h2_stream *s, const struct message *m)
 {
     struct slice host = message_get(m, SLICE("host"), NULL), method = message_method(m), target = message_target(m);
-    char length[24];
+    char length[20];
     if (!method.len || !chars_all(method, CHAR_TOKEN) || !target.len || !chars_all(target, CHAR_TARGET) || !host.len
         || m->framing == FRAMING_EOF)
         return -EINVAL;
@@ -209,7 +217,7 @@ static int send_response(struct h2_stream *s, const struct message *m, bool bodi
 {
     char status[4] = { (char)('0' + m->status / 100 % 10), (char)('0' + m->status / 10 % 10),
                        (char)('0' + m->status % 10) };
-    char length[24];
+    char length[20];
     bool interim = m->status < 200;
     if (m->status < 100 || m->status > 999 || m->status == 101)
         return -EINVAL;

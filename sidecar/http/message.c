@@ -59,11 +59,6 @@ int message_copy(struct message *to, const struct message *from)
     return 0;
 }
 
-struct slice message_slice(const struct message *m, struct message_part part)
-{
-    return part.len == 0 ? slice_of(NULL, 0) : slice_of(m->text.data + m->text.start + part.at, part.len);
-}
-
 /* The place of bytes inside the message's own text, which moves when it grows; SIZE_MAX: they are not in it. */
 static size_t place_inside(const struct message *m, struct slice bytes)
 {
@@ -74,8 +69,29 @@ static size_t place_inside(const struct message *m, struct slice bytes)
     return at - base;
 }
 
+/* The text holds n more bytes where it is. */
+static bool has_room(const struct message *m, size_t n)
+{
+    const struct buf *t = &m->text;
+    return t->data && t->space - t->start - t->len >= n && t->cap - t->len >= n;
+}
+
+static struct message_part append(struct message *m, struct slice bytes)
+{
+    struct buf *t = &m->text;
+    struct message_part part = { (uint32_t)t->len, (uint32_t)bytes.len };
+    if (bytes.len)
+        memcpy(t->data + t->start + t->len, bytes.ptr, bytes.len);
+    t->len += bytes.len;
+    return part;
+}
+
 int message_put(struct message *m, struct slice bytes, struct message_part *ret)
 {
+    if (has_room(m, bytes.len)) {
+        *ret = append(m, bytes);
+        return 0;
+    }
     if (bytes.len > buf_space(&m->text))
         return -ENOBUFS;
     size_t inside = place_inside(m, bytes);
@@ -104,6 +120,10 @@ int message_add_parts(struct message *m, struct message_part name, struct messag
 int message_add(struct message *m, struct slice name, struct slice value)
 {
     struct message_part name_part, value_part;
+    if (has_room(m, name.len + value.len)) {
+        name_part = append(m, name);
+        return message_add_parts(m, name_part, append(m, value));
+    }
     /* The first copy may move the text under a value that lies inside it. */
     size_t inside = place_inside(m, value);
     int failed = message_put(m, name, &name_part);
@@ -189,16 +209,6 @@ struct slice message_get(const struct message *m, struct slice name, size_t *ret
     if (ret_count)
         *ret_count = count;
     return first;
-}
-
-struct slice message_name_at(const struct message *m, size_t i)
-{
-    return message_slice(m, m->fields[i].name);
-}
-
-struct slice message_value_at(const struct message *m, size_t i)
-{
-    return message_slice(m, m->fields[i].value);
 }
 
 static bool list_has(struct slice list, struct slice token)

@@ -56,7 +56,10 @@ void message_clear(struct message *m);
 MUST_CHECK int message_copy(struct message *to, const struct message *from);
 
 /* The bytes of a part: valid until the message is changed. */
-struct slice message_slice(const struct message *m, struct message_part part);
+static inline struct slice message_slice(const struct message *m, struct message_part part)
+{
+    return part.len == 0 ? slice_of(NULL, 0) : slice_of(m->text.data + m->text.start + part.at, part.len);
+}
 /* Copies bytes into the message's text.  Returns 0; -ENOBUFS (64 KiB), -ENOMEM. */
 MUST_CHECK int message_put(struct message *m, struct slice bytes, struct message_part *ret);
 
@@ -86,8 +89,14 @@ void message_remove_at(struct message *m, size_t i);
 /* First value under name, or {NULL, 0}; *ret_count (may be NULL) gets how many there are. */
 struct slice message_get(const struct message *m, struct slice name, size_t *ret_count);
 /* Field i < field_count. */
-struct slice message_name_at(const struct message *m, size_t i);
-struct slice message_value_at(const struct message *m, size_t i);
+static inline struct slice message_name_at(const struct message *m, size_t i)
+{
+    return message_slice(m, m->fields[i].name);
+}
+static inline struct slice message_value_at(const struct message *m, size_t i)
+{
+    return message_slice(m, m->fields[i].value);
+}
 /* True when one of the comma-separated members of any field of that name equals token (ASCII case folded). */
 bool message_has_token(const struct message *m, struct slice name, struct slice token);
 /* Starts a request / a response in a cleared message.  Returns 0; -ENOBUFS, -ENOMEM. */

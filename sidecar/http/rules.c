@@ -26,8 +26,9 @@ static struct rules_verdict no_space(const struct message *m, int failed)
 
 static bool is_one_of(struct slice name, const char *const *names, size_t count)
 {
+    char first = name.len ? (char)(name.ptr[0] | 0x20) : '\0'; /* most names differ in it */
     for (size_t i = 0; i < count; i++)
-        if (slice_ieq(name, slice_str(names[i])))
+        if (names[i][0] == first && slice_ieq(name, slice_str(names[i])))
             return true;
     return false;
 }

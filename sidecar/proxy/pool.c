@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "net/timer.h"
 #include "proxy/upstream_private.h"
 
@@ -234,14 +235,15 @@ static struct pool_place *place_new(struct pool *p, const struct pool_target *t,
 static struct pool_place *shared_place(struct pool *p, const struct pool_target *t, struct slice plain)
 {
     char key[AUTHORITY_TEXT_MAX + 1100 + SHARER_MAX];
-    int len = snprintf(key, sizeof key, "2%.*s|%s", (int)plain.len, plain.ptr, t->sharer);
-    if (len < 0 || (size_t)len >= sizeof key || t->a0->scheme != SCHEME_HTTPS)
+    const struct slice pieces[] = { SLICE("2"), plain, SLICE("|"), slice_str(t->sharer) };
+    size_t len = str_join(key, sizeof key, pieces, sizeof pieces / sizeof *pieces);
+    if (len >= sizeof key || t->a0->scheme != SCHEME_HTTPS)
         return NULL;
-    struct pool_place *place = hash_get(p->places, slice_of(key, (size_t)len));
+    struct pool_place *place = hash_get(p->places, slice_of(key, len));
     if (place)
         return place;
     struct protocol *protocol = protocol_of(p, plain);
-    place = protocol ? place_new(p, t, slice_of(key, (size_t)len)) : NULL;
+    place = protocol ? place_new(p, t, slice_of(key, len)) : NULL;
     if (!place)
         return NULL;
     place->protocol = protocol;
@@ -253,16 +255,21 @@ static struct pool_place *place_of(struct pool *p, const struct pool_target *t)
 {
     char text[AUTHORITY_TEXT_MAX], key[AUTHORITY_TEXT_MAX + 1100];
     const struct rule *r = t->rule;
-    bool tls = t->a0->scheme == SCHEME_HTTPS;
-    int len = snprintf(key, sizeof key, "%s%s%s|%s|%s|%s", r ? "" : "bare ",
-                       tls ? "s:" : "p:", authority_key(t->a0, text), r && tls ? or_empty(r->ca_file) : "",
-                       r && tls ? or_empty(r->cert_file) : "", r && tls ? or_empty(r->key_file) : "");
-    if (len < 0 || (size_t)len >= sizeof key)
+    bool tls = t->a0->scheme == SCHEME_HTTPS, own = r && tls;
+    const struct slice pieces[] = {
+        r ? SLICE("") : SLICE("bare "),        tls ? SLICE("s:") : SLICE("p:"),
+        slice_str(authority_key(t->a0, text)), SLICE("|"),
+        slice_str(own ? r->ca_file : NULL),    SLICE("|"),
+        slice_str(own ? r->cert_file : NULL),  SLICE("|"),
+        slice_str(own ? r->key_file : NULL),
+    };
+    size_t len = str_join(key, sizeof key, pieces, sizeof pieces / sizeof *pieces);
+    if (len >= sizeof key)
         return NULL;
     if (t->sharer)
-        return shared_place(p, t, slice_of(key, (size_t)len));
-    struct pool_place *place = hash_get(p->places, slice_of(key, (size_t)len));
-    return place ? place : place_new(p, t, slice_of(key, (size_t)len));
+        return shared_place(p, t, slice_of(key, len));
+    struct pool_place *place = hash_get(p->places, slice_of(key, len));
+    return place ? place : place_new(p, t, slice_of(key, len));
 }
 
 struct pool_place *pool_place_of_h1(struct pool_place *h2)
@@ -481,5 +488,6 @@ void pool_free(struct pool *p)
     hash_free(p->protocols);
     hash_free(p->places);
     hash_free(p->identities);
+    h2_budget_done(&p->budget);
     free(p);
 }

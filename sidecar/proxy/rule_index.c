@@ -1,10 +1,10 @@
 #include "proxy/rule_index.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/str.h"
 
 #define KEY_SIZE (AUTHORITY_TEXT_MAX + 8)
 #define VALUES_MAX 16 /* of one field or query key that may hold a placeholder: more are refused unread */
@@ -23,8 +23,10 @@ struct rule_index {
 
 static struct slice key_of(const char *star, const char *host, uint16_t port, char key[KEY_SIZE])
 {
-    int len = snprintf(key, KEY_SIZE, "%s%s:%u", star, host, port);
-    return slice_of(key, len > 0 && len < KEY_SIZE ? (size_t)len : 0);
+    char digits[20];
+    const struct slice pieces[] = { slice_str(star), slice_str(host), SLICE(":"), str_u64(port, digits) };
+    size_t len = str_join(key, KEY_SIZE, pieces, sizeof pieces / sizeof *pieces);
+    return slice_of(key, len < KEY_SIZE ? len : 0);
 }
 
 /* Grows by doubling: count is a power of two when the room is used up. */

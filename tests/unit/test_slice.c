@@ -26,6 +26,13 @@ static void slices_compare_by_bytes(void **state)
                 && !slice_eq(slice_of("a\0b", 3), slice_of("a\0c", 3)));
     assert_true(slice_eq_secret(SLICE("abc"), SLICE("abc")) && !slice_eq_secret(SLICE("abc"), SLICE("abd"))
                 && !slice_eq_secret(SLICE("abcabc"), SLICE("abc")));
+    for (size_t at = 0; at < 19; at++) { /* each of its bytes counts */
+        char text[] = "eighteen and some..", other[sizeof text];
+        memcpy(other, text, sizeof text);
+        assert_true(slice_eq_secret(slice_str(text), slice_str(other)));
+        other[at] ^= 0x40;
+        assert_false(slice_eq_secret(slice_str(text), slice_str(other)));
+    }
     assert_true(!slice_eq_secret(SLICE("abc"), none) && !slice_eq_secret(none, SLICE("abc"))
                 && slice_eq_secret(none, none));
     assert_true(slice_starts(SLICE("abc"), SLICE("ab")) && slice_starts(SLICE("a"), none)

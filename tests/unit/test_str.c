@@ -31,6 +31,22 @@ static bool gives(int (*add)(struct buf *, struct slice), struct slice in, const
     return add(&out, in) == 0 && slice_eq(buf_slice(&out), slice_str(text));
 }
 
+static void pieces_are_joined_or_nothing_is_written(void **state)
+{
+    char text[8], digits[20];
+    const struct slice pieces[] = { SLICE("ab"), { NULL, 0 }, SLICE(":"), str_u64(8443, digits) };
+    (void)state;
+    assert_int_equal(str_join(text, sizeof text, pieces, 4), 7);
+    assert_string_equal(text, "ab:8443");
+    assert_int_equal(str_join(text, 7, pieces, 4), 7);
+    assert_string_equal(text, "");
+    assert_int_equal(str_join(text, sizeof text, pieces, 0), 0);
+    assert_string_equal(text, "");
+    assert_int_equal(str_join(NULL, 0, pieces, 4), 0);
+    assert_true(slice_eq(str_u64(0, digits), SLICE("0")));
+    assert_true(slice_eq(str_u64(UINT64_MAX, digits), SLICE("18446744073709551615")));
+}
+
 static void base64_is_that_of_rfc_4648(void **state)
 {
     static const char *const rows[][3] = {
@@ -119,6 +135,7 @@ static void the_cap_of_the_buffer_holds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(pieces_are_joined_or_nothing_is_written),
         T(base64_is_that_of_rfc_4648),
         T(what_is_no_base64_is_refused_and_adds_nothing),
         T(hex_has_two_lower_case_digits_a_byte),
