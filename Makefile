@@ -15,7 +15,7 @@ say       = @printf '  %-7s %s\n' $(1) $(2)
 # the command that installs it, and make ends.  `make demo`, `make test`, `make test-world` and `make deps` install it first, as a step of their own.
 NO_DEPS  := clean help deb deps floors uninstall demo test test-world
 NEEDS    := $(sort $(foreach g,$(filter-out $(NO_DEPS),$(or $(MAKECMDGOALS),all)),$(if $(filter all install tree sbom dist $(BUILD)/sidekey $(BUILD)/%.so $(BUILD)/%.a,$g),build,$(if \
-    $(filter unit sim asan-unit torture% programs $(BUILD)/tests/unit/%,$g),unit,$(if $(filter lint format fmt,$g),lint,$(if $(filter %-world %-world-serial model,$g),world,$(if $(filter bench-memory,$g),bench,$(if $(filter demo-run,$g),demo,test))))))))
+    $(filter unit sim asan-unit torture% programs $(BUILD)/tests/unit/%,$g),unit,$(if $(filter lint format fmt,$g),lint,$(if $(filter %-world %-world-serial model,$g),world,$(if $(filter bench bench-memory,$g),bench,$(if $(filter demo-run,$g),demo,test))))))))
 ifneq ($(NEEDS),)
 ifeq ($(MAKELEVEL),0)
 ifneq ($(shell tests/tools/deps $(NEEDS) && echo there),there)
