@@ -4,11 +4,8 @@
 #include <time.h>
 
 #include "base/str.h"
-#include "crypto/throwaway.h"
-#include "proxy/answer_params.h"
+#include "proxy/own_jwt.h"
 #include "proxy/problem.h"
-
-#define SKEW_S 300 /* a program's clock may be so wrong */
 
 static const char refresh_token[] = "refresh_token", client_credentials[] = "client_credentials";
 static const char jwt_bearer[] = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -53,10 +50,8 @@ static const struct rule *by_placeholder(const struct answer_asked *a, const jso
 
 static bool names_rule(const struct rule *r, struct slice issuer, struct slice client_id)
 {
-    struct slice id = slice_str(r->answer_client_id), name = slice_str(r->credential);
-    if (id.len && (slice_eq(issuer, id) || slice_eq(client_id, id)))
-        return true;
-    return slice_starts(issuer, name) && slice_eq(slice_skip(issuer, name.len), SLICE(ANSWER_ACCOUNT_SUFFIX));
+    struct slice id = slice_str(r->answer_client_id);
+    return (id.len && (slice_eq(issuer, id) || slice_eq(client_id, id))) || own_jwt_names(issuer, r->credential);
 }
 
 /* An assertion says by its issuer whose it is; one rule alone needs no name. */
@@ -68,14 +63,6 @@ static const struct rule *by_name(const struct answer_asked *a, struct slice iss
     return a->count == 1 ? a->rules[0] : NULL;
 }
 
-static bool is_signed(const struct answer_asked *a, const struct answer_jwt *jwt)
-{
-    struct slice alg = answer_params_text(jwt->header, "alg");
-    bool pss = slice_eq(alg, SLICE("PS256"));
-    return a->throwaway_der.len && (pss || slice_eq(alg, SLICE("RS256")))
-           && throwaway_signed(a->throwaway_der, pss, jwt->signed_text, buf_slice(&jwt->signature));
-}
-
 static bool ends_with(struct slice text, struct slice end)
 {
     return text.len >= end.len && slice_eq(slice_skip(text, text.len - end.len), end);
@@ -85,17 +72,17 @@ static enum answer_verdict judge_jwt(const struct answer_asked *a, const json_t 
                                      const struct rule **ret, struct answer_error *e)
 {
     struct slice issuer = answer_params_text(jwt->claims, "iss");
-    const json_t *end = json_object_get(jwt->claims, "exp"), *issuer_number = json_object_get(jwt->claims, "iss");
+    const json_t *issuer_number = json_object_get(jwt->claims, "iss");
     char number[24];
     if (json_is_integer(issuer_number)) { /* the id of a GitHub app */
         snprintf(number, sizeof number, "%lld", (long long)json_integer_value(issuer_number));
         issuer = slice_str(number);
     }
-    if (!is_signed(a, jwt))
-        return ends_with(issuer, SLICE(ANSWER_ACCOUNT_SUFFIX))
+    if (!own_jwt_is_signed(a->throwaway_der, jwt))
+        return ends_with(issuer, SLICE(OWN_JWT_ACCOUNT_SUFFIX))
                    ? fail(e, 400, "invalid_grant", "the assertion is not signed with the key that sidekey wrote")
                    : ANSWER_OTHERS;
-    if (!json_is_number(end) || json_number_value(end) < (double)(a->now_s - SKEW_S))
+    if (!own_jwt_is_alive(jwt, a->now_s))
         return fail(e, 400, "invalid_grant", "the assertion has expired, or has no exp");
     if (json_object_get(jwt->claims, "target_audience"))
         return fail(e, 400, "invalid_request", "sidekey makes no ID tokens: target_audience cannot be used");

@@ -13,8 +13,6 @@
 #define ANSWER_BODY_MAX (64 * 1024)
 /* 20 days.  Programs that set a timer to the end in milliseconds of 32 bits have it fire at once beyond 24. */
 #define ANSWER_LIFETIME_S 1728000
-/* Who signs in the key files that sidekey writes: "NAME@…" of the credential. */
-#define ANSWER_ACCOUNT_SUFFIX "@sidekey.iam.gserviceaccount.com"
 
 enum answer_verdict {
     ANSWER_OURS,   /* a placeholder of ours, or an assertion by the throw-away key: *ret is the rule whose it is */

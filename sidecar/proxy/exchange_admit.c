@@ -1,6 +1,7 @@
 /* May the request go on?  Its authority and framing, its rule, what a credential demands of it, Max-Forwards. */
 #include "http/rules.h"
 #include "proxy/exchange_private.h"
+#include "proxy/own_jwt.h"
 #include "proxy/rule_refusal.h"
 
 static void refuse_head(struct exchange *x, struct rules_verdict v)
@@ -18,11 +19,28 @@ static void refuse_head(struct exchange *x, struct rules_verdict v)
     exchange_fail(x, &p);
 }
 
+/* A program's own JWT stands for a placeholder: it is looked at where one is missing.  0; -ENOMEM, -ENOBUFS. */
+static int find_rule(struct exchange *x, enum rule_match *ret)
+{
+    const struct worker_options *o = x->ctx->options;
+    const struct own_jwt_key key = { slice_of(o->throwaway_der, o->throwaway_len), o->rules, o->rule_count };
+    bool replaced = false;
+    *ret = access_find_rule(x->ctx->access, x->client, &x->a0, x->request, &x->rule);
+    int failed = *ret == RULE_PLACEHOLDER ? own_jwt_replace(&key, (int64_t)ev_time(), x->request, &replaced) : 0;
+    if (replaced && !failed)
+        *ret = access_find_rule(x->ctx->access, x->client, &x->a0, x->request, &x->rule);
+    return failed;
+}
+
 /* Which rule is it, and does it take the request? */
 static bool admit_rule(struct exchange *x)
 {
     struct problem refused;
-    enum rule_match match = access_find_rule(x->ctx->access, x->client, &x->a0, x->request, &x->rule);
+    enum rule_match match;
+    if (find_rule(x, &match) != 0) {
+        exchange_fail(x, &(struct problem){ .status = 503, .reason = "out_of_memory" });
+        return false;
+    }
     const struct rule *winner = match == RULE_FOUND ? x->rule : NULL;
     const struct rule_question q = { .a0 = &x->a0,
                                      .request = x->request,

@@ -302,6 +302,8 @@ static void filter_trailers(struct exchange *x, struct message *trailers)
             message_remove_alike(trailers, slice_str(r->inject[i].name));
     for (char **name = r ? r->strip : NULL; name && *name; name++)
         message_remove_alike(trailers, slice_str(*name));
+    if (access_stray_placeholder(x->ctx->access, NULL, trailers)) /* RFC 9110 §6.5.1: they may be left out */
+        message_clear(trailers);
 }
 
 static void on_request_end(void *owner, struct message *trailers)

@@ -20,6 +20,14 @@ const sdks = {
         const answer = await auth.request({ url: 'https://www.googleapis.com/drive/v3/about' })
         return answer.data.user
     },
+    // Google's client libraries without a token request: the API itself gets the assertion.
+    async 'google-auth-library own JWT'() {
+        const { GoogleAuth } = load('google-auth-library')
+        const auth = new GoogleAuth({ scopes: ['https://www.googleapis.com/auth/drive.readonly'] })
+        auth.useJWTAccessWithScope = true
+        const answer = await auth.request({ url: 'https://www.googleapis.com/drive/v3/about' })
+        return answer.data.user
+    },
     async '@azure/identity'() {
         const { ClientSecretCredential } = load('@azure/identity')
         const credential = new ClientSecretCredential('t-1', 'app-1', env.AZURE_CLIENT_SECRET)

@@ -75,6 +75,14 @@ def test_every_place_of_a_placeholder_works_and_the_placeholder_is_gone(sidekey)
     assert status == 200 and seen["headers"]["authorization"] == basic("x", "token-of-git")["Authorization"]
 
 
+def test_a_placeholder_among_the_trailers_takes_them_with_it(sidekey, auth):
+    for trailers in ("X-Sum: 1\r\n", "X-Sum: 1\r\nX-Api-Key: sk-placeholder-key\r\n"):
+        head = f"POST {ECHO} HTTP/1.1\r\nHost: {API}\r\nAuthorization: {bearer('team-1')['Authorization']}\r\nTransfer-Encoding: chunked\r\n"
+        answer = sidekey.raw(f"{head}\r\n1\r\nx\r\n0\r\n{trailers}\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert [request["trailers"] for request in auth.requests[-2:]] == [{"x-sum": "1"}, {}]
+
+
 REFUSED = {
     "nothing": ({"Authorization": ""}, "placeholder_missing"),
     "another credential": ({"Authorization": "Bearer sk-real"}, "placeholder_missing"),

@@ -8,7 +8,7 @@ import urllib.parse
 
 import pki as pki_maker
 import pytest
-from harness import PATIENCE_S, ROOT, SIDEKEY, environment, node, program_environment, run
+from harness import PATIENCE_S, ROOT, SIDEKEY, environment, node, program_environment, run, until
 from json_server import JsonHandler, serving
 
 HOSTS = ["oauth2.googleapis.com", "www.googleapis.com", "login.microsoftonline.com", "graph.microsoft.com", "slack.com", "api.github.com", "api.openai.com", "api.anthropic.com",
@@ -119,7 +119,7 @@ def placeholders(told):
 
 
 SDKS = {
-    "google-auth-library": "token-of-google", "google-auth-library user": "token-of-google", "@azure/identity": "token-of-entra", "@azure/identity certificate": "token-of-entra",
+    "google-auth-library": "token-of-google", "google-auth-library user": "token-of-google", "google-auth-library own JWT": "token-of-google", "@azure/identity": "token-of-entra", "@azure/identity certificate": "token-of-entra",
     "@slack/web-api": "token-of-slack", "@octokit/auth-app": "token-of-github", "@octokit/core": "token-of-github", "openai": "token-of-key", "@anthropic-ai/sdk": "token-of-key",
 }
 
@@ -142,6 +142,7 @@ def test_an_sdk_does_its_own_dance_without_a_secret(sidekey, provider, told, pla
 def check_nothing_left(provider, told):
     """No token request and no placeholder came to a provider."""
     for host, path, headers, body in provider.seen:
+        assert "authorization" not in headers or not headers["authorization"].startswith("Bearer ey"), headers
         assert path.partition("?")[0] not in TOKEN_PATHS, (host, path, body)
         assert not any(p in json.dumps([path, headers, body]) for p in placeholders(told)), (host, path, headers)
 
@@ -158,6 +159,40 @@ print(session.get('https://www.googleapis.com/drive/v3/about').json()['user'])
         done = run(["/usr/bin/python3", "-c", script], env, seconds=4 * PATIENCE_S)
         assert done.stdout == b"token-of-google\n", (done.stdout, done.stderr)
     check_nothing_left(provider, told)
+
+
+def test_pythons_google_auth_sends_the_api_a_jwt_of_its_own(sidekey, provider, told):
+    """As Google's generated client libraries do with the key file of a service account."""
+    script = """
+import google.auth, google.auth.jwt, google.auth.transport.requests
+credentials, _ = google.auth.default()
+own = google.auth.jwt.Credentials.from_signing_credentials(credentials, 'https://www.googleapis.com/')
+session = google.auth.transport.requests.AuthorizedSession(own)
+print(session.get('https://www.googleapis.com/drive/v3/about').json()['user'])
+"""
+    done = run(["/usr/bin/python3", "-c", script], program_environment(sidekey, **told), seconds=4 * PATIENCE_S)
+    assert done.stdout == b"token-of-google\n", (done.stdout, done.stderr)
+    check_nothing_left(provider, told)
+
+
+def test_a_jwt_of_its_own_counts_by_its_signature_its_issuer_and_its_end(sidekey, provider, told, place):
+    other_key, own_key = place / "other.pem", place / "own.pem"
+    other_key.write_bytes(subprocess.run(["openssl", "genrsa", "2048"], check=True, capture_output=True).stdout)
+    own_key.write_text(json.loads(open(told["GOOGLE_APPLICATION_CREDENTIALS"], encoding="utf-8").read())["private_key"])
+    now = int(time.time())
+
+    def sends(pem=own_key, host="www.googleapis.com", alg="RS256", **claims):
+        jwt = signed(pem, {"alg": alg, "typ": "JWT"}, {"iss": ACCOUNT, "sub": ACCOUNT, "aud": f"https://{host}/", "iat": now, "exp": now + 600, **claims})
+        status, _, body = sidekey.request(path="/drive/v3/about", host=host, headers={"Authorization": f"Bearer {jwt}"})
+        return status, json.loads(body).get("reason")
+    assert sends() == (200, None) and provider.seen[-1][2]["authorization"] == "Bearer token-of-google"
+    for wrong in ({"pem": other_key}, {"exp": now - 4000}, {"exp": None}, {"iss": "nobody" + ACCOUNT}, {"alg": "none"}, {"alg": "HS256"}, {"host": "slack.com"}):
+        before = len(provider.seen)
+        status, reason = sends(**wrong)
+        if wrong != {"host": "slack.com"}:
+            assert (status, reason) == (403, "placeholder_missing") and len(provider.seen) == before, (wrong, status, reason)
+        else:  # its rule is for other paths: the JWT is refused there as the placeholder would be
+            assert status == 403 and len(provider.seen) == before, (wrong, status, reason)
 
 
 def test_what_is_answered_is_the_placeholder_and_what_the_real_response_has_beside_it(sidekey, told):
@@ -186,6 +221,7 @@ def test_another_clients_token_request_is_forwarded_whole_or_refused_as_others_s
     config["rules"] = [{"name": "answers", "match": {"host": "oauth2.googleapis.com", "paths": ["/token"]}, "credential": "google", "answer": "token"}]
     sidekey.file.write_text(json.dumps(config))
     assert sidekey.reload()[0] == 200
+    until("the old processes are gone", lambda: len(sidekey.children()) == 2)
     before = len(provider.seen)
     status, problem, _ = ask(sidekey, "oauth2.googleapis.com", "/token", asked)
     assert status == 403 and problem["reason"] == "placeholder_missing" and len(provider.seen) == before

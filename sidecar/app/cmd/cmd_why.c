@@ -3,6 +3,8 @@
 #include "app/config/url.h"
 #include "http/rules.h"
 #include "app/config/units.h"
+#include "base/clock.h"
+#include "proxy/own_jwt.h"
 #include "proxy/rule_index.h"
 #include "proxy/rule_refusal.h"
 #include "refresh/grant/grant.h"
@@ -245,9 +247,13 @@ static int add_field(struct message *request, const char *text)
 
 static int ask(struct question *q, char *const fields[], size_t count)
 {
+    bool replaced;
     int status = 0;
     for (size_t i = 0; i < count && status == 0; i++)
         status = add_field(&q->request, fields[i]);
+    const struct own_jwt_key key = { buf_slice(&q->config->throwaway_der), q->config->rules, q->config->rule_count };
+    if (status == 0 && own_jwt_replace(&key, clock_wall_ms() / 1000, &q->request, &replaced) != 0)
+        status = EX_OSERR;
     return status ? status : answer(q);
 }
 

@@ -10,7 +10,8 @@
 #include "base/str.h"
 #include "base/write_all.h"
 #include "crypto/throwaway.h"
-#include "proxy/answer.h"
+#include "net/ipc/msg.h"
+#include "proxy/own_jwt.h"
 
 #define FILE_MAX_BYTES (16 * 1024)
 
@@ -22,11 +23,12 @@ static int add_member(struct buf *out, const char *name, struct slice value)
     return failed ? failed : str_add_json(out, value);
 }
 
-/* As the console of Google Cloud makes them.  The account is where sidekey knows the credential by (proxy/answer.h). */
+/* As the console of Google Cloud makes them.  The account is where sidekey knows the credential by (proxy/own_jwt.h).
+ */
 static int add_service_account(const struct config *c, const struct credential_spec *spec, struct buf *out)
 {
-    char account[MSG_NAME_MAX + sizeof ANSWER_ACCOUNT_SUFFIX];
-    snprintf(account, sizeof account, "%s" ANSWER_ACCOUNT_SUFFIX, spec->name);
+    char account[MSG_NAME_MAX + sizeof OWN_JWT_ACCOUNT_SUFFIX];
+    snprintf(account, sizeof account, "%s" OWN_JWT_ACCOUNT_SUFFIX, spec->name);
     int failed = buf_add_str(out, "{\n  \"type\": \"service_account\",\n  \"project_id\": \"sidekey\",\n"
                                   "  \"private_key_id\": \"sidekey\",\n  \"universe_domain\": \"googleapis.com\",\n"
                                   "  \"auth_uri\": \"https://accounts.google.com/o/oauth2/auth\",\n"
