@@ -62,10 +62,10 @@ int own_jwt_replace(const struct own_jwt_key *key, int64_t now_s, struct message
         || !slice_starts(text, SLICE("ey"))) /* {" in base64 */
         return 0;
     /* the signature last: it costs most */
-    if (answer_jwt_read(text, &jwt) && own_jwt_is_alive(&jwt, now_s) && (placeholder = placeholder_of(key, &jwt))
+    if (answer_params_jwt_read(text, &jwt) && own_jwt_is_alive(&jwt, now_s) && (placeholder = placeholder_of(key, &jwt))
         && !own_jwt_is_signed(key->public_der, &jwt))
         placeholder = NULL;
-    answer_jwt_done(&jwt);
+    answer_params_jwt_done(&jwt);
     *ret = placeholder;
     return placeholder ? put(request, placeholder) : 0;
 }
