@@ -169,6 +169,13 @@ bool sim_effect(void)
     return !before;
 }
 
+/* A machine may be away for longer than the others wait for the outcome of its request. */
+static int64_t away_ms(int64_t least, int64_t most)
+{
+    bool longer = !sim_plan.one_machine && sim_chance(250);
+    return longer ? sim_between(4 * sim_plan.lease_ms, 12 * sim_plan.lease_ms) : sim_between(least, most);
+}
+
 void sim_keepers_free(void)
 {
     for (int i = 0; i < sim_plan.keepers; i++)
@@ -177,7 +184,7 @@ void sim_keepers_free(void)
             end(i);
             if (sim_fault(sim_plan.damage))
                 sim_server_damage(i);
-            sim_after(sim_between(5, 4000), SIM_WORLD, start, &sim_keepers[i]);
+            sim_after(away_ms(5, 4000), SIM_WORLD, start, &sim_keepers[i]);
         }
 }
 
@@ -210,7 +217,7 @@ static void stop(void *arg)
     sim_counts[SIM_STOPS]++;
     sim_trace("keeper %d is stopped", (int)(k - sim_keepers));
     sim_hold_events((int)(k - sim_keepers), true);
-    sim_after(sim_chance(400) ? sim_between(1, 1000) : sim_between(1, 4 * sim_plan.lease_ms), SIM_WORLD, go_on, k);
+    sim_after(sim_chance(400) ? sim_between(1, 1000) : away_ms(1, 4 * sim_plan.lease_ms), SIM_WORLD, go_on, k);
 }
 
 static void jump(void *arg)

@@ -28,7 +28,7 @@ struct store_op {
     } mark;
     struct state state; /* COMMIT: the new one; then what the answer shows */
     struct store_answer answer;
-    int64_t late_ms; /* from effect to answer */
+    int64_t acted_ms; /* when it took effect */
     bool acted, cancelled;
     uint64_t event;
     store_fn *fn;
@@ -252,7 +252,7 @@ static void answer(void *arg)
     op->state = (struct state){ .generation = 0 };
     a.state = &shown;
     if (a.throttled_ms > 0)
-        cell.told_end_ms[op->keeper] = sim_now_ms + a.throttled_ms - op->late_ms;
+        cell.told_end_ms[op->keeper] = op->acted_ms + a.throttled_ms;
     op_free(op);
     fn(to, &a);
     state_done(&shown);
@@ -307,7 +307,7 @@ static void take_effect(void *arg)
                   happens ? " after it took effect" : "");
         op->answer = (struct store_answer){ .result = STORE_ERROR, .error = "simulated" };
     }
-    op->late_ms = late_ms;
+    op->acted_ms = sim_now_ms;
     op->event = sim_after(late_ms, op->keeper, answer, op);
 }
 
