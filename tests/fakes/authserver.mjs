@@ -308,6 +308,7 @@ const commands = {
   'POST /h2/release': () => ({ released: h2api.release() }),
   'GET /h2/counts': () => ({ ...h2api.counts(), open: h2api.open() }),
   'GET /h2/seen': () => h2api.seen(),
+  'POST /live': ({ token }) => ({ live: isLive(token, Date.now()) }), // for APIs that are programs of their own
   'POST /mint': async (body) => {
     const made = await mint(body);
     if (body.ttl) stored.get(`RefreshToken:${made.refresh_token}`).ttl_ms = body.ttl * 1000;
