@@ -272,6 +272,45 @@ def test_init_says_what_is_missing_and_what_is_too_much(place):
     assert init(place).returncode == 64 and not (place / "sidekey.yaml").exists()
 
 
+WRONG = {
+    "a name of several presets": (["google", "key=KEY"], 64, "did you mean one of gce-metadata, google-service-account, google-user"),
+    "a product's name": (["jira"], 64, 'did you mean "atlassian"?'),
+    "a key with a slip": (["openai", "kye=KEY"], 64, 'takes no value "kye": did you mean key?'),
+    "a key in capitals": (["openai", "Key=KEY"], 64, "did you mean key?"),
+    "a key of another preset": (["openai", "tenant=t", "key=KEY"], 64, "it takes key"),
+    "a word that is no pair": (["openai", "KEY"], 64, "word 1 is not KEY=VALUE"),
+    "a key twice": (["openai", "key=KEY", "key=KEY"], 64, "key= is there twice"),
+    "an empty value": (["openai", "key="], 64, "key: it is empty"),
+    "a tenant that is a sentence": (["entra", "tenant=my tenant", "client_id=me", "client_secret=KEY"], 64, "tenant: write its id or its domain"),
+    "a URL as the domain": (["keycloak", "domain=https://sso.example.com/realms/staff", "realm=staff", "client_id=me", "client_secret=KEY"], 64, "domain: write only the host"),
+    "half a domain": (["salesforce", "domain=acme", "client_id=me", "client_secret=KEY"], 64, "such as example.my.salesforce.com"),
+    "a URL as the host": (["generic-static", "key=KEY", "host=https://api.example.com/v1"], 64, "host: write only the host"),
+    "a token URL without https": (["generic-client-credentials", "token_url=login.example.com/token", "client_id=me", "client_secret=KEY"], 64, "token_url: write the whole URL"),
+    "a token URL in the clear": (["generic-client-credentials", "token_url=http://login.example.com/token", "client_id=me", "client_secret=KEY"], 64, "token_url: write the whole URL"),
+    "an MCP server without https": (["mcp", "resource=mcp.example.com"], 64, "resource: write the whole URL"),
+    "no installation": (["github-app", "client_id=Iv1.a", "key=KEY"], 64, "installation is missing"),
+    "nothing to sign in with": (["google-user", "client_id=me", "client_secret=KEY"], 64, "login_scope is missing"),
+    "a name that YAML reads otherwise": (["openai", "key=KEY", "--name", "a: b"], 64, "--name needs letters"),
+    "a directory that is not there": (["openai", "key=KEY", "-o", "nowhere/sidekey.yaml"], 73, "nowhere: cannot write a file there"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_init_refuses_what_could_not_work_before_it_writes(place, files, what):
+    words, status, says = WRONG[what]
+    done = init(place, *[word.replace("KEY", files["api-key"]["file"]) if word != "a: b" else word for word in words])
+    assert done.returncode == status and says in done.stderr.decode(), done
+    assert not list(place.glob("*.yaml")) and "sk-real" not in done.stderr.decode()
+
+
+def test_init_names_the_redirect_url_that_the_provider_must_know(place, files):
+    secret = files["client-secret"]["file"]
+    for words, url in ((["atlassian", "login_scope=read:me offline_access", "client_id=me"], "http://localhost:8765/callback"), (["github-user", "client_id=me"], "http://127.0.0.1/callback")):
+        done = init(place, *words, f"client_secret={secret}", "-o", f"{words[0]}.yaml")
+        assert done.returncode == 0 and f"register this redirect URL for your client: {url}\n".encode() in done.stderr, done
+    assert b"redirect" not in init(place, "openai", f"key={files['api-key']['file']}", "-o", "o.yaml").stderr
+
+
 def said(terminal, seen):
     """All that has come from the terminal until now."""
     try:
@@ -309,6 +348,19 @@ def test_init_asks_on_a_terminal(place, files):
     assert asking.end() == 0, bytes(asking.seen)
     text = (place / "k.yaml").read_text()
     assert re.search(r'sso:\n    preset: keycloak\n    client_id: "me"', text) and 'realm: "staff"' in text
+
+
+def test_init_asks_again_for_a_value_that_will_not_do(place, files):
+    asking = Asking(place, "salesforce")
+    for question, answer in (("client_id", ""), ("client_id", "me"), ("client_secret", files["client-secret"]["file"]), ("refresh_token", ""), ("login_scope", ""),
+                             ("domain", "acme"), ("domain", "https://acme.my.salesforce.com/services"), ("domain", "https://acme.my.salesforce.com/")):
+        asking.answer(question, answer)
+    assert asking.end() == 0, bytes(asking.seen)
+    assert 'domain: "acme.my.salesforce.com"' in (place / "sidekey.yaml").read_text()
+    asking = Asking(place, "xero", "-o", "xero.yaml")
+    for question, answer in (("client_id", "me"), ("client_secret", files["client-secret"]["file"]), ("refresh_token", ""), ("login_scope", ""), ("login_scope", "openid offline_access")):
+        asking.answer(question, answer)
+    assert asking.end() == 0, bytes(asking.seen)
 
 
 def test_init_lists_the_presets_and_asks_again_for_what_will_not_do(place, files):

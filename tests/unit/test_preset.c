@@ -54,13 +54,14 @@ struct filled {
     char text[4096];
 };
 
-static int add_value(void *arg, const char *key, bool optional, const char *about)
+static int add_value(void *arg, const struct preset_value *v)
 {
     struct filled *f = arg;
+    const char *key = v->key;
     size_t len = strlen(f->text);
     const char *value = "value.example.com";
-    assert_non_null(about);
-    if (optional && strcmp(key, "installation") != 0)
+    assert_true(strlen(v->about) > 3);
+    if (v->unless && strcmp(key, "installation") != 0)
         return 0;
     if (strcmp(key, "key") == 0 || strcmp(key, "client_secret") == 0 || strcmp(key, "refresh_token") == 0
         || strcmp(key, "certificate") == 0)
@@ -153,7 +154,20 @@ static void what_is_wrong_is_named_at_its_place(void **state)
         { "credentials: {x: {grant: static, token: {file: /k}, key: {file: /k}}}\n", "key is a value for a preset" },
         { "credentials: {x: {preset: salesforce, domain: {file: /d}, client_id: me, client_secret: {file: /s}, "
           "refresh_token: {file: /r}}}\n",
-          "a value that is not text" },
+          "f:1:47: domain: a text is needed here (My Domain" },
+        { "credentials: {x: {preset: google}}\n",
+          "did you mean one of gce-metadata, google-service-account, google-user" },
+        { "credentials: {x: {preset: JIRA}}\n", "did you mean \"atlassian\"?" },
+        { "credentials: {x: {preset: githb}}\n", "did you mean one of github-app, github-git, github-user?" },
+        { "credentials: {x: {preset: openai, kye: {file: /k}}}\n",
+          "f:1:35: key is missing: preset openai needs it (the API key): did you mean key by \"kye\"?" },
+        { "credentials: {x: {preset: entra, tenant: a b, client_id: me, client_secret: {file: /s}}}\n",
+          "tenant: write its id or its domain" },
+        { "credentials: {x: {preset: keycloak, domain: https://sso.example.com, realm: r, client_id: me, "
+          "client_secret: {file: /s}}}\n",
+          "domain: write only the host" },
+        { "credentials: {x: {preset: okta, domain: example, client_id: me, key: {file: /s}, scope: x}}\n",
+          "domain: write the whole name of the host" },
         { "credentials: {x: {preset: gemini, key: sk-literal}}\n", "credentials.x.token" },
         { "credentials: {x: {preset: [gemini]}}\n", "credentials.x.preset" },
     };

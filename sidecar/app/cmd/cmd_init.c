@@ -4,10 +4,15 @@
 #include "app/cmd/init_found.h"
 #include "app/cmd/init_value.h"
 #include "app/config/preset.h"
+#include "app/config/preset_hint.h"
+#include "app/config/units.h"
 #include "base/str.h"
+#include "refresh/login/login.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -17,27 +22,39 @@
 #define LINE_MAX_BYTES 4096
 
 struct init {
-    const char *preset, *name, *path;
+    const char *preset, *preset_text, *name, *path;
     char *const *given; /* KEY=VALUE of the command line */
-    size_t given_count, used;
+    size_t given_count;
     bool asks; /* a person is at the terminal */
     struct init_found found;
     struct buf out;            /* the lines of the credential */
     char host[INIT_VALUE_MAX]; /* of the API, for a preset without rules; "": not said */
 };
 
-static const char *given(struct init *n, const char *key)
+static const char *given(const struct init *n, const char *key)
 {
     size_t len = strlen(key);
     for (size_t i = 0; i < n->given_count; i++)
-        if (strncmp(n->given[i], key, len) == 0 && n->given[i][len] == '=') {
-            n->used++;
+        if (strncmp(n->given[i], key, len) == 0 && n->given[i][len] == '=')
             return n->given[i] + len + 1;
-        }
     for (size_t i = 0; i < n->found.count; i++)
         if (strncmp(n->found.values[i], key, len) == 0 && n->found.values[i][len] == '=')
             return n->found.values[i] + len + 1;
     return NULL;
+}
+
+/* ---- one value ---- */
+
+/* NULL; else what is wrong with it, static. */
+static const char *take_text(const struct init *n, const struct preset_value *v, const char *text,
+                             char value[INIT_VALUE_MAX])
+{
+    const char *wrong = init_value_take(v->key, text, value);
+    if (wrong || init_value_is_secret(v->key))
+        return wrong;
+    if (strncmp(v->about, "URL", 3) == 0)
+        return init_value_url_wrong(value);
+    return preset_value_wrong(n->preset_text, v->key, value);
 }
 
 /* The answer without its line end, or NULL: nothing was said.  *ret_end: nothing more will be said. */
@@ -46,23 +63,25 @@ static const char *ask(const char *key, bool optional, const char *about, char *
     fprintf(stderr, "%s (%s%s)%s: ", key, about, optional ? "; may be empty" : "",
             init_value_is_secret(key) ? ", path of the file that holds it, or env:NAME" : "");
     *ret_end = !fgets(line, LINE_MAX_BYTES, stdin);
-    if (*ret_end)
+    if (*ret_end) {
+        fputc('\n', stderr);
         return NULL;
+    }
     line[strcspn(line, "\r\n")] = '\0';
     return *line ? line : NULL;
 }
 
 /* Until there is an answer that will do.  Returns 0, value[0] == '\0': none; EX_USAGE, reported. */
-static int ask_for(const char *key, bool optional, const char *about, char value[INIT_VALUE_MAX])
+static int ask_for(const struct init *n, const struct preset_value *v, bool optional, char value[INIT_VALUE_MAX])
 {
     char line[LINE_MAX_BYTES];
     bool end = false;
     const char *wrong = NULL;
     do {
-        const char *text = ask(key, optional, about, line, &end);
-        wrong = text ? init_value_take(key, text, value) : NULL;
+        const char *text = ask(v->key, optional, v->about, line, &end);
+        wrong = text ? take_text(n, v, text, value) : NULL;
         if (wrong)
-            fprintf(stderr, "%s: %s\n", key, wrong);
+            fprintf(stderr, "%s: %s\n", v->key, wrong);
         if (!text && (end || optional))
             return 0;
         if (!wrong && text)
@@ -87,38 +106,50 @@ static int add_value(struct init *n, const char *key, const char *value, const c
 }
 
 /* From the command line, from what was found, or from the person; "": it was not said. */
-static int get_value(struct init *n, const char *key, bool optional, const char *about, char value[INIT_VALUE_MAX])
+static int get_value(const struct init *n, const struct preset_value *v, bool optional, char value[INIT_VALUE_MAX])
 {
-    const char *text = given(n, key), *wrong;
+    const char *text = given(n, v->key), *wrong;
     value[0] = '\0';
-    if (text && (wrong = init_value_take(key, text, value)))
-        return cmd_fail(EX_USAGE, "init", "%s: %s", key, wrong);
+    if (text && (wrong = take_text(n, v, text, value)))
+        return cmd_fail(EX_USAGE, "init", "%s: %s (%s)", v->key, wrong, v->about);
     if (!text && n->asks && !(optional && n->found.count)) /* what a server says is all that it needs */
-        return ask_for(key, optional, about, value);
+        return ask_for(n, v, optional, value);
     return 0;
 }
 
-static int take_value(void *arg, const char *key, bool optional, const char *about)
+/* It was written before: its line is there. */
+static bool has_line(const struct init *n, const char *key)
+{
+    char line[PRESET_KEY_MAX + 8];
+    int len = snprintf(line, sizeof line, "\n    %s: ", key);
+    struct slice out = buf_slice(&n->out);
+    return memmem(out.ptr, out.len, line + 1, (size_t)len - 1);
+}
+
+static int take_value(void *arg, const struct preset_value *v)
 {
     struct init *n = arg;
     char value[INIT_VALUE_MAX];
-    int status = get_value(n, key, optional, about, value);
+    bool optional = v->unless && (!*v->unless || has_line(n, v->unless));
+    const char *instead = v->unless && strcmp(v->unless, "refresh_token") == 0 ? ", or refresh_token=PATH" : "";
+    int status = get_value(n, v, optional, value);
     if (status)
         return status;
     if (value[0])
-        return add_value(n, key, value, about);
+        return add_value(n, v->key, value, v->about);
     if (optional)
         return 0;
-    return cmd_fail(EX_USAGE, "init", "%s is missing: write %s=%s (%s)", key, key,
-                    init_value_is_secret(key) ? "PATH of the file that holds it" : "VALUE", about);
+    return cmd_fail(EX_USAGE, "init", "%s is missing: write %s=%s (%s)%s", v->key, v->key,
+                    init_value_is_secret(v->key) ? "PATH of the file that holds it" : "VALUE", v->about, instead);
 }
 
 /* A preset without rules does not know the API. */
 static int take_host(struct init *n)
 {
-    if (preset_has_rules(n->preset))
-        return 0;
-    return get_value(n, "host", true, "host of the API that gets the token, such as api.example.com", n->host);
+    static const struct preset_value host = { "host", "",
+                                              "host of the API that gets the token, such as "
+                                              "api.example.com" };
+    return preset_has_rules(n->preset) ? 0 : get_value(n, &host, true, n->host);
 }
 
 static int add_rule(struct init *n)
@@ -130,11 +161,91 @@ static int add_rule(struct init *n)
     return failed ? cmd_fail(EX_OSERR, "init", "out of memory") : 0;
 }
 
+/* ---- before anybody is asked ---- */
+
+struct keys {
+    const char *word; /* before its "=" */
+    bool found;
+    char nearest[PRESET_KEY_MAX], all[512];
+};
+
+static void see_word(struct keys *k, const char *key)
+{
+    const char *best = k->nearest[0] ? k->nearest : NULL;
+    size_t len = strlen(k->all);
+    k->found = k->found || strcmp(key, k->word) == 0;
+    units_nearer(k->word, key, &best);
+    if (best == key)
+        snprintf(k->nearest, sizeof k->nearest, "%s", key);
+    snprintf(k->all + len, sizeof k->all - len, "%s%s", len ? ", " : "", key);
+}
+
+static int see_value(void *arg, const struct preset_value *v)
+{
+    see_word(arg, v->key);
+    return 0;
+}
+
+/* The preset takes such a value, and there is no second one. */
+static int check_word(const struct init *n, size_t i)
+{
+    const char *text = n->given[i];
+    char word[PRESET_KEY_MAX];
+    size_t len = strcspn(text, "=");
+    if (!text[len])
+        return cmd_fail(EX_USAGE, "init", "word %zu is not KEY=VALUE: sidekey presets show %s lists the keys", i + 1,
+                        n->preset);
+    snprintf(word, sizeof word, "%.*s", (int)len, text);
+    struct keys k = { .word = word };
+    (void)preset_each_value(n->preset, see_value, &k);
+    if (!preset_has_rules(n->preset))
+        see_word(&k, "host");
+    if (!k.found && k.nearest[0])
+        return cmd_fail(EX_USAGE, "init", "preset %s takes no value \"%s\": did you mean %s?", n->preset, word,
+                        k.nearest);
+    if (!k.found)
+        return cmd_fail(EX_USAGE, "init", "preset %s takes no such value \"%s\": it takes %s", n->preset, word,
+                        k.all[0] ? k.all : "none");
+    return given(n, word) == text + len + 1 ? 0 : cmd_fail(EX_USAGE, "init", "%s= is there twice", word);
+}
+
 static int is_there(const struct init *n)
 {
     return cmd_fail(EX_CANTCREAT, "init", "%s is there already: move it away, or write another one with -o FILE",
                     n->path);
 }
+
+static int check_path(const struct init *n)
+{
+    char folder[PATH_MAX] = ".";
+    const char *slash = strrchr(n->path, '/');
+    if (slash)
+        snprintf(folder, sizeof folder, "%.*s", slash == n->path ? 1 : (int)(slash - n->path), n->path);
+    if (access(n->path, F_OK) == 0)
+        return is_there(n);
+    if (access(folder, W_OK) != 0)
+        return cmd_fail(EX_CANTCREAT, "init", "%s: cannot write a file there: %s", folder, strerror(errno));
+    return 0;
+}
+
+static int check_name(const struct init *n)
+{
+    const char *c = n->name;
+    while (isalnum((unsigned char)*c) || (c > n->name && (*c == '-' || *c == '_' || *c == '.')))
+        c++;
+    return c > n->name && !*c ? 0
+                              : cmd_fail(EX_USAGE, "init", "--name needs letters and digits, and - _ . between them");
+}
+
+static int check_words(const struct init *n)
+{
+    int status = check_name(n);
+    for (size_t i = 0; i < n->given_count && status == 0; i++)
+        status = check_word(n, i);
+    return status ? status : check_path(n);
+}
+
+/* ---- the file ---- */
 
 static int write_file(const struct init *n)
 {
@@ -165,6 +276,16 @@ static bool needs_login(const struct config *c)
            && spec->refresh_token.kind == SECRET_REF_NONE;
 }
 
+/* Most providers refuse a redirect URL that is not registered there.  A client that has just registered itself has it.
+ */
+static void say_redirect(const struct init *n, const struct credential_spec_login *login)
+{
+    bool registered = n->found.count && !given(n, "client_id");
+    if ((login->authorization_url || login->issuer) && !registered)
+        fprintf(stderr, "At the provider, register this redirect URL for your client: %s\n",
+                login->redirect_url ? login->redirect_url : LOGIN_REDIRECT);
+}
+
 static void say_next(const struct init *n, const struct config *c)
 {
     const char *first = "Next:";
@@ -176,6 +297,7 @@ static void say_next(const struct init *n, const struct config *c)
         first = "then:";
     }
     if (needs_login(c)) {
+        say_redirect(n, &c->credentials[0].login);
         fprintf(stderr, "%s sidekey login -c %s\n", first, n->path);
         first = "then:";
     }
@@ -200,14 +322,14 @@ static int check(const struct init *n)
 
 static int find_preset(struct init *n, const char *word)
 {
-    const char *nearest;
-    if (preset_text(word, &nearest)) {
+    struct err e;
+    if ((n->preset_text = preset_text(word, NULL))) {
         n->preset = word;
         n->name = n->name ? n->name : word;
         return 0;
     }
-    return nearest ? cmd_fail(EX_USAGE, "init", "there is no preset \"%.64s\": did you mean \"%s\"?", word, nearest)
-                   : cmd_fail(EX_USAGE, "init", "there is no preset \"%.64s\": sidekey presets lists them", word);
+    preset_hint(word, &e);
+    return cmd_fail(EX_USAGE, "init", "%s", e.text);
 }
 
 static void list_preset(void *arg, const char *name, const char *about, const char *text)
@@ -234,30 +356,25 @@ static int ask_preset(struct init *n, char line[LINE_MAX_BYTES])
 /* For an MCP server its URL is enough: the server says the rest. */
 static int find_rest(struct init *n)
 {
+    static const struct preset_value value = { "resource", NULL, "URL of the MCP server" };
     char resource[INIT_VALUE_MAX];
-    static const char about[] = "URL of the MCP server";
     if (strcmp(n->preset, "mcp") != 0)
         return 0;
-    int status = get_value(n, "resource", false, about, resource);
-    bool has_client = given(n, "client_id");
-    n->used = 0; /* they are counted when the values are taken */
+    int status = get_value(n, &value, false, resource);
     if (status == 0 && !resource[0])
-        status = cmd_fail(EX_USAGE, "init", "resource is missing: write resource=URL (%s)", about);
-    return status ? status : init_found(resource, has_client, n->path, &n->found);
+        status = cmd_fail(EX_USAGE, "init", "resource is missing: write resource=URL (%s)", value.about);
+    return status ? status : init_found(resource, given(n, "client_id"), n->path, &n->found);
 }
 
 static int make(struct init *n)
 {
-    int status = access(n->path, F_OK) == 0 ? is_there(n) : find_rest(n);
+    int status = check_words(n);
+    if (status == 0)
+        status = find_rest(n);
     if (status == 0)
         status = preset_each_value(n->preset, take_value, n);
     if (status == 0)
         status = take_host(n);
-    if (status == 0 && n->used < n->given_count)
-        status = cmd_fail(EX_USAGE, "init",
-                          "preset %s takes no such value, or one was given twice: sidekey presets "
-                          "show %s",
-                          n->preset, n->preset);
     if (status == 0)
         status = add_rule(n);
     if (status == 0)

@@ -28,17 +28,22 @@ struct terminal {
 static const struct credential_spec *find(const struct config *c, const char *command, const char *name)
 {
     const struct credential_spec *only = NULL;
+    const char *nearest = NULL;
     size_t count = 0;
     for (size_t i = 0; i < c->credential_count; i++) {
         const struct credential_spec *s = &c->credentials[i];
         if (name && strcmp(s->name, name) == 0)
             return s;
+        if (name)
+            units_nearer(name, s->name, &nearest);
         if (credential_spec_has_login(s)) {
             only = s;
             count++;
         }
     }
-    if (name)
+    if (name && nearest)
+        cmd_fail(EX_USAGE, command, "%s has no credential \"%.64s\": did you mean \"%s\"?", c->path, name, nearest);
+    else if (name)
         cmd_fail(EX_USAGE, command, "%s has no credential \"%.64s\"", c->path, name);
     else if (count != 1)
         cmd_fail(EX_USAGE, command, "%s: sidekey %s NAME",

@@ -1,6 +1,7 @@
 /* sidekey presets: the providers that the program knows, and what it knows of one. */
 #include "app/cmd/cmd.h"
 #include "app/config/preset.h"
+#include "app/config/preset_hint.h"
 
 #include <stdio.h>
 #include <sysexits.h>
@@ -13,12 +14,12 @@ static void print_one(void *arg, const char *name, const char *about, const char
 
 static int show(const char *name)
 {
-    const char *nearest, *text = preset_text(name, &nearest);
+    const char *text = preset_text(name, NULL);
+    struct err e;
     if (text)
         return fputs(text, stdout) == EOF ? cmd_fail(EX_IOERR, "presets", "cannot print it") : EX_OK;
-    if (nearest)
-        return cmd_fail(EX_DATAERR, "presets", "there is no preset \"%.64s\": did you mean \"%s\"?", name, nearest);
-    return cmd_fail(EX_DATAERR, "presets", "there is no preset \"%.64s\": sidekey presets lists them", name);
+    preset_hint(name, &e);
+    return cmd_fail(EX_DATAERR, "presets", "%s", e.text);
 }
 
 int cmd_presets(int argc, char **argv)

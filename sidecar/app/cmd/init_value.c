@@ -1,8 +1,12 @@
 #include "app/cmd/init_value.h"
 
+#include "app/config/config_values.h"
+#include "refresh/fetch/fetch_url.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char env[] = "env:", too_long[] = "it is too long";
@@ -57,6 +61,7 @@ static const char *take_path(const char *text, char ret[INIT_VALUE_MAX])
     return put(ret, strcat(here, "/"), starts(text, "./") ? text + 2 : text);
 }
 
+/* As a person copies it from the browser. */
 static const char *take_host(const char *text, char ret[INIT_VALUE_MAX])
 {
     static const char scheme[] = "https://";
@@ -67,11 +72,35 @@ static const char *take_host(const char *text, char ret[INIT_VALUE_MAX])
     return failed;
 }
 
+/* One that a rule takes. */
+static const char *take_api(const char *text, char ret[INIT_VALUE_MAX])
+{
+    const char *failed = take_host(text, ret);
+    char *copy = failed ? NULL : strdup(ret);
+    if (!copy)
+        return failed ? failed : "out of memory";
+    failed = config_value_host(&copy);
+    free(copy);
+    return failed;
+}
+
+const char *init_value_url_wrong(const char *text)
+{
+    struct fetch_place place;
+    return fetch_url_read(text, false, &place) == 0
+               ? NULL
+               : "write the whole URL, with https:// (http:// on this machine alone)";
+}
+
 const char *init_value_take(const char *key, const char *text, char ret[INIT_VALUE_MAX])
 {
+    if (!*text)
+        return "it is empty";
     if (init_value_is_secret(key))
         return starts(text, env) ? take_variable(text, ret) : take_path(text, ret);
-    if (strcmp(key, "domain") == 0 || strcmp(key, "host") == 0)
+    if (strcmp(key, "host") == 0)
+        return take_api(text, ret);
+    if (strcmp(key, "domain") == 0)
         return take_host(text, ret);
     return put(ret, text, "");
 }

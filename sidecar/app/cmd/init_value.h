@@ -15,5 +15,7 @@ bool init_value_is_secret(const char *key);
  * may be used from anywhere, and must be there unless it looks like a path (it has /, ./, ../ or ~/ in front).  A host
  * loses its scheme and the slash behind it.  Returns NULL; else what is wrong, static, without the value. */
 MUST_CHECK const char *init_value_take(const char *key, const char *text, char ret[INIT_VALUE_MAX]);
+/* NULL, or what is wrong with a URL that sidekey is to ask; static. */
+MUST_CHECK const char *init_value_url_wrong(const char *text);
 
 #endif

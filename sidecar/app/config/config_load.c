@@ -7,7 +7,7 @@
 #include "app/config/config_local.h"
 #include "app/config/config_slips.h"
 #include "app/config/config_table.h"
-#include "app/config/preset.h"
+#include "app/config/preset_expand.h"
 #include "app/config/url.h"
 #include "base/hash.h"
 #include "crypto/seal.h"

@@ -227,7 +227,11 @@ static int wait_for_browser(struct browser *b)
     int64_t end_ms = clock_mono_ms() + b->login->options->patience_ms;
     if (login_wait_shown(b->login, &b->done, end_ms, end_ms))
         return b->status;
-    err_set(b->e, "the browser did not come back in time: run sidekey login again");
+    const char *at = b->login->spec->login.redirect_url;
+    err_set(b->e,
+            "the browser did not come back in time: run sidekey login again. If the provider showed an error instead, "
+            "register the redirect URL %s there",
+            at ? at : LOGIN_REDIRECT);
     return EX_UNAVAILABLE;
 }
 
