@@ -423,6 +423,37 @@ def test_a_device_code_expires(login, login_config, server):
     assert "expired before it was used" in one.end(EX_UNAVAILABLE)
 
 
+def jwt(claims, typ="JWT"):
+    """One that nobody has signed."""
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "none", "typ": typ}, claims)) + ".eA"
+
+
+API_URL = "https://api.example/v1"
+FOR_OTHERS = {
+    "an ID token of another client": ({"id_token": {"aud": "somebody", "sub": "alice"}}, 'for another client, "somebody"'),
+    "an ID token for several others": ({"id_token": {"aud": ["a", "b"], "sub": "alice"}}, "for another client"),
+    "an ID token of another issuer": ({"id_token": {"aud": "sidekey-native", "iss": "https://evil.example"}}, 'of another issuer, "https://evil.example"'),
+    "an access token for another resource": ({"access_token": {"aud": "https://other.example"}}, 'for another audience, "https://other.example", not "https://api.example/v1"'),
+    "an ID token that speaks to the terminal": ({"id_token": {"aud": "\x1b[2J"}}, '"?[2J"'),
+    "an ID token for us and others": ({"id_token": {"aud": ["sidekey-native", "b"], "email": "alice@api.example"}}, "Signed in as alice@api.example."),
+    "an access token for our resource": ({"access_token": {"aud": ["x", API_URL + "/"]}}, "Signed in."),
+}
+
+
+@pytest.mark.parametrize("what", FOR_OTHERS)
+def test_a_token_for_another_audience_is_not_stored(login, login_config, server, place, what):
+    tokens, says = FOR_OTHERS[what]
+    types = {"access_token": "at+jwt", "id_token": "JWT"}
+    made = {name: jwt(claims, types[name]) for name, claims in tokens.items()}
+    keys = device_server(server, [(200, {"access_token": "at-1", "refresh_token": "rt-0123456789", "expires_in": 3600, **made})])
+    server.answers["/.well-known/oauth-authorization-server"] = (200, {"issuer": server.url, "token_endpoint": f"{server.url}/token"})
+    one = login(login_config(token_url=f"{server.url}/token", login={**keys, "issuer": server.url}, resource=API_URL))
+    good = says.startswith("Signed in")
+    said = one.end(0 if good else EX_UNAVAILABLE)
+    assert says in said and "rt-0123456789" not in said and not any(token in said for token in made.values())
+    assert bool(list((place / "state").glob("*.state"))) == good
+
+
 @pytest.mark.parametrize("page", ["http://evil.example/enter", "javascript:alert(1)", "https://127.0.0.1\x1b[2J/"])
 def test_a_page_that_is_not_safe_to_show_is_refused(login, login_config, server, page):
     keys = device_server(server, [(400, {"error": "authorization_pending"})], verification_uri=page)

@@ -1,9 +1,9 @@
 /* refresh/login/login_private.h: inside the login, for login*.c only.
  * login.c has the steps; login_fetch.c one request, waited for; login_discover.c where the endpoints are;
  * login_register.c becomes a client;
- * login_device.c and login_browser.c bring the code; login_redeem.c spends it; login_keeper.c gives what came to the
- * keeper that runs, or login_store.c commits it.  Everything
- * blocks by running the loop. */
+ * login_device.c and login_browser.c bring the code; login_redeem.c spends it; login_claims.c reads what came;
+ * login_keeper.c gives what came to the keeper that runs, or login_store.c commits it.  Everything blocks by running
+ * the loop. */
 #ifndef SIDEKEY_REFRESH_LOGIN_LOGIN_PRIVATE_H
 #define SIDEKEY_REFRESH_LOGIN_LOGIN_PRIVATE_H
 
@@ -94,6 +94,12 @@ MUST_CHECK int login_redeem(struct login *l, const struct login_code *code, stru
 /* Reads a successful token response.  Exit status: 0; 69 with e (no refresh token, nothing that can be read). */
 MUST_CHECK int login_read(const struct login *l, const struct login_response *r, struct grant_answer *ret,
                           struct err *e);
+
+/* login_claims.c */
+/* The tokens are for this client, of this issuer, and for this resource, as far as they say.  Exit status: 0; 69 with
+ * e.  body: the token response. */
+MUST_CHECK int login_check_audience(const struct credential_spec *s, struct slice body, struct slice access_token,
+                                    struct err *e);
 /* The account that the ID token of a token response names; "" when there is none. */
 void login_account(struct slice body, char text[LOGIN_ACCOUNT_MAX + 1]);
 

@@ -1,9 +1,6 @@
 /* The code becomes tokens, once. */
 #include "refresh/login/login_private.h"
 
-#include "base/json_safe.h"
-#include "base/str.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -51,50 +48,10 @@ int login_read(const struct login *l, const struct login_response *r, struct gra
         err_set(e, "the token response cannot be used: %s", why);
         return EX_UNAVAILABLE;
     }
-    if (!secret_empty(&ret->refresh_token))
-        return 0;
+    int status = login_check_audience(l->spec, buf_slice(&r->body), secret_peek(&ret->access_token), e);
+    if (status || !secret_empty(&ret->refresh_token))
+        return status;
     err_set(e, "the provider gave no refresh token: request one, for example with login: {scope: \"… offline_access\"} "
                "or login: {params: {access_type: offline, prompt: consent}}, as its documentation says");
     return EX_UNAVAILABLE;
-}
-
-/* ---- who signed in: not verified, it came over TLS from the token endpoint, and is only shown ---- */
-
-static json_t *claims_of(struct slice token)
-{
-    struct slice rest, payload;
-    struct buf text;
-    slice_cut(token, '.', &rest);
-    payload = slice_cut(rest, '.', &rest);
-    buf_init_secret(&text, GRANT_TOKEN_MAX);
-    json_t *claims =
-        payload.len && str_add_unbase64(&text, payload) == 0 ? json_safe_load(buf_slice(&text), 0, NULL) : NULL;
-    buf_done(&text);
-    return claims;
-}
-
-/* Nothing in it may speak to a terminal. */
-static void show(const char *from, char text[LOGIN_ACCOUNT_MAX + 1])
-{
-    size_t len = 0;
-    for (; *from && len < LOGIN_ACCOUNT_MAX; from++)
-        text[len++] = *from > ' ' && *from < 0x7f ? *from : '?';
-    text[len] = '\0';
-}
-
-void login_account(struct slice body, char text[LOGIN_ACCOUNT_MAX + 1])
-{
-    static const char *const names[] = { "email", "preferred_username", "sub" };
-    json_t *response = json_safe_load(body, 0, NULL), *claims = NULL;
-    const json_t *token = json_object_get(response, "id_token");
-    text[0] = '\0';
-    if (json_is_string(token))
-        claims = claims_of(slice_of(json_string_value(token), json_string_length(token)));
-    for (size_t i = 0; i < sizeof names / sizeof *names && !text[0]; i++) {
-        const char *name = json_string_value(json_object_get(claims, names[i]));
-        if (name)
-            show(name, text);
-    }
-    json_decref(claims);
-    json_decref(response);
 }
