@@ -220,9 +220,13 @@ static void test_client_credentials_need_no_journal(void **s)
 static void test_an_answer_without_a_refresh_token_keeps_the_old_one(void **s)
 {
     static const char *const bodies[] = { "{\"access_token\":\"at-new\",\"expires_in\":60}",
-                                          "{\"access_token\":\"at-new\",\"expires_in\":60,\"refresh_token\":\"\"}" };
+                                          "{\"access_token\":\"at-new\",\"expires_in\":60,\"refresh_token\":\"\"}",
+                                          "{\"access_token\":\"at-new\",\"expires_in\":60,\"refresh_token\":null}",
+                                          "{\"access_token\":\"at-new\",\"expires_in\":60,\"refresh_token\":false}",
+                                          "{\"access_token\":\"at-new\",\"refresh_token\":\" \\r\\n\"}",
+                                          "access_token=at-new&refresh_token=&expires_in=60" };
     (void)s;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         teardown(NULL);
         setup(NULL);
         to_fetch();

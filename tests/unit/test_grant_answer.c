@@ -160,6 +160,29 @@ static void names_are_read_however_they_are_spelled(void **state)
             fail_msg("%s: %s", rows[i].body, seen_text(rows[i].body));
 }
 
+/* What a script has printed around a token, in strict and in almost JSON, and in a form. */
+static void line_ends_around_a_token_are_none_of_it(void **state)
+{
+    static const struct {
+        const char *body, *seen;
+    } rows[] = {
+        { "{\"access_token\":\"at\\n\",\"refresh_token\":\"rt\\r\\n\"}", "at rt 0" },
+        { "{\"access_token\":\" \\n at\",\"refresh_token\":\"\\n\\trt \\n \"}", "at rt 0" },
+        { "{\"access_token\":\"at\n\",\"refresh_token\":\"\r\nrt\n\"}", "at rt 0" },
+        { "{\"access_token\":\"at\\n\",\"refresh_token\":\"rt\\n\",}", "at rt 0" },
+        { "access_token=at%0a&refresh_token=rt%0D%0A", "at rt 0" },
+        { "{\"access_token\":\"at\",\"refresh_token\":\"\\n\"}", "at - 0" }, /* says nothing */
+        { "{\"access_token\":\"at\",\"refresh_token\":\" \"}", "at - 0" },
+        { "{\"access_token\":\"at\",\"refresh_token\":\"r\\nt\"}", "at - 0 unfit" },
+        { "{\"access_token\":\"at\",\"refresh_token\":\"rt\\u0000\\n\"}", "at - 0 unfit" },
+        { "{\"access_token\":\"at\",\"refresh_token\":\"rt \"}", "at rt  0" }, /* RFC 6749 A.17 allows it */
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (strcmp(seen_text(rows[i].body), rows[i].seen) != 0)
+            fail_msg("%s: %s", rows[i].body, seen_text(rows[i].body));
+}
+
 /* The server has made the tokens, and something went wrong behind it. */
 static void tokens_under_a_wrong_status_are_read(void **state)
 {
@@ -506,6 +529,7 @@ int main(void)
         cmocka_unit_test(what_is_almost_json_is_read),
         cmocka_unit_test(what_may_be_a_value_is_not_a_token),
         cmocka_unit_test(names_are_read_however_they_are_spelled),
+        cmocka_unit_test(line_ends_around_a_token_are_none_of_it),
         cmocka_unit_test(tokens_under_a_wrong_status_are_read),
         cmocka_unit_test(a_refresh_token_is_found_whatever_the_rest_is_worth),
         cmocka_unit_test(an_error_is_known_whatever_its_description_is),

@@ -12,8 +12,8 @@
 
 /* clang-format off */
 #define FETCH_CURL_FUNCTIONS(X) \
-    X(curl_easy_cleanup) X(curl_easy_getinfo) X(curl_easy_init) X(curl_easy_setopt) \
-    X(curl_easy_strerror) X(curl_free) X(curl_getdate) X(curl_global_init_mem) \
+    X(curl_easy_cleanup) X(curl_easy_getinfo) X(curl_easy_init) X(curl_easy_recv) \
+    X(curl_easy_send) X(curl_easy_setopt) X(curl_easy_strerror) X(curl_free) X(curl_getdate) X(curl_global_init_mem) \
     X(curl_multi_add_handle) X(curl_multi_assign) X(curl_multi_cleanup) X(curl_multi_info_read) \
     X(curl_multi_init) X(curl_multi_remove_handle) X(curl_multi_setopt) X(curl_multi_socket_action) \
     X(curl_slist_append) X(curl_slist_free_all) X(curl_url) X(curl_url_cleanup) \
@@ -40,6 +40,8 @@ CURLcode fetch_curl_start(void);
 #define curl_easy_cleanup fetch_curl.call_curl_easy_cleanup
 #define curl_easy_getinfo fetch_curl.call_curl_easy_getinfo
 #define curl_easy_init fetch_curl.call_curl_easy_init
+#define curl_easy_recv fetch_curl.call_curl_easy_recv
+#define curl_easy_send fetch_curl.call_curl_easy_send
 #define curl_easy_setopt fetch_curl.call_curl_easy_setopt
 #define curl_easy_strerror fetch_curl.call_curl_easy_strerror
 #define curl_free fetch_curl.call_curl_free

@@ -69,13 +69,14 @@ int fetch_url_host(const char *url, char *text, size_t size)
 }
 
 /* 0; -EINVAL, -ENOMEM. */
-static int name_of(const char *url, char *text, size_t size)
+static int name_of(const char *url, const char *location, char *text, size_t size)
 {
     char scheme[8] = "", host[256] = "", port[8] = "";
     CURLU *u = fetch_curl_load(NULL) == 0 ? curl_url() : NULL;
     if (!u)
         return -ENOMEM;
     int failed = curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK
+                 || curl_url_set(u, CURLUPART_URL, location, CURLU_URLENCODE) != CURLUE_OK
                  || copy_part(u, CURLUPART_SCHEME, 0, scheme, sizeof scheme)
                  || copy_part(u, CURLUPART_HOST, 0, host, sizeof host)
                  || copy_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, sizeof port);
@@ -89,9 +90,42 @@ static int name_of(const char *url, char *text, size_t size)
     return 0;
 }
 
-const char *fetch_url_redirect(void *easy, char *text, size_t size)
+const char *fetch_url_redirect(const char *url, struct slice location, char *text, size_t size)
 {
-    char *url = NULL;
-    bool there = curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &url) == CURLE_OK && url;
-    return there && name_of(url, text, size) == 0 ? text : NULL;
+    char *to = location.len ? slice_dup(location) : NULL;
+    bool leads = to && name_of(url, to, text, size) == 0;
+    free(to);
+    return leads ? text : NULL;
+}
+
+/* The part that is there, behind its mark.  0; -ENOMEM, -ENOBUFS. */
+static int add_part(CURLU *u, CURLUPart part, const char *mark, struct buf *to)
+{
+    char *value = NULL;
+    int failed = 0;
+    CURLUcode code = curl_url_get(u, part, &value, CURLU_NO_DEFAULT_PORT);
+    if (code == CURLUE_OK)
+        failed = buf_printf(to, "%s%s", mark, value);
+    else if (code == CURLUE_OUT_OF_MEMORY)
+        failed = -ENOMEM;
+    curl_free(value);
+    return failed;
+}
+
+int fetch_url_target(const char *url, struct buf *path, struct buf *host)
+{
+    CURLU *u = fetch_curl_load(NULL) == 0 ? curl_url() : NULL;
+    if (!u)
+        return -ENOMEM;
+    int failed = curl_url_set(u, CURLUPART_URL, url, CURLU_URLENCODE) == CURLUE_OK ? 0 : -EINVAL;
+    if (failed == 0)
+        failed = add_part(u, CURLUPART_PATH, "", path);
+    if (failed == 0)
+        failed = add_part(u, CURLUPART_QUERY, "?", path);
+    if (failed == 0)
+        failed = add_part(u, CURLUPART_HOST, "", host);
+    if (failed == 0)
+        failed = add_part(u, CURLUPART_PORT, ":", host);
+    curl_url_cleanup(u);
+    return failed;
 }

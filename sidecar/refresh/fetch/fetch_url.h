@@ -2,7 +2,7 @@
 #ifndef SIDEKEY_REFRESH_FETCH_FETCH_URL_H
 #define SIDEKEY_REFRESH_FETCH_FETCH_URL_H
 
-#include "base/slice.h"
+#include "base/buf.h"
 
 struct fetch_place {
     char scheme[8], host[256]; /* lower case */
@@ -18,8 +18,12 @@ MUST_CHECK int fetch_url_read(const char *url, bool metadata, struct fetch_place
  * not on loopback). */
 MUST_CHECK int fetch_url_host(const char *url, char *text, size_t size);
 
-/* Where the 3xx that easy has received leads to, "host:port" in printable ASCII.  text; NULL: nowhere, or not by http.
- */
-const char *fetch_url_redirect(void *easy, char *text, size_t size);
+/* Where the Location of a response from url leads to, "host:port" in printable ASCII.  text; NULL: nowhere, or not by
+ * http. */
+const char *fetch_url_redirect(const char *url, struct slice location, char *text, size_t size);
+
+/* Adds the path and the query as a request line has them, and "host" or "host:port" as its Host.
+ * 0; -EINVAL (no URL), -ENOMEM. */
+MUST_CHECK int fetch_url_target(const char *url, struct buf *path, struct buf *host);
 
 #endif

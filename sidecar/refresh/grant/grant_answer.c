@@ -18,9 +18,28 @@ static enum grant_result broken(char *why, const char *text)
     return GRANT_BROKEN;
 }
 
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* Without the line ends around it, and the blanks beside them: a script has printed them, and no token has any. */
+static struct slice without_lines(struct slice s)
+{
+    size_t from = 0, to = s.len;
+    bool before = false, behind = false;
+    for (; from < to && is_space(s.ptr[from]); from++)
+        before = before || s.ptr[from] == '\r' || s.ptr[from] == '\n';
+    for (; to > from && is_space(s.ptr[to - 1]); to--)
+        behind = behind || s.ptr[to - 1] == '\r' || s.ptr[to - 1] == '\n';
+    from = before ? from : 0;
+    return slice_of(s.ptr + from, (behind ? to : s.len) - from);
+}
+
 static struct slice string_of(const json_t *value)
 {
-    return json_is_string(value) ? slice_of(json_string_value(value), json_string_length(value)) : SLICE("");
+    return json_is_string(value) ? without_lines(slice_of(json_string_value(value), json_string_length(value)))
+                                 : SLICE("");
 }
 
 static struct slice text_of(const json_t *object, const char *name)
@@ -57,7 +76,7 @@ static struct slice first_text(const json_t *object, const struct names *n)
 /* NULL for what says nothing. */
 static const json_t *meant(const json_t *v)
 {
-    return json_is_null(v) || json_is_false(v) || (json_is_string(v) && json_string_length(v) == 0) ? NULL : v;
+    return grant_answer_says_nothing(v) ? NULL : v;
 }
 
 static const json_t *first_value(const json_t *object, const struct names *n)

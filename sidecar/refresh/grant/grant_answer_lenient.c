@@ -55,11 +55,14 @@ static int escaped(struct reader *r)
         r->at += 4;
     if (c == 'u')
         return unit;
+    const char *names = "nrt", *name = c ? strchr(names, c) : NULL;
+    if (name)
+        return "\n\r\t"[name - names];
     return c == '"' || c == '\\' || c == '/' ? c : -1;
 }
 
-/* From behind the opening quote to behind the closing one.  VSCHAR is kept (RFC 6749 A); *ret_fit: there was nothing
- * else. */
+/* From behind the opening quote to behind the closing one.  VSCHAR is kept (RFC 6749 A), and space, which may stand
+ * around a token; *ret_fit: there was nothing else. */
 static enum outcome read_string(struct reader *r, struct buf *out, bool *ret_fit)
 {
     *ret_fit = true;
@@ -71,7 +74,8 @@ static enum outcome read_string(struct reader *r, struct buf *out, bool *ret_fit
             break;
         if (c == '\\')
             c = escaped(r);
-        if (c < ' ' || c > '~' || buf_space(out) == 0)
+        bool good = (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t';
+        if (!good || buf_space(out) == 0)
             *ret_fit = false;
         else if (*ret_fit && buf_add(out, slice_of(&(char){ (char)c }, 1)) != 0)
             return NO_MEMORY;

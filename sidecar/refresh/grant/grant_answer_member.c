@@ -22,9 +22,10 @@ bool grant_answer_is_name(const char *name, const char *plain)
     return next_plain(&plain) == '\0';
 }
 
-static bool says_nothing(const json_t *v)
+bool grant_answer_says_nothing(const json_t *v)
 {
-    return json_is_null(v) || json_is_false(v) || (json_is_string(v) && json_string_length(v) == 0);
+    const char *text = json_string_value(v);
+    return json_is_null(v) || json_is_false(v) || (text && strspn(text, " \t\r\n") == json_string_length(v));
 }
 
 const json_t *grant_answer_member(const json_t *object, const char *plain)
@@ -32,11 +33,11 @@ const json_t *grant_answer_member(const json_t *object, const char *plain)
     const json_t *found = json_object_get(object, plain);
     const char *name;
     json_t *value;
-    if (found && !says_nothing(found))
+    if (found && !grant_answer_says_nothing(found))
         return found;
     json_object_foreach((json_t *)(uintptr_t)object, name, value)
     {
-        if (!says_nothing(value) && grant_answer_is_name(name, plain))
+        if (!grant_answer_says_nothing(value) && grant_answer_is_name(name, plain))
             return value;
     }
     return NULL;
@@ -53,7 +54,7 @@ static bool has_refresh(const json_t *v, int depth)
             return true;
     json_object_foreach((json_t *)(uintptr_t)v, name, inner)
     {
-        if (grant_answer_is_name(name, "refresh_token") && !says_nothing(inner))
+        if (grant_answer_is_name(name, "refresh_token") && !grant_answer_says_nothing(inner))
             return true;
         if (has_refresh(inner, depth + 1))
             return true;

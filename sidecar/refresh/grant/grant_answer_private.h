@@ -34,8 +34,10 @@ json_t *grant_answer_strict(struct slice text);
 bool grant_answer_unpack(struct slice body, struct buf *out, bool *io_cut);
 
 /* The member of that name (lower case, "_" between words), also when it is spelled otherwise (accessToken,
- * Access-Token); the exact name first.  NULL: there is none, or it says nothing (null, false, ""). */
+ * Access-Token); the exact name first.  NULL: there is none, or it says nothing. */
 const json_t *grant_answer_member(const json_t *object, const char *plain);
+/* null, false, or no more than blanks. */
+bool grant_answer_says_nothing(const json_t *v);
 /* name is such a spelling. */
 bool grant_answer_is_name(const char *name, const char *plain);
 /* There is a refresh token somewhere in it, however deep. */
