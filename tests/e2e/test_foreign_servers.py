@@ -18,6 +18,7 @@ import harness
 import pytest
 from harness import PYTHON, ROOT, until
 from test_clock import wall  # noqa: F401 (fixture)
+from test_login import Login, Person
 
 CLIENT = "sidekey"
 SECRET = "a+b/c=d%e%41"  # what form encoding changes, and what looks as if it was encoded
@@ -88,15 +89,15 @@ def bodies(whole):
 class Server(harness.Process):
     """One of SERVERS, and the relay in front of its token endpoint."""
 
-    def __init__(self, which, folder):
+    def __init__(self, which, folder, **options):
         env = {**os.environ, "SIDEKEY_NODE": str(harness.NODE_DIR), "NODE_NO_WARNINGS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        settings = {"client_id": CLIENT, "client_secret": SECRET, "folder": str(folder)}
+        settings = {"client_id": CLIENT, "client_secret": SECRET, "folder": str(folder), **options}
         super().__init__(which, [*SERVERS[which], json.dumps(settings)], folder, env, subprocess.PIPE)
         ready = json.loads(self.wait_line(r"^\{.*\}$", self.out, 90)[0])  # many start at once
         self.control, token_url = ready["url"], urllib.parse.urlsplit(ready["token_url"])
         self.relay = Relay(token_url.port)
         self.token_url = f"http://127.0.0.1:{self.relay.port}{token_url.path}"
-        self.ends = ready["ends"]
+        self.ends, self.login = ready["ends"], ready.get("login")
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(self, path, **body):
@@ -230,3 +231,37 @@ def test_a_client_secret_of_difficult_letters(start, server, config_for, auth_wa
         assert now["last_error_class"] == "config" and now["state"] != "reauth_required" and set(server.relay.sent()) == {token}, now
         assert auth_way != "basic" or "client_auth: body, or basic_raw" in now["last_error"], now
         assert server.ask("/counts") == {"rotations": 0, "reuse": 0}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+@pytest.mark.world
+@pytest.mark.parametrize("which", ["django", "glewlwyd"])
+def test_a_person_signs_in_there_the_token_rotates_and_logout_revokes_it(start, make_config, place, which):
+    """Authorization code with PKCE, refresh, RFC 7009: no refresh token is live in the end."""
+    package, there = NEEDS[which]
+    if not there():
+        pytest.skip(f"there is no package {package}")
+    redirect_url = f"http://127.0.0.1:{free_port()}/callback"  # they compare it whole
+    server = Server(which, place, redirect_uri=redirect_url)
+    config = make_config()
+    config["credentials"]["crm"] = {
+        "grant": "refresh_token", "token_url": server.token_url, "client_id": CLIENT, "client_secret": make_config.write("client-secret", SECRET), "forced_refresh_floor": "1s",
+        **({} if which in WORKS["basic"] else {"client_auth": "body"}), "login": {**server.login, "scope": "api", "redirect_url": redirect_url}}
+    one = Login(place, config, "--no-browser")
+    Person().go(one.url())
+    assert "Signed in" in one.end()
+    sidekey = start(config)
+    until("a token", lambda: credential(sidekey)["state"] == "usable")
+    assert server.ask("/live") == 1
+    until("it rotates", lambda: rotate(sidekey) and server.ask("/counts")["rotations"] >= 1)
+    assert server.ask("/live") == 1 and server.ask("/counts")["reuse"] == 0
+    said = Login(place, config, command="logout", name="logout").end()
+    assert said.endswith("is forgotten.\n"), said
+    assert server.ask("/live") == 0 and server.ask("/counts")["reuse"] == 0
+    until("no token", lambda: credential(sidekey)["state"] != "usable")
+    server.relay.close()
+    server.stop()

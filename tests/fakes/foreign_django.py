@@ -9,7 +9,8 @@ from foreign_serve import OPTIONS, serve
 
 settings.configure(
     SECRET_KEY=secrets.token_hex(), ALLOWED_HOSTS=["*"], USE_TZ=True, ROOT_URLCONF="__main__", DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "oauth2_provider"],
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "oauth2_provider"],
+    MIDDLEWARE=["__main__.signed_in"],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{OPTIONS['folder']}/db.sqlite3"}},
     OAUTH2_PROVIDER={"OAUTH2_VALIDATOR_CLASS": "__main__.Validator", "SCOPES": {"api": "all"}, "ACCESS_TOKEN_EXPIRE_SECONDS": 3600, "REFRESH_TOKEN_REUSE_PROTECTION": True})
 django.setup()
@@ -23,6 +24,17 @@ from django.utils import timezone  # noqa: E402
 from oauth2_provider.models import AccessToken, Application, RefreshToken  # noqa: E402
 from oauth2_provider.oauth2_validators import OAuth2Validator  # noqa: E402
 from oauth2_provider.settings import DEFAULTS  # noqa: E402
+
+PERSON = "alice"
+
+
+def signed_in(get_response):
+    """Everybody is the same person, whom nobody asks for a password."""
+    def answer(request):
+        request.user = User.objects.filter(username=PERSON).first()
+        return get_response(request)
+    return answer
+
 
 urlpatterns = [path("o/", include("oauth2_provider.urls", namespace="oauth2_provider"))]
 COUNTS = {"rotations": 0, "reuse": 0}
@@ -42,8 +54,9 @@ class Validator(OAuth2Validator):
 
 
 call_command("migrate", verbosity=0)
+User.objects.create_user(PERSON)
 application = Application.objects.create(
-    client_id=OPTIONS["client_id"], client_secret=OPTIONS["client_secret"], name="sidekey", redirect_uris="https://client.sidekey.test/cb",
+    client_id=OPTIONS["client_id"], client_secret=OPTIONS["client_secret"], name="sidekey", redirect_uris=OPTIONS.get("redirect_uri", "https://client.sidekey.test/cb"), skip_authorization=True,
     client_type=Application.CLIENT_CONFIDENTIAL, authorization_grant_type=Application.GRANT_AUTHORIZATION_CODE)
 
 
@@ -62,4 +75,10 @@ def end(refresh_token):
     connections.close_all()
 
 
-serve(get_wsgi_application(), mint, end, lambda: COUNTS, token_url="/o/token/", ends=ENDS)
+def live():
+    count = RefreshToken.objects.filter(revoked__isnull=True).count()
+    connections.close_all()
+    return count
+
+
+serve(get_wsgi_application(), mint, end, lambda: COUNTS, token_url="/o/token/", ends=ENDS, live=live, login=[("authorization_url", "/o/authorize/"), ("revocation_url", "/o/revoke_token/")])

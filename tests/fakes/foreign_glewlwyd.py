@@ -93,10 +93,11 @@ manage("api/auth", username="admin", password="password")
 manage("api/scope", name="api", display_name="api", password_required=True, password_max_age=0)
 manage("api/user?source=database", username=USER, password=PASSWORD, scope=["api"], enabled=True)
 manage("api/client?source=database", client_id=OPTIONS["client_id"], client_secret=OPTIONS["client_secret"], confidential=True, enabled=True, scope=["api"],
-       authorization_type=["password", "refresh_token"], redirect_uri=["http://127.0.0.1/"], token_endpoint_auth_method=["client_secret_basic", "client_secret_post"])
+       authorization_type=["password", "code", "refresh_token"], redirect_uri=[OPTIONS.get("redirect_uri", "http://127.0.0.1/")], token_endpoint_auth_method=["client_secret_basic", "client_secret_post"])
 manage("api/mod/plugin", module="oidc", name="oidc", display_name="oidc", parameters={
     "iss": URL, "jwt-type": "sha", "jwt-key-size": "256", "key": secrets.token_hex(32), "access-token-duration": 3600, "refresh-token-duration": 1209600,
-    "code-duration": 600, "refresh-token-rolling": True, "refresh-token-one-use": "always", "allow-non-oidc": True, "auth-type-code-enabled": False,
+    "code-duration": 600, "refresh-token-rolling": True, "refresh-token-one-use": "always", "allow-non-oidc": True, "auth-type-code-enabled": True, "pkce-allowed": True, "pkce-required": False, "introspection-revocation-allowed": True,
+    "introspection-revocation-allow-target-client": True,
     "auth-type-token-enabled": False, "auth-type-none-enabled": False, "auth-type-password-enabled": True, "auth-type-client-enabled": False,
     "auth-type-device-enabled": False, "auth-type-id-token-enabled": False, "auth-type-refresh-enabled": True, "scope": []})
 
@@ -108,17 +109,47 @@ def token(form, authorization=None):
     return ask("api/oidc/token", urllib.parse.urlencode(form).encode(), headers)
 
 
+def answer(start_response, status, body, *headers):
+    start_response(f"{status} said", [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers])
+    return [body]
+
+
+class Stay(urllib.request.HTTPRedirectHandler):
+    """What leads away is for the person's browser."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+def sign_in(query, start_response):
+    """Its pages need a browser with scripts: this is what they ask for a person who signs in, and consents."""
+    browser = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()), Stay)
+    for method, path, body in (("POST", "api/auth", {"username": USER, "password": PASSWORD}), ("PUT", f"api/auth/grant/{OPTIONS['client_id']}", {"scope": "api"})):
+        browser.open(urllib.request.Request(URL + path, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method), timeout=60).close()
+    try:
+        browser.open(f"{URL}api/oidc/auth?{query}&g_continue", timeout=60).close()
+    except urllib.error.HTTPError as left:
+        return answer(start_response, left.code, b"{}", ("Location", left.headers["location"]))
+    raise AssertionError("glewlwyd asks for more")
+
+
 def app(environ, start_response):
-    """The token endpoint."""
+    """The token endpoint, and the one that revokes."""
+    if environ["PATH_INFO"] == "/sign-in":
+        return sign_in(environ["QUERY_STRING"], start_response)
     form = dict(urllib.parse.parse_qsl(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).decode()))
+    if environ["PATH_INFO"] == "/revoke":
+        return answer(start_response, *ask("api/oidc/revoke", urllib.parse.urlencode(form).encode(), {
+            "Content-Type": "application/x-www-form-urlencoded", **({"Authorization": environ["HTTP_AUTHORIZATION"]} if "HTTP_AUTHORIZATION" in environ else {})}))
     status, body = token(form, environ.get("HTTP_AUTHORIZATION"))
-    if status == 200:
+    if status == 200 and form["grant_type"] != "refresh_token":
+        pass
+    elif status == 200:
         COUNTS["rotations"] += 1
         SPENT.add(form["refresh_token"])
-    elif form["refresh_token"] in SPENT:
+    elif form.get("refresh_token") in SPENT:
         COUNTS["reuse"] += 1
-    start_response(f"{status} said", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-    return [body]
+    return answer(start_response, status, body)
 
 
 def mint():
@@ -134,4 +165,9 @@ def end(_refresh_token):
         db.execute("UPDATE gpo_refresh_token SET gpor_enabled = 0")
 
 
-serve(app, mint, end, lambda: COUNTS, ends=OPTIONS.get("ends", True))
+def live():
+    with contextlib.closing(sqlite3.connect(FOLDER / "db", timeout=30)) as db:
+        return db.execute("SELECT count(*) FROM gpo_refresh_token WHERE gpor_enabled = 1").fetchone()[0]
+
+
+serve(app, mint, end, lambda: COUNTS, ends=OPTIONS.get("ends", True), live=live, login=[("authorization_url", "/sign-in"), ("revocation_url", "/revoke")])

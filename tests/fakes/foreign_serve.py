@@ -1,9 +1,11 @@
 """How an authorization server of others, in this process, is asked by a test: a WSGI application, with JSON control beside its token endpoint.
 
-serve(app, mint, end, counts) prints {"url", "token_url", "ends"} when ready, and ends when its stdin ends.  ends: a token that comes twice ends its grant.
+serve(app, mint, end, counts) prints {"url", "token_url", "ends", "login"} when ready, and ends when its stdin ends.  ends: a token that comes twice ends its grant.
+login: {"authorization_url", "revocation_url"}, for those where a person can sign in (option redirect_uri), with any form filled in.
   POST /mint                 a refresh token of a new grant -> {refresh_token}
   POST /end {refresh_token}  the grant of that token is over
   POST /counts               counts: {rotations, reuse}
+  POST /live                 how many refresh tokens may still be spent, of those with a login
 All other paths are the application's, its token endpoint (/token, or token_url) among them.
 """
 import json
@@ -25,8 +27,8 @@ class Handler(wsgiref.simple_server.WSGIRequestHandler):
         pass
 
 
-def serve(app, mint, end, counts, token_url="/token", ends=True):
-    ways = {"/mint": lambda _: {"refresh_token": mint()}, "/end": lambda form: end(form["refresh_token"]) or {}, "/counts": lambda _: counts()}
+def serve(app, mint, end, counts, token_url="/token", ends=True, login=(), live=None):
+    ways = {"/mint": lambda _: {"refresh_token": mint()}, "/end": lambda form: end(form["refresh_token"]) or {}, "/counts": lambda _: counts(), "/live": lambda _: live()}
     one = threading.Lock()
 
     def handle(environ, start_response):
@@ -42,6 +44,6 @@ def serve(app, mint, end, counts, token_url="/token", ends=True):
     server = wsgiref.simple_server.make_server("127.0.0.1", 0, handle, Server, Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
-    print(json.dumps({"url": url, "token_url": urllib.parse.urljoin(url, token_url), "ends": ends}), flush=True)
+    print(json.dumps({"url": url, "token_url": urllib.parse.urljoin(url, token_url), "ends": ends, "login": {name: urllib.parse.urljoin(url, path) for name, path in login}}), flush=True)
     sys.stdin.read()
     raise SystemExit(0)
