@@ -11,7 +11,8 @@ import tempfile
 import pytest
 from harness import API, SIDEKEY, Process, environment, process_name, run, until
 
-UID = 52341
+# Of this worker alone: a sidekey that another test has just started as this user is not yet closed to it.
+UID = 52341 + int("0" + "".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))))
 CLIENT_SECRET, REFRESH_TOKEN, SEAL_KEY, CLIENT_PASSWORD = "env-client-secret-0d1f", "env-refresh-token-77aa", "9f3c1e7a5b2d4806c1f0e3a79b5d8246717c0a9e3f6b8d52e4a1c7095d3b6f28", "env-client-password-c4c4"
 SECRETS = {"S_CLIENT": CLIENT_SECRET, "S_REFRESH": REFRESH_TOKEN, "S_SEAL": SEAL_KEY, "S_PASSWORD": CLIENT_PASSWORD}
 

@@ -40,7 +40,7 @@ static bool is_json(struct slice bytes)
 static int64_t read_date(struct slice value)
 {
     char date[DATE_BYTES];
-    if (value.len >= sizeof date)
+    if (value.len == 0 || value.len >= sizeof date)
         return 0;
     memcpy(date, value.ptr, value.len);
     date[value.len] = '\0';
