@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import urllib.parse
 
+import pki as pki_maker
 import pytest
 from harness import SIDEKEY, environment, run, until
 from json_server import JsonHandler, serving
@@ -18,6 +19,8 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 CLIENT_JWT = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
+ACCESS_TYPE = "urn:ietf:params:oauth:token-type:access_token"
+POOL, ROBOT = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/k8s", "robot@project.iam.gserviceaccount.com"
 CLOUD = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -86,6 +89,10 @@ PROVIDERS = {
     "github-app": ({"client_id": "Iv1.app", "key": "rsa-key"},
                    lambda a: a.method == "POST" and claims(a.headers["authorization"].removeprefix("Bearer "))["iss"] == "Iv1.app" and "json" in a.headers["accept"],
                    {"token": "AT", "expires_at": "2099-01-01T00:00:00Z", "permissions": {}}),
+    "github-git": ({"client_id": "Iv1.app", "key": "rsa-key"}, lambda a: claims(a.headers["authorization"].removeprefix("Bearer "))["iss"] == "Iv1.app", {"token": "AT", "expires_at": "2099-01-01T00:00:00Z"}),
+    "google-workload-identity": ({"provider": POOL, "account": ROBOT, "subject_token": "subject", "impersonate": {"url": "BASE/impersonation"}},
+                                 lambda a: a.has(grant_type=EXCHANGE, subject_token="subject-token", subject_token_type=JWT_TYPE, audience=POOL, requested_token_type=ACCESS_TYPE, scope=CLOUD)
+                                 and a.lacks("authorization"), {**PLAIN, "access_token": "STS", "issued_token_type": ACCESS_TYPE}),
     "github-user": (SECRETS, lambda a: spends(a, "form", **BODY) and "json" in a.headers["accept"], {**ROTATED, "token_type": "bearer", "scope": "", "expires_in": 28800, "refresh_token_expires_in": 15811200}),
     "anthropic-oauth": ({"client_id": "me", "refresh_token": "refresh-token"}, lambda a: spends(a, "json", client_id="me") and a.headers["anthropic-beta"] == "oauth-2025-04-20" and a.lacks("authorization"), ROTATED),
     "anthropic-federation": ({"organization": "org-1", "federation_rule": "fr-1", "assertion": {"token": "subject"}},
@@ -117,8 +124,14 @@ PROVIDERS = {
             lambda a: spends(a, "form", resource="https://mcp.example/mcp") and basic(a), ROTATED),
     "generic-client-credentials": ({"client_id": "me", "client_secret": "client-secret"}, lambda a: a.has(grant_type="client_credentials") and basic(a), PLAIN),
     "generic-jwt-bearer": ({"key": "rsa-key", "client_id": "me", "client_auth": "none"}, lambda a: a.has(grant_type=JWT_BEARER) and claims(a.params["assertion"])["aud"] == a.url, PLAIN),
+    "generic-metadata": ({}, lambda a: a.method == "GET" and a.headers["metadata-flavor"] == "Google", PLAIN),
+    "generic-github-app": ({"client_id": "Iv1.app", "key": "rsa-key"}, lambda a: claims(a.headers["authorization"].removeprefix("Bearer "))["iss"] == "Iv1.app",
+                           {"token": "AT", "expires_at": "2099-01-01T00:00:00Z"}),
     "generic-token-exchange": ({"key": "subject", "client_auth": "none"}, lambda a: a.has(grant_type=EXCHANGE, subject_token="subject-token"), PLAIN),
 }
+# The second step of google-workload-identity: a server of its own.
+IMPERSONATION = (None, lambda a: a.is_json and a.headers["authorization"] == "Bearer STS" and a.params["scope"] == [CLOUD], {"accessToken": "AT", "expireTime": "2099-01-01T00:00:00Z"})
+LOCAL = {"generic-command": {"command": ["/bin/echo", '{"access_token": "AT", "expires_in": 600}']}}
 STATIC = ("anthropic", "azure-openai", "gemini", "generic-static", "gitlab", "openai")
 
 
@@ -126,20 +139,24 @@ class Provider(JsonHandler):
     def answer(self):
         name = self.path.strip("/")
         asked = Asked(self)
+        _, demands, says = PROVIDERS.get(name, IMPERSONATION)
         try:
-            right = PROVIDERS[name][1](asked)
+            right = demands(asked)
         except (KeyError, IndexError, ValueError):
             right = False
         if not right:
             self.server.refused.append((name, asked.method, asked.kind, asked.params, asked.headers))
-        good = 201 if name == "github-app" else 200
-        self.say(good if right else 400, PROVIDERS[name][2] if right else {"error": "invalid_request"})
+        good = 201 if name in ("github-app", "github-git", "generic-github-app") else 200
+        if name in self.server.dead:
+            self.say(*self.server.dead[name])
+        else:
+            self.say(good if right else 400, says if right else {"error": "invalid_request"})
     do_GET = do_POST = answer
 
 
 @pytest.fixture
 def provider():
-    with serving(Provider, refused=[], wanted_header={}) as server:
+    with serving(Provider, refused=[], wanted_header={}, dead={}) as server:
         yield server
 
 
@@ -167,19 +184,143 @@ def names():
 
 
 def test_the_list_and_the_table_here_name_the_same_presets():
-    two_steps = {"google-workload-identity"}  # tests/e2e/test_grants.py: the second step is another server
-    assert set(names()) == {*PROVIDERS, *STATIC, *two_steps, "github-git"}
+    assert set(names()) == {*PROVIDERS, *STATIC, *LOCAL}
+    assert set(ARRIVES) == set(names()) - WITHOUT_HOST
+
+
+def spoken(provider, files, chosen):
+    """The credentials of these presets, whose tokens come from the fake."""
+    base = f"http://127.0.0.1:{provider.server_address[1]}"
+
+    def credential(name):
+        if name in LOCAL:
+            return {"preset": name, **LOCAL[name]}
+        if name in STATIC:
+            return {"preset": name, "key": files["api-key"]}
+        return {"preset": name, **written(json.loads(json.dumps(PROVIDERS[name][0]).replace("BASE", base)), files), "token_url": f"{base}/{name}"}
+    return {name: credential(name) for name in chosen}
 
 
 def test_every_preset_gets_a_token_from_its_provider(start, make_config, provider, files):
-    base = f"http://127.0.0.1:{provider.server_address[1]}"
     config = make_config(rules=[])
-    config["credentials"] = {name: {"preset": name, **written(values, files), "token_url": f"{base}/{name}", "required": True} for name, (values, _, _) in PROVIDERS.items()}
+    config["credentials"] = {name: {**keys, "required": True} for name, keys in spoken(provider, files, [*PROVIDERS, *LOCAL]).items()}
     sidekey = start(config)
     states = {c["name"]: c for c in json.loads(sidekey.get_admin("/status")[1])["credentials"]}
     assert not provider.refused, provider.refused
     until("every credential is usable", lambda: all(c["state"] == "usable" for c in json.loads(sidekey.get_admin("/status")[1])["credentials"]), seconds=60)
-    assert set(states) == set(PROVIDERS)
+    assert set(states) == {*PROVIDERS, *LOCAL}
+
+
+DEAD = {
+    "google-user": (400, {"error": "invalid_grant", "error_description": "Token has been expired or revoked."}),
+    "github-user": (200, {"error": "bad_refresh_token", "error_description": "The refresh token passed is incorrect or expired."}),
+    "slack": (200, {"ok": False, "error": "invalid_refresh_token"}),
+    "salesforce": (400, {"error": "invalid_grant", "error_description": "expired access/refresh token"}),
+    "atlassian": (403, {"error": "unauthorized_client", "error_description": "refresh_token is invalid"}),
+    "hubspot": (400, {"status": "BAD_REFRESH_TOKEN", "message": "missing or invalid refresh token", "correlationId": "b"}),
+    "xero": (400, {"error": "invalid_grant"}),
+    "quickbooks": (400, {"error": "invalid_grant", "error_description": "Incorrect or invalid refresh token"}),
+    "gitlab-user": (400, {"error": "invalid_grant", "error_description": "The provided authorization grant is invalid, expired, revoked."}),
+    "entra-user": (400, {"error": "invalid_grant", "error_description": "AADSTS700082: The refresh token has expired due to inactivity.", "error_codes": [700082], "suberror": "bad_token"}),
+    "okta-user": (400, {"error": "invalid_grant", "error_description": "The refresh token is invalid or expired."}),
+    "auth0-user": (403, {"error": "invalid_grant", "error_description": "Unknown or invalid refresh token."}),
+    "keycloak-user": (400, {"error": "invalid_grant", "error_description": "Token is not active"}),
+    "anthropic-oauth": (400, {"error": "invalid_grant", "error_description": "Refresh token not found or invalid"}),
+}
+
+
+def test_every_preset_knows_the_word_of_its_provider_for_a_grant_that_is_over(start, make_config, provider, files):
+    provider.dead = DEAD
+    config = make_config(rules=[])
+    config["credentials"] = spoken(provider, files, DEAD)
+    sidekey = start(config)
+
+    def states():
+        return {c["name"]: (c["state"], c["last_error"]) for c in json.loads(sidekey.get_admin("/status")[1])["credentials"]}
+    until("all of them are over", lambda: {state for state, _ in states().values()} == {"reauth_required"} or None)
+    for name, (_, error) in states().items():
+        signs_in = "login:" in run([SIDEKEY, "presets", "show", name]).stdout.decode()
+        assert (f"run sidekey login {name}" in error) == signs_in, (name, error)
+
+
+WITHOUT_HOST = {"auth0", "auth0-user", "keycloak", "keycloak-user"} | {f"generic-{kind}" for kind in ("client-credentials", "command", "github-app", "jwt-bearer", "metadata", "login", "refresh-token", "static", "token-exchange")}
+BEARER, NO_QUERY = {"authorization": "Bearer AT"}, "/x?kept=1"
+GIT = {"authorization": "Basic " + base64.b64encode(b"x-access-token:AT").decode()}
+# preset -> the host of its API, what arrives there of SENT beside the token, the path that arrives
+ARRIVES = {
+    "anthropic": ("api.anthropic.com", {"x-api-key": "sk-real"}, "/x?key=theirs&kept=1"),
+    "anthropic-federation": ("api.anthropic.com", {**BEARER, "anthropic-beta": "files-api-2025-04-14,oauth-2025-04-20"}, "/x?key=theirs&kept=1"),
+    "anthropic-oauth": ("api.anthropic.com", {**BEARER, "anthropic-beta": "files-api-2025-04-14,oauth-2025-04-20"}, "/x?key=theirs&kept=1"),
+    "atlassian": ("api.atlassian.com", BEARER, "/x?key=theirs&kept=1"),
+    "azure-openai": ("mine.openai.azure.com", {"api-key": "sk-real"}, "/x?key=theirs&kept=1"),
+    **{name: ("graph.microsoft.com", BEARER, "/x?key=theirs&kept=1") for name in ("entra", "entra-certificate", "entra-federated", "entra-user")},
+    "gce-metadata": ("storage.googleapis.com", BEARER, NO_QUERY),
+    "gemini": ("generativelanguage.googleapis.com", {"x-goog-api-key": "sk-real"}, NO_QUERY),
+    "github-app": ("api.github.com", BEARER, "/x?key=theirs&kept=1"),
+    "github-git": ("github.com", GIT, "/x?key=theirs&kept=1"),
+    "github-user": ("uploads.github.com", BEARER, "/x?key=theirs&kept=1"),
+    "gitlab": ("gitlab.com", {"private-token": "sk-real"}, "/api/v4/x?kept=1"),
+    "gitlab-user": ("gitlab.com", BEARER, "/api/v4/x?kept=1"),
+    **{name: ("www.googleapis.com", BEARER, NO_QUERY) for name in ("google-service-account", "google-user", "google-workload-identity")},
+    "hubspot": ("api.hubapi.com", BEARER, "/x?kept=1"),
+    "mcp": ("mcp.example", BEARER, "/x?key=theirs&kept=1"),
+    "okta": ("x.okta.com", BEARER, "/x?key=theirs&kept=1"),
+    "okta-user": ("x.okta.com", BEARER, "/x?key=theirs&kept=1"),
+    "openai": ("api.openai.com", {"authorization": "Bearer sk-real"}, "/x?key=theirs&kept=1"),
+    "openai-workload-identity": ("api.openai.com", BEARER, "/x?key=theirs&kept=1"),
+    "quickbooks": ("quickbooks.api.intuit.com", BEARER, "/x?key=theirs&kept=1"),
+    "salesforce": ("x.my.salesforce.com", BEARER, "/x?key=theirs&kept=1"),
+    "slack": ("slack.com", BEARER, "/api/x?kept=1"),
+    "xero": ("api.xero.com", BEARER, "/x?key=theirs&kept=1"),
+}
+QUERIES = {"gitlab": "private_token=theirs&access_token=theirs", "gitlab-user": "private_token=theirs&access_token=theirs", "hubspot": "hapikey=theirs", "slack": "token=theirs"}
+SENT = {"authorization": "Bearer theirs", "anthropic-beta": "files-api-2025-04-14"}
+KEYS = {"anthropic": ["x-api-key"], "anthropic-federation": ["x-api-key"], "anthropic-oauth": ["x-api-key"], "azure-openai": ["api-key"], "gemini": ["x-goog-api-key"],
+        "gitlab": ["private-token"], "gitlab-user": ["private-token"], **{name: ["x-goog-api-key"] for name in ("gce-metadata", "google-service-account", "google-user", "google-workload-identity")}}
+
+
+class Api(JsonHandler):
+    """Says what it was asked."""
+
+    def do_GET(self):
+        self.say(200, {"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}})
+
+
+def rounds():
+    """The presets of ARRIVES, so that those of one round have different hosts."""
+    left, taken = dict(ARRIVES), []
+    while left:
+        hosts = {}
+        for name, (host, _, _) in left.items():
+            hosts.setdefault(host, name)
+        taken.append(list(hosts.values()))
+        left = {name: what for name, what in left.items() if name not in taken[-1]}
+    return taken
+
+
+@pytest.mark.parametrize("chosen", rounds(), ids=lambda chosen: f"{len(chosen)} presets")
+def test_each_api_gets_the_token_where_it_wants_it_and_no_other_credential(start, make_config, provider, files, pki, chosen):
+    hosts = sorted({host for host, _, _ in ARRIVES.values()})
+    if not (pki / "presets.pem").exists():
+        pki_maker.leaf(pki, "presets", hosts)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki / "presets.pem", pki / "presets.key")
+    with serving(Api, context) as api:
+        config = make_config(network={"resolve": {f"{host}:443": f"127.0.0.1:{api.server_address[1]}" for host in hosts}})
+        del config["rules"]  # the presets' own
+        config["credentials"] = spoken(provider, files, chosen)
+        sidekey = start(config, env={"SSL_CERT_FILE": str(pki / "ca.pem")})
+        for name in chosen:
+            host, wanted, path = ARRIVES[name]
+            sent = {**SENT, **{key: "theirs" for key in KEYS.get(name, [])}}
+            status, _, body = sidekey.request(path=f"{path.partition('?')[0]}?{QUERIES.get(name, 'key=theirs')}&kept=1", host=host, headers=sent)
+            got = json.loads(body)
+            assert status == 200, (name, status, body)
+            assert got["path"] == path, (name, got)
+            expected = {**{key: value for key, value in SENT.items() if key != "authorization"}, **wanted}
+            seen = {key: value for key, value in got["headers"].items() if key in (*expected, *sent)}
+            assert seen == expected, (name, got)
+    assert not provider.refused, provider.refused
 
 
 URLS = {
@@ -251,6 +392,11 @@ def test_init_makes_the_rule_of_an_api_that_no_preset_knows(place, files):
     assert said.returncode == 0 and b"Bearer <access_token of generic-static>" in said.stdout, said
     done = init(place, "openai", f"key={files['api-key']['file']}", "host=api.example.com", "-o", "other.yaml")
     assert done.returncode == 64 and not (place / "other.yaml").exists(), done
+
+
+def test_init_writes_a_command_as_the_words_that_it_has(place):
+    done = init(place, "generic-command", "command=/bin/echo  tok en", "host=api.example.com")
+    assert done.returncode == 0 and 'command: ["/bin/echo", "tok", "en"]' in (place / "sidekey.yaml").read_text(), done
 
 
 def test_init_takes_no_secret_in_place_of_its_file_and_does_not_repeat_it(place, files):

@@ -66,10 +66,12 @@ static int add_value(void *arg, const struct preset_value *v)
     if (strcmp(key, "key") == 0 || strcmp(key, "client_secret") == 0 || strcmp(key, "refresh_token") == 0
         || strcmp(key, "certificate") == 0)
         value = "{file: /run/secrets/x}";
+    else if (strcmp(key, "command") == 0)
+        value = "[/bin/x, y]";
     else if (strcmp(key, "installation") == 0)
         value = "12345";
     else if (strcmp(key, "token_url") == 0)
-        value = "https://login.example.com/token";
+        value = "https://login.example.com/app/installations/42/access_tokens";
     else if (strcmp(key, "provider") == 0)
         value = "https://login.example.com";
     snprintf(f->text + len, sizeof f->text - len, "    %s: %s\n", key, value);
@@ -158,7 +160,7 @@ static void what_is_wrong_is_named_at_its_place(void **state)
         { "credentials: {x: {preset: google}}\n",
           "did you mean one of gce-metadata, google-service-account, google-user" },
         { "credentials: {x: {preset: JIRA}}\n", "did you mean \"atlassian\"?" },
-        { "credentials: {x: {preset: githb}}\n", "did you mean one of github-app, github-git, github-user?" },
+        { "credentials: {x: {preset: githb}}\n", "did you mean one of generic-github-app, github-app, github-git" },
         { "credentials: {x: {preset: openai, kye: {file: /k}}}\n",
           "f:1:35: key is missing: preset openai needs it (the API key): did you mean key by \"kye\"?" },
         { "credentials: {x: {preset: entra, tenant: a b, client_id: me, client_secret: {file: /s}}}\n",

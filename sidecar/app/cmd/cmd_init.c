@@ -90,18 +90,40 @@ static int ask_for(const struct init *n, const struct preset_value *v, bool opti
     return EX_USAGE;
 }
 
+/* "program argument" -> ["program", "argument"] */
+static int add_words(struct buf *out, const char *text)
+{
+    int failed = buf_add(out, SLICE("["));
+    for (bool more = false; *text && !failed; more = true) {
+        size_t len = strcspn(text, " ");
+        if (more)
+            failed = buf_add(out, SLICE(", "));
+        if (!failed)
+            failed = str_add_json(out, slice_of(text, len));
+        text += len + strspn(text + len, " ");
+    }
+    return failed ? failed : buf_add(out, SLICE("]"));
+}
+
+/* The value as YAML: the place of a secret, a list of words, or a text. */
+static int add_yaml(struct buf *out, const char *key, const char *value)
+{
+    if (strcmp(key, "command") == 0)
+        return add_words(out, value);
+    if (!init_value_is_secret(key))
+        return str_add_json(out, slice_str(value));
+    bool env = strncmp(value, "env:", 4) == 0;
+    int failed = buf_add_str(out, env ? "{env: " : "{file: ");
+    if (!failed)
+        failed = str_add_json(out, slice_str(value + (env ? 4 : 0)));
+    return failed ? failed : buf_add(out, SLICE("}"));
+}
+
 static int add_value(struct init *n, const char *key, const char *value, const char *about)
 {
-    bool env = init_value_is_secret(key) && strncmp(value, "env:", 4) == 0;
-    const char *open = "", *close = "";
-    if (init_value_is_secret(key)) {
-        open = env ? "{env: " : "{file: ";
-        close = "}";
-    }
-    int failed = buf_add(&n->out, SLICE("    ")) | buf_add(&n->out, slice_str(key)) | buf_add(&n->out, SLICE(": "))
-                 | buf_add(&n->out, slice_str(open)) | str_add_json(&n->out, slice_str(env ? value + 4 : value))
-                 | buf_add(&n->out, slice_str(close)) | buf_add(&n->out, SLICE("   # "))
-                 | buf_add(&n->out, slice_str(about)) | buf_add(&n->out, SLICE("\n"));
+    int failed = buf_add(&n->out, SLICE("    ")) | buf_add_str(&n->out, key) | buf_add(&n->out, SLICE(": "))
+                 | add_yaml(&n->out, key, value) | buf_add(&n->out, SLICE("   # ")) | buf_add_str(&n->out, about)
+                 | buf_add(&n->out, SLICE("\n"));
     return failed ? cmd_fail(EX_OSERR, "init", "out of memory") : 0;
 }
 
