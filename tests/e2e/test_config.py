@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import socket
+import subprocess
 
 import harness
 import pytest
@@ -150,6 +151,26 @@ def test_check_refuses_a_secret_that_could_never_be_sent(place, make_config):
     done = run([SIDEKEY, "check", "-c", path], environment(place))
     said = done.stderr + done.stdout
     assert done.returncode == EX_CONFIG and b"credentials.crm.refresh_token" in said and b"byte 8 is a line break" in said and b"hunter" not in said
+
+
+PEM = subprocess.run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"], check=True, capture_output=True).stdout.decode()
+KEYS = {
+    "a password": ("hunter2", "client_id: me", b"key"),
+    "JSON of another kind": ('{"type": "authorized_user"}', "client_id: me", b"JSON without private_key and client_email"),
+    "a public key": (subprocess.run(["openssl", "pkey", "-pubout"], input=PEM.encode(), check=True, capture_output=True).stdout.decode(), "client_id: me", b"key"),
+    "a key of nobody": (PEM, "client_auth: none", b"names no account"),
+}
+
+
+@pytest.mark.parametrize("what", KEYS)
+def test_check_refuses_a_key_that_could_not_sign(place, make_config, what):
+    text, more, says = KEYS[what]
+    key = make_config.write("key", text)["file"]
+    path = place / "checked.yaml"
+    path.write_text(f"credentials:\n  robot:\n    grant: jwt_bearer\n    token_url: https://login.example/token\n    {more}\n    assertion:\n      key: {{file: {key}}}\n")
+    done = run([SIDEKEY, "check", "-c", path], environment(place))
+    said = done.stderr + done.stdout
+    assert done.returncode == EX_CONFIG and b"checked.yaml:7:12: credentials.robot.assertion.key: " in said and says in said and b"hunter2" not in said, said
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/proc/self/ns/user"), reason="needs a user namespace")

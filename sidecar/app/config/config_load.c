@@ -9,13 +9,16 @@
 #include "app/config/config_table.h"
 #include "app/config/preset_expand.h"
 #include "app/config/url.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "crypto/seal.h"
 #include "net/address.h"
+#include "refresh/grant/assertion.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #define THROWAWAY_MAX_BYTES 8192
 
@@ -181,6 +184,36 @@ static int check_secret(struct schema *s, const char *name, const char *key, con
     return failed ? schema_error(s, json_object_get(node, key), "credentials.%s.%s: %s", name, key, e.text) : 0;
 }
 
+static bool is_readable(const struct secret_ref *ref)
+{
+    return (ref->kind == SECRET_REF_FILE && access(ref->name, R_OK) == 0)
+           || (ref->kind == SECRET_REF_ENV && getenv(ref->name));
+}
+
+/* A key that cannot sign, or a certificate that is none. */
+static int check_signer(struct schema *s, const struct credential_spec *spec)
+{
+    const json_t *node = json_object_get(json_object_get(tree_root(s->tree), "credentials"), spec->name);
+    const struct secret_ref *refs[] = { credential_spec_secret_of(spec, CREDENTIAL_SIGNING_KEY),
+                                        credential_spec_secret_of(spec, CREDENTIAL_CERTIFICATE) };
+    struct secret key = { 0 }, certificate = { 0 };
+    struct err e;
+    if (!is_readable(refs[0]) || (refs[1]->kind != SECRET_REF_NONE && !is_readable(refs[1])))
+        return 0;
+    int failed = secret_ref_read(refs[0], &key, &e);
+    if (failed == 0 && refs[1]->kind != SECRET_REF_NONE)
+        failed = secret_ref_read(refs[1], &certificate, &e);
+    if (failed == 0) {
+        const struct assertion_signer by = { secret_peek(&key), secret_peek(&certificate), clock_wall_ms() / 1000 };
+        failed = assertion_check(spec, &by, &e);
+    }
+    secret_done(&key);
+    secret_done(&certificate);
+    return failed ? schema_error(s, json_object_get(json_object_get(node, "assertion"), "key"),
+                                 "credentials.%s.assertion.key: %s", spec->name, e.text)
+                  : 0;
+}
+
 static int check_secrets(struct schema *s, const struct config *c)
 {
     static const char *const keys[CREDENTIAL_SECRETS] = {
@@ -189,11 +222,13 @@ static int check_secrets(struct schema *s, const struct config *c)
         [CREDENTIAL_REFRESH_TOKEN] = "refresh_token", [CREDENTIAL_STATIC_TOKEN] = "token",
     };
     int failed = 0;
-    for (size_t i = 0; i < c->credential_count; i++)
+    for (size_t i = 0; i < c->credential_count; i++) {
+        failed |= check_signer(s, &c->credentials[i]);
         for (unsigned which = 0; which < CREDENTIAL_SECRETS; which++)
             if (keys[which])
                 failed |= check_secret(s, c->credentials[i].name, keys[which],
                                        credential_spec_secret_of(&c->credentials[i], which));
+    }
     return failed;
 }
 

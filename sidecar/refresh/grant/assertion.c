@@ -113,3 +113,27 @@ int assertion_add(enum assertion_role role, const struct credential_spec *spec, 
     key_file_done(&key);
     return failed;
 }
+
+static int check_issuer(const struct credential_spec *spec, struct slice text, struct err *e)
+{
+    struct key_file key;
+    if (key_file_read(text, &key, e) != 0)
+        return -1;
+    bool named = spec->assertion.issuer || spec->client_id || key.account.len;
+    key_file_done(&key);
+    return named ? 0
+                 : err_set(e, "this key is PEM, which names no account: give the JSON key file, or client_id, or "
+                              "assertion.issuer");
+}
+
+int assertion_check(const struct credential_spec *spec, const struct assertion_signer *by, struct err *e)
+{
+    enum assertion_role role = spec->grant == GRANT_JWT_BEARER ? ASSERTION_GRANT : ASSERTION_CLIENT;
+    struct buf out;
+    buf_init_secret(&out, ASSERTION_MAX);
+    int failed = assertion_add(role, spec, by, &out, NULL, e);
+    if (!failed && role == ASSERTION_GRANT)
+        failed = check_issuer(spec, by->key, e);
+    buf_done(&out);
+    return failed;
+}

@@ -1,6 +1,6 @@
 /* refresh/grant/assertion.h: JWT assertions: as authorization grant (RFC 7523 §2.1), as client authentication (§2.2),
- * and GitHub's app JWT.   For grants only. Pure but for the randomness of "jti".  Every call makes a new JWT: servers
- * refuse one that is an hour old. */
+ * and GitHub's app JWT.   For grants, and for who checks a configuration. Pure but for the randomness of "jti".  Every
+ * call makes a new JWT: servers refuse one that is an hour old. */
 #ifndef SIDEKEY_REFRESH_GRANT_ASSERTION_H
 #define SIDEKEY_REFRESH_GRANT_ASSERTION_H
 
@@ -27,5 +27,9 @@ struct assertion_signer {     /* borrowed */
  * it is no parameter then). 0; -1 with e. */
 MUST_CHECK int assertion_add(enum assertion_role role, const struct credential_spec *spec,
                              const struct assertion_signer *by, struct buf *out, bool *ret_scoped, struct err *e);
+
+/* Could it sign?  Makes an assertion and drops it.  0; -1 with e: the key or the certificate cannot be used, or a
+ * grant's assertion would name nobody. */
+MUST_CHECK int assertion_check(const struct credential_spec *spec, const struct assertion_signer *by, struct err *e);
 
 #endif
