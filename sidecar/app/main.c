@@ -34,9 +34,9 @@ static const struct command {
       "  KEY=VALUE                 what the preset needs; a secret is the path of a file, or env:NAME.\n"
       "                            What is missing is asked for, on a terminal\n"
       "  host=HOST                 host of the API, for a preset that does not know it\n"
-      "                            mcp needs resource=URL alone: it asks the server, and registers a client\n"
+      "                            mcp needs only resource=URL: it asks the server, and registers a client\n"
       "  --name NAME               of the credential; default the preset's\n"
-      "  -o, --output FILE         default sidekey.yaml; a file that is there is never overwritten\n" },
+      "  -o, --output FILE         default sidekey.yaml; an existing file is never overwritten\n" },
     { "presets", cmd_presets, "list the providers that sidekey knows, or show one",
       "Example: sidekey presets show slack\n\n"
       "  show NAME                 what credentials.NAME.preset fills in, as YAML\n" },
@@ -44,7 +44,7 @@ static const struct command {
       "Example: sidekey login crm\n\n"
       "Stores the refresh token of credential NAME, sealed, and never prints it.  A running sidekey uses it at once.\n"
       "Needs credentials.NAME.login, from the preset or the file.\n\n"
-      "  NAME                      may be left out when one credential only can sign in\n"
+      "  NAME                      optional when only one credential can sign in\n"
       "  --device                  show a code to enter on any device (RFC 8628)\n"
       "  --no-browser              print the address instead of starting a browser; reads the address that the\n"
       "                            browser shows at the end, when it runs on another machine\n"
@@ -88,8 +88,8 @@ static const struct command {
       "Lets each runtime that is installed (curl, OpenSSL, GnuTLS, git, Python, Node, Java, Go, Ruby, PHP,\n"
       "Perl) send one request, in the environment that it was started in, to a host that sidekey itself\n"
       "answers.  Prints whether it arrives, whether the runtime trusts the CA, by which layer it came, and\n"
-      "the line that fixes it.  Exit status 0: all is well, 1: it is not.\n\n"
-      "  -- COMMAND                try the runtime of this command alone (it is not started)\n"
+      "the line that fixes it.  Exit status 0: no problems, 1: problems.\n\n"
+      "  -- COMMAND                try only the runtime of this command (it is not started)\n"
       "  --json                    print the result as JSON\n"
       "  --timeout SECONDS         of each request; default 30\n" CONFIG_HELP },
     { "k8s", cmd_k8s, "print Kubernetes manifests for the configuration",

@@ -147,7 +147,7 @@ static void child_ended(struct child *c, int status)
         begin_stop(s, WEXITSTATUS(status)); /* it has logged the reason */
         return;
     } else if (!s->stopping) {
-        log_error(log_msg("a child process ended: it is started again"), log_str("child", name),
+        log_error(log_msg("a child process exited: sidekey starts it again"), log_str("child", name),
                   log_int("slot", c->slot), log_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),
                   log_int("status", WIFEXITED(status) ? WEXITSTATUS(status) : 0));
         c->backoff_ms = lived ? 0 : c->backoff_ms;

@@ -78,8 +78,8 @@ MUST_CHECK struct h2 *h2_new(const struct h2_options *options, const struct h2_e
 /* The owners of open streams get no event: call h2_lost() first.  Accepts NULL. */
 void h2_free(struct h2 *h);
 
-/* Takes bytes in and delivers what they bring.  0; -EPROTO: the peer broke the protocol or was too greedy; a GOAWAY is
- * to be pulled, then the connection ends; -ENOMEM. */
+/* Takes bytes in and delivers what they bring.  0; -EPROTO: the peer broke the protocol or exceeded a limit; a GOAWAY
+ * is to be pulled, then the connection ends; -ENOMEM. */
 MUST_CHECK int h2_feed(struct h2 *h, struct slice bytes, int64_t now_ms);
 /* Delivers what is due: to streams that want it again, room that there is. */
 void h2_run(struct h2 *h);

@@ -54,7 +54,7 @@ static bool judge_stream(struct h2_strict *t, int32_t id, unsigned type, unsigne
     if (carries && has_ended(t, id))
         return wrong(t, "a frame for a stream that the client had ended", H2_STREAM_CLOSED);
     if (carries && was_skipped(t, id))
-        return wrong(t, "a frame for a stream below one that came before", H2_PROTOCOL_ERROR);
+        return wrong(t, "a frame for a stream with a lower number than an earlier one", H2_PROTOCOL_ERROR);
     if (type == NGHTTP2_HEADERS && id > t->last)
         note_new(t, id);
     if (type == NGHTTP2_RST_STREAM || (carries && (flags & NGHTTP2_FLAG_END_STREAM)))

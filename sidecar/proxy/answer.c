@@ -85,10 +85,11 @@ static enum answer_verdict judge_jwt(const struct answer_asked *a, const json_t 
     if (!own_jwt_is_alive(jwt, a->now_s))
         return fail(e, 400, "invalid_grant", "the assertion has expired, or has no exp");
     if (json_object_get(jwt->claims, "target_audience"))
-        return fail(e, 400, "invalid_request", "sidekey makes no ID tokens: target_audience cannot be used");
+        return fail(e, 400, "invalid_request", "sidekey does not issue ID tokens: target_audience cannot be used");
     *ret = by_name(a, issuer, answer_params_text(params, "client_id"));
     return *ret ? ANSWER_OURS
-                : fail(e, 401, "invalid_client", "several credentials answer here, and iss names none of them");
+                : fail(e, 401, "invalid_client",
+                       "several credentials can answer this request, and iss names none of them");
 }
 
 /* The assertion of the grant, of the client, or of a GitHub app. */

@@ -131,7 +131,8 @@ void client_accept_isolated(struct context *ctx, int fd)
         return;
     c->transparent = c->peer.own = true; /* nobody else is in that network */
     accept_named(c, fd, name_of_place,
-                 "a connection of the isolated program was refused: its address was given to no name");
+                 "a connection of the isolated program was refused: its address belongs to no name that sidekey "
+                 "resolved for it");
 }
 
 void client_accept_redirected(struct context *ctx, int fd)
@@ -149,7 +150,7 @@ void client_accept_redirected(struct context *ctx, int fd)
                != 0) {
         meter_refused(ctx->meter, "not_redirected");
         log_warn(log_msg("a connection to listen.transparent was refused: no firewall rule redirected it here"),
-                 log_str("reason", failed ? strerror(-failed) : "it names no address"),
+                 log_str("reason", failed ? strerror(-failed) : "its target address is missing"),
                  log_str("hint", "redirect with nftables or iptables (REDIRECT) in this network namespace"));
         client_end(c, CLOSE_REFUSED);
         return;

@@ -26,7 +26,7 @@ static void enter_h2(struct client *c)
 static const char *tls_hint(const struct client *c)
 {
     return c->alpn == TLS_ALPN_NONE
-               ? "the program speaks only HTTP/2, and this host does not speak it"
+               ? "the program offers only HTTP/2, which this host does not support"
                : "check that the program trusts ca.pem, and that its SNI is the host of its CONNECT";
 }
 

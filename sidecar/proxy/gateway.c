@@ -197,11 +197,11 @@ static bool aim(const struct access *a, const struct rule *r, struct slice rest,
                       "only a rule for one host can be named here");
     int failed = retarget(head, &call->a0, rest);
     if (failed || rules_check_authority(head, &call->a0).status)
-        return refuse(p, failed ? 431 : 400, "target_malformed", "the target cannot be made one of the rule's host",
-                      NULL);
+        return refuse(p, failed ? 431 : 400, "target_malformed",
+                      "the path does not make a valid target at the rule's host", NULL);
     if (access_find_rule(a, call->who, &call->a0, head, &found) != RULE_FOUND || found != r)
         return refuse(p, 403, "method_or_path_not_allowed",
-                      "the rule that is named does not take this method and path, or is not one of this client's",
+                      "the named rule does not allow this method and path, or this client may not use it",
                       "sidekey why METHOD URL shows which rule applies");
     return true;
 }

@@ -213,7 +213,7 @@ static void on_ended(void *owner, const struct leg_fault *fault)
     char host[AUTHORITY_TEXT_MAX];
     if (!fault->clean && strcmp(fault->label, "http_protocol_error") == 0) {
         meter_refused(s->ctx->meter, "http2_protocol");
-        log_warn(log_msg("an HTTP/2 client broke the protocol, or was too greedy: its connection is ended"),
+        log_warn(log_msg("an HTTP/2 client broke the protocol, or exceeded a limit: sidekey closed its connection"),
                  log_str("reason", fault->text), log_str("host", authority_key(&s->a0, host)),
                  log_str("client", s->who ? s->who->name : ""));
     }

@@ -161,7 +161,7 @@ static void go_plain(struct upstream *u)
                                           .reset = true,
                                           .reset_code = H2_HTTP_1_1_REQUIRED,
                                           .label = "http_upgrade_failed",
-                                          .text = "the upstream does not speak HTTP/2 any more" });
+                                          .text = "the upstream no longer supports HTTP/2" });
 }
 
 void upstream_h2_connected(struct upstream *u)

@@ -155,7 +155,8 @@ static void on_begun(void *arg, const struct store_answer *a)
         return;
     l->known = a->result == STORE_FRESH ? a->state->generation : l->known;
     snprintf(l->error, sizeof l->error, "%s",
-             a->error ? a->error : "another process refreshes this credential, and does not end");
+             a->error ? a->error
+                      : "another process is refreshing this credential and has not finished: try again later");
     if (a->result == STORE_FRESH)
         timer_set(&l->timer, 0);
     else

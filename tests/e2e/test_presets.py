@@ -372,7 +372,7 @@ def test_init_writes_a_file_that_works_and_never_overwrites(place, files):
     assert "preset: openai" in text and "sk-real" not in text
     assert run([SIDEKEY, "check", "-c", place / "sidekey.yaml"], environment(place)).returncode == 0
     done = init(place, "gemini", "key=/x")
-    assert done.returncode == 73 and b"is there already" in done.stderr and (place / "sidekey.yaml").read_text() == text
+    assert done.returncode == 73 and b"exists already" in done.stderr and (place / "sidekey.yaml").read_text() == text
 
 
 def test_init_names_the_login_where_a_person_must_sign_in_first(place, files):
@@ -425,7 +425,7 @@ WRONG = {
     "a key in capitals": (["openai", "Key=KEY"], 64, "did you mean key?"),
     "a key of another preset": (["openai", "tenant=t", "key=KEY"], 64, "it takes key"),
     "a word that is no pair": (["openai", "KEY"], 64, "word 1 is not KEY=VALUE"),
-    "a key twice": (["openai", "key=KEY", "key=KEY"], 64, "key= is there twice"),
+    "a key twice": (["openai", "key=KEY", "key=KEY"], 64, "key= is given twice"),
     "an empty value": (["openai", "key="], 64, "key: it is empty"),
     "a tenant that is a sentence": (["entra", "tenant=my tenant", "client_id=me", "client_secret=KEY"], 64, "tenant: write its id or its domain"),
     "a URL as the domain": (["keycloak", "domain=https://sso.example.com/realms/staff", "realm=staff", "client_id=me", "client_secret=KEY"], 64, "domain: write only the host"),

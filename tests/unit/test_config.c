@@ -293,7 +293,7 @@ static void mistakes_are_named_with_their_place_and_the_way_out(void **state)
         { "ca: {cert_file: \"${CA}\"}\n", "f:1:17: ", "variables are not replaced here" },
         { "rules:\n  - match: {host: *.a.test}\n", "f:2:20: ", "needs quotes: \"*.example.com\"" },
         { "rules:\n  - *.a.test\n", "f:2:6: ", "needs quotes" },
-        { "rules:\n\t- match: {host: a.test}\n", "f:2:1: ", "a tab: YAML is indented with spaces alone" },
+        { "rules:\n\t- match: {host: a.test}\n", "f:2:1: ", "a tab: YAML is indented with spaces only" },
         { "listen:\n  proxy: off\n\tadmin: off\n", "f:3:1: ", "a tab" },
         { RULE_IS("inject: [{in: header, name: a, format: '{token}'}]"), "f:", "the token is {access_token}" },
         { RULE_IS("inject: [{in: header, name: a, format: '{client_secret}'}]"), "f:", "are not sent" },

@@ -156,7 +156,7 @@ static const char *state_text(const struct doctor_finding *f)
         [DOCTOR_WELL] = "arrives",
         [DOCTOR_NO_TRUST] = "arrives at sidekey, but it does not trust sidekey's CA",
         [DOCTOR_NO_ARRIVAL] = "does not arrive at sidekey",
-        [DOCTOR_LATE] = "did not end in time; sidekey ended it",
+        [DOCTOR_LATE] = "took too long; sidekey stopped it",
         [DOCTOR_UNTRIED] = "could not be tried",
     };
     return texts[f->state];
@@ -242,7 +242,7 @@ static void print_text(const struct doctor *d)
         print_trouble(text, f->said, fix);
     }
     if (all_is_well(d))
-        puts("\nAll is well: every request comes to sidekey, and every runtime trusts it.");
+        puts("\nNo problems: every request reaches sidekey, and every runtime trusts it.");
     else if (d->count == 0)
         puts("No runtime was found that could be tried.");
 }

@@ -228,12 +228,12 @@ static int check_word(const struct init *n, size_t i)
     if (!k.found)
         return cmd_fail(EX_USAGE, "init", "preset %s takes no such value \"%s\": it takes %s", n->preset, word,
                         k.all[0] ? k.all : "none");
-    return given(n, word) == text + len + 1 ? 0 : cmd_fail(EX_USAGE, "init", "%s= is there twice", word);
+    return given(n, word) == text + len + 1 ? 0 : cmd_fail(EX_USAGE, "init", "%s= is given twice", word);
 }
 
 static int is_there(const struct init *n)
 {
-    return cmd_fail(EX_CANTCREAT, "init", "%s is there already: move it away, or write another one with -o FILE",
+    return cmd_fail(EX_CANTCREAT, "init", "%s exists already: move it away, or write another one with -o FILE",
                     n->path);
 }
 

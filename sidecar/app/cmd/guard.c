@@ -48,7 +48,7 @@ const char *guard_missing(void)
 {
     long abi = landlock_abi();
     if (OWN_ARCH == 0)
-        return "it knows the system calls of x86-64 and arm64 alone";
+        return "it supports only x86-64 and arm64";
     if (abi < 0 && errno == ENOSYS)
         return "this kernel has no Landlock (Linux 6.7 or later is needed)";
     if (abi < 0 && errno == EOPNOTSUPP)

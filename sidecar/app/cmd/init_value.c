@@ -89,7 +89,7 @@ const char *init_value_url_wrong(const char *text)
     struct fetch_place place;
     return fetch_url_read(text, false, &place) == 0
                ? NULL
-               : "write the whole URL, with https:// (http:// on this machine alone)";
+               : "write the whole URL, with https:// (http:// only on this machine)";
 }
 
 const char *init_value_take(const char *key, const char *text, char ret[INIT_VALUE_MAX])

@@ -123,5 +123,5 @@ int isolate_mount(const char *dir)
         failed = cover_all(resolvers, sizeof resolvers / sizeof *resolvers, "/dev/null");
     if (!failed)
         failed = cover_resolv_conf(dir);
-    return failed ? isolate_refused("cannot put the CA bundle in the place of the system's", -failed) : 0;
+    return failed ? isolate_refused("cannot mount the CA bundle over the system's", -failed) : 0;
 }

@@ -34,7 +34,7 @@ static const struct cause {
       "user.max_mnt_namespaces is 0; \"sysctl user.max_mnt_namespaces=10000\" allows it" },
     { "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n", false,
       "AppArmor restricts user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1); an AppArmor profile for "
-      "sidekey with the rule \"userns,\" allows it, or that setting on 0" },
+      "sidekey with the rule \"userns,\" allows it, or set it to 0" },
 };
 
 static const char *cause_of(int error)

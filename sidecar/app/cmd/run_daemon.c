@@ -251,7 +251,7 @@ int run_daemon_start(const struct run_daemon_options *options, struct run_ready 
     if (failed)
         return fail("cannot start the private sidekey", -failed);
     if (got != (ssize_t)sizeof *ret) {
-        fprintf(stderr, "sidekey run: the private sidekey ended before it was ready\n");
+        fprintf(stderr, "sidekey run: the private sidekey exited before it was ready\n");
         return EX_SOFTWARE;
     }
     return ret->status;

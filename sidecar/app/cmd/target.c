@@ -18,7 +18,7 @@ const char *target_text(enum elf_kind kind)
         [ELF_PRIVILEGED] = "a set-user-ID program or one with file capabilities",
         [ELF_SCRIPT] = "a script",
         [ELF_UNKNOWN] = "a program of unknown format",
-        [ELF_UNREADABLE] = "a program that may not be read, so that nothing is known of it",
+        [ELF_UNREADABLE] = "a program that cannot be read, so its type is unknown",
         [ELF_OTHER_ID] = "a program that is started with an effective user or group other than the real one",
         [ELF_NO_LIBRARY] = "a program that does not see the library (another root directory, or no permission)",
     };

@@ -33,7 +33,7 @@ const char *trap_missing(void)
 {
     struct seccomp_notif_sizes sizes;
     if (OWN_ARCH == 0)
-        return "it knows the system calls of x86-64 and arm64 alone";
+        return "it supports only x86-64 and arm64";
     if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0u, &sizes) != 0)
         return "this kernel has no seccomp user notification (Linux 5.0 or later is needed), or a seccomp filter "
                "forbids it";

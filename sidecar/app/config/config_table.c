@@ -62,7 +62,7 @@ static const struct field redis_fields[] = {
     { "url", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.url), .check = config_value_redis_url,
       .about = "redis://[user@]host[:port][/db], rediss://… for TLS, or unix:///path[?db=n]; any node of a cluster." },
     { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.username), .check = config_value_redis_word,
-      .about = "ACL user; wins over the one in url." },
+      .about = "ACL user; overrides the one in url." },
     { "password", FIELD_SECRET, .at = CONFIG(redis.password), .about = "Password; read again when Redis refuses it." },
     { "ca_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(redis.ca_file),
       .about = "CA certificates (PEM), added to the system's." },
@@ -177,7 +177,7 @@ static const struct field rule_fields[] = {
       .about = "mirror: HTTP/2 (gRPC too) for programs that offer it, where the upstream speaks it; off: only "
                "HTTP/1.1. The rules of one host must agree." },
     { "half_close", FIELD_BOOL, .at = RULE(half_close), .initial = "false",
-      .about = "A client that half-closes its connection still gets its response; false: sidekey takes it for gone and "
+      .about = "A client that half-closes its connection still gets its response; false: sidekey treats it as gone and "
                "cancels its request upstream." },
     { "on_unauthorized", FIELD_OBJECT, .table = &config_unauthorized, .about = "When to refresh and send again." },
     { "tls", FIELD_OBJECT, .table = &rule_tls_table, .about = "TLS settings for the upstream." },

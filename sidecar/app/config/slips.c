@@ -47,7 +47,7 @@ const char *slips_yaml(struct slice text, size_t line, size_t column, const char
     for (size_t i = 0; i <= line; i++)
         at = slice_cut(text, '\n', &text);
     if (at.ptr && column < at.len && at.ptr[column] == '\t')
-        return "a tab: YAML is indented with spaces alone";
+        return "a tab: YAML is indented with spaces only";
     if (context && strstr(context, "scanning an alias"))
         return "a value that begins with * needs quotes: \"*.example.com\"";
     return NULL;

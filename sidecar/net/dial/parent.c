@@ -39,7 +39,7 @@ const char *parent_parse(struct slice url, enum parent_kind *ret_kind, struct au
         *ret_kind = schemes[i].kind;
         return NULL;
     }
-    return "no proxy: write http://host:port or socks5h://host:port";
+    return "not a proxy: write http://host:port or socks5h://host:port";
 }
 
 const char *parent_check_bypass(char **io_text)

@@ -205,7 +205,7 @@ enum flight_step flight_secrets(struct flight *f)
         if (refs[i]->kind != SECRET_REF_CREDENTIAL)
             continue;
         char text[128];
-        snprintf(text, sizeof text, "the token of credential %s ended before it could be used", refs[i]->name);
+        snprintf(text, sizeof text, "the token of credential %s expired before it could be used", refs[i]->name);
         if (!f->env->chained || !f->env->chained(f->env->chained_arg, refs[i]->name, &f->chained[i]))
             return flight_fail(f, MSG_TRANSIENT, text);
         refs[i] = &none;

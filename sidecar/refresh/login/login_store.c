@@ -141,7 +141,7 @@ int login_commit(struct login *l, login_make_fn *make, void *arg, uint64_t *ret_
     if (result == STORE_OK)
         return 0;
     if (result == STORE_BUSY)
-        err_set(e, "another process refreshes this credential, and does not end");
+        err_set(e, "another process is refreshing this credential and has not finished: try again later");
     else
         err_set(e, "cannot store it: %s", c.error);
     return EX_UNAVAILABLE;

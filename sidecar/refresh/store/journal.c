@@ -352,7 +352,7 @@ static int unreadable(struct journal *j, const char *cred, enum journal_kind kin
     bool damaged = failed == -EBADMSG || failed == -ENOKEY, came = kind == JOURNAL_ANSWER || kind == JOURNAL_RESPONSE;
     int unwritten = damaged && came ? write_lost(j, cred, line) : 0;
     if (unwritten)
-        return err_set(e, "%s/%s is damaged, and cannot record it: %s", j->dir.path, name, strerror(-unwritten));
+        return err_set(e, "%s/%s is damaged; cannot record it: %s", j->dir.path, name, strerror(-unwritten));
     if (damaged)
         return set_aside(j, name, failed, e);
     err_set(e, "cannot read %s/%s: %s", j->dir.path, name, why[0] ? why : strerror(-failed));
