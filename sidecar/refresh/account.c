@@ -97,7 +97,8 @@ void account_take(struct account *a, const struct state *state)
     if (!same || first || state->obtained_wall_ms != old.obtained_wall_ms)
         a->token_gen = state->generation;
     recompute(a, same && !secret_empty(&state->access_token) ? &old : NULL, first);
-    if (was_dead && !a->state.dead_fp[0])
+    /* another access token: somebody's request has worked, so what failed here is worth a try (rule 3.2f) */
+    if ((was_dead && !a->state.dead_fp[0]) || (!same && !secret_empty(&state->access_token)))
         account_unstick(a);
     account_publish(a);
 }

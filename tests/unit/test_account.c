@@ -439,6 +439,22 @@ static void a_wrong_client_is_tried_again_in_5_to_15_minutes_or_when_its_secret_
     assert_int_equal(w.account.state.generation, 6);
 }
 
+static void a_wrong_client_is_tried_again_when_the_token_of_another_machine_has_ended(void **s)
+{
+    (void)s;
+    w.store.stored.expires_wall_ms = fake_wall_ms - 1;
+    begin();
+    answered(401, "{\"error\":\"invalid_client\"}");
+    run(2 * S);
+    fake_store_put(&w.store, 6, "at-other", "rt-other", fake_wall_ms - 1); /* by our clock, which is wrong */
+    account_changed(&w.account);
+    fake_store_answer(&w.store);
+    run(10 * S);
+    assert_int_equal(fake_fetch.starts, 2);
+    answered(200, GOOD);
+    assert_int_equal(w.account.state.generation, 7);
+}
+
 static void a_dead_credential_asks_once_an_hour(void **s)
 {
     (void)s;
@@ -563,6 +579,7 @@ int main(void)
         T(after_an_outage_a_required_credential_is_asked_for_within_ten_seconds),
         T(a_required_credential_keeps_to_a_pause_that_was_asked_for),
         T(a_wrong_client_is_tried_again_in_5_to_15_minutes_or_when_its_secret_changes),
+        T(a_wrong_client_is_tried_again_when_the_token_of_another_machine_has_ended),
         T(a_dead_credential_asks_once_an_hour),
         T(a_new_refresh_token_in_its_file_is_tried_at_once_whatever_the_class),
         T(a_new_refresh_token_that_came_during_a_restart_is_tried_once),
