@@ -89,7 +89,8 @@ void ca_set_free(struct ca_set *set)
     free(set);
 }
 
-void ca_set_drop(struct ca_set *set, size_t at)
+/* Takes one out. */
+static void drop(struct ca_set *set, size_t at)
 {
     ca_free(set->members[at].ca);
     set->count--;
@@ -99,7 +100,7 @@ void ca_set_drop(struct ca_set *set, size_t at)
 void ca_set_undo(struct ca_set *set, size_t count)
 {
     while (set->count > count)
-        ca_set_drop(set, set->count - 1);
+        drop(set, set->count - 1);
 }
 
 /* ---- roles ---- */
@@ -217,7 +218,7 @@ static size_t victim(const struct ca_set *set, bool rsa, int64_t now_s)
 static void make_space(struct ca_set *set, bool rsa, int64_t now_s, unsigned *io_done)
 {
     while (count_live(set, rsa, false, now_s) >= CA_SET_SIGNERS_MAX) {
-        ca_set_drop(set, victim(set, rsa, now_s));
+        drop(set, victim(set, rsa, now_s));
         *io_done |= CA_SET_DROPPED;
     }
 }
@@ -292,7 +293,7 @@ static void drop_wide(struct ca_set *set, int64_t now_s, unsigned *io_done)
     for (size_t i = set->count; i-- > 0;)
         if (is_wide(set, &set->members[i])) {
             *io_done |= ca_set_is_live(&set->members[i], now_s) ? CA_SET_DROPPED : 0;
-            ca_set_drop(set, i);
+            drop(set, i);
         }
 }
 
@@ -312,7 +313,7 @@ static void drop_ended(struct ca_set *set, bool rsa, int64_t now_s)
         }
         if (kept <= KEPT_MAX || oldest == set->count)
             return;
-        ca_set_drop(set, oldest);
+        drop(set, oldest);
     }
 }
 
@@ -403,7 +404,7 @@ void ca_set_revert(struct ca_set *set)
 {
     for (size_t i = set->count; i-- > 0;)
         if (set->members[i].fresh)
-            ca_set_drop(set, i);
+            drop(set, i);
 }
 
 int64_t ca_set_handover_s(const struct ca_set *set, int64_t now_s)

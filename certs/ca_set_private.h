@@ -38,9 +38,7 @@ static inline bool ca_set_is_pending(const struct member *m, int64_t now_s)
     return m->signs_from_s > now_s;
 }
 
-/* ca_set.c: takes one out. */
-void ca_set_drop(struct ca_set *set, size_t at);
-/* Takes out those that came after the first count: of a change that failed. */
+/* ca_set.c.  Takes out those that came after the first count: of a change that failed. */
 void ca_set_undo(struct ca_set *set, size_t count);
 
 #endif

@@ -108,13 +108,6 @@ void notify_stopping(void)
     say("STOPPING=1\nSTATUS=finishing requests in flight");
 }
 
-void notify_status(const char *status)
-{
-    char text[512];
-    snprintf(text, sizeof text, "STATUS=%.400s", status);
-    say(text);
-}
-
 int64_t notify_watchdog_ms(void)
 {
     return to.watchdog_ms;

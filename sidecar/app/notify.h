@@ -20,8 +20,6 @@ void notify_ready(const char *status);
 void notify_reloading(void);
 /* STOPPING=1. */
 void notify_stopping(void);
-/* STATUS=status alone. */
-void notify_status(const char *status);
 /* The interval within which notify_alive() is expected; 0: no watchdog. */
 int64_t notify_watchdog_ms(void);
 /* WATCHDOG=1. */

@@ -99,10 +99,8 @@ void child_rewire_later(struct child *worker);
 /* A child that was replaced ends by then (clock_mono_ms()), or is killed; 0: no limit. */
 void child_overdue_at(struct child *c, int64_t at_ms);
 int child_send(struct child *c, const struct msg *m, int fd);
-/* supervisor_reload.c: SIGHUP: the configuration is read again, now or a second after the last time.  As many as come
- * meanwhile are one. */
-void supervisor_reload(struct supervisor *s);
-/* The same for an operator, whose reload takes a new program file too. */
+/* supervisor_reload.c: SIGHUP, and an operator's reload: the configuration is read again, now or a second after the
+ * last time.  As many as come meanwhile are one.  Takes a new program file too. */
 void supervisor_reload_or_upgrade(struct supervisor *s);
 /* The same for somebody who waits at a worker; it is answered under this tag, at once with a refusal when more than
  * RELOAD_ASKERS_MAX wait. */
@@ -123,9 +121,6 @@ void supervisor_upgrade_init(struct supervisor *s);
 bool supervisor_upgrade_begin(struct supervisor *s);
 /* A child that is none of ours has ended: was it the trial?  May exec. */
 bool supervisor_upgrade_ended(struct supervisor *s, pid_t pid, int status);
-/* The trial takes too long; the time to exec may have come.  arg: the supervisor. */
-void supervisor_upgrade_limit(void *arg);
-void supervisor_upgrade_take(void *arg);
 /* supervisor_health.c: the keeper at 0, the workers after it. */
 struct child *supervisor_child(const struct supervisor *s, unsigned i);
 /* Does a child of the previous version serve until those that replace it are ready? */

@@ -300,16 +300,11 @@ void supervisor_reload_due(void *arg)
     supervisor_reload_settled(arg);
 }
 
-void supervisor_reload(struct supervisor *s)
-{
-    s->reload_wanted = !s->stopping;
-    supervisor_reload_settled(s);
-}
-
 void supervisor_reload_or_upgrade(struct supervisor *s)
 {
     s->upgrade.asked = true;
-    supervisor_reload(s);
+    s->reload_wanted = !s->stopping;
+    supervisor_reload_settled(s);
 }
 
 void supervisor_reload_ask(struct child *c, uint64_t tag)

@@ -30,12 +30,16 @@ static void find_program(char *path)
     path[len > 0 ? len : 0] = '\0';
 }
 
+/* The trial takes too long; the time to exec may have come.  arg: the supervisor. */
+static void on_limit(void *arg);
+static void take(void *arg);
+
 void supervisor_upgrade_init(struct supervisor *s)
 {
     if (!*s->upgrade.program)
         find_program(s->upgrade.program);
-    timer_init(&s->upgrade.limit, supervisor_upgrade_limit, s);
-    timer_init(&s->upgrade.queues, supervisor_upgrade_take, s);
+    timer_init(&s->upgrade.limit, on_limit, s);
+    timer_init(&s->upgrade.queues, take, s);
 }
 
 /* Another file has the name now.  (The file that runs keeps its inode number as long as it runs.) */
@@ -123,7 +127,7 @@ bool supervisor_upgrade_begin(struct supervisor *s)
     return false;
 }
 
-void supervisor_upgrade_limit(void *arg)
+static void on_limit(void *arg)
 {
     struct supervisor *s = arg;
     log_warn(log_msg("the trial of the new program takes too long: sidekey killed it"));
@@ -141,7 +145,7 @@ bool supervisor_upgrade_ended(struct supervisor *s, pid_t pid, int status)
     if (WIFEXITED(status) && WEXITSTATUS(status) == EX_OK) {
         s->upgrade.taking = true;
         s->upgrade.since_ms = clock_mono_ms();
-        supervisor_upgrade_take(s);
+        take(s);
         return true;
     }
     s->upgrade.refused = true;
@@ -169,7 +173,7 @@ static bool any_queued(const struct supervisor *s)
     return queued && clock_mono_ms() - s->upgrade.since_ms < QUEUES_MAX_MS;
 }
 
-void supervisor_upgrade_take(void *arg)
+static void take(void *arg)
 {
     struct supervisor *s = arg;
     if (s->stopping)

@@ -45,16 +45,6 @@ bool log_enabled(enum log_level level)
     return level >= log_to.least;
 }
 
-int log_level_parse(struct slice text, enum log_level *ret)
-{
-    for (size_t i = 0; i < sizeof level_names / sizeof *level_names; i++)
-        if (slice_eq(text, slice_str(level_names[i]))) {
-            *ret = (enum log_level)i;
-            return 0;
-        }
-    return -EINVAL;
-}
-
 void log_buffer(bool on)
 {
     log_flush();

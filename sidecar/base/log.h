@@ -34,8 +34,6 @@ void log_close(void);
 uint64_t log_dropped(void);
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const struct log_field *fields);
-/* Parses "debug" "info" "warn" "error".  Returns 0; -EINVAL. */
-MUST_CHECK int log_level_parse(struct slice text, enum log_level *ret);
 
 static inline struct log_field log_slice(const char *key, struct slice value)
 {

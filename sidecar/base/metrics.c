@@ -86,7 +86,8 @@ static struct slice family_of(struct slice name)
     return name;
 }
 
-enum metrics_kind metrics_kind_of(struct slice series)
+/* Of a series' name, by the table of known families; a histogram's series are counters. */
+static enum metrics_kind kind_of(struct slice series)
 {
     struct slice name = slice_of(series.ptr, slice_find(series, '{')), family = family_of(name);
     if (is_kind(family, "counter") || family.len < name.len)
@@ -102,7 +103,7 @@ struct metrics *metrics_new_in(struct metrics_area *area)
         return m;
     m->area = area;
     while ((s = metrics_area_next(area, s))) {
-        s->ended = metrics_kind_of(slice_str(s->name)) != METRICS_COUNTER;
+        s->ended = kind_of(slice_str(s->name)) != METRICS_COUNTER;
         if (hash_put(m->by_name, slice_str(s->name), s) != 0) {
             metrics_free(m);
             return NULL;
@@ -289,7 +290,7 @@ struct fold {
 static void fold_one(void *arg, struct slice name, double value)
 {
     const struct fold *f = arg;
-    enum metrics_kind kind = metrics_kind_of(name);
+    enum metrics_kind kind = kind_of(name);
     bool process = slice_starts(name, SLICE("process_"));
     bool wanted = f->take == METRICS_ALL || (process && f->take == METRICS_PROCESS);
     if (kind == METRICS_COUNTER ? value >= 0 : kind == METRICS_GAUGE && wanted)

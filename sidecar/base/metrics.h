@@ -27,8 +27,6 @@ void metrics_drop(struct metrics *m, const char *format, ...) PRINTF_LIKE(2, 3);
  * With # TYPE and # HELP lines from the table of known families in metrics.c. */
 MUST_CHECK int metrics_write(const struct metrics *m, bool openmetrics, struct buf *out);
 enum metrics_kind { METRICS_UNKNOWN, METRICS_COUNTER, METRICS_GAUGE };
-/* Of a series' name, by the table of known families; a histogram's series are counters. */
-enum metrics_kind metrics_kind_of(struct slice series);
 enum metrics_take { METRICS_COUNTERS, METRICS_PROCESS, METRICS_ALL };
 /* Adds what a process has written into its area to `to`: its counters, with METRICS_PROCESS its process_* gauges, with
  * METRICS_ALL every gauge.  Series of unknown families and values that no counter has are left out. */

@@ -2,16 +2,14 @@
  * for its clients' and the parent proxy's passwords.
  *
  * The program inherits only: descriptors 0 (/dev/null), 1 (the caller's) and 2 (/dev/null, because an error message may
- * contain the secret), default signals, its own process group, and the environment variables of spawn_variables. */
+ * contain the secret), default signals, its own process group, and the environment variables that
+ * docs/security.md lists. */
 #ifndef SIDEKEY_BASE_SPAWN_H
 #define SIDEKEY_BASE_SPAWN_H
 
 #include <sys/types.h>
 
 #include "base/slice.h"
-
-/* Names, NULL-terminated; one that ends in '*' stands for all that begin so.  docs/security.md lists them. */
-extern const char *const spawn_variables[];
 
 /* argv: NULL-terminated, argv[0] is looked up in PATH.  extra: one more "NAME=value", or NULL.  output: becomes its
  * descriptor 1; stays the caller's here.  The caller reaps *ret_pid, whose process group has the same number.

@@ -246,12 +246,6 @@ void h2_go_away(struct h2 *h, uint32_t code)
     h2_ask(h);
 }
 
-void h2_terminate(struct h2 *h, uint32_t code)
-{
-    (void)!nghttp2_session_terminate_session(h->session, code);
-    h2_ask(h);
-}
-
 static bool is_stuck(struct h2_stream *s, int64_t now_ms, int64_t max_ms)
 {
     if (s->events || !s->id || s->closed)

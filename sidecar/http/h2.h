@@ -96,8 +96,6 @@ size_t h2_open(const struct h2 *h);
 int64_t h2_heard_ms(const struct h2 *h);
 /* No new streams of the peer are taken; those that are open go on.  code: as h2_code. */
 void h2_go_away(struct h2 *h, uint32_t code);
-/* The same at once: all streams end with the GOAWAY. */
-void h2_terminate(struct h2 *h, uint32_t code);
 /* Resets what owners have let go of and the peer has taken nothing of for max_ms; to be called about twice as often. */
 void h2_sweep(struct h2 *h, int64_t now_ms, int64_t max_ms);
 /* RFC 9113 §6.7. */

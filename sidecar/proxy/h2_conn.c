@@ -463,12 +463,6 @@ void h2_conn_go_away(struct h2_conn *c, uint32_t code)
         h2_go_away(c->h2, code);
 }
 
-void h2_conn_terminate(struct h2_conn *c, uint32_t code)
-{
-    if (c->stream)
-        h2_terminate(c->h2, code);
-}
-
 void h2_conn_sweep(struct h2_conn *c, int64_t max_ms)
 {
     if (c->stream)

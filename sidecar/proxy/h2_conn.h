@@ -33,8 +33,6 @@ size_t h2_conn_limit(const struct h2_conn *c);
 size_t h2_conn_open(const struct h2_conn *c);
 /* GOAWAY: no new streams, those that are open go on, then ended comes. */
 void h2_conn_go_away(struct h2_conn *c, uint32_t code);
-/* GOAWAY, and all streams end with it. */
-void h2_conn_terminate(struct h2_conn *c, uint32_t code);
 /* As h2_sweep(). */
 void h2_conn_sweep(struct h2_conn *c, int64_t max_ms);
 /* A PING, to see whether anybody is there. */

@@ -141,15 +141,6 @@ static void more_than_the_buffer_is_written_in_order_and_nothing_is_lost(void **
     }
 }
 
-static void levels_have_names(void **state)
-{
-    enum log_level level;
-    (void)state;
-    assert_true(log_level_parse(SLICE("warn"), &level) == 0 && level == LOG_WARN);
-    assert_int_not_equal(log_level_parse(SLICE("WARN"), &level), 0);
-    assert_int_not_equal(log_level_parse(SLICE(""), &level), 0);
-}
-
 #define T(name) cmocka_unit_test_setup_teardown(name, up, down)
 
 static ssize_t read_some(int from, char *to, size_t size)
@@ -311,7 +302,6 @@ int main(void)
         T(a_full_disk_tears_no_line_and_the_count_is_that_of_the_lines),
         T(a_warning_that_repeats_is_one_line_a_second_and_a_count),
         T(more_repeats_than_places_are_counted_all_the_same),
-        T(levels_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

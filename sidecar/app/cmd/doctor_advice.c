@@ -22,7 +22,8 @@ static size_t add_word(char *text, size_t len, const char *word)
     return len;
 }
 
-void doctor_advice_run_line(char *const *command, char ret[DOCTOR_FIX_MAX])
+/* "sidekey run -- " and the command, quoted for sh(1); without a command "PROGRAM". */
+static void run_line(char *const *command, char ret[DOCTOR_FIX_MAX])
 {
     size_t len = (size_t)snprintf(ret, DOCTOR_FIX_MAX, "sidekey run --%s", command ? "" : " PROGRAM");
     for (; command && *command && len + 16 < DOCTOR_FIX_MAX; command++)
@@ -88,5 +89,5 @@ void doctor_advice_fix(const struct doctor_finding *f, const struct doctor_place
     if (f->state == DOCTOR_NO_ARRIVAL && advise_way(f, p, ret))
         return;
     if (f->state == DOCTOR_NO_TRUST || f->state == DOCTOR_NO_ARRIVAL)
-        doctor_advice_run_line(command, ret);
+        run_line(command, ret);
 }

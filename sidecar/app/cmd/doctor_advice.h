@@ -6,8 +6,6 @@
 #include "app/cmd/doctor_place.h"
 #include "app/cmd/doctor_probe.h"
 
-/* "sidekey run -- " and the command, quoted for sh(1); without a command "PROGRAM". */
-void doctor_advice_run_line(char *const *command, char ret[DOCTOR_FIX_MAX]);
 /* A line for sh(1), "" where there is none: all is well, or a note of p says it. */
 void doctor_advice_fix(const struct doctor_finding *f, const struct doctor_place *p, char *const *command,
                        char ret[DOCTOR_FIX_MAX]);

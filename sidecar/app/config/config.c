@@ -61,7 +61,10 @@ void config_free(struct config *c)
     free(c);
 }
 
-void config_each_secret(struct config *c, config_secret_fn *fn, void *arg)
+typedef void secret_fn(void *arg, struct secret_ref *ref, unsigned holders);
+
+/* Walks every secret that c names: the credentials', the clients', the parent proxy's, Redis', the seal keys. */
+static void each_secret(struct config *c, secret_fn *fn, void *arg)
 {
     for (size_t i = 0; i < c->credential_count; i++)
         for (unsigned j = 0; j < CREDENTIAL_SECRETS; j++)
@@ -95,7 +98,7 @@ static void take_one(void *arg, struct secret_ref *ref, unsigned holders)
 int config_take_env(struct config *c)
 {
     int failed = 0;
-    config_each_secret(c, take_one, &failed);
+    each_secret(c, take_one, &failed);
     return failed;
 }
 
@@ -119,7 +122,7 @@ static bool keep_variable(void *arg, const char *name)
     struct keeping *k = arg;
     k->name = name;
     k->needed = false;
-    config_each_secret(k->config, look_for_name, k);
+    each_secret(k->config, look_for_name, k);
     return k->needed;
 }
 
@@ -133,7 +136,7 @@ static void wipe_inline(void *arg, struct secret_ref *ref, unsigned holders)
 void config_keep_secrets(struct config *c, enum config_holder holder)
 {
     struct keeping k = { .config = c, .holder = holder };
-    config_each_secret(c, wipe_inline, &k);
+    each_secret(c, wipe_inline, &k);
     own_env_keep(keep_variable, &k);
 }
 

@@ -84,9 +84,6 @@ MUST_CHECK struct config *config_parse(struct slice text, const char *name, cons
 void config_free(struct config *c);
 /* Which process has a use for a secret. */
 enum config_holder { CONFIG_NOBODY = 0, CONFIG_KEEPER = 1, CONFIG_WORKER = 2 };
-typedef void config_secret_fn(void *arg, struct secret_ref *ref, unsigned holders);
-/* Walks every secret that c names: the credentials', the clients', the parent proxy's, Redis', the seal keys. */
-void config_each_secret(struct config *c, config_secret_fn *fn, void *arg);
 /* Moves what {env: …} names out of the environment (base/own_env.h).  0; -ENOMEM. */
 MUST_CHECK int config_take_env(struct config *c);
 /* In a new process: wipes the values that only others need, taken from the environment or inline.  holder: who this

@@ -76,16 +76,21 @@ static struct fetch_roots_entry *find(struct fetch_roots *r, const char *ca_file
     return entry;
 }
 
+/* The roots for ca_file (NULL: only the system's), valid until the next call with the same ca_file.
+ * NULL with e: the file cannot be read, or memory is short.  NULL with an empty e: this system has no bundle of roots,
+ * and there is no ca_file. */
+static struct tls_roots *roots_for(struct fetch_roots *r, const char *ca_file, struct err *e);
+
 /* The system's roots are parsed once, for their own entry; the others share them. */
 static struct tls_roots *make(struct fetch_roots *r, const char *system, const char *ca_file, struct err *e)
 {
     if (!ca_file)
         return tls_roots_new(NULL, system, e);
-    struct tls_roots *base = system ? fetch_roots_for(r, NULL, e) : NULL;
+    struct tls_roots *base = system ? roots_for(r, NULL, e) : NULL;
     return base || !system ? tls_roots_new(base, ca_file, e) : NULL;
 }
 
-struct tls_roots *fetch_roots_for(struct fetch_roots *r, const char *ca_file, struct err *e)
+static struct tls_roots *roots_for(struct fetch_roots *r, const char *ca_file, struct err *e)
 {
     const char *path = bundle_system_path();
     err_set(e, "%s", "");
@@ -111,7 +116,7 @@ static CURLcode on_context(CURL *easy, void *ctx, void *arg)
     struct fetch_trust *t = arg;
     struct err e;
     (void)easy;
-    struct tls_roots *roots = fetch_roots_for(t->roots, t->ca_file, &e);
+    struct tls_roots *roots = roots_for(t->roots, t->ca_file, &e);
     if (!roots && *e.text) {
         snprintf(t->refusal, sizeof t->refusal, "%s", e.text);
         return CURLE_SSL_CACERT_BADFILE;

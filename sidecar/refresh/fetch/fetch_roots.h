@@ -15,10 +15,6 @@ struct fetch_roots { /* one for each ca_file, made at its first use and again wh
 /* Empty; fetch_roots_done() frees what was made. */
 void fetch_roots_init(struct fetch_roots *r);
 void fetch_roots_done(struct fetch_roots *r);
-/* The roots for ca_file (NULL: the system's alone), valid until the next call with the same ca_file.
- * NULL with e: the file cannot be read, or memory is short.  NULL with an empty e: this system has no bundle of roots,
- * and there is no ca_file. */
-struct tls_roots *fetch_roots_for(struct fetch_roots *r, const char *ca_file, struct err *e);
 
 struct fetch_trust { /* of one request; lives as long as its easy handle */
     struct fetch_roots *roots;

@@ -45,8 +45,6 @@ bool grant_answer_has_refresh(const json_t *object);
 
 /* A number, also as text.  NAN: absent or no number. */
 double grant_answer_number(const json_t *value);
-/* A duration in seconds as milliseconds; 0: absent, not positive, no number. */
-int64_t grant_answer_duration_ms(const json_t *value);
 /* lifetime, end and refresh_in of the object; expires: the value that the configuration names, NULL: by the usual
  * names.
  */

@@ -34,7 +34,8 @@ static int64_t clamp_ms(double seconds)
     return (int64_t)((seconds < LIFETIME_MAX_S ? seconds : LIFETIME_MAX_S) * 1000);
 }
 
-int64_t grant_answer_duration_ms(const json_t *value)
+/* A duration in seconds as milliseconds; 0: absent, not positive, no number. */
+static int64_t duration_ms(const json_t *value)
 {
     return clamp_ms(grant_answer_number(value));
 }
@@ -102,7 +103,7 @@ static void read_either(const json_t *value, struct grant_answer *ret)
 {
     ret->expires_wall_ms = moment_ms(value);
     if (ret->expires_wall_ms == 0)
-        ret->lifetime_ms = grant_answer_duration_ms(value);
+        ret->lifetime_ms = duration_ms(value);
 }
 
 /* By the names, the first that says something.  Zoho: expires_in beside expires_in_sec is in milliseconds. */
@@ -129,7 +130,7 @@ static void read_named(size_t i, const json_t *value, struct grant_answer *ret)
 {
     switch (names[i].is) {
     case DURATION:
-        ret->lifetime_ms = grant_answer_duration_ms(value);
+        ret->lifetime_ms = duration_ms(value);
         if (ret->lifetime_ms == 0)
             ret->expires_wall_ms = date_ms(text_of(value));
         break;
@@ -149,7 +150,7 @@ void grant_answer_times(const json_t *object, const json_t *expires, struct gran
     for (size_t i = 0;
          i < sizeof names / sizeof *names && !expires && ret->lifetime_ms == 0 && ret->expires_wall_ms == 0; i++)
         read_named(i, grant_answer_member(object, names[i].name), ret);
-    ret->refresh_in_ms = grant_answer_duration_ms(json_object_get(object, "refresh_in"));
+    ret->refresh_in_ms = duration_ms(json_object_get(object, "refresh_in"));
     for (size_t i = 0; i < sizeof refresh_lives / sizeof *refresh_lives && ret->refresh_lifetime_ms == 0; i++)
-        ret->refresh_lifetime_ms = grant_answer_duration_ms(grant_answer_member(object, refresh_lives[i]));
+        ret->refresh_lifetime_ms = duration_ms(grant_answer_member(object, refresh_lives[i]));
 }

@@ -128,7 +128,6 @@ struct redis_node *store_redis_pick(const struct store_redis *s, const struct cr
 struct redis_node *store_redis_follow(struct store_redis *s, const struct redis_node *from, const redisReply *reply);
 
 /* store_redis_script.c */
-extern struct script store_redis_scripts[KINDS];
 void store_redis_name_scripts(void);
 /* op's command, ready to be sent.  asking: for ASK.  0; -ENOMEM, -ENOBUFS. */
 MUST_CHECK int store_redis_build(struct store_op *op, bool asking);
@@ -159,7 +158,6 @@ void store_redis_watch(struct store *s, store_change_fn *fn, void *arg);
 void store_redis_unwatch(struct store_redis *s);
 /* An answer has spoken of this generation.  ours: we have just made it. */
 void store_redis_saw(struct cred *cred, uint64_t generation, bool ours);
-void store_redis_watch_cred(struct cred *cred);
 void store_redis_tick(void *store_redis);
 /* How an operation ended: is the store up? */
 void store_redis_note(const struct store_op *op, enum store_result result);

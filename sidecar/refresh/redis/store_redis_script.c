@@ -29,7 +29,7 @@
     "end\n"                                                                                                            \
     "if backoff < 0 then backoff = 0 end\n"
 
-struct script store_redis_scripts[KINDS] = {
+static struct script scripts[KINDS] = {
     /* ARGV: owner, ttl, known generation, former owners.  A lease without an end is nobody's of ours: it gets one. */
     [BEGIN] = { .text = BY_EFFECT OURS("ARGV[4]") "local gen = redis.call('HGET', KEYS[2], 'gen') or '0'\n"
                                                   "local blob = redis.call('HGET', KEYS[2], 'blob') or ''\n"
@@ -107,8 +107,7 @@ struct script store_redis_scripts[KINDS] = {
 void store_redis_name_scripts(void)
 {
     for (enum redis_kind k = 0; k < KINDS; k++) /* without SHA-1 the text itself is sent each time */
-        if (store_redis_scripts[k].text
-            && digest_sha1_hex(slice_str(store_redis_scripts[k].text), store_redis_scripts[k].sha1) != 0)
+        if (scripts[k].text && digest_sha1_hex(slice_str(scripts[k].text), scripts[k].sha1) != 0)
             return;
 }
 
@@ -213,7 +212,7 @@ static size_t add_args(const struct store_op *op, enum redis_kind kind, struct t
 int store_redis_build(struct store_op *op, bool asking)
 {
     enum redis_kind kind = op->healing ? RESTORE : op->kind;
-    const struct script *script = &store_redis_scripts[kind];
+    const struct script *script = &scripts[kind];
     char lease[KEY_SIZE], state[KEY_SIZE], intent[KEY_SIZE], backoff[KEY_SIZE];
     struct slice argv[REDIS_ARGS_MAX];
     struct texts texts;

@@ -23,6 +23,9 @@ static void on_tell(struct later *l)
         s->fn(s->arg, cred->name); /* it may free the store */
 }
 
+/* Subscribes to its changes, when the connection for that is there. */
+static void watch_cred(struct cred *cred);
+
 struct cred *store_redis_cred(struct store_redis *s, const char *name)
 {
     for (struct list *l = s->creds.next; l != &s->creds; l = l->next) {
@@ -40,7 +43,7 @@ struct cred *store_redis_cred(struct store_redis *s, const char *name)
     loop_later_init(&cred->tell, on_tell);
     list_init(&cred->list);
     list_push(&s->creds, &cred->list);
-    store_redis_watch_cred(cred);
+    watch_cred(cred);
     return cred;
 }
 
@@ -218,7 +221,7 @@ static void on_said(struct redis_command *c, const redisReply *reply, const char
     (void)c, (void)reply, (void)why; /* on_subscriber_up says it all again */
 }
 
-void store_redis_watch_cred(struct cred *cred)
+static void watch_cred(struct cred *cred)
 {
     struct store_redis *s = cred->store;
     if (!s->subscriber || !redis_client_up(s->subscriber) || !list_empty(&s->say.node))
