@@ -15,14 +15,36 @@
 
 static const uint8_t fake6[12] = TABLE_FAKE6;
 
+/* Pages of this process's table that have been allocated, a bit a page: a connect makes no system call for them. */
+static struct {
+    const struct table *of;
+    uint64_t bits[(sizeof(struct table) / PAGE_BYTES + 63) / 64];
+} allocated;
+
+/* NULL: not of the table that is remembered. */
+static uint64_t *allocated_word(const struct table *t, size_t page)
+{
+    const struct table *of = __atomic_load_n(&allocated.of, __ATOMIC_RELAXED);
+    if (of != t
+        && (of || !__atomic_compare_exchange_n(&allocated.of, &of, t, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)))
+        return NULL;
+    return &allocated.bits[page / 64];
+}
+
 /* The table is sparse. On a full file system the first access to a page, even a read, is a SIGBUS for the program. So
  * the page is allocated with a call that can fail; when the kernel does not support the call, we assume success. */
-static bool page_there(const void *slot)
+static bool page_there(const struct table *t, const void *slot)
 {
+    size_t page = (size_t)((const char *)slot - (const char *)t) / PAGE_BYTES;
+    uint64_t *word = allocated_word(t, page), bit = UINT64_C(1) << page % 64;
+    if (word && __atomic_load_n(word, __ATOMIC_RELAXED) & bit)
+        return true;
     int saved = errno;
     uintptr_t at = (uintptr_t)slot & ~(uintptr_t)(PAGE_BYTES - 1);
     bool there = syscall(SYS_madvise, at, (long)PAGE_BYTES, (long)MADV_POPULATE_WRITE) == 0 || errno == EINVAL;
     errno = saved;
+    if (there && word)
+        (void)__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
     return there;
 }
 
@@ -113,7 +135,7 @@ bool shared_name_put(struct table *t, const char *name, uint32_t *ret_index)
     for (uint32_t probe = 0; probe < TABLE_NAMES; probe++) {
         uint32_t i = (start + probe) % TABLE_NAMES;
         struct table_name *n = &t->names[i];
-        if (!page_there(n))
+        if (!page_there(t, n))
             return false;
         uint8_t state = __atomic_load_n(&n->state, __ATOMIC_ACQUIRE);
         if (!name_index_usable(i))
@@ -137,7 +159,7 @@ bool shared_name_put(struct table *t, const char *name, uint32_t *ret_index)
 
 const char *shared_name_get(const struct table *t, uint32_t index)
 {
-    if (index >= TABLE_NAMES || !page_there(&t->names[index])
+    if (index >= TABLE_NAMES || !page_there(t, &t->names[index])
         || __atomic_load_n(&t->names[index].state, __ATOMIC_ACQUIRE) != TABLE_READY)
         return NULL;
     return t->names[index].text;
@@ -171,7 +193,7 @@ static bool dest_find(struct table *t, const struct table_dest *want, bool inser
     for (uint32_t probe = 0; probe < TABLE_DESTS; probe++) {
         uint32_t i = (start + probe) % TABLE_DESTS;
         struct table_dest *d = &t->dests[i];
-        if (!page_there(d))
+        if (!page_there(t, d))
             return false;
         uint32_t state = __atomic_load_n(&d->state, __ATOMIC_ACQUIRE);
         if (state == TABLE_READY && same_dest(d, want)) {

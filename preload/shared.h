@@ -1,5 +1,6 @@
 /* preload/shared.h: the library's side of the table that all processes of a run share (preload/table.h): mapping,
- * interning, finding. Lock-free and safe in signal handlers; no globals.  A table that is mapped stays so for good. */
+ * interning, finding. Lock-free and safe in signal handlers.  A table that is mapped stays so for good: what is known
+ * of its pages is kept in a process-wide map. */
 #ifndef SIDEKEY_PRELOAD_SHARED_H
 #define SIDEKEY_PRELOAD_SHARED_H
 

@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -616,3 +617,26 @@ def test_programs_that_do_not_connect_behave_as_ever(server, tmp_path):
     for argv in (["ls", "/"], ["sh", "-c", "cat /etc/ssl/certs/ca-certificates.crt | head -1; (exit 3); echo $?"], ["sort", "/dev/null"],
                  ["python3", "-c", "import socket, sys; s = socket.socketpair(); s[0].send(b'x'); print(s[1].recv(1), s[0].getpeername())"]):
         go(server, *argv)
+
+
+@pytest.mark.serial
+@pytest.mark.release
+def test_a_connect_costs_little_more_than_without_us(tmp_path):
+    """tests/bench/connect.py has the target; the test allows half as much again."""
+    sys.path.append(str(TOP / "tests/bench"))
+    import connect
+    us = connect.medians(tmp_path)
+    print(us)
+    assert max(us["address"], us["name"]) - us["plain"] < 1.5 * connect.TARGET_US, us
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_a_connect_makes_no_system_call_for_a_page_of_the_table_that_is_there(server, clients):
+    program = server.dir / "connects"
+    run(*os.environ.get("CC", "cc").split(), "-D_GNU_SOURCE", "-w", "-o", program, TOP / "tests/bench/connect.c")
+    counted = []
+    for times in (1, 100):
+        traced = ["strace", "-f", "-o", server.dir / "calls", "-e", "trace=madvise", "-E", f"LD_PRELOAD={LIB}", program, LITERAL, "443", times]
+        go(server, *traced, LD_PRELOAD="")
+        counted.append((server.dir / "calls").read_text().count("madvise("))
+    assert counted[0] == counted[1] > 0, counted
