@@ -11,6 +11,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* In every network namespace.  A connection within one machine comes by it, whatever address it has; asked by this
+ * number, the kernel also knows a socket that its program has bound to it (SO_BINDTODEVICE). */
+#define LOOPBACK_INTERFACE 1
+
 struct request {
     struct nlmsghdr head;
     struct inet_diag_req_v2 body;
@@ -53,6 +57,7 @@ static int describe(int fd, struct request *r)
         .body = { .sdiag_family = (__u8)here.ss_family,
                   .sdiag_protocol = IPPROTO_TCP,
                   .idiag_states = ~0u,
+                  .id.idiag_if = LOOPBACK_INTERFACE,
                   .id.idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE } }
     };
     put_address(&there, r->body.id.idiag_src, &r->body.id.idiag_sport);

@@ -16,6 +16,8 @@
 
 static int listener, client = -1, accepted = -1;
 
+static bool bound; /* the client's socket is tied to the interface */
+
 /* One connection; the client's socket may be of IPv6 and dial a mapped address, as the preload library makes it do. */
 static void connect_as(bool mapped, uid_t uid)
 {
@@ -33,6 +35,8 @@ static void connect_as(bool mapped, uid_t uid)
         skip(); /* no IPv6 here */
     if (uid)
         assert_int_equal(fchown(client, uid, (gid_t)-1), 0);
+    if (bound)
+        assert_int_equal(setsockopt(client, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2), 0);
     assert_int_equal(mapped ? connect(client, (struct sockaddr *)&at6, sizeof at6)
                             : connect(client, (struct sockaddr *)&at, sizeof at),
                      0);
@@ -43,6 +47,7 @@ static void connect_as(bool mapped, uid_t uid)
 static int down(void **state)
 {
     (void)state;
+    bound = false;
     close(listener);
     close(client);
     close(accepted);
@@ -65,6 +70,22 @@ static void also_of_an_ipv6_socket_that_dials_a_mapped_address(void **state)
     connect_as(true, 0);
     assert_int_equal(peer_uid(accepted, &uid), 0);
     assert_int_equal(uid, geteuid());
+}
+
+/* curl --interface lo */
+static void also_of_a_socket_that_is_bound_to_the_interface(void **state)
+{
+    uid_t uid = 12345;
+    (void)state;
+    for (int mapped = 0; mapped < 2; mapped++) {
+        bound = true;
+        connect_as(mapped, 0);
+        assert_int_equal(peer_uid(accepted, &uid), 0);
+        assert_int_equal(uid, geteuid());
+        assert_true(peer_uid_holds(accepted));
+        if (!mapped)
+            down(NULL);
+    }
 }
 
 static void another_user_is_another_user(void **state)
@@ -127,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_user_who_made_the_socket_is_known),
         T(also_of_an_ipv6_socket_that_dials_a_mapped_address),
+        T(also_of_a_socket_that_is_bound_to_the_interface),
         T(another_user_is_another_user),
         T(a_socket_that_nobody_holds_any_more_is_nobodys),
         T(who_has_ended_its_side_and_who_is_gone_are_told_apart),
