@@ -1,8 +1,11 @@
 /* A client for test_isolate.py, which is built statically, with glibc and with musl: `isolate_client MODE ADDRESS PORT
  * [HOST]`.  It prints the answer to a plain GET, or "errno N".  MODE: name (ADDRESS is a host name, looked up by libc),
- * raw (connect as a bare system call), uring (IORING_OP_CONNECT), fastopen (sendto with MSG_FASTOPEN), mptcp, io_uring
- * (is there any?). */
+ * raw (connect as a bare system call), uring (IORING_OP_CONNECT), fastopen (sendto with MSG_FASTOPEN), mptcp, dlsym
+ * (the connect that dlsym finds in the C library); each of these looks a name up by libc first.  io_uring: is there
+ * any? */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <linux/io_uring.h>
 #include <netdb.h>
@@ -52,7 +55,9 @@ static int ask(int fd, const char *host, int sent)
 static struct sockaddr_in address(const char *text, const char *port)
 {
     struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
-    inet_pton(AF_INET, text, &in.sin_addr);
+    struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM }, *ai;
+    if (inet_pton(AF_INET, text, &in.sin_addr) != 1 && getaddrinfo(text, port, &hints, &ai) == 0)
+        memcpy(&in, ai->ai_addr, sizeof in);
     return in;
 }
 
@@ -113,6 +118,10 @@ static int by_address(const char *mode, const struct sockaddr_in *to, const char
         sent = 1;
         if (syscall(SYS_sendto, fd, text, (long)n, MSG_FASTOPEN, to, (long)sizeof *to) != n)
             error = errno;
+    } else if (strcmp(mode, "dlsym") == 0) {
+        int (*call)(int, const struct sockaddr *, socklen_t) = dlsym(dlopen("libc.so.6", RTLD_NOW), "connect");
+        if (!call || call(fd, (const void *)to, sizeof *to) != 0)
+            error = call ? errno : ENOENT;
     } else if (syscall(SYS_connect, fd, to, (long)sizeof *to) != 0) {
         error = errno;
     }

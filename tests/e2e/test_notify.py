@@ -35,8 +35,11 @@ INSIDE = r"""
         def log_message(self, *_):
             pass
 
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = 128  # of more than that at once the kernel forgets some, and they wait for a minute
+
     for at in (address, other):
-        threading.Thread(target=http.server.ThreadingHTTPServer((at, 80), Web).serve_forever, daemon=True).start()
+        threading.Thread(target=Server((at, 80), Web).serve_forever, daemon=True).start()
     silent = socket.create_server((address, 2527), backlog=0)
 
     def greet(server):
