@@ -1,7 +1,9 @@
 """Chained credentials: a credential whose request is made of the token of another one."""
 import asyncio
+import base64
 import json
 import threading
+import time
 import urllib.parse
 
 import pytest
@@ -24,12 +26,17 @@ class TokenEndpoint(JsonHandler):
             server.asked.append((name, right))
             if right:
                 server.given[name] = f"token-of-{name}-{len(server.asked)}"
+            if right and server.with_id_token and name == "idp":
+                claims = {"aud": "me", "exp": int(time.time()) + 3600, "sub": "alice"}
+                server.given[name] = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "none"}, claims)) + ".eA"
+                self.say(200, {"access_token": "not-this-one", "id_token": server.given[name], "expires_in": 3600, "refresh_token": "rt-2"})
+                return
             self.say(200 if right else 400, {"access_token": server.given[name], "expires_in": 3600} if right else {"error": "invalid_client"})
 
 
 @pytest.fixture
 def tokens():
-    with serving(TokenEndpoint, asked=[], given={}, dead=set(), lock=threading.Lock()) as server:
+    with serving(TokenEndpoint, asked=[], given={}, dead=set(), with_id_token=False, lock=threading.Lock()) as server:
         yield server
 
 
@@ -84,6 +91,15 @@ def test_client_secrets_can_be_tokens_too(start, config, tokens):
     config["credentials"]["api"] = {"grant": "client_credentials", "token_url": f"{tokens.url}/api", "client_id": "me", "client_auth": "body", "client_secret": {"credential": "sts"}}
     status, _, body = start(config).request(path=ECHO)
     assert status == 200 and json.loads(body)["headers"]["authorization"] == f"Bearer {tokens.given['api']}"
+
+
+def test_the_id_token_of_the_parent_is_what_the_child_presents(start, config, tokens, make_config):
+    """A person signs in at idp, and its ID token is exchanged."""
+    config["credentials"]["idp"] |= {"grant": "refresh_token", "refresh_token": make_config.write("first", "rt-1"), "token": "id_token"}
+    tokens.with_id_token = True
+    status, _, body = start(config).request(path=ECHO)
+    assert status == 200 and json.loads(body)["headers"]["authorization"] == f"Bearer {tokens.given['api']}"
+    assert tokens.given["idp"].startswith("ey") and sorted(tokens.asked) == [("api", True), ("idp", True), ("sts", True)]
 
 
 WRONG = {

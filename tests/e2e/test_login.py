@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -18,6 +19,7 @@ import urllib.parse
 import urllib.request
 
 import harness
+import pki as pki_maker
 import pytest
 from harness import PATIENCE_S, SIDEKEY, environment, until
 from json_server import JsonHandler, serving
@@ -217,6 +219,22 @@ def test_the_redirect_is_taken_once(auth, login, login_config):
     with pytest.raises(OSError):
         get(at)
     assert auth.counts["token_requests"] == 1
+
+
+def test_a_second_redirect_that_waits_already_is_refused(auth, login, login_config):
+    """Another tab, or somebody who saw the address: connected before the first one was taken."""
+    one = login(login_config(), "--no-browser")
+    to, _ = redirect_of(one.url())
+    second = http.client.HTTPConnection(urllib.parse.urlsplit(to).netloc, timeout=PATIENCE_S)
+    second.connect()
+    at, _, _ = Person().go(one.url())
+    try:
+        second.request("GET", at.removeprefix(f"http://{urllib.parse.urlsplit(to).netloc}"))
+        answer = second.getresponse()
+        assert answer.status == 410 and b"completed before" in answer.read()
+    except OSError:
+        pass  # sidekey was done before it came
+    assert "Signed in as alice." in one.end() and auth.counts["token_requests"] == 1
 
 
 def test_a_person_who_says_no_is_told_so(auth, login, login_config):
@@ -421,6 +439,56 @@ def test_a_device_code_expires(login, login_config, server):
     keys = device_server(server, [(400, {"error": "authorization_pending"})], expires_in=2)
     one = login(login_config(token_url=f"{server.url}/token", login=keys))
     assert "expired before it was used" in one.end(EX_UNAVAILABLE)
+
+
+PUBLIC = "login.sidekey.test"
+INSIDE = ["https://10.0.0.1/x", "https://169.254.169.254/latest/meta-data", "https://[fd00::1]/x", "https://127.0.0.1/x", "https://localhost/x", "http://login.sidekey.test/x"]
+
+
+class Metadata(JsonHandler):
+    def do_GET(self):
+        self.say(200, self.server.metadata)
+
+    def do_POST(self):
+        self.body()
+        self.say(200, {})
+
+
+@pytest.fixture
+def public(pki):
+    """The issuer https://login.sidekey.test, whose metadata says what a test wants; network.resolve leads to it."""
+    if not (pki / "issuer.pem").exists():
+        pki_maker.leaf(pki, "issuer", [PUBLIC])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki / "issuer.pem", pki / "issuer.key")
+    with serving(Metadata, context, metadata={"issuer": f"https://{PUBLIC}", "token_endpoint": f"https://{PUBLIC}/token"}) as server:
+        server.resolve = {f"{PUBLIC}:443": f"127.0.0.1:{server.server_address[1]}"}
+        yield server
+
+
+@pytest.mark.parametrize("inside", INSIDE)
+def test_metadata_leads_no_request_to_a_private_address(auth, login, login_config, public, pki, inside):
+    """A public issuer is believed in what is its own, not in where to knock behind the firewall."""
+    config = login_config(token_url=f"https://{PUBLIC}/token", login={"issuer": f"https://{PUBLIC}"})
+    config["network"] = {"resolve": public.resolve}
+    env = {"SSL_CERT_FILE": str(pki / "ca.pem")}
+    public.metadata["device_authorization_endpoint"] = inside
+    said = login(config, "--device", env=env).end(EX_UNAVAILABLE)
+    assert "is not allowed" in said or "names a device_authorization_endpoint that is not https" in said, said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a hosts file")
+def test_an_mcp_server_whose_name_leads_to_a_private_address_is_not_asked(auth, place, mcp):
+    """As a rebinding name would; nothing is listed as allowed when init asks."""
+    server = mcp()
+    (place / "hosts").write_text("127.0.0.1 mcp.sidekey.test\n10.0.0.1 ten.sidekey.test\n")
+    for name in ("mcp", "ten"):
+        script = f"mount --bind {place}/hosts /etc/hosts && exec {SIDEKEY} init mcp -o {place}/mcp.yaml resource=https://{name}.sidekey.test:{server.server_address[1]}/mcp"
+        done = harness.run(["unshare", "-m", "sh", "-c", script], environment(place))
+        if b"mount" in done.stderr:
+            pytest.skip("this machine allows no mounts")
+        assert done.returncode == EX_UNAVAILABLE and b"is not allowed" in done.stderr, done
+    assert not server.asked and not (place / "mcp.yaml").exists()
 
 
 def jwt(claims, typ="JWT"):

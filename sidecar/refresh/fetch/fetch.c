@@ -134,7 +134,7 @@ static const char *end_text(const struct fetch_job *job, CURLcode code)
 {
     const struct fetch_exchange *x = &job->exchange;
     if (job->forbidden)
-        return "the address of the token endpoint is not allowed (network.allow_private)";
+        return "its address is private or link-local, which is not allowed (network.allow_private)";
     if (*job->trust.refusal)
         return job->trust.refusal;
     if (fetch_exchange_too_large(x))

@@ -46,7 +46,7 @@ int fetch_route_choose(struct fetch_route *w, const struct fetch_place *place, b
     target.port = place->port;
     w->by_parent = parent_serves(w->options->parent, &target);
     if (w->by_parent && !may_ask_parent(w, &target))
-        return err_set(e, "the address of the token endpoint is not allowed (network.allow_private)");
+        return err_set(e, "its address is private or link-local, which is not allowed (network.allow_private)");
     return 0;
 }
 
