@@ -2,38 +2,25 @@
 #include "app/cmd/trap_private.h"
 
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <signal.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if defined(__x86_64__)
-#define OWN_ARCH AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define OWN_ARCH AUDIT_ARCH_AARCH64
-#else
-#define OWN_ARCH 0 /* trap_missing() says so */
-#endif
-#define X32_BIT 0x40000000u
+#include "app/cmd/bpf.h"
+
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5) /* Linux 5.19 */
-#endif
-#ifndef AF_SMC
-#define AF_SMC 43
 #endif
 
 const char *trap_missing(void)
 {
     struct seccomp_notif_sizes sizes;
-    if (OWN_ARCH == 0)
-        return "it supports only x86-64 and arm64";
+    if (WRONG_ARCH)
+        return WRONG_ARCH;
     if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0u, &sizes) != 0)
         return "this kernel has no seccomp user notification (Linux 5.0 or later is needed), or a seccomp filter "
                "forbids it";
@@ -72,13 +59,6 @@ void trap_close(struct trap *t)
 }
 
 /* clang-format off */
-#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define LOAD_ARG(n) LOAD(args[n]) /* its low half: both machines are little-endian */
-#define LOAD_HIGH(n) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[n]) + 4)
-#define IF(test, value, then, otherwise) BPF_JUMP(BPF_JMP | (test) | BPF_K, (value), (then), (otherwise))
-#define END(verdict) BPF_STMT(BPF_RET | BPF_K, (verdict))
-#define REFUSE(error) END(SECCOMP_RET_ERRNO | (error))
-#define REFUSE_IF(value, error) IF(BPF_JEQ, (value), 0, 1), REFUSE(error)
 /* A sending call: not with fast open; without an address (a register says so) on its own; else we are asked. */
 #define SENDMSG(call, flags)                                                                                           \
     IF(BPF_JEQ, (call), 0, 4),                                                                                         \
@@ -101,26 +81,13 @@ void trap_close(struct trap *t)
 static int install(void)
 {
     struct sock_filter code[] = {
-        LOAD(arch),
-        IF(BPF_JEQ, OWN_ARCH, 1, 0),
-        END(SECCOMP_RET_KILL_PROCESS),
-        LOAD(nr),
-#if defined(__x86_64__)
-        IF(BPF_JGE, X32_BIT, 0, 1),
-        END(SECCOMP_RET_KILL_PROCESS),
-#endif
-        REFUSE_IF(SYS_io_uring_setup, ENOSYS),
+        BEGIN,
         IF(BPF_JEQ, SYS_connect, 0, 1),
         END(SECCOMP_RET_USER_NOTIF),
         SENDTO(SYS_sendto, 3, 4),
         SENDMSG(SYS_sendmsg, 2),
         SENDMSG(SYS_sendmmsg, 3),
-        IF(BPF_JEQ, SYS_socket, 1, 0),
-        END(SECCOMP_RET_ALLOW),
-        LOAD_ARG(0), /* the family: those that reach other machines and are neither IPv4 nor IPv6 */
-        REFUSE_IF(AF_VSOCK, EAFNOSUPPORT),
-        REFUSE_IF(AF_SMC, EAFNOSUPPORT),
-        LOAD_ARG(2), /* the protocol: streams that are not looked into */
+        SOCKETS_OF_IP, /* streams that are not looked into */
         REFUSE_IF(IPPROTO_SCTP, EPROTONOSUPPORT),
         REFUSE_IF(IPPROTO_DCCP, EPROTONOSUPPORT),
         END(SECCOMP_RET_ALLOW),

@@ -25,11 +25,7 @@ static const char *const placeholder_files[] = { "none", "google_service_account
 static const char *const bodies[] = { "form", "json", NULL };
 
 static const struct field spec_tls_fields[] = {
-    { "ca_file", FIELD_STRING, FIELD_FILE, .at = SPEC(ca_file),
-      .about = "CA certificates (PEM), added to the system's." },
-    { "cert_file", FIELD_STRING, FIELD_FILE, .at = SPEC(cert_file),
-      .about = "Client certificate (PEM), with key_file." },
-    { "key_file", FIELD_STRING, FIELD_FILE | FIELD_KEY, .at = SPEC(key_file), .about = "Key of cert_file (PEM)." },
+    FIELD_TLS_FILES(SPEC, 0),
     END,
 };
 static const struct table spec_tls_table = { .fields = spec_tls_fields };

@@ -10,6 +10,7 @@
 #include "app/config/config_when.h"
 
 #define CONFIG(member) offsetof(struct config, member)
+#define CONFIG_REDIS(member) offsetof(struct config, redis.member)
 #define RULE(member) offsetof(struct rule, member)
 #define SECOND UINT64_C(1000)
 #define HOUR (3600 * SECOND)
@@ -64,12 +65,7 @@ static const struct field redis_fields[] = {
     { "username", FIELD_STRING, FIELD_ENV, .at = CONFIG(redis.username), .check = config_value_redis_word,
       .about = "ACL user; overrides the one in url." },
     { "password", FIELD_SECRET, .at = CONFIG(redis.password), .about = "Password; read again when Redis refuses it." },
-    { "ca_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(redis.ca_file),
-      .about = "CA certificates (PEM), added to the system's." },
-    { "cert_file", FIELD_STRING, FIELD_ENV | FIELD_FILE, .at = CONFIG(redis.cert_file),
-      .about = "Client certificate (PEM), with key_file." },
-    { "key_file", FIELD_STRING, FIELD_ENV | FIELD_FILE | FIELD_KEY, .at = CONFIG(redis.key_file),
-      .about = "Key of cert_file (PEM)." },
+    FIELD_TLS_FILES(CONFIG_REDIS, FIELD_ENV),
     { "sentinel", FIELD_OBJECT, .table = &sentinel_table,
       .about = "Sentinels that name the primary; the host in url is then ignored." },
     END,
@@ -129,11 +125,7 @@ static const struct field only_if_fields[] = {
 static const struct table only_if_table = { .fields = only_if_fields };
 
 static const struct field rule_tls_fields[] = {
-    { "ca_file", FIELD_STRING, FIELD_FILE, .at = RULE(ca_file),
-      .about = "CA certificates (PEM), added to the system's." },
-    { "cert_file", FIELD_STRING, FIELD_FILE, .at = RULE(cert_file),
-      .about = "Client certificate (PEM), with key_file." },
-    { "key_file", FIELD_STRING, FIELD_FILE | FIELD_KEY, .at = RULE(key_file), .about = "Key of cert_file (PEM)." },
+    FIELD_TLS_FILES(RULE, 0),
     END,
 };
 static const struct table rule_tls_table = { .fields = rule_tls_fields };

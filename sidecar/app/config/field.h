@@ -64,4 +64,14 @@ struct field {
     const char *json;                                                                     /* custom: its JSON Schema */
 };
 
+/* The keys ca_file, cert_file and key_file of a TLS connection of ours, as rows of a table.  AT: where a member is in
+ * the struct; may: more flags for each. */
+#define FIELD_TLS_FILES(AT, may)                                                                                       \
+    { "ca_file", FIELD_STRING, (may) | FIELD_FILE, .at = AT(ca_file),                                                  \
+      .about = "CA certificates (PEM), added to the system's." },                                                      \
+        { "cert_file", FIELD_STRING, (may) | FIELD_FILE, .at = AT(cert_file),                                          \
+          .about = "Client certificate (PEM), with key_file." },                                                       \
+        { "key_file", FIELD_STRING, (may) | FIELD_FILE | FIELD_KEY, .at = AT(key_file),                                \
+          .about = "Key of cert_file (PEM)." }
+
 #endif
