@@ -140,6 +140,10 @@ class TlsFront:
     def close(self):
         self.listener.close()
 
+    def changed(self, front, data):
+        """What is sent on of a piece of a request."""
+        return data
+
     def _accept(self):
         with contextlib.suppress(OSError):
             while True:
@@ -157,7 +161,7 @@ class TlsFront:
             answers = threading.Thread(target=pump, daemon=True)
             answers.start()
             while data := front.recv(65536):
-                back.sendall(data)
+                back.sendall(self.changed(front, data))
             back.shutdown(socket.SHUT_WR)
             answers.join()
 

@@ -1,8 +1,11 @@
 """Every way to a token, against servers that really verify: oidc-provider with jose, and endpoints that are as strict as the vendors' own."""
 import json
 import os
+import ssl
 import stat
+import subprocess
 import time
+import urllib.parse
 
 import pytest
 
@@ -91,6 +94,46 @@ def test_a_wrong_key_is_a_matter_of_configuration(auth, keys, make_config, with_
     }))
     assert "invalid_client" in refusal(sidekey)
     assert "class=config" in failures(sidekey)[0] or '"class":"config' in failures(sidekey)[0], failures(sidekey)
+
+
+class MtlsFront(TlsFront):
+    """Asks for a certificate of the tests' CA, and says in fields of the request whose it is, as nginx does."""
+
+    def __init__(self, pki, port):
+        super().__init__(pki, port)
+        self.context.verify_mode = ssl.CERT_OPTIONAL
+        self.context.load_verify_locations(pki / "ca.pem")
+
+    def _fields(self, front):
+        name = front.getpeercert() or {}
+        dn = ",".join(f"CN={value}" for part in name.get("subject", ()) for key, value in part if key == "commonName")
+        pem = ssl.DER_cert_to_PEM_cert(front.getpeercert(binary_form=True)) if dn else ""
+        return f"X-Client-DN: {dn}\r\nX-Client-Cert: {urllib.parse.quote(pem)}\r\n".encode()
+
+    def changed(self, front, data):
+        line, end, rest = data.partition(b"\r\n")
+        return line + end + self._fields(front) + rest if data.startswith(b"POST ") else data
+
+
+@pytest.fixture
+def by_mtls(auth, pki):
+    front = MtlsFront(pki, int(auth.token_url.split(":")[2].split("/")[0]))
+    yield {"token_url": front.url(auth.token_url), "tls": {"ca_file": str(pki / "ca.pem")}}
+    front.close()
+
+
+def test_a_client_proves_itself_with_a_tls_certificate(auth, by_mtls, pki, place, with_credential, start):
+    """RFC 8705 §2.1: tls_client_auth; the token is bound to the certificate (§3)."""
+    for line in ("req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout mtls.key -out mtls.csr -subj /CN=sidekey-mtls",
+                 f"x509 -req -in mtls.csr -CA {pki}/ca.pem -CAkey {pki}/ca.key -set_serial 7 -days 30 -extfile ext -out mtls.pem"):
+        (place / "ext").write_text("extendedKeyUsage = clientAuth\n")
+        subprocess.run(["openssl", *line.split()], cwd=place, check=True, capture_output=True)
+    (place / "mtls.key").chmod(0o600)
+    ours = {**by_mtls["tls"], "cert_file": str(place / "mtls.pem"), "key_file": str(place / "mtls.key")}
+    without = start(with_credential({"grant": "client_credentials", **by_mtls, "client_id": "sidekey-mtls", "client_auth": "none"}), name="without")
+    assert "invalid_client" in refusal(without)
+    without.stop()
+    works(start(with_credential({"grant": "client_credentials", **by_mtls, "tls": ours, "client_id": "sidekey-mtls", "client_auth": "none"})))
 
 
 @pytest.mark.parametrize("key", ["rsa", "ec"])

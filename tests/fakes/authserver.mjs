@@ -128,12 +128,13 @@ const provider = new Oidc(issuer, {
   clients: [client, secondClient, publicClient, postClient, ...signInClients, ...grants.clients],
   rotateRefreshToken: true,
   scopes: ['openid', 'offline_access', 'api'],
+  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none', 'tls_client_auth'],
   ttl: {
     AccessToken: accessTtl, ClientCredentials: accessTtl,
     RefreshToken: (ctx, token) => token.madeFor ?? options.refresh_ttl, Grant: 86400, IdToken: 60, Session: 60, Interaction: 60,
   },
   features: {
-    clientCredentials: { enabled: true }, introspection: { enabled: true }, revocation: { enabled: true },
+    clientCredentials: { enabled: true }, introspection: { enabled: true }, revocation: { enabled: true }, mTLS: grants.mTLS,
     ...signInFeatures(options.sign_in),
   },
   cookies: { keys: [randomBytes(16).toString('hex')] },

@@ -70,7 +70,17 @@ export function makeGrants({ jose, issuer, clock, note, makeAccess, secrets, err
       client_id, token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: alg, jwks: { keys: [jwk(key, 'k1')] },
       grant_types: ['client_credentials'], response_types: [], redirect_uris: [],
     })),
+    { // RFC 8705: by certificate; it is in front of the server that TLS ends (x-client-dn), and its tokens are bound to the certificate
+      client_id: 'sidekey-mtls', token_endpoint_auth_method: 'tls_client_auth', tls_client_auth_subject_dn: 'CN=sidekey-mtls', tls_client_certificate_bound_access_tokens: true,
+      grant_types: ['client_credentials'], response_types: [], redirect_uris: [],
+    },
   ];
+  const mTLS = {
+    enabled: true, tlsClientAuth: true, certificateBoundAccessTokens: true,
+    getCertificate: (ctx) => ctx.get('x-client-cert') && decodeURIComponent(ctx.get('x-client-cert')),
+    certificateAuthorized: (ctx) => ctx.get('x-client-dn') !== '',
+    certificateSubjectMatches: (ctx, property, expected) => property === 'tls_client_auth_subject_dn' && ctx.get('x-client-dn') === expected,
+  };
 
   // --- vendors ---
   const stsTokens = new Set();
@@ -149,5 +159,5 @@ export function makeGrants({ jose, issuer, clock, note, makeAccess, secrets, err
     'POST /settings': (body) => Object.assign(settings, body),
     'POST /makeaccess': () => makeAccess('sidekey-bearer'),
   };
-  return { clients, register, serve, commands, reset: () => { clock.offset_ms = 0; metadata = undefined; delete settings.impersonate_status; } };
+  return { clients, mTLS, register, serve, commands, reset: () => { clock.offset_ms = 0; metadata = undefined; delete settings.impersonate_status; } };
 }
