@@ -177,10 +177,11 @@ def refuse_early(peer, how):
     if how == "reads on":
         while peer.fill():
             pass
-    elif how == "closes":
+        return
+    peer.delivered()  # an end with unread bytes of the upload is a reset, which may overtake the answer: the server's fault, not ours
+    if how == "closes":
         peer.end()
     else:
-        peer.delivered()  # a reset at once may overtake the answer: that is the server's fault, not ours
         time.sleep(0.3)
         peer.reset()
 
