@@ -111,6 +111,21 @@ int world_down(void **state)
     return 0;
 }
 
+struct tls_leaf *world_host_leaf;
+
+int world_host_up(void **state)
+{
+    world_up(state);
+    world_host_leaf = world_leaf((struct cert_spec){ .cn = WORLD_HOST, .san = "DNS:" WORLD_HOST });
+    return 0;
+}
+
+int world_host_down(void **state)
+{
+    tls_leaf_free(world_host_leaf);
+    return world_down(state);
+}
+
 struct tls_leaf *world_leaf(struct cert_spec spec)
 {
     struct slice spki = tls_server_spki(world_server);
@@ -218,6 +233,14 @@ void ends_secure(struct end *server, struct end *client, struct tls_leaf *leaf, 
     assert_int_equal(stream_accept_tls(server->s, world_server, leaf, host, ip, slice_of(NULL, 0)), 0);
     assert_int_equal(stream_connect_tls(client->s, world_client, expected, ip, "k"), 0);
     server->inside = client->inside = false;
+}
+
+void ends_meet_secured(struct end *server, struct end *client)
+{
+    ends_meet(server, client);
+    ends_secure(server, client, world_host_leaf, WORLD_HOST, WORLD_HOST, false);
+    RUN_UNTIL(server->events[STREAM_SECURED] && client->events[STREAM_SECURED]);
+    turns(3);
 }
 
 void end_write(struct end *e, const char *text)

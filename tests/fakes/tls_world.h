@@ -41,6 +41,11 @@ extern struct tls_client *world_client; /* trusts world_ca */
 extern const char *world_ca_file;
 int world_up(void **state);
 int world_down(void **state);
+/* The same with a leaf for WORLD_HOST. */
+#define WORLD_HOST "api.example.test"
+extern struct tls_leaf *world_host_leaf;
+int world_host_up(void **state);
+int world_host_down(void **state);
 /* A leaf for world_server's key. spec.key and, when NULL, spec.by are filled in. */
 struct tls_leaf *world_leaf(struct cert_spec spec);
 /* A client context that trusts ca_file alone beside the system's roots. */
@@ -71,6 +76,8 @@ void end_done(struct end *e);
 /* Begins TLS on both: server answers as host with leaf; client expects expected under cache key "k". */
 void ends_secure(struct end *server, struct end *client, struct tls_leaf *leaf, const char *host, const char *expected,
                  bool ip);
+/* The two meet, and speak TLS as WORLD_HOST; returns after the tickets. */
+void ends_meet_secured(struct end *server, struct end *client);
 /* Writes what room there is of e->source; called by hand for the start. */
 void end_pump(struct end *e);
 void end_write(struct end *e, const char *text);

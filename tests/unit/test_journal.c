@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "refresh/store/journal.h"
+#include "tests/fakes/files.h"
 
 #define NOW_MS INT64_C(1700000000123)
 
@@ -98,36 +99,6 @@ static const char *path_of(const char *name)
     return at;
 }
 
-static size_t read_file(const char *path, char *bytes, size_t size)
-{
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    size_t len = fread(bytes, 1, size, f);
-    fclose(f);
-    return len;
-}
-
-static void write_file(const char *path, const char *bytes, size_t len)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, len, f), len);
-    assert_int_equal(fclose(f), 0);
-}
-
-static unsigned count_files(const char *tail)
-{
-    unsigned count = 0;
-    DIR *d = opendir(path_of(""));
-    assert_non_null(d);
-    for (const struct dirent *entry; (entry = readdir(d));) {
-        size_t len = strlen(entry->d_name), tail_len = strlen(tail);
-        count += entry->d_type == DT_REG && len >= tail_len && strcmp(entry->d_name + len - tail_len, tail) == 0;
-    }
-    closedir(d);
-    return count;
-}
-
 /* ---- entries ---- */
 
 /* Writes the answer whose refresh token is "secret-<parent + 1>". */
@@ -169,7 +140,7 @@ static void at_first_nothing_is_pending(void **state)
     (void)state;
     assert_entry(a, "cred", JOURNAL_NONE, 0);
     assert_int_equal(journal_clear(a, "cred"), 0);
-    assert_int_equal(count_files(""), 0);
+    assert_int_equal(count_files(path_of(""), ""), 0);
 }
 
 static void an_intent_is_read_back_with_all_its_facts(void **state)
@@ -210,11 +181,11 @@ static void an_answer_takes_the_place_of_its_intent(void **state)
     (void)state;
     assert_int_equal(journal_intent(a, "cred", 3, "deadbeef", NOW_MS), 0);
     assert_int_equal(answer(a, "cred", 3), 0);
-    assert_int_equal(count_files(".intent"), 0);
+    assert_int_equal(count_files(path_of(""), ".intent"), 0);
     assert_entry(b, "cred", JOURNAL_ANSWER, 3);
     assert_int_equal(journal_clear(a, "cred"), 0);
     assert_entry(b, "cred", JOURNAL_NONE, 0);
-    assert_int_equal(count_files(""), 0);
+    assert_int_equal(count_files(path_of(""), ""), 0);
 }
 
 static void bytes_then_name_then_directory_are_on_disk_before_the_call_returns(void **state)
@@ -237,7 +208,7 @@ static void the_newest_answer_is_the_one_that_is_kept(void **state)
     assert_int_equal(answer(a, "cred", 3), 0);
     assert_int_equal(answer(a, "cred", 4), 0);
     assert_entry(b, "cred", JOURNAL_ANSWER, 4);
-    assert_int_equal(count_files(""), 1);
+    assert_int_equal(count_files(path_of(""), ""), 1);
 }
 
 static void an_answer_that_waits_for_its_store_outlives_the_next_intent(void **state)
@@ -247,7 +218,7 @@ static void an_answer_that_waits_for_its_store_outlives_the_next_intent(void **s
     assert_int_equal(journal_intent(a, "cred", 4, "deadbeef", NOW_MS), 0);
     assert_entry(b, "cred", JOURNAL_ANSWER, 3);
     assert_int_equal(journal_clear(a, "cred"), 0); /* nothing was sent */
-    assert_int_equal(count_files(".intent"), 0);
+    assert_int_equal(count_files(path_of(""), ".intent"), 0);
     assert_entry(b, "cred", JOURNAL_ANSWER, 3);
     assert_int_equal(journal_clear(a, "cred"), 0); /* the first one's commit is done */
     assert_entry(b, "cred", JOURNAL_NONE, 0);
@@ -377,8 +348,8 @@ static void a_file_that_was_cut_is_put_aside(void **state)
         for (size_t cut = 0; cut < len; cut++)
             assert_put_aside(files[i], good, cut, -EBADMSG, "kept as");
         aside += (unsigned)len;
-        assert_int_equal(count_files(".bad"), aside); /* every one of them */
-        if (i == 0) {                                 /* that its token is spent is remembered, also by others */
+        assert_int_equal(count_files(path_of(""), ".bad"), aside); /* every one of them */
+        if (i == 0) { /* that its token is spent is remembered, also by others */
             assert_entry(b, "cred", JOURNAL_LOST, 1);
             assert_int_equal(journal_lost_forget(b, "cred"), 0);
         }
@@ -429,7 +400,7 @@ static void a_file_of_another_key_is_put_aside(void **state)
     assert_int_equal(journal_read(j, "cred", &entry, &e), -ENOKEY);
     assert_non_null(strstr(e.text, "another key"));
     journal_entry_done(&entry);
-    assert_int_equal(count_files(".bad"), 1);
+    assert_int_equal(count_files(path_of(""), ".bad"), 1);
     journal_close(j);
     seal_ring_free(other);
 }
@@ -449,7 +420,7 @@ static void a_well_sealed_answer_that_this_version_cannot_read_stays(void **stat
     assert_int_equal(journal_read(a, "cred", &entry, &e), -EPROTO);
     assert_non_null(strstr(e.text, "generation"));
     journal_entry_done(&entry);
-    assert_int_equal(count_files("cred.answer"), 1);
+    assert_int_equal(count_files(path_of(""), "cred.answer"), 1);
 }
 
 /* ---- what goes wrong while writing ---- */
@@ -472,7 +443,7 @@ static void a_full_disk_is_told_and_harms_nothing(void **state)
     assert_int_equal(intent, -EFBIG);
     assert_int_equal(next, -EFBIG);
     assert_entry(b, "cred", JOURNAL_ANSWER, 1);
-    assert_int_equal(count_files(""), 1);
+    assert_int_equal(count_files(path_of(""), ""), 1);
 }
 
 static void a_directory_that_is_gone_is_told(void **state)
@@ -497,7 +468,7 @@ static void what_is_no_name_is_refused(void **state)
         assert_true(e.text[0] != '\0');
         journal_entry_done(&entry);
     }
-    assert_int_equal(count_files(""), 0);
+    assert_int_equal(count_files(path_of(""), ""), 0);
 }
 
 static void a_directory_that_others_may_write_is_refused(void **state)

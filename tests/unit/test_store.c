@@ -25,6 +25,7 @@
 #include "refresh/store/store_file.h"
 #include "refresh/redis/store_redis.h"
 #include "tests/fakes/redis_server.h"
+#include "tests/fakes/loop_turn.h"
 
 #define WAIT_MS 20000 /* nothing here takes so long */
 #define LONG_MS 60000
@@ -191,27 +192,11 @@ static void on_answer(void *arg, const struct store_answer *answer)
     got->stored = answer->state->generation;
 }
 
-static void on_tick(struct ev_loop *loop, ev_timer *tick, int revents)
-{
-    (void)loop, (void)tick, (void)revents;
-}
-
-/* One turn of the loop, at most 5 ms long. */
-static void turn(void)
-{
-    ev_timer tick;
-    ev_timer_init(&tick, on_tick, 0.005, 0);
-    ev_now_update(loop_get());
-    ev_timer_start(loop_get(), &tick);
-    ev_run(loop_get(), EVRUN_ONCE);
-    ev_timer_stop(loop_get(), &tick);
-}
-
 static struct got *wait_for(struct got *got)
 {
     int64_t end_ms = clock_mono_ms() + WAIT_MS;
     while (got->count == 0 && clock_mono_ms() < end_ms)
-        turn();
+        loop_turn();
     return got;
 }
 
@@ -445,7 +430,7 @@ static void an_answer_never_comes_inside_the_call_and_comes_once(void **state)
     for (size_t i = 0; i < 5; i++)
         wait_for(&got[i]);
     for (int i = 0; i < 5; i++)
-        turn();
+        loop_turn();
     assert_result(got[0], STORE_WON);
     assert_result(got[1], STORE_LOST);
     assert_result(got[2], STORE_OK);
@@ -585,7 +570,7 @@ static void a_lapsed_lease_cannot_be_renewed_even_when_nobody_took_it(void **sta
     assert_result(begin(w.a, "cred", &w.alice, 1, 0), STORE_WON);
     int64_t lapsed_ms = clock_mono_ms() + 20;
     while (clock_mono_ms() < lapsed_ms)
-        turn();
+        loop_turn();
     assert_result(renew(w.a, "cred", &w.alice, LONG_MS), STORE_LOST);
     assert_result(begin(w.b, "cred", &w.bob, LONG_MS, 0), STORE_WON);
 }
@@ -771,7 +756,7 @@ static void a_pause_ends_with_its_time(void **state)
     int64_t begin_ms = clock_mono_ms();
     assert_result(throttle(w.a, "cred", SHORT_MS), STORE_OK);
     while (load(w.b, "cred").throttled_ms > 0 && clock_mono_ms() - begin_ms < WAIT_MS)
-        turn();
+        loop_turn();
     assert_in_range(clock_mono_ms() - begin_ms, SHORT_MS - 20, WAIT_MS - 1);
     assert_int_equal(begin(w.b, "cred", &w.bob, LONG_MS, 0).throttled_ms, 0);
 }
@@ -852,7 +837,7 @@ static void a_callback_may_free_the_store(void **state)
     store_load(w.a, "cred", free_a, &got);
     store_load(w.a, "cred", on_answer, &other);
     assert_result(*wait_for(&got), STORE_OK);
-    turn();
+    loop_turn();
     assert_int_equal(other.count, 0);
 }
 
@@ -889,7 +874,7 @@ static void wait_change(struct seen *seen)
 {
     int64_t end_ms = clock_mono_ms() + WAIT_MS;
     while (seen->count == 0 && clock_mono_ms() < end_ms)
-        turn();
+        loop_turn();
     assert_true(seen->count > 0);
 }
 
@@ -936,7 +921,7 @@ static void the_watch_callback_may_free_the_store(void **state)
     assert_result(commit(w.b, "one", &w.bob, 0), STORE_OK);
     assert_result(commit(w.b, "two", &w.bob, 0), STORE_OK);
     wait_change(&seen);
-    turn();
+    loop_turn();
     assert_int_equal(seen.count, 1);
 }
 
@@ -1001,7 +986,7 @@ static void of_many_that_wait_for_a_dead_holders_lease_one_wins(void **state)
         kill_child(&holder);
         int64_t lapsed_ms = clock_mono_ms() + 20;
         while (clock_mono_ms() < lapsed_ms)
-            turn();
+            loop_turn();
         for (size_t i = 0; i < PROCESSES; i++)
             order(&children[i], DO_BEGIN, LONG_MS, 0);
         unsigned won = 0, busy = 0;
@@ -1039,7 +1024,7 @@ static int refresh_rounds(const struct engine *engine, int log)
         struct got got = begin(s, "cred", &owner, LONG_MS, known);
         known = got.result == STORE_BUSY ? known : got.stored;
         if (got.result == STORE_BUSY)
-            turn();
+            loop_turn();
         if (got.result != STORE_WON && got.result != STORE_FRESH && got.result != STORE_BUSY)
             return fprintf(stderr, "begin: %s\n", got.error), 1;
         if (got.result != STORE_WON)

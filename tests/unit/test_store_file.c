@@ -26,6 +26,8 @@
 #include "refresh/store/lease_file.h"
 #include "refresh/store/store_file.h"
 #include "tests/fakes/fake_clock.h"
+#include "tests/fakes/loop_turn.h"
+#include "tests/fakes/files.h"
 
 #define TURNS_MAX 4000 /* of at most 5 ms: far more than anything here takes */
 #define TTL_MS 60000
@@ -44,38 +46,6 @@ static const char *in_dir(const char *name)
     char *at = path[next++ % 4];
     snprintf(at, sizeof path[0], "%s/%s", dir, name);
     return at;
-}
-
-static size_t read_file(const char *path, char *bytes, size_t size)
-{
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    size_t len = fread(bytes, 1, size, f);
-    fclose(f);
-    return len;
-}
-
-/* In place, as an editor or cp does. */
-static void write_file(const char *path, const char *bytes, size_t len)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, len, f), len);
-    assert_int_equal(fclose(f), 0);
-}
-
-/* Files in dir whose name ends so ("": all). */
-static unsigned count_files(const char *tail)
-{
-    unsigned count = 0;
-    DIR *d = opendir(dir);
-    assert_non_null(d);
-    for (const struct dirent *entry; (entry = readdir(d));) {
-        size_t len = strlen(entry->d_name), tail_len = strlen(tail);
-        count += entry->d_type == DT_REG && len >= tail_len && strcmp(entry->d_name + len - tail_len, tail) == 0;
-    }
-    closedir(d);
-    return count;
 }
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *walk)
@@ -108,32 +78,17 @@ static void on_answer(void *arg, const struct store_answer *answer)
         snprintf(got->error, sizeof got->error, "%s", answer->error);
 }
 
-static void on_tick(struct ev_loop *loop, ev_timer *tick, int revents)
-{
-    (void)loop, (void)tick, (void)revents;
-}
-
-static void turn(void)
-{
-    ev_timer tick;
-    ev_timer_init(&tick, on_tick, 0.005, 0);
-    ev_now_update(loop_get());
-    ev_timer_start(loop_get(), &tick);
-    ev_run(loop_get(), EVRUN_ONCE);
-    ev_timer_stop(loop_get(), &tick);
-}
-
-/* As turn(), and the fake clock moves: a timer that is set comes due. */
+/* As loop_turn(), and the fake clock moves: a timer that is set comes due. */
 static void turn_of_ms(int64_t ms)
 {
     fake_mono_ms += ms;
-    turn();
+    loop_turn();
 }
 
 static struct got wait_for(struct got *got)
 {
     for (int i = 0; got->count == 0 && i < TURNS_MAX; i++)
-        turn();
+        loop_turn();
     return *got;
 }
 
@@ -301,12 +256,12 @@ static void what_a_dead_writer_left_is_removed_and_nothing_else(void **state)
     write_file(in_dir("cred.state.1123456789abcdef.tmp"), "open to others", 14);
     assert_int_equal(chmod(in_dir("cred.state.1123456789abcdef.tmp"), 0644), 0);
     assert_int_equal(link(in_dir("thesis.tmp"), strdupa(in_dir("cred.state.2123456789abcdef.tmp"))), 0);
-    size_t all = count_files("");
+    size_t all = count_files(dir, "");
     store_free(open_store());
-    assert_int_equal(count_files(""), all); /* may still be at work */
+    assert_int_equal(count_files(dir, ""), all); /* may still be at work */
     fake_wall_ms += 3600 * 1000;
     store_free(open_store());
-    assert_int_equal(count_files(""), all - 1);
+    assert_int_equal(count_files(dir, ""), all - 1);
     assert_int_not_equal(access(in_dir("cred.state.0123456789abcdef.tmp"), F_OK), 0);
 }
 
@@ -336,7 +291,7 @@ static void what_is_no_name_is_an_error(void **state)
         assert_result(load(a, names[i]), STORE_ERROR);
         assert_result(commit(a, names[i], 0), STORE_ERROR);
     }
-    assert_int_equal(count_files(""), 0);
+    assert_int_equal(count_files(dir, ""), 0);
 }
 
 /* ---- damaged files: an error, never "nothing stored" ---- */
@@ -459,7 +414,7 @@ static void a_full_disk_is_an_error_and_harms_nothing(void **state)
     assert_result(got, STORE_ERROR);
     assert_has(got.error, in_dir("cred.state"));
     assert_has(got.error, strerror(EFBIG));
-    assert_int_equal(count_files(".tmp"), 0);
+    assert_int_equal(count_files(dir, ".tmp"), 0);
     assert_int_equal(load(a, "cred").stored, 1);
     assert_result(begin(b, "cred", &bob), STORE_BUSY); /* the answer is not stored: the lease stays for the next try */
     assert_result(commit(a, "cred", 1), STORE_OK);
@@ -665,7 +620,7 @@ static void a_taken_section_is_tried_again_until_it_is_free(void **state)
     assert_int_equal(lease_file_enter(&d, "cred"), -EAGAIN);
     store_begin(a, "cred", &alice, TTL_MS, 0, on_answer, &got);
     for (int i = 0; i < 5; i++)
-        turn();
+        loop_turn();
     assert_int_equal(got.count, 0);
     close(section);
     for (int i = 0; got.count == 0 && i < TURNS_MAX; i++)
@@ -683,7 +638,7 @@ static void a_process_that_is_stopped_in_the_section_is_an_error_and_not_a_hang(
     store_begin(a, "cred", &alice, TTL_MS, 0, on_answer, &got);
     struct store_op *op = store_begin(a, "cred", &bob, TTL_MS, 0, on_answer, &cancelled);
     for (int i = 0; i < 5; i++)
-        turn();
+        loop_turn();
     assert_int_equal(got.count, 0);
     assert_result(load(a, "cred"), STORE_OK); /* reading needs no section */
     store_cancel(a, op);
@@ -692,7 +647,7 @@ static void a_process_that_is_stopped_in_the_section_is_an_error_and_not_a_hang(
     assert_has(got.error, in_dir("cred.lock"));
     assert_has(got.error, "stopped");
     store_begin(a, "cred", &alice, TTL_MS, 0, on_answer, &cancelled);
-    turn();
+    loop_turn();
     store_free(a); /* while one waits */
     a = NULL;
     end_holder(holder);
@@ -760,7 +715,7 @@ static void a_watch_that_ended_is_silent(void **state)
     b->engine->watch(b, NULL, NULL);
     assert_result(commit(a, "cred", 1), STORE_OK);
     for (int i = 0; i < 5; i++)
-        turn();
+        loop_turn();
     assert_int_equal(second, 1);
 }
 
@@ -822,7 +777,7 @@ static void no_new_key_is_made_beside_states_of_an_old_one(void **state)
     assert_result(commit(a, "cred", 0), STORE_OK);
     assert_int_equal(seal_key(&key, &e), -1);
     assert_has(e.text, "restore it");
-    assert_int_equal(count_files("seal.key"), 0);
+    assert_int_equal(count_files(dir, "seal.key"), 0);
 }
 
 static void keepers_that_start_together_get_the_same_key(void **state)
@@ -847,7 +802,7 @@ static void keepers_that_start_together_get_the_same_key(void **state)
     assert_int_equal(read(out[0], keys, sizeof keys), sizeof keys);
     for (int i = 1; i < KEEPERS; i++)
         assert_memory_equal(keys[i], keys[0], sizeof keys[0]);
-    assert_int_equal(count_files(".tmp"), 0);
+    assert_int_equal(count_files(dir, ".tmp"), 0);
     close(out[0]);
     close(out[1]);
 }

@@ -29,6 +29,7 @@
 #include "refresh/redis/redis_wire.h"
 #include "refresh/redis/store_redis.h"
 #include "tests/fakes/redis_server.h"
+#include "tests/fakes/loop_turn.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof *(rows))
 #define WAIT_MS 20000
@@ -286,26 +287,11 @@ static void on_answer(void *arg, const struct store_answer *answer)
     snprintf(got->refresh_token, sizeof got->refresh_token, "%.*s", (int)token.len, token.ptr ? token.ptr : "");
 }
 
-static void on_tick(struct ev_loop *loop, ev_timer *tick, int revents)
-{
-    (void)loop, (void)tick, (void)revents;
-}
-
-static void turn(void)
-{
-    ev_timer tick;
-    ev_timer_init(&tick, on_tick, 0.005, 0);
-    ev_now_update(loop_get());
-    ev_timer_start(loop_get(), &tick);
-    ev_run(loop_get(), EVRUN_ONCE);
-    ev_timer_stop(loop_get(), &tick);
-}
-
 static struct got *wait_for(struct got *got)
 {
     int64_t end_ms = clock_mono_ms() + WAIT_MS;
     while (got->count == 0 && clock_mono_ms() < end_ms)
-        turn();
+        loop_turn();
     assert_int_equal(got->count, 1);
     return got;
 }
@@ -370,7 +356,7 @@ static struct got load_again(struct store *s)
     int64_t end_ms = clock_mono_ms() + WAIT_MS;
     struct got got;
     do {
-        turn();
+        loop_turn();
         got = load(s);
     } while (got.result == STORE_ERROR && clock_mono_ms() < end_ms);
     return got;
@@ -919,7 +905,7 @@ static struct got load_from_fake(const char *says, bool ends)
     assert_non_null(store_load(s, "cred", on_answer, &got));
     int64_t end_ms = clock_mono_ms() + WAIT_MS;
     while (got.count == 0 && clock_mono_ms() < end_ms) {
-        turn();
+        loop_turn();
         if (count == COUNT(peers) || (peer = accept(fd, NULL, NULL)) < 0)
             continue;
         peers[count++] = peer;
@@ -1001,7 +987,7 @@ static struct got load_from_proxy(const struct proxy_row *row, size_t *ret_named
     assert_non_null(store_load(s, "cred", on_answer, &got));
     *ret_named = *ret_asked = 0;
     for (int64_t end_ms = clock_mono_ms() + WAIT_MS; got.count == 0 && clock_mono_ms() < end_ms;) {
-        turn();
+        loop_turn();
         if (count < COUNT(peers) && (came = accept4(fd, NULL, NULL, SOCK_NONBLOCK)) >= 0)
             peers[count++] = (struct proxy_peer){ .fd = came };
         for (size_t i = 0; i < count; i++)
@@ -1054,7 +1040,7 @@ static void who_is_turned_away_comes_back_less_and_less_often(void **state)
     struct store *s = open_store(url);
     int64_t end_ms = clock_mono_ms() + 1500;
     while (clock_mono_ms() < end_ms) {
-        turn();
+        loop_turn();
         while ((peer = accept(fd, NULL, NULL)) >= 0) {
             close(peer);
             came++;
@@ -1100,7 +1086,7 @@ static void a_link_sends_the_password_that_it_was_made_with(void **state)
     assert_int_equal(secret_set(&password, SLICE("the-second-one")), 0); /* the pages of the first are gone */
     int64_t end_ms = clock_mono_ms() + WAIT_MS;
     for (size_t len = 0; !strstr(got, "SETNAME") && clock_mono_ms() < end_ms;) {
-        turn();
+        loop_turn();
         if (peer < 0)
             peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK);
         ssize_t n = peer < 0 ? -1 : read(peer, got + len, sizeof got - 1 - len);

@@ -11,24 +11,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HOST "api.example.test"
+#define HOST WORLD_HOST
 #define MIB (1024u * 1024u)
 
 static struct end a, b; /* a is the server where TLS is spoken */
-static struct tls_leaf *leaf;
-
-static int up(void **state)
-{
-    world_up(state);
-    leaf = world_leaf((struct cert_spec){ .cn = HOST, .san = "DNS:" HOST });
-    return 0;
-}
-
-static int down(void **state)
-{
-    tls_leaf_free(leaf);
-    return world_down(state);
-}
 
 static int part(void **state)
 {
@@ -48,10 +34,7 @@ static int meet_plain(void **state)
 static int meet_tls(void **state)
 {
     (void)state;
-    ends_meet(&a, &b);
-    ends_secure(&a, &b, leaf, HOST, HOST, false);
-    RUN_UNTIL(a.events[STREAM_SECURED] && b.events[STREAM_SECURED]);
-    turns(3); /* the ticket */
+    ends_meet_secured(&a, &b);
     return 0;
 }
 
@@ -282,7 +265,7 @@ static void it_may_be_freed_in_every_event(void **state)
             ends_meet(&a, &b);
             a.free_at = event + 1;
             if (tls)
-                ends_secure(&a, &b, leaf, HOST, HOST, false);
+                ends_secure(&a, &b, world_host_leaf, HOST, HOST, false);
             end_write(&b, "readable");
             if (event == STREAM_DRAINED)
                 stream_finish(a.s);
@@ -340,7 +323,7 @@ static void a_parked_pair_costs_little(void **state)
     size_t before = mallinfo2().uordblks; /* 0 under AddressSanitizer: judged in the plain build */
     for (size_t i = 0; i < PAIRS; i++) {
         ends_meet(&servers[i], &clients[i]);
-        ends_secure(&servers[i], &clients[i], leaf, HOST, HOST, false);
+        ends_secure(&servers[i], &clients[i], world_host_leaf, HOST, HOST, false);
         servers[i].source = MIB;
         end_pump(&servers[i]);
         RUN_UNTIL(clients[i].in_len == MIB && stream_drained(servers[i].s));
@@ -756,7 +739,7 @@ static void text_written_before_tls_goes_out_plain(void **state)
     part(NULL);
     end_meet_fd(&a, &fd);
     end_write(&a, "HTTP/1.1 200 OK\r\n\r\n");
-    assert_int_equal(stream_accept_tls(a.s, world_server, leaf, HOST, false, slice_of(NULL, 0)), 0);
+    assert_int_equal(stream_accept_tls(a.s, world_server, world_host_leaf, HOST, false, slice_of(NULL, 0)), 0);
     end_write(&a, "secret");
     turns(2);
     assert_int_equal(read(fd, text, sizeof text), 19);
@@ -782,7 +765,7 @@ static void plain_text_that_the_socket_does_not_take_delays_tls(void **state)
     end_meet_fd(&a, &fd);
     setsockopt(stream_fd(a.s), SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
     assert_int_equal(stream_write(a.s, slice_of(bytes, sizeof bytes)), 0);
-    assert_int_equal(stream_accept_tls(a.s, world_server, leaf, HOST, false, slice_of(NULL, 0)), 0);
+    assert_int_equal(stream_accept_tls(a.s, world_server, world_host_leaf, HOST, false, slice_of(NULL, 0)), 0);
     size_t got = 0;
     while (got < sizeof bytes) {
         turns(1);
@@ -810,7 +793,7 @@ static void peers_of_each_version_may_transfer_and_change_keys(void **state)
         size_t got = 0, sent = 0, goal = 8 * MIB;
         part(NULL);
         end_meet_fd(&a, &fd);
-        assert_int_equal(stream_accept_tls(a.s, world_server, leaf, HOST, false, slice_of(NULL, 0)), 0);
+        assert_int_equal(stream_accept_tls(a.s, world_server, world_host_leaf, HOST, false, slice_of(NULL, 0)), 0);
         SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
         SSL_CTX_set_max_proto_version(ctx, versions[v]);
         SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -867,7 +850,7 @@ static void renegotiation_is_refused(void **state)
     int fd;
     part(NULL);
     end_meet_fd(&a, &fd);
-    assert_int_equal(stream_accept_tls(a.s, world_server, leaf, HOST, false, slice_of(NULL, 0)), 0);
+    assert_int_equal(stream_accept_tls(a.s, world_server, world_host_leaf, HOST, false, slice_of(NULL, 0)), 0);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
     SSL *peer = raw_peer(fd, false, ctx);
@@ -888,7 +871,7 @@ static void an_alert_is_preferred_to_a_broken_pipe(void **state)
     part(NULL);
     end_meet_fd(&a, &fd);
     stream_want_read(a.s, false);
-    assert_int_equal(stream_accept_tls(a.s, world_server, leaf, HOST, false, slice_of(NULL, 0)), 0);
+    assert_int_equal(stream_accept_tls(a.s, world_server, world_host_leaf, HOST, false, slice_of(NULL, 0)), 0);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL); /* trusts nobody */
     SSL *peer = raw_peer(fd, false, ctx);
@@ -941,7 +924,7 @@ static void garbage_instead_of_tls_is_a_protocol_error(void **state)
     int fd;
     part(NULL);
     end_meet_fd(&a, &fd);
-    assert_int_equal(stream_accept_tls(a.s, world_server, leaf, HOST, false, SLICE("GET / HT")), 0);
+    assert_int_equal(stream_accept_tls(a.s, world_server, world_host_leaf, HOST, false, SLICE("GET / HT")), 0);
     assert_int_equal(write(fd, "TP/1.1\r\n\r\n", 10), 10);
     turns(3);
     assert_int_equal(a.events[STREAM_FAILED], 1);
@@ -1018,5 +1001,5 @@ int main(void)
         PLAIN(garbage_instead_of_tls_is_a_protocol_error),
         PLAIN(a_peer_that_leaves_during_the_handshake_is_named),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return cmocka_run_group_tests(tests, world_host_up, world_host_down);
 }

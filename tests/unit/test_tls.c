@@ -17,10 +17,9 @@
 #define set_session_time(session, t) SSL_SESSION_set_time(session, t)
 #endif
 
-#define HOST "api.example.test"
+#define HOST WORLD_HOST
 
 static struct end server, client;
-static struct tls_leaf *leaf;
 
 static bool both_secured(void)
 {
@@ -30,19 +29,6 @@ static bool both_secured(void)
 static bool any_failed(void)
 {
     return server.events[STREAM_FAILED] && client.events[STREAM_FAILED];
-}
-
-static int up(void **state)
-{
-    world_up(state);
-    leaf = world_leaf((struct cert_spec){ .cn = HOST, .san = "DNS:" HOST });
-    return 0;
-}
-
-static int down(void **state)
-{
-    tls_leaf_free(leaf);
-    return world_down(state);
 }
 
 static int part(void **state)
@@ -69,7 +55,7 @@ static void a_handshake_completes_and_bytes_go_both_ways(void **state)
 {
     (void)state;
     ends_meet(&server, &client);
-    ends_secure(&server, &client, leaf, HOST, HOST, false);
+    ends_secure(&server, &client, world_host_leaf, HOST, HOST, false);
     end_write(&client, "ping"); /* before the handshake: waits for it */
     end_write(&server, "pong");
     RUN_UNTIL(both_secured() && server.in_len && client.in_len);
@@ -83,7 +69,7 @@ static void contexts_may_be_freed_while_streams_use_them(void **state)
     struct tls_client *by = world_client_for(world_ca_file);
     part(NULL);
     ends_meet(&server, &client);
-    struct tls_leaf *own = tls_leaf_ref(leaf);
+    struct tls_leaf *own = tls_leaf_ref(world_host_leaf);
     assert_int_equal(stream_accept_tls(server.s, world_server, own, HOST, false, slice_of(NULL, 0)), 0);
     assert_int_equal(stream_connect_tls(client.s, by, HOST, false, "k"), 0);
     tls_client_free(by);
@@ -120,7 +106,7 @@ static void the_keys_of_the_exchange_are_forgotten_after_it(void **state)
         struct tls_client *by = world_client_for(world_ca_file);
         if (i / 2 < 3 && !(i / 2 == 2 && i % 2 == 0)) /* 1.2 has no such group */
             assert_int_equal(SSL_CTX_set1_groups_list(by->ctx, groups[i / 2]), 1);
-        meet(leaf, by, HOST, HOST, false, "exchange");
+        meet(world_host_leaf, by, HOST, HOST, false, "exchange");
         if (!both_secured())
             fail_msg("row %zu: %s", i, stream_error(client.s));
         assert_true(empty_keys(&client) >= 1);
@@ -227,13 +213,13 @@ static void system_roots_are_honoured_where_the_environment_says(void **state)
     setenv("SSL_CERT_DIR", "/nonexistent", 1);
     setenv("SSL_CERT_FILE", world_ca_file, 1);
     struct tls_client *by = world_client_for(other_file);
-    meet(leaf, by, HOST, HOST, false, "env");
+    meet(world_host_leaf, by, HOST, HOST, false, "env");
     assert_true(both_secured());
     tls_client_free(by);
 
     setenv("SSL_CERT_FILE", other_file, 1);
     by = world_client_for(NULL);
-    meet(leaf, by, HOST, HOST, false, "env");
+    meet(world_host_leaf, by, HOST, HOST, false, "env");
     assert_true(stream_verify_failed(client.s));
     tls_client_free(by);
     unsetenv("SSL_CERT_FILE");
@@ -256,7 +242,7 @@ static void roots_are_found_in_a_hashed_directory(void **state)
     struct tls_client *by = world_client_for(NULL);
     unsetenv("SSL_CERT_DIR");
     unsetenv("SSL_CERT_FILE");
-    meet(leaf, by, HOST, HOST, false, "hashed");
+    meet(world_host_leaf, by, HOST, HOST, false, "hashed");
     assert_true(both_secured());
     tls_client_free(by);
     unlink(path);
@@ -375,7 +361,7 @@ static void old_versions_are_refused_on_both_legs(void **state)
     SSL_CTX_set_max_proto_version(ctx, TLS1_1_VERSION);
     int fd;
     end_meet_fd(&server, &fd);
-    assert_int_equal(stream_accept_tls(server.s, world_server, leaf, HOST, true, slice_of(NULL, 0)), 0);
+    assert_int_equal(stream_accept_tls(server.s, world_server, world_host_leaf, HOST, true, slice_of(NULL, 0)), 0);
     SSL *old = raw_peer(fd, false, ctx);
     assert_false(raw_handshake(old));
     assert_int_equal(ERR_GET_REASON(ERR_peek_error()), SSL_AD_REASON_OFFSET + SSL_AD_PROTOCOL_VERSION);
@@ -401,7 +387,8 @@ static bool say_hello(struct hello h, const char *host, bool sni_optional)
 {
     part(NULL);
     end_meet_fd(&server, &peer_fd);
-    assert_int_equal(stream_accept_tls(server.s, world_server, leaf, host, sni_optional, slice_of(NULL, 0)), 0);
+    assert_int_equal(stream_accept_tls(server.s, world_server, world_host_leaf, host, sni_optional, slice_of(NULL, 0)),
+                     0);
     if (!client_ctx)
         client_ctx = SSL_CTX_new(TLS_client_method());
     peer = raw_peer(peer_fd, false, client_ctx);
@@ -553,7 +540,8 @@ static void a_hello_may_come_in_any_pieces(void **state)
         SSL_set_tlsext_host_name(peer, HOST);
         size_t len = capture_hello(peer, hello, sizeof hello);
         size_t at = table[i].already < len ? table[i].already : len;
-        assert_int_equal(stream_accept_tls(server.s, world_server, leaf, HOST, false, slice_of(hello, at)), 0);
+        assert_int_equal(stream_accept_tls(server.s, world_server, world_host_leaf, HOST, false, slice_of(hello, at)),
+                         0);
         memset(hello, 0, at); /* it was copied */
         while (at < len) {
             size_t n = table[i].step < len - at ? table[i].step : len - at;
@@ -579,7 +567,7 @@ static void a_request_that_comes_with_the_last_flight_is_seen(void **state)
     end_meet_fd(&server, &peer_fd);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    assert_int_equal(stream_accept_tls(server.s, world_server, leaf, HOST, false, slice_of(NULL, 0)), 0);
+    assert_int_equal(stream_accept_tls(server.s, world_server, world_host_leaf, HOST, false, slice_of(NULL, 0)), 0);
     peer = raw_peer(peer_fd, false, ctx);
     SSL_set_tlsext_host_name(peer, HOST);
     assert_true(raw_handshake(peer)); /* the loop has not turned since: Finished and what follows arrive together */
@@ -621,10 +609,10 @@ static void the_client_leg_resumes_by_ticket_at_any_worker_for_the_same_host_onl
 
         char ticket_key[80]; /* another worker: its own leaf key, the same ticket key */
         struct tls_server *first = world_server;
-        struct tls_leaf *first_leaf = leaf;
+        struct tls_leaf *first_leaf = world_host_leaf;
         memset(ticket_key, 7, sizeof ticket_key);
         world_server = tls_server_new(slice_of(ticket_key, sizeof ticket_key), NULL);
-        leaf = world_leaf((struct cert_spec){ .cn = HOST, .san = "DNS:" HOST });
+        world_host_leaf = world_leaf((struct cert_spec){ .cn = HOST, .san = "DNS:" HOST });
         SSL_SESSION *mine = SSL_SESSION_dup(kept);
         assert_true(say_hello((struct hello){ .sni = HOST, .max_version = versions[v], .resume = mine }, HOST, false));
         assert_true(SSL_session_reused(peer));
@@ -640,10 +628,10 @@ static void the_client_leg_resumes_by_ticket_at_any_worker_for_the_same_host_onl
         SSL_SESSION_free(kept);
         kept = NULL;
         SSL_CTX_sess_set_new_cb(client_ctx, NULL);
-        tls_leaf_free(leaf);
+        tls_leaf_free(world_host_leaf);
         tls_server_free(world_server);
         world_server = first;
-        leaf = first_leaf;
+        world_host_leaf = first_leaf;
     }
 }
 
@@ -813,7 +801,7 @@ static void early_data_that_comes_all_the_same_is_not_read(void **state)
     assert_int_equal(SSL_SESSION_set_max_early_data(session, 1000), 1);
     part(NULL);
     end_meet_fd(&server, &peer_fd);
-    assert_int_equal(stream_accept_tls(server.s, world_server, leaf, HOST, false, slice_of(NULL, 0)), 0);
+    assert_int_equal(stream_accept_tls(server.s, world_server, world_host_leaf, HOST, false, slice_of(NULL, 0)), 0);
     peer = raw_peer(peer_fd, false, client_ctx);
     SSL_set_tlsext_host_name(peer, HOST);
     SSL_set_session(peer, session);
@@ -873,7 +861,7 @@ static void errors_that_others_left_in_the_queue_are_not_ours(void **state)
     (void)state;
     part(NULL);
     ends_meet(&server, &client);
-    ends_secure(&server, &client, leaf, HOST, HOST, false);
+    ends_secure(&server, &client, world_host_leaf, HOST, HOST, false);
     for (int i = 0; i < 400 && server.in_len < 4; i++) {
         ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH);
         turns(1);
@@ -901,9 +889,9 @@ static void a_leaf_must_be_a_certificate_for_the_workers_key(void **state)
     assert_null(tls_leaf_new(world_server, slice_of(der, (size_t)len - 1)));
     assert_null(tls_leaf_new(world_server, SLICE("not DER")));
     assert_null(tls_leaf_new(world_server, slice_of(NULL, 0)));
-    len = i2d_X509(leaf->cert, NULL);
+    len = i2d_X509(world_host_leaf->cert, NULL);
     unsigned char *good = malloc((size_t)len + 1), *p = good;
-    i2d_X509(leaf->cert, &p);
+    i2d_X509(world_host_leaf->cert, &p);
     struct tls_leaf *one = tls_leaf_new(world_server, slice_of(good, (size_t)len));
     assert_non_null(one);
     assert_null(tls_leaf_new(world_server, slice_of(good, (size_t)len + 1))); /* something follows it */
@@ -955,7 +943,7 @@ int main(void)
         TEST(a_leaf_must_be_a_certificate_for_the_workers_key),
         TEST(a_ticket_key_of_another_length_is_refused),
     };
-    int failed = cmocka_run_group_tests(tests, up, down);
+    int failed = cmocka_run_group_tests(tests, world_host_up, world_host_down);
     SSL_CTX_free(client_ctx);
     return failed;
 }

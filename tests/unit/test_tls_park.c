@@ -10,24 +10,10 @@
 #include "net/stream_private.h"
 #include "net/tls/tls_private.h"
 
-#define HOST "api.example.test"
+#define HOST WORLD_HOST
 #define PAIRS 70
 
 static struct end server, client;
-static struct tls_leaf *leaf;
-
-static int up(void **state)
-{
-    world_up(state);
-    leaf = world_leaf((struct cert_spec){ .cn = HOST, .san = "DNS:" HOST });
-    return 0;
-}
-
-static int down(void **state)
-{
-    tls_leaf_free(leaf);
-    return world_down(state);
-}
 
 static int part(void **state)
 {
@@ -36,14 +22,6 @@ static int part(void **state)
     end_done(&client);
     SSL_CTX_set_max_proto_version(world_server->ctx, 0);
     return 0;
-}
-
-static void secure(struct end *s, struct end *c)
-{
-    ends_meet(s, c);
-    ends_secure(s, c, leaf, HOST, HOST, false);
-    RUN_UNTIL(s->events[STREAM_SECURED] && c->events[STREAM_SECURED]);
-    turns(3); /* tickets */
 }
 
 static void say(struct end *from, struct end *to, const char *text)
@@ -62,7 +40,7 @@ static void a_parked_connection_wakes_whole(void **state)
     for (size_t v = 0; v < 2; v++) {
         part(NULL);
         SSL_CTX_set_max_proto_version(world_server->ctx, versions[v]);
-        secure(&server, &client);
+        ends_meet_secured(&server, &client);
         for (int i = 0; i < 50; i++) {
             char text[64];
             stream_park(server.s);
@@ -83,7 +61,7 @@ static void many_are_parked_and_none_takes_the_others_place(void **state)
     char text[64];
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < PAIRS; i++)
-            secure(&servers[i], &clients[i]);
+            ends_meet_secured(&servers[i], &clients[i]);
         for (int i = 0; i < PAIRS; i++) {
             stream_park(servers[i].s);
             stream_park(clients[i].s);
@@ -104,7 +82,7 @@ static void many_are_parked_and_none_takes_the_others_place(void **state)
 static void what_waits_inside_is_not_lost(void **state)
 {
     (void)state;
-    secure(&server, &client);
+    ends_meet_secured(&server, &client);
     server.hands_off = true;
     end_write(&client, "not read yet");
     RUN_UNTIL(server.events[STREAM_READABLE]);
@@ -118,7 +96,7 @@ static void a_handshake_that_is_parked_goes_on(void **state)
 {
     (void)state;
     ends_meet(&server, &client);
-    ends_secure(&server, &client, leaf, HOST, HOST, false);
+    ends_secure(&server, &client, world_host_leaf, HOST, HOST, false);
     int step = 0;
     for (; step < 1000 && !(server.events[STREAM_SECURED] && client.events[STREAM_SECURED]); step++) {
         stream_park(server.s);
@@ -134,7 +112,7 @@ static void a_parked_connection_ends_as_any_other(void **state)
     (void)state;
     for (int way = 0; way < 3; way++) {
         part(NULL);
-        secure(&server, &client);
+        ends_meet_secured(&server, &client);
         stream_park(server.s);
         stream_park(client.s);
         if (way == 0)
@@ -156,7 +134,7 @@ static void keys_may_change_between_two_rests(void **state)
     int fd;
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     end_meet_fd(&server, &fd);
-    assert_int_equal(stream_accept_tls(server.s, world_server, leaf, HOST, true, slice_of(NULL, 0)), 0);
+    assert_int_equal(stream_accept_tls(server.s, world_server, world_host_leaf, HOST, true, slice_of(NULL, 0)), 0);
     SSL *peer = raw_peer(fd, false, ctx);
     assert_true(raw_handshake(peer));
     turns(3);
@@ -182,7 +160,7 @@ static void a_parked_connection_keeps_its_session_for_the_next(void **state)
     (void)state;
     for (int i = 0; i < 3; i++) {
         part(NULL);
-        secure(&server, &client);
+        ends_meet_secured(&server, &client);
         assert_true(i == 0 || SSL_session_reused(client.s->tls->ssl));
         stream_park(client.s);
         say(&server, &client, "awake");
@@ -263,5 +241,5 @@ int main(void)
         TEST(a_parked_connection_keeps_its_session_for_the_next),
         TEST(certificates_and_tickets_of_every_size_leave_nothing_behind),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return cmocka_run_group_tests(tests, world_host_up, world_host_down);
 }
