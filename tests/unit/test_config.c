@@ -1,62 +1,5 @@
 /* Unit tests of the configuration: what a file becomes, what its author gets wrong, and what is said about it. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "app/config/config.h"
-#include "app/config/config_table.h"
-#include "base/memory_limit.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-#define CRM                                                                                                            \
-    "credentials:\n  crm:\n    grant: refresh_token\n    token_url: https://login.test/token\n"                        \
-    "    client_id: me\n    client_secret: {env: SECRET}\n    refresh_token: {file: /run/r}\n"
-#define RULE "rules:\n  - match: {host: api.test}\n    credential: crm\n"
-#define RULE_IS(more) CRM RULE "    " more "\n"
-#define SPEC_IS(text) "credentials: {a: " text "}\n"
-
-struct said {
-    char text[8192];
-    unsigned errors, warnings;
-};
-
-static void hear(void *arg, bool warning, const char *text)
-{
-    struct said *s = arg;
-    size_t len = strlen(s->text);
-    snprintf(s->text + len, sizeof s->text - len, "%s%s\n", warning ? "warning: " : "", text);
-    *(warning ? &s->warnings : &s->errors) += 1;
-}
-
-static struct config *good(const char *text)
-{
-    struct err e = { "" };
-    struct config *c = config_parse(slice_str(text), "f", NULL, &e);
-    if (!c)
-        fail_msg("%s\ngave %s", text, e.text);
-    return c;
-}
-
-/* The whole text of what is wrong; place: "f:3:4: " or "" for any. */
-static void bad(const char *text, const char *place, const char *why)
-{
-    struct said said = { "", 0, 0 };
-    struct config_options o = { .report = hear, .report_arg = &said };
-    struct err e = { "" };
-    struct config *c = config_parse(slice_str(text), "f", &o, &e);
-    if (c || !said.errors || !strstr(said.text, why) || !strstr(said.text, place))
-        fail_msg("%s\ngave %s", text, said.text);
-    if (!strstr(said.text, e.text) || !*e.text)
-        fail_msg("the first error is not the one returned: %s / %s", e.text, said.text);
-}
+#include "tests/fakes/config_text.h"
 
 static const char *text_of(const struct address *a)
 {
@@ -64,8 +7,6 @@ static const char *text_of(const struct address *a)
     return address_text((const struct sockaddr *)&a->sa, text, sizeof text);
 }
 
-/* Names are labels of metrics, file names and words of the log: none needs an escape there (Prometheus text format: \,
- * " and newline do). */
 static void a_name_that_a_label_would_have_to_escape_is_refused(void **state)
 {
     static const char *const names[] = {
@@ -95,24 +36,6 @@ static void a_name_that_a_label_would_have_to_escape_is_refused(void **state)
             snprintf(file, sizeof file, places[i].file, names[n]);
             bad(file, "", *names[n] ? places[i].why : ""); /* an empty value is refused before it is looked at */
         }
-}
-
-static void rules_of_one_host_agree_on_http2(void **state)
-{
-    (void)state;
-    struct config *c =
-        good("{\"rules\": [{\"match\": {\"host\": \"a.test\", \"paths\": [\"/x\"]}, \"http2\": \"mirror\", "
-             "\"name\": \"x\"}, {\"match\": {\"host\": \"a.test\"}, \"http2\": \"mirror\"}, "
-             "{\"match\": {\"host\": \"b.test\"}}]}");
-    assert_int_equal(c->rules[1].http2, HTTP2_MIRROR);
-    assert_int_equal(c->rules[2].http2, HTTP2_OFF);
-    assert_int_equal(c->rules[2].grpc_unauthorized[0], 16);
-    assert_int_equal(c->limits.h2_buffer_bytes, 16 << 20);
-    config_free(c);
-    bad("{\"rules\": [{\"match\": {\"host\": \"a.test\", \"paths\": [\"/x\"]}, \"http2\": \"mirror\", \"name\": "
-        "\"x\"}, "
-        "{\"match\": {\"host\": \"a.test\"}}]}",
-        "", "http2 differs from that of rule x, which has the same host");
 }
 
 static void an_empty_file_means_the_defaults(void **state)
@@ -323,247 +246,6 @@ static void mistakes_are_named_with_their_place_and_the_way_out(void **state)
         bad(rows[i].text, rows[i].place, rows[i].why);
 }
 
-static void redis_needs_a_url_a_seal_key_and_no_password_in_sight(void **state)
-{
-    (void)state;
-#define REDIS(text) "store: {seal_key: {env: K}, redis: {" text "}}\n"
-    struct config *c = good(REDIS("url: 'rediss://me@h:7/2', username: you, ca_file: /etc/passwd, password: {env: P}, "
-                                  "sentinel: {master: m, nodes: [a, 'b:1']}"));
-    assert_string_equal(c->redis.url, "rediss://me@h:7/2");
-    assert_string_equal(c->redis.username, "you");
-    assert_string_equal(c->redis.sentinel_nodes[1], "b:1");
-    assert_int_equal(c->redis.password.kind, SECRET_REF_ENV);
-    assert_ptr_equal(config_keeper(c).redis, &c->redis);
-    config_free(c);
-    static const char *const rows[][2] = {
-        { "store: {redis: {url: 'redis://h'}}\n", "seal_key is missing" },
-        { REDIS("username: u"), "url is missing" },
-        { REDIS("url: 'redis://u:p@h'"), "store.redis.password" },
-        { REDIS("url: h"), "is not a Redis URL" },
-        { REDIS("url: 'redis://h', ca_file: /etc/passwd"), "rediss://" },
-        { REDIS("url: 'rediss://h', cert_file: /etc/passwd"), "key_file is missing" },
-        { REDIS("url: 'redis://h', sentinel: {master: m}"), "is missing" },
-        { REDIS("url: 'redis://h', sentinel: {master: m, nodes: []}"), "nodes" },
-        { REDIS("url: 'redis://h', sentinel: {master: m, nodes: ['a b']}"), "is not a sentinel" },
-        { REDIS("url: 'unix:///r', sentinel: {master: m, nodes: [a]}"), "is a unix socket" },
-    };
-    for (size_t i = 0; i < COUNT(rows); i++)
-        bad(rows[i][0], "f:1:", rows[i][1]);
-#undef REDIS
-}
-
-static void a_parent_proxy_and_who_is_left_out_are_read(void **state)
-{
-    (void)state;
-    static const char *const no_proxy[] = {
-        "*", "a.test", ".b.test", "10.0.0.0/8", "10.1.2.3", "::1", "fd00::/8", "::2"
-    };
-    struct config *c =
-        good("network: {parent_proxy: {url: 'http://Proxy.test:3128/', username: me, password: {env: P}}, "
-             "no_proxy: ['*', A.test., .B.test, 10.0.0.0/8, 10.1.2.3, '::1', 'fd00::/8', '[::2]']}\n");
-    assert_string_equal(c->parent.username, "me");
-    assert_int_equal(c->parent.password.kind, SECRET_REF_ENV);
-    for (size_t i = 0; i < COUNT(no_proxy); i++)
-        assert_string_equal(c->parent.no_proxy[i], no_proxy[i]);
-    assert_null(c->parent.no_proxy[COUNT(no_proxy)]);
-    assert_ptr_equal(config_worker(c).network.parent, &c->parent);
-    assert_ptr_equal(config_keeper(c).network.parent, &c->parent);
-    config_free(c);
-    c = good("network: {no_proxy: [a.test]}\n");
-    assert_null(config_worker(c).network.parent);
-    config_free(c);
-}
-
-static void what_is_wrong_with_a_parent_proxy_is_said(void **state)
-{
-    (void)state;
-    static const char *const rows[][2] = {
-        { "parent_proxy: http://p:1", "needs keys and values" },
-        { "parent_proxy: {}", "url is missing" },
-        { "parent_proxy: {url: 'p:1'}", "write http://host:port or socks5h://host:port" },
-        { "parent_proxy: {url: 'http://p'}", "with the port" },
-        { "parent_proxy: {url: 'http://p:1/x'}", "without a path" },
-        { "parent_proxy: {url: 'http://p:0'}", "with the port" },
-        { "parent_proxy: {url: 'http://u:pw@p:1'}", "write it under username and password" },
-        { "parent_proxy: {url: 'https://p:1'}", "did you mean http://" },
-        { "parent_proxy: {url: 'socks5://p:1'}", "did you mean socks5h://" },
-        { "parent_proxy: {url: 'SOCKS4://p:1'}", "did you mean socks5h://" },
-        { "parent_proxy: {url: 'http://p:1', username: 'a:b'}", "must not contain a colon" },
-        { "parent_proxy: {url: 'http://p:1', password: {env: P}}", "password needs username" },
-        { "parent_proxy: {url: 'http://p:1', username: u, password: inline}", "must not be written in this file" },
-        { "parent_proxy: {url: 'http://p:1', usename: u}", "did you mean \"username\"" },
-        { "no_proxy: a.test", "needs a list" },
-        { "no_proxy: ['*.a.test']", "write .suffix" },
-        { "no_proxy: ['a.test:443']", "without a port" },
-        { "no_proxy: ['[::1]:443']", "not a host" },
-        { "no_proxy: ['10.0.0.0/33']", "not a host" },
-        { "no_proxy: ['.10.0.0.1']", "not a host" },
-        { "no_proxy: ['a b']", "not a host" },
-        { "no_proxy: ['.']", "not a host" },
-    };
-    char text[200];
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        snprintf(text, sizeof text, "network: {%s}\n", rows[i][0]);
-        bad(text, "f:1:", rows[i][1]);
-    }
-}
-
-#define BEARER "grant: jwt_bearer, token_url: 'https://a.test/', "
-#define CLIENT "grant: client_credentials, client_id: x, token_url: 'https://a.test/', "
-
-static void each_grant_takes_its_own_keys_and_no_others(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text, *why;
-    } rows[] = {
-        { SPEC_IS("{grant: jwt_bearer}"), "token_url is missing" },
-        { SPEC_IS("{" BEARER "client_id: x}"), "assertion is missing" },
-        { SPEC_IS("{" BEARER "assertion: {}}"), "key is missing" },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}, token: {env: T}}}"), "key and token exclude each other" },
-        { SPEC_IS("{" BEARER "assertion: {token: {env: T}, kid: k}}"), "kid cannot be used with token" },
-        { SPEC_IS("{" BEARER "client_id: x, client_auth: private_key_jwt, assertion: {token: {env: T}}}"),
-          "to sign the client's assertion" },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}, claims: {exp: x}}}"), "has a key of its own" },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}, lifetime: 2h}}"), "out of range" },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}, lifetime: 60s}}"), "out of range" },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}, alg: HS256}}"), "\"HS256\" is unknown" },
-        { SPEC_IS("{" BEARER "assertion: {key: literal-key}}"), "a secret must not be written in this file" },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, subject_token: {env: T}}"),
-          "subject_token cannot be used with grant: jwt_bearer" },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, params: {assertion: x}}"), "has a key of its own" },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, headers: {Authorization: x}}"),
-          "sidekey writes this field itself" },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}, headers: {host: x}}"), "must not change this field" },
-        { SPEC_IS("{" CLIENT "client_auth: private_key_jwt}"), "assertion is missing" },
-        { SPEC_IS("{" CLIENT "client_auth: basic_raw}"), "client_secret" },
-        { SPEC_IS(
-              "{grant: client_credentials, token_url: 'https://a.test/', client_id: 'a:b', client_secret: {env: S}, "
-              "client_auth: basic_raw}"),
-          "must not contain a colon with client_auth: basic_raw" },
-        { SPEC_IS("{" CLIENT "client_auth: private_key_jwt, client_secret: {env: S}, assertion: {key: {env: K}}}"),
-          "client_secret cannot be used with client_auth: private_key_jwt" },
-        { SPEC_IS("{" CLIENT "client_secret: {env: S}, assertion: {key: {env: K}}}"), "assertion cannot be used" },
-        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/'}"), "subject_token is missing" },
-        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {env: T}, impersonate: {scope: "
-                  "x}}"),
-          "url: is missing" },
-        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {env: T}, impersonate: {url: "
-                  "'http://a.test/'}}"),
-          "unencrypted" },
-        { SPEC_IS("{grant: github_app, client_id: x, installation: 1}"), "assertion is missing" },
-        { SPEC_IS("{grant: github_app, client_id: x, assertion: {key: {env: K}}}"), "installation is missing" },
-        { SPEC_IS("{grant: github_app, installation: 1, assertion: {key: {env: K}}}"), "client_id is missing" },
-        { SPEC_IS("{grant: github_app, client_id: x, installation: ../1, assertion: {key: {env: K}}}"),
-          "write its digits" },
-        { SPEC_IS("{grant: github_app, client_id: x, installation: 1, assertion: {key: {env: K}, subject: y}}"),
-          "subject cannot be used" },
-        { SPEC_IS("{grant: github_app, client_id: x, installation: 1, token_url: 'https://a.test/', assertion: {key: "
-                  "{env: K}}}"),
-          "installation cannot be used" },
-        { SPEC_IS("{grant: metadata, token_url: 'http://10.0.0.1/'}"), "is not a metadata server" },
-        { SPEC_IS("{grant: metadata, scope: x}"), "scope cannot be used with grant: metadata" },
-        { SPEC_IS("{grant: command}"), "command is missing" },
-        { SPEC_IS("{grant: command, command: []}"), "is empty" },
-        { SPEC_IS("{grant: command, command: [x], client_id: y}"), "client_id cannot be used with grant: command" },
-        { SPEC_IS("{grant: refresh_token, refresh_token: {env: T}, client_auth: none, token_url: "
-                  "'http://169.254.169.254/'}"),
-          "unencrypted" },
-    };
-    for (size_t i = 0; i < COUNT(rows); i++)
-        bad(rows[i].text, "f:1:", rows[i].why);
-}
-
-static void what_a_grant_does_not_say_follows(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text, *token_url;
-        enum client_auth client_auth;
-    } rows[] = {
-        { SPEC_IS("{grant: metadata}"),
-          "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token", CLIENT_AUTH_NONE },
-        { SPEC_IS("{grant: metadata, token_url: 'http://metadata.google.internal/x'}"),
-          "http://metadata.google.internal/x", CLIENT_AUTH_NONE },
-        { SPEC_IS("{grant: github_app, client_id: x, installation: 42, assertion: {key: {env: K}}}"),
-          "https://api.github.com/app/installations/42/access_tokens", CLIENT_AUTH_NONE },
-        { SPEC_IS("{" CLIENT "assertion: {key: {env: K}}}"), "https://a.test/", CLIENT_AUTH_PRIVATE_KEY_JWT },
-        { SPEC_IS("{" CLIENT "assertion: {token: {env: K}}}"), "https://a.test/", CLIENT_AUTH_PRIVATE_KEY_JWT },
-        { SPEC_IS("{" CLIENT "client_secret: {env: S}}"), "https://a.test/", CLIENT_AUTH_BASIC },
-        { SPEC_IS("{" CLIENT "client_secret: {env: S}, client_auth: basic_raw}"), "https://a.test/",
-          CLIENT_AUTH_BASIC_RAW },
-        { SPEC_IS("{" BEARER "assertion: {key: {env: K}}}"), "https://a.test/", CLIENT_AUTH_NONE },
-        { SPEC_IS("{" BEARER
-                  "client_id: x, client_auth: private_key_jwt, assertion: {key: {env: K}, token: {env: T}}}"),
-          "https://a.test/", CLIENT_AUTH_PRIVATE_KEY_JWT },
-        { SPEC_IS("{grant: token_exchange, token_url: 'https://a.test/', subject_token: {file: /t}}"),
-          "https://a.test/", CLIENT_AUTH_NONE },
-    };
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        struct config *c = good(rows[i].text);
-        assert_string_equal(c->credentials[0].token_url, rows[i].token_url);
-        assert_int_equal(c->credentials[0].client_auth, rows[i].client_auth);
-        config_free(c);
-    }
-    struct config *c = good(SPEC_IS("{grant: command, command: [a, 'b c']}"));
-    assert_string_equal(c->credentials[0].command[1], "b c");
-    config_free(c);
-}
-
-static void credentials_that_cannot_work_are_refused(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text, *why;
-    } rows[] = {
-        { SPEC_IS("{}"), "credentials.a: grant is missing" },
-        { SPEC_IS("{grant: static}"), "token is missing" },
-        { SPEC_IS("{grant: static, token: {env: X}, token_url: 'https://a.test/'}"),
-          "token_url cannot be used with grant: static" },
-        { SPEC_IS("{grant: refresh_token, client_id: x, refresh_token: {env: X}}"), "token_url is missing" },
-        { SPEC_IS("{grant: refresh_token, client_id: x, token_url: 'https://a.test/'}"), "refresh_token is missing" },
-        { SPEC_IS("{grant: refresh_token, client_id: x, token_url: 'https://a.test/', login: {scope: a}}"),
-          "needs issuer, authorization_url or device_authorization_url" },
-        { SPEC_IS("{grant: refresh_token, token_url: 'https://a.test/', login: {issuer: 'https://a.test'}}"),
-          "client_id is missing: login needs it" },
-        { SPEC_IS("{grant: client_credentials, login: {issuer: 'https://a.test'}}"), "login cannot be used" },
-        { SPEC_IS("{grant: refresh_token, login: {issuer: 'http://a.test'}}"), "would send secrets unencrypted" },
-        { SPEC_IS("{grant: refresh_token, login: {redirect_url: 'https://a.test/cb'}}"), "http on this machine" },
-        { SPEC_IS("{grant: refresh_token, login: {redirect_url: 'http://127.0.0.1/cb?x=y'}}"), "without a query" },
-        { SPEC_IS("{grant: refresh_token, login: {params: {state: x}}}"), "sidekey writes this parameter itself" },
-        { SPEC_IS("{grant: refresh_token, token: {env: X}}"), "token cannot be used with grant: refresh_token" },
-        { SPEC_IS("{grant: client_credentials, client_id: x, token_url: 'https://a.test/'}"),
-          "client_secret is missing" },
-        { SPEC_IS("{grant: client_credentials, client_secret: {env: X}, token_url: 'https://a.test/'}"),
-          "client_id is missing" },
-        { SPEC_IS("{grant: client_credentials, refresh_token: {env: X}}"), "refresh_token cannot be used" },
-        { SPEC_IS("{grant: refresh_token, client_id: x, client_auth: body, refresh_token: {env: X}, token_url: "
-                  "'https://a.test/'}"),
-          "needs a client_secret" },
-        { SPEC_IS("{grant: client_credentials, client_id: x, client_auth: none, client_secret: {env: X}, token_url: "
-                  "'https://a.test/'}"),
-          "client_secret cannot be used with client_auth: none" },
-        { SPEC_IS("{grant: refresh_token, token_url: 'http://a.test/'}"), "would send secrets unencrypted" },
-        { SPEC_IS("{grant: refresh_token, token_url: 'https://u:p@a.test/'}"), "without user, password" },
-        { SPEC_IS("{grant: refresh_token, tls: {cert_file: /etc/passwd}}"), "key_file is missing" },
-        { SPEC_IS("{grant: refresh_token, params: {client_secret: x}}"), "has a key of its own" },
-        { SPEC_IS("{grant: refresh_token, params: {a: \"x\\r\\ny\"}}"), "control bytes" },
-        { SPEC_IS("{grant: refresh_token, client_id: \"x\\ny\"}"), "control bytes" },
-        { "credentials: {CRM: {grant: static, token: {env: X}}}\n", "a-z, 0-9, dot, underscore and hyphen" },
-        { "credentials: {'': {grant: static, token: {env: X}}}\n", "a-z, 0-9" },
-        { SPEC_IS("{grant: static, token: {fil: x}}"), "did you mean \"file\"?" },
-        { SPEC_IS("{grant: static, token: {}}"), "exactly one of file, env and command" },
-        { SPEC_IS("{grant: static, token: {file: a, env: b}}"), "exactly one of file, env and command" },
-        { SPEC_IS("{grant: static, token: {command: []}}"), "is empty" },
-        { SPEC_IS("{grant: static, token: {command: ls}}"), "needs a list" },
-        { SPEC_IS("{grant: static, token: {file: ''}}"), "is empty" },
-        { SPEC_IS("{grant: static, token: {file: }}"), "a value is missing" },
-        { SPEC_IS("{grant: static, token: [x]}"), "write {file: PATH} or {env: NAME}" },
-    };
-    for (size_t i = 0; i < COUNT(rows); i++)
-        bad(rows[i].text, "f:1:", rows[i].why);
-}
-
 static void rules_that_cannot_work_are_refused(void **state)
 {
     (void)state;
@@ -658,156 +340,6 @@ static void rules_that_cannot_work_are_refused(void **state)
         bad(rows[i].text, "f:", rows[i].why);
 }
 
-#define CLIENT_IS(text) CRM RULE "clients: {ci: " text "}\n"
-
-static void clients_have_a_way_in_and_rules_that_exist(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text, *why;
-    } rows[] = {
-        { CLIENT_IS("{rules: [api.test]}"),
-          "clients.ci: this client cannot connect: give it a password, or uids, or both" },
-        { CLIENT_IS("{password: {env: P}}"), "clients.ci.rules: is missing" },
-        { CLIENT_IS("{password: literal, rules: []}"), "must not be written in this file" },
-        { CLIENT_IS("{password: {env: P}, rules: [api.tets]}"), "did you mean \"api.test\"?" },
-        { CLIENT_IS("{password: {env: P}, rules: [zzz]}"), "rules are named by name, else by host" },
-        { CRM RULE "clients: {'a:b': {password: {env: P}, rules: []}}\n", "a client's name has" },
-    };
-    for (size_t i = 0; i < COUNT(rows); i++)
-        bad(rows[i].text, "f:", rows[i].why);
-    struct config *c = good(
-        CRM RULE "clients: {ci: {password: {env: P}, rules: [api.test]}, none: {password: {file: /p}, rules: []}}\n");
-    struct worker_options w = config_worker(c);
-    assert_int_equal(w.client_count, 2);
-    assert_string_equal(w.clients[0].name, "ci");
-    assert_string_equal(w.clients[0].rules[0], "api.test");
-    assert_int_equal(w.clients[1].password.kind, SECRET_REF_FILE);
-    config_free(c);
-}
-
-static void a_socket_has_a_path_a_mode_and_a_group(void **state)
-{
-    (void)state;
-    struct config *c = good("");
-    assert_null(config_socket(c).path);
-    config_free(c);
-    c = good("listen: {socket: /run/s.sock}\n");
-    struct listen_place at = config_socket(c);
-    assert_string_equal(at.path, "/run/s.sock");
-    assert_int_equal(at.mode, 0600);
-    assert_false(at.has_group);
-    assert_string_equal(text_of(&c->listen_proxy), "127.0.0.1:8118");
-    config_free(c);
-    c = good("listen: {proxy: off, socket: /s, socket_mode: 0660, socket_group: 1234}\n");
-    at = config_socket(c);
-    assert_int_equal(at.mode, 0660);
-    assert_true(at.has_group);
-    assert_int_equal(at.group, 1234);
-    assert_int_equal(c->listen_proxy.len, 0);
-    config_free(c);
-    c = good("listen: {socket: /s, socket_mode: '770', socket_group: root}\n");
-    assert_int_equal(config_socket(c).mode, 0770);
-    assert_int_equal(config_socket(c).group, 0);
-    config_free(c);
-    setenv("SIDEKEY_LISTEN_SOCKET", "/from/outside", 1);
-    c = good("");
-    unsetenv("SIDEKEY_LISTEN_SOCKET");
-    assert_string_equal(config_socket(c).path, "/from/outside");
-    config_free(c);
-}
-
-#define TEN "0123456789"
-#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
-#define LOCAL_IS(uids) CRM RULE "listen: {socket: /s}\nclients: {ci: {uids: " uids ", rules: []}}\n"
-
-static void what_is_wrong_with_a_socket_is_said(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text, *why;
-    } rows[] = {
-        { "listen: {socket: run/s}\n", "f:1:18: listen.socket: the path of a socket must begin with /" },
-        { "listen: {socket: /" HUNDRED "1234567}\n", "107 bytes" },
-        { "listen: {admin_socket: run/s}\n", "listen.admin_socket: the path of a socket must begin with /" },
-        { "listen: {admin_socket: /" HUNDRED "1234567}\n", "107 bytes" },
-        { "listen: {socket: /s, socket_mode: 66}\n", "three octal digits" },
-        { "listen: {socket: /s, socket_mode: '0680'}\n", "three octal digits" },
-        { "listen: {socket: /s, socket_mode: u+rw}\n", "three octal digits" },
-        { "listen: {socket: /s, socket_group: no-such-group}\n", "this machine has no group \"no-such-group\"" },
-        { "listen: {socket: /s, socket_group: 4294967295}\n", "is not a group" },
-        { "listen: {socket_group: root}\n", "socket_group needs socket" },
-        { "listen: {proxy: off}\n", "the proxy has no address" },
-        { CRM RULE "clients: {ci: {uids: [1], rules: []}}\n",
-          "clients.ci.uids: sidekey can identify users only on a unix socket" },
-        { LOCAL_IS("1000"), "needs a list of users" },
-        { LOCAL_IS("[]"), "needs a list of users" },
-        { LOCAL_IS("[-1]"), "this machine has no user \"-1\"" },
-        { LOCAL_IS("[4294967295]"), "is not a user" },
-        { LOCAL_IS("[12ab]"), "is not a user" },
-        { LOCAL_IS("[no-such-user]"), "clients.ci.uids: this machine has no user \"no-such-user\": write its number" },
-        { CRM RULE "listen: {socket: /s}\nclients: {a: {uids: [0, 7], rules: []}, b: {uids: [8, root], rules: []}}\n",
-          "uid 0 belongs to the client \"a\" already" },
-    };
-    for (size_t i = 0; i < COUNT(rows); i++)
-        bad(rows[i].text, "f:", rows[i].why);
-    config_free(good("listen: {socket: /" HUNDRED "123456}\n"));
-}
-
-static void users_are_looked_up_once_where_they_will_be_used(void **state)
-{
-    (void)state;
-    struct config_options o = { .files = SCHEMA_FILES_NONE };
-    struct err e = { "" };
-    struct config *c = good(LOCAL_IS("[1000, root, '33']"));
-    struct worker_options w = config_worker(c);
-    assert_int_equal(w.clients[0].uid_count, 3);
-    assert_int_equal(w.clients[0].uids[0], 1000);
-    assert_int_equal(w.clients[0].uids[1], 0);
-    assert_int_equal(w.clients[0].uids[2], 33);
-    assert_int_equal(w.clients[0].password.kind, SECRET_REF_NONE);
-    config_free(c);
-    c = config_parse(SLICE(LOCAL_IS("[no-such-user, 5]")), "f", &o, &e);
-    assert_non_null(c); /* "why" and "env" may run on another machine */
-    assert_int_equal(c->clients[0].uid_count, 1);
-    config_free(c);
-}
-
-static void the_ports_of_connect_are_any_or_a_list(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text, *why;
-    } rows[] = {
-        { "connect_ports: 443\n", "needs a list of ports" }, { "connect_ports: all\n", "or any" },
-        { "connect_ports: ['443']\n", "without quotes" },    { "connect_ports: [0]\n", "1 to 65535" },
-        { "connect_ports: [65536]\n", "1 to 65535" },        { "connect_ports: [[1]]\n", "not a list" },
-    };
-    for (size_t i = 0; i < COUNT(rows); i++)
-        bad(rows[i].text, "f:1:", rows[i].why);
-    struct config *c = good("connect_ports: any\n");
-    assert_null(config_worker(c).connect_ports);
-    config_free(c);
-    c = good("connect_ports: [443, 8443]\n");
-    assert_int_equal(config_worker(c).connect_ports[1], 8443);
-    assert_int_equal(config_worker(c).connect_ports[2], 0);
-    config_free(c);
-    c = good("connect_ports: []\n");
-    assert_int_equal(config_worker(c).connect_ports[0], 0);
-    config_free(c);
-}
-
-static void via_is_added_unless_it_is_turned_off(void **state)
-{
-    (void)state;
-    struct config *c = good("{}\n");
-    assert_true(config_worker(c).via);
-    config_free(c);
-    c = good("via: false\n");
-    assert_false(config_worker(c).via);
-    config_free(c);
-}
-
 static void everything_that_is_wrong_is_told_at_once(void **state)
 {
     (void)state;
@@ -817,25 +349,6 @@ static void everything_that_is_wrong_is_told_at_once(void **state)
     assert_null(
         config_parse(SLICE("workers: 0\nlog: {level: loud}\nlimits: {idle: x, head: y}\nzebra: 1\n"), "f", &o, &e));
     assert_int_equal(said.errors, 5);
-}
-
-static void a_literal_secret_is_refused_and_never_repeated(void **state)
-{
-    (void)state;
-    static const char text[] = SPEC_IS("{grant: static, token: hunter2-literal}") "store: {seal_key: hunter2-seal}\n";
-    struct said said = { "", 0, 0 };
-    struct config_options o = { .report = hear, .report_arg = &said };
-    struct err e = { "" };
-    assert_null(config_parse(slice_str(text), "f", &o, &e));
-    assert_int_equal(said.errors, 2);
-    assert_null(strstr(said.text, "hunter2"));
-    assert_null(strstr(e.text, "hunter2"));
-    o.allow_inline_secrets = true;
-    struct config *c = config_parse(slice_str(text), "f", &o, &e);
-    assert_non_null(c);
-    assert_int_equal(c->credentials[0].token.kind, SECRET_REF_INLINE);
-    assert_string_equal(c->seal_key.name, "hunter2-seal");
-    config_free(c);
 }
 
 static void check_looks_for_every_file_and_serve_only_for_certificates(void **state)
@@ -876,56 +389,6 @@ static void check_looks_for_every_file_and_serve_only_for_certificates(void **st
     config_free(c);
     unlink(open);
     rmdir(folder);
-}
-
-static void a_token_request_may_have_its_own_user_agent_and_no_field_that_frames_it(void **state)
-{
-    static const char *const never[] = {
-        "Authorization", "Host",    "Content-Length",      "Transfer-Encoding", "Connection", "Keep-Alive", "TE",
-        "Upgrade",       "Trailer", "Proxy-Authorization", "Content-Type",      "Accept",     "Expect"
-    };
-    char text[256];
-    (void)state;
-    struct config *c = good(SPEC_IS("{" CLIENT "client_secret: {env: S}, headers: {User-Agent: 'app (me)'}}"));
-    assert_string_equal(c->credentials[0].headers[0].name, "user-agent");
-    assert_string_equal(c->credentials[0].headers[0].value, "app (me)");
-    config_free(c);
-    for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
-        snprintf(text, sizeof text, SPEC_IS("{" CLIENT "client_secret: {env: S}, headers: {%s: x}}"), never[i]);
-        bad(text, "", never[i]);
-    }
-}
-
-static void check_refuses_a_secret_that_could_never_be_sent(void **state)
-{
-    static const struct {
-        const char *value, *wrong; /* NULL: nothing */
-    } rows[] = {
-        { "\xef\xbb\xbf"
-          "cs 1+/=\r\n\n",
-          NULL },
-        { "hunter2\nhunter3", "credentials.c.client_secret: the secret from env TEST_CONFIG_SECRET is not valid: "
-                              "byte 8 is a line break" },
-        { "\n", "credentials.c.client_secret: the secret from env TEST_CONFIG_SECRET is empty" },
-    };
-    (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct said said = { "", 0, 0 };
-        struct config_options o = { .report = hear, .report_arg = &said, .files = SCHEMA_FILES_ALL };
-        struct err e;
-        setenv("TEST_CONFIG_SECRET", rows[i].value, 1);
-        struct config *c =
-            config_parse(SLICE("credentials: {c: {grant: client_credentials, client_id: i, client_secret: "
-                               "{env: TEST_CONFIG_SECRET}, token_url: https://h/t}}\n"),
-                         "f", &o, &e);
-        assert_int_equal(said.errors, rows[i].wrong ? 1 : 0);
-        assert_int_equal(!c, rows[i].wrong != NULL);
-        if (rows[i].wrong)
-            assert_non_null(strstr(said.text, rows[i].wrong));
-        assert_null(strstr(said.text, "hunter"));
-        config_free(c);
-    }
-    unsetenv("TEST_CONFIG_SECRET");
 }
 
 static void flag_wins_over_variable_over_file_over_default(void **state)
@@ -1050,16 +513,6 @@ static void the_two_processes_get_what_they_need(void **state)
     config_free(c);
 }
 
-static void the_client_auth_follows_the_secret(void **state)
-{
-    (void)state;
-    struct config *c =
-        good(CRM "  open: {grant: refresh_token, token_url: 'http://127.0.0.1:9/', refresh_token: {env: X}}\n");
-    assert_int_equal(c->credentials[0].client_auth, CLIENT_AUTH_BASIC);
-    assert_int_equal(c->credentials[1].client_auth, CLIENT_AUTH_NONE);
-    config_free(c);
-}
-
 static void a_file_is_found_by_its_exit_status(void **state)
 {
     (void)state;
@@ -1133,60 +586,24 @@ static void the_documents_name_every_key(void **state)
     buf_done(&schema);
 }
 
-static void an_address_may_be_written_as_other_servers_read_it(void **state)
-{
-    static const struct {
-        const char *text, *want;
-    } rows[] = {
-        { "':9118'", "[::]:9118" },     { "'*:9118'", "[::]:9118" },        { "localhost:9118", "127.0.0.1:9118" },
-        { "'[::]:9118'", "[::]:9118" }, { "0.0.0.0:9118", "0.0.0.0:9118" },
-    };
-    (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char file[80], text[64];
-        snprintf(file, sizeof file, "listen: {admin: %s}\n", rows[i].text);
-        struct config *c = good(file);
-        assert_string_equal(address_text((struct sockaddr *)&c->listen_admin.sa, text, sizeof text), rows[i].want);
-        config_free(c);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rules_of_one_host_agree_on_http2),
         cmocka_unit_test(an_empty_file_means_the_defaults),
         cmocka_unit_test(a_name_that_a_label_would_have_to_escape_is_refused),
         cmocka_unit_test(a_whole_file_becomes_structs),
-        cmocka_unit_test(an_address_may_be_written_as_other_servers_read_it),
         cmocka_unit_test(json_is_taken_as_it_is),
         cmocka_unit_test(a_word_that_yaml_takes_for_a_boolean_stays_a_word),
         cmocka_unit_test(a_key_with_nothing_behind_it_is_as_if_it_were_not_there),
         cmocka_unit_test(mistakes_are_named_with_their_place_and_the_way_out),
-        cmocka_unit_test(a_parent_proxy_and_who_is_left_out_are_read),
-        cmocka_unit_test(what_is_wrong_with_a_parent_proxy_is_said),
-        cmocka_unit_test(a_token_request_may_have_its_own_user_agent_and_no_field_that_frames_it),
-        cmocka_unit_test(check_refuses_a_secret_that_could_never_be_sent),
-        cmocka_unit_test(redis_needs_a_url_a_seal_key_and_no_password_in_sight),
-        cmocka_unit_test(credentials_that_cannot_work_are_refused),
-        cmocka_unit_test(each_grant_takes_its_own_keys_and_no_others),
-        cmocka_unit_test(what_a_grant_does_not_say_follows),
         cmocka_unit_test(rules_that_cannot_work_are_refused),
-        cmocka_unit_test(clients_have_a_way_in_and_rules_that_exist),
-        cmocka_unit_test(a_socket_has_a_path_a_mode_and_a_group),
-        cmocka_unit_test(what_is_wrong_with_a_socket_is_said),
-        cmocka_unit_test(users_are_looked_up_once_where_they_will_be_used),
-        cmocka_unit_test(the_ports_of_connect_are_any_or_a_list),
-        cmocka_unit_test(via_is_added_unless_it_is_turned_off),
         cmocka_unit_test(everything_that_is_wrong_is_told_at_once),
-        cmocka_unit_test(a_literal_secret_is_refused_and_never_repeated),
         cmocka_unit_test(check_looks_for_every_file_and_serve_only_for_certificates),
         cmocka_unit_test(flag_wins_over_variable_over_file_over_default),
         cmocka_unit_test(a_flag_that_sets_nothing_is_an_error),
         cmocka_unit_test(what_is_probably_not_meant_is_a_warning),
         cmocka_unit_test(a_good_file_gives_no_warning),
         cmocka_unit_test(the_two_processes_get_what_they_need),
-        cmocka_unit_test(the_client_auth_follows_the_secret),
         cmocka_unit_test(a_file_is_found_by_its_exit_status),
         cmocka_unit_test(the_documents_name_every_key),
     };
