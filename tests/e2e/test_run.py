@@ -430,7 +430,7 @@ def open_place():
 
 
 @pytest.mark.parametrize("how, said", [
-    ("runuser -u nobody -- {d}/unread", "may not be read"),
+    ("runuser -u nobody -- {d}/unread", "cannot be read"),
     ("runuser -u nobody -- {d}/unread-suid", "set-user-ID"),
     ("/usr/bin/python3 -c 'import os; os.seteuid(65534); os.execv(\"/bin/true\", [\"true\"])'", "other than the real one"),
     ("/usr/bin/python3 -c 'import os; os.setegid(65534); os.execv(\"/bin/true\", [\"true\"])'", "other than the real one"),
@@ -461,7 +461,7 @@ def test_a_program_that_may_be_run_and_not_read_is_announced(config_file, static
     (open_place / "unread").chmod(0o111)
     other_user = environment(place) | {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": ""}  # who may not write reports into our folder
     done = run(["setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", SIDEKEY, "run", "--check", "--", open_place / "unread"], other_user, seconds=60)
-    assert done.returncode == 1 and b"may not be read" in done.stdout, done
+    assert done.returncode == 1 and b"cannot be read" in done.stdout, done
 
 
 def test_the_default_covers_a_program_that_ignores_variables(runs, auth, place):

@@ -220,7 +220,7 @@ def test_processes_of_the_new_version_that_end_leave_those_of_the_old_one_servin
     seal.write_text(other_key(key))
     program.install(NEXT)
     os.kill(sidekey.pid, signal.SIGHUP)
-    until("new keepers end", lambda: count(sidekey, "a child process ended") > 2)
+    until("new keepers end", lambda: count(sidekey, "a child process exited") > 2)
     assert serving <= set(sidekey.children()) and count(sidekey, TAKEN) == 0
     assert sidekey.request()[0] == 200 and sidekey.get_admin("/livez")[0] == 200
     seal.write_text(key)
@@ -238,7 +238,7 @@ def test_a_second_upgrade_while_the_first_one_does_not_get_ready(start, program,
     seal.write_text(other_key(key))
     program.install(NEXT)
     os.kill(sidekey.pid, signal.SIGHUP)
-    until("new keepers end", lambda: count(sidekey, "a child process ended") > 2)
+    until("new keepers end", lambda: count(sidekey, "a child process exited") > 2)
     seal.write_text(key)
     program.install(VERSION)
     os.kill(sidekey.pid, signal.SIGHUP)
